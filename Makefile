@@ -1,0 +1,94 @@
+# The only interface to the project. `make` alone prints what there is.
+# Recipes use relative paths only, so the checkout may lie in a folder with spaces in its name.
+
+#? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, or a .csv or .parquet file
+DATASET ?= ml-100k
+#? SEEDS=             how many post-training seeds (default: the study's own)
+SEEDS ?=
+#? DEVICE=            cpu, cuda, cuda:1 (default: cpu)
+DEVICE ?=
+#? DATA_ROOT=         a folder or zip that holds the ratings, where there is no network
+DATA_ROOT ?=
+#? SET=               fields to change, separated by spaces: SET="a.b=1 c=2"
+SET ?=
+#? PYTHON=            the Python 3.11, 3.12 or 3.13 to make .venv from (default: the first found)
+PYTHON ?=
+#? PIP_ARGS=          more options for pip install, e.g. an index: PIP_ARGS="--extra-index-url URL"
+PIP_ARGS ?=
+
+VENV := .venv/bin/python
+STAMP := .venv/.stamp
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test check benchmark mutants bench doctor clean
+
+help: ## print this
+	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
+	@awk 'BEGIN {FS = ":[^#]*## "} /^[a-z]+:[^#]*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+	@echo; echo 'Variables'
+	@awk '/^#[?] / {sub(/^#[?] /, "  "); print}' Makefile
+
+setup: $(STAMP) ## create .venv from requirements.lock; instant when it is up to date
+	@[ -z "$(PYTHON)" ] || [ "$$("$(PYTHON)" -V 2>&1)" = "$$($(VENV) -V 2>&1)" ] || { \
+	  echo "error: .venv is $$($(VENV) -V 2>&1) and PYTHON=$(PYTHON) is" \
+	    "$$("$(PYTHON)" -V 2>&1 || true): run make clean first to change it" >&2; exit 2; }
+
+# The stamp marks a complete environment: it goes before an installation starts and comes back
+# when it ended well, and an environment without it is made anew.
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	@python="$(PYTHON)"; \
+	if [ -z "$$python" ]; then \
+	  for candidate in python3 python3.13 python3.12 python3.11; do \
+	    if "$$candidate" -c '$(FITS)' 2>/dev/null; then python=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "error: no Python 3.11, 3.12 or 3.13 (with venv) was found, python3 is" \
+	      "$$(python3 -V 2>&1 || true): install one or give PYTHON=/path/to/python" >&2; exit 2; \
+	  fi; \
+	elif ! "$$python" -c '$(FITS)' 2>/dev/null; then \
+	  echo "error: PYTHON=$$python is $$("$$python" -V 2>&1 || true):" \
+	    "Python 3.11, 3.12 or 3.13 (with venv) is needed" >&2; exit 2; \
+	fi; \
+	if [ ! -e $(STAMP) ] || [ "$$($(VENV) -V 2>&1)" != "$$("$$python" -V 2>&1)" ]; then \
+	  echo "creating .venv with $$("$$python" -V) and installing requirements.lock (minutes)"; \
+	  rm -f $(STAMP); \
+	  "$$python" -m venv --clear .venv; \
+	fi
+	@rm -f $(STAMP)
+	$(VENV) -m pip install --disable-pip-version-check $(PIP_ARGS) -r requirements.lock
+	$(VENV) -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+test: setup ## run the tests
+	$(TEST)
+
+check: setup ## lint, format check, types, then the tests
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+	$(VENV) -m mypy
+	$(TEST)
+
+benchmark: setup ## run the main study and print its table
+	$(VENV) -m recsys_posttrain run experiments/movielens_main.py --dataset "$(DATASET)" \
+	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DEVICE),--device "$(DEVICE)") \
+	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
+	  $(foreach assignment,$(SET),--set "$(assignment)")
+
+mutants: setup ## break one sign or detach in each loss file; each must make a test fail
+	$(VENV) tests/mutants.py
+
+bench: setup ## measure speed and memory: every file of benchmarks/
+	@for file in benchmarks/*.py; do \
+	  [ -e "$$file" ] || continue; \
+	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
+	done
+
+doctor: setup ## check this machine and say what to do about each problem
+	@$(VENV) -m recsys_posttrain doctor
+
+clean: ## remove .venv and caches; keep runs, results and downloaded data
+	rm -rf .venv build recsys_posttrain.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,83 @@
+"""Advantage-weighted supervised fine-tuning: clone logged items by how much better they were.
+
+    loss = -w log pi(a | x) + value_coefficient (V(x) - R)^2,   w = min(exp((R - b) / temperature),
+                                                                        weight_cap)
+
+R and b are signals; no gradient flows through w; the squared error is there only when b is the
+learned V(x), and trains V alone.
+Limits: temperature -> infinity is behaviour cloning; b = no_baseline is Exp-RSFT up to its constant
+normaliser (and the cap); R = model_reward with b = ReferenceSoftValue at the same temperature
+divides by the exact normaliser Z(x) = E_{pi_ref}[exp(r_hat / temperature)].
+Source: A-SFT, "Post-Training Generative Recommenders with Advantage-Weighted Supervised Finetuning"
+(Netflix Technology Blog, October 2025), of which we have the prose and not the equation.
+Departures: hence reward, baseline, exponential form, cap and defaults are ours. Weights are not
+normalised: b does that per context, a batch normaliser would tie a position's loss to its
+neighbours, and Adam divides a common factor out (weight/mean shows it; 1 to 2 is usual). V is
+learned as a difference to the mean logged reward, so that it starts as a constant baseline.
+"""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.algorithms.weights import (
+    value_error,
+    value_head,
+    weight_metrics,
+    weighted_nll,
+)
+from recsys_posttrain.config import require
+from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.signals import Signal, learned_value, observed_reward
+from recsys_posttrain.training.actors import Actors
+from recsys_posttrain.types import Batch
+
+
+def advantage_weight(advantage: Tensor, temperature: float, weight_cap: float | None) -> Tensor:
+    """min(exp(advantage / temperature), weight_cap), element by element; None is no cap."""
+    exponent = advantage / temperature
+    # The cap goes on the exponent: exp would overflow before a cap on the weight could act.
+    return exponent.clamp(max=math.inf if weight_cap is None else math.log(weight_cap)).exp()
+
+
+@dataclass(frozen=True)
+class ASFT:
+    """reward, baseline: signals R and b. temperature: in units of the reward (our default: 1 star
+    for ratings of 1..5). weight_cap: largest weight (20, ours; None: no cap).
+    value_coefficient: of V's squared error, with baseline=learned_value only."""
+
+    reward: Signal = observed_reward
+    baseline: Signal = learned_value
+    temperature: float = 1.0
+    weight_cap: float | None = 20.0
+    value_coefficient: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"ASFT: temperature={self.temperature} must be above 0.")
+        require(
+            self.weight_cap is None or self.weight_cap > 0,
+            f"ASFT: weight_cap={self.weight_cap} must be above 0, or None for no cap.",
+        )
+        require(
+            self.value_coefficient >= 0,
+            f"ASFT: value_coefficient={self.value_coefficient} must be at least 0.",
+        )
+
+    def heads(self, dim: int) -> dict[str, nn.Module]:
+        return value_head(dim) if self.baseline is learned_value else {}
+
+    def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        reward_BT = self.reward(batch, actors)
+        baseline_BT = self.baseline(batch, actors)
+        advantage_BT = (reward_BT - baseline_BT).detach()
+        weight_BT = advantage_weight(advantage_BT, self.temperature, self.weight_cap)
+        loss_BT = weighted_nll(actors.policy.log_prob(batch), weight_BT)
+        metrics = weight_metrics(weight_BT, batch.mask_BT)
+        metrics["advantage/mean"] = masked_mean(advantage_BT, batch.mask_BT)
+        if self.baseline is learned_value:
+            error_BT = value_error(baseline_BT, reward_BT)
+            loss_BT = loss_BT + self.value_coefficient * error_BT
+            metrics["value/error"] = masked_mean(error_BT, batch.mask_BT).detach()
+        return LossOutput(loss_BT, metrics)

@@ -1,0 +1,39 @@
+"""What an algorithm is: a frozen dataclass that is its hyper-parameters, with one method."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from recsys_posttrain.training.actors import Actors
+from recsys_posttrain.types import Batch
+
+
+class LossOutput(NamedTuple):
+    """loss_BT: per position, not reduced. metrics: scalars to log.
+
+    mask_BT: the positions that count in the mean, where that is fewer than the real ones
+    (a position for which DPO found no pair); None means every real position.
+    """
+
+    loss_BT: Tensor
+    metrics: dict[str, Tensor]
+    mask_BT: Tensor | None = None
+
+
+class Algorithm(Protocol):
+    """`loss` is required. The training module reduces, steps and logs; an algorithm never does."""
+
+    def loss(self, batch: Batch, actors: Actors) -> LossOutput: ...
+
+
+def heads_of(algorithm: Algorithm, dim: int) -> dict[str, nn.Module]:
+    """The trained layers an algorithm asks for with an optional method `heads(dim)`."""
+    heads = getattr(algorithm, "heads", None)
+    return heads(dim) if heads is not None else {}
+
+
+def after_step(algorithm: Algorithm, actors: Actors) -> None:
+    """Calls the optional method `after_step(actors)`, once the optimiser has stepped."""
+    hook = getattr(algorithm, "after_step", None)
+    if hook is not None:
+        hook(actors)

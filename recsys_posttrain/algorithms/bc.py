@@ -1,0 +1,28 @@
+"""Behaviour cloning: continued training on the logged items, blind to rewards.
+
+    loss = -log pi(a | x)
+
+Limits: none; it has no hyper-parameter. It is the limit of every weighted method here as the
+weights become equal.
+Source: maximum likelihood; in the comparison it is the control that gets the same steps and data.
+Departures: none.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.training.actors import Actors
+from recsys_posttrain.types import Batch
+
+
+def behaviour_cloning_loss(log_prob: Tensor) -> Tensor:
+    """-log pi(a | x) per element."""
+    return -log_prob
+
+
+@dataclass(frozen=True)
+class BC:
+    def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        return LossOutput(behaviour_cloning_loss(actors.policy.log_prob(batch)), {})

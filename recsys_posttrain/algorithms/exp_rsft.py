@@ -1,0 +1,54 @@
+"""Exponentially reward-weighted supervised fine-tuning on observed rewards.
+
+    loss = -w log pi(a | x),   w = exp(r / temperature) / mean of exp(r / temperature) over the data
+
+Limits: temperature -> infinity is behaviour cloning; temperature -> 0 clones only the items with
+the largest reward. Adding a constant to every reward changes nothing.
+Source: Exp-RSFT, arXiv 2603.10279 (lambda there is `temperature` here) and arXiv 2608.00816.
+Departures: the division by the mean weight of the training data, so that temperatures can be
+compared at one learning rate. Like the paper's weight it has no per-context normaliser Z(x); ASFT
+with ReferenceSoftValue as its baseline restores that.
+"""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.algorithms.weights import weight_metrics, weighted_nll
+from recsys_posttrain.config import require
+from recsys_posttrain.signals import Signal, observed_reward
+from recsys_posttrain.training.actors import Actors
+from recsys_posttrain.types import Batch
+
+
+def log_mean_weight(reward_E: Tensor, temperature: float) -> Tensor:
+    """log of the mean of exp(reward / temperature) over the data, without overflow; a scalar."""
+    return (reward_E / temperature).logsumexp(dim=0) - math.log(len(reward_E))
+
+
+def exponential_weight(reward: Tensor, temperature: float, log_mean: Tensor) -> Tensor:
+    """exp(reward / temperature - log_mean), element by element."""
+    return (reward / temperature - log_mean).exp()
+
+
+@dataclass(frozen=True)
+class ExpRSFT:
+    """temperature: in units of the reward; 1 star for ratings of 1..5 is our default.
+
+    reward: the signal in the exponent; the mean weight is always that of the logged rewards.
+    """
+
+    temperature: float = 1.0
+    reward: Signal = observed_reward
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, f"ExpRSFT: temperature={self.temperature} must be above 0.")
+
+    def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        reward_BT = self.reward(batch, actors)
+        log_mean = log_mean_weight(actors.log.rewards_E, self.temperature).to(reward_BT)
+        weight_BT = exponential_weight(reward_BT, self.temperature, log_mean)
+        loss_BT = weighted_nll(actors.policy.log_prob(batch), weight_BT)
+        return LossOutput(loss_BT, weight_metrics(weight_BT, batch.mask_BT))

@@ -1,0 +1,46 @@
+"""Reward-weighted regression, linear: clone each logged item in proportion to its raw reward.
+
+    loss = -w log pi(a | x),   w = r / mean of r over the training data
+
+Limits: equal rewards are behaviour cloning; a reward of 0 leaves the item out.
+Source: the reward-weighted behaviour cloning that is the reference row of "Post-Training Generative
+Recommenders with Advantage-Weighted Supervised Finetuning" (Netflix Technology Blog, October 2025).
+Departures: the blog gives no formula; raw rewards and the division by the mean of the data (not of
+the batch: a position's loss must not depend on its neighbours) are ours. A negative reward pushes
+its item down, and the loss is then unbounded below: shift such rewards or use ExpRSFT.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.algorithms.weights import weight_metrics, weighted_nll
+from recsys_posttrain.config import require
+from recsys_posttrain.signals import Signal, observed_reward
+from recsys_posttrain.training.actors import Actors
+from recsys_posttrain.types import Batch
+
+
+def linear_weight(reward: Tensor, mean_reward: Tensor) -> Tensor:
+    """reward / mean_reward, element by element."""
+    return reward / mean_reward
+
+
+@dataclass(frozen=True)
+class RWR:
+    """reward: the signal in the numerator; the mean is always that of the logged rewards."""
+
+    reward: Signal = observed_reward
+
+    def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        mean = actors.log.rewards_E.mean()
+        require(
+            mean > 0,
+            f"RWR: the mean logged reward is {mean:.4g}, and weights need one above 0; "
+            "shift the rewards or use ExpRSFT.",
+        )
+        reward_BT = self.reward(batch, actors)
+        weight_BT = linear_weight(reward_BT, mean.to(reward_BT))
+        loss_BT = weighted_nll(actors.policy.log_prob(batch), weight_BT)
+        return LossOutput(loss_BT, weight_metrics(weight_BT, batch.mask_BT))

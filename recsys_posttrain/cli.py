@@ -1,0 +1,158 @@
+"""The command line: parse, call, print. What is slow to import is imported by the command."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys_posttrain.errors import UserError
+
+# Plain help and errors: rich's would triple the time that --help takes.
+app = typer.Typer(
+    help="Post-training algorithms for generative recommenders, compared fairly.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DatasetName = Annotated[
+    str, typer.Argument(help="ml-100k, ml-1m, ml-latest-small, or a .csv or .parquet file.")
+]
+DataRoot = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder or zip that holds the ratings; no other source then.",
+        callback=lambda text: text and os.path.expanduser(text),  # --data-root=~/x, make's too
+    ),
+]
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine and say what to do about each problem.
+
+    \b
+    Example:
+      recsys-posttrain doctor
+    """
+    from recsys_posttrain.doctor import diagnose
+
+    if not diagnose():
+        raise typer.Exit(2)
+
+
+@data_app.command()
+def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
+    """Download, verify and prepare a dataset, or reuse the cache.
+
+    \b
+    Example:
+      recsys-posttrain data fetch ml-100k
+      recsys-posttrain data fetch ml-1m --data-root ~/Downloads/ml-1m.zip
+    """
+    from recsys_posttrain.data import dataset_named, prepare
+
+    corpus = prepare(dataset_named(name, data_root))
+    events, users = len(corpus.sequences.items_E), len(corpus.sequences)
+    typer.echo(
+        f"{corpus.name}: {events:,} events, {users:,} users, {corpus.num_items:,} items with "
+        f"5 events or more; SHA-256 of the source {corpus.content_hash}"
+    )
+
+
+@data_app.command()
+def audit(name: DatasetName, data_root: DataRoot = None) -> None:
+    """Print the ties, the leakage and the rewards of a dataset.
+
+    \b
+    Example:
+      recsys-posttrain data audit ml-1m
+    """
+    from recsys_posttrain.data import audit as audit_of
+    from recsys_posttrain.data import audit_lines, dataset_named, prepare
+
+    corpus = prepare(dataset_named(name, data_root), minimum_item_ratings=1)
+    typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A study: a Python file.", exists=True)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Run the study on this dataset.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many post-training seeds.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    data_root: DataRoot = None,
+    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+) -> None:
+    """Run a study and print its table.
+
+    What is finished already, by this study or another, is reused.
+
+    \b
+    Example:
+      recsys-posttrain run experiments/movielens_main.py --dataset ml-1m --seeds 3
+      recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
+    """
+    from recsys_posttrain.pipeline import run_study
+
+    run_study(file, overrides or [], dataset, seeds, device, data_root, output)
+
+
+@app.command()
+def table(
+    folder: Annotated[Path, typer.Argument(help="A study's or a run's folder.")],
+    relative_to: Annotated[
+        str | None, typer.Option(metavar="ALGORITHM", help="Show differences in % of this one.")
+    ] = None,
+    control: Annotated[
+        str, typer.Option(metavar="ALGORITHM", help="What each one is compared with, in pairs.")
+    ] = "BC",
+) -> None:
+    """Print the table of a finished study again.
+
+    \b
+    Example:
+      recsys-posttrain table runs/movielens_main --relative-to RWR
+    """
+    from recsys_posttrain.pipeline import study_table
+
+    study_table(folder, control, relative_to)
+
+
+@app.command()
+def recommend(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY_FOLDER", help="A saved policy.")],
+    users: Annotated[
+        str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
+    ] = None,
+    histories: Annotated[
+        Path | None, typer.Option(help="A .csv or .parquet file of other users' events.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option(help="A .csv or .parquet file to write; otherwise printed.")
+    ] = None,
+) -> None:
+    """Recommend items to users with a saved policy.
+
+    The users are the dataset's own, by id, or those whose events a file holds.
+
+    \b
+    Example:
+      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
+    """
+    if (users is None) == (histories is None):
+        raise UserError("recommend needs --users IDS or --histories FILE, and not both")
+    ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+
+    from recsys_posttrain.recommend import recommend as recommend_to
+
+    recommend_to(policy, ids, histories, k, output)

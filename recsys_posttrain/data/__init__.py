@@ -1,0 +1,24 @@
+"""Data: where ratings come from, and the sequences and splits made of them.
+
+Importing this is cheap: torch, pandas and datasets are imported when they are used.
+"""
+
+from recsys_posttrain.data.audit import audit, audit_lines
+from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K, MovieLensSmall
+from recsys_posttrain.data.named import dataset_named
+from recsys_posttrain.data.prepare import Dataset, prepare
+from recsys_posttrain.data.split import LeaveOneOut
+from recsys_posttrain.data.table_file import RatingsFile
+
+__all__ = [
+    "Dataset",
+    "LeaveOneOut",
+    "MovieLens1M",
+    "MovieLens100K",
+    "MovieLensSmall",
+    "RatingsFile",
+    "audit",
+    "audit_lines",
+    "dataset_named",
+    "prepare",
+]

@@ -1,0 +1,109 @@
+"""The facts about a dataset that decide what an experiment on it can show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    from recsys_posttrain.types import Corpus
+
+HOUR = 3600  # seconds
+LENGTH_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+def audit(corpus: Corpus) -> dict[str, float]:
+    """Size, reward and time figures of a corpus.
+
+    Prepare it with minimum_item_ratings=1 to audit the dataset itself.
+
+    `density` is events / (users x items). Ties: `tied_with_previous` is the share of events that
+    carry the same second as their user's event before (their order is the file's, not time's);
+    `shares_second` is the share that carry the same second as any other event of their user.
+    `users_within_an_hour` is the share of users whose first and last event are at most 3600 s
+    apart. `last_rating_at_least_4` is the share of users whose last event has reward >= 4.
+    `train_after_test` is the share of pairs (leave-one-out training event of any user, test
+    target of any user) in which the training event is strictly later: what a model trained on
+    that split knows of the target's future; NaN when nobody has 3 events. `rating/R` counts the
+    events of reward R, and `length/q` is the q-quantile of events per user.
+    """
+    import numpy as np
+
+    sequences = corpus.sequences
+    lengths_N = sequences.lengths_N.numpy()
+    first_N, last_N = sequences.offsets_N1[:-1].numpy(), sequences.offsets_N1[1:].numpy() - 1
+    timestamp_E, reward_E = sequences.timestamps_E.numpy(), sequences.rewards_E.numpy()
+
+    tied_E = np.zeros(len(timestamp_E) + 1, dtype=bool)
+    tied_E[1:-1] = np.diff(timestamp_E) == 0
+    tied_E[first_N] = False  # a first event has no event of the same user before it
+    tied_with_previous_E, tied_with_next_E = tied_E[:-1], tied_E[1:]
+
+    figures = {
+        "rows": float(len(reward_E)),
+        "users": float(len(lengths_N)),
+        "items": float(corpus.num_items),
+        "density": len(reward_E) / (len(lengths_N) * corpus.num_items),
+        "tied_with_previous": float(tied_with_previous_E.mean()),
+        "shares_second": float((tied_with_previous_E | tied_with_next_E).mean()),
+        "users_within_an_hour": float((timestamp_E[last_N] - timestamp_E[first_N] <= HOUR).mean()),
+        "last_rating_at_least_4": float((reward_E[last_N] >= 4).mean()),
+        "train_after_test": _train_after_test(corpus),
+    }
+    rewards, counts = np.unique(reward_E, return_counts=True)
+    figures |= {f"rating/{r:g}": float(n) for r, n in zip(rewards, counts, strict=True)}
+    quantiles = np.quantile(lengths_N, LENGTH_QUANTILES)
+    return figures | {
+        f"length/{q:g}": float(n) for q, n in zip(LENGTH_QUANTILES, quantiles, strict=True)
+    }
+
+
+def _train_after_test(corpus: Corpus) -> float:
+    import numpy as np
+
+    from recsys_posttrain.data.split import LeaveOneOut
+
+    try:
+        split = LeaveOneOut(minimum_item_ratings=1).split(corpus)
+    except UserError:
+        return float("nan")
+    train_E = np.sort(split.train.timestamps_E.numpy())
+    target_position_N = corpus.sequences.offsets_N1[1:][split.test.users_N] - 1
+    target_N = corpus.sequences.timestamps_E[target_position_N].numpy()
+    later_N = len(train_E) - np.searchsorted(train_E, target_N, side="right")
+    return float(later_N.mean() / len(train_E))
+
+
+def audit_lines(name: str, figures: dict[str, float]) -> list[str]:
+    """The figures of `audit` as lines of text, one fact each."""
+    share = {key: f"{value:.1%}" for key, value in figures.items()}
+    of_kind = {
+        kind: [
+            (key.split("/")[1], f"{value:,.0f}")
+            for key, value in figures.items()
+            if key.startswith(kind)
+        ]
+        for kind in ("rating/", "length/")
+    }
+    return [
+        f"{name}: {figures['rows']:,.0f} events, {figures['users']:,.0f} users, "
+        f"{figures['items']:,.0f} items, density {figures['density']:.2%}",
+        "ratings: " + ", ".join(f"{n} of {r}" for r, n in _shortened(of_kind["rating/"])),
+        "events per user, by quantile: " + ", ".join(f"{q}: {n}" for q, n in of_kind["length/"]),
+        f"{share['tied_with_previous']} of events carry the same second as the user's event "
+        f"before ({share['shares_second']} as any other of the user): file order breaks the tie",
+        f"{share['users_within_an_hour']} of users rated everything within an hour",
+        f"{share['last_rating_at_least_4']} of users' last events are rated 4 or more: "
+        "likelihood and reward are different goals",
+        f"{share['train_after_test']} of leave-one-out training events happen after the tested "
+        "target (over all pairs): prefer a split by time for claims about the future",
+    ]
+
+
+def _shortened(ratings: list[tuple[str, str]], most: int = 20) -> list[tuple[str, str]]:
+    """A histogram a person can read: continuous rewards would fill the screen."""
+    if len(ratings) <= most:
+        return ratings
+    events = sum(int(n.replace(",", "")) for _, n in ratings[most - 1 :])
+    return [*ratings[: most - 1], ("other values", f"{events:,}")]

@@ -1,0 +1,93 @@
+"""Flat sequences -> padded batches whose order is a function of (seed, step)."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.types import Batch, Sequences
+
+
+def window(sequences: Sequences, rows_B: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The latest `length` events of some sequences, right-padded.
+
+    Returns items [B, T], rewards [B, T] and lengths [B]; T is the longest of them.
+    """
+    end_B = sequences.offsets_N1[rows_B + 1]
+    length_B = (end_B - sequences.offsets_N1[rows_B]).clamp(max=length)
+    offset_T = torch.arange(int(length_B.max()))
+    real_BT = offset_T < length_B[:, None]
+    index_BT = torch.where(real_BT, (end_B - length_B)[:, None] + offset_T, 0)
+    return (
+        torch.where(real_BT, sequences.items_E[index_BT], 0),
+        torch.where(real_BT, sequences.rewards_E[index_BT], 0.0),
+        length_B,
+    )
+
+
+def batch_of(sequences: Sequences, rows_B: Tensor, max_length: int) -> Batch:
+    """Next-event batch of the given sequences, longest first; each needs at least two events."""
+    rows_B = rows_B[sequences.lengths_N[rows_B].argsort(descending=True, stable=True)]
+    items_BT, rewards_BT, length_B = window(sequences, rows_B, max_length + 1)
+    mask_BT = torch.arange(items_BT.shape[1] - 1) < length_B[:, None] - 1
+    return Batch(
+        history_BT=torch.where(mask_BT, items_BT[:, :-1], 0),
+        history_rewards_BT=torch.where(mask_BT, rewards_BT[:, :-1], 0.0),
+        actions_BT=items_BT[:, 1:],
+        rewards_BT=rewards_BT[:, 1:],
+        mask_BT=mask_BT,
+        sequences_B=rows_B,
+    )
+
+
+class BatchStream(IterableDataset[Batch]):
+    """Batches of steps [start, stop); step s is the same batch wherever the stream starts.
+
+    Every epoch is a fresh permutation of the sequences with at least two events.
+    """
+
+    def __init__(
+        self, sequences: Sequences, max_length: int, batch_size: int, epochs: int, seed: int
+    ) -> None:
+        self.sequences = sequences
+        self.max_length = max_length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
+        self.steps_per_epoch = -(-len(self.usable_N) // batch_size)
+        self.start = 0
+        self.stop = self.steps_per_epoch * epochs
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = -1
+        for step in range(self.start, self.stop):
+            if step // self.steps_per_epoch != epoch:
+                epoch = step // self.steps_per_epoch
+                generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
+                order_N = self.usable_N[torch.randperm(len(self.usable_N), generator=generator)]
+            first = step % self.steps_per_epoch * self.batch_size
+            yield batch_of(
+                self.sequences, order_N[first : first + self.batch_size], self.max_length
+            )
+
+
+def fixed_batches(sequences: Sequences, max_length: int, batch_size: int) -> Iterator[Batch]:
+    """Every sequence with at least two events once, longest first: for measuring, not training."""
+    rows_N = sequences.lengths_N.argsort(descending=True, stable=True)
+    rows_N = rows_N[sequences.lengths_N[rows_N] >= 2]
+    for rows_B in rows_N.split(batch_size):
+        yield batch_of(sequences, rows_B, max_length)
+
+
+def history_batches(
+    histories: Sequences, max_length: int, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """(rows [B], items [B, T], rewards [B, T], lengths [B]) of whole histories, longest first."""
+    order_N = histories.lengths_N.argsort(descending=True, stable=True)
+    for rows_B in order_N.split(batch_size):
+        yield (rows_B, *window(histories, rows_B, max_length))

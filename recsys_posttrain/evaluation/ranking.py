@@ -1,0 +1,174 @@
+"""Full ranking: where a target stands among all items, and which items come first.
+
+Two promises, both tested:
+
+* A rank does not depend on the chunk size. A matrix product of another height may run another
+  kernel, which adds in another order: on the machine this was written on, float32 scores of a
+  block of 1, 2, 3 or 7 rows differ in the last bit from those of 64 or more. So the product
+  always has the same shape, `BLOCK` rows (the last block is filled with zeros), whatever the
+  chunk; a chunk is a whole number of blocks.
+* Items that a model cannot tell apart tie. Scores are computed in float64 and rounded to
+  float32, which hides the order of addition, so equal items get equal scores wherever they
+  stand in the table. Ties count half.
+
+Scores live for one chunk only: memory is (chunk + 2 BLOCK) x V floats.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from recsys_posttrain.errors import UserError
+
+BLOCK = 128
+
+
+def target_ranks(
+    states_ND: Tensor,
+    item_table_VD: Tensor,
+    targets_N: Tensor,
+    seen_E: Tensor,
+    seen_offsets_N1: Tensor,
+    *,
+    item_bias_V: Tensor | None = None,
+    chunk: int = 512,
+) -> Tensor:
+    """The rank of each target among all items that its user has not seen, from 1.
+
+    rank = 1 + (unseen items that score higher) + (other unseen items that score the same) / 2.
+    A target that was seen before stays a candidate.
+
+    states_ND: one state per target. item_table_VD: row v - 1 is item v. targets_N: ids 1..V.
+    seen_E, seen_offsets_N1: row n has seen seen_E[offsets[n]:offsets[n + 1]] (ids 1..V,
+    repeats allowed). item_bias_V is added to every score.
+
+    Popularity is the same ranking with one-dimensional states:
+    `target_ranks(torch.ones(N, 1), count_V[:, None], targets_N, seen_E, seen_offsets_N1)`.
+
+    Returns rank_N, float64, on the CPU. Raises UserError when a score is not finite.
+    """
+    _check_ids("target", targets_N, len(item_table_VD))
+    if len(targets_N) != len(states_ND):
+        raise ValueError(f"{len(states_ND)} states but {len(targets_N)} targets")
+    rank_N = torch.empty(len(states_ND), dtype=torch.float64)
+    targets_N = targets_N.to(states_ND.device)
+    for rows, score_nV, seen in _scored(
+        states_ND, item_table_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
+    ):
+        target_n1 = targets_N[rows, None] - 1
+        target_score_n1 = score_nV.gather(1, target_n1)
+        score_nV.view(-1)[seen] = -torch.inf
+        score_nV.scatter_(1, target_n1, target_score_n1)
+        above_n = (score_nV > target_score_n1).sum(1, dtype=torch.int32)
+        not_below_n = (score_nV >= target_score_n1).sum(1, dtype=torch.int32)  # with itself
+        rank_N[rows] = ((above_n + not_below_n + 1).double() / 2).cpu()
+    return rank_N
+
+
+def top_items(
+    states_ND: Tensor,
+    item_table_VD: Tensor,
+    k: int,
+    seen_E: Tensor,
+    seen_offsets_N1: Tensor,
+    *,
+    item_bias_V: Tensor | None = None,
+    chunk: int = 512,
+) -> tuple[Tensor, Tensor]:
+    """The k best unseen items of each row, best first; of equal scores the lower id first.
+
+    Arguments as in `target_ranks`. Returns items_NK (int64, ids 1..V) and scores_NK (float32),
+    on the CPU. A row with fewer than k unseen items ends in item 0 with score -inf.
+    Raises UserError when k is not in 1..V or a score is not finite.
+    """
+    num_items = len(item_table_VD)
+    if not 1 <= k <= num_items:
+        raise UserError(f"k is {k}, but the catalogue has {num_items} items: use 1..{num_items}")
+    item_NK = torch.empty(len(states_ND), k, dtype=torch.int64)
+    score_NK = torch.empty(len(states_ND), k)
+    for rows, score_nV, seen in _scored(
+        states_ND, item_table_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
+    ):
+        score_nV.view(-1)[seen] = -torch.inf
+        best_nK, index_nK = _stable_top(score_nV, k)
+        score_NK[rows] = best_nK.cpu()
+        item_NK[rows] = (index_nK + 1).masked_fill(best_nK == -torch.inf, 0).cpu()
+    return item_NK, score_NK
+
+
+def _stable_top(score_nV: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """topk with equal scores in index order; only rows with a tie at the cut are fully sorted."""
+    score_nK, index_nK = score_nV.topk(min(k + 1, score_nV.shape[1]), dim=1)
+    index_nK, order_nK = index_nK.sort(dim=1)
+    score_nK, order_nK = score_nK.gather(1, order_nK).sort(dim=1, descending=True, stable=True)
+    index_nK = index_nK.gather(1, order_nK)
+    if score_nK.shape[1] > k:
+        tied_n = score_nK[:, k - 1] == score_nK[:, k]
+        if tied_n.any():
+            index_nK[tied_n] = torch.sort(score_nV[tied_n], dim=1, descending=True, stable=True)[1][
+                :, : k + 1
+            ]
+    return score_nK[:, :k], index_nK[:, :k]
+
+
+def _scored(
+    states_ND: Tensor,
+    item_table_VD: Tensor,
+    item_bias_V: Tensor | None,
+    seen_E: Tensor,
+    seen_offsets_N1: Tensor,
+    chunk: int,
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """For each chunk: its rows, score_nV (float32) and the flat index of seen items in it."""
+    num_rows, num_items = len(states_ND), len(item_table_VD)
+    if len(seen_offsets_N1) != num_rows + 1 or int(seen_offsets_N1[-1]) != len(seen_E):
+        raise ValueError(
+            f"{num_rows} states need {num_rows + 1} offsets that end in {len(seen_E)}, "
+            f"got {len(seen_offsets_N1)} that end in {int(seen_offsets_N1[-1])}"
+        )
+    if chunk < 1:
+        raise ValueError(f"chunk is {chunk}, it must be 1 or more")
+    _check_ids("seen item", seen_E, num_items)
+    device = states_ND.device
+    table_DV = item_table_VD.to(device).double().T
+    bias_V = None if item_bias_V is None else item_bias_V.to(device).double()
+    column_E = seen_E.to(device) - 1
+    length_N = seen_offsets_N1.diff().to(device)
+    step = -(-min(chunk, num_rows) // BLOCK) * BLOCK
+    # Buffers are reused: fresh pages for every chunk would cost more than the product.
+    state_BD = torch.zeros(BLOCK, states_ND.shape[1], dtype=torch.float64, device=device)
+    product_BV = torch.empty(BLOCK, num_items, dtype=torch.float64, device=device)
+    score_bV = torch.empty(step, num_items, device=device)
+    for start in range(0, num_rows, step):
+        stop = min(start + step, num_rows)
+        for block in range(start, stop, BLOCK):
+            rows = slice(block, min(block + BLOCK, stop))
+            state_BD.zero_()[: rows.stop - block] = states_ND[rows]
+            torch.mm(state_BD, table_DV, out=product_BV)
+            if bias_V is not None:
+                product_BV += bias_V
+            score_bV[block - start : block - start + BLOCK] = product_BV
+        score_nV = score_bV[: stop - start]
+        _check_finite(score_nV)
+        row_n = torch.arange(stop - start, device=device)
+        flat_row = row_n.repeat_interleave(length_N[start:stop]) * num_items
+        events = slice(int(seen_offsets_N1[start]), int(seen_offsets_N1[stop]))
+        yield slice(start, stop), score_nV, flat_row + column_E[events]
+
+
+def _check_finite(score_nV: Tensor) -> None:
+    low, high = torch.aminmax(score_nV)  # one pass; NaN spreads to both
+    if not (torch.isfinite(low) & torch.isfinite(high)):
+        raise UserError(
+            f"a score is not finite (lowest {float(low)}, highest {float(high)}): the model has "
+            "diverged; train it again with a lower learning rate"
+        )
+
+
+def _check_ids(what: str, ids: Tensor, num_items: int) -> None:
+    if len(ids) and not (int(ids.min()) >= 1 and int(ids.max()) <= num_items):
+        raise UserError(
+            f"{what} ids are {int(ids.min())}..{int(ids.max())}, but the item table holds "
+            f"1..{num_items}: the data and the model have different catalogues"
+        )

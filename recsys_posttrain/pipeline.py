@@ -1,0 +1,222 @@
+"""The stages of one run, each a folder named by what it depends on (stages.py).
+
+    corpus -> pretrain -> posttrain -> evaluate
+         \\-> reward ----/----------/
+"""
+
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recsys_posttrain import backbones, ops, policy, seeding, types
+from recsys_posttrain.algorithms import weights
+from recsys_posttrain.config import describe
+from recsys_posttrain.data import batching, prepare, split
+from recsys_posttrain.evaluation import evaluate, metrics, ranking
+from recsys_posttrain.policy import Policy, frozen
+from recsys_posttrain.rewards import base, baselines, ensemble, quality
+from recsys_posttrain.rewards import train as reward_training
+from recsys_posttrain.rewards.ensemble import EnsembleModule
+from recsys_posttrain.run import Run
+from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.stages import (
+    build,
+    code_digest,
+    load_tensors,
+    replacing,
+    save_tensors,
+    stage_folder,
+)
+from recsys_posttrain.training import actors, fit, module, posttrain, pretrain
+from recsys_posttrain.types import Split
+
+from recsys_posttrain import signals  # isort: skip
+
+_TRAINING = (backbones, batching, fit, module, ops, policy, seeding, split, types)
+_EVALUATION = (evaluate, metrics, ranking)
+_REWARD = (base, ensemble, reward_training)
+
+Announce = Callable[[str, Path], None]
+
+
+class Pipeline:
+    """The shared stages of a study's runs, each made or read once.
+
+    root: where stages are kept. announce(what, folder): called before a stage is made or reused.
+    """
+
+    def __init__(
+        self, run: Run, root: Path, device: str = "cpu", announce: Announce = lambda *_: None
+    ) -> None:
+        self.run = run
+        self.root = root
+        self.device = device
+        self.announce = announce
+
+    @cached_property
+    def data(self) -> Split:
+        corpus = prepare(self.run.dataset, self.run.split.minimum_item_ratings)
+        return self.run.split.split(corpus)
+
+    @cached_property
+    def _data_key(self) -> dict[str, Any]:
+        return {"content_hash": self.data.corpus.content_hash, "split": self.run.split}
+
+    @cached_property
+    def _pretrain_key(self) -> dict[str, Any]:
+        return {
+            **self._data_key,
+            "backbone": self.run.backbone,
+            "training": self.run.pretraining,
+            "seed": self.run.pretraining_seed,
+            "code": code_digest(*_TRAINING, *_EVALUATION, pretrain),
+        }
+
+    @cached_property
+    def _reward_key(self) -> dict[str, Any]:
+        return {
+            **self._data_key,
+            "reward": self.run.reward,
+            "seed": self.run.pretraining_seed,
+            "code": code_digest(*_TRAINING, *_REWARD),
+        }
+
+    def _posttrain_key(self, run: Run) -> dict[str, Any]:
+        algorithm_code = sys.modules[type(run.algorithm).__module__]
+        return {
+            "pretrained": self._folder("pretrain", self._pretrain_key).name,
+            "reward": self._folder("reward", self._reward_key).name,
+            "algorithm": run.algorithm,
+            "training": run.posttraining,
+            "seed": run.seed,
+            "code": code_digest(actors, posttrain, signals, weights, algorithm_code),
+        }
+
+    def _folder(self, name: str, key: dict[str, Any]) -> Path:
+        return stage_folder(self.root, name, key)
+
+    def _stage(
+        self, name: str, key: dict[str, Any], title: str, make: Callable[[Path], dict[str, Any]]
+    ) -> tuple[Path, dict[str, Any]]:
+        folder = self._folder(name, key)
+        self.announce(title, folder)
+        return folder, build(folder, key, make)
+
+    def _save(self, folder: Path, trained: Policy) -> None:
+        save_policy(
+            folder,
+            trained,
+            self.run.backbone,
+            self.data.corpus,
+            getattr(self.run.dataset, "path", self.run.dataset.name),
+            self.run.split.minimum_item_ratings,
+        )
+
+    @cached_property
+    def pretrained_folder(self) -> Path:
+        def make(folder: Path) -> dict[str, Any]:
+            run = self.run
+            trained, fitted = pretrain.pretrain(
+                self.data, run.backbone, run.pretraining, run.pretraining_seed, folder, self.device
+            )
+            self._save(folder, trained)
+            return fitted._asdict()
+
+        return self._stage("pretrain", self._pretrain_key, "pretrained policy", make)[0]
+
+    @cached_property
+    def pretrained(self) -> Policy:
+        return load_policy(self.pretrained_folder).policy
+
+    @cached_property
+    def reward_folder(self) -> Path:
+        def make(folder: Path) -> dict[str, Any]:
+            model, fitted = reward_training.train_reward(
+                self.data, self.run.reward, self.run.pretraining_seed, folder, self.device
+            )
+            save_tensors(folder / "reward.safetensors", model.state_dict())
+            return fitted._asdict()
+
+        return self._stage("reward", self._reward_key, "reward model", make)[0]
+
+    @cached_property
+    def reward(self) -> EnsembleModule:
+        model = self.run.reward.build(self.data.corpus.num_items, 0.0)
+        shapes = {name: value.shape for name, value in model.state_dict().items()}
+        model.load_state_dict(load_tensors(self.reward_folder / "reward.safetensors", shapes))
+        model.requires_grad_(False).eval()
+        return model
+
+    @cached_property
+    def reward_quality(self) -> pd.DataFrame:
+        """The reward model beside the naive baselines, one row each."""
+        key = {
+            "reward": self._folder("reward", self._reward_key).name,
+            "code": code_digest(baselines, quality),
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            frame = reward_training.reward_quality(
+                self.reward, self.data, self.run.reward, self.run.pretraining_seed
+            )
+            _write_parquet(frame, folder / "quality.parquet")
+            return {}
+
+        folder, _ = self._stage("reward-quality", key, "reward model quality", make)
+        return pd.read_parquet(folder / "quality.parquet")
+
+    def posttrained_folder(self, run: Run) -> Path:
+        def make(folder: Path) -> dict[str, Any]:
+            trained, fitted = posttrain.posttrain(
+                self.pretrained,
+                self.data,
+                run.algorithm,
+                self.reward,
+                run.posttraining,
+                run.seed,
+                folder,
+                self.device,
+            )
+            self._save(folder, trained)
+            return fitted._asdict()
+
+        title = f"{run.label}, seed {run.seed}"
+        return self._stage("posttrain", self._posttrain_key(run), title, make)[0]
+
+    def rows_of(self, policy_folder: Path | None) -> pd.DataFrame:
+        """One row per test target: of a saved policy, or of popularity (None)."""
+        key = {
+            **self._data_key,
+            "policy": "popularity" if policy_folder is None else policy_folder.name,
+            "reference": self._folder("pretrain", self._pretrain_key).name,
+            "reward": self._folder("reward", self._reward_key).name,
+            "code": code_digest(*_EVALUATION),
+        }
+
+        def make(folder: Path) -> dict[str, Any]:
+            if policy_folder is None:
+                result = evaluate.evaluate_popularity(self.data, self.reward)
+            else:
+                judged = frozen(load_policy(policy_folder).policy)
+                result = evaluate.evaluate(judged, self.data, self.reward, self.pretrained)
+            _write_parquet(result.per_user, folder / "rows.parquet")
+            return {"targets": len(result.per_user)}
+
+        name = key["policy"] if policy_folder is None else policy_folder.name
+        folder, _ = self._stage("evaluate", key, f"evaluation of {name}", make)
+        return pd.read_parquet(folder / "rows.parquet")
+
+
+def shared_part(run: Run) -> dict[str, Any]:
+    """What all runs of one study must agree on, described."""
+    described: dict[str, Any] = describe(run)
+    return {k: v for k, v in described.items() if k not in ("algorithm", "name", "posttraining", "seed")}
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as temporary:
+        frame.to_parquet(temporary)

@@ -1,0 +1,105 @@
+"""A policy: a backbone and the softmax over the catalogue that its item embedding defines."""
+
+import torch
+from torch import Tensor, nn
+
+from recsys_posttrain import ops
+from recsys_posttrain.data.batching import history_batches
+from recsys_posttrain.types import Batch, Sequences
+
+# Rows of one block share one padded length. Batches arrive sorted by length (data/batching.py),
+# so small blocks carry almost no padding; very small ones waste the cores.
+ROWS_PER_BLOCK = 16
+
+
+def packed_states(backbone: nn.Module, batch: Batch) -> Tensor:
+    """Hidden states of the real positions only, [N, D], in the order of `ops.pack`."""
+    return torch.cat(
+        [
+            ops.pack(
+                backbone(batch.history_BT[rows, :longest], batch.history_rewards_BT[rows, :longest]),
+                batch.mask_BT[rows, :longest],
+            )
+            for rows, longest in _blocks(batch.mask_BT.sum(dim=1).tolist())
+        ]
+    )
+
+
+def _blocks(lengths: list[int]) -> list[tuple[slice, int]]:
+    """Consecutive rows and the length that the longest of them needs."""
+    starts = range(0, len(lengths), ROWS_PER_BLOCK)
+    return [
+        (slice(start, start + ROWS_PER_BLOCK), max(lengths[start : start + ROWS_PER_BLOCK]))
+        for start in starts
+    ]
+
+
+class Policy(nn.Module):
+    """pi(item | history) with the states of the current batch remembered.
+
+    Several parts of a loss ask for the same states; they are computed once per batch, until
+    `forget` is called (the training module does so after every step).
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._remembered: tuple[Batch, bool, Tensor] | None = None
+
+    @property
+    def table_VD(self) -> Tensor:
+        """Output vectors of items 1..V: the item embedding without its padding row."""
+        embedding: nn.Embedding = self.backbone.item_embedding  # type: ignore[assignment]
+        return embedding.weight[1:]
+
+    @property
+    def max_length(self) -> int:
+        return int(self.backbone.max_length)  # type: ignore[arg-type]
+
+    def forget(self) -> None:
+        self._remembered = None
+
+    def states(self, batch: Batch) -> Tensor:
+        """[N, D] at the real positions."""
+        # States remembered without a graph must not serve a caller who needs the gradient.
+        graph = torch.is_grad_enabled()
+        known = self._remembered
+        if known is None or known[0] is not batch or known[1] != graph:
+            known = (batch, graph, packed_states(self.backbone, batch))
+            self._remembered = known
+        return known[2]
+
+    def log_prob(self, batch: Batch, items_BTK: Tensor | None = None) -> Tensor:
+        """log pi of the logged actions, [B, T], or of given candidates, [B, T, K]; 0 at padding."""
+        chosen_BTK = batch.actions_BT[..., None] if items_BTK is None else items_BTK
+        log_prob_NK = ops.log_prob(
+            self.states(batch), self.table_VD, ops.pack(chosen_BTK, batch.mask_BT)
+        )
+        log_prob_BTK = ops.unpack(log_prob_NK, batch.mask_BT)
+        return log_prob_BTK.squeeze(-1) if items_BTK is None else log_prob_BTK
+
+    def sample(self, batch: Batch, count: int, generator: torch.Generator) -> Tensor:
+        """`count` independent items per position, [B, T, count]; 0 at padding."""
+        items_NK = ops.sample_items(self.states(batch), self.table_VD, count, generator)
+        return ops.unpack(items_NK, batch.mask_BT)
+
+
+def frozen(policy: Policy) -> Policy:
+    """Turns gradients and dropout off, for good."""
+    return policy.requires_grad_(False).eval()
+
+
+def last_states(backbone: nn.Module, histories: Sequences, rows: int = 256) -> Tensor:
+    """The state after each whole history (its latest `max_length` events), [N, D], no gradient."""
+    states_ND = None
+    for index_B, history_BT, rewards_BT, lengths_B in history_batches(
+        histories, backbone.max_length, rows  # type: ignore[arg-type]
+    ):
+        with torch.inference_mode():
+            hidden_BTD = backbone(history_BT, rewards_BT)
+            last_BD = hidden_BTD[torch.arange(len(index_B)), lengths_B - 1]
+        if states_ND is None:
+            states_ND = last_BD.new_empty(len(histories), last_BD.shape[1])
+        states_ND[index_B] = last_BD
+    assert states_ND is not None
+    return states_ND

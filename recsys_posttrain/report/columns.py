@@ -1,0 +1,57 @@
+"""What a comparison table shows: one `Column` per metric and subset. A new one is one value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+from recsys_posttrain.evaluation.metrics import coverage, gini
+from recsys_posttrain.evaluation.subsets import (
+    Subset,
+    all_targets,
+    disliked,
+    liked,
+    reward_weighted,
+    top_rated,
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric over a subset of the targets.
+
+    metric, over: the two lines of the header.
+    source: the per-user column that is averaged, or the lists that `of_lists` summarises.
+    subset: weight of each target. of_lists: (items_NK, num_items) -> one number per seed.
+    bold: whether the best value is marked. False where a useless ranker wins: one that finds
+    nothing has no disliked target in its list, a random one covers the catalogue evenly.
+    """
+
+    metric: str
+    over: str
+    source: str
+    subset: Subset = all_targets
+    of_lists: Callable[[NDArray, int], float] | None = None
+    higher_is_better: bool = True
+    bold: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric} {self.over}".strip()
+
+    @property
+    def arrow(self) -> str:
+        return "↑" if self.higher_is_better else "↓"
+
+
+COLUMNS = (
+    Column("NDCG@10", "all", "ndcg@10"),
+    Column("HR@10", "all", "hr@10"),
+    Column("NDCG@10", "liked", "ndcg@10", liked),
+    Column("NDCG@10", "top", "ndcg@10", top_rated),
+    Column("NDCG@10", "disliked", "ndcg@10", disliked, higher_is_better=False, bold=False),
+    Column("NDCG@10", "weighted", "ndcg@10", reward_weighted),
+    Column("reward", "proxy@10", "reward/proxy@10"),
+    Column("coverage", "@10", "top10", of_lists=coverage, bold=False),
+    Column("Gini", "@10", "top10", of_lists=gini, higher_is_better=False, bold=False),
+)

@@ -1,0 +1,251 @@
+"""The numbers of a comparison table: per method and column a mean, a difference, a test."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.statistics import (
+    bootstrap_means,
+    effect_size,
+    holm,
+    interval,
+    p_value,
+)
+from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.report.columns import Column
+
+Floats = NDArray[np.float64]
+Runs = dict[str, list[pd.DataFrame]]  # method -> one frame per seed, targets in one order
+
+ALPHA = 0.05
+DECIMALS = 4  # printed; equal at this precision counts as equally good
+TARGET = ["user_id", "item_id", "reward", "total_reward"]  # what all runs must agree on
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """cells: one row per method and column.
+
+    Columns of cells: method, column, mean, low, high, difference, difference_low,
+    difference_high (percent of the control when relative), p_value, p_holm, effect_size,
+    significant, best. single_run: the methods with one seed where others have more.
+    """
+
+    cells: pd.DataFrame
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    single_run: tuple[str, ...]
+    num_users: int
+    num_targets: int
+
+
+def compare(
+    rows: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    num_items: int,
+    control: str,
+    relative: bool,
+    scale: RewardScale,
+    resamples: int,
+    rng: np.random.Generator,
+) -> Comparison:
+    """All methods against `control` on the same users, seeds and bootstrap draws."""
+    runs, seeds = _runs(rows, columns)
+    methods = tuple(runs)
+    if control not in runs:
+        near = difflib.get_close_matches(control, methods, n=1, cutoff=0.0)
+        raise UserError(
+            f"there is no method {control!r} to compare with; the rows hold {', '.join(methods)}: "
+            f"did you mean {near[0]!r}?"
+        )
+    at = methods.index(control)
+    targets = runs[control][0]
+    sampled = [column for column in columns if column.of_lists is None]
+    cells = []
+    if sampled:
+        values_CMSN, weights_CN = _per_user(runs, sampled, scale)
+        weights_CMSN = np.broadcast_to(weights_CN[:, None, None], values_CMSN.shape)
+        users_shape = values_CMSN.shape[2:]
+        mean_K, draws_RK = bootstrap_means(
+            values_CMSN.reshape(-1, *users_shape),
+            weights_KSN=weights_CMSN.reshape(-1, *users_shape),
+            resamples=resamples,
+            rng=rng,
+        )
+        mean_CM = mean_K.reshape(values_CMSN.shape[:2])
+        draws_RCM = draws_RK.reshape(-1, *values_CMSN.shape[:2])
+        for c, column in enumerate(sampled):
+            p_M = np.full(len(methods), np.nan)
+            found = []
+            for m in range(len(methods)):
+                mean, draws_R = mean_CM[c, m], draws_RCM[:, c, m]
+                cell = _level(mean, draws_R)
+                if m != at:
+                    against, against_R = mean_CM[c, at], draws_RCM[:, c, at]
+                    cell |= _difference(mean, against, draws_R, against_R, relative)
+                    cell["effect_size"] = effect_size(
+                        values_CMSN[c, m] - values_CMSN[c, at], weights_CN[c]
+                    )
+                    p_M[m] = cell["p_value"] = p_value(draws_R - against_R)
+                found.append(cell)
+            for cell, adjusted in zip(found, holm(p_M), strict=True):
+                cell["p_holm"] = adjusted
+            cells += _named(column, methods, found)
+    for column in columns:
+        if column.of_lists is not None:
+            cells += _named(column, methods, _of_lists(runs, column, num_items, at, relative))
+    frame = _marked(pd.DataFrame(cells, columns=_FIELDS), columns)
+    return Comparison(
+        cells=frame,
+        methods=methods,
+        seeds=seeds,
+        single_run=tuple(m for m in methods if len(seeds) > 1 and len(set(map(id, runs[m]))) == 1),
+        num_users=targets["user_id"].nunique(),
+        num_targets=len(targets),
+    )
+
+
+_FIELDS = (
+    *("method", "column", "mean", "low", "high"),
+    *("difference", "difference_low", "difference_high"),
+    *("p_value", "p_holm", "effect_size"),
+)
+
+
+def _runs(rows: pd.DataFrame, columns: Sequence[Column]) -> tuple[Runs, tuple[int, ...]]:
+    """One frame per method and seed, all with the same targets in the same order."""
+    missing = [
+        name
+        for name in ["method", "seed", *TARGET, *(column.source for column in columns)]
+        if name not in rows.columns
+    ]
+    if missing:
+        raise UserError(f"the rows lack the column {missing[0]!r}; make them with per_user_frame")
+    if rows.empty:
+        raise UserError("there are no rows to compare: evaluate at least one method first")
+    method_N = rows["method"]
+    categorical = isinstance(method_N.dtype, pd.CategoricalDtype)
+    order = method_N.cat.categories if categorical else method_N.unique()
+    by_seed: dict[str, dict[int, pd.DataFrame]] = {str(method): {} for method in order}
+    for (method, seed), frame in rows.groupby(["method", "seed"], observed=True, sort=True):
+        ordered = frame.sort_values(["user_id", "item_id"], kind="stable", ignore_index=True)
+        by_seed[str(method)][int(seed)] = ordered
+    by_seed = {method: frames for method, frames in by_seed.items() if frames}
+    seeds = max((tuple(frames) for frames in by_seed.values()), key=len)
+    first_method, first = next((method, frames) for method, frames in by_seed.items())
+    reference = first[min(first)][TARGET]
+    runs: Runs = {}
+    for method, frames in by_seed.items():
+        if len(frames) > 1 and tuple(frames) != seeds:
+            raise UserError(
+                f"{method!r} has seeds {_listed(frames)} but others have {_listed(seeds)}: run "
+                "the missing ones, or give every method the same seeds (or just one)"
+            )
+        for seed, frame in frames.items():
+            if not frame[TARGET].equals(reference):
+                raise UserError(
+                    f"{method!r} with seed {seed} was evaluated on other targets than "
+                    f"{first_method!r}: evaluate both on the same split"
+                )
+        runs[method] = list(frames.values()) * (len(seeds) if len(frames) == 1 else 1)
+    return runs, seeds
+
+
+def _per_user(
+    runs: Runs, columns: Sequence[Column], scale: RewardScale
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """values_CMSN and weights_CN: each user's targets collapsed into a weighted mean."""
+    targets = next(iter(runs.values()))[0]
+    user_T, users = pd.factorize(targets["user_id"])
+    num_seeds = len(next(iter(runs.values())))
+    values_CMSN = np.full((len(columns), len(runs), num_seeds, len(users)), np.nan)
+    weights_CN = np.empty((len(columns), len(users)))
+    for c, column in enumerate(columns):
+        weight_T = column.subset(targets, scale)
+        weights_CN[c] = np.bincount(user_T, weight_T, len(users))
+        used_N = weights_CN[c] > 0
+        for m, (method, frames) in enumerate(runs.items()):
+            for s, frame in enumerate(frames):
+                value_T = frame[column.source].to_numpy(dtype=np.float64)
+                if np.isnan(value_T).any() and not np.isnan(value_T).all():
+                    raise UserError(
+                        f"{column.source!r} of {method!r} is missing for "
+                        f"{int(np.isnan(value_T).sum())} of {len(value_T)} targets: evaluate again"
+                    )
+                total_N = np.bincount(user_T, weight_T * value_T, len(users))
+                values_CMSN[c, m, s, used_N] = total_N[used_N] / weights_CN[c, used_N]
+    return values_CMSN, weights_CN
+
+
+def _of_lists(
+    runs: Runs, column: Column, num_items: int, at: int, relative: bool
+) -> list[dict[str, object]]:
+    """A property of all lists together: the mean over seeds, without an interval or a test."""
+    assert column.of_lists is not None
+    mean_M = [
+        float(np.mean([column.of_lists(np.stack(f[column.source]), num_items) for f in frames]))
+        for frames in runs.values()
+    ]
+    nothing = np.empty(0)
+    cells = []
+    for m, mean in enumerate(mean_M):
+        cell = _level(mean, nothing)
+        if m != at:
+            cell |= _difference(mean, mean_M[at], nothing, nothing, relative)
+        cells.append(cell)
+    return cells
+
+
+def _level(mean: float, draws_R: Floats) -> dict[str, object]:
+    found = interval(mean, draws_R)
+    return {"mean": found.mean, "low": found.low, "high": found.high}
+
+
+def _difference(
+    mean: float, control: float, draws_R: Floats, control_R: Floats, relative: bool
+) -> dict[str, object]:
+    """Minus the control, or the change in percent of it (NaN where the control is 0)."""
+    difference, differences_R = mean - control, draws_R - control_R
+    if relative:
+        difference = 100 * difference / control if control else np.nan
+        zero_R = np.full(len(draws_R), np.nan)
+        np.divide(100 * differences_R, control_R, out=zero_R, where=control_R != 0)
+        differences_R = zero_R
+    found = interval(difference, differences_R)
+    return {
+        "difference": found.mean,
+        "difference_low": found.low,
+        "difference_high": found.high,
+    }
+
+
+def _named(
+    column: Column, methods: Sequence[str], cells: list[dict[str, object]]
+) -> list[dict[str, object]]:
+    return [
+        {"method": method, "column": column.name, **cell}
+        for method, cell in zip(methods, cells, strict=True)
+    ]
+
+
+def _marked(cells: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Adds significant and best; rows in the order of the columns."""
+    cells["significant"] = cells["p_holm"] <= ALPHA
+    parts = []
+    for column in columns:
+        part = cells[cells["column"] == column.name].copy()
+        shown = part["mean"].round(DECIMALS)
+        best = shown.max() if column.higher_is_better else shown.min()
+        part["best"] = (shown == best) & column.bold
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _listed(seeds: object) -> str:
+    return ", ".join(str(seed) for seed in seeds)  # type: ignore[attr-defined]

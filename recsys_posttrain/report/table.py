@@ -1,0 +1,186 @@
+"""The comparison table: from saved rows to Markdown, LaTeX, the terminal and a frame.
+
+    rows = pd.concat([frame.assign(method="BC", seed=0), ...])   # per_user_frame of each run
+    table = comparison_table(rows, num_items=3416, control="BC")
+    print(table.markdown())
+
+The same rows give the same bytes. Exact interval bounds are in `frame()` (table.csv).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Group
+
+from recsys_posttrain.evaluation.statistics import RESAMPLES
+from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.report import render
+from recsys_posttrain.report.columns import COLUMNS, Column
+from recsys_posttrain.report.comparison import Comparison, compare
+from recsys_posttrain.stages import replacing
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers come from, for the caption; empty parts are left out."""
+
+    dataset: str = ""
+    split: str = ""
+    steps: str = ""
+    tuning: str = ""
+    commit: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A finished comparison. `caption` says all that is needed to read and repeat it."""
+
+    comparison: Comparison = field(repr=False)
+    columns: tuple[Column, ...]
+    control: str
+    relative: bool
+    caption: str
+
+    def frame(self) -> pd.DataFrame:
+        """One row per method and column with every number, unrounded."""
+        return self.comparison.cells.copy()
+
+    def markdown(self) -> str:
+        return render.markdown(self.caption, self._blocks())
+
+    def latex(self) -> str:
+        """A table* for booktabs; it needs nothing else in the preamble."""
+        return render.latex(self.caption, self._blocks())
+
+    def rich(self) -> Group:
+        """For rich.print: fits into 100 columns."""
+        return render.terminal(self.caption, self._blocks())
+
+    def _blocks(self) -> list[render.Block]:
+        return render.blocks(
+            self.comparison.cells, self.comparison.methods, self.columns, self.control, self.relative
+        )
+
+
+def comparison_table(
+    rows: pd.DataFrame,
+    *,
+    num_items: int,
+    control: str = "BC",
+    relative_to: str | None = None,
+    columns: Sequence[Column] = COLUMNS,
+    provenance: Provenance = Provenance(),  # noqa: B008 (frozen)
+    scale: RewardScale = RewardScale(),  # noqa: B008 (frozen)
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Table:
+    """Compare methods evaluated on the same targets.
+
+    rows: the columns of `per_user_frame` plus `method` (text; a categorical sets the order,
+    otherwise the first appearance does) and `seed`. A method has all seeds, or one run that
+    stands for all (popularity).
+    num_items: size of the catalogue, for coverage and Gini.
+    control: what the second block subtracts. relative_to: instead, the second block is the
+    change in percent of this method, as arXiv-style "relative to RWR" tables have it.
+    seed: of the bootstrap.
+
+    Raises UserError for an unknown control, missing columns, methods with different targets or
+    with some of the seeds.
+    """
+    against = control if relative_to is None else relative_to
+    comparison = compare(
+        rows,
+        columns,
+        num_items=num_items,
+        control=against,
+        relative=relative_to is not None,
+        scale=scale,
+        resamples=resamples,
+        rng=np.random.default_rng(seed),
+    )
+    relative = relative_to is not None
+    caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
+    return Table(comparison, tuple(columns), against, relative, caption)
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """table.md, table.tex and table.csv in the folder, each replaced as a whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "table.md": table.markdown(),
+        "table.tex": table.latex(),
+        "table.csv": table.frame().to_csv(index=False, float_format="%.10g", lineterminator="\n"),
+    }
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return [folder / name for name in texts]
+
+
+def _caption(
+    comparison: Comparison,
+    columns: tuple[Column, ...],
+    control: str,
+    relative: bool,
+    provenance: Provenance,
+    scale: RewardScale,
+    resamples: int,
+) -> str:
+    seeds = comparison.seeds
+    one = len(seeds) == 1
+    source = [
+        ", ".join(part for part in (provenance.dataset, provenance.split) if part),
+        _counted(comparison.num_users, "user")
+        + ("" if comparison.num_targets == comparison.num_users else ", ")
+        + (
+            ""
+            if comparison.num_targets == comparison.num_users
+            else _counted(comparison.num_targets, "target")
+        ),
+        ("seed " if one else f"{len(seeds)} seeds: ") + ", ".join(map(str, seeds)),
+        f"{provenance.steps} post-training steps" if provenance.steps else "",
+        f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
+        f"commit {provenance.commit}" if provenance.commit else "",
+        f"command: {provenance.command}" if provenance.command else "",
+    ]
+    sentences = ["; ".join(part for part in source if part) + "."]
+    sentences.append(
+        "Mean ± half of the 95% interval (percentile bootstrap over users"
+        + (
+            f", {resamples:,} resamples); with one seed no interval over seeds is possible."
+            if one
+            else f" and seeds, {resamples:,} resamples)."
+        )
+    )
+    if comparison.single_run:
+        sentences.append(f"One run stands for all seeds: {', '.join(comparison.single_run)}.")
+    sentences.append(
+        f"Second block: {'change in percent of' if relative else 'minus'} {control}, paired on the "
+        "same users and seeds."
+    )
+    sentences.append("↑ higher is better, ↓ lower is better.")
+    plain = [column.name for column in columns if not column.bold]
+    sentences.append(
+        "Bold: best of the column, every row is eligible"
+        + (f" (not used for {', '.join(plain)}: a useless ranker can win these)." if plain else ".")
+    )
+    sentences.append(
+        f"† differs from {control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
+        "column)."
+    )
+    sentences.append(
+        f"Targets: liked: reward ≥ {scale.liked:g}; top: ≥ {scale.top:g}; disliked: "
+        f"≤ {scale.disliked:g}; weighted: by reward."
+    )
+    if any(column.of_lists for column in columns):
+        lists = ", ".join(column.name for column in columns if column.of_lists)
+        sentences.append(f"No interval or test for {lists} (mean over seeds).")
+    return " ".join(sentences)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

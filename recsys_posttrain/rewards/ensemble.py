@@ -1,0 +1,106 @@
+"""A learned reward model: one state encoder, K small members that share its pass.
+
+Member m predicts r_hat(x, v) = mu + c_m(x) + b_mv + s_m(x) . f_mv, where s_m and c_m are linear in
+the encoder's state, f and b belong to the item and mu is the training mean. Members differ by
+their initial weights and by a Poisson(1) bootstrap over users, so their spread grows where the
+data says little. The encoder reads past items and their rewards, strictly before the action.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.config import require
+from recsys_posttrain.ops import pack, unpack
+from recsys_posttrain.policy import packed_states
+from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.types import Batch
+
+
+class EnsembleModule(RewardModel):
+    """See the module's text; `build` of RewardEnsemble makes one."""
+
+    mean_reward: Tensor
+
+    def __init__(self, config: "RewardEnsemble", num_items: int, mean_reward: float) -> None:
+        super().__init__()
+        members, rank = config.members, config.rank
+        self.members = members
+        self.max_length = config.encoder.max_length
+        self.encoder = config.encoder.build(num_items)
+        self.state_projection = nn.Linear(config.encoder.dim, members * (rank + 1))
+        self.item_factor = nn.Parameter(torch.randn(members, num_items, rank) * rank**-0.5 / 10)
+        self.item_bias = nn.Parameter(torch.zeros(members, num_items))
+        self.register_buffer("mean_reward", torch.tensor(mean_reward))
+
+    def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The biases ride along as two more columns: r_hat = [s, c, 1] . [f, 1, mu + b]."""
+        hidden_ND = packed_states(self.encoder, batch)
+        projected_NMR = self.state_projection(hidden_ND).unflatten(1, (self.members, -1))
+        projected_MNR = projected_NMR.transpose(0, 1)
+        one_MN1 = projected_MNR.new_ones(*projected_MNR.shape[:2], 1)
+        one_MV1 = self.item_bias.new_ones(*self.item_bias.shape, 1)
+        bias_MV1 = (self.mean_reward + self.item_bias)[..., None]
+        return (
+            torch.cat([projected_MNR, one_MN1], dim=2),
+            torch.cat([self.item_factor, one_MV1, bias_MV1], dim=2),
+        )
+
+    def logged_scores(self, batch: Batch) -> Tensor:
+        """Each member's prediction for the logged actions, [M, N] at the real positions."""
+        state_MNR, factor_MVR = self.member_factors(batch)
+        action_N = pack(batch.actions_BT, batch.mask_BT) - 1
+        return (state_MNR * factor_MVR[:, action_N]).sum(dim=2)
+
+    def loss(self, batch: Batch, weight_MS: Tensor) -> LossOutput:
+        """Squared error of each member on its bootstrap, averaged over members, [B, T].
+
+        weight_MS: how often member m drew sequence s (over all S sequences).
+        """
+        reward_N = pack(batch.rewards_BT, batch.mask_BT)
+        row_N = batch.sequences_B[:, None].expand_as(batch.mask_BT)[batch.mask_BT]
+        error_MN = (self.logged_scores(batch) - reward_N).square()
+        loss_N = (error_MN * weight_MS[:, row_N]).mean(dim=0)
+        return LossOutput(unpack(loss_N, batch.mask_BT), {"rmse": error_MN.mean().detach().sqrt()})
+
+
+@dataclass(frozen=True)
+class RewardEnsemble:
+    """members: K. rank: width of an item factor. held_out: share of users kept from training,
+    half to stop early on and half for the quality table."""
+
+    encoder: SASRec = SASRec(history_rewards=True, dropout=0.3)
+    members: int = 5
+    rank: int = 16
+    held_out: float = 0.2
+    training: Training = field(
+        default_factory=lambda: Training(epochs=20, patience=2, weight_decay=0.05)
+    )
+
+    def __post_init__(self) -> None:
+        require(
+            self.members >= 1 and self.rank >= 1,
+            f"RewardEnsemble: members={self.members} and rank={self.rank} must be at least 1.",
+        )
+        require(
+            0 < self.held_out < 1,
+            f"RewardEnsemble: held_out={self.held_out} must be a share between 0 and 1.",
+        )
+
+    def build(self, num_items: int, mean_reward: float) -> EnsembleModule:
+        return EnsembleModule(self, num_items, mean_reward)
+
+
+def bootstrap_weights(members: int, sequences: int, seed: int) -> Tensor:
+    """How often each member draws each sequence, [M, S]: independent Poisson(1).
+
+    One member alone gets every sequence once: an ensemble of one is plain training.
+    """
+    if members == 1:
+        return torch.ones(1, sequences)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.poisson(torch.ones(members, sequences), generator=generator)

@@ -1,0 +1,35 @@
+"""A Run: everything that one row of a table depends on, as one frozen value."""
+
+from dataclasses import dataclass, field
+
+from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.backbones.base import BackboneConfig
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.data import LeaveOneOut, MovieLens100K
+from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.module import Training
+
+
+@dataclass(frozen=True)
+class Run:
+    """name: in the table; the algorithm's class if left empty.
+
+    seed: of post-training. pretraining_seed: of the pretrained policy and the reward model, which
+    all runs of a study share.
+    """
+
+    algorithm: Algorithm
+    name: str = ""
+    dataset: Dataset = MovieLens100K()
+    split: LeaveOneOut = LeaveOneOut()
+    backbone: BackboneConfig = SASRec()
+    pretraining: Training = field(default_factory=lambda: Training(epochs=100, patience=6))
+    reward: RewardEnsemble = RewardEnsemble()
+    posttraining: Training = field(default_factory=lambda: Training(epochs=4))
+    seed: int = 0
+    pretraining_seed: int = 0
+
+    @property
+    def label(self) -> str:
+        return self.name or type(self.algorithm).__name__

@@ -1,0 +1,223 @@
+"""A study: the runs of an experiment file, over seeds, ending in rows on disk and a table."""
+
+import importlib.util
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from rich.console import Console
+
+from recsys_posttrain.config import describe, digest, override
+from recsys_posttrain.data import dataset_named
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.statistics import RESAMPLES
+from recsys_posttrain.pipeline import Pipeline, shared_part
+from recsys_posttrain.report.table import Caption, Table, comparison_table, write_table
+from recsys_posttrain.rewards.quality import quality_markdown
+from recsys_posttrain.run import Run
+from recsys_posttrain.stages import (
+    git_commit,
+    package_versions,
+    read_json,
+    read_stage,
+    replacing,
+    write_json,
+)
+
+console = Console(highlight=False)
+
+
+class Study(NamedTuple):
+    """name: of its folder. runs: one per row of the table, without seeds."""
+
+    name: str
+    runs: tuple[Run, ...]
+    seeds: tuple[int, ...]
+
+
+def load_study(
+    file: Path, overrides: Sequence[str], dataset: str | None, seeds: int | None, data_root: str | None
+) -> Study:
+    """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default."""
+    specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
+    if specification is None or specification.loader is None or file.suffix != ".py":
+        raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
+    experiment = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
+    specification.loader.exec_module(experiment)
+    runs = tuple(getattr(experiment, "RUNS", ()))
+    if not runs or not all(isinstance(run, Run) for run in runs):
+        raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
+    chosen = dataset or getattr(runs[0].dataset, "path", runs[0].dataset.name)
+    source = dataset_named(chosen, data_root)
+    runs = _overridden(tuple(replace(run, dataset=source) for run in runs), overrides)
+    _check(runs, file)
+    name = f"{file.stem}-{Path(source.name).stem}"
+    if overrides:
+        name += f"-{digest(sorted(overrides), 6)}"
+    count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
+    return Study(name, runs, count)
+
+
+def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
+    """Each assignment changes every run that has the field; at least one must have it."""
+    for assignment in assignments:
+        changed, refusals = [], []
+        for run in runs:
+            try:
+                changed.append(override(run, assignment))
+            except UserError as refusal:
+                changed.append(run)
+                refusals.append(refusal)
+        if len(refusals) == len(runs):
+            raise max(refusals, key=lambda refusal: "did you mean" in str(refusal))
+        runs = tuple(changed)
+    return runs
+
+
+def _check(runs: tuple[Run, ...], file: Path) -> None:
+    labels = [run.label for run in runs]
+    twice = {label for label in labels if labels.count(label) > 1}
+    if twice:
+        raise UserError(f"{file}: two runs are called {twice.pop()!r}; give one of them a name=")
+    if any(shared_part(run) != shared_part(runs[0]) for run in runs):
+        raise UserError(
+            f"{file}: all runs of one study must share dataset, split, backbone, pretraining, "
+            "reward model and pretraining seed; put the others into a study of their own"
+        )
+
+
+def run_study(
+    file: Path,
+    overrides: Sequence[str],
+    dataset: str | None,
+    seeds: int | None,
+    device: str,
+    data_root: str | None,
+    output: Path,
+) -> Path:
+    """Runs what is not done yet, prints and writes the tables; returns the study's folder."""
+    study = load_study(file, overrides, dataset, seeds, data_root)
+    folder = output / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = _Progress()
+    pipeline = Pipeline(study.runs[0], output, device, progress.announce)
+
+    corpus = pipeline.data.corpus
+    console.print(
+        f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
+        f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
+    )
+    # These two do not depend on the seed of post-training: one row each.
+    rows = [
+        pipeline.rows_of(policy_folder).assign(method=name, seed=study.seeds[0])
+        for name, policy_folder in (("Popularity", None), ("Pretrained", pipeline.pretrained_folder))
+    ]
+    for seed in study.seeds:
+        for run in study.runs:
+            trained = pipeline.posttrained_folder(replace(run, seed=seed))
+            rows.append(pipeline.rows_of(trained).assign(method=run.label, seed=seed))
+    progress.finish()
+
+    with replacing(folder / "rows.parquet") as temporary:
+        pd.concat(rows, ignore_index=True).to_parquet(temporary)
+    _write_quality(pipeline, folder)
+    write_json(folder / "run.json", _record(study, pipeline, overrides))
+    study_table(folder, "BC", None)
+    return folder
+
+
+def study_table(folder: Path, control: str, relative_to: str | None) -> None:
+    """Prints and writes table.md and table.tex from rows.parquet and run.json."""
+    record = read_json(folder / "run.json", fix="give the folder of a finished study")
+    rows = pd.read_parquet(folder / "rows.parquet")
+    table = _table(rows, record, control, relative_to)
+    write_table(table, folder)
+    quality = (folder / "reward_models.md").read_text()
+    console.print()
+    console.print(quality)
+    console.print(table.rich())
+    console.print(f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json")
+
+
+class _Progress:
+    """One line per stage: what, and whether it was there already or how long it took."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.reused = self.made = 0
+        self._open: tuple[str, float, bool] | None = None
+
+    def announce(self, title: str, folder: Path) -> None:
+        self._close()
+        self._open = (title, time.monotonic(), folder.exists())
+
+    def _close(self) -> None:
+        if self._open is None:
+            return
+        title, began, was_there = self._open
+        self.reused, self.made = self.reused + was_there, self.made + (not was_there)
+        took = "reused" if was_there else f"{time.monotonic() - began:.1f} s"
+        console.print(f"  {title:<44}{took:>10}")
+        self._open = None
+
+    def finish(self) -> None:
+        self._close()
+        seconds = time.monotonic() - self.started
+        console.print(f"{self.reused} stages reused, {self.made} made, {seconds:.0f} s")
+
+
+def _write_quality(pipeline: Pipeline, folder: Path) -> None:
+    run, events = pipeline.run, int(pipeline.reward_quality["events"].iloc[0])
+    users = int(pipeline.reward_quality["users"].iloc[0])
+    caption = (
+        f"Reward models on {pipeline.data.corpus.name}: {events:,} logged rewards of {users:,} "
+        "users that no model was trained on, each predicted from what came before it. Intervals: "
+        f"95%, bootstrap over users. Seed {run.pretraining_seed}."
+    )
+    with replacing(folder / "reward_models.md") as temporary:
+        temporary.write_text(quality_markdown(pipeline.reward_quality, caption), encoding="utf-8")
+
+
+def _record(study: Study, pipeline: Pipeline, overrides: Sequence[str]) -> dict[str, Any]:
+    """Everything needed to make the rows again, and what it took."""
+    shared = {
+        "pretrained": pipeline.pretrained_folder,
+        "reward": pipeline.reward_folder,
+    }
+    trained = {
+        f"{run.label}/{seed}": pipeline.posttrained_folder(replace(run, seed=seed))
+        for seed in study.seeds
+        for run in study.runs
+    }
+    first = read_stage(next(iter(trained.values())))["record"]
+    corpus = pipeline.data.corpus
+    return {
+        "name": study.name,
+        "command": _command(study, overrides),
+        "commit": git_commit(),
+        "versions": package_versions(),
+        "dataset": corpus.name,
+        "content_hash": corpus.content_hash,
+        "num_items": corpus.num_items,
+        "seeds": list(study.seeds),
+        "steps": first["steps"],
+        "runs": [describe(run) for run in study.runs],
+        "stages": {
+            name: {"folder": folder.name, **{k: read_stage(folder)[k] for k in ("record", "seconds")}}
+            for name, folder in {**shared, **trained}.items()
+        },
+    }
+
+
+def _command(study: Study, overrides: Sequence[str]) -> str:
+    """How to get this table from a fresh clone."""
+    dataset = study.runs[0].dataset
+    chosen = getattr(dataset, "path", dataset.name)
+    command = f"make benchmark DATASET={shlex.quote(chosen)} SEEDS={len(study.seeds)}"
+    return command + "".join(f" SET={shlex.quote(text)}" for text in overrides)

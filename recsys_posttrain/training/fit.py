@@ -1,0 +1,208 @@
+"""Runs a TrainingModule to its last step, and can be killed at any moment without loss.
+
+A checkpoint holds weights, optimiser state and the step; everything random is a function of the
+step (seeding.py), so training from a checkpoint gives bitwise the weights of an unbroken run.
+Lightning's own checkpoint is a pickle and cannot resume inside an epoch exactly; this one is
+safetensors and JSON, and can.
+"""
+
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.stages import load_tensors, save_tensors
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.types import Batch
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+STEPS_BETWEEN_LOG_LINES = 10
+
+
+class Fitted(NamedTuple):
+    """steps: optimiser steps taken. best_step, best_value: of the weights that were kept."""
+
+    steps: int
+    best_step: int
+    best_value: float | None
+
+
+class _Keeper(Callback):
+    """Logs, validates at each epoch's end, remembers the best weights and writes checkpoints."""
+
+    def __init__(
+        self,
+        folder: Path,
+        steps_per_epoch: int,
+        validate: Callable[[], dict[str, float]] | None,
+        monitor: str,
+        patience: int | None,
+    ) -> None:
+        self.checkpoint = folder / "checkpoint.safetensors"
+        self.log_file = folder / "metrics.jsonl"
+        self.steps_per_epoch = steps_per_epoch
+        self.validate = validate
+        self.monitor = monitor
+        self.patience = patience
+        self.best_value: float | None = None
+        self.best_step = 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.lines: list[str] = []
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = module.steps_done
+        epoch_ends = step % self.steps_per_epoch == 0
+        if epoch_ends or step % STEPS_BETWEEN_LOG_LINES == 0:
+            self._log(step, {name: float(value) for name, value in module.latest.items()})
+        if epoch_ends and self.validate is not None:
+            module.model.eval()
+            self._judge(trainer, module, self.validate())
+        if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            self.save(trainer, module)
+
+    def _judge(self, trainer: pl.Trainer, module: Any, metrics: dict[str, float]) -> None:
+        """Higher is better, strictly: the earliest of equally good epochs is kept."""
+        self._log(module.steps_done, metrics)
+        if self.patience is None:
+            return
+        value = metrics[self.monitor]
+        if self.best_value is None or value > self.best_value:
+            self.best_value, self.best_step = value, module.steps_done
+            self.best_weights = _copy(module.model)
+        elif module.steps_done - self.best_step >= self.patience * self.steps_per_epoch:
+            trainer.should_stop = True
+
+    def _log(self, step: int, metrics: dict[str, float]) -> None:
+        self.lines.append(json.dumps({"step": step, **metrics}))
+
+    def on_exception(self, trainer: pl.Trainer, module: Any, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt):
+            self.save(trainer, module)
+
+    def save(self, trainer: pl.Trainer, module: Any) -> None:
+        """One file, written under another name and renamed: it is never half there."""
+        optimizer = trainer.optimizers[0]
+        tensors = {f"model/{name}": value for name, value in module.model.state_dict().items()}
+        tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
+        progress = {
+            "steps_done": module.steps_done,
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "lines": self.lines,
+        }
+        tensors["progress"] = torch.tensor(list(json.dumps(progress).encode()), dtype=torch.uint8)
+        save_tensors(self.checkpoint, {name: value.contiguous() for name, value in tensors.items()})
+        self.saved_at = time.monotonic()
+
+    def load(self, module: TrainingModule) -> dict[int, dict[str, Tensor]]:
+        """Restores the module and this keeper; returns the optimiser's state by parameter."""
+        tensors = load_tensors(self.checkpoint)
+        progress = json.loads(bytes(tensors.pop("progress").tolist()))
+        module.steps_done = progress["steps_done"]
+        self.best_value, self.best_step = progress["best_value"], progress["best_step"]
+        self.lines = progress["lines"]
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        model: dict[str, Tensor] = {}
+        for name, value in tensors.items():
+            kind, rest = name.split("/", 1)
+            if kind == "optimizer":
+                index, key = rest.split("/")
+                optimizer.setdefault(int(index), {})[key] = value
+            else:
+                (model if kind == "model" else self.best_weights)[rest] = value
+        module.model.load_state_dict(model)
+        return optimizer
+
+    def finish(self, model: nn.Module) -> None:
+        """The best weights, if a best was looked for; the log as a file; no checkpoint left."""
+        if self.best_weights:
+            model.load_state_dict(self.best_weights)
+        self.log_file.write_text("".join(line + "\n" for line in self.lines))
+        self.checkpoint.unlink(missing_ok=True)
+
+
+class _RestoreOptimizer(Callback):
+    def __init__(self, state: dict[int, dict[str, Tensor]]) -> None:
+        self.state = state
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        optimizer = trainer.optimizers[0]
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": self.state, "param_groups": groups})
+
+
+def fit(
+    module: TrainingModule,
+    stream: BatchStream,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    label: str = "",
+    validate: Callable[[], dict[str, float]] | None = None,
+    monitor: str = "",
+) -> Fitted:
+    """Trains in place.
+
+    folder: where the checkpoint lives while training runs and metrics.jsonl is left. validate:
+    called after each epoch with the model in evaluation mode; its `monitor` decides, higher is
+    better, which epoch's weights stay when the training plan has a patience.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keeper = _Keeper(
+        folder, stream.steps_per_epoch, validate, monitor, module.training_plan.patience
+    )
+    callbacks: list[Callback] = [keeper]
+    if keeper.checkpoint.exists():
+        callbacks.append(_RestoreOptimizer(keeper.load(module)))
+    stream.start = module.steps_done
+    on_terminal = sys.stderr.isatty()
+    if on_terminal:
+        callbacks.append(RichProgressBar(leave=False))
+    patience_left = keeper.best_value is None or module.training_plan.patience is None
+    if not patience_left:
+        waited = (module.steps_done - keeper.best_step) // stream.steps_per_epoch
+        if waited >= (module.training_plan.patience or 0):
+            stream.start = stream.stop
+    if len(stream):
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            # A stream feeds itself: workers would only copy tensors between processes.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            trainer = pl.Trainer(
+                max_epochs=1,
+                accelerator="cpu" if device == "cpu" else "gpu",
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=on_terminal,
+                callbacks=callbacks,
+                num_sanity_val_steps=0,
+            )
+            loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
+            trainer.fit(module, loader)
+    keeper.finish(module.model)
+    best_step = keeper.best_step if keeper.best_weights else module.steps_done
+    return Fitted(module.steps_done, best_step, keeper.best_value)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}

@@ -1,0 +1,109 @@
+"""The one LightningModule: it owns the trained model, reduces losses, logs and steps."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.types import Batch
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast. patience: epochs without a better validation value before stopping
+    (None: train all epochs and keep the last weights)."""
+
+    epochs: int
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 50
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.epochs >= 1 and self.batch_size >= 1,
+            f"Training: epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.",
+        )
+        require(
+            self.learning_rate > 0,
+            f"Training: learning_rate={self.learning_rate} must be above 0.",
+        )
+
+
+class TrainingModule(pl.LightningModule):
+    """objective(batch) -> LossOutput; `model` holds the parameters that it trains.
+
+    dropout: keep the model in training mode. Post-training turns it off, otherwise the ratio of
+    policy to reference would not start at 1. reseed(step, seed): called before each step with its
+    number and its own seed. after_step(steps): called once the optimiser has stepped.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Callable[[Batch], LossOutput],
+        training: Training,
+        seed: int,
+        *,
+        dropout: bool,
+        reseed: Callable[[int, int], object] | None = None,
+        after_step: Callable[[int], object] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.training_plan = training
+        self.seed = seed
+        self.dropout = dropout
+        self.reseed = reseed
+        self.after_step = after_step
+        self.steps_done = 0
+        self.latest: dict[str, Tensor] = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        return torch.optim.AdamW(
+            parameters,
+            lr=self.training_plan.learning_rate,
+            weight_decay=self.training_plan.weight_decay,
+            fused=True,
+        )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.model.train(self.dropout)
+        # Dropout only draws from the global generator, so that one is set, from names, each step.
+        seed = derived_seed(self.seed, "step", self.steps_done)
+        torch.manual_seed(seed)
+        if self.reseed is not None:
+            self.reseed(self.steps_done, seed)
+        warm = min(1.0, (self.steps_done + 1) / max(1, self.training_plan.warmup_steps))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.training_plan.learning_rate * warm
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        output = self.objective(batch)
+        mask_BT = batch.mask_BT if output.mask_BT is None else output.mask_BT
+        loss = masked_mean(output.loss_BT, mask_BT)
+        if not math.isfinite(loss.item()):
+            raise UserError(
+                f"the loss became {loss.item()} at step {self.steps_done}; lower the "
+                f"learning rate (now {self.training_plan.learning_rate}) or the algorithm's strength."
+            )
+        self.latest = {"loss": loss.detach(), **output.metrics}
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.steps_done += 1
+        if self.after_step is not None:
+            self.after_step(self.steps_done)

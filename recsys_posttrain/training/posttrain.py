@@ -1,0 +1,119 @@
+"""Post-training: one algorithm, from one pretrained policy, with one frozen reward model."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from recsys_posttrain import ops
+from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, heads_of
+from recsys_posttrain.config import require
+from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
+from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.types import Batch, Split
+
+DRIFT_POSITIONS = 256
+
+
+def posttrain(
+    policy: Policy,
+    data: Split,
+    algorithm: Algorithm,
+    reward: RewardModel,
+    training: Training,
+    seed: int,
+    folder: Path,
+    device: str = "cpu",
+) -> tuple[Policy, Fitted]:
+    """The post-trained copy of `policy`, which itself stays as it is.
+
+    Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
+    every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
+    `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; after each epoch the
+    same on validation targets, with `ndcg@10`. Resumes from a checkpoint in `folder`.
+    """
+    num_items = data.corpus.num_items
+    require(
+        len(policy.table_VD) == num_items,
+        f"the policy knows {len(policy.table_VD)} items and {data.corpus.name} has {num_items}; "
+        "use a policy that was pretrained on the same data.",
+    )
+    learner = deepcopy(policy).requires_grad_(True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = heads_of(algorithm, policy.table_VD.shape[1])
+    actors = Actors(learner, reward, logged_rewards(data.train, num_items), heads)
+
+    def objective(batch: Batch) -> LossOutput:
+        actors.forget()
+        output = algorithm.loss(batch, actors)
+        if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
+            output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
+        return output
+
+    def on_step(step: int) -> None:
+        actors.step = step
+        after_step(algorithm, actors)
+
+    def reseed(step: int, seed: int) -> None:
+        actors.step = step
+        actors.generator.manual_seed(seed)
+
+    def validate() -> dict[str, float]:
+        rows = evaluate(
+            actors.policy, data, reward, actors.reference, targets=data.validation
+        ).per_user
+        names = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
+        return {f"validation/{name}": float(rows[name].mean()) for name in names}
+
+    module = TrainingModule(
+        actors,
+        objective,
+        training,
+        seed,
+        dropout=False,
+        reseed=reseed,
+        after_step=on_step,
+    )
+    stream = BatchStream(
+        data.train,
+        policy.max_length,
+        training.batch_size,
+        training.epochs,
+        seed,
+    )
+    fitted = fit(
+        module,
+        stream,
+        folder,
+        device=device,
+        label=type(algorithm).__name__,
+        validate=validate,
+        monitor="validation/ndcg@10",
+    )
+    actors.forget()
+    return learner.eval(), fitted
+
+
+@torch.no_grad()
+def drift(batch: Batch, actors: Actors) -> dict[str, Tensor]:
+    """Exact KL to the reference, entropy and expected proxy reward at evenly spread positions."""
+    states_ND = actors.policy.states(batch).detach()
+    every = max(1, len(states_ND) // DRIFT_POSITIONS)
+    state_NR, factor_VR = actors.reward.factors(batch)
+    table_VD = actors.policy.table_VD
+    kl_N2 = ops.kl_and_entropy(
+        states_ND[::every],
+        table_VD,
+        actors.reference.states(batch)[::every],
+        actors.reference.table_VD,
+    )
+    proxy_N = ops.expected_score(states_ND[::every], table_VD, state_NR[::every], factor_VR)
+    kl, entropy = kl_N2.mean(dim=0)
+    return {"kl": kl, "entropy": entropy, "reward/proxy": proxy_N.mean()}

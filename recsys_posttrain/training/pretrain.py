@@ -1,0 +1,58 @@
+"""Next-item pretraining: the policy that every algorithm starts from."""
+
+from pathlib import Path
+
+import torch
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.backbones.base import BackboneConfig
+from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.evaluation.evaluate import validation_ndcg
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.training.fit import Fitted, fit
+from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.types import Batch, Split
+
+
+def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
+    """A freshly initialised policy; the caller's global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "policy weights"))
+        return Policy(backbone.build(num_items))
+
+
+def pretrain(
+    data: Split,
+    backbone: BackboneConfig,
+    training: Training,
+    seed: int,
+    folder: Path,
+    device: str = "cpu",
+) -> tuple[Policy, Fitted]:
+    """Full-softmax cross-entropy on every next item, dropout on.
+
+    The weights of the epoch with the best validation `ndcg@10` are kept when the training plan
+    has a patience. Resumes from a checkpoint in `folder`.
+    """
+    policy = new_policy(backbone, data.corpus.num_items, seed)
+
+    def objective(batch: Batch) -> LossOutput:
+        policy.forget()
+        return LossOutput(-policy.log_prob(batch), {})
+
+    module = TrainingModule(policy, objective, training, seed, dropout=True)
+    stream = BatchStream(
+        data.train, backbone.max_length, training.batch_size, training.epochs, seed
+    )
+    fitted = fit(
+        module,
+        stream,
+        folder,
+        device=device,
+        label="pretrain",
+        validate=lambda: {"ndcg@10": validation_ndcg(policy, data)},
+        monitor="ndcg@10",
+    )
+    policy.forget()
+    return policy.eval(), fitted

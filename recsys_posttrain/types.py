@@ -1,0 +1,102 @@
+"""The values that flow between stages, and the shape letters used in every name.
+
+B batch (sequences), T time (positions), V catalogue, D width, K candidates,
+M ensemble members, N users, targets or real positions, E events, R rank of a factorisation.
+
+Item ids inside the framework are 1..V and 0 is padding. A sequence is right-padded:
+position 0 is a user's first event, so a position means the same whatever follows it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+PADDING = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Raw ratings as a dataset file gives them, in file order.
+
+    frame: columns user_id, item_id, rating (float), timestamp (int, seconds).
+    content_hash: SHA-256 of the bytes that the ratings were read from.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    content_hash: str
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Events of N sequences laid end to end; sequence n is [offsets[n], offsets[n + 1])."""
+
+    items_E: Tensor  # int64, 1..V
+    rewards_E: Tensor  # float32
+    timestamps_E: Tensor  # int64, seconds
+    offsets_N1: Tensor  # int64, starts with 0, ends with E
+
+    @property
+    def lengths_N(self) -> Tensor:
+        return self.offsets_N1.diff()
+
+    def __len__(self) -> int:
+        return int(self.offsets_N1.numel()) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """N events to predict, each with everything its user did before it."""
+
+    history: Sequences  # N histories, untruncated: they also name the items already seen
+    items_N: Tensor  # int64, 1..V
+    rewards_N: Tensor  # float32
+    users_N: Tensor  # int64, index into Corpus.user_ids
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """One dataset after filtering, in time order, with dense ids.
+
+    sequences: one per user, in the order of user_ids.
+    user_ids, item_ids: original ids; item_ids[v - 1] is the id of item v.
+    content_hash: of the source.
+    """
+
+    name: str
+    sequences: Sequences
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    content_hash: str
+
+    @property
+    def num_items(self) -> int:
+        return len(self.item_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What may be trained on, what selects, and what is reported."""
+
+    corpus: Corpus
+    train: Sequences  # one per user of the corpus, possibly empty
+    validation: Targets
+    test: Targets
+
+
+class Batch(NamedTuple):
+    """B sequences, right-padded to the longest; every position is one contextual-bandit round.
+
+    At position t the context x is history[:, : t + 1] with its rewards, the logged action is
+    actions[:, t] and its logged reward rewards[:, t].
+    """
+
+    history_BT: Tensor  # int64: the items before each action, shifted by one; 0 = padding
+    history_rewards_BT: Tensor  # float32: their logged rewards
+    actions_BT: Tensor  # int64: the logged item; 0 = padding
+    rewards_BT: Tensor  # float32: its logged reward
+    mask_BT: Tensor  # bool: True at real positions
+    sequences_B: Tensor  # int64: which sequence each row is (index into the Sequences)

@@ -1,0 +1,108 @@
+"""A tabular world in float64: the policy's logits are a table that a test writes down.
+
+The context of an action is the item before it, and the item embedding is the identity, so the
+state of a context *is* its row of logits, and gradients land in that table in closed form.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from recsys_posttrain import ops
+from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.training.actors import Actors, LoggedRewards
+from recsys_posttrain.types import Batch
+
+
+class Table(nn.Module):
+    """logits_XV: row x - 1 holds the logits after item x."""
+
+    def __init__(self, logits_XV):
+        super().__init__()
+        contexts, catalogue = logits_XV.shape
+        self.dim, self.max_length = catalogue, 100
+        self.item_embedding = nn.Embedding(catalogue + 1, catalogue, dtype=logits_XV.dtype)
+        with torch.no_grad():
+            self.item_embedding.weight.copy_(torch.eye(catalogue + 1, dtype=logits_XV.dtype)[:, 1:])
+        self.logits = nn.Parameter(logits_XV.clone())
+
+    def forward(self, history_BT, history_rewards_BT):
+        return self.logits[(history_BT - 1).clamp(min=0)]
+
+
+class ScoreTable(RewardModel):
+    """scores_MXV: what member m predicts for item v + 1 after item x + 1."""
+
+    def __init__(self, scores_MXV):
+        super().__init__()
+        self.scores = nn.Parameter(scores_MXV.clone())
+
+    def member_factors(self, batch):
+        context_N = ops.pack(batch.history_BT, batch.mask_BT) - 1
+        eye = torch.eye(self.scores.shape[2], dtype=self.scores.dtype)
+        return self.scores[:, context_N], eye.expand(len(self.scores), -1, -1)
+
+
+def build_actors(reference, policy, scores, rewards=(1.0, 3.0, 5.0), old=None, algorithm=None):
+    """reference, policy, old: logits [X, V]; scores: [X, V] or [M, X, V]."""
+    reference, policy, scores = (
+        torch.as_tensor(each, dtype=torch.float64) for each in (reference, policy, scores)
+    )
+    rewards = torch.as_tensor(rewards, dtype=torch.float64)
+    catalogue = reference.shape[1]
+    scores = scores if scores.dim() == 3 else scores[None]
+    item_mean_V = torch.arange(1, catalogue + 1, dtype=torch.float64) / 2
+    heads = {} if algorithm is None else heads_of(algorithm, catalogue)
+    heads = {name: head.double() for name, head in heads.items()}
+    log = LoggedRewards(rewards, item_mean_V)
+    actors = Actors(Policy(Table(reference)), ScoreTable(scores), log, heads)
+    with torch.no_grad():
+        actors.policy.backbone.logits.copy_(policy)
+        actors.old.backbone.logits.copy_(
+            reference if old is None else torch.as_tensor(old, dtype=torch.float64)
+        )
+    return actors
+
+
+def build_batch(history, actions, rewards, history_rewards=None):
+    """Nested lists [B, T]; a 0 in `history` is padding."""
+    history_BT = torch.tensor(history)
+    rewards_BT = torch.tensor(rewards, dtype=torch.float64)
+    past_BT = rewards_BT * 0 if history_rewards is None else torch.tensor(history_rewards).double()
+    return Batch(
+        history_BT,
+        past_BT,
+        torch.tensor(actions),
+        rewards_BT,
+        history_BT > 0,
+        torch.arange(len(history_BT)),
+    )
+
+
+def random_world(algorithm=None, members=1, seed=0, contexts=3, catalogue=5):
+    """Policy, old and reference all differ; two sequences of lengths 3 and 2."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    actors = build_actors(
+        draw(contexts, catalogue),
+        draw(contexts, catalogue),
+        draw(members, contexts, catalogue),
+        old=draw(contexts, catalogue),
+        algorithm=algorithm,
+    )
+    batch = build_batch(
+        [[1, 3, 2], [2, 1, 0]], [[3, 2, 5], [1, 4, 0]], [[5.0, 1, 3], [4, 2, 0]]
+    )
+    return batch, actors
+
+
+@pytest.fixture
+def tabular():
+    return SimpleNamespace(actors=build_actors, batch=build_batch, random=random_world)

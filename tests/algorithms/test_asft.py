@@ -1,0 +1,150 @@
+import math
+
+import pytest
+import torch
+
+from recsys_posttrain.algorithms.asft import ASFT, advantage_weight
+from recsys_posttrain.algorithms.bc import BC
+from recsys_posttrain.algorithms.exp_rsft import ExpRSFT
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.signals import (
+    ReferenceSoftValue,
+    learned_value,
+    model_reward,
+    no_baseline,
+    observed_reward,
+    reference_value,
+)
+
+
+def doubles(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_weight_by_hand():
+    """Advantages 2 log 3, 0, -2 log 2 at temperature 2: weights 3, 1, 1/2; the cap 2.5 stops 3."""
+    advantage = doubles(2 * math.log(3), 0.0, -2 * math.log(2))
+    torch.testing.assert_close(advantage_weight(advantage, 2.0, None), doubles(3.0, 1.0, 0.5))
+    torch.testing.assert_close(advantage_weight(advantage, 2.0, 2.5), doubles(2.5, 1.0, 0.5))
+
+
+def test_the_cap_holds_where_the_exponential_overflows():
+    weight = advantage_weight(torch.tensor([1e4]), 1.0, 20.0)
+    torch.testing.assert_close(weight, torch.tensor([20.0]))
+
+
+def test_loss_and_gradient_by_hand(tabular):
+    """R = 5, b = 3 at temperature 2: w = e. At pi = (1/4, 3/4), a = 1: loss e log 4 and gradient
+    e (1/4 - 1, 3/4). The reference is even and r_hat = (2, 4), so E_ref[r_hat] = 3."""
+    actors = tabular.actors(torch.zeros(1, 2), doubles([1.0, 3.0]).log(), [[2.0, 4.0]])
+    algorithm = ASFT(baseline=reference_value, temperature=2.0)
+    output = algorithm.loss(tabular.batch([[1]], [[1]], [[5.0]]), actors)
+    output.loss_BT.sum().backward()
+    torch.testing.assert_close(output.loss_BT.item(), math.e * math.log(4))
+    expected = math.e * doubles([-0.75, 0.75])
+    torch.testing.assert_close(actors.policy.backbone.logits.grad, expected)
+    torch.testing.assert_close(output.metrics["weight/mean"].item(), math.e)
+    torch.testing.assert_close(output.metrics["advantage/mean"].item(), 2.0)
+    assert algorithm.heads(2) == {}
+
+
+def test_the_reward_can_be_the_model(tabular):
+    """r_hat(a = 2) = 4 and b = 3 at temperature 1: w = e, whatever the logged reward is."""
+    actors = tabular.actors(torch.zeros(1, 2), torch.zeros(1, 2), [[2.0, 4.0]])
+    algorithm = ASFT(reward=model_reward, baseline=reference_value)
+    output = algorithm.loss(tabular.batch([[1]], [[2]], [[1.0]]), actors)
+    torch.testing.assert_close(output.loss_BT.item(), math.e * math.log(2))
+
+
+def test_learned_value_by_hand(tabular):
+    """The log's mean is 3 and the head is new, so V = 3; R = 5: w = min(e^2, 4) = 4 and, at
+    pi = (1/4, 3/4), a = 1, loss 4 log 4 + 0.5 (3 - 5)^2 = 4 log 4 + 2. The squared error's gradient
+    in the head's bias is 0.5 * 2 (3 - 5) = -2, and in its weights -2 times the state log(1, 3).
+    The policy feels only 4 (1/4 - 1, 3/4)."""
+    algorithm = ASFT(weight_cap=4.0, value_coefficient=0.5)
+    logits = doubles([1.0, 3.0]).log()
+    actors = tabular.actors(torch.zeros(1, 2), logits, torch.zeros(1, 2), algorithm=algorithm)
+    output = algorithm.loss(tabular.batch([[1]], [[1]], [[5.0]]), actors)
+    output.loss_BT.sum().backward()
+    head = actors.heads["value"]
+    torch.testing.assert_close(output.loss_BT.item(), 4 * math.log(4) + 2)
+    torch.testing.assert_close(head.bias.grad, doubles(-2.0))
+    torch.testing.assert_close(head.weight.grad, -2 * logits)
+    torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([-3.0, 3.0]))
+    torch.testing.assert_close(output.metrics["value/error"].item(), 4.0)
+    assert not any(value.requires_grad for value in output.metrics.values())
+
+
+def test_the_weight_has_no_gradient_in_the_learned_value(tabular):
+    algorithm = ASFT(baseline=learned_value, value_coefficient=0.0)
+    batch, actors = tabular.random(algorithm)
+    algorithm.loss(batch, actors).loss_BT.sum().backward()
+    assert actors.heads["value"].bias.grad.item() == 0
+    assert actors.policy.backbone.logits.grad.abs().sum() > 0
+
+
+def test_an_infinite_temperature_is_behaviour_cloning(tabular):
+    batch, actors = tabular.random()
+    loss_BT = ASFT(baseline=reference_value, temperature=math.inf).loss(batch, actors).loss_BT
+    torch.testing.assert_close(loss_BT, BC().loss(batch, actors).loss_BT)
+
+
+def test_without_baseline_and_cap_it_is_exp_rsft_times_a_constant(tabular):
+    """Exp-RSFT divides by the mean weight of the log, here of rewards 1, 3, 5."""
+    batch, actors = tabular.random()
+    mean_weight = (math.exp(0.5) + math.exp(1.5) + math.exp(2.5)) / 3
+    ours = ASFT(baseline=no_baseline, temperature=2.0, weight_cap=None).loss(batch, actors)
+    theirs = ExpRSFT(temperature=2.0).loss(batch, actors)
+    torch.testing.assert_close(ours.loss_BT, mean_weight * theirs.loss_BT)
+
+
+def test_with_the_soft_value_the_exact_tilt_is_its_fixed_point(tabular):
+    """If the log is pi_ref itself, sum_a pi_ref(a) w(a) (-log pi(a)) with w = exp(r_hat / t) / Z(x)
+    is smallest, and flat, at pi = pi_ref exp(r_hat / t) / Z: the gradient there is 0. And
+    E_ref[w] = 1 for each context. The log is enumerated: one row per context and item."""
+    reference = doubles([1.0, 2.0, 5.0], [4.0, 3.0, 1.0]).log()
+    scores = doubles([3.0, 1.0, 2.0], [1.0, 5.0, 4.0])
+    temperature = 0.7
+    actors = tabular.actors(reference, reference + scores / temperature, scores)
+    batch = tabular.batch([[1]] * 3 + [[2]] * 3, [[1], [2], [3]] * 2, [[0.0]] * 6)
+    share_B = reference.softmax(dim=1).flatten()
+
+    algorithm = ASFT(
+        model_reward, ReferenceSoftValue(temperature), temperature=temperature, weight_cap=None
+    )
+    loss_BT = algorithm.loss(batch, actors).loss_BT
+    weight_B = loss_BT.detach().squeeze(1) / -actors.policy.log_prob(batch).detach().squeeze(1)
+    torch.testing.assert_close((share_B * weight_B).reshape(2, 3).sum(dim=1), doubles(1.0, 1.0))
+    (share_B * loss_BT.squeeze(1)).sum().backward()
+    torch.testing.assert_close(
+        actors.policy.backbone.logits.grad, torch.zeros(2, 3, dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_state_blind_counter_example(tabular, normalised):
+    """Two equally likely contexts whose behaviour is 0.9 / 0.1 and 0.1 / 0.9 and whose rewards are
+    always 1 and always 0. A policy blind to the context should be even: neither context prefers an
+    item more than the other. It is, with Z(x); without, the rewarded context outvotes the other:
+    pi(1) = (0.9 e^(1/t) + 0.1) / (e^(1/t) + 1), at t = 0.5."""
+    e = math.exp(2.0)
+    best = 0.5 if normalised else (0.9 * e + 0.1) / (e + 1)
+    reference = doubles([0.9, 0.1], [0.1, 0.9]).log()
+    blind = doubles([best, 1 - best], [best, 1 - best]).log()
+    actors = tabular.actors(reference, blind, doubles([1.0, 1.0], [0.0, 0.0]))
+    batch = tabular.batch([[1], [1], [2], [2]], [[1], [2], [1], [2]], [[1.0], [1.0], [0.0], [0.0]])
+
+    baseline = ReferenceSoftValue(0.5) if normalised else no_baseline
+    algorithm = ASFT(observed_reward, baseline, temperature=0.5, weight_cap=None)
+    loss_B = algorithm.loss(batch, actors).loss_BT.squeeze(1)
+    (doubles(0.9, 0.1, 0.1, 0.9) * loss_B).sum().backward()
+    blind_gradient = actors.policy.backbone.logits.grad.sum(dim=0)
+    torch.testing.assert_close(blind_gradient, doubles(0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": 0.0}, {"weight_cap": 0.0}, {"value_coefficient": -1.0}]
+)
+def test_a_field_out_of_range_is_refused(wrong):
+    with pytest.raises(UserError, match=f"ASFT: {next(iter(wrong))}="):
+        ASFT(**wrong)

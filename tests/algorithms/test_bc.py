@@ -1,0 +1,24 @@
+import math
+
+import torch
+
+from recsys_posttrain.algorithms.bc import BC, behaviour_cloning_loss
+
+
+def test_loss_by_hand():
+    """-log of 1/4 is log 4 = 1.3863; -log of 1 is 0."""
+    log_prob = torch.tensor([[0.25, 1.0]], dtype=torch.float64).log()
+    expected = torch.tensor([[math.log(4), 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(behaviour_cloning_loss(log_prob), expected)
+
+
+def test_gradient_is_probability_minus_indicator(tabular):
+    """d(-log softmax_a) / d logit_v = softmax_v - [v = a]; here softmax = (1/6, 2/6, 3/6), a = 2."""
+    logits = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64).log()
+    actors = tabular.actors(torch.zeros(1, 3), logits, torch.zeros(1, 3))
+    output = BC().loss(tabular.batch([[1]], [[2]], [[5.0]]), actors)
+    output.loss_BT.sum().backward()
+
+    torch.testing.assert_close(output.loss_BT.item(), math.log(3))
+    expected = torch.tensor([[1 / 6, 2 / 6 - 1, 3 / 6]], dtype=torch.float64)
+    torch.testing.assert_close(actors.policy.backbone.logits.grad, expected)

@@ -1,0 +1,62 @@
+import torch
+
+from recsys_posttrain.algorithms.weights import (
+    value_error,
+    value_head,
+    weight_metrics,
+    weighted_nll,
+)
+
+
+def doubles(*values, grad=False):
+    return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
+
+
+def test_weighted_nll_value_and_gradient():
+    """-2 * -0.5 = 1 and -0.5 * -3 = 1.5; d/dlog_prob = -weight; nothing reaches the weight."""
+    log_prob, weight = doubles(-0.5, -3.0, grad=True), doubles(2.0, 0.5, grad=True)
+    loss = weighted_nll(log_prob, weight)
+    loss.sum().backward()
+    torch.testing.assert_close(loss.detach(), doubles(1.0, 1.5))
+    torch.testing.assert_close(log_prob.grad, doubles(-2.0, -0.5))
+    assert weight.grad is None
+
+
+def test_value_error_trains_the_value_only():
+    """(3 - 5)^2 = 4, its derivative in the value 2 (3 - 5) = -4."""
+    value, target = doubles(3.0, grad=True), doubles(5.0, grad=True)
+    error = value_error(value, target)
+    error.sum().backward()
+    torch.testing.assert_close(error.detach(), doubles(4.0))
+    torch.testing.assert_close(value.grad, doubles(-4.0))
+    assert target.grad is None
+
+
+def test_weight_metrics_by_hand():
+    """Real weights 1, 1, 4: mean 2, max 4, (1 + 1 + 4)^2 / (3 (1 + 1 + 16)) = 36 / 54 = 2 / 3."""
+    weight = doubles(1.0, 1.0, 4.0, 100.0)
+    metrics = weight_metrics(weight, torch.tensor([True, True, True, False]))
+    assert {name: round(value.item(), 12) for name, value in metrics.items()} == {
+        "weight/mean": 2.0,
+        "weight/max": 4.0,
+        "weight/effective_share": round(2 / 3, 12),
+    }
+
+
+def test_weight_metrics_of_weights_that_vanish():
+    metrics = weight_metrics(doubles(0.0, 0.0), torch.tensor([True, True]))
+    assert [value.item() for value in metrics.values()] == [0, 0, 0]
+
+
+def test_weight_metrics_carry_no_gradient():
+    weight = doubles(1.0, 2.0, grad=True)
+    metrics = weight_metrics(weight, torch.tensor([True, True]))
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+def test_value_head_starts_at_zero_and_draws_nothing():
+    before = torch.get_rng_state()
+    head = value_head(3)["value"]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert head(torch.ones(2, 3)).tolist() == [[0.0], [0.0]]
+    assert head.weight.requires_grad

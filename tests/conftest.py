@@ -1,0 +1,33 @@
+"""Fixtures that every test may use. No test reaches the network."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the real MovieLens files, where a checkout has one beside it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data files are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_ratings_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated CSV of 60 users and 40 items with timestamp ties; read it, do not change it."""
+    source = Path(__file__).with_name("data_factory.py")
+    spec = importlib.util.spec_from_file_location("data_factory", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path: Path = module.write_small_ratings(tmp_path_factory.mktemp("ratings") / "small.csv")
+    return path

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.data import MovieLens1M, MovieLens100K, audit, audit_lines, prepare
+from recsys_posttrain.types import Corpus, Sequences
+
+
+def corpus_of(timestamps: list[list[int]], rewards: list[list[float]], items: int) -> Corpus:
+    lengths = [len(times) for times in timestamps]
+    sequences = Sequences(
+        items_E=torch.ones(sum(lengths), dtype=torch.int64),
+        rewards_E=torch.tensor([reward for user in rewards for reward in user]),
+        timestamps_E=torch.tensor([time for user in timestamps for time in user]),
+        offsets_N1=torch.tensor([0, *np.cumsum(lengths)]),
+    )
+    return Corpus("made", sequences, np.arange(len(lengths)), np.arange(items), "hash")
+
+
+def test_by_hand() -> None:
+    corpus = corpus_of(
+        timestamps=[[0, 0, 0, 3600], [3600, 5000, 9000, 9000], [9000, 9000]],
+        rewards=[[5.0, 1.0, 1.0, 3.5], [2.0, 5.0, 5.0, 4.0], [5.0, 1.0]],
+        items=5,
+    )
+    figures = audit(corpus)
+    assert figures["rows"] == 10
+    assert figures["users"] == 3
+    assert figures["items"] == 5
+    assert figures["density"] == pytest.approx(10 / 15)
+    # Events 2 and 3 of the first user, the last of the second, the last of the third; equal
+    # seconds of neighbouring users (3600, 9000) are no ties.
+    assert figures["tied_with_previous"] == pytest.approx(0.4)
+    assert figures["shares_second"] == pytest.approx(0.7)
+    assert figures["users_within_an_hour"] == pytest.approx(2 / 3)  # 3600 s counts, 5400 does not
+    assert figures["last_rating_at_least_4"] == pytest.approx(1 / 3)  # 3.5, 4, 1
+    # Training: 0 0 | 3600 5000 | 9000 9000 (a user of two events trains with both).
+    # Targets at 3600 and 9000: later are {5000, 9000, 9000} and nothing, so 3 of 12 pairs.
+    assert figures["train_after_test"] == pytest.approx(3 / 12)
+    ratings = {key: value for key, value in figures.items() if key.startswith("rating/")}
+    assert ratings == {"rating/1": 3, "rating/2": 1, "rating/3.5": 1, "rating/4": 1, "rating/5": 4}
+    assert figures["length/0"] == 2
+    assert figures["length/0.5"] == 4
+    assert figures["length/1"] == 4
+
+
+def test_nobody_to_test_is_not_a_number() -> None:
+    figures = audit(corpus_of([[1, 2]], [[1.0, 2.0]], items=2))
+    assert np.isnan(figures["train_after_test"])
+    assert any("nan%" in line for line in audit_lines("made", figures))
+
+
+def test_lines_carry_the_figures() -> None:
+    figures = audit(corpus_of([[0, 0, 7200], [1, 2, 3]], [[5.0] * 3, [1.0] * 3], items=4))
+    text = "\n".join(audit_lines("made", figures))
+    for part in ("made: 6 events, 2 users, 4 items, density 75.00%", "3 of 1, 3 of 5", "16.7%"):
+        assert part in text
+
+
+def test_continuous_rewards_do_not_fill_the_screen() -> None:
+    rewards = [[float(value) for value in np.linspace(-10, 10, 300)]]
+    lines = audit_lines("made", audit(corpus_of([list(range(300))], rewards, items=300)))
+    assert max(map(len, lines)) < 400
+    assert "281 of other values" in lines[1]
+
+
+def test_movielens_100k_facts(shared_data: Path) -> None:
+    figures = audit(prepare(MovieLens100K(str(shared_data)), 1))
+    assert figures["train_after_test"] == pytest.approx(0.41, abs=0.005)
+    assert figures["tied_with_previous"] == pytest.approx(0.5, abs=0.01)
+    counts = [figures[f"rating/{stars}"] for stars in (1, 2, 3, 4, 5)]
+    assert counts == [6110, 11370, 27145, 34174, 21201]
+
+
+def test_movielens_1m_facts(shared_data: Path) -> None:
+    figures = audit(prepare(MovieLens1M(str(shared_data)), 1))
+    assert figures["users_within_an_hour"] == pytest.approx(0.48, abs=0.005)
+    assert figures["last_rating_at_least_4"] == pytest.approx(0.59, abs=0.005)
+    assert figures["tied_with_previous"] == pytest.approx(0.53, abs=0.005)

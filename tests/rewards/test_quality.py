@@ -1,0 +1,203 @@
+"""Reward-model quality: hand numbers, slow oracles, and intervals that behave."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.rewards.quality import (
+    pairwise_accuracy,
+    quality,
+    quality_frame,
+    quality_markdown,
+    spearman,
+)
+
+STARS = (1.0, 5.0)
+
+
+def slow_pairwise(predicted, reward, user) -> list[float]:
+    """Double loop over pairs."""
+    shares = []
+    for one in np.unique(user):
+        index = np.flatnonzero(user == one)
+        right, pairs = 0.0, 0
+        for i in index:
+            for j in index:
+                if reward[i] > reward[j]:
+                    pairs += 1
+                    right += 1.0 if predicted[i] > predicted[j] else 0.0
+                    right += 0.5 if predicted[i] == predicted[j] else 0.0
+        shares.append(right / pairs if pairs else np.nan)
+    return shares
+
+
+def random_case(seed: int, levels: int, users: int = 25, events: int = 400):
+    """Unsorted users with gaps in their ids, tied predictions, and a user with one event."""
+    generator = np.random.default_rng(seed)
+    user = generator.integers(users, size=events) * 3 + 5
+    user[0] = 1000
+    reward = generator.integers(1, levels + 1, size=events) * 0.5
+    predicted = np.round(reward + generator.normal(scale=levels / 2, size=events), 1)
+    return predicted, reward, user
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4, 5, 8, 9, 200])
+def test_pairwise_accuracy_equals_the_double_loop(levels):
+    predicted, reward, user = random_case(levels, levels)
+    expected = slow_pairwise(predicted, reward, user)
+    assert pairwise_accuracy(predicted, reward, user) == pytest.approx(expected, nan_ok=True)
+
+
+def test_pairwise_accuracy_by_hand():
+    # User 7: rewards 5, 3, 1 predicted 4, 3, 3: two right, one tied. User 9: all equal.
+    predicted = np.array([4.0, 2.0, 3.0, 1.0, 3.0])
+    reward = np.array([5.0, 2.0, 3.0, 2.0, 1.0])
+    user = np.array([7, 9, 7, 9, 7])
+    accuracy = pairwise_accuracy(predicted, reward, user)
+    assert accuracy == pytest.approx([2.5 / 3, np.nan], nan_ok=True)
+    predicted[0] = 2.5  # now below both: (5,3) and (5,1) wrong, (3,1) tied
+    assert pairwise_accuracy(predicted, reward, user)[0] == pytest.approx(0.5 / 3)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 200])
+def test_spearman_equals_scipy(levels):
+    predicted, reward, user = random_case(levels, levels)
+    expected = []
+    for one in np.unique(user):
+        mine = user == one
+        if len(np.unique(reward[mine])) == 1:
+            expected.append(np.nan)
+        else:
+            expected.append(scipy.stats.spearmanr(predicted[mine], reward[mine]).statistic)
+    assert spearman(predicted, reward, user) == pytest.approx(expected, nan_ok=True)
+
+
+def test_spearman_of_a_constant_prediction_is_zero_and_of_constant_rewards_unknown():
+    user = np.array([0, 0, 0, 1, 1, 1])
+    reward = np.array([1.0, 2.0, 3.0, 4.0, 4.0, 4.0])
+    values = spearman(np.array([3.1, 3.1, 3.1, 1.0, 2.0, 3.0]), reward, user)
+    assert values == pytest.approx([0.0, np.nan], nan_ok=True)
+
+
+def test_quality_by_hand():
+    predicted = np.array([4.0, 2.0, 6.0, 3.0])
+    reward = np.array([5.0, 2.0, 3.0, 3.0])
+    user = np.array([0, 0, 1, 1])
+    result = quality(predicted, reward, user, STARS)
+    assert result["rmse"] == pytest.approx(np.sqrt(10 / 4))
+    assert result["mae"] == pytest.approx(1.0)
+    assert result["pairwise_accuracy"] == 1.0  # user 0 only
+    assert result["spearman"] == 1.0
+    # Centred predictions .25, -1.75, 2.25, -.75; times rewards 1.25 - 3.5 + 6.75 - 2.25 = 2.25.
+    assert result["calibration_slope"] == pytest.approx(2.25 / 8.75)
+    # Each of the four events has its own bin: mean |error| = 1, over a range of 4.
+    assert result["calibration_error"] == pytest.approx(0.25)
+    assert result["out_of_range"] == 0.25
+    assert (result["users"], result["events"], result["constant_users"]) == (2, 4, 1)
+
+
+def test_calibration_of_a_model_that_is_right_on_average_and_of_one_that_exaggerates():
+    generator = np.random.default_rng(0)
+    truth = np.repeat(np.linspace(1.5, 4.5, 10), 200)
+    noise = np.tile(generator.permutation(np.repeat([-0.5, 0.5], 100)), 10)
+    reward, user = truth + noise, np.arange(2000) % 50
+    right = quality(truth, reward, user, STARS)
+    assert right["calibration_slope"] == pytest.approx(1.0)
+    assert right["calibration_error"] == pytest.approx(0.0, abs=1e-12)
+    extreme = quality(3 + 2 * (truth - 3), reward, user, STARS)
+    assert extreme["calibration_slope"] == pytest.approx(0.5)
+    assert extreme["calibration_error"] == pytest.approx(
+        np.abs(np.linspace(-1.5, 1.5, 10)).mean() / 4
+    )
+    shifted = quality(truth + 0.4, reward, user, STARS)
+    assert shifted["calibration_slope"] == pytest.approx(1.0)
+    assert shifted["calibration_error"] == pytest.approx(0.1)
+
+
+def test_users_count_equally_however_many_events_they_have():
+    user = np.array([0] * 40 + [1] * 2)
+    reward = np.concatenate([np.arange(40), [1.0, 2.0]])
+    predicted = np.concatenate([np.arange(40), [2.0, 1.0]])  # first user right, second wrong
+    assert quality(predicted, reward, user, (0.0, 40.0))["pairwise_accuracy"] == 0.5
+
+
+def test_constant_prediction_is_a_coin_flip_without_a_slope():
+    predicted, reward, user = random_case(0, 5)
+    result = quality(np.full_like(predicted, 0.1), reward, user, STARS)
+    assert result["pairwise_accuracy"] == 0.5
+    assert result["spearman"] == 0.0
+    assert np.isnan(result["calibration_slope"])
+    assert result["out_of_range"] == 1.0
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_broken_predictions_name_the_model(broken):
+    predicted, reward, user = random_case(0, 5)
+    predicted[3] = broken
+    with pytest.raises(UserError, match="my model predicts 1 of 400"):
+        quality(predicted, reward, user, STARS, name="my model")
+    with pytest.raises(UserError, match="my model"):
+        quality_frame({"my model": predicted}, reward, user, STARS, np.random.default_rng(0))
+
+
+def test_no_events_and_wrong_shapes():
+    with pytest.raises(UserError, match="no held-out events"):
+        quality(np.zeros(0), np.zeros(0), np.zeros(0, int), STARS)
+    with pytest.raises(ValueError, match="must be one"):
+        quality(np.zeros(3), np.zeros(4), np.zeros(4, int), STARS)
+
+
+def test_frame_holds_quality_and_the_bootstrap_over_users():
+    predicted, reward, user = random_case(3, 5, users=12, events=150)
+    models = {"a": predicted, "b": np.full_like(predicted, 2.0)}
+    frame = quality_frame(models, reward, user, STARS, np.random.default_rng(8), resamples=200)
+    assert frame.loc["a", "rmse"] == quality(predicted, reward, user, STARS)["rmse"]
+    # The same resamples, each rebuilt event by event and judged by NumPy and the double loop.
+    generator, ids = np.random.default_rng(8), np.unique(user)
+    share = np.array(slow_pairwise(predicted, reward, user))
+    rmse, accuracy = [], []
+    for _ in range(200):
+        drawn = generator.integers(len(ids), size=len(ids))
+        events = np.concatenate([np.flatnonzero(user == ids[n]) for n in drawn])
+        rmse.append(np.sqrt(np.mean((predicted[events] - reward[events]) ** 2)))
+        accuracy.append(np.nanmean(share[drawn]))
+    bounds = [2.5, 97.5]
+    assert frame.loc["a", ["rmse_low", "rmse_high"]].tolist() == pytest.approx(
+        np.percentile(rmse, bounds)
+    )
+    assert frame.loc["a", ["pairwise_accuracy_low", "pairwise_accuracy_high"]].tolist() == (
+        pytest.approx(np.percentile(accuracy, bounds))
+    )
+    assert frame.loc["b", ["pairwise_accuracy_low", "pairwise_accuracy_high"]].tolist() == [0.5] * 2
+
+
+def test_frame_is_numbers_only_and_survives_users_without_pairs():
+    user = np.array([0, 0, 1, 1])
+    frame = quality_frame(
+        {"m": np.array([1.0, 2.0, 3.0, 4.0])},
+        np.full(4, 3.0),
+        user,
+        STARS,
+        np.random.default_rng(0),
+    )
+    assert all(kind == np.float64 for kind in frame.dtypes)
+    assert np.isnan(frame.loc["m", "pairwise_accuracy_low"])
+    assert frame.loc["m", "rmse_low"] < frame.loc["m", "rmse_high"]
+    assert "rmse" in frame.to_latex()
+    assert "| - |" in quality_markdown(frame, "Nothing to order.")
+
+
+def test_markdown_by_hand():
+    user = np.array([0, 0])
+    frame = quality_frame(
+        {"a|b": np.array([1.0, 3.0])}, np.array([1.0, 2.0]), user, STARS, np.random.default_rng(0)
+    )
+    lines = quality_markdown(frame, "Table 1.").splitlines()
+    assert lines[0].startswith("| reward model | RMSE | MAE | pairwise accuracy |")
+    assert lines[2].startswith(
+        "| a\\|b | 0.7071 [0.7071, 0.7071] | 0.5000 | 1.0000 [1.0000, 1.0000]"
+    )
+    assert lines[3] == ""
+    assert lines[4].startswith("Table 1. 2 events of 1 users;")
+    assert lines[2].count(" | ") == lines[0].count(" | ")

@@ -1,0 +1,206 @@
+"""The command line: how each command calls the framework, and what every ending exits with."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys_posttrain.__main__ import main
+from recsys_posttrain.errors import UserError
+
+VERBS = ["doctor", "data fetch", "data audit", "run", "table", "recommend"]
+
+
+def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of `recsys-posttrain ARGUMENTS`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *arguments])
+    try:
+        return main()
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Stands in for the modules behind the commands; each call is recorded."""
+    made: list[tuple[Any, ...]] = []
+
+    def record(name: str) -> Any:
+        return lambda *arguments: made.append((name, *arguments))
+
+    for module, names in {
+        "pipeline": ["run_study", "study_table"],
+        "recommend": ["recommend"],
+    }.items():
+        fake = types.ModuleType(f"recsys_posttrain.{module}")
+        for name in names:
+            setattr(fake, name, record(name))
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return made
+
+
+def _study_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run_study(*arguments: object) -> None:
+        raise error
+
+    fake = types.ModuleType("recsys_posttrain.pipeline")
+    fake.run_study = run_study  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _end(monkeypatch, *verb.split(), "--help") == 0
+    assert f"Example:\n    recsys-posttrain {verb}" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_slow() -> None:
+    script = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "from recsys_posttrain.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('SLOW', sorted({'torch', 'pandas', 'numpy', 'rich'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "SLOW []", done.stderr
+
+
+def test_run_passes_everything_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]
+) -> None:
+    study = tmp_path / "study.py"
+    study.write_text("")
+    assert _end(monkeypatch, "run", str(study)) == 0
+    options = "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --device cuda --output out"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
+    assert _end(monkeypatch, *arguments) == 0
+    root = f"{tmp_path}/x.zip"
+    assert calls == [
+        ("run_study", study, [], None, None, "cpu", None, Path("runs")),
+        ("run_study", study, ["a=1", "b.c=2"], "ml-1m", 3, "cuda", root, Path("out")),
+    ]
+
+
+def test_table_and_recommend_pass_everything_on(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]
+) -> None:
+    assert _end(monkeypatch, "table", "runs/x") == 0
+    assert _end(monkeypatch, "table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
+    assert _end(monkeypatch, "recommend", "p", "--users", "1, 22", "--k", "5") == 0
+    assert _end(monkeypatch, "recommend", "p", "--histories", "h.csv", "--output", "o.csv") == 0
+    assert calls == [
+        ("study_table", Path("runs/x"), "BC", None),
+        ("study_table", Path("runs/x"), "DPO", "RWR"),
+        ("recommend", Path("p"), ["1", "22"], None, 5, None),
+        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "printed"),
+    [
+        (UserError("no such thing 'x': use y"), 2, "error: no such thing 'x': use y\n"),
+        (KeyboardInterrupt(), 130, "run the same command again"),
+        (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
+    ],
+)
+def test_how_a_command_ends(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    printed: str,
+) -> None:
+    _study_that_raises(monkeypatch, error)
+    (tmp_path / "study.py").write_text("")
+    assert _end(monkeypatch, "run", str(tmp_path / "study.py")) == code
+    message = capsys.readouterr().err
+    assert printed in message
+    assert ("Traceback" in message) == (code == 1)
+
+
+def test_an_interrupt_that_a_library_turned_into_exit_1_is_still_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = SystemExit(1)
+    end.__context__ = KeyboardInterrupt()
+    _study_that_raises(monkeypatch, end)
+    (tmp_path / "study.py").write_text("")
+    assert _end(monkeypatch, "run", str(tmp_path / "study.py")) == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["rnu"], "rnu"),
+        (["table", "x", "--relativ-to", "RWR"], "--relative-to"),
+        (["run", "no-such-study.py"], "no-such-study.py"),
+        (["recommend", "p"], "recommend needs --users IDS or --histories FILE, and not both"),
+        (["recommend", "p", "--users", "1", "--histories", "h.csv"], "and not both"),
+        (["recommend", "p", "--users", "1", "--k", "0"], "--k"),
+        (["data", "audit", "ml-100"], "did you mean ml-100k"),
+        (["data", "fetch", "none.csv"], "none.csv"),
+    ],
+)
+def test_a_users_mistake_exits_with_2_and_names_it(
+    arguments: list[str],
+    printed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _end(monkeypatch, *arguments) == 2
+    message = capsys.readouterr().err
+    assert printed in message
+    assert "Traceback" not in message
+
+
+def test_data_fetch_and_audit_print_the_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
+    rows = [f"{user},{item},{1 + item % 5},{item}" for user in range(6) for item in range(4)]
+    (tmp_path / "mine.csv").write_text(
+        "\n".join(["user_id,item_id,rating,timestamp", *rows, "0,99,5,50"]) + "\n"
+    )
+    assert _end(monkeypatch, "data", "fetch", str(tmp_path / "mine.csv")) == 0
+    assert "24 events, 6 users, 4 items" in capsys.readouterr().out
+    assert _end(monkeypatch, "data", "audit", str(tmp_path / "mine.csv")) == 0
+    assert "25 events, 6 users, 5 items" in capsys.readouterr().out
+
+
+def test_doctor_finds_this_environment_usable_and_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from recsys_posttrain import doctor
+
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "RECSYS_POSTTRAIN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert _end(monkeypatch, "doctor") == 0
+    printed = capsys.readouterr().out
+    assert "offline: not logged in" in printed
+    assert "give --data-root ml-1m.zip" in printed
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    (tmp_path / "raw" / "ml-1m").mkdir(parents=True)
+    (tmp_path / "raw" / "ml-1m" / "ratings.dat").write_text("x")
+    (tmp_path / "lock").write_text("# comment\ntyper==0.0.1\nno-such-package==1\n")
+    monkeypatch.setattr(doctor, "LOCK", tmp_path / "lock")
+    assert _end(monkeypatch, "doctor") == 0
+    printed = capsys.readouterr().out
+    assert "online (logged in)" in printed
+    assert "secret" not in printed
+    assert "data-root ml-1m.zip" not in printed
+    assert "(lock: 0.0.1), no-such-package is missing (lock: 1)" in printed
+    monkeypatch.setattr(doctor, "NEWEST", (3, 0))
+    assert _end(monkeypatch, "doctor") == 2
+    assert "use 3.11, 3.12 or 3.13" in capsys.readouterr().out
