@@ -16,9 +16,7 @@ RUNS = [
     replace(BASE, algorithm=RWR()),
     replace(BASE, algorithm=ExpRSFT()),
     replace(BASE, algorithm=ASFT()),
-    replace(
-        BASE, name="ASFT-model", algorithm=ASFT(reward=model_reward, baseline=reference_value)
-    ),
+    replace(BASE, name="ASFT-model", algorithm=ASFT(reward=model_reward, baseline=reference_value)),
     replace(BASE, algorithm=OfflinePPO()),
     replace(BASE, algorithm=ExactPPO()),
     replace(BASE, algorithm=DPO()),

@@ -1,0 +1,42 @@
+"""Post-training for generative recommenders: pretrain, reward, post-train, evaluate, compare.
+
+    import recsys_posttrain as rp
+
+    data = rp.load("ml-100k")
+    policy, _ = rp.pretrain(data)
+    reward, _ = rp.train_reward(data)
+    better, _ = rp.posttrain(policy, data, rp.ASFT(), reward)
+    results = {"Pretrained": rp.evaluate(policy, data), "A-SFT": rp.evaluate(better, data)}
+    print(rp.compare(results, control="Pretrained").markdown())
+
+Names are imported when they are first used, so that `recsys-posttrain --help` is instant.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "load": "recsys_posttrain.api",
+    "compare": "recsys_posttrain.api",
+    "pretrain": "recsys_posttrain.training.pretrain",
+    "posttrain": "recsys_posttrain.training.posttrain",
+    "train_reward": "recsys_posttrain.rewards.train",
+    "evaluate": "recsys_posttrain.evaluation.evaluate",
+    "evaluate_popularity": "recsys_posttrain.evaluation.evaluate",
+    "Run": "recsys_posttrain.run",
+    "SASRec": "recsys_posttrain.backbones",
+    "Training": "recsys_posttrain.training.module",
+    "RewardEnsemble": "recsys_posttrain.rewards.ensemble",
+    "UserError": "recsys_posttrain.errors",
+}
+_ALGORITHMS = "recsys_posttrain.algorithms"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name[:1].isupper():  # an algorithm: its one import line is in recsys_posttrain.algorithms
+        found = getattr(importlib.import_module(_ALGORITHMS), name, None)
+        if found is not None:
+            return found
+    raise AttributeError(f"module 'recsys_posttrain' has no attribute {name!r}")

@@ -101,7 +101,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --dataset ml-1m --seeds 3
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
     """
-    from recsys_posttrain.pipeline import run_study
+    from recsys_posttrain.study import run_study
 
     run_study(file, overrides or [], dataset, seeds, device, data_root, output)
 
@@ -122,7 +122,7 @@ def table(
     Example:
       recsys-posttrain table runs/movielens_main --relative-to RWR
     """
-    from recsys_posttrain.pipeline import study_table
+    from recsys_posttrain.study import study_table
 
     study_table(folder, control, relative_to)
 

@@ -121,9 +121,7 @@ def sample_items(
     def draw(hidden_CD: Tensor, uniform_CK: Tensor) -> Tensor:
         cumulative_CV = (hidden_CD @ table_VD.T).softmax(dim=1).cumsum(dim=1)
         # Scaling by the last entry keeps rounding from pushing a draw past the catalogue.
-        index_CK = torch.searchsorted(
-            cumulative_CV, uniform_CK * cumulative_CV[:, -1:], right=True
-        )
+        index_CK = torch.searchsorted(cumulative_CV, uniform_CK * cumulative_CV[:, -1:], right=True)
         return index_CK.clamp_(max=len(table_VD) - 1) + 1
 
     return map_chunks(draw, hidden_ND, uniform_NK, chunk=chunk)

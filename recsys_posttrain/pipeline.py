@@ -1,7 +1,7 @@
 """The stages of one run, each a folder named by what it depends on (stages.py).
 
-    corpus -> pretrain -> posttrain -> evaluate
-         \\-> reward ----/----------/
+corpus -> pretrain -> posttrain -> evaluate
+     \\-> reward ----/----------/
 """
 
 import sys
@@ -214,7 +214,9 @@ class Pipeline:
 def shared_part(run: Run) -> dict[str, Any]:
     """What all runs of one study must agree on, described."""
     described: dict[str, Any] = describe(run)
-    return {k: v for k, v in described.items() if k not in ("algorithm", "name", "posttraining", "seed")}
+    return {
+        k: v for k, v in described.items() if k not in ("algorithm", "name", "posttraining", "seed")
+    }
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -17,7 +17,9 @@ def packed_states(backbone: nn.Module, batch: Batch) -> Tensor:
     return torch.cat(
         [
             ops.pack(
-                backbone(batch.history_BT[rows, :longest], batch.history_rewards_BT[rows, :longest]),
+                backbone(
+                    batch.history_BT[rows, :longest], batch.history_rewards_BT[rows, :longest]
+                ),
                 batch.mask_BT[rows, :longest],
             )
             for rows, longest in _blocks(batch.mask_BT.sum(dim=1).tolist())
@@ -83,23 +85,19 @@ class Policy(nn.Module):
         items_NK = ops.sample_items(self.states(batch), self.table_VD, count, generator)
         return ops.unpack(items_NK, batch.mask_BT)
 
+    @torch.inference_mode()
+    def last_states(self, histories: Sequences, rows: int = 256) -> Tensor:
+        """The state after each whole history (its latest `max_length` events), [N, D]."""
+        table_VD = self.table_VD
+        states_ND = table_VD.new_empty(len(histories), table_VD.shape[1])
+        for index_B, history_BT, rewards_BT, lengths_B in history_batches(
+            histories, self.max_length, rows
+        ):
+            hidden_BTD = self.backbone(history_BT.to(table_VD.device), rewards_BT.to(table_VD))
+            states_ND[index_B] = hidden_BTD[torch.arange(len(index_B)), lengths_B - 1]
+        return states_ND
+
 
 def frozen(policy: Policy) -> Policy:
     """Turns gradients and dropout off, for good."""
     return policy.requires_grad_(False).eval()
-
-
-def last_states(backbone: nn.Module, histories: Sequences, rows: int = 256) -> Tensor:
-    """The state after each whole history (its latest `max_length` events), [N, D], no gradient."""
-    states_ND = None
-    for index_B, history_BT, rewards_BT, lengths_B in history_batches(
-        histories, backbone.max_length, rows  # type: ignore[arg-type]
-    ):
-        with torch.inference_mode():
-            hidden_BTD = backbone(history_BT, rewards_BT)
-            last_BD = hidden_BTD[torch.arange(len(index_B)), lengths_B - 1]
-        if states_ND is None:
-            states_ND = last_BD.new_empty(len(histories), last_BD.shape[1])
-        states_ND[index_B] = last_BD
-    assert states_ND is not None
-    return states_ND

@@ -1,6 +1,6 @@
 """A Run: everything that one row of a table depends on, as one frozen value."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.backbones.base import BackboneConfig
@@ -9,6 +9,8 @@ from recsys_posttrain.data import LeaveOneOut, MovieLens100K
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import Training
+from recsys_posttrain.training.posttrain import POSTTRAINING
+from recsys_posttrain.training.pretrain import PRETRAINING
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Run:
     dataset: Dataset = MovieLens100K()
     split: LeaveOneOut = LeaveOneOut()
     backbone: BackboneConfig = SASRec()
-    pretraining: Training = field(default_factory=lambda: Training(epochs=100, patience=6))
+    pretraining: Training = PRETRAINING
     reward: RewardEnsemble = RewardEnsemble()
-    posttraining: Training = field(default_factory=lambda: Training(epochs=4))
+    posttraining: Training = POSTTRAINING
     seed: int = 0
     pretraining_seed: int = 0
 

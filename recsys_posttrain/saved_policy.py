@@ -57,7 +57,7 @@ def load_policy(folder: Path) -> SavedPolicy:
 def _card(folder: Path) -> dict[str, Any]:
     fix = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/posttrain-..."
     card = read_json(folder / "policy.json", fix=fix)
-    missing = SavedPolicy._fields[1:] + ("backbone",)
+    missing = (*SavedPolicy._fields[1:], "backbone")
     if not isinstance(card, dict) or not set(missing) <= card.keys():
         raise UserError(f"{folder / 'policy.json'} does not describe a policy: {fix}")
     return card

@@ -1,4 +1,4 @@
-"""Randomness that is a function of names, so that a resumed run draws what an unbroken one would."""
+"""Randomness as a function of names: a resumed run draws what an unbroken one would."""
 
 import hashlib
 

@@ -15,9 +15,8 @@ from rich.console import Console
 from recsys_posttrain.config import describe, digest, override
 from recsys_posttrain.data import dataset_named
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.statistics import RESAMPLES
 from recsys_posttrain.pipeline import Pipeline, shared_part
-from recsys_posttrain.report.table import Caption, Table, comparison_table, write_table
+from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import (
@@ -41,7 +40,11 @@ class Study(NamedTuple):
 
 
 def load_study(
-    file: Path, overrides: Sequence[str], dataset: str | None, seeds: int | None, data_root: str | None
+    file: Path,
+    overrides: Sequence[str],
+    dataset: str | None,
+    seeds: int | None,
+    data_root: str | None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default."""
     specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
@@ -116,7 +119,10 @@ def run_study(
     # These two do not depend on the seed of post-training: one row each.
     rows = [
         pipeline.rows_of(policy_folder).assign(method=name, seed=study.seeds[0])
-        for name, policy_folder in (("Popularity", None), ("Pretrained", pipeline.pretrained_folder))
+        for name, policy_folder in (
+            ("Popularity", None),
+            ("Pretrained", pipeline.pretrained_folder),
+        )
     ]
     for seed in study.seeds:
         for run in study.runs:
@@ -142,7 +148,9 @@ def study_table(folder: Path, control: str, relative_to: str | None) -> None:
     console.print()
     console.print(quality)
     console.print(table.rich())
-    console.print(f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json")
+    console.print(
+        f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json"
+    )
 
 
 class _Progress:
@@ -209,7 +217,10 @@ def _record(study: Study, pipeline: Pipeline, overrides: Sequence[str]) -> dict[
         "steps": first["steps"],
         "runs": [describe(run) for run in study.runs],
         "stages": {
-            name: {"folder": folder.name, **{k: read_stage(folder)[k] for k in ("record", "seconds")}}
+            name: {
+                "folder": folder.name,
+                **{k: read_stage(folder)[k] for k in ("record", "seconds")},
+            }
             for name, folder in {**shared, **trained}.items()
         },
     }
@@ -221,3 +232,22 @@ def _command(study: Study, overrides: Sequence[str]) -> str:
     chosen = getattr(dataset, "path", dataset.name)
     command = f"make benchmark DATASET={shlex.quote(chosen)} SEEDS={len(study.seeds)}"
     return command + "".join(f" SET={shlex.quote(text)}" for text in overrides)
+
+
+def _table(
+    rows: pd.DataFrame, record: dict[str, Any], control: str, relative_to: str | None
+) -> Table:
+    return comparison_table(
+        rows,
+        num_items=record["num_items"],
+        control=control,
+        relative_to=relative_to,
+        provenance=Provenance(
+            dataset=record["dataset"],
+            split="leave-one-out (protocol A)",
+            steps=f"{record['steps']:,} equal",
+            tuning="no trials: every method with its default settings, chosen without test data",
+            commit=record["commit"],
+            command=record["command"],
+        ),
+    )

@@ -204,3 +204,15 @@ def test_doctor_finds_this_environment_usable_and_says_what_is_missing(
     monkeypatch.setattr(doctor, "NEWEST", (3, 0))
     assert _end(monkeypatch, "doctor") == 2
     assert "use 3.11, 3.12 or 3.13" in capsys.readouterr().out
+
+
+def test_doctor_takes_a_local_build_for_the_locked_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from recsys_posttrain import doctor
+
+    (tmp_path / "lock").write_text("torch==2.13.0\n")
+    monkeypatch.setattr(doctor, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "2.13.0+cpu")
+    assert _end(monkeypatch, "doctor") == 0
+    assert "1 of 1 as in lock" in capsys.readouterr().out

@@ -39,7 +39,8 @@ class _Block(nn.Module):
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         mixed_BTD = mixed.transpose(1, 2).reshape(batch, time, dim)
         x_BTD = x_BTD + self.dropout(self.attention_output(mixed_BTD))
-        return x_BTD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BTD)))
+        fed_BTD: Tensor = self.feed_forward(self.feed_forward_norm(x_BTD))
+        return x_BTD + self.dropout(fed_BTD)
 
 
 class SASRecModule(nn.Module):
@@ -78,7 +79,8 @@ class SASRecModule(nn.Module):
         x_BTD = self.dropout(x_BTD)
         for block in self.blocks:
             x_BTD = block(x_BTD)
-        return self.output_norm(x_BTD)  # type: ignore[no-any-return]
+        hidden_BTD: Tensor = self.output_norm(x_BTD)
+        return hidden_BTD
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def fixed_batches(sequences: Sequences, max_length: int, batch_size: int) -> Ite
     """Every sequence with at least two events once, longest first: for measuring, not training."""
     rows_N = sequences.lengths_N.argsort(descending=True, stable=True)
     rows_N = rows_N[sequences.lengths_N[rows_N] >= 2]
-    for rows_B in rows_N.split(batch_size):
+    for rows_B in torch.split(rows_N, batch_size):
         yield batch_of(sequences, rows_B, max_length)
 
 
@@ -89,5 +89,5 @@ def history_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """(rows [B], items [B, T], rewards [B, T], lengths [B]) of whole histories, longest first."""
     order_N = histories.lengths_N.argsort(descending=True, stable=True)
-    for rows_B in order_N.split(batch_size):
+    for rows_B in torch.split(order_N, batch_size):
         yield (rows_B, *window(histories, rows_B, max_length))

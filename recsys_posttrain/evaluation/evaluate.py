@@ -10,16 +10,17 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH, ndcg, per_user_frame
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
-from recsys_posttrain.policy import Policy, last_states
+from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel, score_next
 from recsys_posttrain.types import Split, Targets
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """per_user: columns as `metrics.per_user_frame` describes."""
+    """per_user: columns as `metrics.per_user_frame` describes. num_items: V, for coverage."""
 
     per_user: pd.DataFrame
+    num_items: int
 
     def mean(self, metric: str = "ndcg@10") -> float:
         return float(self.per_user[metric].mean())
@@ -40,14 +41,14 @@ def evaluate(
     """
     targets = data.test if targets is None else targets
     policy.eval()
-    states_ND = last_states(policy.backbone, targets.history)
+    states_ND = policy.last_states(targets.history)
     table_VD = policy.table_VD.detach()
     frame = _frame(states_ND, table_VD, data, targets, reward)
     if reference is not None:
-        reference_ND = last_states(reference.backbone, targets.history)
+        reference_ND = reference.last_states(targets.history)
         kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference.table_VD)
         frame["kl"], frame["entropy"] = kl_N2.double().numpy().T
-    return Evaluation(frame)
+    return Evaluation(frame, data.corpus.num_items)
 
 
 def evaluate_popularity(
@@ -57,13 +58,14 @@ def evaluate_popularity(
     targets = data.test if targets is None else targets
     count_V = torch.bincount(data.train.items_E - 1, minlength=data.corpus.num_items)
     states_N1 = torch.ones(len(targets.items_N), 1)
-    return Evaluation(_frame(states_N1, count_V.float()[:, None], data, targets, reward))
+    frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward)
+    return Evaluation(frame, data.corpus.num_items)
 
 
 def validation_ndcg(policy: Policy, data: Split) -> float:
     """Mean NDCG@10 over validation targets: what pretraining selects on."""
     targets = data.validation
-    states_ND = last_states(policy.backbone, targets.history)
+    states_ND = policy.last_states(targets.history)
     rank_N = target_ranks(
         states_ND,
         policy.table_VD.detach(),

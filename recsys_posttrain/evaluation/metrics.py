@@ -59,7 +59,9 @@ def average_popularity(items_NK: ArrayLike, count_V: ArrayLike) -> Floats:
     count_V1 = np.concatenate([[0.0], np.asarray(count_V, dtype=np.float64)])
     length_N = (items_NK > 0).sum(1)
     total_N = count_V1[items_NK].sum(1)
-    return np.divide(total_N, length_N, out=np.full(len(items_NK), np.nan), where=length_N > 0)
+    mean_N = np.full(len(items_NK), np.nan)
+    np.divide(total_N, length_N, out=mean_N, where=length_N > 0)
+    return mean_N
 
 
 def per_user_frame(

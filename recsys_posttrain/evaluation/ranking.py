@@ -5,8 +5,8 @@ Two promises, both tested:
 * A rank does not depend on the chunk size. A matrix product of another height may run another
   kernel, which adds in another order: on the machine this was written on, float32 scores of a
   block of 1, 2, 3 or 7 rows differ in the last bit from those of 64 or more. So the product
-  always has the same shape, `BLOCK` rows (the last block is filled with zeros), whatever the
-  chunk; a chunk is a whole number of blocks.
+  always has the same shape, `BLOCK` rows (the rows that the last block has too many are not
+  read), whatever the chunk; a chunk is a whole number of blocks.
 * Items that a model cannot tell apart tie. Scores are computed in float64 and rounded to
   float32, which hides the order of addition, so equal items get equal scores wherever they
   stand in the table. Ties count half.
@@ -144,7 +144,7 @@ def _scored(
         stop = min(start + step, num_rows)
         for block in range(start, stop, BLOCK):
             rows = slice(block, min(block + BLOCK, stop))
-            state_BD.zero_()[: rows.stop - block] = states_ND[rows]
+            state_BD[: rows.stop - block] = states_ND[rows]
             torch.mm(state_BD, table_DV, out=product_BV)
             if bias_V is not None:
                 product_BV += bias_V

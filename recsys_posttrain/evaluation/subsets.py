@@ -69,4 +69,4 @@ def reward_weighted(rows: pd.DataFrame, scale: RewardScale) -> Weights:
 
 
 def _weights(values: "pd.Series[bool] | pd.Series[float]") -> Weights:
-    return values.to_numpy(dtype=np.float64)
+    return np.asarray(values, dtype=np.float64)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import NDArray
 
 from recsys_posttrain.evaluation.metrics import coverage, gini
@@ -31,13 +32,13 @@ class Column:
     over: str
     source: str
     subset: Subset = all_targets
-    of_lists: Callable[[NDArray, int], float] | None = None
+    of_lists: Callable[[NDArray[np.int64], int], float] | None = None
     higher_is_better: bool = True
     bold: bool = True
 
     @property
     def name(self) -> str:
-        return f"{self.metric} {self.over}".strip()
+        return f"{self.metric} {self.over}".replace(" @", "@").strip()
 
     @property
     def arrow(self) -> str:

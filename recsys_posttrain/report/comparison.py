@@ -1,7 +1,7 @@
 """The numbers of a comparison table: per method and column a mean, a difference, a test."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,10 +135,10 @@ def _runs(rows: pd.DataFrame, columns: Sequence[Column]) -> tuple[Runs, tuple[in
     by_seed: dict[str, dict[int, pd.DataFrame]] = {str(method): {} for method in order}
     for (method, seed), frame in rows.groupby(["method", "seed"], observed=True, sort=True):
         ordered = frame.sort_values(["user_id", "item_id"], kind="stable", ignore_index=True)
-        by_seed[str(method)][int(seed)] = ordered
+        by_seed[str(method)][int(str(seed))] = ordered
     by_seed = {method: frames for method, frames in by_seed.items() if frames}
     seeds = max((tuple(frames) for frames in by_seed.values()), key=len)
-    first_method, first = next((method, frames) for method, frames in by_seed.items())
+    first_method, first = next(iter(by_seed.items()))
     reference = first[min(first)][TARGET]
     runs: Runs = {}
     for method, frames in by_seed.items():
@@ -189,7 +189,9 @@ def _of_lists(
     """A property of all lists together: the mean over seeds, without an interval or a test."""
     assert column.of_lists is not None
     mean_M = [
-        float(np.mean([column.of_lists(np.stack(f[column.source]), num_items) for f in frames]))
+        float(
+            np.mean([column.of_lists(np.stack(list(f[column.source])), num_items) for f in frames])
+        )
         for frames in runs.values()
     ]
     nothing = np.empty(0)
@@ -247,5 +249,5 @@ def _marked(cells: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _listed(seeds: object) -> str:
-    return ", ".join(str(seed) for seed in seeds)  # type: ignore[attr-defined]
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))

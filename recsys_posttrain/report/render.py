@@ -1,5 +1,6 @@
 """Text of a comparison table in three formats, from one list of blocks."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ def blocks(
 
 def decimal(value: float, sign: bool = False) -> str:
     """.1822 or 3.9120; with a sign +.0021, but never a signed zero."""
-    return _signed(value, DECIMALS, sign).replace("0.", ".", 1)
+    return re.sub(r"^([+-]?)0\.", r"\1.", _signed(value, DECIMALS, sign))
 
 
 def percent(value: float, sign: bool = False) -> str:
@@ -161,9 +162,9 @@ def terminal(caption: str, parts: Sequence[Block]) -> Group:
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.title = Text(block.title) if block.title else None
         table.title_justify = "left"
-        table.add_column("method", no_wrap=True)
+        table.add_column("method", overflow="fold")
         for column in block.columns:
-            header = Text(f"{column.metric}\n{column.over} {column.arrow}")
+            header = Text(f"{column.metric}{column.arrow}\n{column.over}")
             table.add_column(header, justify="right", no_wrap=True)
         for method, cells in block.rows:
             table.add_row(Text(method), *map(_terminal_cell, cells))

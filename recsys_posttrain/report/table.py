@@ -22,6 +22,8 @@ from recsys_posttrain.report.columns import COLUMNS, Column
 from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.stages import replacing
 
+STARS = RewardScale()
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -61,9 +63,8 @@ class Table:
         return render.terminal(self.caption, self._blocks())
 
     def _blocks(self) -> list[render.Block]:
-        return render.blocks(
-            self.comparison.cells, self.comparison.methods, self.columns, self.control, self.relative
-        )
+        cells, methods = self.comparison.cells, self.comparison.methods
+        return render.blocks(cells, methods, self.columns, self.control, self.relative)
 
 
 def comparison_table(
@@ -73,8 +74,8 @@ def comparison_table(
     control: str = "BC",
     relative_to: str | None = None,
     columns: Sequence[Column] = COLUMNS,
-    provenance: Provenance = Provenance(),  # noqa: B008 (frozen)
-    scale: RewardScale = RewardScale(),  # noqa: B008 (frozen)
+    provenance: Provenance = Provenance(),
+    scale: RewardScale = STARS,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Table:
@@ -85,7 +86,7 @@ def comparison_table(
     stands for all (popularity).
     num_items: size of the catalogue, for coverage and Gini.
     control: what the second block subtracts. relative_to: instead, the second block is the
-    change in percent of this method, as arXiv-style "relative to RWR" tables have it.
+    change in percent of this method, so that RWR, say, is the yardstick.
     seed: of the bootstrap.
 
     Raises UserError for an unknown control, missing columns, methods with different targets or
@@ -134,13 +135,8 @@ def _caption(
     one = len(seeds) == 1
     source = [
         ", ".join(part for part in (provenance.dataset, provenance.split) if part),
-        _counted(comparison.num_users, "user")
-        + ("" if comparison.num_targets == comparison.num_users else ", ")
-        + (
-            ""
-            if comparison.num_targets == comparison.num_users
-            else _counted(comparison.num_targets, "target")
-        ),
+        _counted(comparison.num_users, "user"),
+        _counted(comparison.num_targets, "target"),
         ("seed " if one else f"{len(seeds)} seeds: ") + ", ".join(map(str, seeds)),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
         f"tuning budget: {provenance.tuning}" if provenance.tuning else "",

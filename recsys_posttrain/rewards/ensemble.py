@@ -6,7 +6,7 @@ their initial weights and by a Poisson(1) bootstrap over users, so their spread 
 data says little. The encoder reads past items and their rewards, strictly before the action.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -77,9 +77,7 @@ class RewardEnsemble:
     members: int = 5
     rank: int = 16
     held_out: float = 0.2
-    training: Training = field(
-        default_factory=lambda: Training(epochs=20, patience=2, weight_decay=0.05)
-    )
+    training: Training = Training(epochs=20, patience=2, weight_decay=0.05)
 
     def __post_init__(self) -> None:
         require(

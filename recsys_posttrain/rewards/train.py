@@ -44,11 +44,15 @@ def user_parts(train: Sequences, held_out: float, seed: int) -> UserParts:
 
 
 def train_reward(
-    data: Split, config: RewardEnsemble, seed: int, folder: Path, device: str = "cpu"
+    data: Split,
+    config: RewardEnsemble = RewardEnsemble(),
+    seed: int = 0,
+    folder: Path | None = None,
+    device: str = "cpu",
 ) -> tuple[EnsembleModule, Fitted]:
     """Least squares on the logged rewards of the training part of most users.
 
-    Stops when the error on the validation users no longer falls. Resumes inside `folder`.
+    Stops when the error on the validation users no longer falls. folder: as for `pretrain`.
     """
     parts = user_parts(data.train, config.held_out, seed)
     length = config.encoder.max_length
@@ -95,7 +99,7 @@ def predict_logged(model: EnsembleModule, sequences: Sequences) -> np.ndarray:
         model.logged_scores(batch).mean(dim=0)
         for batch in fixed_batches(sequences, model.max_length, batch_size=128)
     ]
-    pieces = torch.cat(predicted).split((sequences.lengths_N[order_N] - 1).tolist())
+    pieces = torch.split(torch.cat(predicted), (sequences.lengths_N[order_N] - 1).tolist())
     back_N = order_N.argsort()
     return torch.cat([pieces[index] for index in back_N.tolist()]).double().numpy()
 

@@ -43,14 +43,13 @@ class _Keeper(Callback):
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         steps_per_epoch: int,
         validate: Callable[[], dict[str, float]] | None,
         monitor: str,
         patience: int | None,
     ) -> None:
-        self.checkpoint = folder / "checkpoint.safetensors"
-        self.log_file = folder / "metrics.jsonl"
+        self.folder = folder
         self.steps_per_epoch = steps_per_epoch
         self.validate = validate
         self.monitor = monitor
@@ -60,6 +59,10 @@ class _Keeper(Callback):
         self.best_weights: dict[str, Tensor] = {}
         self.lines: list[str] = []
         self.saved_at = time.monotonic()
+
+    @property
+    def checkpoint(self) -> Path | None:
+        return None if self.folder is None else self.folder / "checkpoint.safetensors"
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -83,8 +86,12 @@ class _Keeper(Callback):
         if self.best_value is None or value > self.best_value:
             self.best_value, self.best_step = value, module.steps_done
             self.best_weights = _copy(module.model)
-        elif module.steps_done - self.best_step >= self.patience * self.steps_per_epoch:
-            trainer.should_stop = True
+        trainer.should_stop = self.is_out_of_patience(module.steps_done)
+
+    def is_out_of_patience(self, step: int) -> bool:
+        if self.patience is None or self.best_value is None:
+            return False
+        return step - self.best_step >= self.patience * self.steps_per_epoch
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         self.lines.append(json.dumps({"step": step, **metrics}))
@@ -95,6 +102,8 @@ class _Keeper(Callback):
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """One file, written under another name and renamed: it is never half there."""
+        if self.checkpoint is None:
+            return
         optimizer = trainer.optimizers[0]
         tensors = {f"model/{name}": value for name, value in module.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
@@ -112,6 +121,7 @@ class _Keeper(Callback):
 
     def load(self, module: TrainingModule) -> dict[int, dict[str, Tensor]]:
         """Restores the module and this keeper; returns the optimiser's state by parameter."""
+        assert self.checkpoint is not None
         tensors = load_tensors(self.checkpoint)
         progress = json.loads(bytes(tensors.pop("progress").tolist()))
         module.steps_done = progress["steps_done"]
@@ -133,8 +143,10 @@ class _Keeper(Callback):
         """The best weights, if a best was looked for; the log as a file; no checkpoint left."""
         if self.best_weights:
             model.load_state_dict(self.best_weights)
-        self.log_file.write_text("".join(line + "\n" for line in self.lines))
-        self.checkpoint.unlink(missing_ok=True)
+        if self.folder is not None and self.checkpoint is not None:
+            text = "".join(line + "\n" for line in self.lines)
+            (self.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+            self.checkpoint.unlink(missing_ok=True)
 
 
 class _RestoreOptimizer(Callback):
@@ -150,7 +162,7 @@ class _RestoreOptimizer(Callback):
 def fit(
     module: TrainingModule,
     stream: BatchStream,
-    folder: Path,
+    folder: Path | None,
     *,
     device: str = "cpu",
     label: str = "",
@@ -159,27 +171,23 @@ def fit(
 ) -> Fitted:
     """Trains in place.
 
-    folder: where the checkpoint lives while training runs and metrics.jsonl is left. validate:
+    folder: where the checkpoint lives while training runs and metrics.jsonl is left; None keeps
+    nothing on disk. validate:
     called after each epoch with the model in evaluation mode; its `monitor` decides, higher is
     better, which epoch's weights stay when the training plan has a patience.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     keeper = _Keeper(
         folder, stream.steps_per_epoch, validate, monitor, module.training_plan.patience
     )
     callbacks: list[Callback] = [keeper]
-    if keeper.checkpoint.exists():
+    if keeper.checkpoint is not None and keeper.checkpoint.exists():
         callbacks.append(_RestoreOptimizer(keeper.load(module)))
     stream.start = module.steps_done
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar(leave=False))
-    patience_left = keeper.best_value is None or module.training_plan.patience is None
-    if not patience_left:
-        waited = (module.steps_done - keeper.best_step) // stream.steps_per_epoch
-        if waited >= (module.training_plan.patience or 0):
-            stream.start = stream.stop
-    if len(stream):
+    # A run may have been killed after its last step, or after the step that ended its patience.
+    if len(stream) and not keeper.is_out_of_patience(module.steps_done):
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             # A stream feeds itself: workers would only copy tensors between processes.

@@ -97,7 +97,8 @@ class TrainingModule(pl.LightningModule):
         if not math.isfinite(loss.item()):
             raise UserError(
                 f"the loss became {loss.item()} at step {self.steps_done}; lower the "
-                f"learning rate (now {self.training_plan.learning_rate}) or the algorithm's strength."
+                f"learning rate (now {self.training_plan.learning_rate}) or the strength of the "
+                "algorithm."
             )
         self.latest = {"loss": loss.detach(), **output.metrics}
         return loss

@@ -18,6 +18,7 @@ from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
+POSTTRAINING = Training(epochs=4)
 DRIFT_POSITIONS = 256
 
 
@@ -26,9 +27,9 @@ def posttrain(
     data: Split,
     algorithm: Algorithm,
     reward: RewardModel,
-    training: Training,
-    seed: int,
-    folder: Path,
+    training: Training = POSTTRAINING,
+    seed: int = 0,
+    folder: Path | None = None,
     device: str = "cpu",
 ) -> tuple[Policy, Fitted]:
     """The post-trained copy of `policy`, which itself stays as it is.
@@ -36,7 +37,7 @@ def posttrain(
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
     every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
     `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; after each epoch the
-    same on validation targets, with `ndcg@10`. Resumes from a checkpoint in `folder`.
+    same on validation targets, with `ndcg@10`. folder: as for `pretrain`.
     """
     num_items = data.corpus.num_items
     require(

@@ -6,6 +6,7 @@ import torch
 
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.backbones.base import BackboneConfig
+from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.evaluation.evaluate import validation_ndcg
 from recsys_posttrain.policy import Policy
@@ -13,6 +14,8 @@ from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
+
+PRETRAINING = Training(epochs=100, patience=6)
 
 
 def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
@@ -24,16 +27,17 @@ def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
 
 def pretrain(
     data: Split,
-    backbone: BackboneConfig,
-    training: Training,
-    seed: int,
-    folder: Path,
+    backbone: BackboneConfig = SASRec(),
+    training: Training = PRETRAINING,
+    seed: int = 0,
+    folder: Path | None = None,
     device: str = "cpu",
 ) -> tuple[Policy, Fitted]:
     """Full-softmax cross-entropy on every next item, dropout on.
 
     The weights of the epoch with the best validation `ndcg@10` are kept when the training plan
-    has a patience. Resumes from a checkpoint in `folder`.
+    has a patience. folder: for checkpoints, from which it resumes, and metrics.jsonl; None keeps
+    nothing on disk.
     """
     policy = new_policy(backbone, data.corpus.num_items, seed)
 

@@ -19,9 +19,9 @@ RATINGS_DAT = b"""1::1193::5::978300760
 2::661::1::978299000
 """
 INTER = b"""user_id:token\titem_id:token\trating:float\ttimestamp:float
-1m_1\tOne "Flew" (1975)\t5\t978300760
+1m_1\t"One" Flew (1975)\t5\t978300760
 1m_1\tnull\t3\t978302109
-1m_2\tOne "Flew" (1975)\t4\t978299000
+1m_2\t"One" Flew (1975)\t4\t978299000
 1m_2\tLady, My (1964)\t3\t978301968
 1m_2\tnull\t1\t978299000
 """
@@ -62,7 +62,7 @@ def test_zip_and_wheel_give_equal_tensors(tmp_path: Path, monkeypatch: pytest.Mo
         assert torch.equal(getattr(by_zip.sequences, name), getattr(by_wheel.sequences, name))
     assert by_zip.user_ids.tolist() == by_wheel.user_ids.tolist() == [1, 2]
     assert by_zip.item_ids.tolist() == [1193, 661, 914]
-    assert by_wheel.item_ids.tolist() == ['One "Flew" (1975)', "null", "Lady, My (1964)"]
+    assert by_wheel.item_ids.tolist() == ['"One" Flew (1975)', "null", "Lady, My (1964)"]
     assert by_zip.content_hash == sha256(RATINGS_DAT)
     assert by_wheel.content_hash == sha256(INTER)
 

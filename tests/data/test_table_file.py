@@ -167,6 +167,12 @@ def test_csv_with_a_surplus_field_in_one_row(tmp_path: Path) -> None:
         written(tmp_path, HEADER + "1,10,4,100\n1,20,3,200,9\n").load()
 
 
+@pytest.mark.filterwarnings("ignore:Length of header")
+def test_csv_with_a_surplus_field_in_every_row_is_not_shifted(tmp_path: Path) -> None:
+    frame = written(tmp_path, HEADER + "1,10,4,100,\n1,20,3,200,\n").load().frame
+    assert frame.to_numpy().tolist() == [[1, 10, 4.0, 100], [1, 20, 3.0, 200]]
+
+
 def test_generated_file_goes_all_the_way(small_ratings_csv: Path) -> None:
     corpus = prepare(RatingsFile(str(small_ratings_csv)))
     assert len(corpus.sequences) == 60

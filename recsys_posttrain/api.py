@@ -1,0 +1,32 @@
+"""The two functions of the Python interface that no stage needs: load data, compare results."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from recsys_posttrain.data import LeaveOneOut, dataset_named, prepare
+from recsys_posttrain.evaluation.evaluate import Evaluation
+from recsys_posttrain.report.table import Table, comparison_table
+from recsys_posttrain.types import Split
+
+
+def load(dataset: str, data_root: str | None = None, split: LeaveOneOut = LeaveOneOut()) -> Split:
+    """A named dataset ("ml-100k", "ml-1m", "ml-latest-small") or a .csv or .parquet file, split.
+
+    data_root: a folder or zip that holds the ratings; otherwise they are downloaded once.
+    """
+    return split.split(prepare(dataset_named(dataset, data_root), split.minimum_item_ratings))
+
+
+def compare(
+    results: Mapping[str, Evaluation], control: str, relative_to: str | None = None
+) -> Table:
+    """The table of named evaluations of the same targets, one seed each; see `comparison_table`."""
+    rows = [result.per_user.assign(method=name, seed=0) for name, result in results.items()]
+    num_items = next(iter(results.values())).num_items
+    return comparison_table(
+        pd.concat(rows, ignore_index=True),
+        num_items=num_items,
+        control=control,
+        relative_to=relative_to,
+    )

@@ -1,0 +1,94 @@
+"""A world whose right answer is known: 4 contexts, 6 items, real training by AdamW.
+
+A logging policy that knows nothing about the rewards writes 200 events; post-training starts from
+that policy itself. When logged rewards and reward model are right, every algorithm that reads them
+must beat behaviour cloning in true expected reward. When both are pure noise (one fixed random
+table per world, which is the exploitable kind), the truth is independent of everything an algorithm
+can see, so the expected gain over cloning is exactly 0 and a one-sided test must not find one.
+
+The same paired t-test over the same 6 worlds decides both, at 5% over all algorithms together
+(Bonferroni), so that neither side has a threshold of its own.
+"""
+
+import pytest
+import torch
+from scipy.stats import ttest_1samp
+
+from recsys_posttrain import algorithms
+from recsys_posttrain.algorithms.base import after_step
+from recsys_posttrain.algorithms.dpo import LoggedVersusSampled
+from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.signals import ReferenceSoftValue, model_reward
+
+CONTEXTS, ITEMS, WORLDS, STEPS = 4, 6, 6, 20
+CHALLENGERS = [
+    *(
+        kind()
+        for kind in vars(algorithms).values()
+        if isinstance(kind, type) and hasattr(kind, "loss") and kind is not algorithms.BC
+    ),
+    algorithms.ASFT(model_reward, ReferenceSoftValue(1.0)),
+    algorithms.DPO(pairs=LoggedVersusSampled()),
+]
+LEVEL = 0.05 / len(CHALLENGERS)
+
+
+def value_after_training(algorithm, world, is_right, tabular):
+    """True expected reward of the trained policy, over contexts that are equally likely."""
+    generator = torch.Generator().manual_seed(world)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    truth_XV, believed_XV = (3 + draw(CONTEXTS, ITEMS) for _ in range(2))
+    logging_XV = draw(CONTEXTS, ITEMS)
+    if is_right:
+        believed_XV = truth_XV
+    context_BT = torch.randint(CONTEXTS, (50, 4), generator=generator)
+    action_BT = torch.multinomial(
+        logging_XV.softmax(dim=1)[context_BT.flatten()], 1, generator=generator
+    ).view(50, 4)
+    reward_BT = believed_XV[context_BT, action_BT] + 0.3 * draw(50, 4)
+    batch = tabular.batch(
+        (context_BT + 1).tolist(), (action_BT + 1).tolist(), reward_BT.tolist()
+    )._replace(history_rewards_BT=reward_BT.roll(1, dims=1))
+    members_MXV = believed_XV + 0.1 * draw(3, CONTEXTS, ITEMS)
+    actors = tabular.actors(
+        logging_XV, logging_XV, members_MXV, reward_BT.flatten(), algorithm=algorithm
+    )
+
+    optimizer = torch.optim.AdamW([p for p in actors.parameters() if p.requires_grad], lr=0.1)
+    for step in range(STEPS):
+        actors.forget()
+        actors.generator.manual_seed(1000 * world + step)
+        output = algorithm.loss(batch, actors)
+        mask_BT = batch.mask_BT if output.mask_BT is None else output.mask_BT
+        optimizer.zero_grad()
+        masked_mean(output.loss_BT, mask_BT).backward()
+        optimizer.step()
+        actors.step = step + 1
+        after_step(algorithm, actors)
+    with torch.no_grad():
+        logits_XV = actors.policy.backbone.logits @ actors.policy.table_VD.T
+        return (logits_XV.softmax(dim=1) * truth_XV).sum(dim=1).mean().item()
+
+
+@pytest.fixture(scope="module")
+def cloning():
+    return {}
+
+
+@pytest.mark.parametrize("is_right", [True, False], ids=["right reward", "pure noise"])
+@pytest.mark.parametrize("algorithm", CHALLENGERS, ids=lambda each: type(each).__name__)
+def test_it_beats_cloning_exactly_when_the_reward_is_right(algorithm, is_right, tabular, cloning):
+    if is_right not in cloning:
+        cloning[is_right] = [
+            value_after_training(algorithms.BC(), world, is_right, tabular)
+            for world in range(WORLDS)
+        ]
+    gains = [
+        value_after_training(algorithm, world, is_right, tabular) - cloning[is_right][world]
+        for world in range(WORLDS)
+    ]
+    p_value = ttest_1samp(gains, 0, alternative="greater").pvalue
+    assert (p_value < LEVEL) == is_right

@@ -1,0 +1,79 @@
+"""A small float32 world with a real backbone: what every plug-in must be able to live in."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from recsys_posttrain import ops
+from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.types import Batch, Sequences
+
+DIM = 8
+
+
+class LinearEnsemble(RewardModel):
+    """Three members, each a table per previous item times a table per item; scores around 3."""
+
+    def __init__(self, num_items, generator):
+        super().__init__()
+        self.max_length = 12
+        self.state = nn.Parameter(torch.randn(3, num_items + 1, 4, generator=generator))
+        self.factor = nn.Parameter(torch.randn(3, num_items, 4, generator=generator))
+        with torch.no_grad():
+            self.state[..., 0], self.factor[..., 0] = 1.0, 3.0
+
+    def member_factors(self, batch):
+        return self.state[:, ops.pack(batch.history_BT, batch.mask_BT)], self.factor
+
+
+def make_batch(lengths, num_items, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(lengths), max(lengths))
+    mask_BT = torch.arange(shape[1]) < torch.tensor(lengths)[:, None]
+
+    def items():
+        return torch.randint(1, num_items + 1, shape, generator=generator) * mask_BT
+
+    def rewards():
+        return torch.randint(1, 6, shape, generator=generator).float() * mask_BT
+
+    history_BT, actions_BT = items(), items()
+    past_BT, rewards_BT = rewards(), rewards()
+    return Batch(history_BT, past_BT, actions_BT, rewards_BT, mask_BT, torch.arange(shape[0]))
+
+
+def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):
+    """Policy, old and reference all differ; `scale` multiplies the item table of all three."""
+    generator = torch.Generator().manual_seed(seed)
+    backbone = backbone or SASRec(dim=DIM, blocks=1, feed_forward=16, max_length=12, dropout=0.1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy = Policy(backbone.build(num_items))
+    reward = LinearEnsemble(num_items, generator)
+    train = Sequences(
+        torch.randint(1, num_items + 1, (40,), generator=generator),
+        torch.randint(1, 6, (40,), generator=generator).float(),
+        torch.arange(40),
+        torch.tensor([0, 40]),
+    )
+    log = logged_rewards(train, num_items)
+    actors = Actors(policy, reward, log, heads_of(algorithm, DIM))
+    with torch.no_grad():
+        for actor, noise in ((actors.policy, 0.1), (actors.old, 0.05), (actors.reference, 0.0)):
+            for parameter in actor.parameters():
+                parameter += noise * torch.randn(parameter.shape, generator=generator)
+            actor.backbone.item_embedding.weight[0] = 0
+            actor.backbone.item_embedding.weight *= scale
+    actors.generator.manual_seed(seed)
+    return actors.eval()
+
+
+@pytest.fixture(scope="session")
+def small():
+    return SimpleNamespace(actors=make_actors, batch=make_batch)

@@ -1,0 +1,141 @@
+"""What every backbone must do. A new one is one more line in CONFIGS."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.config import digest
+from recsys_posttrain.policy import packed_states
+from recsys_posttrain.types import Batch
+
+CONFIGS = [
+    SASRec(dim=8, blocks=2, heads=2, feed_forward=16, max_length=20),
+    SASRec(dim=8, blocks=1, feed_forward=16, max_length=20, history_rewards=True),
+]
+ITEMS = 7
+everyone = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: repr(config)[:70])
+
+
+def build(config):
+    """Double precision, dropout off, and weights large enough for the state to matter."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone = config.build(ITEMS).double().eval()
+        with torch.no_grad():
+            for parameter in backbone.parameters():
+                parameter += 0.3 * torch.randn_like(parameter)
+            backbone.item_embedding.weight[0] = 0
+    return backbone
+
+
+def inputs(batch_size, time, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    items = torch.randint(1, ITEMS + 1, (batch_size, time), generator=generator)
+    return items, torch.randint(1, 6, items.shape, generator=generator).double()
+
+
+@everyone
+def test_members(config):
+    backbone = build(config)
+    assert backbone.dim == config.dim
+    assert backbone.max_length == config.max_length
+    assert backbone.item_embedding.weight.shape == (ITEMS + 1, config.dim)
+    items_BT, rewards_BT = inputs(2, config.max_length)
+    assert backbone(items_BT, rewards_BT).shape == (2, config.max_length, config.dim)
+
+
+@everyone
+def test_it_is_a_frozen_value(config):
+    assert hash(dataclasses.replace(config)) == hash(config)
+    assert digest(dataclasses.replace(config)) == digest(config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.max_length = 3
+
+
+@everyone
+def test_a_state_sees_events_up_to_its_own_and_no_later_one(config):
+    """The gradient of state t in the input embedding: exactly 0 after t, not 0 at and before t."""
+    backbone = build(config)
+    items_BT, rewards_BT = inputs(1, 6)
+    embedded = backbone.item_embedding(items_BT).detach().requires_grad_()
+    backbone.item_embedding.forward = lambda _: embedded
+    for t in range(6):
+        (gradient,) = torch.autograd.grad(
+            backbone(items_BT, rewards_BT)[0, t].square().sum(), embedded
+        )
+        seen = gradient[0].abs().sum(dim=-1)
+        assert (seen[: t + 1] > 0).all()
+        assert (seen[t + 1 :] == 0).all()
+
+
+@everyone
+def test_rewards_of_past_events_are_read_only_where_configured(config):
+    backbone = build(config)
+    items_BT, rewards_BT = inputs(1, 6)
+    rewards_BT.requires_grad_()
+    hidden_BTD = backbone(items_BT, rewards_BT)
+    if not config.history_rewards:
+        assert torch.autograd.grad(hidden_BTD.sum(), rewards_BT, allow_unused=True) == (None,)
+        return
+    (gradient,) = torch.autograd.grad(hidden_BTD[0, 3].square().sum(), rewards_BT)
+    assert (gradient[0, :4] != 0).all()
+    assert (gradient[0, 4:] == 0).all()
+
+
+@everyone
+def test_right_padding_changes_nothing(config):
+    backbone = build(config)
+    items_BT, rewards_BT = inputs(2, 5)
+    short = backbone(items_BT, rewards_BT)
+    longer = backbone(
+        torch.nn.functional.pad(items_BT, (0, 4)), torch.nn.functional.pad(rewards_BT, (0, 4))
+    )
+    torch.testing.assert_close(longer[:, :5], short)
+
+
+@everyone
+def test_rows_do_not_mix(config):
+    backbone = build(config)
+    items_BT, rewards_BT = inputs(3, 5)
+    together = backbone(items_BT, rewards_BT)
+    for row in range(3):
+        alone = backbone(items_BT[row : row + 1], rewards_BT[row : row + 1])
+        torch.testing.assert_close(alone[0], together[row])
+
+
+@everyone
+def test_packed_states_equal_the_padded_computation(config):
+    """Values and gradients, with more rows than one block holds and lengths from 1 to 9."""
+    backbone = build(config)
+    items_BT, rewards_BT = inputs(37, 9)
+    lengths_B = torch.randint(1, 10, (37,), generator=torch.Generator().manual_seed(2))
+    mask_BT = torch.arange(9) < lengths_B[:, None]
+    items_BT, rewards_BT = items_BT * mask_BT, rewards_BT * mask_BT
+    batch = Batch(items_BT, rewards_BT, items_BT, rewards_BT, mask_BT, torch.arange(37))
+
+    def with_gradients(states_ND):
+        backbone.zero_grad()
+        states_ND.sin().sum().backward()
+        return states_ND.detach(), {
+            name: parameter.grad.clone()
+            for name, parameter in backbone.named_parameters()
+            if parameter.grad is not None
+        }
+
+    padded, expected = with_gradients(backbone(items_BT, rewards_BT)[mask_BT])
+    packed, found = with_gradients(packed_states(backbone, batch))
+    torch.testing.assert_close(packed, padded)
+    torch.testing.assert_close(found, expected)
+
+
+@everyone
+def test_a_seed_decides_the_initial_weights_and_padding_is_zero(config):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        first = config.build(ITEMS)
+        torch.manual_seed(3)
+        second = config.build(ITEMS)
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+    assert not first.item_embedding.weight[0].any()

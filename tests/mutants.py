@@ -1,0 +1,207 @@
+"""Breaks one thing at a time in the files that carry formulas; each break must fail a test.
+
+Mutants are made from the syntax tree (signs, comparisons, products, minima, detach, no_grad) and
+from the list SWAPPED below (which model, which clamp). Each is tried in a temporary copy, never in
+the working tree. Exit code 1 if one survives, or if a text listed here is no longer found.
+
+    python tests/mutants.py [part of a file name ...]
+"""
+
+import ast
+import importlib
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKERS = 2
+
+TESTS = {
+    "ops.py": "test_ops.py",
+    "signals.py": "test_signals.py",
+    "algorithms/weights.py": "algorithms/test_weights.py",
+    "algorithms/bc.py": "algorithms/test_bc.py",
+    "algorithms/rwr.py": "algorithms/test_rwr.py",
+    "algorithms/exp_rsft.py": "algorithms/test_exp_rsft.py",
+    "algorithms/asft.py": "algorithms/test_asft.py",
+    "algorithms/offline_ppo.py": "algorithms/test_offline_ppo.py",
+    "algorithms/dpo.py": "algorithms/test_dpo.py",
+}
+
+# Which model, which data, which bound: (file, text found exactly once, replacement).
+SWAPPED = [
+    ("signals.py", "past_BT = batch.history_rewards_BT", "past_BT = batch.rewards_BT"),
+    ("signals.py", "return batch.rewards_BT", "return batch.history_rewards_BT"),
+    ("signals.py", "hidden_ND, table_VD = actors.reference", "hidden_ND, table_VD = actors.policy"),
+    ("signals.py", "return batch.rewards_BT.masked_fill(~batch.mask_BT, 0)", "return batch.rewards_BT"),
+    ("signals.py", "mean_V[index_BT].masked_fill(~batch.mask_BT, 0)", "mean_V[index_BT]"),
+    ("algorithms/rwr.py", "mean = actors.log.rewards_E", "mean = batch.rewards_BT"),
+    ("algorithms/exp_rsft.py", "log_mean_weight(actors.log.rewards_E", "log_mean_weight(reward_BT[0]"),
+    ("algorithms/exp_rsft.py", ".logsumexp(dim=0)", ".exp().sum(dim=0).log()"),
+    ("algorithms/exp_rsft.py", ".logsumexp(dim=0)", ".amax(dim=0)"),
+    ("algorithms/asft.py", "exponent.clamp(max=", "exponent.clamp(min="),
+    (
+        "algorithms/asft.py",
+        "exponent.clamp(max=math.inf if weight_cap is None else math.log(weight_cap)).exp()",
+        "exponent.exp()",
+    ),
+    ("algorithms/asft.py", "value_error(baseline_BT, reward_BT)", "value_error(reward_BT, baseline_BT)"),
+    ("algorithms/offline_ppo.py", "actors.old.sample(", "actors.policy.sample("),
+    ("algorithms/offline_ppo.py", "actors.old.log_prob(", "actors.reference.log_prob("),
+    ("algorithms/offline_ppo.py", "actors.reference.log_prob(", "actors.old.log_prob("),
+    ("algorithms/offline_ppo.py", "actors.policy.log_prob(", "actors.old.log_prob("),
+    ("algorithms/offline_ppo.py", "chunk.old_log_prob_CV.exp()", "chunk.reference_log_prob_CV.exp()"),
+    ("algorithms/offline_ppo.py", "chunk.policy_log_prob_CV - chunk", "chunk.old_log_prob_CV - chunk"),
+    ("algorithms/offline_ppo.py", "    kl_loss(new_CV, chunk.reference", "    kl_loss(new_CV, chunk.old"),
+    ("algorithms/dpo.py", "items_BTK = actors.reference.sample(batch, self.candidates, actors.generator)\n"
+     "        _,", "items_BTK = actors.policy.sample(batch, self.candidates, actors.generator)\n        _,"),
+    ("algorithms/dpo.py", "items_BTK = actors.reference.sample(batch, self.candidates, actors.generator)\n"
+     "        upper", "items_BTK = actors.policy.sample(batch, self.candidates, actors.generator)\n        upper"),
+    ("algorithms/dpo.py", "actors.policy.log_prob(", "actors.reference.log_prob("),
+    ("algorithms/dpo.py", "actors.reference.log_prob(", "actors.policy.log_prob("),
+    ("algorithms/dpo.py", "separated_BT & batch.mask_BT", "separated_BT"),
+    ("algorithms/dpo.py", "better_BT & batch.mask_BT", "better_BT"),
+    ("algorithms/dpo.py", "log_prob_BT2[..., 0]\n\n", "log_prob_BT2[..., 1]\n\n"),
+    ("algorithms/dpo.py", "LossOutput(loss_BT, metrics, kept_BT)", "LossOutput(loss_BT, metrics)"),
+]  # fmt: skip
+
+# (file, code of the line) that changes nothing that can be observed, and why.
+SAME = {
+    ("signals.py", "@torch.no_grad()"): "the models that it reads are frozen; it saves memory",
+    ("algorithms/dpo.py", "@torch.no_grad()"): "the models that it reads are frozen",
+    ("algorithms/dpo.py", "with torch.no_grad():"): "the reference is frozen",
+    ("algorithms/offline_ppo.py", "with torch.no_grad():"): "the models in the block are frozen",
+}
+
+OPERATORS = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*"}
+COMPARISONS = {ast.Gt: "<", ast.Lt: ">", ast.GtE: "<", ast.LtE: ">", ast.Eq: "!=", ast.NotEq: "=="}
+COMPARISONS |= {ast.Is: "is not", ast.IsNot: "is"}
+NAMES = {"minimum": "maximum", "argmin": "argmax", "no_grad": "enable_grad", "amax": "amin"}
+NAMES |= {value: key for key, value in NAMES.items()}
+
+
+class Mutant(NamedTuple):
+    file: str
+    start: int  # characters [start, end) of the file become `new`
+    end: int
+    new: str
+    line: int
+    was: str
+
+
+def mutants_of(file: str) -> Iterator[Mutant]:
+    source = (ROOT / "recsys_posttrain" / file).read_text()
+    lines = source.splitlines(keepends=True)
+    assert source.isascii(), f"{file}: the offsets below count characters"
+
+    def at(line: int, column: int) -> int:
+        return sum(map(len, lines[: line - 1])) + column
+
+    def replaced(node: ast.expr, start: int, end: int, new: str) -> Iterator[Mutant]:
+        was = lines[node.lineno - 1].strip()
+        if (file, was) not in SAME:
+            yield Mutant(file, start, end, new, node.lineno, was)
+
+    def span(node: ast.expr) -> tuple[int, int]:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset)
+
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+            left, right = span(node.left), span(node.right)
+            between = source[left[1] : right[0]]
+            old = next(sign for sign in ("+", "-", "*", "/") if sign in between)
+            new = between.replace(old, OPERATORS[type(node.op)], 1)
+            yield from replaced(node, left[1], right[0], new)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            if not (isinstance(node.operand, ast.Constant) and node.operand.value == 1):  # dim=-1
+                yield from replaced(node, span(node)[0], span(node)[0] + 1, "")
+        elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
+            middle = span(node.left)[1], span(node.comparators[0])[0]
+            yield from replaced(node, *middle, f" {COMPARISONS[type(node.ops[0])]} ")
+        elif isinstance(node, ast.Attribute) and node.attr in NAMES:
+            end = span(node)[1]
+            yield from replaced(node, end - len(node.attr), end, NAMES[node.attr])
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "detach":
+                yield from replaced(node, span(node.func.value)[1], span(node)[1], "")
+
+
+def swapped(file: str, old: str, new: str) -> Mutant:
+    source = (ROOT / "recsys_posttrain" / file).read_text()
+    if source.count(old) != 1:
+        sys.exit(f"error: {file} holds {source.count(old)} times, not once: {old!r}")
+    start = source.index(old)
+    line = source.count("\n", 0, start) + 1
+    return Mutant(file, start, start + len(old), new, line, old.replace("\n", " "))
+
+
+def run(mutant: Mutant | str) -> tuple[Mutant | str, int]:
+    """pytest's exit code on a copy: of one file with one change, or of a file as it is."""
+    file = mutant if isinstance(mutant, str) else mutant.file
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("recsys_posttrain", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "setup.cfg", copy)
+        target = copy / "recsys_posttrain" / file
+        if isinstance(mutant, Mutant):
+            source = target.read_text()
+            target.write_text(source[: mutant.start] + mutant.new + source[mutant.end :])
+        os.chdir(copy)
+        sys.path.insert(0, str(copy))
+        sys.dont_write_bytecode = True
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        import pytest
+        import recsys_posttrain
+
+        assert Path(recsys_posttrain.__file__).is_relative_to(copy), "the copy must be what is run"
+        options = "-x --assert=plain -p no:cacheprovider -p pytest_timeout --timeout=60".split()
+        return mutant, int(pytest.main([*options, f"tests/{TESTS[file]}"]))
+
+
+def main(patterns: list[str]) -> int:
+    started = time.monotonic()
+    files = [file for file in TESTS if not patterns or any(part in file for part in patterns)]
+    mutants: list[Mutant] = [mutant for file in files for mutant in mutants_of(file)]
+    mutants += [swapped(*each) for each in SWAPPED if each[0] in files]
+    # A forked process has the slow imports behind it; the package itself is imported in each.
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    for slow in ("pandas", "pytest_timeout", "torch.distributed.tensor", "torch.utils.checkpoint"):
+        importlib.import_module(slow)
+
+    survived: list[Mutant] = []
+    killed = dict.fromkeys(files, 0)
+    with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool:
+        for file, code in pool.imap_unordered(run, files):
+            if code != 0:
+                sys.exit(f"error: tests/{TESTS[str(file)]} fails without any mutation")
+        for done, (mutant, code) in enumerate(pool.imap_unordered(run, mutants), start=1):
+            assert isinstance(mutant, Mutant)
+            if code in (1, 2):  # a test failed, or the module could not even be imported
+                killed[mutant.file] += 1
+            else:
+                survived.append(mutant)
+            seconds = time.monotonic() - started
+            print(f"\r{done}/{len(mutants)} mutants, {seconds:.0f} s", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    print(f"{'file':<28}{'mutants':>8}{'killed':>8}{'survived':>10}")
+    for file in files:
+        alive = sum(mutant.file == file for mutant in survived)
+        print(f"{file:<28}{killed[file] + alive:>8}{killed[file]:>8}{alive:>10}")
+    for mutant in sorted(survived):
+        print(f"survived: {mutant.file}:{mutant.line}: {mutant.was}  ->  {mutant.new!r}")
+    return bool(survived)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,254 @@
+"""The table of four users and two methods, worked out by hand, and what the user may get wrong."""
+
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.metrics import gini, per_user_frame
+from recsys_posttrain.evaluation.statistics import paired_difference
+from recsys_posttrain.report.columns import COLUMNS, Column
+from recsys_posttrain.report.comparison import compare
+from recsys_posttrain.report.render import decimal, percent
+from recsys_posttrain.report.table import Provenance, RewardScale, comparison_table, write_table
+
+HIT, LISTS = Column("HR@1", "all", "hr@1"), COLUMNS[-2]
+
+
+def run(method, ranks, seed=0, items=((1, 2), (1, 3), (2, 1), (1, 2)), **changes):
+    given = {
+        "user_id": np.arange(4),
+        "item_id": [4, 3, 2, 1],
+        "reward_N": [5, 4, 1, 2],
+        "total_reward_N": [9, 8, 7, 6],
+        "proxy_reward_N": [3.0, 3.0, 4.0, 4.0],
+    }
+    return per_user_frame(ranks, items, **(given | changes)).assign(method=method, seed=seed)
+
+
+def equal_ranks():
+    """Everybody has the same value, so each interval has no width and can be written by hand."""
+    better = run("A_1 & B", [1.0] * 4, items=((1, 2), (3, 4), (1, 2), (1, 2)))
+    return pd.concat([run("BC", [2.0] * 4), better])
+
+
+def golden(**changes):
+    given = {
+        "num_items": 4,
+        "columns": (HIT, Column("NDCG@5", "liked", "ndcg@5"), LISTS),
+        "provenance": Provenance("toy_set", "last one", "10", "none", "abc", "make x"),
+    }
+    return comparison_table(equal_ranks(), **(given | changes))
+
+
+def test_markdown_by_hand():
+    assert golden().markdown() == (
+        "toy\\_set, last one; 4 users; 4 targets; seed 0; 10 post-training steps; tuning budget: "
+        "none; commit abc; command: make x. "
+        "Mean ± half of the 95% interval (percentile bootstrap over users, 2,000 resamples); "
+        "with one seed no interval over seeds is possible. "
+        "Second block: minus BC, paired on the same users and seeds. "
+        "↑ higher is better, ↓ lower is better. "
+        "Bold: best of the column, every row is eligible (not used for coverage@10: a useless "
+        "ranker can win these). "
+        "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column). "
+        "Targets: liked: reward ≥ 4; top: ≥ 5; disliked: ≤ 2; weighted: by reward. "
+        "No interval or test for coverage@10 (mean over seeds).\n"
+        "\n"
+        "| method | HR@1 all ↑ | NDCG@5 liked ↑ | coverage@10 ↑ |\n"
+        "|:--|--:|--:|--:|\n"
+        "| BC | .0000 ±.0000 | .6309 ±.0000 | .7500 |\n"
+        "| A\\_1 & B | **1.0000**† ±.0000 | **1.0000**† ±.0000 | 1.0000 |\n"
+        "\n"
+        "Difference to BC:\n"
+        "\n"
+        "| method | HR@1 all ↑ | NDCG@5 liked ↑ | coverage@10 ↑ |\n"
+        "|:--|--:|--:|--:|\n"
+        "| A\\_1 & B | +1.0000† ±.0000 | +.3691† ±.0000 | +.2500 |\n"
+    )
+
+
+def test_latex_by_hand():
+    text = golden(control="A_1 & B").latex()
+    head, body = text.split(r"\label{tab:comparison}")
+    assert head.startswith("\\begin{table*}[t]\n\\centering\n\\footnotesize\n")
+    assert r"toy\_set" in head
+    assert r"half of the 95\% interval" in head
+    assert r"minus A\_1 \& B" in head
+    assert body == (
+        "\n"
+        "\\begin{tabular}{lrrr}\n"
+        "\\toprule\n"
+        " & HR@1 & NDCG@5 & coverage \\\\\n"
+        "method & all $\\uparrow$ & liked $\\uparrow$ & @10 $\\uparrow$ \\\\\n"
+        "\\midrule\n"
+        "BC & .0000$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & "
+        ".6309$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & .7500 \\\\\n"
+        "A\\_1 \\& B & \\textbf{1.0000}\\,{\\scriptsize $\\pm$.0000} & "
+        "\\textbf{1.0000}\\,{\\scriptsize $\\pm$.0000} & 1.0000 \\\\\n"
+        "\\midrule\n"
+        "\\multicolumn{4}{l}{\\textit{Difference to A\\_1 \\& B}} \\\\\n"
+        "BC & $-$1.0000$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & "
+        "$-$.3691$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & $-$.2500 \\\\\n"
+        "\\bottomrule\n"
+        "\\end{tabular}\n"
+        "\\end{table*}\n"
+    )
+
+
+def test_relative_is_in_percent_and_has_no_value_over_zero():
+    text = golden(relative_to="BC").markdown()
+    assert "| A\\_1 & B | –† | +58.5† ±0.0 | +33.3 |" in text  # noqa: RUF001
+    assert "Second block: change in percent of BC" in text
+
+
+def test_numbers_are_written_the_short_way():
+    assert [decimal(x) for x in (0.18224, 3.5, -0.00211, float("nan"))] == [
+        *(".1822", "3.5000", "-.0021", "–")  # noqa: RUF001
+    ]
+    assert [decimal(x, sign=True) for x in (0.01, -0.00001, -10.01)] == [
+        *("+.0100", ".0000", "-10.0100")
+    ]
+    assert [percent(x, sign=True) for x in (0.04, 12.34, -0.5)] == ["0.0", "+12.3", "-0.5"]
+
+
+def noisy(num_users=200, seeds=3):
+    rng = np.random.default_rng(0)
+    users = {
+        "user_id": np.arange(num_users),
+        "item_id": np.arange(num_users),
+        "reward_N": rng.integers(1, 6, num_users),
+        "total_reward_N": rng.random(num_users),
+    }
+    parts = []
+    base = rng.integers(1, 30, num_users)
+    for m, method in enumerate(["Popularity", "BC", "Offline PPO"]):
+        for seed in range(1 if m == 0 else seeds):
+            lists = rng.integers(1, 50, (num_users, 10))
+            ranks = (base + rng.integers(-3, 3, num_users) - 3 * m).clip(1)
+            proxy = rng.normal(3.5, 0.1, num_users)
+            rows = per_user_frame(ranks, lists, proxy_reward_N=proxy, **users)
+            parts.append(rows.assign(method=method, seed=seed))
+    return pd.concat(parts)
+
+
+def test_cells_agree_with_the_statistics_done_one_by_one():
+    rows = noisy()
+    cells = comparison_table(rows, num_items=60, seed=4).frame().set_index(["method", "column"])
+    by_seed = rows.set_index(["method", "seed"])
+
+    def values(method, source, keep):
+        frames = [
+            by_seed.loc[(method, s)] for s in ((0,) * 3 if method == "Popularity" else range(3))
+        ]
+        return np.stack([f[source].where(keep(f["reward"])) for f in frames])
+
+    for column, source, keep in [
+        ("NDCG@10 all", "ndcg@10", lambda r: r > 0),
+        ("NDCG@10 liked", "ndcg@10", lambda r: r >= 4),
+        ("NDCG@10 disliked", "ndcg@10", lambda r: r <= 2),
+        ("reward proxy@10", "reward/proxy@10", lambda r: r > 0),
+    ]:
+        p_values = []
+        for method in ("Popularity", "Offline PPO"):
+            found = cells.loc[(method, column)]
+            one = paired_difference(
+                values(method, source, keep),
+                values("BC", source, keep),
+                rng=np.random.default_rng(4),
+            )
+            wanted = [one.mean, one.low, one.high, one.p_value, one.effect_size]
+            names = ["difference", "difference_low", "difference_high", "p_value", "effect_size"]
+            assert found[names].tolist() == pytest.approx(wanted)
+            assert found["mean"] == pytest.approx(np.nanmean(values(method, source, keep)))
+            p_values.append(one.p_value)
+        low, high = sorted(p_values)
+        adjusted = sorted(cells.loc[["Popularity", "Offline PPO"]].xs(column, level=1)["p_holm"])
+        assert adjusted == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
+
+    first = by_seed.loc[("BC", 0)]
+    gain_N = np.mean([by_seed.loc[("BC", s)]["ndcg@10"].to_numpy() for s in range(3)], axis=0)
+    weighted = cells.loc[("BC", "NDCG@10 weighted"), "mean"]
+    assert weighted == pytest.approx(np.average(gain_N, weights=first["reward"]))
+    lists = [gini(np.stack(list(by_seed.loc[("BC", s)]["top10"])), 60) for s in range(3)]
+    assert cells.loc[("BC", "Gini@10"), "mean"] == pytest.approx(np.mean(lists))
+    assert cells.loc[("BC", "Gini@10"), ["low", "p_value"]].isna().all()
+
+
+def test_best_follows_the_direction_and_every_row_is_eligible():
+    down = Column("rank", "all", "rank", higher_is_better=False)
+    rows = pd.concat([run("Popularity", [1, 1, 1, 2.0]), run("BC", [1, 1, 2, 9.0])])
+    cells = comparison_table(rows, num_items=9, columns=(HIT, down, LISTS)).frame()
+    assert cells["best"].tolist() == [True, False, True, False, False, False]
+
+
+def test_users_with_several_targets_are_one_cluster():
+    rows = pd.concat([run(m, [1, 1, 1, 9.0], user_id=[0, 0, 0, 1]) for m in ("BC", "X")])
+    table = comparison_table(rows, num_items=9, columns=(HIT,))
+    cell = table.frame().iloc[0]
+    assert cell["mean"] == 0.75  # over targets
+    assert (cell["low"], cell["high"]) == (0, 1)  # a draw may hold one user alone
+    assert "2 users; 4 targets" in table.caption
+
+
+def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
+    rows = noisy()
+    rows["method"] = pd.Categorical(rows["method"], ["Popularity", "BC", "Offline PPO"])
+    paths = write_table(comparison_table(rows, num_items=60), tmp_path / "a")
+    shuffled = rows.sample(frac=1, random_state=1)
+    again = write_table(comparison_table(shuffled, num_items=60), tmp_path / "b")
+    assert [path.name for path in paths] == ["table.md", "table.tex", "table.csv"]
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        *("table.csv", "table.md", "table.tex")
+    ]
+    assert "One run stands for all seeds: Popularity." in paths[0].read_text(encoding="utf-8")
+
+
+def test_the_terminal_shows_nine_columns_in_100():
+    table = comparison_table(noisy(), num_items=60)
+    out = StringIO()
+    Console(file=out, width=100, color_system=None).print(table.rich())
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+    for cell in table.frame().itertuples():
+        assert decimal(cell.mean) in text
+
+
+def refuses(match, rows, **changes):
+    with pytest.raises(UserError, match=match):
+        comparison_table(rows, **({"num_items": 4, "columns": (HIT,)} | changes))
+
+
+def test_mistakes_are_named():
+    rows = equal_ranks()
+    refuses("did you mean 'BC'", rows, control="BCC")
+    refuses("lack the column 'hr@1'", rows.drop(columns="hr@1"))
+    refuses("no rows", rows.iloc[:0])
+    seeds = pd.concat([run("BC", [1.0] * 4, seed=s) for s in range(3)])
+    refuses("'X' has seeds 0, 1 but others have 0, 1, 2", pd.concat(
+        [seeds, *(run("X", [1.0] * 4, seed=s) for s in range(2))]
+    ))  # fmt: skip
+    other = run("X", [1.0] * 4, item_id=[4, 3, 2, 9])
+    refuses("'X' with seed 0 was evaluated on other targets", pd.concat([rows, other]))
+    gap = run("X", [1.0] * 4, proxy_reward_N=[1, 2, np.nan, 3])
+    proxy = (Column("reward", "", "reward/proxy@10"),)
+    refuses("missing for 1 of 4", pd.concat([rows, gap]), columns=proxy)
+
+
+def test_compare_is_usable_alone():
+    found = compare(
+        equal_ranks(),
+        (HIT,),
+        num_items=4,
+        control="BC",
+        relative=False,
+        scale=RewardScale(),
+        resamples=10,
+        rng=np.random.default_rng(0),
+    )
+    assert (found.methods, found.seeds, found.num_users) == (("BC", "A_1 & B"), (0,), 4)

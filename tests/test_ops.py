@@ -1,0 +1,196 @@
+"""Against dense softmax arithmetic written out in NumPy or plain torch, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain import ops
+
+TOKENS, ITEMS, WIDTH = 7, 5, 3
+CHUNKS = pytest.mark.parametrize("chunk", [2, 7, 512])
+
+
+@pytest.fixture
+def world():
+    """hidden [N, D], table [V, D], and a second pair that differs."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(TOKENS, WIDTH), (ITEMS, WIDTH)] * 2
+    return [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+def dense(hidden_ND, table_VD):
+    """Probabilities [N, V] as NumPy."""
+    weight = np.exp(hidden_ND.detach().numpy() @ table_VD.detach().numpy().T)
+    return weight / weight.sum(axis=1, keepdims=True)
+
+
+def test_masked_mean_by_hand():
+    """(1 + 3) / 2; the masked infinity has no part in value or gradient; nothing real gives 0."""
+    values = torch.tensor([1.0, math.inf, 3.0], requires_grad=True)
+    mean = ops.masked_mean(values, torch.tensor([True, False, True]))
+    mean.backward()
+    assert mean.item() == 2
+    assert values.grad.tolist() == [0.5, 0.0, 0.5]
+    nothing = ops.masked_mean(values, torch.zeros(3, dtype=torch.bool))
+    assert nothing.item() == 0
+
+
+def test_masked_mean_does_not_count_by_value():
+    """Real zeros stay in the denominator: (0 + 0 + 3) / 3."""
+    assert ops.masked_mean(torch.tensor([0.0, 0.0, 3.0]), torch.ones(3, dtype=torch.bool)) == 1
+
+
+def test_masked_row_mean_by_hand():
+    values = torch.tensor([[1.0, 3.0, math.inf], [5.0, math.inf, 8.0], [1.0, 2.0, 3.0]])
+    mask = torch.tensor([[True, True, False], [False, False, True], [False, False, False]])
+    assert ops.masked_row_mean(values, mask).tolist() == [2, 8, 0]
+
+
+def test_pack_and_unpack_by_hand():
+    mask = torch.tensor([[True, False], [True, True]])
+    values = torch.tensor([[1.0, 9.0], [2.0, 3.0]], requires_grad=True)
+    packed = ops.pack(values, mask)
+    assert packed.tolist() == [1, 2, 3]
+    unpacked = ops.unpack(packed, mask)
+    assert unpacked.tolist() == [[1, 0], [2, 3]]
+    (unpacked * torch.tensor([[2.0, 5.0], [3.0, 4.0]])).sum().backward()
+    assert values.grad.tolist() == [[2, 0], [3, 4]]
+    wide = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    assert ops.unpack(wide, mask).tolist() == [[[1, 10], [0, 0]], [[2, 20], [3, 30]]]
+
+
+@CHUNKS
+def test_logsumexp_value_and_gradient(world, chunk):
+    """The value in NumPy; the gradient of sum_n c_n lse_n is c_n softmax, times table or state."""
+    hidden, table, coefficient = *(each.clone().requires_grad_() for each in world[:2]), torch.arange(
+        1.0, TOKENS + 1, dtype=torch.float64
+    )
+    lse = ops.linear_logsumexp(hidden, table, chunk)
+    logits = world[0].numpy() @ world[1].numpy().T
+    torch.testing.assert_close(lse.detach(), torch.from_numpy(np.log(np.exp(logits).sum(axis=1))))
+    (coefficient * lse).sum().backward()
+    share = coefficient[:, None] * torch.from_numpy(dense(*world[:2]))
+    torch.testing.assert_close(hidden.grad, share @ world[1])
+    torch.testing.assert_close(table.grad, share.T @ world[0])
+
+
+def test_logsumexp_of_huge_logits():
+    """log(e^1000 + e^1000) = 1000 + log 2; and -1000 likewise."""
+    hidden = torch.tensor([[1000.0], [-1000.0]], dtype=torch.float64)
+    lse = ops.linear_logsumexp(hidden, torch.ones(2, 1, dtype=torch.float64))
+    expected = torch.tensor([1000 + math.log(2), -1000 + math.log(2)], dtype=torch.float64)
+    torch.testing.assert_close(lse, expected)
+
+
+@CHUNKS
+def test_log_prob_of_chosen_items(world, chunk):
+    """Item ids count from 1. Gradient by finite differences."""
+    items = torch.tensor([[1, 5], [2, 2], [3, 4], [5, 1], [4, 4], [1, 1], [2, 5]])
+    log_prob = ops.log_prob(*world[:2], items, chunk)
+    probability = dense(*world[:2])
+    expected = [[np.log(probability[n, v - 1]) for v in items[n]] for n in range(TOKENS)]
+    torch.testing.assert_close(log_prob, torch.tensor(expected, dtype=torch.float64))
+    inputs = [each.clone().requires_grad_() for each in world[:2]]
+    assert torch.autograd.gradcheck(lambda h, t: ops.log_prob(h, t, items, chunk), inputs)
+
+
+@CHUNKS
+@pytest.mark.parametrize("recompute", [True, False])
+def test_map_chunks(world, chunk, recompute):
+    """Row sums of h * g for any chunk, with the gradient g in h, computed again or not."""
+    hidden, other = world[0].clone().requires_grad_(), world[2]
+    calls = []
+
+    def product(hidden_CD, other_CD):
+        calls.append(len(hidden_CD))
+        return (hidden_CD * other_CD).sum(dim=1)
+
+    value = ops.map_chunks(product, hidden, other, chunk=chunk, recompute=recompute)
+    value.sum().backward()
+    torch.testing.assert_close(value.detach(), (world[0] * other).sum(dim=1))
+    torch.testing.assert_close(hidden.grad, other)
+    assert max(calls) <= chunk
+    assert sum(calls) == TOKENS * (2 if recompute else 1)
+
+
+def test_samples_follow_the_distribution():
+    """100,000 draws from (0.1, 0.2, 0.7): each share within 5 standard deviations, ids from 1."""
+    share = torch.tensor([[0.1, 0.2, 0.7]], dtype=torch.float64)
+    items = ops.sample_items(
+        share.log(), torch.eye(3, dtype=torch.float64), 100_000, torch.Generator().manual_seed(0)
+    )
+    assert items.shape == (1, 100_000)
+    found = torch.bincount(items[0], minlength=4) / 100_000
+    assert found[0] == 0
+    deviation = (share[0] * (1 - share[0]) / 100_000).sqrt()
+    assert ((found[1:] - share[0]).abs() < 5 * deviation).all()
+
+
+def test_samples_do_not_depend_on_the_chunk_and_never_have_no_probability(world):
+    draws = [
+        ops.sample_items(*world[:2], 50, torch.Generator().manual_seed(1), chunk)
+        for chunk in (1, 3, 512)
+    ]
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0], draws[2])
+    hidden = torch.tensor([[-1e4, 0.0, -1e4]])
+    sure = ops.sample_items(hidden, torch.eye(3), 1000, torch.Generator().manual_seed(2))
+    assert set(sure.flatten().tolist()) == {2}
+
+
+class _Uniform:
+    """Stands in for torch.rand: the extreme draws."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, *shape, **options):
+        return torch.full(shape, self.value, dtype=options["dtype"])
+
+
+@pytest.mark.parametrize(("uniform", "item"), [(0.0, 1), (1.0, 3)])
+def test_extreme_uniforms_stay_in_the_catalogue(monkeypatch, uniform, item):
+    monkeypatch.setattr(torch, "rand", _Uniform(uniform))
+    items = ops.sample_items(torch.zeros(1, 3), torch.eye(3), 2, torch.Generator())
+    assert items.tolist() == [[item, item]]
+
+
+@CHUNKS
+def test_expected_score(world, chunk):
+    generator = torch.Generator().manual_seed(3)
+    state = torch.randn(TOKENS, 2, generator=generator, dtype=torch.float64)
+    factor = torch.randn(ITEMS, 2, generator=generator, dtype=torch.float64)
+    expected = (dense(*world[:2]) * (state.numpy() @ factor.numpy().T)).sum(axis=1)
+    found = ops.expected_score(*world[:2], state, factor, chunk)
+    torch.testing.assert_close(found, torch.from_numpy(expected))
+
+
+@CHUNKS
+def test_kl_and_entropy(world, chunk):
+    pi, other = dense(*world[:2]), dense(*world[2:])
+    expected = np.stack(
+        [(pi * np.log(pi / other)).sum(axis=1), -(pi * np.log(pi)).sum(axis=1)], axis=1
+    )
+    torch.testing.assert_close(ops.kl_and_entropy(*world, chunk), torch.from_numpy(expected))
+
+
+def test_kl_to_itself_is_zero_and_a_uniform_entropy_is_log_v(world):
+    kl_and_entropy = ops.kl_and_entropy(
+        torch.zeros(1, WIDTH, dtype=torch.float64), world[1], world[0][:1], world[1] * 0
+    )
+    expected = torch.tensor([[0.0, math.log(ITEMS)]], dtype=torch.float64)
+    torch.testing.assert_close(kl_and_entropy, expected)
+
+
+@pytest.mark.parametrize("function", ["sample_items", "expected_score", "kl_and_entropy"])
+def test_measurements_carry_no_gradient(world, function):
+    inputs = [each.clone().requires_grad_() for each in world]
+    if function == "sample_items":
+        result = ops.sample_items(*inputs[:2], 2, torch.Generator())
+    elif function == "expected_score":
+        result = ops.expected_score(*inputs[:2], inputs[0], inputs[1])
+    else:
+        result = ops.kl_and_entropy(*inputs)
+    assert not result.requires_grad
