@@ -6,7 +6,7 @@ A policy is pi(v | n) = softmax_v(hidden_n . table_v). Everything below works on
 keeping 4 bytes per token and item.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 CHUNK = 512
+SAFE_EXPONENT = 60.0
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -43,35 +44,49 @@ def unpack(values_N: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 class _LinearLogSumExp(torch.autograd.Function):
-    """lse_n = log sum_v exp(hidden_n . table_v), with logits recomputed in backward."""
+    """lse_n = log sum_v exp(hidden_n . table_v), with logits recomputed in backward.
+
+    On a CPU the passes over [chunk, V] cost as much as the products: one buffer serves all chunks,
+    and a pass is left out wherever a smaller matrix can take its place.
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, table_VD: Tensor, chunk: int) -> Tensor:
-        lse_N = hidden_ND.new_empty(len(hidden_ND))
-        for start in range(0, len(hidden_ND), chunk):
-            rows = slice(start, start + chunk)
-            logits_CV = hidden_ND[rows] @ table_VD.T
-            top_C1 = logits_CV.amax(dim=1, keepdim=True)
-            total_C1 = logits_CV.sub_(top_C1).exp_().sum(dim=1, keepdim=True)
-            lse_N[rows] = (total_C1.log_() + top_C1).squeeze(1)
+        lse_N = torch.empty_like(hidden_ND[:, 0])
+        for rows, logits_CV in _logits(hidden_ND, table_VD, chunk):
+            lse_N[rows] = logits_CV.exp_().sum(dim=1).log_()
+        # Without a shift exp leaves the range of float32 at +-87; rarely, so it is tried first.
+        if not (lse_N.abs() < SAFE_EXPONENT).all():
+            for rows, logits_CV in _logits(hidden_ND, table_VD, chunk):
+                top_C = logits_CV.amax(dim=1)
+                lse_N[rows] = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1).log_().add_(top_C)
         ctx.save_for_backward(hidden_ND, table_VD, lse_N)
         ctx.chunk = chunk
         return lse_N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        # d lse_n / d logit_v = softmax_v, so both gradients are products with the probabilities.
-        (gradient_N,) = gradients
+        # d lse_n / d logit_v = softmax_v, so both gradients are products with the probabilities;
+        # the gradient of lse_n scales the states, which are small, not the probabilities.
+        gradient_N1 = gradients[0][:, None]
         hidden_ND, table_VD, lse_N = ctx.saved_tensors
+        scaled_ND = hidden_ND * gradient_N1
         grad_hidden_ND = torch.empty_like(hidden_ND)
         grad_table_VD = torch.zeros_like(table_VD)
-        for start in range(0, len(hidden_ND), ctx.chunk):
-            rows = slice(start, start + ctx.chunk)
-            share_CV = hidden_ND[rows] @ table_VD.T
-            share_CV.sub_(lse_N[rows, None]).exp_().mul_(gradient_N[rows, None])
-            torch.mm(share_CV, table_VD, out=grad_hidden_ND[rows])
-            grad_table_VD.addmm_(share_CV.T, hidden_ND[rows])
-        return grad_hidden_ND, grad_table_VD, None
+        for rows, logits_CV in _logits(hidden_ND, table_VD, ctx.chunk):
+            probability_CV = logits_CV.sub_(lse_N[rows, None]).exp_()
+            torch.mm(probability_CV, table_VD, out=grad_hidden_ND[rows])
+            grad_table_VD.addmm_(probability_CV.T, scaled_ND[rows])
+        return grad_hidden_ND.mul_(gradient_N1), grad_table_VD, None
+
+
+def _logits(hidden_ND: Tensor, table_VD: Tensor, chunk: int) -> Iterator[tuple[slice, Tensor]]:
+    """(rows, hidden_ND[rows] @ table_VD.T) for all rows; one buffer, overwritten by the next."""
+    buffer_CV = hidden_ND.new_empty(min(chunk, len(hidden_ND)), len(table_VD))
+    for start in range(0, len(hidden_ND), chunk):
+        hidden_CD = hidden_ND[start : start + chunk]
+        logits_CV = torch.mm(hidden_CD, table_VD.T, out=buffer_CV[: len(hidden_CD)])
+        yield slice(start, start + chunk), logits_CV
 
 
 def linear_logsumexp(hidden_ND: Tensor, table_VD: Tensor, chunk: int = CHUNK) -> Tensor:

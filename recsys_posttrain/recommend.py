@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 
+from recsys_posttrain.config import require
 from recsys_posttrain.data import RatingsFile, dataset_named, prepare
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
@@ -66,6 +67,7 @@ def _of_dataset(saved: SavedPolicy, users: list[str] | None) -> tuple[np.ndarray
     corpus = prepare(dataset_named(saved.dataset), saved.minimum_item_ratings)
     if users is None:
         return corpus.user_ids, corpus.sequences
+    require(users, "--users names nobody; give one id or more, separated by commas")
     row_of = {str(user): row for row, user in enumerate(corpus.user_ids.tolist())}
     unknown = [user for user in users if user not in row_of]
     if unknown:
@@ -81,7 +83,8 @@ def _of_dataset(saved: SavedPolicy, users: list[str] | None) -> tuple[np.ndarray
 def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     """Events of a ratings file in time order; events on items the policy does not know are left
     out, because it has no vector for them."""
-    frame = RatingsFile(str(path)).load().frame.sort_values(["user_id", "timestamp"], kind="stable")
+    frame = RatingsFile(str(path), minimum_events=1).load().frame
+    frame = frame.sort_values(["user_id", "timestamp"], kind="stable")
     index_of = {str(item): index + 1 for index, item in enumerate(saved.item_ids.tolist())}
     item_E = frame["item_id"].astype(str).map(index_of)
     frame, item_E = frame[item_E.notna()], item_E[item_E.notna()]

@@ -75,6 +75,8 @@ def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run,
             try:
                 changed.append(override(run, assignment))
             except UserError as refusal:
+                if "has no field" not in str(refusal):  # it has it, and refuses the value
+                    raise
                 changed.append(run)
                 refusals.append(refusal)
         if len(refusals) == len(runs):

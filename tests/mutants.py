@@ -19,60 +19,57 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 WORKERS = 2
+OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--timeout=60"]
 
-TESTS = {
-    "ops.py": "test_ops.py",
-    "signals.py": "test_signals.py",
-    "algorithms/weights.py": "algorithms/test_weights.py",
-    "algorithms/bc.py": "algorithms/test_bc.py",
-    "algorithms/rwr.py": "algorithms/test_rwr.py",
-    "algorithms/exp_rsft.py": "algorithms/test_exp_rsft.py",
-    "algorithms/asft.py": "algorithms/test_asft.py",
-    "algorithms/offline_ppo.py": "algorithms/test_offline_ppo.py",
-    "algorithms/dpo.py": "algorithms/test_dpo.py",
+ALGORITHMS = ("weights", "bc", "rwr", "exp_rsft", "asft", "offline_ppo", "dpo")
+FILES = ["ops.py", "signals.py", *(f"algorithms/{name}.py" for name in ALGORITHMS)]
+
+# Which model, which data, which bound: file -> (text found exactly once, replacement).
+SWAPPED = {
+    "signals.py": [
+        ("past_BT = batch.history_rewards_BT", "past_BT = batch.rewards_BT"),
+        ("return batch.rewards_BT", "return batch.history_rewards_BT"),
+        ("return batch.rewards_BT.masked_fill(~batch.mask_BT, 0)", "return batch.rewards_BT"),
+        ("mean_V[index_BT].masked_fill(~batch.mask_BT, 0)", "mean_V[index_BT]"),
+        ("table_VD = actors.reference.states", "table_VD = actors.policy.states"),
+    ],
+    "algorithms/rwr.py": [("mean = actors.log.rewards_E", "mean = batch.rewards_BT")],
+    "algorithms/exp_rsft.py": [
+        ("log_mean_weight(actors.log.rewards_E", "log_mean_weight(reward_BT[0]"),
+        (".logsumexp(dim=0)", ".exp().sum(dim=0).log()"),
+        (".logsumexp(dim=0)", ".amax(dim=0)"),
+    ],
+    "algorithms/asft.py": [
+        ("exponent.clamp(max=", "exponent.clamp(min="),
+        ("math.inf if weight_cap is None else math.log(weight_cap)", "math.inf"),
+        ("value_error(baseline_BT, reward_BT)", "value_error(reward_BT, baseline_BT)"),
+    ],
+    "algorithms/offline_ppo.py": [
+        ("actors.old.sample(", "actors.policy.sample("),
+        ("actors.old.log_prob(", "actors.reference.log_prob("),
+        ("actors.reference.log_prob(", "actors.old.log_prob("),
+        ("actors.policy.log_prob(", "actors.old.log_prob("),
+        ("chunk.old_log_prob_CV.exp()", "chunk.reference_log_prob_CV.exp()"),
+        ("chunk.policy_log_prob_CV - chunk", "chunk.old_log_prob_CV - chunk"),
+    ],
+    "algorithms/dpo.py": [
+        ("actors.reference.sample(", "actors.policy.sample("),
+        ("actors.policy.log_prob(", "actors.reference.log_prob("),
+        ("actors.reference.log_prob(", "actors.policy.log_prob("),
+        ("better_BT & batch.mask_BT", "better_BT"),
+        ("log_prob_BT2[..., 0]\n\n", "log_prob_BT2[..., 1]\n\n"),
+        ("LossOutput(loss_BT, metrics, kept_BT)", "LossOutput(loss_BT, metrics)"),
+    ],
 }
 
-# Which model, which data, which bound: (file, text found exactly once, replacement).
-SWAPPED = [
-    ("signals.py", "past_BT = batch.history_rewards_BT", "past_BT = batch.rewards_BT"),
-    ("signals.py", "return batch.rewards_BT", "return batch.history_rewards_BT"),
-    ("signals.py", "hidden_ND, table_VD = actors.reference", "hidden_ND, table_VD = actors.policy"),
-    ("signals.py", "return batch.rewards_BT.masked_fill(~batch.mask_BT, 0)", "return batch.rewards_BT"),
-    ("signals.py", "mean_V[index_BT].masked_fill(~batch.mask_BT, 0)", "mean_V[index_BT]"),
-    ("algorithms/rwr.py", "mean = actors.log.rewards_E", "mean = batch.rewards_BT"),
-    ("algorithms/exp_rsft.py", "log_mean_weight(actors.log.rewards_E", "log_mean_weight(reward_BT[0]"),
-    ("algorithms/exp_rsft.py", ".logsumexp(dim=0)", ".exp().sum(dim=0).log()"),
-    ("algorithms/exp_rsft.py", ".logsumexp(dim=0)", ".amax(dim=0)"),
-    ("algorithms/asft.py", "exponent.clamp(max=", "exponent.clamp(min="),
-    (
-        "algorithms/asft.py",
-        "exponent.clamp(max=math.inf if weight_cap is None else math.log(weight_cap)).exp()",
-        "exponent.exp()",
-    ),
-    ("algorithms/asft.py", "value_error(baseline_BT, reward_BT)", "value_error(reward_BT, baseline_BT)"),
-    ("algorithms/offline_ppo.py", "actors.old.sample(", "actors.policy.sample("),
-    ("algorithms/offline_ppo.py", "actors.old.log_prob(", "actors.reference.log_prob("),
-    ("algorithms/offline_ppo.py", "actors.reference.log_prob(", "actors.old.log_prob("),
-    ("algorithms/offline_ppo.py", "actors.policy.log_prob(", "actors.old.log_prob("),
-    ("algorithms/offline_ppo.py", "chunk.old_log_prob_CV.exp()", "chunk.reference_log_prob_CV.exp()"),
-    ("algorithms/offline_ppo.py", "chunk.policy_log_prob_CV - chunk", "chunk.old_log_prob_CV - chunk"),
-    ("algorithms/offline_ppo.py", "    kl_loss(new_CV, chunk.reference", "    kl_loss(new_CV, chunk.old"),
-    ("algorithms/dpo.py", "items_BTK = actors.reference.sample(batch, self.candidates, actors.generator)\n"
-     "        _,", "items_BTK = actors.policy.sample(batch, self.candidates, actors.generator)\n        _,"),
-    ("algorithms/dpo.py", "items_BTK = actors.reference.sample(batch, self.candidates, actors.generator)\n"
-     "        upper", "items_BTK = actors.policy.sample(batch, self.candidates, actors.generator)\n        upper"),
-    ("algorithms/dpo.py", "actors.policy.log_prob(", "actors.reference.log_prob("),
-    ("algorithms/dpo.py", "actors.reference.log_prob(", "actors.policy.log_prob("),
-    ("algorithms/dpo.py", "separated_BT & batch.mask_BT", "separated_BT"),
-    ("algorithms/dpo.py", "better_BT & batch.mask_BT", "better_BT"),
-    ("algorithms/dpo.py", "log_prob_BT2[..., 0]\n\n", "log_prob_BT2[..., 1]\n\n"),
-    ("algorithms/dpo.py", "LossOutput(loss_BT, metrics, kept_BT)", "LossOutput(loss_BT, metrics)"),
-]  # fmt: skip
-
-# (file, code of the line) that changes nothing that can be observed, and why.
+# (file, start of the line) whose mutants change nothing that can be observed, and why.
 SAME = {
+    ("ops.py", "@torch.no_grad() def sample_items("): "item ids have no gradient anyway",
+    ("ops.py", "index_CK = torch.searchsorted("): "the last cumulative share is 1 up to rounding",
     ("signals.py", "@torch.no_grad()"): "the models that it reads are frozen; it saves memory",
     ("algorithms/dpo.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/dpo.py", "with torch.no_grad():"): "the reference is frozen",
@@ -95,6 +92,10 @@ class Mutant(NamedTuple):
     was: str
 
 
+def tests_of(file: str) -> str:
+    return str(Path("tests") / Path(file).with_name(f"test_{Path(file).name}"))
+
+
 def mutants_of(file: str) -> Iterator[Mutant]:
     source = (ROOT / "recsys_posttrain" / file).read_text()
     lines = source.splitlines(keepends=True)
@@ -105,12 +106,13 @@ def mutants_of(file: str) -> Iterator[Mutant]:
 
     def replaced(node: ast.expr, start: int, end: int, new: str) -> Iterator[Mutant]:
         was = lines[node.lineno - 1].strip()
-        if (file, was) not in SAME:
+        if was.startswith("@"):
+            was += " " + lines[node.lineno].strip()
+        if not any(file == each and was.startswith(text) for each, text in SAME):
             yield Mutant(file, start, end, new, node.lineno, was)
 
     def span(node: ast.expr) -> tuple[int, int]:
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
+        assert node.end_lineno and node.end_col_offset  # noqa: PT018
         return at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset)
 
     for node in ast.walk(ast.parse(source)):
@@ -129,9 +131,8 @@ def mutants_of(file: str) -> Iterator[Mutant]:
         elif isinstance(node, ast.Attribute) and node.attr in NAMES:
             end = span(node)[1]
             yield from replaced(node, end - len(node.attr), end, NAMES[node.attr])
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr == "detach":
-                yield from replaced(node, span(node.func.value)[1], span(node)[1], "")
+        elif isinstance(node, ast.Call) and source[slice(*span(node.func))].endswith(".detach"):
+            yield from replaced(node, span(node.func)[1] - len(".detach"), span(node)[1], "")
 
 
 def swapped(file: str, old: str, new: str) -> Mutant:
@@ -154,50 +155,46 @@ def run(mutant: Mutant | str) -> tuple[Mutant | str, int]:
         target = copy / "recsys_posttrain" / file
         if isinstance(mutant, Mutant):
             source = target.read_text()
-            target.write_text(source[: mutant.start] + mutant.new + source[mutant.end :])
+            source = source[: mutant.start] + mutant.new + source[mutant.end :]
+            ast.parse(source)  # a mutant must be Python, or its death would say nothing
+            target.write_text(source)
         os.chdir(copy)
         sys.path.insert(0, str(copy))
         sys.dont_write_bytecode = True
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        import pytest
-        import recsys_posttrain
-
-        assert Path(recsys_posttrain.__file__).is_relative_to(copy), "the copy must be what is run"
-        options = "-x --assert=plain -p no:cacheprovider -p pytest_timeout --timeout=60".split()
-        return mutant, int(pytest.main([*options, f"tests/{TESTS[file]}"]))
+        package = importlib.import_module("recsys_posttrain")
+        assert Path(str(package.__file__)).is_relative_to(copy), "the copy must be what is run"
+        return mutant, int(pytest.main([*OPTIONS, tests_of(file)]))
 
 
 def main(patterns: list[str]) -> int:
     started = time.monotonic()
-    files = [file for file in TESTS if not patterns or any(part in file for part in patterns)]
+    files = [file for file in FILES if not patterns or any(part in file for part in patterns)]
     mutants: list[Mutant] = [mutant for file in files for mutant in mutants_of(file)]
-    mutants += [swapped(*each) for each in SWAPPED if each[0] in files]
+    mutants += [swapped(file, *texts) for file in files for texts in SWAPPED.get(file, ())]
     # A forked process has the slow imports behind it; the package itself is imported in each.
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for slow in ("pandas", "pytest_timeout", "torch.distributed.tensor", "torch.utils.checkpoint"):
         importlib.import_module(slow)
 
     survived: list[Mutant] = []
-    killed = dict.fromkeys(files, 0)
     with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool:
         for file, code in pool.imap_unordered(run, files):
             if code != 0:
-                sys.exit(f"error: tests/{TESTS[str(file)]} fails without any mutation")
+                sys.exit(f"error: {tests_of(str(file))} fails without any mutation")
         for done, (mutant, code) in enumerate(pool.imap_unordered(run, mutants), start=1):
             assert isinstance(mutant, Mutant)
-            if code in (1, 2):  # a test failed, or the module could not even be imported
-                killed[mutant.file] += 1
-            else:
+            if code not in (1, 2, 4):  # a test failed; it, or its conftest, could not be imported
                 survived.append(mutant)
             seconds = time.monotonic() - started
             print(f"\r{done}/{len(mutants)} mutants, {seconds:.0f} s", end="", file=sys.stderr)
     print(file=sys.stderr)
     print(f"{'file':<28}{'mutants':>8}{'killed':>8}{'survived':>10}")
     for file in files:
-        alive = sum(mutant.file == file for mutant in survived)
-        print(f"{file:<28}{killed[file] + alive:>8}{killed[file]:>8}{alive:>10}")
+        tried, alive = (sum(each.file == file for each in group) for group in (mutants, survived))
+        print(f"{file:<28}{tried:>8}{tried - alive:>8}{alive:>10}")
     for mutant in sorted(survived):
         print(f"survived: {mutant.file}:{mutant.line}: {mutant.was}  ->  {mutant.new!r}")
     return bool(survived)

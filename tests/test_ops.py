@@ -64,8 +64,9 @@ def test_pack_and_unpack_by_hand():
 @CHUNKS
 def test_logsumexp_value_and_gradient(world, chunk):
     """The value in NumPy; the gradient of sum_n c_n lse_n is c_n softmax, times table or state."""
-    hidden, table, coefficient = *(each.clone().requires_grad_() for each in world[:2]), torch.arange(
-        1.0, TOKENS + 1, dtype=torch.float64
+    hidden, table, coefficient = (
+        *(each.clone().requires_grad_() for each in world[:2]),
+        torch.arange(1.0, TOKENS + 1, dtype=torch.float64),
     )
     lse = ops.linear_logsumexp(hidden, table, chunk)
     logits = world[0].numpy() @ world[1].numpy().T
@@ -77,10 +78,11 @@ def test_logsumexp_value_and_gradient(world, chunk):
 
 
 def test_logsumexp_of_huge_logits():
-    """log(e^1000 + e^1000) = 1000 + log 2; and -1000 likewise."""
-    hidden = torch.tensor([[1000.0], [-1000.0]], dtype=torch.float64)
-    lse = ops.linear_logsumexp(hidden, torch.ones(2, 1, dtype=torch.float64))
-    expected = torch.tensor([1000 + math.log(2), -1000 + math.log(2)], dtype=torch.float64)
+    """Items (1, 1, -1): log(2 e^1000 + e^-1000) = 1000 + log 2; log(2 e^-2000 + e^2000) = 2000."""
+    hidden = torch.tensor([[1000.0], [-2000.0]], dtype=torch.float64)
+    table = torch.tensor([[1.0], [1.0], [-1.0]], dtype=torch.float64)
+    lse = ops.linear_logsumexp(hidden, table)
+    expected = torch.tensor([1000 + math.log(2), 2000.0], dtype=torch.float64)
     torch.testing.assert_close(lse, expected)
 
 

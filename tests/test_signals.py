@@ -31,7 +31,7 @@ class Table(nn.Module):
         self.item_embedding = nn.Embedding(3, 2, dtype=torch.float64)
         with torch.no_grad():
             self.item_embedding.weight.copy_(torch.eye(3, dtype=torch.float64)[:, 1:])
-        self.logits = nn.Parameter(REFERENCE_XV.log())
+        self.logits = nn.Parameter(REFERENCE_XV.log() + 7)  # not normalised
 
     def forward(self, history_BT, history_rewards_BT):
         return self.logits[(history_BT - 1).clamp(min=0)]
@@ -139,7 +139,9 @@ def test_the_reference_values_do_not_follow_the_policy(batch, actors):
         actors.policy.backbone.logits.mul_(-2)
     actors.forget()
     assert signals.reference_value(batch, actors)[0, 0].item() == pytest.approx(3)
-    assert signals.ReferenceSoftValue(1.0)(batch, actors)[0, 0].item() == pytest.approx(LOG_EXACT[0])
+    assert signals.ReferenceSoftValue(1.0)(batch, actors)[0, 0].item() == pytest.approx(
+        LOG_EXACT[0]
+    )
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, NAN])

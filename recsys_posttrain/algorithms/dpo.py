@@ -24,6 +24,7 @@ from torch.nn.functional import logsigmoid
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.config import require
 from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.rewards.base import Interval
 from recsys_posttrain.training.actors import Actors
 from recsys_posttrain.types import Batch
 
@@ -55,6 +56,12 @@ def separated_pair(lower_BTK: Tensor, upper_BTK: Tensor) -> tuple[Tensor, Tensor
     return best_BT, worst_BT, _pick(lower_BTK, best_BT) > _pick(upper_BTK, worst_BT)
 
 
+def _draw(batch: Batch, actors: Actors, count: int, width: float) -> tuple[Tensor, Interval]:
+    """Items from pi_ref, [B, T, count], and what the ensemble believes about each."""
+    items_BTK = actors.reference.sample(batch, count, actors.generator)
+    return items_BTK, actors.reward.interval(batch, items_BTK, width)
+
+
 def _check(name: str, candidates: int, at_least: int, width: float) -> None:
     require(candidates >= at_least, f"{name}: candidates={candidates} must be at least {at_least}.")
     require(width >= 0, f"{name}: width={width} must be at least 0 deviations.")
@@ -72,8 +79,7 @@ class EnsemblePairs:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, actors: Actors) -> Pairs:
-        items_BTK = actors.reference.sample(batch, self.candidates, actors.generator)
-        _, lower_BTK, upper_BTK = actors.reward.interval(batch, items_BTK, self.width)
+        items_BTK, (_, lower_BTK, upper_BTK) = _draw(batch, actors, self.candidates, self.width)
         best_BT, worst_BT, separated_BT = separated_pair(lower_BTK, upper_BTK)
         return Pairs(
             _pick(items_BTK, best_BT), _pick(items_BTK, worst_BT), separated_BT & batch.mask_BT
@@ -93,8 +99,7 @@ class LoggedVersusSampled:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, actors: Actors) -> Pairs:
-        items_BTK = actors.reference.sample(batch, self.candidates, actors.generator)
-        upper_BTK = actors.reward.interval(batch, items_BTK, self.width).upper_BTK
+        items_BTK, (_, _, upper_BTK) = _draw(batch, actors, self.candidates, self.width)
         worst_BT = upper_BTK.argmin(dim=-1)
         rejected_BT = _pick(items_BTK, worst_BT)
         better_BT = (batch.rewards_BT > _pick(upper_BTK, worst_BT)) & (

@@ -66,6 +66,10 @@ def _check(name: str, clip: float, kl_coefficient: float, refresh_every: int) ->
     require(refresh_every >= 1, f"{name}: refresh_every={refresh_every} must be at least 1 step.")
 
 
+def _means(metrics: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    return {name: masked_mean(each.detach(), batch.mask_BT) for name, each in metrics.items()}
+
+
 def _refresh(actors: Actors, every: int) -> None:
     if actors.step % every == 0:
         actors.refresh_old()
@@ -115,18 +119,16 @@ class OfflinePPO:
 
         loss_BT = (surrogate_BTK + self.kl_coefficient * kl_BTK).mean(dim=-1)
         metrics = {
-            "kl": kl_BTK.detach().mean(dim=-1),
-            "ratio/mean": ratio_BTK.detach().mean(dim=-1),
+            "kl": kl_BTK.mean(dim=-1),
+            "ratio/mean": ratio_BTK.mean(dim=-1),
             "clip_ratio": clipped_BTK.to(ratio_BTK).mean(dim=-1),
             "reward/sampled": reward_BTK.mean(dim=-1),
         }
         if self.baseline is learned_value:
             error_BT = value_error(baseline_BT, reward_BTK.mean(dim=-1))
             loss_BT = loss_BT + self.value_coefficient * error_BT
-            metrics["value/error"] = error_BT.detach()
-        return LossOutput(
-            loss_BT, {name: masked_mean(each, batch.mask_BT) for name, each in metrics.items()}
-        )
+            metrics["value/error"] = error_BT
+        return LossOutput(loss_BT, _means(metrics, batch))
 
     def after_step(self, actors: Actors) -> None:
         _refresh(actors, self.refresh_every)
@@ -157,7 +159,7 @@ class ExactPPO:
         metrics = {"kl": kl_BT, "clip_ratio": clipped_BT, "reward/expected": reward_BT}
         return LossOutput(
             surrogate_BT + self.kl_coefficient * kl_BT,
-            {name: masked_mean(each.detach(), batch.mask_BT) for name, each in metrics.items()},
+            _means(metrics, batch),
         )
 
     def _sums(self) -> Callable[[CatalogueChunk, Tensor], Tensor]:
@@ -169,7 +171,7 @@ class ExactPPO:
                 clipped_loss(new_CV, old_CV, advantage_CV, self.clip),
                 kl_loss(new_CV, chunk.reference_log_prob_CV.exp(), log_ratio_CV),
                 old_CV * is_clipped(new_CV, old_CV, advantage_CV, self.clip),
-                new_CV.detach() * chunk.reward_CV,
+                new_CV * chunk.reward_CV,
             )
             return torch.stack([term_CV.sum(dim=1) for term_CV in terms], dim=1)
 

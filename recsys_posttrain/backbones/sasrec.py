@@ -39,8 +39,9 @@ class _Block(nn.Module):
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         mixed_BTD = mixed.transpose(1, 2).reshape(batch, time, dim)
         x_BTD = x_BTD + self.dropout(self.attention_output(mixed_BTD))
-        fed_BTD: Tensor = self.feed_forward(self.feed_forward_norm(x_BTD))
-        return x_BTD + self.dropout(fed_BTD)
+        fed_BTD = self.feed_forward(self.feed_forward_norm(x_BTD))
+        output_BTD: Tensor = x_BTD + self.dropout(fed_BTD)
+        return output_BTD
 
 
 class SASRecModule(nn.Module):

@@ -31,6 +31,7 @@ class RatingsFile:
     """
 
     path: str
+    minimum_events: int = 2  # of the longest history: what training needs; recommending needs 1
 
     @property
     def name(self) -> str:
@@ -67,7 +68,7 @@ class RatingsFile:
                 "timestamp": _seconds(table[columns["timestamp"]], self.path),
             }
         )
-        _check_events(frame, self.path)
+        _check_events(frame, self.path, self.minimum_events)
         return Interactions(self.name, frame, content_hash)
 
     def _existing(self) -> Path:
@@ -181,7 +182,7 @@ def _check(good: pd.Series, values: pd.Series, rule: str) -> None:
     raise UserError(f"{rule}; row {row + 1} has {written}: correct or remove that row.")
 
 
-def _check_events(frame: pd.DataFrame, path: str) -> None:
+def _check_events(frame: pd.DataFrame, path: str, minimum: int) -> None:
     event = ["user_id", "item_id", "timestamp"]
     repeated = frame.duplicated(event).to_numpy()
     if repeated.any():
@@ -191,7 +192,7 @@ def _check_events(frame: pd.DataFrame, path: str) -> None:
             f"{path}: row {row + 1} repeats an earlier event (user {user}, item {item}, "
             f"timestamp {time}); remove the {int(repeated.sum())} duplicate rows."
         )
-    if int(frame["user_id"].value_counts().max()) < 2:
+    if int(frame["user_id"].value_counts().max()) < minimum:
         raise UserError(
             f"{path} has one event per user; sequences need users with several events: "
             "check that the user column is the right one."

@@ -45,6 +45,7 @@ def evaluate(
     table_VD = policy.table_VD.detach()
     frame = _frame(states_ND, table_VD, data, targets, reward)
     if reference is not None:
+        reference.eval()
         reference_ND = reference.last_states(targets.history)
         kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference.table_VD)
         frame["kl"], frame["entropy"] = kl_N2.double().numpy().T

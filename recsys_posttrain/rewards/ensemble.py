@@ -1,8 +1,10 @@
 """A learned reward model: one state encoder, K small members that share its pass.
 
-Member m predicts r_hat(x, v) = mu + c_m(x) + b_mv + s_m(x) . f_mv, where s_m and c_m are linear in
-the encoder's state, f and b belong to the item and mu is the training mean. Members differ by
-their initial weights and by a Poisson(1) bootstrap over users, so their spread grows where the
+Member m predicts r_hat(x, v) = mu + b_mv + u_m(x) + c_m(x) + s_m(x) . f_mv. Here mu is the training
+mean, b and f belong to the item, c_m and s_m are linear in the encoder's state, and u_m(x) is the
+user's damped mean deviation so far, sum over past events of (r - mu - b) / (events + damping): the
+strongest naive baseline, which the encoder then only has to correct. Members differ by their
+initial weights and by a Poisson(1) bootstrap over users, so their spread grows where the
 data says little. The encoder reads past items and their rewards, strictly before the action.
 """
 
@@ -19,6 +21,9 @@ from recsys_posttrain.policy import packed_states
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.types import Batch
+
+
+USER_DAMPING = 5.0
 
 
 class EnsembleModule(RewardModel):
@@ -42,13 +47,24 @@ class EnsembleModule(RewardModel):
         hidden_ND = packed_states(self.encoder, batch)
         projected_NMR = self.state_projection(hidden_ND).unflatten(1, (self.members, -1))
         projected_MNR = projected_NMR.transpose(0, 1)
+        state_MNR, correction_MN1 = projected_MNR[..., :-1], projected_MNR[..., -1:]
+        user_MN1 = correction_MN1 + self._user_bias(batch)[..., None]
         one_MN1 = projected_MNR.new_ones(*projected_MNR.shape[:2], 1)
         one_MV1 = self.item_bias.new_ones(*self.item_bias.shape, 1)
         bias_MV1 = (self.mean_reward + self.item_bias)[..., None]
         return (
-            torch.cat([projected_MNR, one_MN1], dim=2),
+            torch.cat([state_MNR, user_MN1, one_MN1], dim=2),
             torch.cat([self.item_factor, one_MV1, bias_MV1], dim=2),
         )
+
+    def _user_bias(self, batch: Batch) -> Tensor:
+        """u_m of the module's text, [M, N]."""
+        bias_MBT = self.item_bias[:, (batch.history_BT - 1).clamp(min=0)]
+        deviation_MBT = batch.history_rewards_BT - self.mean_reward - bias_MBT
+        deviation_MBT = deviation_MBT.masked_fill(~batch.mask_BT, 0)
+        count_T = torch.arange(1, batch.history_BT.shape[1] + 1, device=deviation_MBT.device)
+        mean_MBT = deviation_MBT.cumsum(dim=2) / (count_T + USER_DAMPING)
+        return mean_MBT[:, batch.mask_BT]
 
     def logged_scores(self, batch: Batch) -> Tensor:
         """Each member's prediction for the logged actions, [M, N] at the real positions."""
@@ -77,7 +93,7 @@ class RewardEnsemble:
     members: int = 5
     rank: int = 16
     held_out: float = 0.2
-    training: Training = Training(epochs=20, patience=2, weight_decay=0.05)
+    training: Training = Training(epochs=20, patience=2, weight_decay=1.0)
 
     def __post_init__(self) -> None:
         require(

@@ -50,6 +50,8 @@ class _Keeper(Callback):
         patience: int | None,
     ) -> None:
         self.folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         self.steps_per_epoch = steps_per_epoch
         self.validate = validate
         self.monitor = monitor
@@ -74,6 +76,7 @@ class _Keeper(Callback):
         if epoch_ends and self.validate is not None:
             module.model.eval()
             self._judge(trainer, module, self.validate())
+        # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)
 
@@ -95,10 +98,6 @@ class _Keeper(Callback):
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         self.lines.append(json.dumps({"step": step, **metrics}))
-
-    def on_exception(self, trainer: pl.Trainer, module: Any, exception: BaseException) -> None:
-        if isinstance(exception, KeyboardInterrupt):
-            self.save(trainer, module)
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """One file, written under another name and renamed: it is never half there."""
@@ -189,11 +188,13 @@ def fit(
     # A run may have been killed after its last step, or after the step that ended its patience.
     if len(stream) and not keeper.is_out_of_patience(module.steps_done):
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             # A stream feeds itself: workers would only copy tensors between processes.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            # Each step sets the modes of the models itself.
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")
             trainer = pl.Trainer(
                 max_epochs=1,
                 accelerator="cpu" if device == "cpu" else "gpu",

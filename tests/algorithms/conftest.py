@@ -23,7 +23,7 @@ class Table(nn.Module):
 
     def __init__(self, logits_XV):
         super().__init__()
-        contexts, catalogue = logits_XV.shape
+        catalogue = logits_XV.shape[1]
         self.dim, self.max_length = catalogue, 100
         self.item_embedding = nn.Embedding(catalogue + 1, catalogue, dtype=logits_XV.dtype)
         with torch.no_grad():
@@ -97,9 +97,7 @@ def random_world(algorithm=None, members=1, seed=0, contexts=3, catalogue=5):
         old=draw(contexts, catalogue),
         algorithm=algorithm,
     )
-    batch = build_batch(
-        [[1, 3, 2], [2, 1, 0]], [[3, 2, 5], [1, 4, 0]], [[5.0, 1, 3], [4, 2, 0]]
-    )
+    batch = build_batch([[1, 3, 2], [2, 1, 0]], [[3, 2, 5], [1, 4, 0]], [[5.0, 1, 3], [4, 2, 0]])
     return batch, actors
 
 

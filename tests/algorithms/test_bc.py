@@ -13,7 +13,7 @@ def test_loss_by_hand():
 
 
 def test_gradient_is_probability_minus_indicator(tabular):
-    """d(-log softmax_a) / d logit_v = softmax_v - [v = a]; here softmax = (1/6, 2/6, 3/6), a = 2."""
+    """d(-log softmax_a) / d logit_v = softmax_v - [v = a]; softmax = (1/6, 2/6, 3/6), a = 2."""
     logits = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64).log()
     actors = tabular.actors(torch.zeros(1, 3), logits, torch.zeros(1, 3))
     output = BC().loss(tabular.batch([[1]], [[2]], [[5.0]]), actors)

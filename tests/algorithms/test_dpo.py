@@ -72,9 +72,10 @@ def test_accuracy_counts_only_margins_above_zero(tabular):
     batch = tabular.batch([[1]], [[1]], [[0.0]])
     for policy in (torch.zeros(1, 2), logits):
         actors = tabular.actors(logits, policy, torch.zeros(1, 2))
-        assert DPO(pairs=second_over_first).loss(batch, actors).metrics[
-            "rewards/accuracies"
-        ].item() == 0
+        assert (
+            DPO(pairs=second_over_first).loss(batch, actors).metrics["rewards/accuracies"].item()
+            == 0
+        )
 
 
 def test_the_nll_term_raises_the_chosen_log_probability(tabular):
@@ -154,8 +155,8 @@ def test_nothing_is_kept_at_padding(tabular):
 
 def test_logged_versus_sampled_by_hand(tabular):
     """Intervals at width 1: item 1 [1, 3], item 2 [2, 2]. Of many draws item 2 has the lowest upper
-    bound, 2. Logged item 1 with reward 3 beats it, with reward 2 it does not; and the logged item is
-    never paired with itself."""
+    bound, 2. Logged item 1 with reward 3 beats it, with reward 2 it does not; and the logged
+    item is never paired with itself."""
     scores = doubles([[1.0, 2.0]], [[3.0, 2.0]])
     actors = tabular.actors(torch.zeros(1, 2), torch.zeros(1, 2), scores)
     batch = tabular.batch([[1, 1, 1]], [[1, 1, 2]], [[3.0, 2.0, 5.0]])

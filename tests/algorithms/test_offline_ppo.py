@@ -128,6 +128,7 @@ def test_sampled_loss_against_a_numpy_oracle(tabular):
     ]
     torch.testing.assert_close(output.metrics["ratio/mean"].item(), float(np.mean(ratios)))
     assert 0 < output.metrics["clip_ratio"].item() <= np.mean(np.abs(np.array(ratios) - 1) > 0.1)
+    assert not any(value.requires_grad for value in output.metrics.values())
 
 
 def test_exact_loss_and_metrics_against_a_numpy_oracle(tabular):
@@ -139,8 +140,7 @@ def test_exact_loss_and_metrics_against_a_numpy_oracle(tabular):
         x = int(batch.history_BT[b, t]) - 1
         advantage = score[x] - (reference[x] * score[x]).sum()
         expected[b, t] = sum(
-            old[x, v]
-            * one_term(policy[x, v], old[x, v], reference[x, v], advantage[v], 0.1, 0.3)
+            old[x, v] * one_term(policy[x, v], old[x, v], reference[x, v], advantage[v], 0.1, 0.3)
             for v in range(5)
         )
         kl.append((policy[x] * np.log(policy[x] / reference[x])).sum())
@@ -172,8 +172,8 @@ def test_the_exact_gradient_is_the_expectation_of_the_sampled_one(tabular):
 
 
 def test_at_the_start_the_gradient_is_the_policy_gradient(tabular):
-    """pi = pi_old = pi_ref = (1/4, 3/4), r_hat = (4, 0), so A = (3, -1): the gradient of -E_pi[A] in
-    the logits is -pi_v A_v = (-0.75, 0.75), and the KL term has none."""
+    """pi = pi_old = pi_ref = (1/4, 3/4), r_hat = (4, 0), so A = (3, -1): the gradient of -E_pi[A]
+    in the logits is -pi_v A_v = (-0.75, 0.75), and the KL term has none."""
     logits = doubles([1.0, 3.0]).log()
     actors = tabular.actors(logits, logits, [[4.0, 0.0]])
     output = ExactPPO().loss(tabular.batch([[1]], [[1]], [[0.0]]), actors)

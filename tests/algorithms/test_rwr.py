@@ -38,9 +38,7 @@ def test_gradient_is_the_weight_times_that_of_cloning(tabular):
 def test_equal_rewards_are_behaviour_cloning(tabular):
     _, actors = tabular.random()
     batch = tabular.batch([[1, 2]], [[2, 3]], [[3.0, 3.0]])
-    torch.testing.assert_close(
-        RWR().loss(batch, actors).loss_BT, BC().loss(batch, actors).loss_BT
-    )
+    torch.testing.assert_close(RWR().loss(batch, actors).loss_BT, BC().loss(batch, actors).loss_BT)
 
 
 def test_reward_can_be_the_model(tabular):

@@ -1,0 +1,62 @@
+"""Seconds that full-ranking evaluation of every test user takes, the states included.
+
+    python benchmarks/evaluation.py [--data-root ml-1m.zip] [--threads 2]
+
+The weights are random: the time does not depend on them. `states`: the last state of 6,040
+histories. `evaluate`: states, rank of each target, top 10 and metrics of every user.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from shared.workload import machine, ml_1m_or_synthetic, write_result
+
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.policy import frozen
+from recsys_posttrain.training.pretrain import new_policy
+
+
+def seconds(function: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    data = ml_1m_or_synthetic(arguments.data_root)
+    policy = frozen(new_policy(SASRec(), data.corpus.num_items, seed=0))
+    print(f"{data.corpus.name}: {len(data.test.users_N):,} users; {machine()}")
+    parts = {
+        "states": lambda: policy.last_states(data.test.history),
+        "evaluate": lambda: evaluate(policy, data),
+    }
+    for part in parts.values():
+        part()  # the first call allocates
+    taken = {name: [seconds(part) for _ in range(arguments.rounds)] for name, part in parts.items()}
+    result = {
+        "dataset": data.corpus.name,
+        "users": len(data.test.users_N),
+        "items": data.corpus.num_items,
+        "rounds": arguments.rounds,
+        "seconds_median": {name: round(statistics.median(t), 2) for name, t in taken.items()},
+        "seconds_best": {name: round(min(t), 2) for name, t in taken.items()},
+    }
+    print(json.dumps(result, indent=2))
+    write_result(Path(__file__), result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What the benchmarks share: the data, and the facts of the machine. Not a benchmark itself."""
+
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys_posttrain.data import LeaveOneOut, dataset_named, prepare
+from recsys_posttrain.data.files import cache_folder
+from recsys_posttrain.stages import git_commit, package_versions, write_json
+from recsys_posttrain.types import Corpus, Sequences, Split
+
+LENGTH, BATCH_SIZE = 200, 128
+USERS, ITEMS, MEDIAN, SHORTEST, LONGEST = 6_040, 3_416, 96, 20, 2_300  # of ML-1M, protocol A
+
+
+def ml_1m_or_synthetic(data_root: str | None) -> Split:
+    """ML-1M where it is given or cached, otherwise a log of the same shape; never the network."""
+    here = data_root or os.environ.get("RECSYS_POSTTRAIN_DATA")
+    if here or (cache_folder() / "raw" / "ml-1m").is_dir():
+        return LeaveOneOut().split(prepare(dataset_named("ml-1m", here)))
+    return LeaveOneOut(minimum_item_ratings=1).split(synthetic())
+
+
+def synthetic(seed: int = 0) -> Corpus:
+    """Log-normal lengths with ML-1M's median and extremes; items by Zipf's law. Only its shape
+    matters: the time of a step depends on nothing else."""
+    generator = np.random.default_rng(seed)
+    lengths_N = np.exp(generator.normal(np.log(MEDIAN), 0.95, USERS)).clip(SHORTEST, LONGEST)
+    lengths_N = lengths_N.astype(np.int64)
+    events = int(lengths_N.sum())
+    share_V = 1 / np.arange(1, ITEMS + 1)
+    items_E = generator.choice(ITEMS, size=events, p=share_V / share_V.sum()) + 1
+    return Corpus(
+        "synthetic-ml-1m",
+        Sequences(
+            torch.from_numpy(items_E),
+            torch.from_numpy(generator.integers(1, 6, events)).float(),
+            torch.arange(events),
+            torch.from_numpy(np.concatenate([[0], lengths_N.cumsum()])),
+        ),
+        np.arange(USERS),
+        np.arange(1, ITEMS + 1),
+        "synthetic",
+    )
+
+
+def machine() -> str:
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} cores"
+
+
+def write_result(script: Path, result: dict[str, Any]) -> None:
+    """results/<script>.json: what was measured, and what is needed to judge it."""
+    folder = script.parent / "results"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{script.stem}.json"
+    arguments = _without_paths(sys.argv[1:])
+    record = {
+        "command": shlex.join(["python", f"benchmarks/{script.name}", *arguments]),
+        "commit": git_commit(),
+        "versions": package_versions(),
+        "machine": {
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "architecture": platform.machine(),
+            "load_average": round(os.getloadavg()[0], 1),
+        },
+        **result,
+    }
+    write_json(path, record)
+    print(f"written: benchmarks/results/{path.name}")
+
+
+def _without_paths(words: list[str]) -> list[str]:
+    """The command line without where the data lay on this machine."""
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if not word.startswith("--data-root") and before != "--data-root"
+    ]

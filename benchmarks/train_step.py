@@ -1,0 +1,210 @@
+"""Pretraining speed and memory: our step against a naive one, on the same batches, in one process.
+
+    python benchmarks/train_step.py [--profile] [--data-root ml-1m.zip] [--threads 2]
+
+Both train the same SASRec on full softmax over the catalogue. naive: padded to 200, logits of all
+positions at once, cross_entropy, AdamW as it comes. ours: what TrainingModule does. They take
+turns, and medians over rounds are reported: on a shared machine the ratio is what can be compared.
+Memory is measured in a process of its own for each.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from shared.workload import BATCH_SIZE, LENGTH, machine, ml_1m_or_synthetic, write_result
+from torch import Tensor, nn
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.types import Batch
+
+Step = Callable[[Batch], None]
+
+
+def naive_step(num_items: int) -> Step:
+    policy = new_policy(SASRec(), num_items, seed=0)
+    backbone, embedding = policy.backbone.train(), policy.backbone.item_embedding
+    optimizer = torch.optim.AdamW(policy.parameters())
+
+    def padded(values_BT: Tensor) -> Tensor:
+        return nn.functional.pad(values_BT, (0, LENGTH - values_BT.shape[1]))
+
+    def step(batch: Batch) -> None:
+        optimizer.zero_grad()
+        hidden_BTD = backbone(padded(batch.history_BT), padded(batch.history_rewards_BT))
+        logits_BTV = hidden_BTD @ embedding.weight.T
+        actions_BT = padded(batch.actions_BT * batch.mask_BT)
+        loss = nn.functional.cross_entropy(
+            logits_BTV.flatten(0, 1), actions_BT.flatten(), ignore_index=0
+        )
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def our_step(num_items: int) -> Step:
+    policy = new_policy(SASRec(), num_items, seed=0).train()
+
+    def objective(batch: Batch) -> LossOutput:
+        policy.forget()
+        return LossOutput(-policy.log_prob(batch), {})
+
+    module = TrainingModule(policy, objective, Training(epochs=1), seed=0, dropout=True)
+    optimizer = module.configure_optimizers()
+
+    def step(batch: Batch) -> None:
+        optimizer.zero_grad()
+        module.training_step(batch, 0).backward()
+        optimizer.step()
+
+    return step
+
+
+STEPS = {"naive": naive_step, "ours": our_step}
+
+
+def seconds_of(step: Step, batches: list[Batch]) -> float:
+    began = time.perf_counter()
+    for batch in batches:
+        step(batch)
+    return time.perf_counter() - began
+
+
+def compare(batches: list[Batch], num_items: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds for all batches, per round and kind; the kinds take turns."""
+    steps = {name: make(num_items) for name, make in STEPS.items()}
+    for step in steps.values():
+        step(batches[0])  # the first step allocates
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            seconds[name].append(seconds_of(step, batches))
+    return seconds
+
+
+def profile(batches: list[Batch], num_items: int, rounds: int) -> dict[str, float]:
+    """Smallest seconds of each part of our step, over rounds, for all batches."""
+    policy = new_policy(SASRec(), num_items, seed=0).train()
+    optimizer = torch.optim.AdamW(policy.parameters(), fused=True)
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        spent: dict[str, float] = {}
+        for batch in batches:
+            clock = [time.perf_counter()]
+            policy.forget()
+            states_ND = policy.states(batch)
+            clock.append(time.perf_counter())
+            # Cut here, so that the two halves of backward can be told apart.
+            leaf_ND = states_ND.detach().requires_grad_()
+            policy._remembered = (batch, True, leaf_ND)
+            loss = masked_mean(-policy.log_prob(batch), batch.mask_BT)
+            clock.append(time.perf_counter())
+            loss.backward()
+            clock.append(time.perf_counter())
+            states_ND.backward(leaf_ND.grad)
+            clock.append(time.perf_counter())
+            optimizer.step()
+            optimizer.zero_grad()
+            clock.append(time.perf_counter())
+            names = (
+                "states forward",
+                "softmax forward",
+                "softmax backward",
+                "states backward",
+                "optimizer",
+            )
+            for name, start, stop in zip(names, clock, clock[1:], strict=False):
+                spent[name] = spent.get(name, 0.0) + stop - start
+        best = {name: min(best.get(name, value), value) for name, value in spent.items()}
+    return best
+
+
+def added_memory_mib(kind: str, arguments: argparse.Namespace) -> float:
+    """What the steps of one kind add to the peak of a process that only loaded the data."""
+    command = [sys.executable, __file__, "--memory-of", kind, "--threads", str(arguments.threads)]
+    if arguments.data_root:
+        command += ["--data-root", arguments.data_root]
+    command += ["--batches", str(arguments.batches)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_resident_mib() -> float:
+    """Of this process alone: what getrusage says on Linux includes the parent's peak."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--profile", action="store_true", help="only print the parts of our step")
+    parser.add_argument("--memory-of", choices=STEPS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    data = ml_1m_or_synthetic(arguments.data_root)
+    num_items = data.corpus.num_items
+    stream = iter(BatchStream(data.train, LENGTH, BATCH_SIZE, 1, seed=0))
+    batches = [next(stream) for _ in range(arguments.batches)]
+    events = sum(int(batch.mask_BT.sum()) for batch in batches)
+
+    if arguments.memory_of:
+        before = peak_resident_mib()
+        seconds_of(STEPS[arguments.memory_of](num_items), batches)
+        print(peak_resident_mib() - before)
+        return
+    print(f"{data.corpus.name}: {events:,} events in {len(batches)} batches; {machine()}")
+    if arguments.profile:
+        parts = profile(batches, num_items, arguments.rounds)
+        whole = sum(parts.values())
+        for name, seconds in parts.items():
+            print(f"  {name:<18}{1e6 * seconds / events:7.2f} us/event {seconds / whole:6.1%}")
+        print(f"  {'sum':<18}{1e6 * whole / events:7.2f} us/event = {events / whole:,.0f} events/s")
+        return
+
+    seconds = compare(batches, num_items, arguments.rounds)
+    result = {
+        "dataset": data.corpus.name,
+        "batches": len(batches),
+        "rounds": arguments.rounds,
+        "events_per_second_median": {
+            name: round(events / statistics.median(each)) for name, each in seconds.items()
+        },
+        "events_per_second_best": {
+            name: round(events / min(each)) for name, each in seconds.items()
+        },
+        # Neighbours in time share what else the machine was doing.
+        "ratio_median": round(
+            statistics.median(
+                slow / fast for slow, fast in zip(seconds["naive"], seconds["ours"], strict=True)
+            ),
+            2,
+        ),
+        "ratio_of_best": round(min(seconds["naive"]) / min(seconds["ours"]), 2),
+        "added_memory_mib": {name: round(added_memory_mib(name, arguments)) for name in STEPS},
+    }
+    print(json.dumps(result, indent=2))
+    write_result(Path(__file__), result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Flat sequences to padded batches, against slow loops over Python lists."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recsys_posttrain.data.batching import (
+    BatchStream,
+    batch_of,
+    fixed_batches,
+    history_batches,
+    window,
+)
+from recsys_posttrain.types import Sequences
+
+EVENT = st.tuples(st.integers(1, 9), st.integers(1, 5))
+LOG = st.lists(st.lists(EVENT, max_size=8), min_size=1, max_size=7)
+FAST = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def flat(log):
+    """Sequences of a list of lists of (item, reward)."""
+    events = [event for sequence in log for event in sequence]
+    ends = torch.tensor([0] + [len(sequence) for sequence in log]).cumsum(0)
+    return Sequences(
+        torch.tensor([item for item, _ in events], dtype=torch.int64),
+        torch.tensor([reward for _, reward in events], dtype=torch.float32),
+        torch.arange(len(events)),
+        ends,
+    )
+
+
+def padded(rows, width, filler=0):
+    return [row + [filler] * (width - len(row)) for row in rows]
+
+
+def slow_batch(log, rows, max_length):
+    """The fields of a Batch as nested lists: longest whole sequence first, ties as given."""
+    rows = sorted(rows, key=lambda row: -len(log[row]))
+    latest = [log[row][-(max_length + 1) :] for row in rows]
+    width = max(len(sequence) for sequence in latest) - 1
+    return (
+        padded([[item for item, _ in each[:-1]] for each in latest], width),
+        padded([[reward for _, reward in each[:-1]] for each in latest], width),
+        padded([[item for item, _ in each[1:]] for each in latest], width),
+        padded([[reward for _, reward in each[1:]] for each in latest], width),
+        padded([[True] * (len(each) - 1) for each in latest], width, False),
+        rows,
+    )
+
+
+def as_lists(batch):
+    return tuple(field.tolist() for field in batch)
+
+
+def test_a_batch_by_hand():
+    log = [[(1, 5), (2, 4)], [(3, 1), (4, 2), (5, 3), (6, 4)], [(7, 5)]]
+    batch = batch_of(flat(log), torch.tensor([0, 1]), max_length=2)
+    assert batch.history_BT.tolist() == [[4, 5], [1, 0]]
+    assert batch.history_rewards_BT.tolist() == [[2, 3], [5, 0]]
+    assert batch.actions_BT.tolist() == [[5, 6], [2, 0]]
+    assert batch.rewards_BT.tolist() == [[3, 4], [4, 0]]
+    assert batch.mask_BT.tolist() == [[True, True], [True, False]]
+    assert batch.sequences_B.tolist() == [1, 0]
+
+
+@FAST
+@given(log=LOG, length=st.integers(1, 9), data=st.data())
+def test_window_is_the_latest_events(log, length, data):
+    filled = [row for row, sequence in enumerate(log) if sequence]
+    if not filled:
+        return
+    rows = data.draw(st.lists(st.sampled_from(filled), min_size=1))
+    items_BT, rewards_BT, length_B = window(flat(log), torch.tensor(rows), length)
+    latest = [log[row][-length:] for row in rows]
+    width = max(map(len, latest))
+    assert length_B.tolist() == [len(each) for each in latest]
+    assert items_BT.tolist() == padded([[item for item, _ in each] for each in latest], width)
+    assert rewards_BT.tolist() == padded([[reward for _, reward in each] for each in latest], width)
+
+
+@FAST
+@given(log=LOG, max_length=st.integers(1, 9), data=st.data())
+def test_a_batch_is_the_slow_batch(log, max_length, data):
+    usable = [row for row, sequence in enumerate(log) if len(sequence) >= 2]
+    if not usable:
+        return
+    rows = data.draw(st.lists(st.sampled_from(usable), min_size=1))
+    batch = batch_of(flat(log), torch.tensor(rows), max_length)
+    assert as_lists(batch) == slow_batch(log, rows, max_length)
+
+
+@FAST
+@given(log=LOG, size=st.integers(1, 4), max_length=st.integers(1, 9))
+def test_measuring_reads_every_sequence_once(log, size, max_length):
+    sequences = flat(log)
+    usable = [row for row, sequence in enumerate(log) if len(sequence) >= 2]
+    longest_first = sorted(usable, key=lambda row: -len(log[row]))
+    if usable:
+        batches = list(fixed_batches(sequences, max_length, size))
+        assert [row for batch in batches for row in batch.sequences_B.tolist()] == longest_first
+        assert all(
+            as_lists(batch) == slow_batch(log, batch.sequences_B.tolist(), max_length)
+            for batch in batches
+        )
+
+
+def test_whole_histories_come_once_longest_first():
+    log = [[(1, 5)], [(2, 4), (3, 3), (4, 2)], [(5, 1), (6, 2)]]
+    (first, *first_window), (second, *second_window) = history_batches(flat(log), 2, 2)
+    assert (first.tolist(), second.tolist()) == ([1, 2], [0])
+    assert [each.tolist() for each in first_window] == [[[3, 4], [5, 6]], [[3, 2], [1, 2]], [2, 2]]
+    assert [each.tolist() for each in second_window] == [[[1]], [[5]], [1]]
+
+
+@pytest.fixture
+def stream():
+    """Ten usable sequences of different lengths, and two that are too short; 3 steps per epoch."""
+    lengths = [2, 3, 1, 4, 5, 6, 0, 7, 8, 9, 10, 11]
+    log = [[(1 + n % 9, 1 + n % 5)] * length for n, length in enumerate(lengths)]
+    return BatchStream(flat(log), max_length=5, batch_size=4, epochs=3, seed=1)
+
+
+def test_every_usable_sequence_once_per_epoch_and_epochs_differ(stream):
+    steps = [batch.sequences_B.tolist() for batch in stream]
+    assert (len(stream), stream.steps_per_epoch, len(steps)) == (9, 3, 9)
+    epochs = [steps[0:3], steps[3:6], steps[6:9]]
+    for epoch in epochs:
+        assert [len(rows) for rows in epoch] == [4, 4, 2]
+        assert sorted(row for rows in epoch for row in rows) == [0, 1, 3, 4, 5, 7, 8, 9, 10, 11]
+    shuffled = {tuple(frozenset(rows) for rows in epoch) for epoch in epochs}
+    assert len(shuffled) == 3, "each epoch is a permutation of its own"
+
+
+@pytest.mark.parametrize("start", range(10))
+def test_a_step_is_the_same_batch_wherever_the_stream_starts(stream, start):
+    whole = [as_lists(batch) for batch in stream]
+    stream.start = start
+    assert [as_lists(batch) for batch in stream] == whole[start:]
+    assert len(stream) == 9 - start
+
+
+def test_the_seed_decides_the_order_and_the_global_state_is_left_alone(stream):
+    def order(seed):
+        same = BatchStream(stream.sequences, 5, 4, 3, seed)
+        return [batch.sequences_B.tolist() for batch in same]
+
+    state = torch.get_rng_state()
+    first = order(1)
+    torch.rand(3)
+    assert order(1) == first != order(2)
+    torch.set_rng_state(state)
+    order(1)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,201 @@
+"""Rows of an evaluation against loops over users, items and positions."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data import LeaveOneOut
+from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity, validation_ndcg
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.types import Batch, Corpus, Sequences
+
+ITEMS, USERS = 15, 30
+
+
+def seeded(config, seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return config.build(ITEMS)
+
+
+def made_policy(seed):
+    policy = Policy(seeded(SASRec(dim=8, blocks=1, feed_forward=16, max_length=6), seed))
+    with torch.no_grad():
+        policy.backbone.item_embedding.weight[1:] *= 3
+    return policy
+
+
+@pytest.fixture(scope="module")
+def data():
+    """30 users of 1 to 14 different items out of 15; the longest have seen almost everything."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = [1, 2, 14, 14, *torch.randint(3, 13, (USERS - 4,), generator=generator).tolist()]
+    items = [torch.randperm(ITEMS, generator=generator)[:length] + 1 for length in lengths]
+    items_E = torch.cat(items)
+    sequences = Sequences(
+        items_E,
+        torch.randint(1, 6, items_E.shape, generator=generator).float(),
+        torch.arange(len(items_E)),
+        torch.tensor([0, *lengths]).cumsum(0),
+    )
+    user_ids = np.array([f"user {n}" for n in range(USERS)], dtype=object)
+    return LeaveOneOut().split(Corpus("made", sequences, user_ids, np.arange(ITEMS) * 10, "0" * 64))
+
+
+@pytest.fixture(scope="module")
+def reward():
+    encoder = SASRec(dim=8, blocks=1, feed_forward=16, max_length=6, history_rewards=True)
+    config = RewardEnsemble(encoder, members=2, rank=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = config.build(ITEMS, 3.0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.3 * torch.randn(parameter.shape)
+    return model.eval()
+
+
+def histories(targets):
+    """(items, rewards) before each target, as tensors."""
+    offsets = targets.history.offsets_N1.tolist()
+    for start, stop in pairwise(offsets):
+        yield targets.history.items_E[start:stop], targets.history.rewards_E[start:stop]
+
+
+def slow_scores(policy, items, rewards):
+    """[V] in float64, one user at a time."""
+    policy.eval()
+    with torch.no_grad():
+        state_D = policy.backbone(items[None, -6:], rewards[None, -6:])[0, -1].double()
+        return (policy.backbone.item_embedding.weight[1:].double() @ state_D).numpy()
+
+
+def slow_rank_and_top(score_V, target, seen):
+    """The middle of the tied places of a full sort; the ten best, lower id first on a tie."""
+    unseen = [item for item in range(1, ITEMS + 1) if item not in seen]
+    order = sorted(unseen, key=lambda item: (-score_V[item - 1], item))
+    candidates = set(unseen) | {target}
+    places = sorted(-score_V[item - 1] for item in candidates)
+    tied = [n + 1 for n, score in enumerate(places) if score == -score_V[target - 1]]
+    return sum(tied) / len(tied), order[:10] + [0] * (10 - len(order[:10]))
+
+
+def slow_proxy(reward, items, rewards, top):
+    """Mean over the list of score_all at the last position of the whole (latest) history."""
+    history_1T, rewards_1T = items[None, -6:], rewards[None, -6:]
+    mask_1T = torch.ones_like(history_1T, dtype=torch.bool)
+    batch = Batch(history_1T, rewards_1T, history_1T, rewards_1T, mask_1T, torch.tensor([0]))
+    score_V = reward.score_all(batch)[0, -1]
+    return float(np.mean([float(score_V[item - 1]) for item in top if item > 0]))
+
+
+@pytest.mark.parametrize("which", ["test", "validation"])
+def test_rows_of_a_policy_are_those_of_a_full_sort_per_user(data, reward, which):
+    policy, targets = made_policy(0), getattr(data, which)
+    frame = evaluate(policy, data, reward, targets=targets).per_user
+    assert len(frame) == len(targets.items_N) == USERS - 2
+    for n, (items, rewards) in enumerate(histories(targets)):
+        row, target = frame.loc[n], int(targets.items_N[n])
+        score_V = slow_scores(policy, items, rewards)
+        rank, top = slow_rank_and_top(score_V, target, set(items.tolist()))
+        assert row["rank"] == rank
+        assert row["hr@5"] == (rank <= 5)
+        assert row["ndcg@10"] == pytest.approx((rank <= 10) / np.log2(rank + 1))
+        assert row["top10"].tolist() == top
+        assert row["reward/proxy@10"] == pytest.approx(slow_proxy(reward, items, rewards, top))
+    assert (frame["top10"].map(min) == 0).any(), "somebody has fewer than ten unseen items"
+
+
+def test_rows_name_the_target_its_reward_and_what_the_user_gave_in_training(data):
+    frame = evaluate(made_policy(0), data).per_user
+    sequences = data.corpus.sequences
+    for n, user in enumerate(range(2, USERS)):
+        start, stop = sequences.offsets_N1[user : user + 2].tolist()
+        row = frame.loc[n]
+        assert row["user_id"] == f"user {user}"
+        assert row["item_id"] == 10 * (int(sequences.items_E[stop - 1]) - 1)
+        assert row["reward"] == float(sequences.rewards_E[stop - 1])
+        assert row["total_reward"] == sum(sequences.rewards_E[start : stop - 2].tolist())
+    assert frame["reward/proxy@10"].isna().all()
+    assert not {"kl", "entropy"} & set(frame.columns)
+
+
+def test_total_reward_of_users_without_training_events():
+    """A split of its own may leave some users, the last one too, without any."""
+    lengths = [0, 2, 0, 3, 0]
+    generator = torch.Generator().manual_seed(0)
+    history = Sequences(
+        torch.randint(1, ITEMS + 1, (5,), generator=generator),
+        torch.ones(5),
+        torch.arange(5),
+        torch.arange(6),
+    )
+    train = Sequences(
+        torch.tensor([1, 2, 3, 4, 5]),
+        torch.tensor([1.0, 2, 3, 4, 5]),
+        torch.arange(5),
+        torch.tensor([0, *lengths]).cumsum(0),
+    )
+    from recsys_posttrain.types import Split, Targets
+
+    targets = Targets(history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5))
+    corpus = Corpus("made", train, np.arange(5), np.arange(ITEMS), "0" * 64)
+    frame = evaluate_popularity(Split(corpus, train, targets, targets)).per_user
+    assert frame["total_reward"].tolist() == [0, 3, 0, 12, 0]
+
+
+def test_popularity_is_the_ranking_by_training_count_with_ties_in_the_middle(data, reward):
+    frame = evaluate_popularity(data, reward).per_user
+    counts = [0] * ITEMS
+    for item in data.train.items_E.tolist():
+        counts[item - 1] += 1
+    assert len(set(counts)) < ITEMS, "there are ties"
+    for n, (items, rewards) in enumerate(histories(data.test)):
+        rank, top = slow_rank_and_top(counts, int(data.test.items_N[n]), set(items.tolist()))
+        assert frame.loc[n, "rank"] == rank
+        assert frame.loc[n, "top10"].tolist() == top
+        expected = slow_proxy(reward, items, rewards, top)
+        assert frame.loc[n, "reward/proxy@10"] == pytest.approx(expected)
+    assert (frame["rank"] % 1 == 0.5).any()
+
+
+def test_drift_columns_are_the_slow_sums(data):
+    policy, reference = made_policy(0), made_policy(1).train()
+    frame = evaluate(policy, data, reference=reference).per_user
+    for n, (items, rewards) in enumerate(histories(data.test)):
+        pi, other = (
+            np.exp(score_V - np.logaddexp.reduce(score_V))
+            for score_V in (slow_scores(each, items, rewards) for each in (policy, reference))
+        )
+        kl = sum(p * (np.log(p) - np.log(q)) for p, q in zip(pi, other, strict=True))
+        assert frame.loc[n, "kl"] == pytest.approx(kl, rel=1e-4, abs=1e-6)
+        assert frame.loc[n, "entropy"] == pytest.approx(-sum(pi * np.log(pi)), rel=1e-5)
+    assert frame["kl"].min() > 0.01
+    assert evaluate(policy, data, reference=policy).per_user["kl"].abs().max() < 1e-5
+
+
+def test_dropout_never_enters_an_evaluation(data):
+    policy = made_policy(0)
+    first = evaluate(policy.train(), data, reference=policy.train()).per_user
+    second = evaluate(policy.eval(), data, reference=policy.eval()).per_user
+    assert first["rank"].tolist() == second["rank"].tolist()
+    assert first["kl"].tolist() == second["kl"].tolist()
+
+
+def test_means_and_the_validation_metric(data):
+    policy = made_policy(0)
+    result = evaluate(policy, data, targets=data.validation)
+    ranks = []
+    for n, (items, rewards) in enumerate(histories(data.validation)):
+        score_V = slow_scores(policy, items, rewards)
+        target = int(data.validation.items_N[n])
+        ranks.append(slow_rank_and_top(score_V, target, set(items.tolist()))[0])
+    gains = [1 / np.log2(rank + 1) if rank <= 10 else 0 for rank in ranks]
+    assert validation_ndcg(policy.eval(), data) == pytest.approx(np.mean(gains))
+    assert result.mean() == pytest.approx(np.mean(gains))
+    assert result.mean("hr@1") == np.mean([rank <= 1 for rank in ranks])
+    assert result.num_items == ITEMS

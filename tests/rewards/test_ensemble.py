@@ -1,0 +1,167 @@
+"""The ensemble: its formula, what it may see, its bootstrap and its loss."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.rewards.ensemble import RewardEnsemble, bootstrap_weights
+from recsys_posttrain.types import Sequences
+
+ITEMS, MEMBERS, RANK = 9, 3, 4
+CONFIG = RewardEnsemble(
+    encoder=SASRec(
+        dim=8, blocks=1, feed_forward=16, max_length=10, dropout=0.0, history_rewards=True
+    ),
+    members=MEMBERS,
+    rank=RANK,
+)
+ROWS = torch.tensor([2, 0])  # two of three sequences: a row is not its place in the batch
+
+
+@pytest.fixture
+def model():
+    """Away from its start, where every factor is small and every bias 0."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = CONFIG.build(ITEMS, mean_reward=3.25)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return made.double().eval()
+
+
+@pytest.fixture
+def sequences():
+    generator = torch.Generator().manual_seed(1)
+    return Sequences(
+        torch.randint(1, ITEMS + 1, (15,), generator=generator),
+        torch.randint(1, 6, (15,), generator=generator).double(),
+        torch.arange(15),
+        torch.tensor([0, 4, 8, 15]),
+    )
+
+
+def changed(sequences, event, reward):
+    rewards_E = sequences.rewards_E.clone()
+    rewards_E[event] = reward
+    return Sequences(sequences.items_E, rewards_E, sequences.timestamps_E, sequences.offsets_N1)
+
+
+def slow_prediction(model, hidden_D, member, item):
+    """mu + c_m(x) + b_mv + s_m(x) . f_mv from the parameters, in NumPy."""
+    weight, bias = (each.detach().numpy() for each in model.state_projection.parameters())
+    projected = (weight @ hidden_D + bias).reshape(MEMBERS, RANK + 1)[member]
+    factor = model.item_factor[member, item - 1].detach().numpy()
+    item_bias = model.item_bias[member, item - 1].item()
+    return 3.25 + projected[RANK] + item_bias + projected[:RANK] @ factor
+
+
+def slow_logged(model, batch):
+    """[M, B, T], NaN at padding."""
+    hidden = model.encoder(batch.history_BT, batch.history_rewards_BT).detach().numpy()
+    made = np.full((MEMBERS, *batch.mask_BT.shape), np.nan)
+    for m, b, t in np.ndindex(*made.shape):
+        if batch.mask_BT[b, t]:
+            made[m, b, t] = slow_prediction(model, hidden[b, t], m, int(batch.actions_BT[b, t]))
+    return made
+
+
+def test_predictions_are_the_formula(model, sequences):
+    batch = batch_of(sequences, ROWS, max_length=10)
+    expected_MBT = slow_logged(model, batch)
+    real_BT = batch.mask_BT.numpy()
+    logged_MN = model.logged_scores(batch).detach()
+    np.testing.assert_allclose(logged_MN, expected_MBT[:, real_BT])
+    scores_BT = model.score(batch, batch.actions_BT[..., None])[..., 0].numpy()
+    np.testing.assert_allclose(scores_BT[real_BT], expected_MBT[:, real_BT].mean(axis=0))
+    gathered_BT1 = model.score_all(batch).gather(2, (batch.actions_BT - 1).clamp(min=0)[..., None])
+    np.testing.assert_allclose(
+        gathered_BT1[..., 0].numpy()[real_BT], expected_MBT[:, real_BT].mean(axis=0)
+    )
+
+
+@pytest.mark.parametrize("event", range(8, 15))
+def test_a_reward_reaches_only_later_predictions(model, sequences, event):
+    """Event 8 + n of the last sequence is the action of position n - 1."""
+    before = model.score_all(batch_of(sequences, torch.tensor([2]), max_length=10))[0]
+    model.forget()
+    other = changed(sequences, event, 9.0)
+    after = model.score_all(batch_of(other, torch.tensor([2]), max_length=10))[0]
+    first_later = event - 8
+    assert torch.equal(before[:first_later], after[:first_later])
+    for position in range(first_later, 6):
+        assert not torch.allclose(before[position], after[position]), position
+
+
+def test_every_member_sees_users_as_often_as_a_bootstrap_would():
+    weight_MS = bootstrap_weights(5, 20_000, seed=3)
+    assert weight_MS.shape == (5, 20_000)
+    # Poisson(1): mean 1 and variance 1; the tolerance is four standard errors or more.
+    assert weight_MS.mean(dim=1) == pytest.approx([1.0] * 5, abs=0.03)
+    assert weight_MS.var(dim=1) == pytest.approx([1.0] * 5, abs=0.06)
+    assert set(weight_MS.unique().tolist()) >= {0.0, 1.0, 2.0, 3.0}
+    assert not torch.equal(weight_MS[0], weight_MS[1])
+    assert torch.equal(weight_MS, bootstrap_weights(5, 20_000, seed=3))
+    assert not torch.equal(weight_MS, bootstrap_weights(5, 20_000, seed=4))
+
+
+def test_one_member_alone_sees_every_user_once():
+    assert bootstrap_weights(1, 4, seed=3).tolist() == [[1.0, 1.0, 1.0, 1.0]]
+
+
+def test_the_loss_is_the_weighted_squared_error_averaged_over_members(model, sequences):
+    batch = batch_of(sequences, ROWS, max_length=10)
+    weight_MS = torch.tensor([[1.0, 7.0, 2.0], [0.0, 7.0, 1.0], [3.0, 7.0, 0.0]])
+    error_MBT = (slow_logged(model, batch) - batch.rewards_BT.numpy()) ** 2
+    # Rows of the batch are sequences 2 (the longest first) and 0; sequence 1 is not in it.
+    weight_MB = np.array([[2.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
+    expected_BT = np.nan_to_num((error_MBT * weight_MB[..., None]).mean(axis=0))
+    output = model.loss(batch, weight_MS)
+    np.testing.assert_allclose(output.loss_BT.detach(), expected_BT)
+    assert output.mask_BT is None
+    assert float(output.metrics["rmse"]) == pytest.approx(np.sqrt(np.nanmean(error_MBT)))
+    assert not output.metrics["rmse"].requires_grad
+
+
+def test_what_stands_at_padding_has_no_influence(model, sequences):
+    batch = batch_of(sequences, ROWS, max_length=10)
+    padding_BT = ~batch.mask_BT
+    assert padding_BT.any()
+    other = batch._replace(
+        history_BT=batch.history_BT.masked_fill(padding_BT, 5),
+        history_rewards_BT=batch.history_rewards_BT.masked_fill(padding_BT, 9.0),
+        actions_BT=batch.actions_BT.masked_fill(padding_BT, 7),
+        rewards_BT=batch.rewards_BT.masked_fill(padding_BT, 99.0),
+    )
+    twin, weight_MS = copy.deepcopy(model), torch.ones(MEMBERS, 3)
+    first, second = model.loss(batch, weight_MS), twin.loss(other, weight_MS)
+    torch.testing.assert_close(first.loss_BT, second.loss_BT, rtol=0, atol=0)
+    first.loss_BT.sum().backward()
+    second.loss_BT.sum().backward()
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=0)
+
+
+def test_an_untrained_model_predicts_about_the_mean(sequences):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CONFIG.build(ITEMS, mean_reward=3.25)
+    batch = batch_of(sequences, ROWS, max_length=10)
+    batch = batch._replace(history_rewards_BT=batch.history_rewards_BT.float())
+    scores = model.eval().score_all(batch)[batch.mask_BT]
+    assert (scores - 3.25).abs().max() < 2
+    assert float(model.state_dict()["mean_reward"]) == 3.25
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("members", 0), ("rank", 0), ("held_out", 0.0), ("held_out", 1.0)]
+)
+def test_impossible_settings_are_refused(field, value):
+    with pytest.raises(UserError, match=f"{field}={value}"):
+        RewardEnsemble(**{field: value})

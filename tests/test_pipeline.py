@@ -1,0 +1,178 @@
+"""Stages: what each depends on, and that a stage read back is what was made."""
+
+import copy
+import shutil
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data import LeaveOneOut, RatingsFile
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
+from recsys_posttrain.pipeline import Pipeline, shared_part
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.train import train_reward
+from recsys_posttrain.run import Run
+from recsys_posttrain.saved_policy import load_policy
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.training.posttrain import posttrain
+from recsys_posttrain.training.pretrain import pretrain
+
+PLAN = Training(epochs=2, batch_size=16, patience=2)
+ENCODER = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, history_rewards=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(small_ratings_csv):
+    return Run(
+        algorithm=BC(),
+        dataset=RatingsFile(str(small_ratings_csv)),
+        backbone=SASRec(dim=8, blocks=1, feed_forward=16, max_length=10),
+        pretraining=PLAN,
+        reward=RewardEnsemble(ENCODER, members=2, rank=4, training=PLAN),
+        posttraining=Training(epochs=1, batch_size=16),
+    )
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory):
+    """A pipeline with every stage of one run made."""
+    pipeline = Pipeline(run, tmp_path_factory.mktemp("runs"))
+    pipeline.rows_of(pipeline.posttrained_folder(run))
+    pipeline.rows_of(None)
+    return pipeline
+
+
+def assert_equal(model, other):
+    assert model.state_dict().keys() == other.state_dict().keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_stages_hold_what_the_functions_make(made, run):
+    policy, fitted = pretrain(made.data, run.backbone, PLAN, 0)
+    assert_equal(made.pretrained, policy)
+    reward, _ = train_reward(made.data, run.reward, 0)
+    assert_equal(made.reward, reward)
+    better, _ = posttrain(policy, made.data, BC(), reward, run.posttraining, 0)
+    folder = made.posttrained_folder(run)
+    assert_equal(load_policy(folder).policy, better)
+    assert fitted.steps == 8
+
+    rows = evaluate(better, made.data, reward, policy).per_user
+    pd.testing.assert_frame_equal(made.rows_of(folder), rows)
+    popular = evaluate_popularity(made.data, reward).per_user
+    pd.testing.assert_frame_equal(made.rows_of(None), popular)
+
+
+def folders(pipeline, run):
+    """The names of the stages of a run, without making them."""
+    keys = {"pretrain": pipeline._pretrain_key, "reward": pipeline._reward_key}
+    keys["posttrain"] = pipeline._posttrain_key(run)
+    return {name: pipeline._folder(name, key).name for name, key in keys.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"name": "another"}, set()),
+        ({"seed": 1}, {"posttrain"}),
+        ({"algorithm": ExpRSFT()}, {"posttrain"}),
+        ({"algorithm": ExpRSFT(temperature=2.0)}, {"posttrain"}),
+        ({"posttraining": Training(epochs=2, batch_size=16)}, {"posttrain"}),
+        ({"reward": RewardEnsemble(ENCODER, members=3)}, {"reward", "posttrain"}),
+        ({"pretraining": Training(epochs=3)}, {"pretrain", "posttrain"}),
+        ({"backbone": SASRec(dim=16)}, {"pretrain", "posttrain"}),
+        ({"pretraining_seed": 1}, {"pretrain", "reward", "posttrain"}),
+        ({"split": LeaveOneOut(minimum_item_ratings=6)}, {"pretrain", "reward", "posttrain"}),
+    ],
+)
+def test_a_change_makes_exactly_the_stages_that_depend_on_it(made, run, change, expected):
+    other = replace(run, **change)
+    before = folders(made, run)
+    after = folders(Pipeline(other, made.root), other)
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_algorithms_with_other_parameters_have_other_stages(made, run):
+    names = [
+        folders(made, replace(run, algorithm=algorithm))["posttrain"]
+        for algorithm in (
+            ExpRSFT(),
+            ExpRSFT(temperature=2.0),
+            OfflinePPO(),
+            OfflinePPO(samples=3),
+            BC(),
+        )
+    ]
+    assert len(set(names)) == 5
+
+
+def test_the_data_counts_by_its_content_not_by_its_name(made, run, tmp_path, small_ratings_csv):
+    copied = tmp_path / "other.csv"
+    copied.write_bytes(small_ratings_csv.read_bytes())
+    same = replace(run, dataset=RatingsFile(str(copied)))
+    assert folders(Pipeline(same, made.root), same) == folders(made, run)
+    lines = copied.read_text().splitlines()
+    copied.write_text("\n".join(lines[:-1]) + "\n")
+    other = folders(Pipeline(same, made.root), same)
+    assert not set(other.values()) & set(folders(made, run).values())
+
+
+def test_a_second_pipeline_trains_nothing_and_says_what_it_reads(made, run, monkeypatch):
+    def fail(*arguments, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fail)
+    monkeypatch.setattr("recsys_posttrain.evaluation.evaluate.evaluate", fail)
+    announced = []
+    again = Pipeline(run, made.root, announce=lambda what, folder: announced.append((what, folder)))
+    rows = again.rows_of(again.posttrained_folder(run))
+    pd.testing.assert_frame_equal(rows, made.rows_of(made.posttrained_folder(run)))
+    assert announced[0][0] == "BC, seed 0"
+    assert all(folder.is_dir() for _, folder in announced)
+
+
+def test_all_algorithms_start_from_one_policy_and_leave_it_alone(made, run):
+    before = copy.deepcopy(made.pretrained.state_dict())
+    made.posttrained_folder(replace(run, algorithm=ExpRSFT()))
+    for name, value in made.pretrained.state_dict().items():
+        assert torch.equal(before[name], value)
+    assert_equal(made.pretrained, load_policy(made.pretrained_folder).policy)
+
+
+def test_the_quality_of_the_reward_model_is_a_stage(made):
+    frame = made.reward_quality
+    assert "ensemble of 2" in frame.index
+    assert len(frame) >= 5
+    assert len(list((made.root / "stages").glob("reward-quality-*"))) == 1
+
+
+def test_damaged_weights_are_named_and_other_stages_stay(made, run, tmp_path):
+    root = tmp_path / "runs"
+    shutil.copytree(made.root, root)
+    damaged = Pipeline(run, root)
+    path = damaged._folder("reward", damaged._reward_key) / "reward.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=rf"{path} should have .* delete the folder {path.parent}"):
+        _ = damaged.reward
+    assert_equal(damaged.pretrained, made.pretrained)
+
+
+def test_what_runs_of_a_study_share(run):
+    for change in ({"algorithm": ExpRSFT()}, {"name": "x"}, {"seed": 3}, {"posttraining": PLAN}):
+        assert shared_part(replace(run, **change)) == shared_part(run)
+    for change in ({"backbone": SASRec()}, {"pretraining_seed": 3}, {"reward": RewardEnsemble()}):
+        assert shared_part(replace(run, **change)) != shared_part(run)

@@ -1,0 +1,135 @@
+"""Recommendations against a sort per user, from the ratings file itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data import RatingsFile, prepare
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.recommend import recommend
+from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.training.pretrain import new_policy
+
+BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(small_ratings_csv, tmp_path_factory):
+    corpus = prepare(RatingsFile(str(small_ratings_csv)))
+    policy = new_policy(BACKBONE, corpus.num_items, seed=1)
+    made = tmp_path_factory.mktemp("policy")
+    save_policy(made, policy, BACKBONE, corpus, str(small_ratings_csv), 5)
+    return made
+
+
+def expected(folder, frame, k):
+    """For each user of a frame of events: (user, item, score, rank), from one sort each."""
+    saved = load_policy(folder)
+    index_of = {item: n + 1 for n, item in enumerate(saved.item_ids.tolist())}
+    rows = []
+    for user, events in frame.sort_values("timestamp", kind="stable").groupby("user_id"):
+        known = events[events["item_id"].isin(list(index_of))]
+        items = torch.tensor([index_of[item] for item in known["item_id"]])[None, -10:]
+        rewards = torch.tensor(known["rating"].to_numpy(np.float32))[None, -10:]
+        state_D = saved.policy.backbone(items, rewards)[0, -1]
+        scores = (saved.policy.backbone.item_embedding.weight[1:] @ state_D).tolist()
+        seen = set(known["item_id"])
+        unseen = [(-scores[n - 1], item) for item, n in index_of.items() if item not in seen]
+        best = sorted(unseen)[:k]
+        rows += [(user, item, -minus, rank + 1) for rank, (minus, item) in enumerate(best)]
+    return rows
+
+
+def assert_same(frame, rows):
+    assert list(frame.columns) == ["user_id", "item_id", "score", "rank"]
+    assert [tuple(row) for row in frame[["user_id", "item_id", "rank"]].to_numpy()] == [
+        (user, item, rank) for user, item, _, rank in rows
+    ]
+    np.testing.assert_allclose(frame["score"], [row[2] for row in rows], rtol=1e-5, atol=1e-6)
+
+
+def test_users_of_the_dataset_get_unseen_items_best_first(folder, small_ratings_csv, capsys):
+    events = pd.read_csv(small_ratings_csv)
+    chosen = recommend(folder, ["7", "3"], None, 4, None)
+    asked = events[events["user_id"].isin([3, 7])]
+    rows = expected(folder, asked, 4)
+    assert_same(chosen, rows[4:] + rows[:4])  # in the order they were asked for
+    assert len(chosen) == 8
+    everybody = recommend(folder, None, None, 4, None)
+    assert everybody["user_id"].nunique() == 60
+    pd.testing.assert_frame_equal(
+        everybody[everybody["user_id"] == 7].reset_index(drop=True), chosen[:4]
+    )
+    printed = capsys.readouterr().out
+    assert "user_id" in printed
+    assert "rank" in printed
+
+
+def test_users_of_a_file_get_unseen_items_and_unknown_items_are_left_out(folder, tmp_path):
+    """Its events are out of order, and the last user knows only strange items."""
+    frame = pd.DataFrame(
+        {
+            "user_id": ["bo", "al", "al", "bo", "al", "cy", "cy"],
+            "item_id": [4, 9, 2, 999, 11, 998, 999],
+            "rating": [5.0, 1, 3, 2, 4, 5, 5],
+            "timestamp": [10, 30, 20, 11, 10, 1, 2],
+        }
+    )
+    path = tmp_path / "histories.csv"
+    frame.to_csv(path, index=False)
+    chosen = recommend(folder, None, path, 5, None)
+    assert_same(chosen, expected(folder, frame[frame["user_id"] != "cy"], 5))
+    assert set(chosen["user_id"]) == {"al", "bo"}
+    alone = recommend(folder, None, path, 40, None)
+    # 40 items: al has seen three of them and bo one.
+    assert alone["user_id"].value_counts().to_dict() == {"al": 37, "bo": 39}
+    assert (
+        alone.groupby("user_id")["rank"]
+        .apply(list)
+        .map(lambda r: r == [*range(1, len(r) + 1)])
+        .all()
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_written_as_csv_or_parquet(folder, tmp_path, suffix, capsys):
+    path = tmp_path / f"top.{suffix}"
+    frame = recommend(folder, ["1", "2"], None, 3, path)
+    read = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
+    pd.testing.assert_frame_equal(read, frame, check_dtype=suffix == "parquet")
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert capsys.readouterr().out == ""
+
+
+def test_mistakes_are_one_sentence_each(folder, tmp_path):
+    with pytest.raises(UserError, match=r"small has no user '61' \(it has 60, for example '"):
+        recommend(folder, ["1", "61"], None, 3, None)
+    with pytest.raises(UserError, match="--users names nobody"):
+        recommend(folder, [], None, 3, None)
+    strange = tmp_path / "strange.csv"
+    strange.write_text("user_id,item_id,rating,timestamp\n1,a,5,1\n1,b,5,2\n")
+    with pytest.raises(UserError, match=r"strange.csv: none of its items is known.*item ids such"):
+        recommend(folder, None, strange, 3, None)
+    with pytest.raises(UserError, match=r"top.txt: the name must end in .csv or .parquet"):
+        recommend(folder, ["1"], None, 3, tmp_path / "top.txt")
+    with pytest.raises(UserError, match="k is 41, but the catalogue has 40 items"):
+        recommend(folder, ["1"], None, 41, None)
+    with pytest.raises(UserError, match=r"policy.json does not exist"):
+        recommend(tmp_path, ["1"], None, 3, None)
+    assert [each.name for each in tmp_path.iterdir()] == ["strange.csv"]
+
+
+def test_one_event_is_history_enough(folder, tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("user_id,item_id,rating,timestamp\n1,4,5,1\n")
+    frame = recommend(folder, None, path, 3, None)
+    assert frame["rank"].tolist() == [1, 2, 3]

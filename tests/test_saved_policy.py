@@ -1,0 +1,93 @@
+"""A policy on disk: the same afterwards, or a sentence that says what is wrong."""
+
+import json
+
+import pytest
+import torch
+
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data import RatingsFile, prepare
+from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.training.pretrain import new_policy
+
+BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
+
+
+@pytest.fixture(scope="module")
+def corpus(small_ratings_csv, tmp_path_factory):
+    return prepare(RatingsFile(str(small_ratings_csv)), cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def saved(corpus, tmp_path):
+    policy = new_policy(BACKBONE, corpus.num_items, seed=1)
+    save_policy(tmp_path, policy, BACKBONE, corpus, "ml-100k", 5)
+    return policy, tmp_path
+
+
+def test_it_comes_back_with_equal_log_probabilities(saved, corpus):
+    policy, folder = saved
+    loaded = load_policy(folder)
+    batch = batch_of(corpus.sequences, torch.arange(20), 10)
+    expected = policy.eval().log_prob(batch)
+    assert torch.equal(loaded.policy.log_prob(batch), expected)
+    assert not loaded.policy.training
+    assert not any(parameter.requires_grad for parameter in loaded.policy.parameters())
+    assert loaded.item_ids.tolist() == corpus.item_ids.tolist()
+    assert (loaded.dataset, loaded.minimum_item_ratings) == ("ml-100k", 5)
+    assert sorted(path.name for path in folder.iterdir()) == ["policy.json", "policy.safetensors"]
+
+
+def test_the_weights_of_another_model_are_refused_with_both_shapes(saved, corpus, tmp_path_factory):
+    _, folder = saved
+    other_folder = tmp_path_factory.mktemp("other")
+    other = SASRec(dim=12, blocks=1, feed_forward=16, max_length=10)
+    save_policy(other_folder, new_policy(other, 40, 0), other, corpus, "ml-100k", 5)
+    (other_folder / "policy.safetensors").replace(folder / "policy.safetensors")
+    with pytest.raises(
+        UserError, match=r"policy.safetensors.*\(41, 12\).*\(41, 8\).*another model"
+    ):
+        load_policy(folder)
+
+
+def test_a_folder_without_a_policy_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"policy.json does not exist: give the folder of a pre"):
+        load_policy(tmp_path)
+
+
+def test_missing_weights_are_named(saved):
+    (saved[1] / "policy.safetensors").unlink()
+    with pytest.raises(UserError, match=r"policy.safetensors does not exist"):
+        load_policy(saved[1])
+
+
+def test_weights_cut_short_are_named(saved):
+    path = saved[1] / "policy.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"policy.safetensors is cut short"):
+        load_policy(saved[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": {"class": "Recurrent", "dim": 8}}, "names the backbone .*Recurrent"),
+        ({"backbone": {"class": "SASRec", "dims": 8}}, "names the backbone .*dims"),
+        ({"item_ids": None}, "does not describe a policy"),
+    ],
+)
+def test_a_card_that_this_version_cannot_read_is_named(saved, change, message):
+    path = saved[1] / "policy.json"
+    card = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
+    with pytest.raises(UserError, match=message):
+        load_policy(saved[1])
+
+
+def test_a_card_cut_short_is_named(saved):
+    path = saved[1] / "policy.json"
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(UserError, match=r"policy.json is cut short or not JSON"):
+        load_policy(saved[1])

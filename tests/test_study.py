@@ -1,0 +1,312 @@
+"""A whole study on a small file: reused, repeated, changed, damaged and killed."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.study import load_study, run_study, study_table
+
+STUDY = """
+from dataclasses import replace
+from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.run import Run
+from recsys_posttrain.training.module import Training
+
+PLAN = Training(epochs=4, batch_size=16, learning_rate=0.01, patience=3)
+SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
+BASE = Run(
+    algorithm=BC(),
+    backbone=SASRec(**SIZES),
+    pretraining=PLAN,
+    reward=RewardEnsemble(SASRec(**SIZES, history_rewards=True), members=2, rank=4, training=PLAN),
+    posttraining=Training(epochs=2, batch_size=16, learning_rate=0.01),
+)
+RUNS = [
+    BASE,
+    replace(BASE, algorithm=ExpRSFT()),
+    replace(BASE, algorithm=OfflinePPO(samples=2, refresh_every=3)),
+]
+"""
+FILES = {"rows.parquet", "table.md", "table.tex", "reward_models.md", "run.json"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def world(tmp_path_factory):
+    """A working directory outside any repository, so that no commit enters the tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.chdir(tmp_path_factory.mktemp("work"))
+        Path("study.py").write_text(STUDY)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(world, small_ratings_csv):
+    def run_on_the_small_file(output, *overrides, seeds=1, file="study.py"):
+        csv = str(small_ratings_csv)
+        return run_study(Path(file), overrides, csv, seeds, "cpu", None, Path(output))
+
+    return run_on_the_small_file
+
+
+@pytest.fixture(scope="module")
+def finished(run):
+    """Output folder of an uninterrupted study; copied by tests that change it."""
+    run("finished")
+    return Path("finished")
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def result(output):
+    """The bytes of every file but run.json, which says how long each stage took."""
+    files = (Path(output) / "study-small").iterdir()
+    return {path.name: path.read_bytes() for path in files if path.name != "run.json"}
+
+
+def stages(output):
+    return {path.name: path.stat().st_mtime_ns for path in (Path(output) / "stages").iterdir()}
+
+
+def of_kind(names, kind):
+    return [name for name in names if name.startswith(f"{kind}-")]
+
+
+def test_what_a_study_leaves_behind(finished, small_ratings_csv):
+    folder = finished / "study-small"
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    rows = pd.read_parquet(folder / "rows.parquet")
+    methods = ["Popularity", "Pretrained", "BC", "ExpRSFT", "OfflinePPO"]
+    assert rows["method"].drop_duplicates().tolist() == methods
+    assert rows.groupby("method")["user_id"].nunique().tolist() == [60] * 5
+    assert set(rows["seed"]) == {0}
+    table = (folder / "table.md").read_text()
+    for method in methods:
+        assert f"| {method} |" in table.replace("**", "")
+        mean = rows[rows["method"] == method]["ndcg@10"].mean()
+        assert f"{mean:.4f}"[1:] in table
+    assert "BC" in (folder / "table.tex").read_text()
+
+    record = json.loads((folder / "run.json").read_text())
+    assert record["command"] == f"make benchmark DATASET={small_ratings_csv} SEEDS=1"
+    assert record["commit"] == "unknown"
+    assert record["seeds"] == [0]
+    assert record["steps"] == 8  # 2 epochs of 60 users in batches of 16
+    assert set(record["stages"]) == {"pretrained", "reward", "BC/0", "ExpRSFT/0", "OfflinePPO/0"}
+    assert {stage["folder"] for stage in record["stages"].values()} <= set(stages(finished))
+    assert [each["algorithm"]["class"] for each in record["runs"]] == methods[2:]
+    assert not [path for path in finished.iterdir() if path.name.startswith(".partial")]
+
+
+def test_a_second_run_reuses_everything(run, copied, monkeypatch, capsys):
+    before = stages(copied)
+    expected = result(copied)
+
+    def fail(*arguments, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fail)
+    run(copied)
+    assert "0 made" in capsys.readouterr().out
+    assert stages(copied) == before
+    assert result(copied) == expected
+
+
+def test_the_same_seed_gives_the_same_rows_from_nothing(run, finished, tmp_path):
+    run(tmp_path)
+    assert result(tmp_path) == result(finished)
+
+
+def test_another_seed_is_another_row_of_every_trained_method(run, finished, copied):
+    run(copied, seeds=2)
+    rows = pd.read_parquet(copied / "study-small" / "rows.parquet")
+    seeds = rows.groupby("method")["seed"].unique().map(sorted).to_dict()
+    assert seeds == {
+        "Popularity": [0],
+        "Pretrained": [0],
+        "BC": [0, 1],
+        "ExpRSFT": [0, 1],
+        "OfflinePPO": [0, 1],
+    }
+    new = set(stages(copied)) - set(stages(finished))
+    assert len(of_kind(new, "posttrain")) == len(of_kind(new, "evaluate")) == len(new) / 2 == 3
+    bc = rows[rows["method"] == "BC"]
+    assert bc[bc["seed"] == 0]["mrr"].tolist() != bc[bc["seed"] == 1]["mrr"].tolist()
+
+
+def test_a_changed_algorithm_trains_that_one_again(run, finished, copied):
+    folder = run(copied, "algorithm.temperature=0.5")
+    new = set(stages(copied)) - set(stages(finished))
+    assert len(of_kind(new, "posttrain")) == len(of_kind(new, "evaluate")) == len(new) / 2 == 1
+    assert folder.parent == copied
+    assert folder.name.startswith("study-small-")
+    assert result(copied) == result(finished), "the study without --set keeps its own folder"
+    record = json.loads((folder / "run.json").read_text())
+    assert [each["algorithm"].get("temperature") for each in record["runs"]] == [None, 0.5, None]
+    assert record["command"].endswith(" SET=algorithm.temperature=0.5")
+
+
+def test_a_lost_stage_is_made_again_alone(run, finished, copied):
+    record = json.loads((copied / "study-small" / "run.json").read_text())
+    lost = record["stages"]["OfflinePPO/0"]["folder"]
+    before = stages(copied)
+    shutil.rmtree(copied / "stages" / lost)
+    run(copied)
+    after = stages(copied)
+    assert {name for name in after if after[name] != before[name]} == {lost}
+    assert result(copied) == result(finished)
+
+
+def test_a_damaged_stage_is_named_and_nothing_else_is_touched(run, finished, copied):
+    record = json.loads((copied / "study-small" / "run.json").read_text())
+    path = copied / "stages" / record["stages"]["reward"]["folder"] / "reward.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    before = stages(copied)
+    with pytest.raises(UserError, match=rf"{path} should have .*: delete the folder {path.parent}"):
+        run(copied)
+    assert stages(copied) == before
+    assert result(copied) == result(finished)
+    shutil.rmtree(path.parent)
+    run(copied)
+    assert result(copied) == result(finished)
+
+
+def test_the_table_again_and_relative_to_another(finished, copied, capsys):
+    folder = copied / "study-small"
+    study_table(folder, "BC", None)
+    assert result(copied) == result(finished)
+    study_table(folder, "BC", "ExpRSFT")
+    assert "ExpRSFT" in capsys.readouterr().out
+    assert b"percent of ExpRSFT" in (folder / "table.md").read_bytes()
+    with pytest.raises(UserError, match="no method 'PPO'"):
+        study_table(folder, "PPO", None)
+    with pytest.raises(UserError, match=r"run.json does not exist: give the folder of a finished"):
+        study_table(copied, "BC", None)
+
+
+def load(text, tmp_path, csv, *overrides, name="other.py"):
+    (tmp_path / name).write_text(text)
+    return load_study(tmp_path / name, overrides, str(csv), None, None)
+
+
+def test_overrides_reach_the_runs_that_have_the_field(tmp_path, small_ratings_csv):
+    changes = ("algorithm.temperature=0.25", "posttraining.epochs=7", "backbone.dim=16")
+    study = load(STUDY, tmp_path, small_ratings_csv, *changes)
+    assert study.runs[1].algorithm.temperature == 0.25
+    assert [run.posttraining.epochs for run in study.runs] == [7, 7, 7]
+    assert [run.backbone.dim for run in study.runs] == [16, 16, 16]
+    assert study.seeds == (0,)
+    assert load(STUDY + "\nSEEDS = (3, 5)", tmp_path, small_ratings_csv).seeds == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("algorithm.temprature=0.3", "did you mean 'algorithm.temperature'"),
+        ("posttraining.epoch=3", "Training has no field 'epoch'; did you mean 'posttraining.epoch"),
+        ("posttraining.epochs=many", "takes a whole number, not 'many'"),
+        ("algorithm.temperature=-1", "temperature=-1.0 must be above 0"),
+        ("algorithm.refresh_every=0", "refresh_every=0 must be at least 1"),
+        ("epochs", "write it as name=value"),
+    ],
+)
+def test_overrides_that_cannot_be(override, message, tmp_path, small_ratings_csv):
+    with pytest.raises(UserError, match=message):
+        load(STUDY, tmp_path, small_ratings_csv, override)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("X = 1", "other.py defines no RUNS: give it a list RUNS of Run"),
+        ("RUNS = []", "other.py defines no RUNS"),
+        ("RUNS = [1, 2]", "other.py defines no RUNS"),
+        (STUDY + "RUNS += [BASE]", "two runs are called 'BC'; give one of them a name="),
+        (STUDY + "RUNS += [replace(BASE, name='ExpRSFT')]", "two runs are called 'ExpRSFT'"),
+        (
+            STUDY + "RUNS += [replace(BASE, name='wide', backbone=SASRec(dim=16))]",
+            "all runs of one study must share dataset, split, backbone",
+        ),
+        (STUDY + "RUNS += [replace(BASE, name='x', pretraining_seed=1)]", "must share"),
+    ],
+)
+def test_experiment_files_that_cannot_be_run(text, message, tmp_path, small_ratings_csv):
+    with pytest.raises(UserError, match=message):
+        load(text, tmp_path, small_ratings_csv)
+
+
+def test_an_experiment_must_be_a_python_file(tmp_path, small_ratings_csv):
+    with pytest.raises(UserError, match=r"other.txt is not a Python file"):
+        load(STUDY, tmp_path, small_ratings_csv, name="other.txt")
+
+
+def test_an_algorithm_may_live_in_the_experiment_file(run, copied):
+    """It takes part in the stage's name with its own code."""
+    code = """
+from dataclasses import dataclass
+from recsys_posttrain.algorithms.base import LossOutput
+
+@dataclass(frozen=True)
+class Mine:
+    strength: float = 1.0
+
+    def loss(self, batch, actors):
+        return LossOutput(-self.strength * actors.policy.log_prob(batch), {})
+"""
+    runs = "RUNS = [BASE, replace(BASE, algorithm=Mine())]"
+    Path("own.py").write_text(STUDY + code + runs)
+    rows = pd.read_parquet(run(copied, file="own.py") / "rows.parquet")
+    assert rows["method"].drop_duplicates().tolist()[2:] == ["BC", "Mine"]
+    columns = ["rank", "kl", "mrr"]
+    first, second = (rows[rows["method"] == name][columns].to_numpy() for name in ("BC", "Mine"))
+    assert (first == second).all(), "strength 1 is behaviour cloning"
+
+
+PROCESS = """
+import sys
+from recsys_posttrain.training import fit
+fit.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+from recsys_posttrain.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_kill_9_twice_and_the_table_is_the_same_bytes(run, finished, tmp_path, small_ratings_csv):
+    """Once in pretraining, once anywhere after it; the third attempt ends the study."""
+    moments = random.Random()
+    for reached in (".partial-pretrain*", ".partial-posttrain*"):
+        options = ["--dataset", str(small_ratings_csv), "--output", str(tmp_path), "--seeds", "1"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROCESS, "run", "study.py", *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        deadline = time.monotonic() + 200
+        while not list(tmp_path.glob(reached)) and time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.2))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert stages(tmp_path).keys() < stages(finished).keys(), "something was left to do"
+    run(tmp_path)
+    assert result(tmp_path) == result(finished)

@@ -1,0 +1,116 @@
+"""One step at a time: the mean over real positions, the learning rate, the modes, the seeds."""
+
+import pytest
+import torch
+from torch import nn
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.data.batching import BatchStream, batch_of
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.training.fit import fit
+from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.types import Sequences
+
+SEQUENCES = Sequences(
+    torch.tensor([1, 2, 3, 4, 1, 2, 3]),
+    torch.ones(7),
+    torch.arange(7),
+    torch.tensor([0, 4, 7]),
+)
+
+
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+
+def module_of(objective, training=None, **options):
+    training = training or Training(epochs=4, batch_size=1, learning_rate=0.1, warmup_steps=4)
+    return TrainingModule(Scale(), objective, training, 0, **{"dropout": False, **options})
+
+
+def stream_of(module):
+    plan = module.training_plan
+    return BatchStream(SEQUENCES, 5, plan.batch_size, plan.epochs, seed=0)
+
+
+def test_the_mean_is_over_real_positions_or_over_those_that_count():
+    batch = batch_of(SEQUENCES, torch.tensor([0, 1]), max_length=5)
+    assert batch.mask_BT.tolist() == [[True, True, True], [True, True, False]]
+    loss_BT = torch.tensor([[1.0, 0.0, 3.0], [5.0, 1.0, 1000.0]])
+    step = module_of(lambda _: LossOutput(loss_BT, {})).training_step(batch, 0)
+    assert float(step) == 2.0, "a loss of 0 at a real position counts, padding does not"
+    counted_BT = torch.tensor([[True, False, False], [True, False, False]])
+    step = module_of(lambda _: LossOutput(loss_BT, {}, counted_BT)).training_step(batch, 0)
+    assert float(step) == 3.0
+
+
+def test_metrics_are_kept_beside_the_loss_without_its_graph():
+    batch = batch_of(SEQUENCES, torch.tensor([0, 1]), max_length=5)
+    module = module_of(lambda _: LossOutput(torch.ones(2, 3), {"mine": torch.tensor(7.0)}))
+    module.objective = lambda _: LossOutput(
+        module.model.weight * torch.ones(2, 3), {"mine": torch.tensor(7.0)}
+    )
+    assert module.training_step(batch, 0).requires_grad
+    assert {name: float(value) for name, value in module.latest.items()} == {"loss": 1, "mine": 7}
+    assert not module.latest["loss"].requires_grad
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_learning_rate(value, tmp_path):
+    def objective(batch):
+        bad = module.steps_done == 3
+        return LossOutput(module.model.weight * torch.full((1, 1), value if bad else 1.0), {})
+
+    module = module_of(lambda _: None)
+    module.objective = lambda batch: objective(batch)._replace(
+        loss_BT=objective(batch).loss_BT.expand(batch.mask_BT.shape)
+    )
+    with pytest.raises(UserError, match=rf"became {value} at step 3; lower the learning rate.*0.1"):
+        fit(module, stream_of(module), tmp_path)
+    assert module.steps_done == 3
+
+
+def test_learning_rate_modes_and_seeds_of_every_step(monkeypatch):
+    rates, modes, seeds, after, draws = [], [], [], [], []
+
+    def objective(batch):
+        rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
+        modes.append(module.model.training)
+        draws.append(float(torch.rand(())))
+        return LossOutput(module.model.weight * torch.ones(batch.mask_BT.shape), {})
+
+    for dropout in (True, False):
+        module = module_of(
+            objective,
+            dropout=dropout,
+            reseed=lambda step, seed: seeds.append((step, seed)),
+            after_step=lambda steps: after.append((steps, float(module.model.weight.detach()))),
+        )
+        fit(module, stream_of(module), None)
+    warm = [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1]
+    assert rates == pytest.approx(2 * warm)
+    assert modes == [True] * 8 + [False] * 8
+    assert [step for step, _ in seeds] == 2 * list(range(8))
+    assert seeds[:8] == seeds[8:], "a function of the run's seed and the step"
+    assert len({seed for _, seed in seeds}) == 8
+    assert draws[:8] == draws[8:], "the global generator, which dropout draws from, too"
+    assert len(set(draws)) == 8
+    assert [steps for steps, _ in after] == 2 * list(range(1, 9))
+    assert after[0][1] == pytest.approx(0.975), "called with the step taken: Adam's first is lr"
+
+
+def test_frozen_parameters_are_left_to_themselves():
+    module = module_of(lambda _: None)
+    module.model.frozen = nn.Parameter(torch.tensor(2.0), requires_grad=False)
+    (group,) = module.configure_optimizers().param_groups
+    assert [parameter.item() for parameter in group["params"]] == [1.0]
+
+
+@pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("batch_size", 0)])
+def test_impossible_plans_are_refused(field, value):
+    with pytest.raises(UserError, match=f"{field}={value}"):
+        Training(**{"epochs": 1, field: value})
+    with pytest.raises(UserError, match="learning_rate=0"):
+        Training(epochs=1, learning_rate=0)

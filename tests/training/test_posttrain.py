@@ -1,0 +1,219 @@
+"""Post-training: one start, one order of data, no dropout, and measurements that are exact."""
+
+import copy
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.algorithms import ASFT, BC, OfflinePPO
+from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data.batching import BatchStream, batch_of
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.training.posttrain import drift, posttrain
+from recsys_posttrain.training.pretrain import new_policy
+
+PLAN = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """An algorithm that writes down what it was given."""
+
+    inner: object
+    batches: list = field(default_factory=list)
+    actors: list = field(default_factory=list)
+
+    def heads(self, dim):
+        return heads_of(self.inner, dim)
+
+    def loss(self, batch, actors):
+        self.batches.append(batch)
+        self.actors.append((actors.step, actors.policy.training, actors))
+        return self.inner.loss(batch, actors)
+
+
+def test_the_pretrained_policy_stays_as_it_is(tiny):
+    policy = copy.deepcopy(tiny.policy).train()
+    before = copy.deepcopy(policy.state_dict())
+    trained, _ = posttrain(policy, tiny.data, BC(), tiny.reward, PLAN)
+    assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
+    assert policy.training
+    assert all(parameter.requires_grad for parameter in policy.parameters())
+    assert not any(
+        torch.equal(before[n], v) for n, v in trained.state_dict().items() if "norm" in n
+    )
+
+
+def test_a_frozen_policy_can_be_post_trained(tiny):
+    frozen = copy.deepcopy(tiny.policy).requires_grad_(False).eval()
+    trained, _ = posttrain(frozen, tiny.data, BC(), tiny.reward, PLAN)
+    assert not torch.equal(trained.table_VD, frozen.table_VD)
+
+
+def test_every_algorithm_sees_the_same_batches_without_dropout(tiny):
+    watched = [Watched(algorithm) for algorithm in (BC(), ASFT(), OfflinePPO(samples=2))]
+    for each in watched:
+        posttrain(tiny.policy, tiny.data, each, tiny.reward, PLAN, seed=4)
+    other_seed = Watched(BC())
+    posttrain(tiny.policy, tiny.data, other_seed, tiny.reward, PLAN, seed=5)
+    first = [batch.actions_BT.tolist() for batch in watched[0].batches]
+    assert len(first) == 8
+    for each in watched[1:]:
+        assert [batch.actions_BT.tolist() for batch in each.batches] == first
+    assert [batch.actions_BT.tolist() for batch in other_seed.batches] != first
+    for each in watched:
+        assert [step for step, _, _ in each.actors] == list(range(8))
+        assert not any(training for _, training, _ in each.actors)
+
+
+def test_the_models_around_the_policy_stay_and_the_head_learns(tiny):
+    watched = Watched(ASFT())
+    reward_before = copy.deepcopy(tiny.reward.state_dict())
+    trained, _ = posttrain(tiny.policy, tiny.data, watched, tiny.reward, PLAN)
+    actors = watched.actors[-1][2]
+    for name, value in tiny.policy.state_dict().items():
+        assert torch.equal(actors.reference.state_dict()[name], value), name
+    for name, value in tiny.reward.state_dict().items():
+        assert torch.equal(reward_before[name], value), name
+    assert actors.policy is trained
+    assert actors.heads["value"].weight.abs().sum() > 0
+
+
+def test_behaviour_cloning_is_a_plain_loop(tiny):
+    """In float64, with torch's own cross-entropy, AdamW and padded dense logits."""
+    plan = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3, weight_decay=0.05)
+    start = copy.deepcopy(tiny.policy).double()
+    trained, fitted = posttrain(start, tiny.data, BC(), tiny.reward, plan, seed=2)
+    assert fitted.steps == 8
+
+    backbone = copy.deepcopy(start.backbone).eval()
+    optimizer = torch.optim.AdamW(backbone.parameters(), lr=0.02, weight_decay=0.05, foreach=False)
+    for step, batch in enumerate(BatchStream(tiny.data.train, 10, 16, 2, seed=2)):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.02 * [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1][step]
+        hidden_BTD = backbone(batch.history_BT, batch.history_rewards_BT)
+        logits_BTV = hidden_BTD @ backbone.item_embedding.weight[1:].T
+        loss = torch.nn.functional.cross_entropy(
+            logits_BTV.flatten(0, 1), batch.actions_BT.flatten() - 1, ignore_index=-1
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for name, value in backbone.state_dict().items():
+        torch.testing.assert_close(trained.backbone.state_dict()[name], value, msg=name)
+    moved = trained.table_VD - start.table_VD
+    assert moved.abs().max() > 0.05
+
+
+def softmax(logits):
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
+    policy = copy.deepcopy(tiny.policy).double().eval()
+    actors = Actors(
+        policy, copy.deepcopy(tiny.reward).double(), logged_rewards(tiny.data.train, 40)
+    )
+    with torch.no_grad():  # the reference was copied before
+        policy.backbone.item_embedding.weight[1:] *= 4
+    rows = torch.arange(9)
+    batch = batch_of(tiny.data.train, rows, 10)
+    batch = batch._replace(
+        history_rewards_BT=batch.history_rewards_BT.double(), rewards_BT=batch.rewards_BT.double()
+    )
+    positions = int(batch.mask_BT.sum())
+    assert positions < 256, "all of them are measured"
+
+    reward_BTV = actors.reward.score_all(batch).numpy()
+    sums = np.zeros(3)
+    states = [
+        model.backbone(batch.history_BT, batch.history_rewards_BT).detach().numpy()
+        for model in (policy, actors.reference)
+    ]
+    tables = [model.table_VD.detach().numpy() for model in (policy, actors.reference)]
+    for b, t in np.argwhere(batch.mask_BT.numpy()):
+        pi, reference = (
+            softmax(table @ state[b, t]) for table, state in zip(tables, states, strict=True)
+        )
+        sums += [
+            sum(p * np.log(p / q) for p, q in zip(pi, reference, strict=True)),
+            -sum(p * np.log(p) for p in pi),
+            sum(p * r for p, r in zip(pi, reward_BTV[b, t], strict=True)),
+        ]
+    kl, entropy, proxy = sums / positions
+    measured = {name: float(value) for name, value in drift(batch, actors).items()}
+    assert measured == {
+        "kl": pytest.approx(kl, rel=1e-9),
+        "entropy": pytest.approx(entropy, rel=1e-9),
+        "reward/proxy": pytest.approx(proxy, rel=1e-9),
+    }
+    assert kl > 0.01
+    assert entropy < np.log(40) - 0.01
+
+
+def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
+    """Every third of 9 positions, when it may read 3."""
+    monkeypatch.setattr("recsys_posttrain.training.posttrain.DRIFT_POSITIONS", 3)
+    policy = copy.deepcopy(tiny.policy).eval()
+    actors = Actors(policy, tiny.reward, logged_rewards(tiny.data.train, 40))
+    asked = []
+    with torch.no_grad():
+        actors.policy.backbone.item_embedding.weight[1:] *= 3
+    lengths_N = tiny.data.train.lengths_N
+    rows = lengths_N.argsort(descending=True)[:1]
+    batch = batch_of(tiny.data.train, rows, 9)
+    assert int(batch.mask_BT.sum()) == 9
+    for t in (0, 3, 6):
+        state_1D = actors.policy.states(batch)[t : t + 1].detach()
+        pi_V = softmax((state_1D @ actors.policy.table_VD.detach().T).numpy()[0].astype(float))
+        asked.append(-(pi_V * np.log(pi_V)).sum())
+    assert float(drift(batch, actors)["entropy"]) == pytest.approx(np.mean(asked), rel=1e-5)
+
+
+def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):
+    plan = Training(epochs=3, batch_size=16, learning_rate=0.02)
+    trained, _ = posttrain(tiny.policy, tiny.data, ASFT(), tiny.reward, plan, folder=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    by_kind = {True: [], False: []}
+    for line in lines:
+        by_kind["loss" in line].append(line)
+    assert [line["step"] for line in by_kind[True]] == [4, 8, 10, 12]
+    assert [line["step"] for line in by_kind[False]] == [4, 8, 12]
+    weights = {"weight/mean", "weight/max", "weight/effective_share"}
+    own = {"step", "loss", "advantage/mean", "value/error"} | weights
+    measured = {"kl", "entropy", "reward/proxy"}
+    assert [set(line) - own for line in by_kind[True]] == [set(), set(), measured, set()]
+    names = ["ndcg@10", "reward/proxy@10", "kl", "entropy"]
+    for line in by_kind[False]:
+        assert set(line) == {"step", *(f"validation/{name}" for name in names)}
+    kls = [line["validation/kl"] for line in by_kind[False]]
+    assert 0 < kls[0] < kls[-1]
+    rows = evaluate(
+        trained, tiny.data, tiny.reward, tiny.policy, targets=tiny.data.validation
+    ).per_user
+    for name in names:
+        assert by_kind[False][-1][f"validation/{name}"] == pytest.approx(rows[name].mean())
+
+
+def test_the_best_epoch_stays_when_it_is_asked_for(tiny, tmp_path):
+    plan = Training(epochs=6, batch_size=16, learning_rate=0.1, warmup_steps=1, patience=2)
+    trained, fitted = posttrain(tiny.policy, tiny.data, BC(), tiny.reward, plan, folder=tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    judged = {line["step"]: line["validation/ndcg@10"] for line in lines if "loss" not in line}
+    assert fitted.best_value == max(judged.values()) == judged[fitted.best_step]
+    kept = evaluate(trained, tiny.data, targets=tiny.data.validation).mean("ndcg@10")
+    assert kept == pytest.approx(fitted.best_value)
+
+
+def test_a_policy_of_another_catalogue_is_refused(tiny):
+    other = new_policy(SASRec(dim=8, blocks=1, feed_forward=16, max_length=10), 39, 0)
+    with pytest.raises(UserError, match="the policy knows 39 items and small has 40"):
+        posttrain(other, tiny.data, BC(), tiny.reward, PLAN)

@@ -1,0 +1,78 @@
+"""Pretraining: the loss is cross-entropy over the catalogue, and it learns a known world."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data import LeaveOneOut
+from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.training.pretrain import new_policy, pretrain
+from recsys_posttrain.types import Corpus, Sequences
+
+
+def test_a_new_policy_is_a_function_of_its_seed_and_draws_nothing_from_the_callers(tiny):
+    state = torch.get_rng_state()
+    first, same, other = (new_policy(tiny.backbone, 40, seed).table_VD for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_the_first_loss_is_the_mean_cross_entropy_of_all_next_items(tiny, tmp_path):
+    still = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, dropout=0.0)
+    pretrain(tiny.data, still, Training(epochs=1, batch_size=1000), 3, tmp_path)
+    (line, judged) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    policy = new_policy(still, 40, seed=3)
+    losses = []
+    for n in range(len(tiny.data.train)):
+        events = slice(*tiny.data.train.offsets_N1[n : n + 2].tolist())
+        items = tiny.data.train.items_E[events][-11:]
+        if len(items) < 2:
+            continue
+        hidden_TD = policy.backbone(items[None, :-1], torch.zeros(1, len(items) - 1))[0]
+        logits_TV = (hidden_TD @ policy.backbone.item_embedding.weight[1:].T).double()
+        losses += torch.nn.functional.cross_entropy(
+            logits_TV, items[1:] - 1, reduction="none"
+        ).tolist()
+    assert line == {"step": 1, "loss": pytest.approx(np.mean(losses), rel=1e-5)}
+    assert judged.keys() == {"step", "ndcg@10"}
+
+
+def test_dropout_is_on(tiny):
+    """Otherwise two different rates would train the same weights."""
+    weights = []
+    for dropout in (0.1, 0.6):
+        backbone = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, dropout=dropout)
+        policy, _ = pretrain(tiny.data, backbone, Training(epochs=1, batch_size=16))
+        assert not policy.training
+        weights.append(policy.table_VD)
+    assert not torch.equal(*weights)
+
+
+def test_it_learns_which_item_follows_which():
+    """Everybody walks round the catalogue from somewhere: after v comes v + 1."""
+    items, users = 20, 60
+    lengths = [5 + n % 7 for n in range(users)]  # so that no test position is new to the model
+    walks = [[(7 * n + t) % items + 1 for t in range(length)] for n, length in enumerate(lengths)]
+    items_E = torch.tensor([item for walk in walks for item in walk])
+    sequences = Sequences(
+        items_E,
+        torch.ones(len(items_E)),
+        torch.arange(len(items_E)),
+        torch.tensor([0, *lengths]).cumsum(0),
+    )
+    corpus = Corpus("round", sequences, np.arange(users), np.arange(items), "0" * 64)
+    data = LeaveOneOut().split(corpus)
+    backbone = SASRec(dim=16, blocks=1, feed_forward=16, max_length=10, dropout=0.0)
+    plan = Training(epochs=40, batch_size=16, learning_rate=0.02, warmup_steps=1, patience=10)
+    untrained = evaluate(new_policy(backbone, items, 0), data).mean("hr@1")
+    policy, _ = pretrain(data, backbone, plan)
+    assert untrained < 0.4
+    assert evaluate(policy, data).mean("hr@1") >= 0.95
+    batch = batch_of(data.train, torch.arange(users), 10)
+    assert policy.log_prob(batch)[batch.mask_BT].exp().mean() > 0.2  # 1 in 20 by chance
