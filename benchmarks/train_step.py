@@ -44,10 +44,10 @@ def naive_step(num_items: int) -> Step:
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         hidden_BTD = backbone(padded(batch.history_BT), padded(batch.history_rewards_BT))
-        logits_BTV = hidden_BTD @ embedding.weight.T
-        actions_BT = padded(batch.actions_BT * batch.mask_BT)
+        logits_BTV = hidden_BTD @ embedding.weight[1:].T
+        index_BT = padded(batch.actions_BT * batch.mask_BT) - 1
         loss = nn.functional.cross_entropy(
-            logits_BTV.flatten(0, 1), actions_BT.flatten(), ignore_index=0
+            logits_BTV.flatten(0, 1), index_BT.flatten(), ignore_index=-1
         )
         loss.backward()
         optimizer.step()

@@ -1,11 +1,12 @@
 """The main comparison: every algorithm from one pretrained SASRec, one reward model, equal steps.
 
-Defaults are each algorithm's own; nothing here was tuned on anything (the tables say so).
+Settings are each algorithm's defaults; nothing here was tuned on anything (the tables say so).
+ExactPPO is left out because it costs four times OfflinePPO; add it for a small catalogue.
 """
 
 from dataclasses import replace
 
-from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExactPPO, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
 from recsys_posttrain.run import Run
 from recsys_posttrain.signals import model_reward, reference_value
 
@@ -18,7 +19,6 @@ RUNS = [
     replace(BASE, algorithm=ASFT()),
     replace(BASE, name="ASFT-model", algorithm=ASFT(reward=model_reward, baseline=reference_value)),
     replace(BASE, algorithm=OfflinePPO()),
-    replace(BASE, algorithm=ExactPPO()),
     replace(BASE, algorithm=DPO()),
 ]
 

@@ -113,8 +113,9 @@ def table(
         str | None, typer.Option(metavar="ALGORITHM", help="Show differences in % of this one.")
     ] = None,
     control: Annotated[
-        str, typer.Option(metavar="ALGORITHM", help="What each one is compared with, in pairs.")
-    ] = "BC",
+        str | None,
+        typer.Option(metavar="ALGORITHM", help="What each one is compared with; BC if left out."),
+    ] = None,
 ) -> None:
     """Print the table of a finished study again.
 
@@ -137,6 +138,7 @@ def recommend(
         Path | None, typer.Option(help="A .csv or .parquet file of other users' events.")
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
+    data_root: DataRoot = None,
     output: Annotated[
         Path | None, typer.Option(help="A .csv or .parquet file to write; otherwise printed.")
     ] = None,
@@ -155,4 +157,4 @@ def recommend(
 
     from recsys_posttrain.recommend import recommend as recommend_to
 
-    recommend_to(policy, ids, histories, k, output)
+    recommend_to(policy, ids, histories, k, output, data_root)

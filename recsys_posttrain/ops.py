@@ -130,8 +130,8 @@ def sample_items(
     that the chunk size does not change the sample.
     """
     uniform_NK = torch.rand(
-        len(hidden_ND), count, generator=generator, device=hidden_ND.device, dtype=hidden_ND.dtype
-    )
+        len(hidden_ND), count, generator=generator, device=generator.device, dtype=hidden_ND.dtype
+    ).to(hidden_ND.device)
 
     def draw(hidden_CD: Tensor, uniform_CK: Tensor) -> Tensor:
         cumulative_CV = (hidden_CD @ table_VD.T).softmax(dim=1).cumsum(dim=1)

@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 
 from recsys_posttrain import backbones, ops, policy, seeding, types
+from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
 from recsys_posttrain.data import batching, prepare, split
+from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import evaluate, metrics, ranking
 from recsys_posttrain.policy import Policy, frozen
 from recsys_posttrain.rewards import base, baselines, ensemble, quality
@@ -64,7 +66,11 @@ class Pipeline:
 
     @cached_property
     def _data_key(self) -> dict[str, Any]:
-        return {"content_hash": self.data.corpus.content_hash, "split": self.run.split}
+        return {
+            "content_hash": self.data.corpus.content_hash,
+            "format": FORMAT_VERSION,
+            "split": self.run.split,
+        }
 
     @cached_property
     def _pretrain_key(self) -> dict[str, Any]:
@@ -93,7 +99,9 @@ class Pipeline:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
-            "code": code_digest(actors, posttrain, signals, weights, algorithm_code),
+            "code": code_digest(
+                actors, algorithm_base, posttrain, signals, weights, algorithm_code
+            ),
         }
 
     def _folder(self, name: str, key: dict[str, Any]) -> Path:

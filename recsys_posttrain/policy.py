@@ -66,7 +66,7 @@ class Policy(nn.Module):
         # States remembered without a graph must not serve a caller who needs the gradient.
         graph = torch.is_grad_enabled()
         known = self._remembered
-        if known is None or known[0] is not batch or known[1] != graph:
+        if known is None or known[0] is not batch or known[1] < graph:
             known = (batch, graph, packed_states(self.backbone, batch))
             self._remembered = known
         return known[2]
@@ -86,7 +86,7 @@ class Policy(nn.Module):
         return ops.unpack(items_NK, batch.mask_BT)
 
     @torch.inference_mode()
-    def last_states(self, histories: Sequences, rows: int = 256) -> Tensor:
+    def last_states(self, histories: Sequences, rows: int = 32) -> Tensor:
         """The state after each whole history (its latest `max_length` events), [N, D]."""
         table_VD = self.table_VD
         states_ND = table_VD.new_empty(len(histories), table_VD.shape[1])

@@ -23,6 +23,7 @@ def recommend(
     histories: Path | None,
     k: int,
     output: Path | None,
+    data_root: str | None = None,
 ) -> pd.DataFrame:
     """k unseen items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -34,7 +35,7 @@ def recommend(
         raise UserError(f"--output {output}: the name must end in .csv or .parquet")
     saved = load_policy(policy_folder)
     user_ids, sequences = (
-        _of_dataset(saved, users) if histories is None else _of_file(saved, histories)
+        _of_dataset(saved, users, data_root) if histories is None else _of_file(saved, histories)
     )
     states_ND = saved.policy.last_states(sequences)
     items_NK, score_NK = top_items(
@@ -62,9 +63,11 @@ def recommend(
     return frame
 
 
-def _of_dataset(saved: SavedPolicy, users: list[str] | None) -> tuple[np.ndarray, Sequences]:
+def _of_dataset(
+    saved: SavedPolicy, users: list[str] | None, data_root: str | None
+) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all, for None)."""
-    corpus = prepare(dataset_named(saved.dataset), saved.minimum_item_ratings)
+    corpus = prepare(dataset_named(saved.dataset, data_root), saved.minimum_item_ratings)
     if users is None:
         return corpus.user_ids, corpus.sequences
     require(users, "--users names nobody; give one id or more, separated by commas")

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from rich import box
 from rich.console import Console
+from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, digest, override
 from recsys_posttrain.data import dataset_named
@@ -28,7 +30,8 @@ from recsys_posttrain.stages import (
     write_json,
 )
 
-console = Console(highlight=False)
+# Piped output is as wide as the table needs; a terminal keeps its own width.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 110, soft_wrap=False)
 
 
 class Study(NamedTuple):
@@ -118,6 +121,7 @@ def run_study(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
         f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
     )
+    quality = pipeline.reward_quality
     # These two do not depend on the seed of post-training: one row each.
     rows = [
         pipeline.rows_of(policy_folder).assign(method=name, seed=study.seeds[0])
@@ -126,29 +130,38 @@ def run_study(
             ("Pretrained", pipeline.pretrained_folder),
         )
     ]
+    trained: dict[str, Path] = {}
     for seed in study.seeds:
         for run in study.runs:
-            trained = pipeline.posttrained_folder(replace(run, seed=seed))
-            rows.append(pipeline.rows_of(trained).assign(method=run.label, seed=seed))
+            trained[f"{run.label}/{seed}"] = pipeline.posttrained_folder(replace(run, seed=seed))
+            rows_of_run = pipeline.rows_of(trained[f"{run.label}/{seed}"])
+            rows.append(rows_of_run.assign(method=run.label, seed=seed))
     progress.finish()
 
     with replacing(folder / "rows.parquet") as temporary:
         pd.concat(rows, ignore_index=True).to_parquet(temporary)
-    _write_quality(pipeline, folder)
-    write_json(folder / "run.json", _record(study, pipeline, overrides))
-    study_table(folder, "BC", None)
+    quality.to_parquet(folder / "reward_models.parquet")
+    with replacing(folder / "reward_models.md") as temporary:
+        caption = _quality_caption(pipeline)
+        temporary.write_text(quality_markdown(quality, caption), encoding="utf-8")
+    write_json(folder / "run.json", _record(study, pipeline, trained, overrides))
+    study_table(folder, None, None)
     return folder
 
 
-def study_table(folder: Path, control: str, relative_to: str | None) -> None:
-    """Prints and writes table.md and table.tex from rows.parquet and run.json."""
+def study_table(folder: Path, control: str | None, relative_to: str | None) -> None:
+    """Prints and writes table.md, table.tex and table.csv from rows.parquet and run.json.
+
+    control: BC by default, or the first run of a study without it.
+    """
     record = read_json(folder / "run.json", fix="give the folder of a finished study")
     rows = pd.read_parquet(folder / "rows.parquet")
+    if control is None:
+        methods = list(rows["method"].unique())
+        control = "BC" if "BC" in methods else methods[2]  # after popularity and pretrained
     table = _table(rows, record, control, relative_to)
     write_table(table, folder)
-    quality = (folder / "reward_models.md").read_text()
-    console.print()
-    console.print(quality)
+    console.print(_quality_table(pd.read_parquet(folder / "reward_models.parquet")))
     console.print(table.rich())
     console.print(
         f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json"
@@ -182,29 +195,38 @@ class _Progress:
         console.print(f"{self.reused} stages reused, {self.made} made, {seconds:.0f} s")
 
 
-def _write_quality(pipeline: Pipeline, folder: Path) -> None:
-    run, events = pipeline.run, int(pipeline.reward_quality["events"].iloc[0])
-    users = int(pipeline.reward_quality["users"].iloc[0])
-    caption = (
-        f"Reward models on {pipeline.data.corpus.name}: {events:,} logged rewards of {users:,} "
-        "users that no model was trained on, each predicted from what came before it. Intervals: "
-        f"95%, bootstrap over users. Seed {run.pretraining_seed}."
+def _quality_caption(pipeline: Pipeline) -> str:
+    return (
+        f"Reward models on {pipeline.data.corpus.name}: each logged reward predicted from what the "
+        "user did before it, for users that no model was trained on. Bootstrap over users. Seed "
+        f"{pipeline.run.pretraining_seed}."
     )
-    with replacing(folder / "reward_models.md") as temporary:
-        temporary.write_text(quality_markdown(pipeline.reward_quality, caption), encoding="utf-8")
 
 
-def _record(study: Study, pipeline: Pipeline, overrides: Sequence[str]) -> dict[str, Any]:
+def _quality_table(quality: pd.DataFrame) -> RichTable:
+    """The columns of reward_models.md that fit a terminal."""
+    table = RichTable(
+        box=box.SIMPLE_HEAD, pad_edge=False, title="\nReward models", title_justify="left"
+    )
+    table.add_column("model", min_width=17)
+    shown = {
+        "rmse": "RMSE",
+        "mae": "MAE",
+        "pairwise_accuracy": "pairwise acc.",
+        "spearman": "Spearman",
+    }
+    for title in shown.values():
+        table.add_column(title, justify="right")
+    for name, row in quality.iterrows():
+        table.add_row(str(name), *(f"{row[column]:.4f}" for column in shown))
+    return table
+
+
+def _record(
+    study: Study, pipeline: Pipeline, trained: dict[str, Path], overrides: Sequence[str]
+) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
-    shared = {
-        "pretrained": pipeline.pretrained_folder,
-        "reward": pipeline.reward_folder,
-    }
-    trained = {
-        f"{run.label}/{seed}": pipeline.posttrained_folder(replace(run, seed=seed))
-        for seed in study.seeds
-        for run in study.runs
-    }
+    shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.reward_folder}
     first = read_stage(next(iter(trained.values())))["record"]
     corpus = pipeline.data.corpus
     return {
@@ -214,6 +236,8 @@ def _record(study: Study, pipeline: Pipeline, overrides: Sequence[str]) -> dict[
         "versions": package_versions(),
         "dataset": corpus.name,
         "content_hash": corpus.content_hash,
+        "events": len(corpus.sequences.items_E),
+        "users": len(corpus.sequences),
         "num_items": corpus.num_items,
         "seeds": list(study.seeds),
         "steps": first["steps"],

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences
 
@@ -45,20 +46,32 @@ def batch_of(sequences: Sequences, rows_B: Tensor, max_length: int) -> Batch:
 class BatchStream(IterableDataset[Batch]):
     """Batches of steps [start, stop); step s is the same batch wherever the stream starts.
 
+    It stops after `steps`, or after `epochs` where that is None.
     Every epoch is a fresh permutation of the sequences with at least two events.
     """
 
     def __init__(
-        self, sequences: Sequences, max_length: int, batch_size: int, epochs: int, seed: int
+        self,
+        sequences: Sequences,
+        max_length: int,
+        batch_size: int,
+        epochs: int | None,
+        seed: int,
+        steps: int | None = None,
     ) -> None:
         self.sequences = sequences
         self.max_length = max_length
         self.batch_size = batch_size
         self.seed = seed
         self.usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
+        if not len(self.usable_N):
+            raise UserError(
+                "there is nothing to train on: no user has two training events; give data with "
+                "longer histories."
+            )
         self.steps_per_epoch = -(-len(self.usable_N) // batch_size)
         self.start = 0
-        self.stop = self.steps_per_epoch * epochs
+        self.stop = self.steps_per_epoch * (epochs or 0) if steps is None else steps
 
     def __len__(self) -> int:
         return self.stop - self.start

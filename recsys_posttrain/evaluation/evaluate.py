@@ -48,7 +48,7 @@ def evaluate(
         reference.eval()
         reference_ND = reference.last_states(targets.history)
         kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference.table_VD)
-        frame["kl"], frame["entropy"] = kl_N2.double().numpy().T
+        frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, data.corpus.num_items)
 
 

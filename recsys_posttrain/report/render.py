@@ -162,7 +162,9 @@ def terminal(caption: str, parts: Sequence[Block]) -> Group:
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.title = Text(block.title) if block.title else None
         table.title_justify = "left"
-        table.add_column("method", overflow="fold")
+        # A narrow terminal may cut figures, but never which method they belong to.
+        longest = max(len(method) for method, _ in block.rows)
+        table.add_column("method", overflow="fold", min_width=min(longest, 16))
         for column in block.columns:
             header = Text(f"{column.metric}{column.arrow}\n{column.over}")
             table.add_column(header, justify="right", no_wrap=True)

@@ -96,9 +96,11 @@ def score_next(model: RewardModel, histories: Sequences, items_NK: Tensor) -> Te
         histories, model.max_length, batch_size=256
     ):
         mask_BT = torch.arange(history_BT.shape[1]) < length_B[:, None]
+        device = next(model.parameters()).device
         # The action at each position does not enter the state, so any item will do.
-        batch = Batch(history_BT, rewards_BT, history_BT, rewards_BT, mask_BT, rows_B)
-        state_NR, factor_VR = model.factors(batch)
+        inputs = (history_BT, rewards_BT, history_BT, rewards_BT, mask_BT, rows_B)
+        batch = Batch(*(value.to(device) for value in inputs))
+        state_NR, factor_VR = (value.cpu() for value in model.factors(batch))
         state_BR = state_NR[length_B.cumsum(dim=0) - 1]
         score_NK[rows_B] = torch.einsum("br,bkr->bk", state_BR, factor_VR[items_NK[rows_B] - 1])
     return score_NK

@@ -160,7 +160,7 @@ def quality_markdown(frame: pd.DataFrame, caption: str) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     first = frame.iloc[0]
     note = (
-        f"{first['events']:,.0f} events of {first['users']:,.0f} users; 95% intervals over users. "
+        f"{first['events']:,.0f} events of {first['users']:,.0f} users, 95% intervals. "
         f"Pairwise accuracy and Spearman are within a user, averaged over users; "
         f"{first['constant_users']:,.0f} users whose rewards are all equal have neither. "
         f"Calibration error is a share of the reward range."

@@ -64,6 +64,7 @@ def train_reward(
     weight_MS = bootstrap_weights(
         config.members, len(fit_on), derived_seed(seed, "reward bootstrap")
     )
+    model.start_from_item_means(fit_on, weight_MS)
 
     def objective(batch: Batch) -> LossOutput:
         return model.loss(batch, weight_MS)
@@ -74,7 +75,8 @@ def train_reward(
         return {"negative_rmse": -float(np.sqrt(np.square(error_E).mean()))}
 
     module = TrainingModule(model, objective, config.training, seed, dropout=True)
-    stream = BatchStream(fit_on, length, config.training.batch_size, config.training.epochs, seed)
+    plan = config.training
+    stream = BatchStream(fit_on, length, plan.batch_size, plan.epochs, seed, plan.steps)
     fitted = fit(
         module,
         stream,

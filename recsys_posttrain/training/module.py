@@ -19,10 +19,11 @@ from recsys_posttrain.types import Batch
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast. patience: epochs without a better validation value before stopping
-    (None: train all epochs and keep the last weights)."""
+    """How long and how fast. Exactly one of epochs and steps is given. patience: epochs without a
+    better validation value before stopping (None: train to the end and keep the last weights)."""
 
-    epochs: int
+    epochs: int | None = None
+    steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -31,8 +32,14 @@ class Training:
 
     def __post_init__(self) -> None:
         require(
-            self.epochs >= 1 and self.batch_size >= 1,
-            f"Training: epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.",
+            (self.epochs is None) != (self.steps is None),
+            f"Training: epochs={self.epochs} and steps={self.steps}; give one and leave the other "
+            "none.",
+        )
+        require(
+            min(self.epochs or self.steps or 0, self.batch_size) >= 1,
+            f"Training: epochs={self.epochs}, steps={self.steps} and batch_size={self.batch_size} "
+            "must be at least 1.",
         )
         require(
             self.learning_rate > 0,

@@ -18,7 +18,7 @@ from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
-POSTTRAINING = Training(epochs=4)
+POSTTRAINING = Training(steps=200, batch_size=64)
 DRIFT_POSITIONS = 256
 
 
@@ -88,6 +88,7 @@ def posttrain(
         training.batch_size,
         training.epochs,
         seed,
+        training.steps,
     )
     fitted = fit(
         module,

@@ -15,7 +15,7 @@ from recsys_posttrain.training.fit import Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
-PRETRAINING = Training(epochs=100, patience=6)
+PRETRAINING = Training(epochs=100, batch_size=64, learning_rate=2e-3, patience=5)
 
 
 def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
@@ -47,7 +47,7 @@ def pretrain(
 
     module = TrainingModule(policy, objective, training, seed, dropout=True)
     stream = BatchStream(
-        data.train, backbone.max_length, training.batch_size, training.epochs, seed
+        data.train, backbone.max_length, training.batch_size, training.epochs, seed, training.steps
     )
     fitted = fit(
         module,

@@ -53,13 +53,18 @@ def changed(sequences, event, reward):
     return Sequences(sequences.items_E, rewards_E, sequences.timestamps_E, sequences.offsets_N1)
 
 
-def slow_prediction(model, hidden_D, member, item):
-    """mu + c_m(x) + b_mv + s_m(x) . f_mv from the parameters, in NumPy."""
+def slow_prediction(model, hidden_D, past, member, item):
+    """mu + b_mv + u_m(x) + c_m(x) + s_m(x) . f_mv from the parameters, in NumPy.
+
+    past: the visible events (item, reward) before the action; u_m is their damped deviation.
+    """
     weight, bias = (each.detach().numpy() for each in model.state_projection.parameters())
     projected = (weight @ hidden_D + bias).reshape(MEMBERS, RANK + 1)[member]
     factor = model.item_factor[member, item - 1].detach().numpy()
     item_bias = model.item_bias[member, item - 1].item()
-    return 3.25 + projected[RANK] + item_bias + projected[:RANK] @ factor
+    deviations = [reward - 3.25 - model.item_bias[member, it - 1].item() for it, reward in past]
+    user_bias = sum(deviations) / (len(past) + 5)
+    return 3.25 + item_bias + user_bias + projected[RANK] + projected[:RANK] @ factor
 
 
 def slow_logged(model, batch):
@@ -68,7 +73,11 @@ def slow_logged(model, batch):
     made = np.full((MEMBERS, *batch.mask_BT.shape), np.nan)
     for m, b, t in np.ndindex(*made.shape):
         if batch.mask_BT[b, t]:
-            made[m, b, t] = slow_prediction(model, hidden[b, t], m, int(batch.actions_BT[b, t]))
+            items, rewards = batch.history_BT[b, : t + 1], batch.history_rewards_BT[b, : t + 1]
+            past = list(zip(items.tolist(), rewards.tolist(), strict=True))
+            made[m, b, t] = slow_prediction(
+                model, hidden[b, t], past, m, int(batch.actions_BT[b, t])
+            )
     return made
 
 
@@ -165,3 +174,14 @@ def test_an_untrained_model_predicts_about_the_mean(sequences):
 def test_impossible_settings_are_refused(field, value):
     with pytest.raises(UserError, match=f"{field}={value}"):
         RewardEnsemble(**{field: value})
+
+
+def test_item_biases_start_as_damped_means_of_each_members_bootstrap():
+    """Item 1: 5 by sequence 0, 2 by sequence 1; item 2: 4 by sequence 1; mean 3, damping 5."""
+    rewards_E = torch.tensor([5.0, 2.0, 4.0])
+    log = Sequences(torch.tensor([1, 1, 2]), rewards_E, torch.arange(3), torch.tensor([0, 1, 3]))
+    with torch.random.fork_rng(devices=[]):
+        model = CONFIG.build(3, mean_reward=3.0)
+    model.start_from_item_means(log, torch.tensor([[1.0, 1.0], [2.0, 0.0], [0.0, 3.0]]))
+    expected = [[1 / 7, 1 / 6, 0], [4 / 7, 0, 0], [-3 / 8, 3 / 8, 0]]
+    np.testing.assert_allclose(model.item_bias.detach(), expected, rtol=1e-6)

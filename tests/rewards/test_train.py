@@ -1,6 +1,7 @@
 """Reward training: who is held out, what stops it, and that it learns what can be learned."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.data.split import LeaveOneOut, latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
@@ -94,24 +96,13 @@ def test_predictions_come_in_flat_order_one_sequence_at_a_time(trained):
     rewards_E = torch.randint(1, 6, items_E.shape, generator=generator).float()
     sequences = jagged(lengths, items_E, rewards_E)
     expected = []
-    for start, stop in zip(sequences.offsets_N1[:-1], sequences.offsets_N1[1:], strict=True):
+    for start, stop in pairwise(sequences.offsets_N1.tolist()):
         items, rewards = items_E[start:stop], rewards_E[start:stop]
         if len(items) < 2:
             continue
-        with torch.no_grad():
-            hidden_TD = model.encoder(items[None, :-1], rewards[None, :-1])[0]
-            projected = model.state_projection(hidden_TD).unflatten(1, (2, 3))
-        for t, item in enumerate(items[1:]):
-            members = [
-                float(
-                    model.mean_reward
-                    + projected[t, m, 2]
-                    + model.item_bias[m, item - 1]
-                    + projected[t, m, :2] @ model.item_factor[m, item - 1]
-                )
-                for m in range(2)
-            ]
-            expected.append(np.mean(members))
+        alone = jagged([len(items)], items, rewards)
+        scores_TV = model.score_all(batch_of(alone, torch.tensor([0]), len(items)))[0]
+        expected += [float(scores_TV[t, item - 1]) for t, item in enumerate(items[1:].tolist())]
     np.testing.assert_allclose(predict_logged(model, sequences), expected, rtol=1e-5)
 
 

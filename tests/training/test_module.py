@@ -72,23 +72,26 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_learning_rate(val
     assert module.steps_done == 3
 
 
-def test_learning_rate_modes_and_seeds_of_every_step(monkeypatch):
+def test_learning_rate_modes_and_seeds_of_every_step():
     rates, modes, seeds, after, draws = [], [], [], [], []
 
-    def objective(batch):
-        rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
-        modes.append(module.model.training)
-        draws.append(float(torch.rand(())))
-        return LossOutput(module.model.weight * torch.ones(batch.mask_BT.shape), {})
+    def train(dropout):
+        def objective(batch):
+            rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
+            modes.append(module.model.training)
+            draws.append(float(torch.rand(())))
+            return LossOutput(module.model.weight * torch.ones(batch.mask_BT.shape), {})
 
-    for dropout in (True, False):
         module = module_of(
             objective,
             dropout=dropout,
             reseed=lambda step, seed: seeds.append((step, seed)),
-            after_step=lambda steps: after.append((steps, float(module.model.weight.detach()))),
+            after_step=lambda steps: after.append((steps, module.model.weight.item())),
         )
         fit(module, stream_of(module), None)
+
+    train(dropout=True)
+    train(dropout=False)
     warm = [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.1, 0.1]
     assert rates == pytest.approx(2 * warm)
     assert modes == [True] * 8 + [False] * 8

@@ -164,18 +164,25 @@ def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
     monkeypatch.setattr("recsys_posttrain.training.posttrain.DRIFT_POSITIONS", 3)
     policy = copy.deepcopy(tiny.policy).eval()
     actors = Actors(policy, tiny.reward, logged_rewards(tiny.data.train, 40))
-    asked = []
     with torch.no_grad():
-        actors.policy.backbone.item_embedding.weight[1:] *= 3
-    lengths_N = tiny.data.train.lengths_N
-    rows = lengths_N.argsort(descending=True)[:1]
-    batch = batch_of(tiny.data.train, rows, 9)
+        policy.backbone.item_embedding.weight[1:] *= 3
+    longest = tiny.data.train.lengths_N.argsort(descending=True)[:1]
+    batch = batch_of(tiny.data.train, longest, 9)
     assert int(batch.mask_BT.sum()) == 9
+
+    def pi_of(model, t):
+        hidden_TD = model.backbone(batch.history_BT, batch.history_rewards_BT)[0]
+        return softmax((hidden_TD[t] @ model.table_VD.T).detach().numpy().astype(float))
+
+    rows = []
     for t in (0, 3, 6):
-        state_1D = actors.policy.states(batch)[t : t + 1].detach()
-        pi_V = softmax((state_1D @ actors.policy.table_VD.detach().T).numpy()[0].astype(float))
-        asked.append(-(pi_V * np.log(pi_V)).sum())
-    assert float(drift(batch, actors)["entropy"]) == pytest.approx(np.mean(asked), rel=1e-5)
+        pi_V, reference_V = pi_of(policy, t), pi_of(actors.reference, t)
+        kl, entropy = (pi_V * np.log(pi_V / reference_V)).sum(), -(pi_V * np.log(pi_V)).sum()
+        rows.append([kl, entropy, pi_V @ tiny.reward.score_all(batch)[0, t].double().numpy()])
+    measured = drift(batch, actors)
+    names = ("kl", "entropy", "reward/proxy")
+    expected = np.mean(rows, axis=0)
+    np.testing.assert_allclose([float(measured[name]) for name in names], expected, rtol=1e-4)
 
 
 def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):

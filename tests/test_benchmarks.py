@@ -1,0 +1,112 @@
+"""The benchmarks run: the synthetic log has its shape, and both steps do the same work."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from recsys_posttrain.data.batching import BatchStream, batch_of
+from recsys_posttrain.types import Sequences
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def train_step(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(FOLDER)
+    spec = importlib.util.spec_from_file_location("train_step", FOLDER / "train_step.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def batch():
+    sequences = Sequences(
+        torch.tensor([1, 2, 3, 4, 5, 3, 1]),
+        torch.ones(7),
+        torch.arange(7),
+        torch.tensor([0, 4, 7]),
+    )
+    return batch_of(sequences, torch.tensor([0, 1]), 200)
+
+
+def test_the_synthetic_log_has_the_shape_of_ml_1m(train_step: ModuleType) -> None:
+    """ML-1M under protocol A: 6,040 users, 999,611 events, median 96, at most 2,277 to 2,314."""
+    corpus = sys.modules["shared.workload"].synthetic()
+    lengths_N = corpus.sequences.lengths_N
+    assert len(lengths_N) == 6040
+    assert abs(int(lengths_N.median()) - 96) <= 5
+    assert int(lengths_N.min()) >= 20
+    assert 1500 <= int(lengths_N.max()) <= 2300
+    assert abs(len(corpus.sequences.items_E) / 999_611 - 1) < 0.1
+    count_V = torch.bincount(corpus.sequences.items_E, minlength=3417)[1:]
+    assert len(count_V) == corpus.num_items == 3416
+    assert count_V[0] > 5 * count_V[9] > 25 * count_V[999]
+    stream = BatchStream(corpus.sequences, 200, 128, 1, 0)
+    assert next(iter(stream)).mask_BT.shape == (128, 200)
+
+
+def test_both_steps_have_the_same_gradient(train_step: ModuleType, batch, monkeypatch) -> None:
+    """Without dropout and from the same weights: they differ in how, not in what is computed."""
+    policies = []
+
+    def without_dropout(backbone, num_items, seed):
+        policy = original(replace(backbone, dropout=0.0), num_items, seed)
+        policies.append(policy)
+        return policy
+
+    original = train_step.new_policy
+    monkeypatch.setattr(train_step, "new_policy", without_dropout)
+    for make in train_step.STEPS.values():
+        make(5)(batch)
+    naive, ours = ({n: p.grad for n, p in policy.named_parameters()} for policy in policies)
+    for name in naive:
+        torch.testing.assert_close(ours[name], naive[name], rtol=1e-4, atol=1e-6)
+        assert "key" in name or ours[name].any(), name
+
+
+@pytest.mark.parametrize("kind", ["naive", "ours"])
+def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkeypatch) -> None:
+    policies = []
+    original = train_step.new_policy
+    monkeypatch.setattr(
+        train_step,
+        "new_policy",
+        lambda *args, **kw: policies.append(original(*args, **kw)) or policies[-1],
+    )
+    step = train_step.STEPS[kind](5)
+    policy = policies[-1]
+
+    def loss() -> float:
+        policy.forget()
+        with torch.no_grad():
+            return -float(policy.eval().log_prob(batch).sum())
+
+    before = loss()
+    for _ in range(5):
+        policy.train()
+        step(batch)
+    assert loss() < before
+
+
+@pytest.mark.parametrize("name", ["train_step", "evaluation"])
+def test_help_and_committed_results(name: str) -> None:
+    script = FOLDER / f"{name}.py"
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--data-root" in done.stdout
+    text = (FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert record["command"].startswith(f"python benchmarks/{name}.py")
+    assert {"cores", "threads"} <= record["machine"].keys()
+    assert record["versions"]["torch"]
+    assert not any(part in text for part in ("/home/", "/root/", "/work/", "/tmp/"))
