@@ -39,12 +39,12 @@ class Fitted(NamedTuple):
 
 
 class _Keeper(Callback):
-    """Logs, validates at each epoch's end, remembers the best weights and writes checkpoints."""
+    """Logs, validates now and then, remembers the best weights and writes checkpoints."""
 
     def __init__(
         self,
         folder: Path | None,
-        steps_per_epoch: int,
+        validate_every: int,
         validate: Callable[[], dict[str, float]] | None,
         monitor: str,
         patience: int | None,
@@ -52,7 +52,7 @@ class _Keeper(Callback):
         self.folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self.steps_per_epoch = steps_per_epoch
+        self.validate_every = validate_every
         self.validate = validate
         self.monitor = monitor
         self.patience = patience
@@ -70,10 +70,10 @@ class _Keeper(Callback):
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = module.steps_done
-        epoch_ends = step % self.steps_per_epoch == 0
-        if epoch_ends or step % STEPS_BETWEEN_LOG_LINES == 0:
+        validates = step % self.validate_every == 0
+        if validates or step % STEPS_BETWEEN_LOG_LINES == 0:
             self._log(step, {name: float(value) for name, value in module.latest.items()})
-        if epoch_ends and self.validate is not None:
+        if validates and self.validate is not None:
             module.model.eval()
             self._judge(trainer, module, self.validate())
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
@@ -81,7 +81,7 @@ class _Keeper(Callback):
             self.save(trainer, module)
 
     def _judge(self, trainer: pl.Trainer, module: Any, metrics: dict[str, float]) -> None:
-        """Higher is better, strictly: the earliest of equally good epochs is kept."""
+        """Higher is better, strictly: the earliest of equally good weights is kept."""
         self._log(module.steps_done, metrics)
         if self.patience is None:
             return
@@ -94,7 +94,7 @@ class _Keeper(Callback):
     def is_out_of_patience(self, step: int) -> bool:
         if self.patience is None or self.best_value is None:
             return False
-        return step - self.best_step >= self.patience * self.steps_per_epoch
+        return step - self.best_step >= self.patience * self.validate_every
 
     def _log(self, step: int, metrics: dict[str, float]) -> None:
         self.lines.append(json.dumps({"step": step, **metrics}))
@@ -166,17 +166,23 @@ def fit(
     device: str = "cpu",
     label: str = "",
     validate: Callable[[], dict[str, float]] | None = None,
+    validate_every: int | None = None,
     monitor: str = "",
 ) -> Fitted:
     """Trains in place.
 
     folder: where the checkpoint lives while training runs and metrics.jsonl is left; None keeps
     nothing on disk. validate:
-    called after each epoch with the model in evaluation mode; its `monitor` decides, higher is
-    better, which epoch's weights stay when the training plan has a patience.
+    called every `validate_every` steps (None: after each epoch) with the model in evaluation mode;
+    its `monitor` decides, higher is better, which weights stay when the plan has a patience.
     """
+    module.total_steps = stream.stop
     keeper = _Keeper(
-        folder, stream.steps_per_epoch, validate, monitor, module.training_plan.patience
+        folder,
+        validate_every or stream.steps_per_epoch,
+        validate,
+        monitor,
+        module.training_plan.patience,
     )
     callbacks: list[Callback] = [keeper]
     if keeper.checkpoint is not None and keeper.checkpoint.exists():

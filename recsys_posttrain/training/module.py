@@ -19,16 +19,21 @@ from recsys_posttrain.types import Batch
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast. Exactly one of epochs and steps is given. patience: epochs without a
-    better validation value before stopping (None: train to the end and keep the last weights)."""
+    """How long and how fast. Exactly one of epochs and steps is given.
+
+    warmup_steps: the learning rate rises linearly to its value. decay: afterwards it falls
+    linearly, to 0 at the last step. patience: validations without a better value before stopping
+    (None: train to the end and keep the last weights).
+    """
 
     epochs: int | None = None
-    steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     warmup_steps: int = 50
     patience: int | None = None
+    steps: int | None = None
+    decay: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -75,6 +80,7 @@ class TrainingModule(pl.LightningModule):
         self.reseed = reseed
         self.after_step = after_step
         self.steps_done = 0
+        self.total_steps: int | None = None  # `fit` knows it
         self.latest: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -93,9 +99,16 @@ class TrainingModule(pl.LightningModule):
         torch.manual_seed(seed)
         if self.reseed is not None:
             self.reseed(self.steps_done, seed)
-        warm = min(1.0, (self.steps_done + 1) / max(1, self.training_plan.warmup_steps))
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.training_plan.learning_rate * warm
+            group["lr"] = self._learning_rate()
+
+    def _learning_rate(self) -> float:
+        """Of the step that begins: a function of its number only, so that resuming is exact."""
+        plan = self.training_plan
+        share = min(1.0, (self.steps_done + 1) / max(1, plan.warmup_steps))
+        if plan.decay and self.total_steps is not None:
+            share *= 1 - self.steps_done / self.total_steps
+        return plan.learning_rate * share
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output = self.objective(batch)

@@ -18,7 +18,8 @@ from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
-POSTTRAINING = Training(steps=200, batch_size=64)
+POSTTRAINING = Training(steps=100, batch_size=64, decay=True)
+VALIDATIONS = 4
 DRIFT_POSITIONS = 256
 
 
@@ -36,7 +37,7 @@ def posttrain(
 
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
     every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
-    `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; after each epoch the
+    `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
     same on validation targets, with `ndcg@10`. folder: as for `pretrain`.
     """
     num_items = data.corpus.num_items
@@ -97,6 +98,7 @@ def posttrain(
         device=device,
         label=type(algorithm).__name__,
         validate=validate,
+        validate_every=-(-stream.stop // VALIDATIONS),
         monitor="validation/ndcg@10",
     )
     actors.forget()
