@@ -167,6 +167,8 @@ class Pipeline:
             "code": code_digest(baselines, quality),
         }
 
+        _ = self.reward_folder  # made under a line of its own, not inside this stage's
+
         def make(folder: Path) -> dict[str, Any]:
             frame = reward_training.reward_quality(
                 self.reward, self.data, self.run.reward, self.run.pretraining_seed
@@ -204,6 +206,8 @@ class Pipeline:
             "reward": self._folder("reward", self._reward_key).name,
             "code": code_digest(*_EVALUATION),
         }
+
+        _ = self.reward_folder  # made under a line of its own, not inside this stage's
 
         def make(folder: Path) -> dict[str, Any]:
             if policy_folder is None:

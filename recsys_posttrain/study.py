@@ -257,7 +257,7 @@ def _command(study: Study, overrides: Sequence[str]) -> str:
     dataset = study.runs[0].dataset
     chosen = getattr(dataset, "path", dataset.name)
     command = f"make benchmark DATASET={shlex.quote(chosen)} SEEDS={len(study.seeds)}"
-    return command + "".join(f" SET={shlex.quote(text)}" for text in overrides)
+    return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
 
 
 def _table(

@@ -222,7 +222,7 @@ def test_overrides_reach_the_runs_that_have_the_field(tmp_path, small_ratings_cs
     [
         ("algorithm.temprature=0.3", "did you mean 'algorithm.temperature'"),
         ("posttraining.epoch=3", "Training has no field 'epoch'; did you mean 'posttraining.epoch"),
-        ("posttraining.epochs=many", "takes a whole number, not 'many'"),
+        ("posttraining.epochs=many", "takes a whole number or none, not 'many'"),
         ("algorithm.temperature=-1", "temperature=-1.0 must be above 0"),
         ("algorithm.refresh_every=0", "refresh_every=0 must be at least 1"),
         ("epochs", "write it as name=value"),

@@ -46,7 +46,7 @@ def batch_of(sequences: Sequences, rows_B: Tensor, max_length: int) -> Batch:
 class BatchStream(IterableDataset[Batch]):
     """Batches of steps [start, stop); step s is the same batch wherever the stream starts.
 
-    It stops after `steps`, or after `epochs` where that is None.
+    It stops after `steps` or `epochs`, whichever is given and comes first.
     Every epoch is a fresh permutation of the sequences with at least two events.
     """
 
@@ -71,7 +71,8 @@ class BatchStream(IterableDataset[Batch]):
             )
         self.steps_per_epoch = -(-len(self.usable_N) // batch_size)
         self.start = 0
-        self.stop = self.steps_per_epoch * (epochs or 0) if steps is None else steps
+        lengths = [steps, None if epochs is None else self.steps_per_epoch * epochs]
+        self.stop = min(length for length in lengths if length is not None)
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -19,7 +19,7 @@ from recsys_posttrain.types import Batch
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast. Exactly one of epochs and steps is given.
+    """How long and how fast. At least one of epochs and steps is given; the shorter ends.
 
     warmup_steps: the learning rate rises linearly to its value. decay: afterwards it falls
     linearly, to 0 at the last step. patience: validations without a better value before stopping
@@ -37,12 +37,12 @@ class Training:
 
     def __post_init__(self) -> None:
         require(
-            (self.epochs is None) != (self.steps is None),
-            f"Training: epochs={self.epochs} and steps={self.steps}; give one and leave the other "
-            "none.",
+            self.epochs is not None or self.steps is not None,
+            "Training: epochs and steps are both none; give at least one of them.",
         )
         require(
-            min(self.epochs or self.steps or 0, self.batch_size) >= 1,
+            all(number is None or number >= 1 for number in (self.epochs, self.steps))
+            and self.batch_size >= 1,
             f"Training: epochs={self.epochs}, steps={self.steps} and batch_size={self.batch_size} "
             "must be at least 1.",
         )
