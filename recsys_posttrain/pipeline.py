@@ -79,7 +79,7 @@ class Pipeline:
             "backbone": self.run.backbone,
             "training": self.run.pretraining,
             "seed": self.run.pretraining_seed,
-            "code": code_digest(*_TRAINING, *_EVALUATION, pretrain),
+            "code": code_digest(*_TRAINING, metrics, ranking, pretrain),
         }
 
     @cached_property
@@ -99,6 +99,8 @@ class Pipeline:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
+            # Validation only decides which weights stay where there is a patience.
+            "selection": code_digest(*_EVALUATION) if run.posttraining.patience else None,
             "code": code_digest(
                 actors, algorithm_base, posttrain, signals, weights, algorithm_code
             ),

@@ -32,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return lambda *arguments: made.append((name, *arguments))
 
     for module, names in {
-        "pipeline": ["run_study", "study_table"],
+        "study": ["run_study", "study_table"],
         "recommend": ["recommend"],
     }.items():
         fake = types.ModuleType(f"recsys_posttrain.{module}")
@@ -46,7 +46,7 @@ def _study_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     def run_study(*arguments: object) -> None:
         raise error
 
-    fake = types.ModuleType("recsys_posttrain.pipeline")
+    fake = types.ModuleType("recsys_posttrain.study")
     fake.run_study = run_study  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
 
@@ -95,11 +95,13 @@ def test_table_and_recommend_pass_everything_on(
     assert _end(monkeypatch, "table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
     assert _end(monkeypatch, "recommend", "p", "--users", "1, 22", "--k", "5") == 0
     assert _end(monkeypatch, "recommend", "p", "--histories", "h.csv", "--output", "o.csv") == 0
+    assert _end(monkeypatch, "recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
     assert calls == [
-        ("study_table", Path("runs/x"), "BC", None),
+        ("study_table", Path("runs/x"), None, None),
         ("study_table", Path("runs/x"), "DPO", "RWR"),
-        ("recommend", Path("p"), ["1", "22"], None, 5, None),
-        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv")),
+        ("recommend", Path("p"), ["1", "22"], None, 5, None, None),
+        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv"), None),
+        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip"),
     ]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.evaluation.metrics import LIST_LENGTH, ndcg, per_user_frame
+from recsys_posttrain.evaluation.metrics import LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel, score_next
@@ -55,26 +55,18 @@ def evaluate(
 def evaluate_popularity(
     data: Split, reward: RewardModel | None = None, *, targets: Targets | None = None
 ) -> Evaluation:
-    """The same rows for the ranking by number of training events."""
-    targets = data.test if targets is None else targets
-    count_V = torch.bincount(data.train.items_E - 1, minlength=data.corpus.num_items)
+    """The same rows for the ranking by number of events.
+
+    Test targets are ranked by training and validation events, which are in their histories too.
+    """
+    known_E = data.train.items_E
+    if targets is None:
+        targets = data.test
+        known_E = torch.cat([known_E, data.validation.items_N])
+    count_V = torch.bincount(known_E - 1, minlength=data.corpus.num_items)
     states_N1 = torch.ones(len(targets.items_N), 1)
     frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward)
     return Evaluation(frame, data.corpus.num_items)
-
-
-def validation_ndcg(policy: Policy, data: Split) -> float:
-    """Mean NDCG@10 over validation targets: what pretraining selects on."""
-    targets = data.validation
-    states_ND = policy.last_states(targets.history)
-    rank_N = target_ranks(
-        states_ND,
-        policy.table_VD.detach(),
-        targets.items_N,
-        targets.history.items_E,
-        targets.history.offsets_N1,
-    )
-    return float(ndcg(rank_N.numpy(), 10).mean())
 
 
 def _frame(

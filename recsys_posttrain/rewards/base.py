@@ -96,7 +96,7 @@ def score_next(model: RewardModel, histories: Sequences, items_NK: Tensor) -> Te
         histories, model.max_length, batch_size=256
     ):
         mask_BT = torch.arange(history_BT.shape[1]) < length_B[:, None]
-        device = next(model.parameters()).device
+        device = next((p.device for p in model.parameters()), history_BT.device)
         # The action at each position does not enter the state, so any item will do.
         inputs = (history_BT, rewards_BT, history_BT, rewards_BT, mask_BT, rows_B)
         batch = Batch(*(value.to(device) for value in inputs))

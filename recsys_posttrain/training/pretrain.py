@@ -8,7 +8,8 @@ from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data.batching import BatchStream
-from recsys_posttrain.evaluation.evaluate import validation_ndcg
+from recsys_posttrain.evaluation.metrics import ndcg
+from recsys_posttrain.evaluation.ranking import target_ranks
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import Fitted, fit
@@ -60,3 +61,17 @@ def pretrain(
     )
     policy.forget()
     return policy.eval(), fitted
+
+
+def validation_ndcg(policy: Policy, data: Split) -> float:
+    """Mean NDCG@10 over validation targets: what pretraining selects on."""
+    targets = data.validation
+    states_ND = policy.last_states(targets.history)
+    rank_N = target_ranks(
+        states_ND,
+        policy.table_VD.detach(),
+        targets.items_N,
+        targets.history.items_E,
+        targets.history.offsets_N1,
+    )
+    return float(ndcg(rank_N.numpy(), 10).mean())

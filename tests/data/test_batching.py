@@ -12,6 +12,7 @@ from recsys_posttrain.data.batching import (
     history_batches,
     window,
 )
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Sequences
 
 EVENT = st.tuples(st.integers(1, 9), st.integers(1, 5))
@@ -155,3 +156,20 @@ def test_the_seed_decides_the_order_and_the_global_state_is_left_alone(stream):
     torch.set_rng_state(state)
     order(1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_shorter_of_steps_and_epochs_ends():
+    sequences = Sequences(
+        torch.arange(1, 7), torch.ones(6), torch.arange(6), torch.tensor([0, 2, 4, 6])
+    )
+    lengths = [
+        len(BatchStream(sequences, 5, 1, epochs, 0, steps))
+        for epochs, steps in [(2, None), (None, 4), (2, 4), (1, 4)]
+    ]
+    assert lengths == [6, 4, 4, 3]
+
+
+def test_nothing_to_train_on_is_said():
+    sequences = Sequences(torch.ones(2).long(), torch.ones(2), torch.arange(2), torch.arange(3))
+    with pytest.raises(UserError, match="no user has two training events"):
+        BatchStream(sequences, 5, 1, 1, 0)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from recsys_posttrain.api import load
 from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import LeaveOneOut
-from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity, validation_ndcg
+from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.pretrain import validation_ndcg
 from recsys_posttrain.types import Batch, Corpus, Sequences
 
 ITEMS, USERS = 15, 30
@@ -148,10 +150,18 @@ def test_total_reward_of_users_without_training_events():
     assert frame["total_reward"].tolist() == [0, 3, 0, 12, 0]
 
 
-def test_popularity_is_the_ranking_by_training_count_with_ties_in_the_middle(data, reward):
+def test_popularity_on_ml_1m_is_the_published_row(shared_data, tmp_path, monkeypatch):
+    """Protocol A, test split: HR@10 .0363 and NDCG@10 .0178, measured independently."""
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
+    result = evaluate_popularity(load("ml-1m", str(shared_data)))
+    assert round(result.mean("hr@10"), 4) == 0.0363
+    assert round(result.mean("ndcg@10"), 4) == 0.0178
+
+
+def test_popularity_is_the_ranking_by_count_with_ties_in_the_middle(data, reward):
     frame = evaluate_popularity(data, reward).per_user
     counts = [0] * ITEMS
-    for item in data.train.items_E.tolist():
+    for item in data.train.items_E.tolist() + data.validation.items_N.tolist():
         counts[item - 1] += 1
     assert len(set(counts)) < ITEMS, "there are ties"
     for n, (items, rewards) in enumerate(histories(data.test)):

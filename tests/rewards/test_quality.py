@@ -199,5 +199,5 @@ def test_markdown_by_hand():
         "| a\\|b | 0.7071 [0.7071, 0.7071] | 0.5000 | 1.0000 [1.0000, 1.0000]"
     )
     assert lines[3] == ""
-    assert lines[4].startswith("Table 1. 2 events of 1 users;")
+    assert lines[4].startswith("Table 1. 2 events of 1 users, 95% intervals.")
     assert lines[2].count(" | ") == lines[0].count(" | ")

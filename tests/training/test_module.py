@@ -104,6 +104,24 @@ def test_learning_rate_modes_and_seeds_of_every_step():
     assert after[0][1] == pytest.approx(0.975), "called with the step taken: Adam's first is lr"
 
 
+def test_the_learning_rate_falls_linearly_after_the_warm_up():
+    """0.1 x min(1, (s + 1) / 2) x (1 - s / 5) for s = 0..4."""
+    module = module_of(
+        lambda _: None, Training(steps=5, learning_rate=0.1, warmup_steps=2, decay=True)
+    )
+    module.total_steps = 5
+    rates = []
+    for step in range(5):
+        module.steps_done = step
+        rates.append(module._learning_rate())
+    assert rates == pytest.approx([0.05, 0.08, 0.06, 0.04, 0.02])
+
+
+def test_a_plan_needs_a_length():
+    with pytest.raises(UserError, match="epochs and steps are both none"):
+        Training()
+
+
 def test_frozen_parameters_are_left_to_themselves():
     module = module_of(lambda _: None)
     module.model.frozen = nn.Parameter(torch.tensor(2.0), requires_grad=False)
