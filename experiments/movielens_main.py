@@ -1,6 +1,6 @@
 """The main comparison: every algorithm from one pretrained SASRec, one reward model, equal steps.
 
-Settings are each algorithm's defaults; nothing here was tuned on anything (the tables say so).
+Settings are each algorithm's defaults, without trials; the tables say how the rest was set.
 ExactPPO is left out because it costs four times OfflinePPO; add it for a small catalogue.
 """
 
