@@ -2,19 +2,16 @@
 
 A policy is pi(v | n) = softmax_v(hidden_n . table_v). Everything below works on N real positions
 (padding is dropped before it gets here) and walks them in chunks, so the largest temporary is
-[chunk, V]. In backward the logits are computed again: one more matrix product is cheaper than
-keeping 4 bytes per token and item.
+[chunk, V]. The normaliser, and with it the likelihood losses, is in logsumexp.py.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-CHUNK = 512
-SAFE_EXPONENT = 60.0
+from recsys_posttrain.logsumexp import CHUNK, linear_logsumexp
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -43,63 +40,20 @@ def unpack(values_N: Tensor, mask_BT: Tensor) -> Tensor:
     )
 
 
-class _LinearLogSumExp(torch.autograd.Function):
-    """lse_n = log sum_v exp(hidden_n . table_v), with logits recomputed in backward.
+def log_prob(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    items_NK: Tensor,
+    products: torch.dtype | None = None,
+    chunk: int = CHUNK,
+) -> Tensor:
+    """log pi(item | n) for K chosen items per position, [N, K]; item ids are 1..V.
 
-    On a CPU the passes over [chunk, V] cost as much as the products: one buffer serves all chunks,
-    and a pass is left out wherever a smaller matrix can take its place.
+    products: as for linear_logsumexp.
     """
-
-    @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, table_VD: Tensor, chunk: int) -> Tensor:
-        lse_N = torch.empty_like(hidden_ND[:, 0])
-        for rows, logits_CV in _logits(hidden_ND, table_VD, chunk):
-            lse_N[rows] = logits_CV.exp_().sum(dim=1).log_()
-        # Without a shift exp leaves the range of float32 at +-87; rarely, so it is tried first.
-        if not (lse_N.abs() < SAFE_EXPONENT).all():
-            for rows, logits_CV in _logits(hidden_ND, table_VD, chunk):
-                top_C = logits_CV.amax(dim=1)
-                lse_N[rows] = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1).log_().add_(top_C)
-        ctx.save_for_backward(hidden_ND, table_VD, lse_N)
-        ctx.chunk = chunk
-        return lse_N
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        # d lse_n / d logit_v = softmax_v, so both gradients are products with the probabilities;
-        # the gradient of lse_n scales the states, which are small, not the probabilities.
-        gradient_N1 = gradients[0][:, None]
-        hidden_ND, table_VD, lse_N = ctx.saved_tensors
-        scaled_ND = hidden_ND * gradient_N1
-        grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_table_VD = torch.zeros_like(table_VD)
-        for rows, logits_CV in _logits(hidden_ND, table_VD, ctx.chunk):
-            probability_CV = logits_CV.sub_(lse_N[rows, None]).exp_()
-            torch.mm(probability_CV, table_VD, out=grad_hidden_ND[rows])
-            grad_table_VD.addmm_(probability_CV.T, scaled_ND[rows])
-        return grad_hidden_ND.mul_(gradient_N1), grad_table_VD, None
-
-
-def _logits(hidden_ND: Tensor, table_VD: Tensor, chunk: int) -> Iterator[tuple[slice, Tensor]]:
-    """(rows, hidden_ND[rows] @ table_VD.T) for all rows; one buffer, overwritten by the next."""
-    buffer_CV = hidden_ND.new_empty(min(chunk, len(hidden_ND)), len(table_VD))
-    for start in range(0, len(hidden_ND), chunk):
-        hidden_CD = hidden_ND[start : start + chunk]
-        logits_CV = torch.mm(hidden_CD, table_VD.T, out=buffer_CV[: len(hidden_CD)])
-        yield slice(start, start + chunk), logits_CV
-
-
-def linear_logsumexp(hidden_ND: Tensor, table_VD: Tensor, chunk: int = CHUNK) -> Tensor:
-    """log sum_v exp(hidden_n . table_v), [N]; differentiable once, in both arguments."""
-    lse_N: Tensor = _LinearLogSumExp.apply(hidden_ND, table_VD, chunk)  # type: ignore[no-untyped-call]
-    return lse_N
-
-
-def log_prob(hidden_ND: Tensor, table_VD: Tensor, items_NK: Tensor, chunk: int = CHUNK) -> Tensor:
-    """log pi(item | n) for K chosen items per position, [N, K]; item ids are 1..V."""
     chosen_NKD = torch.nn.functional.embedding(items_NK - 1, table_VD)
     logit_NK = torch.einsum("nd,nkd->nk", hidden_ND, chosen_NKD)
-    return logit_NK - linear_logsumexp(hidden_ND, table_VD, chunk)[:, None]
+    return logit_NK - linear_logsumexp(hidden_ND, table_VD, products, chunk)[:, None]
 
 
 def map_chunks(

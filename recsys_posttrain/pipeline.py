@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from recsys_posttrain import backbones, ops, policy, seeding, types
+from recsys_posttrain import backbones, logsumexp, ops, policy, seeding, types
 from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
@@ -38,7 +38,7 @@ from recsys_posttrain.types import Split
 
 from recsys_posttrain import signals  # isort: skip
 
-_TRAINING = (backbones, batching, fit, module, ops, policy, seeding, split, types)
+_TRAINING = (backbones, batching, fit, logsumexp, module, ops, policy, seeding, split, types)
 _EVALUATION = (evaluate, metrics, ranking)
 _REWARD = (base, ensemble, reward_training)
 

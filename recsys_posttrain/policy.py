@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
+from recsys_posttrain.logsumexp import weighted_nll
 from recsys_posttrain.types import Batch, Sequences
 
 # Rows of one block share one padded length. Batches arrive sorted by length (data/batching.py),
@@ -41,7 +42,12 @@ class Policy(nn.Module):
 
     Several parts of a loss ask for the same states; they are computed once per batch, until
     `forget` is called (the training module does so after every step).
+
+    products: dtype of the products with the catalogue in gradients (see logsumexp.py); None is
+    that of the weights.
     """
+
+    products: torch.dtype | None = None
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -75,10 +81,27 @@ class Policy(nn.Module):
         """log pi of the logged actions, [B, T], or of given candidates, [B, T, K]; 0 at padding."""
         chosen_BTK = batch.actions_BT[..., None] if items_BTK is None else items_BTK
         log_prob_NK = ops.log_prob(
-            self.states(batch), self.table_VD, ops.pack(chosen_BTK, batch.mask_BT)
+            self.states(batch),
+            self.table_VD,
+            ops.pack(chosen_BTK, batch.mask_BT),
+            self.products,
         )
         log_prob_BTK = ops.unpack(log_prob_NK, batch.mask_BT)
         return log_prob_BTK.squeeze(-1) if items_BTK is None else log_prob_BTK
+
+    def weighted_nll(self, batch: Batch, weight_BT: Tensor) -> Tensor:
+        """-weight log pi of the logged actions, [B, T], in one pass; 0 at padding.
+
+        The weight is a constant, whatever it was computed from.
+        """
+        loss_N = weighted_nll(
+            self.states(batch),
+            self.table_VD,
+            ops.pack(batch.actions_BT, batch.mask_BT),
+            ops.pack(weight_BT, batch.mask_BT),
+            self.products,
+        )
+        return ops.unpack(loss_N, batch.mask_BT)
 
     def sample(self, batch: Batch, count: int, generator: torch.Generator) -> Tensor:
         """`count` independent items per position, [B, T, count]; 0 at padding."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.config import require
+from recsys_posttrain.logsumexp import linear_logsumexp
 from recsys_posttrain.training.actors import Actors
 from recsys_posttrain.types import Batch
 
@@ -102,9 +103,9 @@ class ReferenceSoftValue:
         # normaliser of pi_ref), so that nothing of size [positions, catalogue] is needed.
         state_NR, factor_VR = actors.reward.factors(batch)
         hidden_ND, table_VD = actors.reference.states(batch), actors.reference.table_VD
-        tilted_N = ops.linear_logsumexp(
+        tilted_N = linear_logsumexp(
             torch.cat([hidden_ND, state_NR / self.temperature], dim=1),
             torch.cat([table_VD, factor_VR], dim=1),
         )
-        value_N = self.temperature * (tilted_N - ops.linear_logsumexp(hidden_ND, table_VD))
+        value_N = self.temperature * (tilted_N - linear_logsumexp(hidden_ND, table_VD))
         return ops.unpack(value_N, batch.mask_BT)

@@ -26,7 +26,6 @@ from recsys_posttrain.algorithms.weights import (
     value_error,
     value_head,
     weight_metrics,
-    weighted_nll,
 )
 from recsys_posttrain.config import require
 from recsys_posttrain.ops import masked_mean
@@ -73,7 +72,7 @@ class ASFT:
         baseline_BT = self.baseline(batch, actors)
         advantage_BT = (reward_BT - baseline_BT).detach()
         weight_BT = advantage_weight(advantage_BT, self.temperature, self.weight_cap)
-        loss_BT = weighted_nll(actors.policy.log_prob(batch), weight_BT)
+        loss_BT = actors.policy.weighted_nll(batch, weight_BT)
         metrics = weight_metrics(weight_BT, batch.mask_BT)
         metrics["advantage/mean"] = masked_mean(advantage_BT, batch.mask_BT)
         if self.baseline is learned_value:

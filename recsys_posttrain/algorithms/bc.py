@@ -10,19 +10,15 @@ Departures: none.
 
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
 
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.training.actors import Actors
 from recsys_posttrain.types import Batch
 
 
-def behaviour_cloning_loss(log_prob: Tensor) -> Tensor:
-    """-log pi(a | x) per element."""
-    return -log_prob
-
-
 @dataclass(frozen=True)
 class BC:
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
-        return LossOutput(behaviour_cloning_loss(actors.policy.log_prob(batch)), {})
+        one_BT = torch.ones_like(batch.rewards_BT)
+        return LossOutput(actors.policy.weighted_nll(batch, one_BT), {})

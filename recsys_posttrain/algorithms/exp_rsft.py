@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.algorithms.weights import weight_metrics, weighted_nll
+from recsys_posttrain.algorithms.weights import weight_metrics
 from recsys_posttrain.config import require
 from recsys_posttrain.signals import Signal, observed_reward
 from recsys_posttrain.training.actors import Actors
@@ -50,5 +50,5 @@ class ExpRSFT:
         reward_BT = self.reward(batch, actors)
         log_mean = log_mean_weight(actors.log.rewards_E, self.temperature).to(reward_BT)
         weight_BT = exponential_weight(reward_BT, self.temperature, log_mean)
-        loss_BT = weighted_nll(actors.policy.log_prob(batch), weight_BT)
+        loss_BT = actors.policy.weighted_nll(batch, weight_BT)
         return LossOutput(loss_BT, weight_metrics(weight_BT, batch.mask_BT))

@@ -1,14 +1,9 @@
-"""What the weighted-likelihood algorithms share: the loss, the facts about weights, the critic."""
+"""What the weighted-likelihood algorithms share: the facts about weights, the critic."""
 
 import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.ops import masked_mean
-
-
-def weighted_nll(log_prob: Tensor, weight: Tensor) -> Tensor:
-    """-weight * log pi per element; the weight is a constant, whatever it was computed from."""
-    return -weight.detach() * log_prob
 
 
 def value_error(value: Tensor, target: Tensor) -> Tensor:

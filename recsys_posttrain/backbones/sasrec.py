@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from recsys_posttrain.backbones.dropout import Dropout
 from recsys_posttrain.config import require
 
 
@@ -26,7 +27,7 @@ class _Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(dim, feed_forward), nn.GELU(), nn.Linear(feed_forward, dim)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         batch, time, dim = x_BTD.shape
@@ -64,7 +65,7 @@ class SASRecModule(nn.Module):
             for _ in range(config.blocks)
         )
         self.output_norm = nn.LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         # Dot products of unit-scale states with these rows start near 0: a nearly uniform policy.
         for embedding in (self.item_embedding, self.position_embedding):
             nn.init.normal_(embedding.weight, std=config.dim**-0.5 / 2)

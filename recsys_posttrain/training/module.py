@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.logsumexp import fast_products
 from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch
@@ -23,7 +24,8 @@ class Training:
 
     warmup_steps: the learning rate rises linearly to its value. decay: afterwards it falls
     linearly, to 0 at the last step. patience: validations without a better value before stopping
-    (None: train to the end and keep the last weights).
+    (None: train to the end and keep the last weights). bfloat16: a policy's gradient through the
+    softmax over the catalogue is made of bfloat16 products, where the hardware is faster at them.
     """
 
     epochs: int | None = None
@@ -34,6 +36,11 @@ class Training:
     patience: int | None = None
     steps: int | None = None
     decay: bool = False
+    bfloat16: bool = True
+
+    def products(self, device: str) -> torch.dtype | None:
+        """For `Policy.products`."""
+        return fast_products(device) if self.bfloat16 else None
 
     def __post_init__(self) -> None:
         require(

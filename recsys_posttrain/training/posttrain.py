@@ -51,6 +51,7 @@ def posttrain(
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.table_VD.shape[1])
     actors = Actors(learner, reward, logged_rewards(data.train, num_items), heads)
+    learner.products = training.products(device)
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()
@@ -102,6 +103,7 @@ def posttrain(
         monitor="validation/ndcg@10",
     )
     actors.forget()
+    learner.products = None
     return learner.eval(), fitted
 
 

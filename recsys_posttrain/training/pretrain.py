@@ -41,10 +41,11 @@ def pretrain(
     nothing on disk.
     """
     policy = new_policy(backbone, data.corpus.num_items, seed)
+    policy.products = training.products(device)
 
     def objective(batch: Batch) -> LossOutput:
         policy.forget()
-        return LossOutput(-policy.log_prob(batch), {})
+        return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT)), {})
 
     module = TrainingModule(policy, objective, training, seed, dropout=True)
     stream = BatchStream(
@@ -60,6 +61,7 @@ def pretrain(
         monitor="ndcg@10",
     )
     policy.forget()
+    policy.products = None
     return policy.eval(), fitted
 
 

@@ -2,14 +2,16 @@ import math
 
 import torch
 
-from recsys_posttrain.algorithms.bc import BC, behaviour_cloning_loss
+from recsys_posttrain.algorithms.bc import BC
 
 
-def test_loss_by_hand():
-    """-log of 1/4 is log 4 = 1.3863; -log of 1 is 0."""
-    log_prob = torch.tensor([[0.25, 1.0]], dtype=torch.float64).log()
-    expected = torch.tensor([[math.log(4), 0.0]], dtype=torch.float64)
-    torch.testing.assert_close(behaviour_cloning_loss(log_prob), expected)
+def test_loss_by_hand(tabular):
+    """-log of 1/4 is log 4 and -log of 3/4 is log 4/3, whatever the rewards are."""
+    logits = torch.tensor([[1.0, 3.0]], dtype=torch.float64).log()
+    actors = tabular.actors(torch.zeros(1, 2), logits, torch.zeros(1, 2))
+    output = BC().loss(tabular.batch([[1, 1]], [[1, 2]], [[5.0, 1.0]]), actors)
+    expected = torch.tensor([[math.log(4), math.log(4 / 3)]], dtype=torch.float64)
+    torch.testing.assert_close(output.loss_BT.detach(), expected)
 
 
 def test_gradient_is_probability_minus_indicator(tabular):

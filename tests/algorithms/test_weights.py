@@ -1,25 +1,10 @@
 import torch
 
-from recsys_posttrain.algorithms.weights import (
-    value_error,
-    value_head,
-    weight_metrics,
-    weighted_nll,
-)
+from recsys_posttrain.algorithms.weights import value_error, value_head, weight_metrics
 
 
 def doubles(*values, grad=False):
     return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
-
-
-def test_weighted_nll_value_and_gradient():
-    """-2 * -0.5 = 1 and -0.5 * -3 = 1.5; d/dlog_prob = -weight; nothing reaches the weight."""
-    log_prob, weight = doubles(-0.5, -3.0, grad=True), doubles(2.0, 0.5, grad=True)
-    loss = weighted_nll(log_prob, weight)
-    loss.sum().backward()
-    torch.testing.assert_close(loss.detach(), doubles(1.0, 1.5))
-    torch.testing.assert_close(log_prob.grad, doubles(-2.0, -0.5))
-    assert weight.grad is None
 
 
 def test_value_error_trains_the_value_only():

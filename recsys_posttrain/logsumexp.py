@@ -1,0 +1,204 @@
+"""The normaliser of a softmax over the catalogue, and the weighted likelihood, with gradients.
+
+    lse_n = log sum_v exp(hidden_n . table_v)
+
+Positions are walked in chunks and [chunk, V] is the largest temporary. In memory that is all; in
+time, each pass over it costs as much as a matrix product on a CPU: one buffer serves all chunks,
+and a pass is left out wherever a smaller matrix can take its place.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 512
+SAFE_EXPONENT = 60.0
+
+
+class _WeightedLogSumExp(torch.autograd.Function):
+    """weight_n lse_n.
+
+    With `one_pass` the gradients are made in forward, from the exponentials that are at hand, for
+    an incoming gradient that is the same at all positions, which it is when a mean is taken.
+    Otherwise, and when it turns out not to be the same, backward computes the logits again: that
+    is cheaper than keeping them. products: dtype of the products that the gradients are made of;
+    the value has it too in one pass, and that of the states otherwise.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_ND: Tensor,
+        table_VD: Tensor,
+        weight_N: Tensor,
+        chunk: int,
+        products: torch.dtype,
+        one_pass: bool,
+    ) -> Tensor:
+        lse_N, ready = _logsumexp(
+            hidden_ND,
+            table_VD,
+            chunk,
+            products if one_pass else hidden_ND.dtype,
+            weight_N if one_pass else None,
+        )
+        ctx.save_for_backward(hidden_ND, table_VD, weight_N, lse_N, *ready)
+        ctx.chunk, ctx.products = chunk, products
+        return weight_N * lse_N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gradient_N = gradients[0]
+        hidden_ND, table_VD, weight_N, lse_N, *ready = ctx.saved_tensors
+        if ready and bool((gradient_N == gradient_N[0]).all()):
+            grad_hidden_ND, grad_table_VD = (gradient_N[0] * each for each in ready)
+        else:
+            grad_hidden_ND, grad_table_VD = _logsumexp_gradient(
+                hidden_ND, table_VD, lse_N, gradient_N * weight_N, ctx.chunk, ctx.products
+            )
+        return grad_hidden_ND, grad_table_VD, None, None, None, None
+
+
+def _logsumexp(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    chunk: int,
+    products: torch.dtype,
+    weight_N: Tensor | None,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """lse_N and, for given weights, the gradients of sum_n weight_n lse_n in both arguments.
+
+    They are left out where float32 would overflow; backward then finds them the longer way.
+    """
+    lse_N = torch.empty_like(hidden_ND[:, 0])
+    gradients = () if weight_N is None else (torch.empty_like(hidden_ND), _zeros(table_VD))
+    for rows, logits_CV, low_VD in _logits(hidden_ND, table_VD, chunk, products):
+        total_C = logits_CV.exp_().sum(dim=1, dtype=lse_N.dtype)
+        lse_N[rows] = total_C.log()
+        if weight_N is not None:
+            _add_gradient(gradients, rows, logits_CV, weight_N[rows] / total_C, hidden_ND, low_VD)
+    if _is_safe(lse_N):
+        return lse_N, gradients
+    # Without a shift exp leaves the range of float32 at +-87; rarely, so it is tried first.
+    for rows, logits_CV, _ in _logits(hidden_ND, table_VD, chunk, products):
+        top_C = logits_CV.amax(dim=1)
+        total_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=lse_N.dtype)
+        lse_N[rows] = total_C.log_().add_(top_C)
+    return lse_N, ()
+
+
+def _logsumexp_gradient(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    lse_N: Tensor,
+    weight_N: Tensor,
+    chunk: int,
+    products: torch.dtype,
+) -> tuple[Tensor, ...]:
+    """The gradients of sum_n weight_n lse_n in both arguments, from logits computed again."""
+    safe = _is_safe(lse_N)
+    gradients = torch.empty_like(hidden_ND), _zeros(table_VD)
+    scale_N = weight_N * (-lse_N).exp() if safe else weight_N
+    for rows, logits_CV, low_VD in _logits(hidden_ND, table_VD, chunk, products):
+        if not safe:
+            logits_CV.sub_(lse_N[rows, None])
+        _add_gradient(gradients, rows, logits_CV.exp_(), scale_N[rows], hidden_ND, low_VD)
+    return gradients
+
+
+def _add_gradient(
+    gradients: tuple[Tensor, ...],
+    rows: slice,
+    exponential_CV: Tensor,
+    scale_C: Tensor,
+    hidden_ND: Tensor,
+    low_VD: Tensor,
+) -> None:
+    """d lse_n / d logit_v = softmax_v, so both gradients are products with the exponentials; what
+    turns them into weighted probabilities scales the states, which are small."""
+    grad_hidden_ND, grad_table_VD = gradients
+    grad_hidden_ND[rows] = torch.mm(exponential_CV, low_VD) * scale_C[:, None]
+    scaled_CD = (hidden_ND[rows] * scale_C[:, None]).to(low_VD.dtype)
+    if low_VD.dtype == grad_table_VD.dtype:
+        grad_table_VD.addmm_(exponential_CV.T, scaled_CD)
+    else:
+        grad_table_VD += torch.mm(exponential_CV.T, scaled_CD)
+
+
+def _is_safe(lse_N: Tensor) -> bool:
+    """Whether exp of these, and of the logits below them, stays within float32."""
+    return bool((lse_N.abs() < SAFE_EXPONENT).all())
+
+
+def _lowered(hidden_ND: Tensor, products: torch.dtype | None) -> torch.dtype:
+    return products if products and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
+
+
+def _zeros(table_VD: Tensor) -> Tensor:
+    return torch.zeros_like(table_VD, memory_format=torch.contiguous_format)
+
+
+def _logits(
+    hidden_ND: Tensor, table_VD: Tensor, chunk: int, products: torch.dtype
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """(rows, hidden_ND[rows] @ table_VD.T, table_VD) for all rows, the last two in the dtype
+    `products`; one buffer, overwritten by the next."""
+    low_ND, low_VD = hidden_ND.to(products), table_VD.to(products)
+    buffer_CV = low_ND.new_empty(min(chunk, len(low_ND)), len(low_VD))
+    for start in range(0, len(low_ND), chunk):
+        low_CD = low_ND[start : start + chunk]
+        logits_CV = torch.mm(low_CD, low_VD.T, out=buffer_CV[: len(low_CD)])
+        yield slice(start, start + chunk), logits_CV, low_VD
+
+
+def fast_products(device: str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it faster than float32, otherwise float32."""
+    if device == "cpu":
+        features = torch.cpu.get_capabilities()
+        supported = any(there for name, there in features.items() if "bf16" in name)
+    else:
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if supported else torch.float32
+
+
+def linear_logsumexp(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    products: torch.dtype | None = None,
+    chunk: int = CHUNK,
+) -> Tensor:
+    """log sum_v exp(hidden_n . table_v), [N]; differentiable once, in both arguments.
+
+    products: dtype of the products in the gradient of float32 states; None, and for other states,
+    theirs.
+    """
+    one_N = torch.ones_like(hidden_ND[:, 0])
+    lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, table_VD, one_N, chunk, _lowered(hidden_ND, products), False
+    )
+    return lse_N
+
+
+def weighted_nll(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    items_N: Tensor,
+    weight_N: Tensor,
+    products: torch.dtype | None = None,
+    chunk: int = CHUNK,
+) -> Tensor:
+    """-weight_n log pi(item_n | n), [N]; item ids are 1..V and the weight is a constant.
+
+    The fused form of -weight * log_prob: each logit is computed once, for value and gradient.
+    products: dtype of the products of float32 states with the catalogue, for value and gradient,
+    both summed up in float32; None, and for other states, theirs.
+    """
+    weight_N = weight_N.detach()
+    one_pass = torch.is_grad_enabled() and (hidden_ND.requires_grad or table_VD.requires_grad)
+    weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, table_VD, weight_N, chunk, _lowered(hidden_ND, products), one_pass
+    )
+    chosen_ND = torch.nn.functional.embedding(items_N - 1, table_VD)
+    return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)
