@@ -33,12 +33,24 @@ from recsys_posttrain.stages import (
     save_tensors,
     stage_folder,
 )
-from recsys_posttrain.training import actors, fit, module, posttrain, pretrain
+from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
 from recsys_posttrain.types import Split
 
 from recsys_posttrain import signals  # isort: skip
 
-_TRAINING = (backbones, batching, fit, logsumexp, module, ops, policy, seeding, split, types)
+_TRAINING = (
+    average,
+    backbones,
+    batching,
+    fit,
+    logsumexp,
+    module,
+    ops,
+    policy,
+    seeding,
+    split,
+    types,
+)
 _EVALUATION = (evaluate, metrics, ranking)
 _REWARD = (base, ensemble, reward_training)
 

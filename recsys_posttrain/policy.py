@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain import ops
+from recsys_posttrain.backbones.base import last_states
 from recsys_posttrain.data.batching import history_batches
 from recsys_posttrain.logsumexp import weighted_nll
 from recsys_posttrain.types import Batch, Sequences
@@ -116,8 +117,12 @@ class Policy(nn.Module):
         for index_B, history_BT, rewards_BT, lengths_B in history_batches(
             histories, self.max_length, rows
         ):
-            hidden_BTD = self.backbone(history_BT.to(table_VD.device), rewards_BT.to(table_VD))
-            states_ND[index_B] = hidden_BTD[torch.arange(len(index_B)), lengths_B - 1]
+            states_ND[index_B] = last_states(
+                self.backbone,
+                history_BT.to(table_VD.device),
+                rewards_BT.to(table_VD),
+                lengths_B.to(table_VD.device),
+            )
         return states_ND
 
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,3 +29,19 @@ class BackboneConfig(Protocol):
     def build(self, num_items: int) -> nn.Module:
         """A freshly initialised Backbone; draws from torch's global generator (seed it)."""
         ...
+
+
+def last_states(
+    backbone: nn.Module, history_BT: Tensor, history_rewards_BT: Tensor, length_B: Tensor
+) -> Tensor:
+    """The state after the last real event of each row, [B, D].
+
+    From the backbone's optional method `last` of the same arguments, where it can do less work than
+    for all positions.
+    """
+    last = getattr(backbone, "last", None)
+    if last is not None:
+        state_BD: Tensor = last(history_BT, history_rewards_BT, length_B)
+        return state_BD
+    hidden_BTD: Tensor = backbone(history_BT, history_rewards_BT)
+    return hidden_BTD[torch.arange(len(length_B), device=length_B.device), length_B - 1]

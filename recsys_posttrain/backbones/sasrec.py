@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from recsys_posttrain.backbones.dropout import Dropout
 from recsys_posttrain.config import require
@@ -29,20 +30,34 @@ class _Block(nn.Module):
         )
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        batch, time, dim = x_BTD.shape
-        # [B, T, 3, H, D / H] -> three of [B, H, T, D / H]
-        query, key, value = (
-            self.query_key_value(self.attention_norm(x_BTD))
-            .view(batch, time, 3, self.heads, dim // self.heads)
-            .permute(2, 0, 3, 1, 4)
-        )
-        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        mixed_BTD = mixed.transpose(1, 2).reshape(batch, time, dim)
+    def forward(self, x_BTD: Tensor, at_B: Tensor | None = None) -> Tensor:
+        """[B, T, D], or only the states at the positions `at_B`, [B, 1, D]: keys and values are
+        then all that the other positions are needed for."""
+        normed_BTD = self.attention_norm(x_BTD)
+        if at_B is None:
+            query, key, value = self._projections(normed_BTD, first=0)
+            mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        else:
+            key, value = self._projections(normed_BTD, first=1)
+            row_B = torch.arange(len(at_B), device=at_B.device)
+            x_BTD, normed_B1D = x_BTD[row_B, at_B, None], normed_BTD[row_B, at_B, None]
+            (query,) = self._projections(normed_B1D, first=0, last=1)
+            visible_BT = torch.arange(key.shape[2], device=at_B.device) <= at_B[:, None]
+            mixed = scaled_dot_product_attention(query, key, value, visible_BT[:, None, None])
+        mixed_BTD = mixed.transpose(1, 2).flatten(2)
         x_BTD = x_BTD + self.dropout(self.attention_output(mixed_BTD))
         fed_BTD = self.feed_forward(self.feed_forward_norm(x_BTD))
         output_BTD: Tensor = x_BTD + self.dropout(fed_BTD)
         return output_BTD
+
+    def _projections(self, x_BTD: Tensor, first: int, last: int = 3) -> tuple[Tensor, ...]:
+        """Those from `first` up to `last` of query, key and value, each [B, H, T, D / H]."""
+        batch, time, dim = x_BTD.shape
+        rows = slice(first * dim, last * dim)
+        weight, bias = self.query_key_value.weight[rows], self.query_key_value.bias[rows]
+        projected = nn.functional.linear(x_BTD, weight, bias)
+        split = projected.view(batch, time, last - first, self.heads, dim // self.heads)
+        return split.permute(2, 0, 3, 1, 4).unbind()
 
 
 class SASRecModule(nn.Module):
@@ -74,15 +89,27 @@ class SASRecModule(nn.Module):
 
     def forward(self, history_BT: Tensor, history_rewards_BT: Tensor) -> Tensor:
         """Hidden states [B, T, D] of histories [B, T] and their logged rewards [B, T]."""
-        positions_T = torch.arange(history_BT.shape[1], device=history_BT.device)
-        x_BTD = self.item_embedding(history_BT) + self.position_embedding(positions_T)
-        if self.reward_embedding is not None:
-            x_BTD = x_BTD + self.reward_embedding(history_rewards_BT[..., None])
-        x_BTD = self.dropout(x_BTD)
+        x_BTD = self._embedded(history_BT, history_rewards_BT)
         for block in self.blocks:
             x_BTD = block(x_BTD)
         hidden_BTD: Tensor = self.output_norm(x_BTD)
         return hidden_BTD
+
+    def last(self, history_BT: Tensor, history_rewards_BT: Tensor, length_B: Tensor) -> Tensor:
+        """The states at positions length - 1 alone, [B, D]; the last block is run only there."""
+        x_BTD = self._embedded(history_BT, history_rewards_BT)
+        for block in self.blocks[:-1]:
+            x_BTD = block(x_BTD)
+        hidden_B1D: Tensor = self.output_norm(self.blocks[-1](x_BTD, length_B - 1))
+        return hidden_B1D[:, 0]
+
+    def _embedded(self, history_BT: Tensor, history_rewards_BT: Tensor) -> Tensor:
+        positions_T = torch.arange(history_BT.shape[1], device=history_BT.device)
+        x_BTD = self.item_embedding(history_BT) + self.position_embedding(positions_T)
+        if self.reward_embedding is not None:
+            x_BTD = x_BTD + self.reward_embedding(history_rewards_BT[..., None])
+        embedded_BTD: Tensor = self.dropout(x_BTD)
+        return embedded_BTD
 
 
 @dataclass(frozen=True)

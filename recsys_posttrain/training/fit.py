@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.stages import load_tensors, save_tensors
+from recsys_posttrain.training.average import WeightAverage
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch
 
@@ -48,7 +50,9 @@ class _Keeper(Callback):
         validate: Callable[[], dict[str, float]] | None,
         monitor: str,
         patience: int | None,
+        average: WeightAverage | None,
     ) -> None:
+        self.average = average
         self.folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,15 +74,22 @@ class _Keeper(Callback):
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = module.steps_done
+        if self.average is not None:
+            self.average.update(step)
         validates = step % self.validate_every == 0
         if validates or step % STEPS_BETWEEN_LOG_LINES == 0:
             self._log(step, {name: float(value) for name, value in module.latest.items()})
         if validates and self.validate is not None:
             module.model.eval()
-            self._judge(trainer, module, self.validate())
+            with self._kept_weights():
+                self._judge(trainer, module, self.validate())
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)
+
+    def _kept_weights(self) -> AbstractContextManager[None]:
+        """Within it the model has the weights that would stay if training ended now."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def _judge(self, trainer: pl.Trainer, module: Any, metrics: dict[str, float]) -> None:
         """Higher is better, strictly: the earliest of equally good weights is kept."""
@@ -106,6 +117,8 @@ class _Keeper(Callback):
         optimizer = trainer.optimizers[0]
         tensors = {f"model/{name}": value for name, value in module.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
+        if self.average is not None:
+            tensors |= {f"average/{name}": value for name, value in self.average.weights.items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
         progress = {
@@ -127,21 +140,26 @@ class _Keeper(Callback):
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
         self.lines = progress["lines"]
         optimizer: dict[int, dict[str, Tensor]] = {}
-        model: dict[str, Tensor] = {}
+        weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
         for name, value in tensors.items():
             kind, rest = name.split("/", 1)
             if kind == "optimizer":
                 index, key = rest.split("/")
                 optimizer.setdefault(int(index), {})[key] = value
             else:
-                (model if kind == "model" else self.best_weights)[rest] = value
-        module.model.load_state_dict(model)
+                weights[kind][rest] = value
+        module.model.load_state_dict(weights["model"])
+        self.best_weights = weights["best"]
+        if self.average is not None:
+            self.average.load(weights["average"])
         return optimizer
 
     def finish(self, model: nn.Module) -> None:
-        """The best weights, if a best was looked for; the log as a file; no checkpoint left."""
+        """The best weights if a best was looked for, or the average; the log; no checkpoint."""
         if self.best_weights:
             model.load_state_dict(self.best_weights)
+        elif self.average is not None:
+            model.load_state_dict(self.average.weights, strict=False)
         if self.folder is not None and self.checkpoint is not None:
             text = "".join(line + "\n" for line in self.lines)
             (self.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
@@ -183,6 +201,7 @@ def fit(
         validate,
         monitor,
         module.training_plan.patience,
+        WeightAverage(module.model, decay) if (decay := module.training_plan.average) else None,
     )
     callbacks: list[Callback] = [keeper]
     if keeper.checkpoint is not None and keeper.checkpoint.exists():

@@ -24,8 +24,10 @@ class Training:
 
     warmup_steps: the learning rate rises linearly to its value. decay: afterwards it falls
     linearly, to 0 at the last step. patience: validations without a better value before stopping
-    (None: train to the end and keep the last weights). bfloat16: a policy's gradient through the
-    softmax over the catalogue is made of bfloat16 products, where the hardware is faster at them.
+    (None: train to the end and keep the last weights). average: decay of the moving average of the
+    weights (average.py) that is validated and kept; 0 is the weights themselves. bfloat16: a
+    policy's gradient through the softmax over the catalogue is made of bfloat16 products, where the
+    hardware is faster at them.
     """
 
     epochs: int | None = None
@@ -36,6 +38,7 @@ class Training:
     patience: int | None = None
     steps: int | None = None
     decay: bool = False
+    average: float = 0.0
     bfloat16: bool = True
 
     def products(self, device: str) -> torch.dtype | None:
@@ -56,6 +59,10 @@ class Training:
         require(
             self.learning_rate > 0,
             f"Training: learning_rate={self.learning_rate} must be above 0.",
+        )
+        require(
+            0 <= self.average < 1,
+            f"Training: average={self.average} must be at least 0 and below 1.",
         )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from recsys_posttrain.backbones.base import last_states
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.config import digest
 from recsys_posttrain.policy import packed_states
@@ -139,3 +140,23 @@ def test_a_seed_decides_the_initial_weights_and_padding_is_zero(config):
         second = config.build(ITEMS)
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
     assert not first.item_embedding.weight[0].any()
+
+
+@everyone
+def test_last_states_are_those_of_the_whole_sequence(config):
+    """With or without a shortcut of its own: rows of lengths 1 to 6, whatever is in the padding."""
+    backbone = build(config)
+    items_BT, rewards_BT = inputs(6, 6)
+    length_B = torch.arange(1, 7)
+    whole_BTD = backbone(items_BT, rewards_BT)
+    expected_BD = torch.stack(
+        [row[length - 1] for row, length in zip(whole_BTD, length_B, strict=True)]
+    )
+    torch.testing.assert_close(last_states(backbone, items_BT, rewards_BT, length_B), expected_BD)
+
+    class Plain(torch.nn.Module):
+        def forward(self, *inputs):
+            return backbone(*inputs)
+
+    found_BD = last_states(Plain(), items_BT, rewards_BT, length_B)
+    torch.testing.assert_close(found_BD, expected_BD)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,12 @@ class Killed(BaseException):
 
 def with_patience(tiny, folder):
     plan = Training(epochs=9, batch_size=16, learning_rate=0.1, warmup_steps=2, patience=1)
+    return pretrain(tiny.data, tiny.backbone, plan, 0, folder)
+
+
+def with_average(tiny, folder):
+    """Of the weights, while a best is looked for among the averages."""
+    plan = replace(PLAN, average=0.9, patience=3)
     return pretrain(tiny.data, tiny.backbone, plan, 0, folder)
 
 
@@ -129,7 +136,7 @@ def until_it_ends(train, tiny, folder, error=Killed):
     raise AssertionError("no attempt got further than the one before")
 
 
-@pytest.mark.parametrize("train", [without_patience, with_patience, ppo, asft])
+@pytest.mark.parametrize("train", [without_patience, with_patience, with_average, ppo, asft])
 def test_killed_before_every_step(train, tiny, unbroken, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     died = die_once_per_step(monkeypatch, "before the step", Killed)
