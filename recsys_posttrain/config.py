@@ -12,7 +12,7 @@ import json
 import math
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -91,7 +91,7 @@ def _replace(root: Any, value: Any, path: list[str], text: str, assignment: str)
     where = f"--set {assignment}: {type(value).__name__}"
     if name not in fields:
         raise UserError(
-            f"{where} has no field {name!r}{_suggestion(root, assignment)} "
+            f"{where} has no field {name!r}{suggestion([root], assignment)} "
             f"(its fields: {', '.join(fields) or 'none'})"
         )
     current = getattr(value, name)
@@ -104,10 +104,13 @@ def _replace(root: Any, value: Any, path: list[str], text: str, assignment: str)
     return dataclasses.replace(value, **{name: new})
 
 
-def _suggestion(root: Any, assignment: str) -> str:
-    """The nearest settable path; a bare name that exists deeper down is found there."""
+def suggestion(roots: Sequence[Any], assignment: str) -> str:
+    """ "; did you mean ...?" with the nearest path that can be set in any of `roots`, or nothing.
+
+    A bare name that exists deeper down is found there.
+    """
     written = assignment.partition("=")[0].strip()
-    paths = list(_paths(root))
+    paths = list(dict.fromkeys(path for root in roots for path in _paths(root)))
     same_name = [path for path in paths if path.rpartition(".")[2] == written.rpartition(".")[2]]
     nearest = same_name or get_close_matches(written, paths, n=1, cutoff=0.5)
     if not nearest:

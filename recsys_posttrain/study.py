@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from recsys_posttrain.config import describe, digest, override
+from recsys_posttrain.config import describe, digest, override, suggestion
 from recsys_posttrain.data import dataset_named
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.pipeline import Pipeline, shared_part
@@ -83,7 +83,13 @@ def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run,
                 changed.append(run)
                 refusals.append(refusal)
         if len(refusals) == len(runs):
-            raise max(refusals, key=lambda refusal: "did you mean" in str(refusal))
+            if len({str(refusal) for refusal in refusals}) == 1:
+                raise refusals[0]
+            labels = ", ".join(run.label for run in runs)
+            raise UserError(
+                f"--set {assignment}: no run of the study has this field"
+                f"{suggestion(runs, assignment)} (its runs: {labels})"
+            )
         runs = tuple(changed)
     return runs
 

@@ -220,7 +220,10 @@ def test_overrides_reach_the_runs_that_have_the_field(tmp_path, small_ratings_cs
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("algorithm.temprature=0.3", "did you mean 'algorithm.temperature'"),
+        (
+            "algorithm.temprature=0.3",
+            "no run of the study has this field; did you mean 'algorithm.temperature'",
+        ),
         ("posttraining.epoch=3", "Training has no field 'epoch'; did you mean 'posttraining.epoch"),
         ("posttraining.epochs=many", "takes a whole number or none, not 'many'"),
         ("algorithm.temperature=-1", "temperature=-1.0 must be above 0"),

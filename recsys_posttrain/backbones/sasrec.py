@@ -120,7 +120,7 @@ class SASRec:
     blocks: int = 2
     heads: int = 1
     feed_forward: int = 256
-    dropout: float = 0.2
+    dropout: float = 0.1
     max_length: int = 200
     history_rewards: bool = False
 

@@ -16,7 +16,7 @@ from recsys_posttrain.training.fit import Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
-PRETRAINING = Training(epochs=30, batch_size=64, learning_rate=2e-3, decay=True, patience=8)
+PRETRAINING = Training(epochs=60, batch_size=128, learning_rate=2e-3, average=0.995, patience=6)
 
 
 def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
