@@ -11,12 +11,17 @@ from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences
 
 
-def window(sequences: Sequences, rows_B: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+def window(
+    sequences: Sequences, rows_B: Tensor, length: int, skipped_B: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The latest `length` events of some sequences, right-padded.
 
+    skipped_B: how many of the latest events to leave out first, at least one stays; None: none.
     Returns items [B, T], rewards [B, T] and lengths [B]; T is the longest of them.
     """
     end_B = sequences.offsets_N1[rows_B + 1]
+    if skipped_B is not None:
+        end_B = end_B - skipped_B
     length_B = (end_B - sequences.offsets_N1[rows_B]).clamp(max=length)
     offset_T = torch.arange(int(length_B.max()))
     real_BT = offset_T < length_B[:, None]
@@ -28,10 +33,18 @@ def window(sequences: Sequences, rows_B: Tensor, length: int) -> tuple[Tensor, T
     )
 
 
-def batch_of(sequences: Sequences, rows_B: Tensor, max_length: int) -> Batch:
-    """Next-event batch of the given sequences, longest first; each needs at least two events."""
-    rows_B = rows_B[sequences.lengths_N[rows_B].argsort(descending=True, stable=True)]
-    items_BT, rewards_BT, length_B = window(sequences, rows_B, max_length + 1)
+def batch_of(
+    sequences: Sequences, rows_B: Tensor, max_length: int, skipped_B: Tensor | None = None
+) -> Batch:
+    """Next-event batch of the given sequences, longest first; each needs at least two events.
+
+    skipped_B: as for `window`, at least two events stay.
+    """
+    order_B = sequences.lengths_N[rows_B].argsort(descending=True, stable=True)
+    rows_B = rows_B[order_B]
+    items_BT, rewards_BT, length_B = window(
+        sequences, rows_B, max_length + 1, None if skipped_B is None else skipped_B[order_B]
+    )
     mask_BT = torch.arange(items_BT.shape[1] - 1) < length_B[:, None] - 1
     return Batch(
         history_BT=torch.where(mask_BT, items_BT[:, :-1], 0),
@@ -47,7 +60,9 @@ class BatchStream(IterableDataset[Batch]):
     """Batches of steps [start, stop); step s is the same batch wherever the stream starts.
 
     It stops after `steps` or `epochs`, whichever is given and comes first.
-    Every epoch is a fresh permutation of the sequences with at least two events.
+    Every epoch is a fresh permutation of the sequences with at least two events. earlier: the share
+    of the sequences longer than a window whose window ends at an earlier event, evenly drawn anew
+    each time, so that events that are never among the latest are trained on too.
     """
 
     def __init__(
@@ -58,11 +73,13 @@ class BatchStream(IterableDataset[Batch]):
         epochs: int | None,
         seed: int,
         steps: int | None = None,
+        earlier: float = 0.0,
     ) -> None:
         self.sequences = sequences
         self.max_length = max_length
         self.batch_size = batch_size
         self.seed = seed
+        self.earlier = earlier
         self.usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
         if not len(self.usable_N):
             raise UserError(
@@ -85,9 +102,16 @@ class BatchStream(IterableDataset[Batch]):
                 generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
                 order_N = self.usable_N[torch.randperm(len(self.usable_N), generator=generator)]
             first = step % self.steps_per_epoch * self.batch_size
-            yield batch_of(
-                self.sequences, order_N[first : first + self.batch_size], self.max_length
-            )
+            rows_B = order_N[first : first + self.batch_size]
+            yield batch_of(self.sequences, rows_B, self.max_length, self._skipped(rows_B, step))
+
+    def _skipped(self, rows_B: Tensor, step: int) -> Tensor | None:
+        if self.earlier == 0:
+            return None
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "windows", step))
+        chosen_B, place_B = torch.rand(2, len(rows_B), generator=generator)
+        spare_B = (self.sequences.lengths_N[rows_B] - self.max_length - 1).clamp(min=0)
+        return torch.where(chosen_B < self.earlier, (place_B * (spare_B + 1)).long(), 0)
 
 
 def fixed_batches(sequences: Sequences, max_length: int, batch_size: int) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.data.batching import BatchStream, fixed_batches
+from recsys_posttrain.data.batching import fixed_batches
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.baselines import NAIVE_BASELINES, judged_events
@@ -75,8 +75,7 @@ def train_reward(
         return {"negative_rmse": -float(np.sqrt(np.square(error_E).mean()))}
 
     module = TrainingModule(model, objective, config.training, seed, dropout=True)
-    plan = config.training
-    stream = BatchStream(fit_on, length, plan.batch_size, plan.epochs, seed, plan.steps)
+    stream = config.training.batches(fit_on, length, seed)
     fitted = fit(
         module,
         stream,

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.config import require
+from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.logsumexp import fast_products
 from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.types import Batch
+from recsys_posttrain.types import Batch, Sequences
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Training:
     (None: train to the end and keep the last weights). average: decay of the moving average of the
     weights (average.py) that is validated and kept; 0 is the weights themselves. bfloat16: a
     policy's gradient through the softmax over the catalogue is made of bfloat16 products, where the
-    hardware is faster at them.
+    hardware is faster at them. earlier: share of the long sequences that are read up to an earlier
+    event (see BatchStream); 0 reads the latest events only.
     """
 
     epochs: int | None = None
@@ -40,10 +42,7 @@ class Training:
     decay: bool = False
     average: float = 0.0
     bfloat16: bool = True
-
-    def products(self, device: str) -> torch.dtype | None:
-        """For `Policy.products`."""
-        return fast_products(device) if self.bfloat16 else None
+    earlier: float = 0.0
 
     def __post_init__(self) -> None:
         require(
@@ -64,6 +63,25 @@ class Training:
             0 <= self.average < 1,
             f"Training: average={self.average} must be at least 0 and below 1.",
         )
+        require(
+            0 <= self.earlier <= 1,
+            f"Training: earlier={self.earlier} must be a share from 0 to 1.",
+        )
+
+    def batches(self, sequences: Sequences, max_length: int, seed: int) -> BatchStream:
+        return BatchStream(
+            sequences,
+            max_length,
+            self.batch_size,
+            self.epochs,
+            seed,
+            self.steps,
+            self.earlier,
+        )
+
+    def products(self, device: str) -> torch.dtype | None:
+        """For `Policy.products`."""
+        return fast_products(device) if self.bfloat16 else None
 
 
 class TrainingModule(pl.LightningModule):

@@ -9,7 +9,6 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, heads_of
 from recsys_posttrain.config import require
-from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
@@ -84,14 +83,7 @@ def posttrain(
         reseed=reseed,
         after_step=on_step,
     )
-    stream = BatchStream(
-        data.train,
-        policy.max_length,
-        training.batch_size,
-        training.epochs,
-        seed,
-        training.steps,
-    )
+    stream = training.batches(data.train, policy.max_length, seed)
     fitted = fit(
         module,
         stream,

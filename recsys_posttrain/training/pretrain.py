@@ -7,7 +7,6 @@ import torch
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.backbones.sasrec import SASRec
-from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
 from recsys_posttrain.policy import Policy
@@ -16,7 +15,9 @@ from recsys_posttrain.training.fit import Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
-PRETRAINING = Training(epochs=60, batch_size=128, learning_rate=2e-3, average=0.995, patience=6)
+PRETRAINING = Training(
+    epochs=80, batch_size=128, learning_rate=2e-3, average=0.995, earlier=0.5, patience=6
+)
 
 
 def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
@@ -48,9 +49,7 @@ def pretrain(
         return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT)), {})
 
     module = TrainingModule(policy, objective, training, seed, dropout=True)
-    stream = BatchStream(
-        data.train, backbone.max_length, training.batch_size, training.epochs, seed, training.steps
-    )
+    stream = training.batches(data.train, backbone.max_length, seed)
     fitted = fit(
         module,
         stream,

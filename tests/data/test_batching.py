@@ -173,3 +173,35 @@ def test_nothing_to_train_on_is_said():
     sequences = Sequences(torch.ones(2).long(), torch.ones(2), torch.arange(2), torch.arange(3))
     with pytest.raises(UserError, match="no user has two training events"):
         BatchStream(sequences, 5, 1, 1, 0)
+
+
+def test_a_window_up_to_an_earlier_event_by_hand():
+    """Of 1 2 3 4 5, without the last two: 2 3 -> as history 2, action 3, in a window of 2."""
+    log = [[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)], [(6, 1), (7, 2)]]
+    batch = batch_of(flat(log), torch.tensor([1, 0]), 1, torch.tensor([0, 2]))
+    assert batch.history_BT.tolist() == [[2], [6]]
+    assert batch.actions_BT.tolist() == [[3], [7]]
+    assert batch.rewards_BT.tolist() == [[3], [2]]
+
+
+def test_the_share_and_spread_of_earlier_windows():
+    """40 sequences of items 1..9, windows of 3 and one: of the share 0.5, each of the 6 ends 4..9
+    is equally likely, so 5/12 end before 9. A short sequence is read whole."""
+    steps, share = 50, 0.5
+    log = [[(1 + n, 1) for n in range(9)]] * 40 + [[(1, 1), (2, 1)]]
+    stream = BatchStream(flat(log), 3, 41, steps, seed=0, earlier=share)
+    ends = []
+    for batch in stream:
+        assert batch.sequences_B[-1] == 40
+        assert batch.mask_BT.sum(dim=1).tolist() == [3] * 40 + [1]
+        ends += batch.actions_BT[:40, 2].tolist()
+        assert torch.equal(
+            batch.actions_BT[:40, 2] - batch.history_BT[:40, 0], torch.full((40,), 3)
+        )
+    count = torch.tensor([ends.count(end) for end in range(1, 10)]) / (steps * 40)
+    expected = torch.tensor([0, 0, 0] + [share / 6] * 5 + [1 - share * 5 / 6])
+    deviation = (expected * (1 - expected) / (steps * 40)).sqrt()
+    assert ((count - expected).abs() <= 5 * deviation).all()
+    stream.start = 30
+    again = [end for batch in stream for end in batch.actions_BT[:40, 2].tolist()]
+    assert again == ends[30 * 40 :], "a function of the step, wherever the stream starts"
