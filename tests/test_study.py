@@ -265,6 +265,7 @@ def test_an_algorithm_may_live_in_the_experiment_file(run, copied):
     """It takes part in the stage's name with its own code."""
     code = """
 from dataclasses import dataclass
+import torch
 from recsys_posttrain.algorithms.base import LossOutput
 
 @dataclass(frozen=True)
@@ -272,7 +273,8 @@ class Mine:
     strength: float = 1.0
 
     def loss(self, batch, actors):
-        return LossOutput(-self.strength * actors.policy.log_prob(batch), {})
+        weight_BT = torch.full_like(batch.rewards_BT, self.strength)
+        return LossOutput(actors.policy.weighted_nll(batch, weight_BT), {})
 """
     runs = "RUNS = [BASE, replace(BASE, algorithm=Mine())]"
     Path("own.py").write_text(STUDY + code + runs)

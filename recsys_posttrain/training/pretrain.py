@@ -16,7 +16,7 @@ from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
 PRETRAINING = Training(
-    epochs=80, batch_size=128, learning_rate=2e-3, average=0.995, earlier=0.5, patience=6
+    epochs=60, batch_size=128, learning_rate=2e-3, average=0.995, earlier=0.5, patience=6
 )
 
 
