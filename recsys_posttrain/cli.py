@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -91,6 +91,10 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     data_root: DataRoot = None,
     output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    on: Annotated[
+        Literal["test", "validation"],
+        typer.Option(help="Targets of the table. Choose settings on validation only."),
+    ] = "test",
 ) -> None:
     """Run a study and print its table.
 
@@ -100,10 +104,11 @@ def run(
     Example:
       recsys-posttrain run experiments/movielens_main.py --dataset ml-1m --seeds 3
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
+      recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
     """
     from recsys_posttrain.study import run_study
 
-    run_study(file, overrides or [], dataset, seeds, device, data_root, output)
+    run_study(file, overrides or [], dataset, seeds, device, data_root, output, on)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -54,6 +54,7 @@ _TRAINING = (
 _EVALUATION = (evaluate, metrics, ranking)
 _REWARD = (base, ensemble, reward_training)
 
+On = Literal["test", "validation"]
 Announce = Callable[[str, Path], None]
 
 
@@ -211,10 +212,12 @@ class Pipeline:
         title = f"{run.label}, seed {run.seed}"
         return self._stage("posttrain", self._posttrain_key(run), title, make)[0]
 
-    def rows_of(self, policy_folder: Path | None) -> pd.DataFrame:
-        """One row per test target: of a saved policy, or of popularity (None)."""
+    def rows_of(self, policy_folder: Path | None, on: On = "test") -> pd.DataFrame:
+        """One row per target: of a saved policy, or of popularity (None)."""
+        targets = None if on == "test" else self.data.validation
         key = {
             **self._data_key,
+            "targets": on,
             "policy": "popularity" if policy_folder is None else policy_folder.name,
             "reference": self._folder("pretrain", self._pretrain_key).name,
             "reward": self._folder("reward", self._reward_key).name,
@@ -225,15 +228,17 @@ class Pipeline:
 
         def make(folder: Path) -> dict[str, Any]:
             if policy_folder is None:
-                result = evaluate.evaluate_popularity(self.data, self.reward)
+                result = evaluate.evaluate_popularity(self.data, self.reward, targets=targets)
             else:
                 judged = frozen(load_policy(policy_folder).policy)
-                result = evaluate.evaluate(judged, self.data, self.reward, self.pretrained)
+                result = evaluate.evaluate(
+                    judged, self.data, self.reward, self.pretrained, targets=targets
+                )
             _write_parquet(result.per_user, folder / "rows.parquet")
             return {"targets": len(result.per_user)}
 
         name = key["policy"] if policy_folder is None else policy_folder.name
-        folder, _ = self._stage("evaluate", key, f"evaluation of {name}", make)
+        folder, _ = self._stage("evaluate", key, f"{on} rows of {name}", make)
         return pd.read_parquet(folder / "rows.parquet")
 
 

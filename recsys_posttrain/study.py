@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 from recsys_posttrain.config import describe, digest, override, suggestion
 from recsys_posttrain.data import dataset_named
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.pipeline import Pipeline, shared_part
+from recsys_posttrain.pipeline import On, Pipeline, shared_part
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
@@ -34,12 +34,20 @@ from recsys_posttrain.stages import (
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 110, soft_wrap=False)
 
 
-class Study(NamedTuple):
-    """name: of its folder. runs: one per row of the table, without seeds."""
+MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
+NO_TUNING = "no trials for any method, all at their defaults"
 
+
+class Study(NamedTuple):
+    """file: where it is written. name: of its folder. runs: one per row of the table, without
+    seeds. on: the targets of the table. tuning: how the settings were chosen, for the caption."""
+
+    file: Path
     name: str
     runs: tuple[Run, ...]
     seeds: tuple[int, ...]
+    on: On
+    tuning: str
 
 
 def load_study(
@@ -48,8 +56,12 @@ def load_study(
     dataset: str | None,
     seeds: int | None,
     data_root: str | None,
+    on: On = "test",
 ) -> Study:
-    """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default."""
+    """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
+
+    `TUNING` in the file, a sentence, says how its settings were chosen.
+    """
     specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
     if specification is None or specification.loader is None or file.suffix != ".py":
         raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
@@ -66,8 +78,10 @@ def load_study(
     name = f"{file.stem}-{Path(source.name).stem}"
     if overrides:
         name += f"-{digest(sorted(overrides), 6)}"
+    if on != "test":
+        name += f"-{on}"
     count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
-    return Study(name, runs, count)
+    return Study(file, name, runs, count, on, getattr(experiment, "TUNING", NO_TUNING))
 
 
 def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
@@ -114,9 +128,13 @@ def run_study(
     device: str,
     data_root: str | None,
     output: Path,
+    on: On = "test",
 ) -> Path:
-    """Runs what is not done yet, prints and writes the tables; returns the study's folder."""
-    study = load_study(file, overrides, dataset, seeds, data_root)
+    """Runs what is not done yet, prints and writes the tables; returns the study's folder.
+
+    on: the targets of the table. Settings are chosen on "validation", so that "test" stays unseen.
+    """
+    study = load_study(file, overrides, dataset, seeds, data_root, on)
     folder = output / study.name
     folder.mkdir(parents=True, exist_ok=True)
     progress = _Progress()
@@ -130,7 +148,7 @@ def run_study(
     quality = pipeline.reward_quality
     # These two do not depend on the seed of post-training: one row each.
     rows = [
-        pipeline.rows_of(policy_folder).assign(method=name, seed=study.seeds[0])
+        pipeline.rows_of(policy_folder, on).assign(method=name, seed=study.seeds[0])
         for name, policy_folder in (
             ("Popularity", None),
             ("Pretrained", pipeline.pretrained_folder),
@@ -140,7 +158,7 @@ def run_study(
     for seed in study.seeds:
         for run in study.runs:
             trained[f"{run.label}/{seed}"] = pipeline.posttrained_folder(replace(run, seed=seed))
-            rows_of_run = pipeline.rows_of(trained[f"{run.label}/{seed}"])
+            rows_of_run = pipeline.rows_of(trained[f"{run.label}/{seed}"], on)
             rows.append(rows_of_run.assign(method=run.label, seed=seed))
     progress.finish()
 
@@ -233,10 +251,12 @@ def _record(
 ) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
     shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.reward_folder}
-    first = read_stage(next(iter(trained.values())))["record"]
+    steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
     return {
         "name": study.name,
+        "on": study.on,
+        "tuning": study.tuning,
         "command": _command(study, overrides),
         "commit": git_commit(),
         "versions": package_versions(),
@@ -246,7 +266,7 @@ def _record(
         "users": len(corpus.sequences),
         "num_items": corpus.num_items,
         "seeds": list(study.seeds),
-        "steps": first["steps"],
+        "steps": sorted(steps),
         "runs": [describe(run) for run in study.runs],
         "stages": {
             name: {
@@ -259,11 +279,16 @@ def _record(
 
 
 def _command(study: Study, overrides: Sequence[str]) -> str:
-    """How to get this table from a fresh clone."""
+    """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     dataset = study.runs[0].dataset
-    chosen = getattr(dataset, "path", dataset.name)
-    command = f"make benchmark DATASET={shlex.quote(chosen)} SEEDS={len(study.seeds)}"
-    return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
+    chosen = shlex.quote(getattr(dataset, "path", dataset.name))
+    if study.file == MAIN_STUDY and study.on == "test":
+        command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
+        return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
+    command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
+    command += f" --dataset {chosen} --seeds {len(study.seeds)}"
+    command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
+    return command + ("" if study.on == "test" else f" --on {study.on}")
 
 
 def _table(
@@ -276,10 +301,11 @@ def _table(
         relative_to=relative_to,
         provenance=Provenance(
             dataset=record["dataset"],
-            split="leave-one-out (protocol A)",
-            steps=f"{record['steps']:,} equal",
-            tuning="no trials for any method, all at their defaults; the common length and rate of "
-            "post-training were set once, after a look at ML-100K's test rows",
+            split="leave-one-out (protocol A)"
+            + ("" if record["on"] == "test" else f", {record['on']} targets"),
+            steps=" or ".join(f"{count:,}" for count in record["steps"])
+            + (" equal" if len(record["steps"]) == 1 else ""),
+            tuning=record["tuning"],
             commit=record["commit"],
             command=record["command"],
         ),

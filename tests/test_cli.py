@@ -77,14 +77,16 @@ def test_run_passes_everything_on(
     study = tmp_path / "study.py"
     study.write_text("")
     assert _end(monkeypatch, "run", str(study)) == 0
-    options = "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --device cuda --output out"
+    options = (
+        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --device cuda --output out --on validation"
+    )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
     assert _end(monkeypatch, *arguments) == 0
     root = f"{tmp_path}/x.zip"
     assert calls == [
-        ("run_study", study, [], None, None, "cpu", None, Path("runs")),
-        ("run_study", study, ["a=1", "b.c=2"], "ml-1m", 3, "cuda", root, Path("out")),
+        ("run_study", study, [], None, None, "cpu", None, Path("runs"), "test"),
+        ("run_study", study, ["a=1", "b.c=2"], "ml-1m", 3, "cuda", root, Path("out"), "validation"),
     ]
 
 

@@ -15,6 +15,7 @@ import pytest
 import pytorch_lightning as pl
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.study import load_study, run_study, study_table
 
 STUDY = """
@@ -55,9 +56,9 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(world, small_ratings_csv):
-    def run_on_the_small_file(output, *overrides, seeds=1, file="study.py"):
+    def run_on_the_small_file(output, *overrides, seeds=1, file="study.py", on="test"):
         csv = str(small_ratings_csv)
-        return run_study(Path(file), overrides, csv, seeds, "cpu", None, Path(output))
+        return run_study(Path(file), overrides, csv, seeds, "cpu", None, Path(output), on)
 
     return run_on_the_small_file
 
@@ -106,10 +107,11 @@ def test_what_a_study_leaves_behind(finished, small_ratings_csv):
     assert "BC" in (folder / "table.tex").read_text()
 
     record = json.loads((folder / "run.json").read_text())
-    assert record["command"] == f"make benchmark DATASET={small_ratings_csv} SEEDS=1"
+    command = f"recsys-posttrain run study.py --dataset {small_ratings_csv} --seeds 1"
+    assert record["command"] == command
     assert record["commit"] == "unknown"
     assert record["seeds"] == [0]
-    assert record["steps"] == 8  # 2 epochs of 60 users in batches of 16
+    assert record["steps"] == [8]  # 2 epochs of 60 users in batches of 16
     assert set(record["stages"]) == {"pretrained", "reward", "BC/0", "ExpRSFT/0", "OfflinePPO/0"}
     assert {stage["folder"] for stage in record["stages"].values()} <= set(stages(finished))
     assert [each["algorithm"]["class"] for each in record["runs"]] == methods[2:]
@@ -161,7 +163,35 @@ def test_a_changed_algorithm_trains_that_one_again(run, finished, copied):
     assert result(copied) == result(finished), "the study without --set keeps its own folder"
     record = json.loads((folder / "run.json").read_text())
     assert [each["algorithm"].get("temperature") for each in record["runs"]] == [None, 0.5, None]
-    assert record["command"].endswith(" SET=algorithm.temperature=0.5")
+    assert record["command"].endswith(" --seeds 1 --set algorithm.temperature=0.5")
+
+
+def test_the_validation_table_trains_nothing_and_is_another_folder(
+    run, finished, copied, small_ratings_csv
+):
+    """Its rows are those of the validation targets: each user's last event but one."""
+    folder = run(copied, on="validation")
+    assert folder.name == "study-small-validation"
+    new = set(stages(copied)) - set(stages(finished))
+    assert len(new) == len(of_kind(new, "evaluate")) == 5
+    assert result(copied) == result(finished)
+    study = load_study(Path("study.py"), [], str(small_ratings_csv), 1, None)
+    data = Pipeline(study.runs[0], copied).data
+    found = pd.read_parquet(folder / "rows.parquet").query("method == 'BC'")
+    expected = data.corpus.item_ids[data.validation.items_N.numpy() - 1]
+    assert found["item_id"].tolist() == expected.tolist()
+    assert "validation targets" in (folder / "table.md").read_text()
+
+
+def test_how_a_study_was_tuned_and_its_lengths_are_in_the_caption(run, copied):
+    runs = """
+TUNING = "three trials each"
+RUNS = [BASE, replace(BASE, name="short", posttraining=Training(steps=3, batch_size=16))]
+"""
+    Path("tuned.py").write_text(STUDY + runs)
+    text = (run(copied, file="tuned.py") / "table.md").read_text()
+    assert "tuning budget: three trials each" in text
+    assert "3 or 8 post-training steps" in text
 
 
 def test_a_lost_stage_is_made_again_alone(run, finished, copied):
