@@ -17,7 +17,7 @@ from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
-POSTTRAINING = Training(steps=100, batch_size=64, decay=True)
+POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
 VALIDATIONS = 4
 DRIFT_POSITIONS = 256
 
