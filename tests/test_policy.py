@@ -8,7 +8,7 @@ import torch
 from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.policy import Policy, frozen
-from recsys_posttrain.types import Sequences
+from recsys_posttrain.types import History, Sequences
 
 ITEMS = 12
 
@@ -45,7 +45,7 @@ def batch(sequences):
 
 def padded_log_prob(policy, batch):
     """[B, T, V], computed with everything padded to one length and dense logits."""
-    hidden_BTD = policy.backbone(batch.history_BT, batch.history_rewards_BT)
+    hidden_BTD = policy.backbone(batch.history)
     return (hidden_BTD @ policy.backbone.item_embedding.weight[1:].T).log_softmax(dim=-1)
 
 
@@ -115,12 +115,13 @@ def test_a_state_without_a_graph_never_serves_who_needs_the_gradient(policy, bat
 
 @pytest.mark.parametrize("rows", [3, 256])
 def test_last_states_are_those_after_the_latest_events(policy, sequences, rows):
-    states_ND = policy.last_states(sequences, rows)
+    states_ND = policy.last_states(sequences, rows=rows)
     for n in range(len(sequences)):
         events = slice(int(sequences.offsets_N1[n]), int(sequences.offsets_N1[n + 1]))
         latest = sequences.items_E[events][-10:][None]
         rewards = sequences.rewards_E[events][-10:][None].double()
-        expected_D = policy.backbone(latest, rewards)[0, -1].detach()
+        times = torch.zeros_like(latest)
+        expected_D = policy.backbone(History(latest, rewards, times, times))[0, -1].detach()
         torch.testing.assert_close(states_ND[n], expected_D)
 
 

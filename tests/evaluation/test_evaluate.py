@@ -13,7 +13,7 @@ from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
-from recsys_posttrain.types import Batch, Corpus, Sequences
+from recsys_posttrain.types import Batch, Corpus, History, Sequences
 
 ITEMS, USERS = 15, 30
 
@@ -41,7 +41,7 @@ def data():
     sequences = Sequences(
         items_E,
         torch.randint(1, 6, items_E.shape, generator=generator).float(),
-        torch.arange(len(items_E)),
+        torch.arange(len(items_E)) ** 3,
         torch.tensor([0, *lengths]).cumsum(0),
     )
     user_ids = np.array([f"user {n}" for n in range(USERS)], dtype=object)
@@ -72,7 +72,9 @@ def slow_scores(policy, items, rewards):
     """[V] in float64, one user at a time."""
     policy.eval()
     with torch.no_grad():
-        state_D = policy.backbone(items[None, -6:], rewards[None, -6:])[0, -1].double()
+        times = torch.zeros_like(items)[None, -6:]
+        history = History(items[None, -6:], rewards[None, -6:], times, times)
+        state_D = policy.backbone(history)[0, -1].double()
         return (policy.backbone.item_embedding.weight[1:].double() @ state_D).numpy()
 
 
@@ -90,7 +92,8 @@ def slow_proxy(reward, items, rewards, top):
     """Mean over the list of score_all at the last position of the whole (latest) history."""
     history_1T, rewards_1T = items[None, -6:], rewards[None, -6:]
     mask_1T = torch.ones_like(history_1T, dtype=torch.bool)
-    batch = Batch(history_1T, rewards_1T, history_1T, rewards_1T, mask_1T, torch.tensor([0]))
+    event = (history_1T, rewards_1T, torch.zeros_like(history_1T))
+    batch = Batch(*event, *event, mask_1T, torch.tensor([0]))
     score_V = reward.score_all(batch)[0, -1]
     return float(np.mean([float(score_V[item - 1]) for item in top if item > 0]))
 
@@ -144,7 +147,9 @@ def test_total_reward_of_users_without_training_events():
     )
     from recsys_posttrain.types import Split, Targets
 
-    targets = Targets(history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5))
+    targets = Targets(
+        history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5), torch.arange(5)
+    )
     corpus = Corpus("made", train, np.arange(5), np.arange(ITEMS), "0" * 64)
     frame = evaluate_popularity(Split(corpus, train, targets, targets)).per_user
     assert frame["total_reward"].tolist() == [0, 3, 0, 12, 0]
