@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recsys_posttrain.backbones.base import last_states
+from recsys_posttrain.backbones.hstu import HSTU
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.config import digest
 from recsys_posttrain.errors import UserError
@@ -15,6 +16,9 @@ from recsys_posttrain.types import Batch, History
 CONFIGS = [
     SASRec(dim=8, blocks=2, heads=2, feed_forward=16, max_length=20),
     SASRec(dim=8, blocks=1, feed_forward=16, max_length=20, history_rewards=True),
+    HSTU(dim=8, blocks=2, heads=2, max_length=20),
+    HSTU(dim=8, blocks=1, max_length=20, history_rewards=True),
+    HSTU(dim=8, blocks=2, max_length=20, target_time=True),
 ]
 ITEMS = 7
 everyone = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: repr(config)[:70])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys_posttrain.api import load
-from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.policy import Policy
@@ -191,6 +191,56 @@ def test_drift_columns_are_the_slow_sums(data):
         assert frame.loc[n, "entropy"] == pytest.approx(-sum(pi * np.log(pi)), rel=1e-5)
     assert frame["kl"].min() > 0.01
     assert evaluate(policy, data, reference=policy).per_user["kl"].abs().max() < 1e-5
+
+
+class Watched(torch.nn.Module):
+    """A reward model that keeps the batches it is asked about and is 0 everywhere."""
+
+    max_length = 6
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def factors(self, batch):
+        self.batches.append(batch)
+        return torch.zeros(int(batch.mask_BT.sum()), 1), torch.zeros(ITEMS, 1)
+
+
+@pytest.mark.parametrize(("which", "back"), [("test", 1), ("validation", 2)])
+def test_the_targets_own_time_is_what_the_models_are_given(data, which, back):
+    """Event e happens at second e ** 3; the target is the last event, or the one before."""
+    policy, reference = (
+        Policy(seeded(HSTU(dim=8, max_length=6, target_time=True), seed)).eval() for seed in (0, 1)
+    )
+    with torch.no_grad():
+        for block in [*policy.backbone.blocks, *reference.backbone.blocks]:
+            block.time_bias *= 200  # so that a state without the right time is another one
+    targets, reward, offsets = getattr(data, which), Watched(), data.corpus.sequences.offsets_N1
+    rows = evaluate(policy, data, reward, reference, targets=targets).per_user
+    given = {}
+    for batch in reward.batches:
+        for row, length in zip(batch.sequences_B.tolist(), batch.mask_BT.sum(dim=1), strict=True):
+            given[row] = int(batch.action_times_BT[batch.sequences_B == row, length - 1])
+    gains = []
+    for n, (items, rewards) in enumerate(histories(targets)):
+        target = int(offsets[n + 3]) - back  # the first two users have no targets
+        times = torch.arange(target - len(items), target + 1) ** 3
+        assert given[n] == target**3
+        history = History(*(e[None, -6:] for e in (items, rewards, times[:-1], times[1:])))
+        score_V, other_V = (
+            (each.backbone(history)[0, -1] @ each.table_VD.T).detach().double().numpy()
+            for each in (policy, reference)
+        )
+        rank, _ = slow_rank_and_top(score_V, int(targets.items_N[n]), set(items.tolist()))
+        assert rows.loc[n, "rank"] == rank
+        pi, rho = (np.exp(each - np.logaddexp.reduce(each)) for each in (score_V, other_V))
+        assert rows.loc[n, "kl"] == pytest.approx((pi * np.log(pi / rho)).sum(), rel=1e-3, abs=1e-6)
+        gains.append(1 / np.log2(rank + 1) if rank <= 10 else 0)
+    if which == "validation":
+        assert validation_ndcg(policy, data) == pytest.approx(np.mean(gains))
+    without = policy.last_states(targets.history)
+    assert not torch.allclose(without, policy.last_states(targets.history, targets.times_N))
 
 
 def test_dropout_never_enters_an_evaluation(data):
