@@ -28,7 +28,7 @@ from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.training.pretrain import new_policy
-from recsys_posttrain.types import Batch
+from recsys_posttrain.types import Batch, History
 
 Step = Callable[[Batch], None]
 
@@ -43,7 +43,7 @@ def naive_step(num_items: int) -> Step:
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
-        hidden_BTD = backbone(padded(batch.history_BT), padded(batch.history_rewards_BT))
+        hidden_BTD = backbone(History(*map(padded, batch.history)))
         logits_BTV = hidden_BTD @ embedding.weight[1:].T
         index_BT = padded(batch.actions_BT * batch.mask_BT) - 1
         loss = nn.functional.cross_entropy(

@@ -24,6 +24,7 @@ _HOME = {
     "evaluate": "recsys_posttrain.evaluation.evaluate",
     "evaluate_popularity": "recsys_posttrain.evaluation.evaluate",
     "Run": "recsys_posttrain.run",
+    "HSTU": "recsys_posttrain.backbones",
     "SASRec": "recsys_posttrain.backbones",
     "Training": "recsys_posttrain.training.module",
     "RewardEnsemble": "recsys_posttrain.rewards.ensemble",

@@ -7,7 +7,7 @@ from recsys_posttrain import ops
 from recsys_posttrain.backbones.base import last_states
 from recsys_posttrain.data.batching import history_batches
 from recsys_posttrain.logsumexp import weighted_nll
-from recsys_posttrain.types import Batch, Sequences
+from recsys_posttrain.types import Batch, History, Sequences
 
 # Rows of one block share one padded length. Batches arrive sorted by length (data/batching.py),
 # so small blocks carry almost no padding; very small ones waste the cores.
@@ -16,12 +16,11 @@ ROWS_PER_BLOCK = 16
 
 def packed_states(backbone: nn.Module, batch: Batch) -> Tensor:
     """Hidden states of the real positions only, [N, D], in the order of `ops.pack`."""
+    history = batch.history
     return torch.cat(
         [
             ops.pack(
-                backbone(
-                    batch.history_BT[rows, :longest], batch.history_rewards_BT[rows, :longest]
-                ),
+                backbone(History(*(field_BT[rows, :longest] for field_BT in history))),
                 batch.mask_BT[rows, :longest],
             )
             for rows, longest in _blocks(batch.mask_BT.sum(dim=1).tolist())
@@ -110,18 +109,20 @@ class Policy(nn.Module):
         return ops.unpack(items_NK, batch.mask_BT)
 
     @torch.inference_mode()
-    def last_states(self, histories: Sequences, rows: int = 32) -> Tensor:
-        """The state after each whole history (its latest `max_length` events), [N, D]."""
+    def last_states(
+        self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32
+    ) -> Tensor:
+        """The state after each whole history (its latest `max_length` events), [N, D].
+
+        next_times_N: as for `history_batches`; read only by a backbone that asks for it.
+        """
         table_VD = self.table_VD
         states_ND = table_VD.new_empty(len(histories), table_VD.shape[1])
-        for index_B, history_BT, rewards_BT, lengths_B in history_batches(
-            histories, self.max_length, rows
+        for index_B, history, length_B in history_batches(
+            histories, self.max_length, rows, next_times_N
         ):
             states_ND[index_B] = last_states(
-                self.backbone,
-                history_BT.to(table_VD.device),
-                rewards_BT.to(table_VD),
-                lengths_B.to(table_VD.device),
+                self.backbone, history.to(table_VD), length_B.to(table_VD.device)
             )
         return states_ND
 

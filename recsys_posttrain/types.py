@@ -54,6 +54,7 @@ class Targets:
     history: Sequences  # N histories, untruncated: they also name the items already seen
     items_N: Tensor  # int64, 1..V
     rewards_N: Tensor  # float32
+    times_N: Tensor  # int64, seconds
     users_N: Tensor  # int64, index into Corpus.user_ids
 
 
@@ -87,16 +88,50 @@ class Split:
     test: Targets
 
 
+class History(NamedTuple):
+    """What a backbone reads: past events and the time of the action that follows each of them.
+
+    For whole histories the time at the last event is that of the target; where there is none yet,
+    that of the last event itself.
+    """
+
+    items_BT: Tensor  # int64; 0 = padding
+    rewards_BT: Tensor  # float32: their logged rewards
+    times_BT: Tensor  # int64, seconds; 0 = padding
+    next_times_BT: Tensor  # int64, seconds; 0 = padding
+
+    def to(self, like: Tensor) -> "History":
+        """On the device of `like`, the rewards in its dtype too."""
+        return History(
+            self.items_BT.to(like.device),
+            self.rewards_BT.to(like),
+            self.times_BT.to(like.device),
+            self.next_times_BT.to(like.device),
+        )
+
+
 class Batch(NamedTuple):
     """B sequences, right-padded to the longest; every position is one contextual-bandit round.
 
-    At position t the context x is history[:, : t + 1] with its rewards, the logged action is
-    actions[:, t] and its logged reward rewards[:, t].
+    At position t the context x is history[:, : t + 1] with its rewards and times, the logged action
+    is actions[:, t] and its logged reward rewards[:, t].
     """
 
     history_BT: Tensor  # int64: the items before each action, shifted by one; 0 = padding
     history_rewards_BT: Tensor  # float32: their logged rewards
+    history_times_BT: Tensor  # int64, seconds; 0 = padding
     actions_BT: Tensor  # int64: the logged item; 0 = padding
     rewards_BT: Tensor  # float32: its logged reward
+    action_times_BT: Tensor  # int64, seconds; 0 = padding
     mask_BT: Tensor  # bool: True at real positions
     sequences_B: Tensor  # int64: which sequence each row is (index into the Sequences)
+
+    @property
+    def history(self) -> History:
+        """What a backbone may read of it."""
+        return History(
+            self.history_BT,
+            self.history_rewards_BT,
+            self.history_times_BT,
+            self.action_times_BT,
+        )

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.policy import Policy, frozen
-from recsys_posttrain.types import Sequences
+from recsys_posttrain.types import History, Sequences
 
 ITEMS = 12
 
@@ -45,7 +45,7 @@ def batch(sequences):
 
 def padded_log_prob(policy, batch):
     """[B, T, V], computed with everything padded to one length and dense logits."""
-    hidden_BTD = policy.backbone(batch.history_BT, batch.history_rewards_BT)
+    hidden_BTD = policy.backbone(batch.history)
     return (hidden_BTD @ policy.backbone.item_embedding.weight[1:].T).log_softmax(dim=-1)
 
 
@@ -115,13 +115,34 @@ def test_a_state_without_a_graph_never_serves_who_needs_the_gradient(policy, bat
 
 @pytest.mark.parametrize("rows", [3, 256])
 def test_last_states_are_those_after_the_latest_events(policy, sequences, rows):
-    states_ND = policy.last_states(sequences, rows)
+    states_ND = policy.last_states(sequences, rows=rows)
     for n in range(len(sequences)):
         events = slice(int(sequences.offsets_N1[n]), int(sequences.offsets_N1[n + 1]))
         latest = sequences.items_E[events][-10:][None]
         rewards = sequences.rewards_E[events][-10:][None].double()
-        expected_D = policy.backbone(latest, rewards)[0, -1].detach()
+        times = torch.zeros_like(latest)
+        expected_D = policy.backbone(History(latest, rewards, times, times))[0, -1].detach()
         torch.testing.assert_close(states_ND[n], expected_D)
+
+
+def test_the_times_of_next_actions_reach_the_last_states(sequences):
+    """Given, or for none given that of the last event; one of three days, one of no time at all."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = HSTU(dim=8, blocks=2, max_length=10, target_time=True)
+        policy = Policy(config.build(ITEMS)).double().eval()
+    last_N = sequences.timestamps_E[sequences.offsets_N1[1:] - 1]
+    given_N = last_N + 86_400 * (torch.arange(40) % 3)
+    for next_times_N, expected_N in ((given_N, given_N), (None, last_N)):
+        states_ND = policy.last_states(sequences, next_times_N)
+        for n in range(40):
+            events = slice(*sequences.offsets_N1[n : n + 2].tolist())
+            items, times = sequences.items_E[events][-10:], sequences.timestamps_E[events][-10:]
+            next_times = torch.cat([times[1:], expected_N[n : n + 1]])
+            rewards = torch.zeros(1, len(items), dtype=torch.float64)
+            history = History(items[None], rewards, times[None], next_times[None])
+            torch.testing.assert_close(states_ND[n], policy.backbone(history)[0, -1].detach())
+    assert not torch.allclose(policy.last_states(sequences), policy.last_states(sequences, given_N))
 
 
 def test_frozen_is_without_gradient_and_dropout(policy, batch):

@@ -11,6 +11,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.recommend import recommend
 from recsys_posttrain.saved_policy import load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.types import History
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
 
@@ -40,7 +41,8 @@ def expected(folder, frame, k):
         known = events[events["item_id"].isin(list(index_of))]
         items = torch.tensor([index_of[item] for item in known["item_id"]])[None, -10:]
         rewards = torch.tensor(known["rating"].to_numpy(np.float32))[None, -10:]
-        state_D = saved.policy.backbone(items, rewards)[0, -1]
+        times = torch.tensor(known["timestamp"].to_numpy(np.int64))[None, -10:]
+        state_D = saved.policy.backbone(History(items, rewards, times, times))[0, -1]
         scores = (saved.policy.backbone.item_embedding.weight[1:] @ state_D).tolist()
         seen = set(known["item_id"])
         unseen = [(-scores[n - 1], item) for item, n in index_of.items() if item not in seen]

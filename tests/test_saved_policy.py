@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
@@ -27,8 +27,12 @@ def saved(corpus, tmp_path):
     return policy, tmp_path
 
 
-def test_it_comes_back_with_equal_log_probabilities(saved, corpus):
-    policy, folder = saved
+@pytest.mark.parametrize(
+    "backbone", [BACKBONE, HSTU(dim=8, blocks=1, heads=2, max_length=10, target_time=True)]
+)
+def test_it_comes_back_with_equal_log_probabilities(backbone, corpus, tmp_path):
+    policy, folder = new_policy(backbone, corpus.num_items, seed=1), tmp_path
+    save_policy(folder, policy, backbone, corpus, "ml-100k", 5)
     loaded = load_policy(folder)
     batch = batch_of(corpus.sequences, torch.arange(20), 10)
     expected = policy.eval().log_prob(batch)

@@ -33,8 +33,8 @@ class Table(nn.Module):
             self.item_embedding.weight.copy_(torch.eye(3, dtype=torch.float64)[:, 1:])
         self.logits = nn.Parameter(REFERENCE_XV.log() + 7)  # not normalised
 
-    def forward(self, history_BT, history_rewards_BT):
-        return self.logits[(history_BT - 1).clamp(min=0)]
+    def forward(self, history):
+        return self.logits[(history.items_BT - 1).clamp(min=0)]
 
 
 class ScoreTable(RewardModel):
@@ -59,8 +59,10 @@ def batch():
     return Batch(
         history_BT=torch.tensor([[1, 2, 1], [2, 2, 2]]),
         history_rewards_BT=torch.tensor([[4.0, 1.0, 4.0], [5.0, NAN, NAN]], dtype=torch.float64),
+        history_times_BT=torch.zeros(2, 3, dtype=torch.int64),
         actions_BT=torch.tensor([[2, 1, 1], [2, 0, 0]]),
         rewards_BT=torch.tensor([[1.0, 4.0, 2.0], [3.0, NAN, NAN]], dtype=torch.float64),
+        action_times_BT=torch.zeros(2, 3, dtype=torch.int64),
         mask_BT=torch.tensor([[True, True, True], [True, False, False]]),
         sequences_B=torch.tensor([0, 1]),
     )

@@ -1,9 +1,11 @@
-"""What a backbone is: items in, hidden states out, and an item embedding. Nothing else."""
+"""What a backbone is: past events in, hidden states out, and an item embedding. Nothing else."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from recsys_posttrain.types import History
 
 
 class Backbone(Protocol):
@@ -17,7 +19,7 @@ class Backbone(Protocol):
     max_length: int
     item_embedding: nn.Embedding
 
-    def __call__(self, history_BT: Tensor, history_rewards_BT: Tensor) -> Tensor: ...
+    def __call__(self, history: History) -> Tensor: ...
 
 
 class BackboneConfig(Protocol):
@@ -31,9 +33,7 @@ class BackboneConfig(Protocol):
         ...
 
 
-def last_states(
-    backbone: nn.Module, history_BT: Tensor, history_rewards_BT: Tensor, length_B: Tensor
-) -> Tensor:
+def last_states(backbone: nn.Module, history: History, length_B: Tensor) -> Tensor:
     """The state after the last real event of each row, [B, D].
 
     From the backbone's optional method `last` of the same arguments, where it can do less work than
@@ -41,7 +41,7 @@ def last_states(
     """
     last = getattr(backbone, "last", None)
     if last is not None:
-        state_BD: Tensor = last(history_BT, history_rewards_BT, length_B)
+        state_BD: Tensor = last(history, length_B)
         return state_BD
-    hidden_BTD: Tensor = backbone(history_BT, history_rewards_BT)
+    hidden_BTD: Tensor = backbone(history)
     return hidden_BTD[torch.arange(len(length_B), device=length_B.device), length_B - 1]

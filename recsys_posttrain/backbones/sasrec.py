@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from recsys_posttrain.backbones.dropout import Dropout
+from recsys_posttrain.backbones.embedding import EventEmbedding
 from recsys_posttrain.config import require
+from recsys_posttrain.types import History
 
 
 class _Block(nn.Module):
@@ -60,56 +62,36 @@ class _Block(nn.Module):
         return split.permute(2, 0, 3, 1, 4).unbind()
 
 
-class SASRecModule(nn.Module):
+class SASRecModule(EventEmbedding):
     """The network; see backbones/base.py for the contract. Right-padded input needs no mask:
-    a causal state never looks to its right."""
+    a causal state never looks to its right. Times are not read."""
 
     def __init__(self, config: "SASRec", num_items: int) -> None:
-        super().__init__()
-        self.dim = config.dim
-        self.max_length = config.max_length
-        self.item_embedding = nn.Embedding(num_items + 1, config.dim, padding_idx=0)
-        self.position_embedding = nn.Embedding(config.max_length, config.dim)
-        self.reward_embedding = (
-            nn.Sequential(nn.Linear(1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
-            if config.history_rewards
-            else None
+        super().__init__(
+            num_items, config.dim, config.max_length, config.history_rewards, config.dropout
         )
         self.blocks = nn.ModuleList(
             _Block(config.dim, config.heads, config.feed_forward, config.dropout)
             for _ in range(config.blocks)
         )
         self.output_norm = nn.LayerNorm(config.dim)
-        self.dropout = Dropout(config.dropout)
-        # Dot products of unit-scale states with these rows start near 0: a nearly uniform policy.
-        for embedding in (self.item_embedding, self.position_embedding):
-            nn.init.normal_(embedding.weight, std=config.dim**-0.5 / 2)
-        with torch.no_grad():
-            self.item_embedding.weight[0].zero_()
+        self.start_small()
 
-    def forward(self, history_BT: Tensor, history_rewards_BT: Tensor) -> Tensor:
-        """Hidden states [B, T, D] of histories [B, T] and their logged rewards [B, T]."""
-        x_BTD = self._embedded(history_BT, history_rewards_BT)
+    def forward(self, history: History) -> Tensor:
+        """Hidden states [B, T, D]."""
+        x_BTD = self.embedded(history)
         for block in self.blocks:
             x_BTD = block(x_BTD)
         hidden_BTD: Tensor = self.output_norm(x_BTD)
         return hidden_BTD
 
-    def last(self, history_BT: Tensor, history_rewards_BT: Tensor, length_B: Tensor) -> Tensor:
+    def last(self, history: History, length_B: Tensor) -> Tensor:
         """The states at positions length - 1 alone, [B, D]; the last block is run only there."""
-        x_BTD = self._embedded(history_BT, history_rewards_BT)
+        x_BTD = self.embedded(history)
         for block in self.blocks[:-1]:
             x_BTD = block(x_BTD)
         hidden_B1D: Tensor = self.output_norm(self.blocks[-1](x_BTD, length_B - 1))
         return hidden_B1D[:, 0]
-
-    def _embedded(self, history_BT: Tensor, history_rewards_BT: Tensor) -> Tensor:
-        positions_T = torch.arange(history_BT.shape[1], device=history_BT.device)
-        x_BTD = self.item_embedding(history_BT) + self.position_embedding(positions_T)
-        if self.reward_embedding is not None:
-            x_BTD = x_BTD + self.reward_embedding(history_rewards_BT[..., None])
-        embedded_BTD: Tensor = self.dropout(x_BTD)
-        return embedded_BTD
 
 
 @dataclass(frozen=True)
@@ -126,13 +108,13 @@ class SASRec:
 
     def __post_init__(self) -> None:
         require(
+            min(self.dim, self.blocks, self.heads, self.feed_forward, self.max_length) >= 1,
+            f"SASRec: every size must be at least 1, but this is {self}.",
+        )
+        require(
             self.dim % self.heads == 0,
             f"SASRec: dim={self.dim} cannot be split over heads={self.heads}; "
             "choose a number of heads that divides dim.",
-        )
-        require(
-            min(self.dim, self.blocks, self.heads, self.feed_forward, self.max_length) >= 1,
-            f"SASRec: every size must be at least 1, but this is {self}.",
         )
         require(
             0 <= self.dropout < 1,

@@ -3,21 +3,21 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.types import Batch, Sequences
+from recsys_posttrain.types import Batch, History, Sequences
 
 
 def window(
     sequences: Sequences, rows_B: Tensor, length: int, skipped_B: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The latest `length` events of some sequences, right-padded.
 
     skipped_B: how many of the latest events to leave out first, at least one stays; None: none.
-    Returns items [B, T], rewards [B, T] and lengths [B]; T is the longest of them.
+    Returns items, rewards and times, each [B, T], and lengths [B]; T is the longest of them.
     """
     end_B = sequences.offsets_N1[rows_B + 1]
     if skipped_B is not None:
@@ -29,6 +29,7 @@ def window(
     return (
         torch.where(real_BT, sequences.items_E[index_BT], 0),
         torch.where(real_BT, sequences.rewards_E[index_BT], 0.0),
+        torch.where(real_BT, sequences.timestamps_E[index_BT], 0),
         length_B,
     )
 
@@ -42,15 +43,17 @@ def batch_of(
     """
     order_B = sequences.lengths_N[rows_B].argsort(descending=True, stable=True)
     rows_B = rows_B[order_B]
-    items_BT, rewards_BT, length_B = window(
+    items_BT, rewards_BT, times_BT, length_B = window(
         sequences, rows_B, max_length + 1, None if skipped_B is None else skipped_B[order_B]
     )
     mask_BT = torch.arange(items_BT.shape[1] - 1) < length_B[:, None] - 1
     return Batch(
         history_BT=torch.where(mask_BT, items_BT[:, :-1], 0),
         history_rewards_BT=torch.where(mask_BT, rewards_BT[:, :-1], 0.0),
+        history_times_BT=torch.where(mask_BT, times_BT[:, :-1], 0),
         actions_BT=items_BT[:, 1:],
         rewards_BT=rewards_BT[:, 1:],
+        action_times_BT=times_BT[:, 1:],
         mask_BT=mask_BT,
         sequences_B=rows_B,
     )
@@ -123,9 +126,18 @@ def fixed_batches(sequences: Sequences, max_length: int, batch_size: int) -> Ite
 
 
 def history_batches(
-    histories: Sequences, max_length: int, batch_size: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """(rows [B], items [B, T], rewards [B, T], lengths [B]) of whole histories, longest first."""
+    histories: Sequences, max_length: int, batch_size: int, next_times_N: Tensor | None = None
+) -> Iterator[tuple[Tensor, History, Tensor]]:
+    """(rows [B], their latest events, lengths [B]) of whole histories, longest first.
+
+    next_times_N: the time of the event that follows each; None: that of its last event.
+    """
+    if next_times_N is None:
+        next_times_N = histories.timestamps_E[histories.offsets_N1[1:] - 1]
     order_N = histories.lengths_N.argsort(descending=True, stable=True)
     for rows_B in torch.split(order_N, batch_size):
-        yield (rows_B, *window(histories, rows_B, max_length))
+        items_BT, rewards_BT, times_BT, length_B = window(histories, rows_B, max_length)
+        is_last_BT = torch.arange(items_BT.shape[1]) == length_B[:, None] - 1
+        following_BT = nn.functional.pad(times_BT[:, 1:], (0, 1))
+        next_times_BT = torch.where(is_last_BT, next_times_N[rows_B, None], following_BT)
+        yield rows_B, History(items_BT, rewards_BT, times_BT, next_times_BT), length_B

@@ -83,6 +83,7 @@ def _targets(sequences: Sequences, evaluated_N: Tensor, from_the_end: int) -> Ta
         history=Sequences(kept.items_E, kept.rewards_E, kept.timestamps_E, offsets_N1),
         items_N=sequences.items_E[position_N],
         rewards_N=sequences.rewards_E[position_N],
+        times_N=sequences.timestamps_E[position_N],
         users_N=users_N,
     )
 

@@ -41,12 +41,12 @@ def evaluate(
     """
     targets = data.test if targets is None else targets
     policy.eval()
-    states_ND = policy.last_states(targets.history)
+    states_ND = policy.last_states(targets.history, targets.times_N)
     table_VD = policy.table_VD.detach()
     frame = _frame(states_ND, table_VD, data, targets, reward)
     if reference is not None:
         reference.eval()
-        reference_ND = reference.last_states(targets.history)
+        reference_ND = reference.last_states(targets.history, targets.times_N)
         kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference.table_VD)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, data.corpus.num_items)
@@ -83,7 +83,8 @@ def _frame(
     proxy_N = None
     if reward is not None:
         real_NK = top_NK > 0
-        score_NK = score_next(reward, targets.history, top_NK.clamp(min=1))
+        shown_NK = top_NK.clamp(min=1)
+        score_NK = score_next(reward, targets.history, shown_NK, targets.times_N)
         proxy_N = ops.masked_row_mean(score_NK, real_NK).double().numpy()
     users_N = targets.users_N.numpy()
     total_reward_U = np.add.reduceat(

@@ -67,7 +67,7 @@ def pretrain(
 def validation_ndcg(policy: Policy, data: Split) -> float:
     """Mean NDCG@10 over validation targets: what pretraining selects on."""
     targets = data.validation
-    states_ND = policy.last_states(targets.history)
+    states_ND = policy.last_states(targets.history, targets.times_N)
     rank_N = target_ranks(
         states_ND,
         policy.table_VD.detach(),

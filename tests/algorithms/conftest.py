@@ -30,8 +30,8 @@ class Table(nn.Module):
             self.item_embedding.weight.copy_(torch.eye(catalogue + 1, dtype=logits_XV.dtype)[:, 1:])
         self.logits = nn.Parameter(logits_XV.clone())
 
-    def forward(self, history_BT, history_rewards_BT):
-        return self.logits[(history_BT - 1).clamp(min=0)]
+    def forward(self, history):
+        return self.logits[(history.items_BT - 1).clamp(min=0)]
 
 
 class ScoreTable(RewardModel):
@@ -76,8 +76,10 @@ def build_batch(history, actions, rewards, history_rewards=None):
     return Batch(
         history_BT,
         past_BT,
+        torch.zeros_like(history_BT),
         torch.tensor(actions),
         rewards_BT,
+        torch.zeros_like(history_BT),
         history_BT > 0,
         torch.arange(len(history_BT)),
     )

@@ -45,7 +45,17 @@ def make_batch(lengths, num_items, seed=0):
 
     history_BT, actions_BT = items(), items()
     past_BT, rewards_BT = rewards(), rewards()
-    return Batch(history_BT, past_BT, actions_BT, rewards_BT, mask_BT, torch.arange(shape[0]))
+    time_BT = torch.randint(1, 10**6, (shape[0], shape[1] + 1), generator=generator).cumsum(dim=1)
+    return Batch(
+        history_BT=history_BT,
+        history_rewards_BT=past_BT,
+        history_times_BT=time_BT[:, :-1] * mask_BT,
+        actions_BT=actions_BT,
+        rewards_BT=rewards_BT,
+        action_times_BT=time_BT[:, 1:] * mask_BT,
+        mask_BT=mask_BT,
+        sequences_B=torch.arange(shape[0]),
+    )
 
 
 def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):

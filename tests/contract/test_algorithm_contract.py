@@ -140,6 +140,8 @@ def test_padding_has_no_influence(algorithm, small):
         actions_BT=batch.actions_BT.masked_fill(padding_BT, 5),
         rewards_BT=batch.rewards_BT.masked_fill(padding_BT, torch.nan),
         history_rewards_BT=batch.history_rewards_BT.masked_fill(padding_BT, torch.nan),
+        history_times_BT=batch.history_times_BT.masked_fill(padding_BT, -7),
+        action_times_BT=batch.action_times_BT.masked_fill(padding_BT, 2**62),
     )
     before, after = run(algorithm, batch, actors), run(algorithm, other, actors)
     assert torch.equal(before.loss_BT[batch.mask_BT], after.loss_BT[batch.mask_BT])

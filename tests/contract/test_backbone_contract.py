@@ -6,14 +6,19 @@ import pytest
 import torch
 
 from recsys_posttrain.backbones.base import last_states
+from recsys_posttrain.backbones.hstu import HSTU
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.config import digest
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.policy import packed_states
-from recsys_posttrain.types import Batch
+from recsys_posttrain.types import Batch, History
 
 CONFIGS = [
     SASRec(dim=8, blocks=2, heads=2, feed_forward=16, max_length=20),
     SASRec(dim=8, blocks=1, feed_forward=16, max_length=20, history_rewards=True),
+    HSTU(dim=8, blocks=2, heads=2, max_length=20),
+    HSTU(dim=8, blocks=1, max_length=20, history_rewards=True),
+    HSTU(dim=8, blocks=2, max_length=20, target_time=True),
 ]
 ITEMS = 7
 everyone = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: repr(config)[:70])
@@ -34,7 +39,10 @@ def build(config):
 def inputs(batch_size, time, seed=1):
     generator = torch.Generator().manual_seed(seed)
     items = torch.randint(1, ITEMS + 1, (batch_size, time), generator=generator)
-    return items, torch.randint(1, 6, items.shape, generator=generator).double()
+    rewards = torch.randint(1, 6, items.shape, generator=generator).double()
+    gaps = 2 ** torch.randint(0, 25, (batch_size, time + 1), generator=generator)
+    times = 10**9 + gaps.cumsum(dim=1)
+    return History(items, rewards, times[:, :-1], times[:, 1:])
 
 
 @everyone
@@ -43,8 +51,8 @@ def test_members(config):
     assert backbone.dim == config.dim
     assert backbone.max_length == config.max_length
     assert backbone.item_embedding.weight.shape == (ITEMS + 1, config.dim)
-    items_BT, rewards_BT = inputs(2, config.max_length)
-    assert backbone(items_BT, rewards_BT).shape == (2, config.max_length, config.dim)
+    history = inputs(2, config.max_length)
+    assert backbone(history).shape == (2, config.max_length, config.dim)
 
 
 @everyone
@@ -59,13 +67,11 @@ def test_it_is_a_frozen_value(config):
 def test_a_state_sees_events_up_to_its_own_and_no_later_one(config):
     """The gradient of state t in the input embedding: exactly 0 after t, not 0 at and before t."""
     backbone = build(config)
-    items_BT, rewards_BT = inputs(1, 6)
-    embedded = backbone.item_embedding(items_BT).detach().requires_grad_()
+    history = inputs(1, 6)
+    embedded = backbone.item_embedding(history.items_BT).detach().requires_grad_()
     backbone.item_embedding.forward = lambda _: embedded
     for t in range(6):
-        (gradient,) = torch.autograd.grad(
-            backbone(items_BT, rewards_BT)[0, t].square().sum(), embedded
-        )
+        (gradient,) = torch.autograd.grad(backbone(history)[0, t].square().sum(), embedded)
         seen = gradient[0].abs().sum(dim=-1)
         assert (seen[: t + 1] > 0).all()
         assert (seen[t + 1 :] == 0).all()
@@ -74,9 +80,9 @@ def test_a_state_sees_events_up_to_its_own_and_no_later_one(config):
 @everyone
 def test_rewards_of_past_events_are_read_only_where_configured(config):
     backbone = build(config)
-    items_BT, rewards_BT = inputs(1, 6)
-    rewards_BT.requires_grad_()
-    hidden_BTD = backbone(items_BT, rewards_BT)
+    history = inputs(1, 6)
+    rewards_BT = history.rewards_BT.requires_grad_()
+    hidden_BTD = backbone(history)
     if not config.history_rewards:
         assert torch.autograd.grad(hidden_BTD.sum(), rewards_BT, allow_unused=True) == (None,)
         return
@@ -86,23 +92,42 @@ def test_rewards_of_past_events_are_read_only_where_configured(config):
 
 
 @everyone
-def test_right_padding_changes_nothing(config):
+def test_a_state_reads_no_time_after_its_own_unless_told_the_target_time(config):
+    """Whatever later times, and times of next actions, become: earlier states stay bit for bit."""
     backbone = build(config)
-    items_BT, rewards_BT = inputs(2, 5)
-    short = backbone(items_BT, rewards_BT)
-    longer = backbone(
-        torch.nn.functional.pad(items_BT, (0, 4)), torch.nn.functional.pad(rewards_BT, (0, 4))
-    )
-    torch.testing.assert_close(longer[:, :5], short)
+    history = inputs(1, 6)
+    before = backbone(history)[0]
+    for t in range(6):
+        times_BT, next_times_BT = history.times_BT.clone(), history.next_times_BT.clone()
+        times_BT[0, t] += 3_000_000
+        moved = backbone(history._replace(times_BT=times_BT))[0]
+        assert torch.equal(moved[:t], before[:t])
+        next_times_BT[0, t] += 3_000_000
+        moved = backbone(history._replace(next_times_BT=next_times_BT))[0]
+        assert torch.equal(moved[:t], before[:t])
+        assert torch.equal(moved[t], before[t]) != getattr(config, "target_time", False)
+
+
+@everyone
+def test_right_padding_changes_nothing(config):
+    """Neither how much there is of it, nor what stands in it."""
+    backbone = build(config)
+    history = inputs(2, 5)
+    short = backbone(history)
+    for filler in (0, 3):
+        longer = backbone(
+            History(*(torch.nn.functional.pad(field, (0, 4), value=filler) for field in history))
+        )
+        torch.testing.assert_close(longer[:, :5], short)
 
 
 @everyone
 def test_rows_do_not_mix(config):
     backbone = build(config)
-    items_BT, rewards_BT = inputs(3, 5)
-    together = backbone(items_BT, rewards_BT)
+    history = inputs(3, 5)
+    together = backbone(history)
     for row in range(3):
-        alone = backbone(items_BT[row : row + 1], rewards_BT[row : row + 1])
+        alone = backbone(History(*(field[row : row + 1] for field in history)))
         torch.testing.assert_close(alone[0], together[row])
 
 
@@ -110,11 +135,12 @@ def test_rows_do_not_mix(config):
 def test_packed_states_equal_the_padded_computation(config):
     """Values and gradients, with more rows than one block holds and lengths from 1 to 9."""
     backbone = build(config)
-    items_BT, rewards_BT = inputs(37, 9)
+    history = inputs(37, 9)
     lengths_B = torch.randint(1, 10, (37,), generator=torch.Generator().manual_seed(2))
     mask_BT = torch.arange(9) < lengths_B[:, None]
-    items_BT, rewards_BT = items_BT * mask_BT, rewards_BT * mask_BT
-    batch = Batch(items_BT, rewards_BT, items_BT, rewards_BT, mask_BT, torch.arange(37))
+    history = History(*(field * mask_BT for field in history))
+    action = (history.items_BT, history.rewards_BT, history.next_times_BT)
+    batch = Batch(*history[:3], *action, mask_BT, torch.arange(37))
 
     def with_gradients(states_ND):
         backbone.zero_grad()
@@ -125,7 +151,7 @@ def test_packed_states_equal_the_padded_computation(config):
             if parameter.grad is not None
         }
 
-    padded, expected = with_gradients(backbone(items_BT, rewards_BT)[mask_BT])
+    padded, expected = with_gradients(backbone(history)[mask_BT])
     packed, found = with_gradients(packed_states(backbone, batch))
     torch.testing.assert_close(packed, padded)
     torch.testing.assert_close(found, expected)
@@ -146,17 +172,30 @@ def test_a_seed_decides_the_initial_weights_and_padding_is_zero(config):
 def test_last_states_are_those_of_the_whole_sequence(config):
     """With or without a shortcut of its own: rows of lengths 1 to 6, whatever is in the padding."""
     backbone = build(config)
-    items_BT, rewards_BT = inputs(6, 6)
+    history = inputs(6, 6)
     length_B = torch.arange(1, 7)
-    whole_BTD = backbone(items_BT, rewards_BT)
+    whole_BTD = backbone(history)
     expected_BD = torch.stack(
         [row[length - 1] for row, length in zip(whole_BTD, length_B, strict=True)]
     )
-    torch.testing.assert_close(last_states(backbone, items_BT, rewards_BT, length_B), expected_BD)
+    torch.testing.assert_close(last_states(backbone, history, length_B), expected_BD)
 
     class Plain(torch.nn.Module):
-        def forward(self, *inputs):
-            return backbone(*inputs)
+        def forward(self, history):
+            return backbone(history)
 
-    found_BD = last_states(Plain(), items_BT, rewards_BT, length_B)
+    found_BD = last_states(Plain(), history, length_B)
     torch.testing.assert_close(found_BD, expected_BD)
+
+
+@everyone
+def test_impossible_sizes_are_refused_in_one_sentence(config):
+    name = type(config).__name__
+    for change in ({"heads": 0}, {"dim": 0}, {"blocks": 0}, {"max_length": 0}):
+        with pytest.raises(UserError, match=f"{name}: every size must be at least 1"):
+            dataclasses.replace(config, **change)
+    with pytest.raises(UserError, match=f"{name}: dim=8 cannot be split over heads=3"):
+        dataclasses.replace(config, heads=3)
+    for rate in (-0.1, 1.0):
+        with pytest.raises(UserError, match=f"{name}: dropout={rate} must be at least 0 and below"):
+            dataclasses.replace(config, dropout=rate)

@@ -13,7 +13,7 @@ from recsys_posttrain.data.batching import (
     window,
 )
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Sequences
+from recsys_posttrain.types import History, Sequences
 
 EVENT = st.tuples(st.integers(1, 9), st.integers(1, 5))
 LOG = st.lists(st.lists(EVENT, max_size=8), min_size=1, max_size=7)
@@ -29,9 +29,15 @@ def flat(log):
     return Sequences(
         torch.tensor([item for item, _ in events], dtype=torch.int64),
         torch.tensor([reward for _, reward in events], dtype=torch.float32),
-        torch.arange(len(events)),
+        torch.arange(100, 100 + len(events)),
         ends,
     )
+
+
+def times_of(log, row):
+    """Event e of the whole log happens at second 100 + e."""
+    before = sum(len(sequence) for sequence in log[:row])
+    return [100 + before + n for n in range(len(log[row]))]
 
 
 def padded(rows, width, filler=0):
@@ -42,12 +48,15 @@ def slow_batch(log, rows, max_length):
     """The fields of a Batch as nested lists: longest whole sequence first, ties as given."""
     rows = sorted(rows, key=lambda row: -len(log[row]))
     latest = [log[row][-(max_length + 1) :] for row in rows]
+    times = [times_of(log, row)[-(max_length + 1) :] for row in rows]
     width = max(len(sequence) for sequence in latest) - 1
     return (
         padded([[item for item, _ in each[:-1]] for each in latest], width),
         padded([[reward for _, reward in each[:-1]] for each in latest], width),
+        padded([each[:-1] for each in times], width),
         padded([[item for item, _ in each[1:]] for each in latest], width),
         padded([[reward for _, reward in each[1:]] for each in latest], width),
+        padded([each[1:] for each in times], width),
         padded([[True] * (len(each) - 1) for each in latest], width, False),
         rows,
     )
@@ -62,10 +71,15 @@ def test_a_batch_by_hand():
     batch = batch_of(flat(log), torch.tensor([0, 1]), max_length=2)
     assert batch.history_BT.tolist() == [[4, 5], [1, 0]]
     assert batch.history_rewards_BT.tolist() == [[2, 3], [5, 0]]
+    assert batch.history_times_BT.tolist() == [[103, 104], [100, 0]]
     assert batch.actions_BT.tolist() == [[5, 6], [2, 0]]
     assert batch.rewards_BT.tolist() == [[3, 4], [4, 0]]
+    assert batch.action_times_BT.tolist() == [[104, 105], [101, 0]]
     assert batch.mask_BT.tolist() == [[True, True], [True, False]]
     assert batch.sequences_B.tolist() == [1, 0]
+    assert batch.history == History(
+        batch.history_BT, batch.history_rewards_BT, batch.history_times_BT, batch.action_times_BT
+    )
 
 
 @FAST
@@ -75,12 +89,13 @@ def test_window_is_the_latest_events(log, length, data):
     if not filled:
         return
     rows = data.draw(st.lists(st.sampled_from(filled), min_size=1))
-    items_BT, rewards_BT, length_B = window(flat(log), torch.tensor(rows), length)
+    items_BT, rewards_BT, times_BT, length_B = window(flat(log), torch.tensor(rows), length)
     latest = [log[row][-length:] for row in rows]
     width = max(map(len, latest))
     assert length_B.tolist() == [len(each) for each in latest]
     assert items_BT.tolist() == padded([[item for item, _ in each] for each in latest], width)
     assert rewards_BT.tolist() == padded([[reward for _, reward in each] for each in latest], width)
+    assert times_BT.tolist() == padded([times_of(log, row)[-length:] for row in rows], width)
 
 
 @FAST
@@ -111,10 +126,28 @@ def test_measuring_reads_every_sequence_once(log, size, max_length):
 
 def test_whole_histories_come_once_longest_first():
     log = [[(1, 5)], [(2, 4), (3, 3), (4, 2)], [(5, 1), (6, 2)]]
-    (first, *first_window), (second, *second_window) = history_batches(flat(log), 2, 2)
+    (first, first_past, first_lengths), (second, second_past, second_lengths) = history_batches(
+        flat(log), 2, 2
+    )
     assert (first.tolist(), second.tolist()) == ([1, 2], [0])
-    assert [each.tolist() for each in first_window] == [[[3, 4], [5, 6]], [[3, 2], [1, 2]], [2, 2]]
-    assert [each.tolist() for each in second_window] == [[[1]], [[5]], [1]]
+    assert (first_lengths.tolist(), second_lengths.tolist()) == ([2, 2], [1])
+    assert as_lists(first_past) == (
+        [[3, 4], [5, 6]],
+        [[3, 2], [1, 2]],
+        [[102, 103], [104, 105]],
+        [[103, 103], [105, 105]],
+    )
+    assert as_lists(second_past) == ([[1]], [[5]], [[100]], [[100]])
+
+
+def test_the_time_that_follows_a_whole_history_stands_at_its_last_event():
+    """Three events, one and two; the targets are at seconds 900, 901 and 902."""
+    log = [[(2, 4), (3, 3), (4, 2)], [(1, 5)], [(5, 1), (6, 2)]]
+    next_times_N = torch.tensor([900, 901, 902])
+    ((rows_B, history, length_B),) = history_batches(flat(log), 10, 5, next_times_N)
+    assert (rows_B.tolist(), length_B.tolist()) == ([0, 2, 1], [3, 2, 1])
+    assert history.times_BT.tolist() == [[100, 101, 102], [104, 105, 0], [103, 0, 0]]
+    assert history.next_times_BT.tolist() == [[101, 102, 900], [105, 902, 0], [901, 0, 0]]
 
 
 @pytest.fixture

@@ -45,11 +45,13 @@ def test_by_hand() -> None:
     assert split.validation.users_N.tolist() == [0, 2]
     assert split.validation.items_N.tolist() == [3, 8]
     assert split.validation.rewards_N.tolist() == [1.0, 3.5]
+    assert split.validation.times_N.tolist() == [20, 70]
     assert split.validation.history.items_E.tolist() == [1, 2, 7]
     assert split.validation.history.offsets_N1.tolist() == [0, 2, 3]
     assert split.test.users_N.tolist() == [0, 2]
     assert split.test.items_N.tolist() == [4, 9]
     assert split.test.rewards_N.tolist() == [1.5, 4.0]
+    assert split.test.times_N.tolist() == [30, 80]
     assert split.test.history.items_E.tolist() == [1, 2, 3, 7, 8]
     assert split.test.history.offsets_N1.tolist() == [0, 3, 5]
 
@@ -65,14 +67,19 @@ def test_equals_a_loop_over_users(lengths: list[int]) -> None:
             train.append(events)
             continue
         train.append(events[:-2])
-        validation.append((user, events[:-2], events[-2][:2]))
-        test.append((user, events[:-1], events[-1][:2]))
+        validation.append((user, events[:-2], events[-2]))
+        test.append((user, events[:-1], events[-1]))
     assert as_lists(split.train) == train
     for targets, expected in ((split.validation, validation), (split.test, test)):
         found = zip(
             targets.users_N.tolist(),
             as_lists(targets.history),
-            zip(targets.items_N.tolist(), targets.rewards_N.tolist(), strict=True),
+            zip(
+                targets.items_N.tolist(),
+                targets.rewards_N.tolist(),
+                targets.times_N.tolist(),
+                strict=True,
+            ),
             strict=True,
         )
         assert list(found) == expected

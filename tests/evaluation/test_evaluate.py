@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from recsys_posttrain.api import load
-from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
-from recsys_posttrain.types import Batch, Corpus, Sequences
+from recsys_posttrain.types import Batch, Corpus, History, Sequences
 
 ITEMS, USERS = 15, 30
 
@@ -41,7 +41,7 @@ def data():
     sequences = Sequences(
         items_E,
         torch.randint(1, 6, items_E.shape, generator=generator).float(),
-        torch.arange(len(items_E)),
+        torch.arange(len(items_E)) ** 3,
         torch.tensor([0, *lengths]).cumsum(0),
     )
     user_ids = np.array([f"user {n}" for n in range(USERS)], dtype=object)
@@ -72,7 +72,9 @@ def slow_scores(policy, items, rewards):
     """[V] in float64, one user at a time."""
     policy.eval()
     with torch.no_grad():
-        state_D = policy.backbone(items[None, -6:], rewards[None, -6:])[0, -1].double()
+        times = torch.zeros_like(items)[None, -6:]
+        history = History(items[None, -6:], rewards[None, -6:], times, times)
+        state_D = policy.backbone(history)[0, -1].double()
         return (policy.backbone.item_embedding.weight[1:].double() @ state_D).numpy()
 
 
@@ -90,7 +92,8 @@ def slow_proxy(reward, items, rewards, top):
     """Mean over the list of score_all at the last position of the whole (latest) history."""
     history_1T, rewards_1T = items[None, -6:], rewards[None, -6:]
     mask_1T = torch.ones_like(history_1T, dtype=torch.bool)
-    batch = Batch(history_1T, rewards_1T, history_1T, rewards_1T, mask_1T, torch.tensor([0]))
+    event = (history_1T, rewards_1T, torch.zeros_like(history_1T))
+    batch = Batch(*event, *event, mask_1T, torch.tensor([0]))
     score_V = reward.score_all(batch)[0, -1]
     return float(np.mean([float(score_V[item - 1]) for item in top if item > 0]))
 
@@ -144,7 +147,9 @@ def test_total_reward_of_users_without_training_events():
     )
     from recsys_posttrain.types import Split, Targets
 
-    targets = Targets(history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5))
+    targets = Targets(
+        history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5), torch.arange(5)
+    )
     corpus = Corpus("made", train, np.arange(5), np.arange(ITEMS), "0" * 64)
     frame = evaluate_popularity(Split(corpus, train, targets, targets)).per_user
     assert frame["total_reward"].tolist() == [0, 3, 0, 12, 0]
@@ -186,6 +191,56 @@ def test_drift_columns_are_the_slow_sums(data):
         assert frame.loc[n, "entropy"] == pytest.approx(-sum(pi * np.log(pi)), rel=1e-5)
     assert frame["kl"].min() > 0.01
     assert evaluate(policy, data, reference=policy).per_user["kl"].abs().max() < 1e-5
+
+
+class Watched(torch.nn.Module):
+    """A reward model that keeps the batches it is asked about and is 0 everywhere."""
+
+    max_length = 6
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def factors(self, batch):
+        self.batches.append(batch)
+        return torch.zeros(int(batch.mask_BT.sum()), 1), torch.zeros(ITEMS, 1)
+
+
+@pytest.mark.parametrize(("which", "back"), [("test", 1), ("validation", 2)])
+def test_the_targets_own_time_is_what_the_models_are_given(data, which, back):
+    """Event e happens at second e ** 3; the target is the last event, or the one before."""
+    policy, reference = (
+        Policy(seeded(HSTU(dim=8, max_length=6, target_time=True), seed)).eval() for seed in (0, 1)
+    )
+    with torch.no_grad():
+        for block in [*policy.backbone.blocks, *reference.backbone.blocks]:
+            block.time_bias *= 200  # so that a state without the right time is another one
+    targets, reward, offsets = getattr(data, which), Watched(), data.corpus.sequences.offsets_N1
+    rows = evaluate(policy, data, reward, reference, targets=targets).per_user
+    given = {}
+    for batch in reward.batches:
+        for row, length in zip(batch.sequences_B.tolist(), batch.mask_BT.sum(dim=1), strict=True):
+            given[row] = int(batch.action_times_BT[batch.sequences_B == row, length - 1])
+    gains = []
+    for n, (items, rewards) in enumerate(histories(targets)):
+        target = int(offsets[n + 3]) - back  # the first two users have no targets
+        times = torch.arange(target - len(items), target + 1) ** 3
+        assert given[n] == target**3
+        history = History(*(e[None, -6:] for e in (items, rewards, times[:-1], times[1:])))
+        score_V, other_V = (
+            (each.backbone(history)[0, -1] @ each.table_VD.T).detach().double().numpy()
+            for each in (policy, reference)
+        )
+        rank, _ = slow_rank_and_top(score_V, int(targets.items_N[n]), set(items.tolist()))
+        assert rows.loc[n, "rank"] == rank
+        pi, rho = (np.exp(each - np.logaddexp.reduce(each)) for each in (score_V, other_V))
+        assert rows.loc[n, "kl"] == pytest.approx((pi * np.log(pi / rho)).sum(), rel=1e-3, abs=1e-6)
+        gains.append(1 / np.log2(rank + 1) if rank <= 10 else 0)
+    if which == "validation":
+        assert validation_ndcg(policy, data) == pytest.approx(np.mean(gains))
+    without = policy.last_states(targets.history)
+    assert not torch.allclose(without, policy.last_states(targets.history, targets.times_N))
 
 
 def test_dropout_never_enters_an_evaluation(data):

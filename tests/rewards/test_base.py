@@ -103,6 +103,30 @@ def test_the_next_action_is_scored_after_the_whole_history(model, sequences):
     np.testing.assert_allclose(score_next(model, sequences, items_NK), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("next_times_N", [None, torch.tensor([90, 91, 92, 93])])
+def test_the_time_of_the_scored_action_is_in_the_batch(model, sequences, next_times_N, monkeypatch):
+    """Events are at seconds 0 to 16; histories of 5, 2, 7 and 3 events, windows of 4."""
+    seen = []
+    factors = model.member_factors
+    monkeypatch.setattr(model, "member_factors", lambda batch: seen.append(batch) or factors(batch))
+    score_next(model, sequences, torch.ones(4, 1, dtype=torch.int64), next_times_N)
+    (batch,) = seen
+    assert batch.sequences_B.tolist() == [2, 0, 3, 1]
+    assert batch.history_times_BT.tolist() == [
+        [10, 11, 12, 13],
+        [1, 2, 3, 4],
+        [14, 15, 16, 0],
+        [5, 6, 0, 0],
+    ]
+    last = [13, 4, 16, 6] if next_times_N is None else [92, 90, 93, 91]
+    assert batch.action_times_BT.tolist() == [
+        [11, 12, 13, last[0]],
+        [2, 3, 4, last[1]],
+        [15, 16, last[2], 0],
+        [6, last[3], 0, 0],
+    ]
+
+
 def test_factors_are_computed_once_per_batch_and_carry_no_gradient(model, batch, sequences):
     model.state_MXR.requires_grad_()
     first, _ = model.factors(batch)

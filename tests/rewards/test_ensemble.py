@@ -69,7 +69,7 @@ def slow_prediction(model, hidden_D, past, member, item):
 
 def slow_logged(model, batch):
     """[M, B, T], NaN at padding."""
-    hidden = model.encoder(batch.history_BT, batch.history_rewards_BT).detach().numpy()
+    hidden = model.encoder(batch.history).detach().numpy()
     made = np.full((MEMBERS, *batch.mask_BT.shape), np.nan)
     for m, b, t in np.ndindex(*made.shape):
         if batch.mask_BT[b, t]:
@@ -145,6 +145,7 @@ def test_what_stands_at_padding_has_no_influence(model, sequences):
     other = batch._replace(
         history_BT=batch.history_BT.masked_fill(padding_BT, 5),
         history_rewards_BT=batch.history_rewards_BT.masked_fill(padding_BT, 9.0),
+        history_times_BT=batch.history_times_BT.masked_fill(padding_BT, 11),
         actions_BT=batch.actions_BT.masked_fill(padding_BT, 7),
         rewards_BT=batch.rewards_BT.masked_fill(padding_BT, 99.0),
     )

@@ -98,7 +98,7 @@ def test_behaviour_cloning_is_a_plain_loop(tiny):
     for step, batch in enumerate(BatchStream(tiny.data.train, 10, 16, 2, seed=2)):
         for group in optimizer.param_groups:
             group["lr"] = 0.02 * [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1][step]
-        hidden_BTD = backbone(batch.history_BT, batch.history_rewards_BT)
+        hidden_BTD = backbone(batch.history)
         logits_BTV = hidden_BTD @ backbone.item_embedding.weight[1:].T
         loss = torch.nn.functional.cross_entropy(
             logits_BTV.flatten(0, 1), batch.actions_BT.flatten() - 1, ignore_index=-1
@@ -135,8 +135,7 @@ def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
     reward_BTV = actors.reward.score_all(batch).numpy()
     sums = np.zeros(3)
     states = [
-        model.backbone(batch.history_BT, batch.history_rewards_BT).detach().numpy()
-        for model in (policy, actors.reference)
+        model.backbone(batch.history).detach().numpy() for model in (policy, actors.reference)
     ]
     tables = [model.table_VD.detach().numpy() for model in (policy, actors.reference)]
     for b, t in np.argwhere(batch.mask_BT.numpy()):
@@ -171,7 +170,7 @@ def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
     assert int(batch.mask_BT.sum()) == 9
 
     def pi_of(model, t):
-        hidden_TD = model.backbone(batch.history_BT, batch.history_rewards_BT)[0]
+        hidden_TD = model.backbone(batch.history)[0]
         return softmax((hidden_TD[t] @ model.table_VD.T).detach().numpy().astype(float))
 
     rows = []

@@ -12,7 +12,7 @@ from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.pretrain import new_policy, pretrain
-from recsys_posttrain.types import Corpus, Sequences
+from recsys_posttrain.types import Corpus, History, Sequences
 
 
 def test_a_new_policy_is_a_function_of_its_seed_and_draws_nothing_from_the_callers(tiny):
@@ -35,7 +35,9 @@ def test_the_first_loss_is_the_mean_cross_entropy_of_all_next_items(tiny, tmp_pa
         items = tiny.data.train.items_E[events][-11:]
         if len(items) < 2:
             continue
-        hidden_TD = policy.backbone(items[None, :-1], torch.zeros(1, len(items) - 1))[0]
+        nothing = torch.zeros(1, len(items) - 1)
+        history = History(items[None, :-1], nothing, nothing.long(), nothing.long())
+        hidden_TD = policy.backbone(history)[0]
         logits_TV = (hidden_TD @ policy.backbone.item_embedding.weight[1:].T).double()
         losses += torch.nn.functional.cross_entropy(
             logits_TV, items[1:] - 1, reduction="none"
