@@ -21,6 +21,7 @@ of all events of a batch in float32 would need.
 import argparse
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    sys.stdout.reconfigure(line_buffering=True)  # minutes pass between lines
     if arguments.point:
         axis, size = arguments.point
         print(json.dumps(measure(axis, int(size), arguments.steps)))

@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    sys.stdout.reconfigure(line_buffering=True)  # minutes pass between lines
 
     data = ml_1m_or_synthetic(arguments.data_root)
     histories = data.test.history
