@@ -18,16 +18,18 @@ PIP_ARGS ?=
 
 VENV := .venv/bin/python
 STAMP := .venv/.stamp
+PEERS := .venv-peers/bin/python
+PEERS_STAMP := .venv-peers/.stamp
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark mutants bench doctor clean
+.PHONY: help setup test check benchmark mutants bench bench-growth bench-peers doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
-	@awk 'BEGIN {FS = ":[^#]*## "} /^[a-z]+:[^#]*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":[^#]*## "} /^[a-z-]+:[^#]*## / {printf "  %-18s %s\n", $$1, $$2}' Makefile
 	@echo; echo 'Variables'
 	@awk '/^#[?] / {sub(/^#[?] /, "  "); print}' Makefile
 
@@ -80,15 +82,31 @@ benchmark: setup ## run the main study and print its table
 mutants: setup ## break one sign or detach in each loss file; each must make a test fail
 	$(VENV) tests/mutants.py
 
-bench: setup ## measure speed and memory: every file of benchmarks/
-	@for file in benchmarks/*.py; do \
-	  [ -e "$$file" ] || continue; \
+bench: setup ## measure speed and memory of our steps (minutes)
+	@for file in $(filter-out %/growth.py %/peers.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
 	done
+
+bench-growth: setup ## measure how time and memory grow with events, items and length (20 minutes)
+	$(VENV) benchmarks/growth.py
+
+bench-peers: setup $(PEERS_STAMP) ## measure RecTools, RePlay and RecBole beside ours, in .venv-peers
+	$(VENV) benchmarks/peers.py $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+
+# Each peer on its own, so that one that does not install is missing alone; the result then says so.
+$(PEERS_STAMP): benchmarks/peers/requirements.txt | setup
+	$(VENV) -m venv --clear .venv-peers
+	@for peer in 'torch' 'rectools[torch]' 'replay-rec[torch]' 'recbole'; do \
+	  echo "installing $$peer into .venv-peers"; \
+	  $(PEERS) -m pip install --disable-pip-version-check -q $(PIP_ARGS) \
+	    -c benchmarks/peers/requirements.txt "$$peer" \
+	    || echo "error: $$peer was not installed; make bench-peers goes on without it" >&2; \
+	done
+	@touch $(PEERS_STAMP)
 
 doctor: setup ## check this machine and say what to do about each problem
 	@$(VENV) -m recsys_posttrain doctor
 
-clean: ## remove .venv and caches; keep runs, results and downloaded data
-	rm -rf .venv build recsys_posttrain.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-peers and caches; keep runs, results and downloaded data
+	rm -rf .venv .venv-peers build recsys_posttrain.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

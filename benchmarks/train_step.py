@@ -10,15 +10,13 @@ Memory is measured in a process of its own for each.
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from shared.memory import answer_of, peak_resident_mib, start_of_peak
 from shared.workload import BATCH_SIZE, LENGTH, machine, ml_1m_or_synthetic, write_result
 from torch import Tensor, nn
 
@@ -55,8 +53,8 @@ def naive_step(num_items: int) -> Step:
     return step
 
 
-def our_step(num_items: int) -> Step:
-    policy = new_policy(SASRec(), num_items, seed=0).train()
+def our_step(num_items: int, backbone: SASRec = SASRec()) -> Step:
+    policy = new_policy(backbone, num_items, seed=0).train()
 
     training = Training(epochs=1)
     policy.products = training.products("cpu")
@@ -139,20 +137,10 @@ def profile(batches: list[Batch], num_items: int, rounds: int) -> dict[str, floa
 
 def added_memory_mib(kind: str, arguments: argparse.Namespace) -> float:
     """What the steps of one kind add to the peak of a process that only loaded the data."""
-    command = [sys.executable, __file__, "--memory-of", kind, "--threads", str(arguments.threads)]
+    words = ["--memory-of", kind, "--threads", arguments.threads, "--batches", arguments.batches]
     if arguments.data_root:
-        command += ["--data-root", arguments.data_root]
-    command += ["--batches", str(arguments.batches)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def peak_resident_mib() -> float:
-    """Of this process alone: what getrusage says on Linux includes the parent's peak."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+        words += ["--data-root", arguments.data_root]
+    return float(answer_of(__file__, *words))
 
 
 def main() -> None:
@@ -173,7 +161,7 @@ def main() -> None:
     events = sum(int(batch.mask_BT.sum()) for batch in batches)
 
     if arguments.memory_of:
-        before = peak_resident_mib()
+        before = start_of_peak()
         seconds_of(STEPS[arguments.memory_of](num_items), batches)
         print(peak_resident_mib() - before)
         return

@@ -27,15 +27,21 @@ def ml_1m_or_synthetic(data_root: str | None) -> Split:
     return LeaveOneOut(minimum_item_ratings=1).split(synthetic())
 
 
-def synthetic(seed: int = 0) -> Corpus:
+def synthetic(
+    seed: int = 0,
+    users: int = USERS,
+    items: int = ITEMS,
+    shortest: int = SHORTEST,
+    longest: int = LONGEST,
+) -> Corpus:
     """Log-normal lengths with ML-1M's median and extremes; items by Zipf's law. Only its shape
     matters: the time of a step depends on nothing else."""
     generator = np.random.default_rng(seed)
-    lengths_N = np.exp(generator.normal(np.log(MEDIAN), 0.95, USERS)).clip(SHORTEST, LONGEST)
+    lengths_N = np.exp(generator.normal(np.log(MEDIAN), 0.95, users)).clip(shortest, longest)
     lengths_N = lengths_N.astype(np.int64)
     events = int(lengths_N.sum())
-    share_V = 1 / np.arange(1, ITEMS + 1)
-    items_E = generator.choice(ITEMS, size=events, p=share_V / share_V.sum()) + 1
+    share_V = 1 / np.arange(1, items + 1)
+    items_E = generator.choice(items, size=events, p=share_V / share_V.sum()) + 1
     return Corpus(
         "synthetic-ml-1m",
         Sequences(
@@ -44,8 +50,8 @@ def synthetic(seed: int = 0) -> Corpus:
             torch.arange(events),
             torch.from_numpy(np.concatenate([[0], lengths_N.cumsum()])),
         ),
-        np.arange(USERS),
-        np.arange(1, ITEMS + 1),
+        np.arange(users),
+        np.arange(1, items + 1),
         "synthetic",
     )
 
@@ -54,9 +60,12 @@ def machine() -> str:
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} cores"
 
 
-def write_result(script: Path, result: dict[str, Any]) -> None:
-    """results/<script>.json: what was measured, and what is needed to judge it."""
-    folder = script.parent / "results"
+def write_result(script: Path, result: dict[str, Any], folder: Path | None = None) -> None:
+    """results/<script>.json: what was measured, and what is needed to judge it.
+
+    folder: instead of results/.
+    """
+    folder = folder or script.parent / "results"
     folder.mkdir(exist_ok=True)
     path = folder / f"{script.stem}.json"
     arguments = _without_paths(sys.argv[1:])
@@ -73,13 +82,14 @@ def write_result(script: Path, result: dict[str, Any]) -> None:
         **result,
     }
     write_json(path, record)
-    print(f"written: benchmarks/results/{path.name}")
+    print(f"written: {path.name}")
 
 
 def _without_paths(words: list[str]) -> list[str]:
-    """The command line without where the data lay on this machine."""
+    """The command line without where the data lay, or the result went, on this machine."""
+    places = ("--data-root", "--output")
     return [
         word
         for before, word in zip(["", *words], words, strict=False)
-        if not word.startswith("--data-root") and before != "--data-root"
+        if not word.startswith(places) and before not in places
     ]

@@ -1,0 +1,282 @@
+"""Our training step and top-10 lists against RecTools, RePlay and RecBole, in turns in one call.
+
+    make bench-peers
+    python benchmarks/peers.py [--data-root ml-1m.zip] [--threads 2] [--rounds 5] [--steps 6]
+
+Every side is a process that stays alive, with the same interactions, and does one round when told;
+the others wait. SASRec of width 64, 2 blocks, 1 head, length 200, batch 128, softmax over the whole
+catalogue; each side's own step, trainer and loader, in float32 unless the side decides otherwise.
+Events are real targets, not padding. The first step of a round and the first round are not counted.
+A side that cannot be started or fails is reported with its reason, and the rest goes on.
+
+`ours-64` has the feed-forward of the peers, 64; ours has 256 by default and so does more.
+`replay-buckets` is RePlay with its own length buckets of 16 rows switched on.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from shared.floor import flops_per_event, matmul_gflops
+from shared.workload import machine, ml_1m_or_synthetic, write_result
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+from side import BATCH_SIZE, BLOCKS, DROPOUT, HEADS, LENGTH, TOP, WIDTH, Log
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+SIDES = {
+    "ours": ("with_ours.py",),
+    "ours-64": ("with_ours.py", "64"),
+    "rectools": ("with_rectools.py",),
+    "replay": ("with_replay.py",),
+    "replay-buckets": ("with_replay.py", "16"),
+    "recbole": ("with_recbole.py",),
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+KINDS = ("train", "recommend", "recommend_core")
+
+
+class SideProcess:
+    """A side in its own interpreter; `ask` raises RuntimeError with the reason in one line."""
+
+    def __init__(self, name: str, log: Path, threads: int, patience: float) -> None:
+        script, *words = SIDES[name]
+        python = Path(sys.executable) if name.startswith("ours") else PEERS_PYTHON
+        if not python.exists():
+            raise RuntimeError("its environment does not exist: run make bench-peers")
+        self.patience = patience
+        self.complaints = (log.parent / f"{name}.stderr").open("w+")
+        here = [str(ROOT)] if name.startswith("ours") else []
+        self.process = subprocess.Popen(
+            [python, ROOT / "benchmarks" / "peers" / script, log, str(threads), *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.complaints,
+            text=True,
+            cwd=log.parent,  # some write logs where they are
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": ":".join(here)},
+        )
+        self.facts: dict[str, Any] = self._answer()["ready"]
+
+    def ask(self, request: str) -> dict[str, float]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        timer = threading.Timer(self.patience, self.process.kill)
+        timer.start()
+        line = self.process.stdout.readline()
+        timer.cancel()
+        if not line:
+            code = self.process.wait()
+            self.complaints.seek(0)
+            said = self.complaints.read().strip().splitlines()
+            raise RuntimeError(f"exit code {code}: {said[-1][:300] if said else 'no message'}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self.complaints.close()
+
+
+class Sides:
+    """All sides that still answer. failed: why a side is out. measured: a value for each kind, side
+    and round, as `KINDS` names them: events per second, or seconds."""
+
+    def __init__(self, names: list[str], log: Path, threads: int, patience: float) -> None:
+        self.failed: dict[str, str] = {}
+        self.running: dict[str, SideProcess] = {}
+        self.measured: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
+        for name in names:
+            try:
+                self.running[name] = SideProcess(name, log, threads, patience)
+            except RuntimeError as error:
+                self._drop(name, "start", error)
+
+    def _drop(self, name: str, what: str, error: Exception) -> None:
+        self.failed[f"{name}: {what}"] = str(error)
+        print(f"  {name}: {what}: {error}")
+
+    def round(self, steps: int, counted: bool) -> None:
+        for name, side in self.running.items():
+            self._do(name, side, "train", f"train {steps}", counted)
+        for name, side in self.running.items():
+            self._do(name, side, "recommend", "recommend", counted)
+
+    def _do(self, name: str, side: SideProcess, what: str, request: str, counted: bool) -> None:
+        if f"{name}: {what}" in self.failed:
+            return
+        try:
+            answer = side.ask(request)
+        except (RuntimeError, OSError) as error:
+            self._drop(name, what, error)
+            return
+        if what == "train":
+            values = {"train": answer["events"] / answer["seconds"]}
+        else:
+            values = {"recommend": answer["seconds"], "recommend_core": answer["core_seconds"]}
+        print(f"  {name:<15} " + ", ".join(f"{kind} {v:,.2f}" for kind, v in values.items()))
+        for kind, value in values.items() if counted else ():
+            self.measured[kind].setdefault(name, []).append(value)
+
+    def close(self) -> None:
+        for side in self.running.values():
+            side.close()
+
+
+def medians(values: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(each) for name, each in values.items() if each}
+
+
+def ratios(measured: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+    """How many times faster each of ours is than each peer, for each kind."""
+    result: dict[str, Any] = {}
+    for kind, values in measured.items():
+        for ours in (name for name in values if name.startswith("ours")):
+            for peer in (name for name in values if not name.startswith("ours")):
+                fast, slow = values[ours], values[peer]
+                if kind != "train":  # seconds, not events per second
+                    fast, slow = slow, fast
+                pairs = [f / s for f, s in zip(fast, slow, strict=False)]
+                result.setdefault(kind, {})[f"{ours} to {peer}"] = {
+                    "of_medians": round(statistics.median(fast) / statistics.median(slow), 2),
+                    "median_of_pairs": round(statistics.median(pairs), 2),
+                }
+    return result
+
+
+def floor_of(log: Log, facts: dict[str, Any], gflops: dict[str, float], rate: float) -> Any:
+    """How fast the products of this side's model could be, and the share of it that it reaches."""
+    lengths = (log.train_offsets[1:] - log.train_offsets[:-1]).clip(max=LENGTH + 1) - 1
+    flops = flops_per_event(
+        lengths[lengths > 0], WIDTH, facts["feed_forward"], BLOCKS, facts["items"]
+    )
+    floors = {name: each * 1e9 / flops for name, each in gflops.items()}
+    return {
+        "flops_per_event": round(flops),
+        "floor_events_per_second": {name: round(each) for name, each in floors.items()},
+        "fraction_of_floor": {name: round(rate / each, 3) for name, each in floors.items()},
+    }
+
+
+def picture(result: dict[str, Any], path: Path) -> None:
+    from shared.pictures import bars, panels, save
+
+    figure, [[left, right]] = panels(1, 2, 12, 3.6)
+    rate, seconds = result["events_per_second_median"], result["recommend_seconds_median"]
+    bars(
+        left,
+        rate,
+        {name: f"{value:,.0f}" for name, value in rate.items()},
+        "training, real events per second (higher is better)",
+    )
+    if seconds:
+        bars(
+            right,
+            seconds,
+            {name: f"{value:.2f} s" for name, value in seconds.items()},
+            f"top {TOP} for {result['users']:,} users, seconds (lower is better)",
+        )
+    save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=6, help="counted training steps in a round")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--sides", default=",".join(SIDES), help="default: all of them")
+    parser.add_argument("--patience", type=float, default=600, help="seconds to wait for an answer")
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sys.stdout.reconfigure(line_buffering=True)  # minutes pass between lines
+
+    data = ml_1m_or_synthetic(arguments.data_root)
+    histories = data.test.history
+    log = Log(
+        data.corpus.num_items,
+        *(data.train.items_E.numpy(), data.train.offsets_N1.numpy()),
+        *(histories.items_E.numpy(), histories.offsets_N1.numpy()),
+    )
+    print(f"{data.corpus.name}: {len(histories):,} users; {machine()}")
+    gflops: dict[str, list[float]] = {name: [] for name in DTYPES}
+    with tempfile.TemporaryDirectory() as folder:
+        log.save(Path(folder, "log.npz"))
+        sides = Sides(
+            arguments.sides.split(","),
+            Path(folder, "log.npz"),
+            arguments.threads,
+            arguments.patience,
+        )
+        try:
+            for number in range(arguments.rounds + 1):
+                print(f"round {number}" if number else "warm-up")
+                for name, dtype in DTYPES.items() if number else ():
+                    gflops[name].append(matmul_gflops(dtype))
+                sides.round(arguments.steps if number else 1, counted=bool(number))
+        finally:
+            sides.close()
+    rate = medians(sides.measured["train"])
+    matmul = medians(gflops)
+    result = {
+        "dataset": data.corpus.name,
+        "users": len(histories),
+        "setting": {
+            "width": WIDTH,
+            "blocks": BLOCKS,
+            "heads": HEADS,
+            "length": LENGTH,
+            "batch": BATCH_SIZE,
+            "dropout": DROPOUT,
+            "loss": "softmax over the catalogue",
+        },
+        "rounds": arguments.rounds,
+        "steps_per_round": arguments.steps,
+        "events_per_second_median": {name: round(value) for name, value in rate.items()},
+        "recommend_seconds_median": {
+            name: round(value, 3) for name, value in medians(sides.measured["recommend"]).items()
+        },
+        "recommend_core_seconds_median": {
+            name: round(value, 3)
+            for name, value in medians(sides.measured["recommend_core"]).items()
+        },
+        "ratios": ratios(sides.measured),
+        "matmul_gflops_median": {name: round(value) for name, value in matmul.items()},
+        "floor": {
+            name: floor_of(log, sides.running[name].facts, matmul, value)
+            for name, value in rate.items()
+        },
+        "sides": {name: side.facts for name, side in sides.running.items()},
+        "failed": sides.failed,
+        "measured": {
+            kind: {name: [float(f"{value:.5g}") for value in each] for name, each in values.items()}
+            for kind, values in sides.measured.items()
+        },
+    }
+    print(json.dumps({name: result[name] for name in result if name != "measured"}, indent=2))
+    write_result(Path(__file__), result, arguments.output)
+    if rate:
+        folder = arguments.output or Path(__file__).parent / "results"
+        picture(result, folder / "peers.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Ours: what `pretrain` and `recommend` do. A third argument is the width of the feed-forward."""
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from side import (
+    BATCH_SIZE,
+    BLOCKS,
+    DROPOUT,
+    HEADS,
+    LENGTH,
+    TOP,
+    WIDTH,
+    Log,
+    StepClock,
+    serve,
+    versions,
+)
+
+from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.training.fit import fit
+from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.types import Batch, Sequences
+
+
+def sequences(items: np.ndarray, offsets: np.ndarray) -> Sequences:
+    count = len(items)
+    return Sequences(
+        torch.from_numpy(items), torch.ones(count), torch.arange(count), torch.from_numpy(offsets)
+    )
+
+
+class Ours:
+    def __init__(self, log: Log) -> None:
+        self.feed_forward = int(sys.argv[3]) if len(sys.argv) > 3 else SASRec().feed_forward
+        backbone = SASRec(WIDTH, BLOCKS, HEADS, self.feed_forward, DROPOUT, LENGTH)
+        self.policy = new_policy(backbone, log.num_items, seed=0)
+        self.log = log
+        self.train_log = sequences(log.train_items, log.train_offsets)
+        self.histories = sequences(log.history_items, log.history_offsets)
+        self.rounds = 0
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "versions": versions("recsys-posttrain", "torch", "pytorch-lightning"),
+            "feed_forward": self.feed_forward,
+            "items": self.log.num_items,
+        }
+
+    def train(self, steps: int) -> dict[str, float]:
+        training = Training(steps=steps + 1, batch_size=BATCH_SIZE)
+        policy, clock, self.rounds = self.policy, StepClock(), self.rounds + 1
+        policy.products = training.products("cpu")
+        events: list[int] = []
+
+        def objective(batch: Batch) -> LossOutput:
+            policy.forget()
+            events.append(int(batch.mask_BT.sum()))
+            return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT)), {})
+
+        module = TrainingModule(
+            policy,
+            objective,
+            training,
+            self.rounds,
+            dropout=True,
+            after_step=lambda step: clock.note(events[-1]),
+        )
+        fit(module, training.batches(self.train_log, LENGTH, self.rounds), None)
+        policy.forget()
+        policy.products = None
+        return clock.result()
+
+    def recommend(self) -> dict[str, float]:
+        self.policy.eval()
+        began = time.perf_counter()
+        items_NK, score_NK = top_items(
+            self.policy.last_states(self.histories),
+            self.policy.table_VD.detach(),
+            TOP,
+            self.histories.items_E,
+            self.histories.offsets_N1,
+        )
+        core = time.perf_counter() - began
+        real_NK = (items_NK > 0).numpy()
+        user_R, rank_R = np.nonzero(real_NK)
+        pd.DataFrame(
+            {
+                "user_id": user_R,
+                "item_id": items_NK.numpy()[real_NK],
+                "score": score_NK.numpy()[real_NK],
+                "rank": rank_R + 1,
+            }
+        )
+        return {
+            "users": len(items_NK),
+            "rows": len(user_R),
+            "seconds": time.perf_counter() - began,
+            "core_seconds": core,
+        }
+
+
+if __name__ == "__main__":
+    serve(Ours)

@@ -1,0 +1,164 @@
+"""The comparison with other libraries: the floor, the ratios, the conversation with a side."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+HOME_FOLDERS = ("/home/", "/root/", "/work/", "/tmp/")
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    for folder in (FOLDER, FOLDER / "peers"):
+        monkeypatch.syspath_prepend(folder)
+    import peers
+
+    # The folder of the same name must not hide the script.
+    assert hasattr(peers, "SIDES"), peers
+    return peers
+
+
+@pytest.fixture
+def log_path(peers: ModuleType, tmp_path: Path) -> Path:
+    """130 users with 4 to 12 events on 30 items."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(4, 12, 130)
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    items = generator.integers(1, 31, offsets[-1])
+    history_offsets = np.concatenate([[0], (lengths + 1).cumsum()])
+    history_items = generator.integers(1, 31, history_offsets[-1])
+    peers.Log(30, items, offsets, history_items, history_offsets).save(tmp_path / "log.npz")
+    return tmp_path / "log.npz"
+
+
+def test_the_log_survives_its_file(peers: ModuleType, log_path: Path) -> None:
+    log = peers.Log.load(log_path)
+    assert log.num_items == 30
+    assert len(log.train_offsets) == len(log.history_offsets) == 131
+    assert len(log.train_items) == log.train_offsets[-1]
+
+
+def test_the_floor_counts_the_products_of_a_step(peers: ModuleType) -> None:
+    """Against torch's own counter, which sees a plain step. It counts whole squares of attention
+    where a causal mask leaves the lower half with its diagonal."""
+    width, feed_forward, blocks, items, time = 8, 16, 2, 30, 10
+    layers = [(torch.randn(width, 3 * width), torch.randn(width, width)) for _ in range(blocks)]
+    fed = [
+        (torch.randn(width, feed_forward), torch.randn(feed_forward, width)) for _ in range(blocks)
+    ]
+    table = torch.randn(items, width, requires_grad=True)
+    for pair in (*layers, *fed):
+        for weight in pair:
+            weight.requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        x = torch.randn(time, width, requires_grad=True)
+        for (qkv, out), (up, down) in zip(layers, fed, strict=True):
+            query, key, value = (x @ qkv).chunk(3, dim=1)
+            x = x + ((query @ key.T).softmax(dim=1) @ value) @ out
+            x = x + (x @ up).relu() @ down
+        (x @ table.T).logsumexp(dim=1).sum().backward()
+    squares = 3 * blocks * 2 * 2 * width * (time * time - time * (time + 1) // 2)
+    ours = time * peers.flops_per_event(np.array([time]), width, feed_forward, blocks, items)
+    assert counter.get_total_flops() - squares == pytest.approx(ours)
+
+
+def test_matmul_rate_is_a_rate(peers: ModuleType) -> None:
+    for dtype in peers.DTYPES.values():
+        assert peers.matmul_gflops(dtype, size=64) > 0
+
+
+def test_ratios_say_how_many_times_faster_ours_is(peers: ModuleType) -> None:
+    measured = {
+        "train": {"ours": [10.0, 20.0, 40.0], "rectools": [1.0, 4.0, 5.0]},
+        "recommend": {"ours": [2.0, 1.0], "rectools": [8.0, 5.0]},
+        "recommend_core": {},
+    }
+    ratios = peers.ratios(measured)
+    assert ratios["train"] == {"ours to rectools": {"of_medians": 5.0, "median_of_pairs": 8.0}}
+    assert ratios["recommend"]["ours to rectools"]["of_medians"] == round(6.5 / 1.5, 2)
+    assert ratios["recommend"]["ours to rectools"]["median_of_pairs"] == 4.5
+
+
+def test_our_side_answers(peers: ModuleType, log_path: Path) -> None:
+    side = peers.SideProcess("ours-64", log_path, threads=1, patience=200)
+    try:
+        assert side.facts["feed_forward"] == 64
+        trained = side.ask("train 3")
+        recommended = side.ask("recommend")
+    finally:
+        side.close()
+    log = peers.Log.load(log_path)
+    events = int((np.diff(log.train_offsets) - 1).sum())  # 130 users are an epoch of two steps
+    assert 0 < trained["events"] < 3 * events
+    assert recommended["users"] == 130
+    assert recommended["rows"] == 1300
+    assert 0 < recommended["core_seconds"] <= recommended["seconds"]
+
+
+def test_a_peer_without_its_environment_is_reported(
+    peers: ModuleType, log_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "PEERS_PYTHON", Path("no such python"))
+    sides = peers.Sides(["rectools"], log_path, threads=1, patience=60)
+    assert sides.failed == {
+        "rectools: start": "its environment does not exist: run make bench-peers"
+    }
+
+
+def test_a_peer_without_its_library_is_reported(
+    peers: ModuleType, log_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "PEERS_PYTHON", Path(sys.executable))
+    sides = peers.Sides(["rectools"], log_path, threads=1, patience=60)
+    (reason,) = sides.failed.values()
+    assert "No module named 'rectools'" in reason
+
+
+def test_a_tiny_run_writes_result_and_picture(tmp_path: Path) -> None:
+    """With our side alone, on the synthetic log."""
+    words = ["--sides", "ours", "--rounds", "1", "--steps", "1", "--threads", "1"]
+    done = subprocess.run(
+        [sys.executable, FOLDER / "peers.py", *words, "--output", tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "peers.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert record["command"] == "python benchmarks/peers.py " + " ".join(words)
+    assert record["events_per_second_median"]["ours"] > 0
+    assert set(record["floor"]["ours"]["fraction_of_floor"]) == {"float32", "bfloat16"}
+    assert not any(part in text for part in HOME_FOLDERS)
+    assert (tmp_path / "peers.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_pinned_set_has_the_peers_and_no_cuda() -> None:
+    text = (FOLDER / "peers" / "requirements.txt").read_text(encoding="utf-8")
+    pins = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
+    assert pins["torch"] == "2.13.0"
+    assert {"RecTools", "replay-rec", "recbole"} <= pins.keys()
+    assert not any("nvidia" in name or "cuda" in name or name == "triton" for name in pins)
+
+
+def test_the_committed_result_has_its_shape(peers: ModuleType) -> None:
+    path = FOLDER / "results" / "peers.json"
+    if not path.exists():
+        pytest.skip("the peers have not been measured yet")
+    text = path.read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert record["command"].startswith("python benchmarks/peers.py")
+    assert not any(part in text for part in HOME_FOLDERS)
+    for name in peers.SIDES:
+        failed = f"{name}: start" in record["failed"] or f"{name}: train" in record["failed"]
+        assert failed or record["events_per_second_median"][name] > 0
+        assert failed or record["sides"][name]["versions"]["torch"]
+    assert {"float32", "bfloat16"} == record["matmul_gflops_median"].keys()
+    assert path.with_suffix(".png").exists()
