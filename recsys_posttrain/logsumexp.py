@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512
+LARGEST_CHUNK = 512  # positions: more of them are no faster
+LARGEST_BUFFER = 2**24  # logits: what bounds memory where the catalogue is large
 SAFE_EXPONENT = 60.0
 
 
@@ -33,7 +34,7 @@ class _WeightedLogSumExp(torch.autograd.Function):
         hidden_ND: Tensor,
         table_VD: Tensor,
         weight_N: Tensor,
-        chunk: int,
+        chunk: int | None,
         products: torch.dtype,
         one_pass: bool,
     ) -> Tensor:
@@ -64,7 +65,7 @@ class _WeightedLogSumExp(torch.autograd.Function):
 def _logsumexp(
     hidden_ND: Tensor,
     table_VD: Tensor,
-    chunk: int,
+    chunk: int | None,
     products: torch.dtype,
     weight_N: Tensor | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -94,7 +95,7 @@ def _logsumexp_gradient(
     table_VD: Tensor,
     lse_N: Tensor,
     weight_N: Tensor,
-    chunk: int,
+    chunk: int | None,
     products: torch.dtype,
 ) -> tuple[Tensor, ...]:
     """The gradients of sum_n weight_n lse_n in both arguments, from logits computed again."""
@@ -132,6 +133,11 @@ def _is_safe(lse_N: Tensor) -> bool:
     return bool((lse_N.abs() < SAFE_EXPONENT).all())
 
 
+def positions_per_chunk(items: int) -> int:
+    """How many rows of that many logits are held at a time where nobody asks for another number."""
+    return max(1, min(LARGEST_CHUNK, LARGEST_BUFFER // items))
+
+
 def _lowered(hidden_ND: Tensor, products: torch.dtype | None) -> torch.dtype:
     return products if products and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
 
@@ -141,10 +147,11 @@ def _zeros(table_VD: Tensor) -> Tensor:
 
 
 def _logits(
-    hidden_ND: Tensor, table_VD: Tensor, chunk: int, products: torch.dtype
+    hidden_ND: Tensor, table_VD: Tensor, chunk: int | None, products: torch.dtype
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """(rows, hidden_ND[rows] @ table_VD.T, table_VD) for all rows, the last two in the dtype
     `products`; one buffer, overwritten by the next."""
+    chunk = chunk or positions_per_chunk(len(table_VD))
     low_ND, low_VD = hidden_ND.to(products), table_VD.to(products)
     buffer_CV = low_ND.new_empty(min(chunk, len(low_ND)), len(low_VD))
     for start in range(0, len(low_ND), chunk):
@@ -167,7 +174,7 @@ def linear_logsumexp(
     hidden_ND: Tensor,
     table_VD: Tensor,
     products: torch.dtype | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """log sum_v exp(hidden_n . table_v), [N]; differentiable once, in both arguments.
 
@@ -187,7 +194,7 @@ def weighted_nll(
     items_N: Tensor,
     weight_N: Tensor,
     products: torch.dtype | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """-weight_n log pi(item_n | n), [N]; item ids are 1..V and the weight is a constant.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from recsys_posttrain.logsumexp import CHUNK, linear_logsumexp
+from recsys_posttrain.logsumexp import linear_logsumexp, positions_per_chunk
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def log_prob(
     table_VD: Tensor,
     items_NK: Tensor,
     products: torch.dtype | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """log pi(item | n) for K chosen items per position, [N, K]; item ids are 1..V.
 
@@ -57,7 +57,7 @@ def log_prob(
 
 
 def map_chunks(
-    function: Callable[..., Tensor], *rows_N: Tensor, chunk: int = CHUNK, recompute: bool = False
+    function: Callable[..., Tensor], *rows_N: Tensor, chunk: int, recompute: bool = False
 ) -> Tensor:
     """concatenate(function(*rows[start : start + chunk])): for functions that need [chunk, V].
 
@@ -76,7 +76,11 @@ def map_chunks(
 
 @torch.no_grad()
 def sample_items(
-    hidden_ND: Tensor, table_VD: Tensor, count: int, generator: torch.Generator, chunk: int = CHUNK
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    count: int,
+    generator: torch.Generator,
+    chunk: int | None = None,
 ) -> Tensor:
     """`count` independent draws from pi(. | n) per position, [N, count], ids 1..V.
 
@@ -93,12 +97,18 @@ def sample_items(
         index_CK = torch.searchsorted(cumulative_CV, uniform_CK * cumulative_CV[:, -1:], right=True)
         return index_CK.clamp_(max=len(table_VD) - 1) + 1
 
-    return map_chunks(draw, hidden_ND, uniform_NK, chunk=chunk)
+    return map_chunks(
+        draw, hidden_ND, uniform_NK, chunk=chunk or positions_per_chunk(len(table_VD))
+    )
 
 
 @torch.no_grad()
 def expected_score(
-    hidden_ND: Tensor, table_VD: Tensor, state_NR: Tensor, factor_VR: Tensor, chunk: int = CHUNK
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    state_NR: Tensor,
+    factor_VR: Tensor,
+    chunk: int | None = None,
 ) -> Tensor:
     """E_{v ~ pi(. | n)}[state_n . factor_v], exactly, [N].
 
@@ -110,7 +120,9 @@ def expected_score(
         mean_CR = (hidden_CD @ table_VD.T).softmax(dim=1) @ factor_VR
         return (mean_CR * state_CR).sum(dim=1)
 
-    return map_chunks(expectation, hidden_ND, state_NR, chunk=chunk)
+    return map_chunks(
+        expectation, hidden_ND, state_NR, chunk=chunk or positions_per_chunk(len(table_VD))
+    )
 
 
 @torch.no_grad()
@@ -119,7 +131,7 @@ def kl_and_entropy(
     table_VD: Tensor,
     other_hidden_ND: Tensor,
     other_table_VD: Tensor,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> Tensor:
     """Exact KL(pi || other) and entropy of pi per position in nats, [N, 2]."""
 
@@ -130,4 +142,6 @@ def kl_and_entropy(
         kl_C = (pi_CV * (log_pi_CV - log_other_CV)).sum(dim=1)
         return torch.stack([kl_C, -(pi_CV * log_pi_CV).sum(dim=1)], dim=1)
 
-    return map_chunks(both, hidden_ND, other_hidden_ND, chunk=chunk)
+    return map_chunks(
+        both, hidden_ND, other_hidden_ND, chunk=chunk or positions_per_chunk(len(table_VD))
+    )

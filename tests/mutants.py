@@ -26,7 +26,7 @@ WORKERS = 2
 OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--timeout=60"]
 
 ALGORITHMS = ("weights", "bc", "rwr", "exp_rsft", "asft", "offline_ppo", "dpo")
-FILES = ["ops.py", "signals.py", *(f"algorithms/{name}.py" for name in ALGORITHMS)]
+FILES = ["ops.py", "logsumexp.py", "signals.py", *(f"algorithms/{name}.py" for name in ALGORITHMS)]
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
 SWAPPED = {

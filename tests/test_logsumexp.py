@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from recsys_posttrain import logsumexp
-from recsys_posttrain.logsumexp import fast_products, linear_logsumexp, weighted_nll
+from recsys_posttrain.logsumexp import (
+    fast_products,
+    linear_logsumexp,
+    positions_per_chunk,
+    weighted_nll,
+)
 from recsys_posttrain.ops import masked_mean
 
 TOKENS, ITEMS, WIDTH = 7, 5, 3
@@ -123,6 +128,12 @@ def test_weighted_nll_where_the_exponential_overflows(passes):
     loss.sum().backward()
     torch.testing.assert_close(hidden.grad, torch.tensor([[0.0], [2.0]]))
     assert len(passes) == 3  # without a shift, with one, and again for the gradient
+
+
+def test_a_large_catalogue_is_walked_in_smaller_chunks():
+    """512 positions of 2^15 logits are 2^24; of 10^6 logits 16 fit, of 10^9 one is taken anyway."""
+    sizes = [1, 3416, 2**15, 2**16, 10**6, 10**9]
+    assert [positions_per_chunk(items) for items in sizes] == [512, 512, 512, 256, 16, 1]
 
 
 def test_one_token_and_one_item():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain import ops
+from recsys_posttrain.logsumexp import positions_per_chunk
 from recsys_posttrain.policy import Policy, frozen
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.types import Batch, Sequences
@@ -120,6 +121,12 @@ class Actors(nn.Module):
             frozen_states = [actor.states(batch) for actor in (self.old, self.reference)]
         extra_N = [ops.pack(extra, batch.mask_BT) for extra in extra_BT]
         value_N = ops.map_chunks(
-            on_rows, self.policy.states(batch), *frozen_states, state_NR, *extra_N, recompute=True
+            on_rows,
+            self.policy.states(batch),
+            *frozen_states,
+            state_NR,
+            *extra_N,
+            chunk=positions_per_chunk(len(factor_VR)),
+            recompute=True,
         )
         return ops.unpack(value_N, batch.mask_BT)
