@@ -110,10 +110,11 @@ class LoggedVersusSampled:
 
 @dataclass(frozen=True)
 class DPO:
-    """beta: how strongly pi is held to pi_ref (0.5 is ours). pairs: where preferences come from.
-    nll_coefficient: weight of -log pi(a_w), 0 by default."""
+    """beta: how strongly pi is held to pi_ref; the default is ours, from three trials on ML-1M's
+    validation targets (0.5 destroys the policy within 100 steps). pairs: where preferences come
+    from. nll_coefficient: weight of -log pi(a_w), 0 by default."""
 
-    beta: float = 0.5
+    beta: float = 8.0
     pairs: PairSource = EnsemblePairs()
     nll_coefficient: float = 0.0
 

@@ -86,7 +86,7 @@ class OfflinePPO:
     samples: int = 8
     baseline: Signal = reference_value
     clip: float = 0.2
-    kl_coefficient: float = 0.5
+    kl_coefficient: float = 1.0
     refresh_every: int = 8
     value_coefficient: float = 0.5
 
@@ -141,7 +141,7 @@ class ExactPPO:
 
     baseline: Signal = reference_value
     clip: float = 0.2
-    kl_coefficient: float = 0.5
+    kl_coefficient: float = 1.0
     refresh_every: int = 8
 
     def __post_init__(self) -> None:
