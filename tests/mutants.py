@@ -37,6 +37,10 @@ SWAPPED = {
         ("mean_V[index_BT].masked_fill(~batch.mask_BT, 0)", "mean_V[index_BT]"),
         ("table_VD = actors.reference.states", "table_VD = actors.policy.states"),
     ],
+    "algorithms/bc.py": [
+        ("torch.ones_like(", "-torch.ones_like("),
+        ("torch.ones_like(batch.rewards_BT)", "batch.rewards_BT"),
+    ],
     "algorithms/rwr.py": [("mean = actors.log.rewards_E", "mean = batch.rewards_BT")],
     "algorithms/exp_rsft.py": [
         ("log_mean_weight(actors.log.rewards_E", "log_mean_weight(reward_BT[0]"),
