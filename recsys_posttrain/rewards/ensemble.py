@@ -77,7 +77,7 @@ class EnsembleModule(RewardModel):
 
     def _user_bias(self, batch: Batch) -> Tensor:
         """u_m of the module's text, [M, N]."""
-        bias_MBT = self.item_bias[:, (batch.history_BT - 1).clamp(min=0)]
+        bias_MBT = _rows(self.item_bias[..., None], (batch.history_BT - 1).clamp(min=0))[..., 0]
         deviation_MBT = batch.history_rewards_BT - self.mean_reward - bias_MBT
         deviation_MBT = deviation_MBT.masked_fill(~batch.mask_BT, 0)
         count_T = torch.arange(1, batch.history_BT.shape[1] + 1, device=deviation_MBT.device)
@@ -88,7 +88,7 @@ class EnsembleModule(RewardModel):
         """Each member's prediction for the logged actions, [M, N] at the real positions."""
         state_MNR, factor_MVR = self.member_factors(batch)
         action_N = pack(batch.actions_BT, batch.mask_BT) - 1
-        return (state_MNR * factor_MVR[:, action_N]).sum(dim=2)
+        return (state_MNR * _rows(factor_MVR, action_N)).sum(dim=2)
 
     def loss(self, batch: Batch, weight_MS: Tensor) -> LossOutput:
         """Squared error of each member on its bootstrap, averaged over members, [B, T].
@@ -100,6 +100,18 @@ class EnsembleModule(RewardModel):
         error_MN = (self.logged_scores(batch) - reward_N).square()
         loss_N = (error_MN * weight_MS[:, row_N]).mean(dim=0)
         return LossOutput(unpack(loss_N, batch.mask_BT), {"rmse": error_MN.mean().detach().sqrt()})
+
+
+def _rows(values_MVR: Tensor, index: Tensor) -> Tensor:
+    """values_MVR[:, index], [M, *index, R].
+
+    As an embedding: the gradient of indexing adds up in whatever order threads arrive, and the same
+    seed would no longer give the same bytes.
+    """
+    members, items, rank = values_MVR.shape
+    table_VX = values_MVR.transpose(0, 1).reshape(items, members * rank)
+    rows = nn.functional.embedding(index, table_VX).view(*index.shape, members, rank)
+    return rows.movedim(-2, 0)
 
 
 @dataclass(frozen=True)

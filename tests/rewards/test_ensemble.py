@@ -1,6 +1,8 @@
 """The ensemble: its formula, what it may see, its bootstrap and its loss."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -186,3 +188,38 @@ def test_item_biases_start_as_damped_means_of_each_members_bootstrap():
     model.start_from_item_means(log, torch.tensor([[1.0, 1.0], [2.0, 0.0], [0.0, 3.0]]))
     expected = [[1 / 7, 1 / 6, 0], [4 / 7, 0, 0], [-3 / 8, 3 / 8, 0]]
     np.testing.assert_allclose(model.item_bias.detach(), expected, rtol=1e-6)
+
+
+@pytest.fixture
+def busy_machine():
+    """Two other processes that keep the cores busy, so that threads meet in another order."""
+    hog = "import torch\nx = torch.randn(900, 900)\nwhile True: x @ x"
+    hogs = [subprocess.Popen([sys.executable, "-c", hog]) for _ in range(2)]
+    yield
+    for each in hogs:
+        each.kill()
+        each.wait()
+
+
+def test_two_threads_give_the_same_bytes_every_time(busy_machine):
+    """Enough events for several threads to meet at the same few items, in bias and factor."""
+    generator = torch.Generator().manual_seed(0)
+    items_E = torch.randint(1, ITEMS + 1, (64 * 11 * 16,), generator=generator)
+    rewards_E = torch.randint(1, 6, items_E.shape, generator=generator).float()
+    offsets_N1 = torch.arange(0, len(items_E) + 1, 11)
+    sequences = Sequences(items_E, rewards_E, torch.arange(len(items_E)), offsets_N1)
+    batch = batch_of(sequences, torch.arange(len(sequences)), 10)
+    model = CONFIG.build(ITEMS, mean_reward=3.0)
+    weight_MS = torch.ones(MEMBERS, len(sequences))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = set()
+        for _ in range(40):
+            model.zero_grad()
+            model.loss(batch, weight_MS).loss_BT.sum().backward()
+            gradients = (model.item_bias.grad, model.item_factor.grad)
+            found.add(b"".join(each.numpy().tobytes() for each in gradients))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
