@@ -25,7 +25,9 @@ class Training:
 
     warmup_steps: the learning rate rises linearly to its value. decay: afterwards it falls
     linearly, to 0 at the last step. patience: validations without a better value before stopping
-    (None: train to the end and keep the last weights). average: decay of the moving average of the
+    (None: train to the end and keep the last weights). validation_steps: in pretraining,
+    validations follow epochs but are at least this many steps apart, so that patience lasts where
+    an epoch is a few steps. average: decay of the moving average of the
     weights (average.py) that is validated and kept; 0 is the weights themselves. bfloat16: a
     policy's gradient through the softmax over the catalogue is made of bfloat16 products, where the
     hardware is faster at them. earlier: share of the long sequences that are read up to an earlier
@@ -38,6 +40,7 @@ class Training:
     weight_decay: float = 0.0
     warmup_steps: int = 50
     patience: int | None = None
+    validation_steps: int = 1
     steps: int | None = None
     decay: bool = False
     average: float = 0.0
@@ -51,9 +54,9 @@ class Training:
         )
         require(
             all(number is None or number >= 1 for number in (self.epochs, self.steps))
-            and self.batch_size >= 1,
-            f"Training: epochs={self.epochs}, steps={self.steps} and batch_size={self.batch_size} "
-            "must be at least 1.",
+            and min(self.batch_size, self.validation_steps) >= 1,
+            f"Training: epochs={self.epochs}, steps={self.steps}, batch_size={self.batch_size} and "
+            f"validation_steps={self.validation_steps} must be at least 1.",
         )
         require(
             self.learning_rate > 0,

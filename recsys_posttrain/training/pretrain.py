@@ -16,7 +16,13 @@ from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
 PRETRAINING = Training(
-    epochs=60, batch_size=128, learning_rate=2e-3, average=0.995, earlier=0.5, patience=6
+    epochs=60,
+    batch_size=128,
+    learning_rate=2e-3,
+    average=0.995,
+    earlier=0.5,
+    patience=6,
+    validation_steps=40,
 )
 
 
@@ -37,7 +43,7 @@ def pretrain(
 ) -> tuple[Policy, Fitted]:
     """Full-softmax cross-entropy on every next item, dropout on.
 
-    The weights of the epoch with the best validation `ndcg@10` are kept when the training plan
+    The weights of the validation with the best validation `ndcg@10` are kept when the training plan
     has a patience. folder: for checkpoints, from which it resumes, and metrics.jsonl; None keeps
     nothing on disk.
     """
@@ -57,11 +63,17 @@ def pretrain(
         device=device,
         label="pretrain",
         validate=lambda: {"ndcg@10": validation_ndcg(policy, data)},
+        validate_every=_steps_between_validations(stream.steps_per_epoch, training),
         monitor="ndcg@10",
     )
     policy.forget()
     policy.products = None
     return policy.eval(), fitted
+
+
+def _steps_between_validations(steps_per_epoch: int, training: Training) -> int:
+    """Whole epochs, and at least `validation_steps`."""
+    return steps_per_epoch * -(-training.validation_steps // steps_per_epoch)
 
 
 def validation_ndcg(policy: Policy, data: Split) -> float:

@@ -79,3 +79,13 @@ def test_it_learns_which_item_follows_which():
     assert evaluate(policy, data).mean("hr@1") >= 0.95
     batch = batch_of(data.train, torch.arange(users), 10)
     assert policy.log_prob(batch)[batch.mask_BT].exp().mean() > 0.2  # 1 in 20 by chance
+
+
+@pytest.mark.parametrize(("least", "apart"), [(1, 4), (4, 4), (5, 8), (9, 12)])
+def test_validations_follow_epochs_and_are_some_steps_apart(tiny, tmp_path, least, apart):
+    """60 users in batches of 16 are 4 steps an epoch; 6 epochs are 24 steps."""
+    plan = Training(epochs=6, batch_size=16, patience=9, validation_steps=least)
+    pretrain(tiny.data, tiny.backbone, plan, 0, tmp_path)
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    judged = [line["step"] for line in lines if "ndcg@10" in line]
+    assert judged == list(range(apart, 25, apart))
