@@ -1,0 +1,1 @@
+"""Worlds with known truth: the reward of every choice, for judging policies exactly."""
