@@ -18,7 +18,6 @@ from shared.workload import machine, ml_1m_or_synthetic, write_result
 
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.policy import frozen
 from recsys_posttrain.training.pretrain import new_policy
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
 
     data = ml_1m_or_synthetic(arguments.data_root)
-    policy = frozen(new_policy(SASRec(), data.corpus.num_items, seed=0))
+    policy = new_policy(SASRec(), data.corpus.num_items, seed=0).eval()
     print(f"{data.corpus.name}: {len(data.test.users_N):,} users; {machine()}")
     parts = {
         "states": lambda: policy.last_states(data.test.history),

@@ -21,11 +21,10 @@ SAFE_EXPONENT = 60.0
 class _WeightedLogSumExp(torch.autograd.Function):
     """weight_n lse_n.
 
-    With `one_pass` the gradients are made in forward, from the exponentials that are at hand, for
-    an incoming gradient that is the same at all positions, which it is when a mean is taken.
-    Otherwise, and when it turns out not to be the same, backward computes the logits again: that
-    is cheaper than keeping them. products: dtype of the products that the gradients are made of;
-    the value has it too in one pass, and that of the states otherwise.
+    The gradients are made in forward, from the exponentials that are at hand, for an incoming
+    gradient that is the same at all positions, which it is when a mean is taken. When it turns out
+    not to be the same, backward computes the logits again: that is cheaper than keeping them.
+    products: dtype of the products that values and gradients are made of.
     """
 
     @staticmethod
@@ -36,15 +35,8 @@ class _WeightedLogSumExp(torch.autograd.Function):
         weight_N: Tensor,
         chunk: int | None,
         products: torch.dtype,
-        one_pass: bool,
     ) -> Tensor:
-        lse_N, ready = _logsumexp(
-            hidden_ND,
-            table_VD,
-            chunk,
-            products if one_pass else hidden_ND.dtype,
-            weight_N if one_pass else None,
-        )
+        lse_N, ready = logsumexp(hidden_ND, table_VD, chunk, products, weight_N)
         ctx.save_for_backward(hidden_ND, table_VD, weight_N, lse_N, *ready)
         ctx.chunk, ctx.products = chunk, products
         return weight_N * lse_N
@@ -59,10 +51,10 @@ class _WeightedLogSumExp(torch.autograd.Function):
             grad_hidden_ND, grad_table_VD = _logsumexp_gradient(
                 hidden_ND, table_VD, lse_N, gradient_N * weight_N, ctx.chunk, ctx.products
             )
-        return grad_hidden_ND, grad_table_VD, None, None, None, None
+        return grad_hidden_ND, grad_table_VD, None, None, None
 
 
-def _logsumexp(
+def logsumexp(
     hidden_ND: Tensor,
     table_VD: Tensor,
     chunk: int | None,
@@ -74,16 +66,16 @@ def _logsumexp(
     They are left out where float32 would overflow; backward then finds them the longer way.
     """
     lse_N = torch.empty_like(hidden_ND[:, 0])
-    gradients = () if weight_N is None else (torch.empty_like(hidden_ND), _zeros(table_VD))
-    for rows, logits_CV, low_VD in _logits(hidden_ND, table_VD, chunk, products):
+    gradients = () if weight_N is None else (torch.empty_like(hidden_ND), zeros_like(table_VD))
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, table_VD, chunk, products):
         total_C = logits_CV.exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log()
         if weight_N is not None:
             _add_gradient(gradients, rows, logits_CV, weight_N[rows] / total_C, hidden_ND, low_VD)
-    if _is_safe(lse_N):
+    if is_safe(lse_N):
         return lse_N, gradients
     # Without a shift exp leaves the range of float32 at +-87; rarely, so it is tried first.
-    for rows, logits_CV, _ in _logits(hidden_ND, table_VD, chunk, products):
+    for rows, logits_CV, _ in logits_in_chunks(hidden_ND, table_VD, chunk, products):
         top_C = logits_CV.amax(dim=1)
         total_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log_().add_(top_C)
@@ -99,10 +91,10 @@ def _logsumexp_gradient(
     products: torch.dtype,
 ) -> tuple[Tensor, ...]:
     """The gradients of sum_n weight_n lse_n in both arguments, from logits computed again."""
-    safe = _is_safe(lse_N)
-    gradients = torch.empty_like(hidden_ND), _zeros(table_VD)
+    safe = is_safe(lse_N)
+    gradients = torch.empty_like(hidden_ND), zeros_like(table_VD)
     scale_N = weight_N * (-lse_N).exp() if safe else weight_N
-    for rows, logits_CV, low_VD in _logits(hidden_ND, table_VD, chunk, products):
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, table_VD, chunk, products):
         if not safe:
             logits_CV.sub_(lse_N[rows, None])
         _add_gradient(gradients, rows, logits_CV.exp_(), scale_N[rows], hidden_ND, low_VD)
@@ -128,7 +120,7 @@ def _add_gradient(
         grad_table_VD += torch.mm(exponential_CV.T, scaled_CD)
 
 
-def _is_safe(lse_N: Tensor) -> bool:
+def is_safe(lse_N: Tensor) -> bool:
     """Whether exp of these, and of the logits below them, stays within float32."""
     return bool((lse_N.abs() < SAFE_EXPONENT).all())
 
@@ -138,15 +130,15 @@ def positions_per_chunk(items: int) -> int:
     return max(1, min(LARGEST_CHUNK, LARGEST_BUFFER // items))
 
 
-def _lowered(hidden_ND: Tensor, products: torch.dtype | None) -> torch.dtype:
+def lowered(hidden_ND: Tensor, products: torch.dtype | None) -> torch.dtype:
     return products if products and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
 
 
-def _zeros(table_VD: Tensor) -> Tensor:
+def zeros_like(table_VD: Tensor) -> Tensor:
     return torch.zeros_like(table_VD, memory_format=torch.contiguous_format)
 
 
-def _logits(
+def logits_in_chunks(
     hidden_ND: Tensor, table_VD: Tensor, chunk: int | None, products: torch.dtype
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """(rows, hidden_ND[rows] @ table_VD.T, table_VD) for all rows, the last two in the dtype
@@ -170,21 +162,19 @@ def fast_products(device: str) -> torch.dtype:
     return torch.bfloat16 if supported else torch.float32
 
 
+@torch.no_grad()
 def linear_logsumexp(
     hidden_ND: Tensor,
     table_VD: Tensor,
     products: torch.dtype | None = None,
     chunk: int | None = None,
 ) -> Tensor:
-    """log sum_v exp(hidden_n . table_v), [N]; differentiable once, in both arguments.
+    """log sum_v exp(hidden_n . table_v), [N], without a gradient.
 
-    products: dtype of the products in the gradient of float32 states; None, and for other states,
-    theirs.
+    products: dtype of the products of float32 states, summed up in float32; None, and for other
+    states, theirs.
     """
-    one_N = torch.ones_like(hidden_ND[:, 0])
-    lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, table_VD, one_N, chunk, _lowered(hidden_ND, products), False
-    )
+    lse_N, _ = logsumexp(hidden_ND, table_VD, chunk, lowered(hidden_ND, products), None)
     return lse_N
 
 
@@ -199,13 +189,14 @@ def weighted_nll(
     """-weight_n log pi(item_n | n), [N]; item ids are 1..V and the weight is a constant.
 
     The fused form of -weight * log_prob: each logit is computed once, for value and gradient.
-    products: dtype of the products of float32 states with the catalogue, for value and gradient,
-    both summed up in float32; None, and for other states, theirs.
+    products: as for linear_logsumexp.
     """
     weight_N = weight_N.detach()
-    one_pass = torch.is_grad_enabled() and (hidden_ND.requires_grad or table_VD.requires_grad)
-    weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, table_VD, weight_N, chunk, _lowered(hidden_ND, products), one_pass
-    )
+    if torch.is_grad_enabled() and (hidden_ND.requires_grad or table_VD.requires_grad):
+        weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
+            hidden_ND, table_VD, weight_N, chunk, lowered(hidden_ND, products)
+        )
+    else:
+        weighted_lse_N = weight_N * linear_logsumexp(hidden_ND, table_VD, products, chunk)
     chosen_ND = torch.nn.functional.embedding(items_N - 1, table_VD)
     return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)

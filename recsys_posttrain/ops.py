@@ -9,9 +9,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from recsys_posttrain.logsumexp import linear_logsumexp, positions_per_chunk
+from recsys_posttrain.logsumexp import logits_in_chunks, lowered, positions_per_chunk
+
+SAMPLING_BLOCK = 64  # items, about the root of a catalogue of thousands
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -40,20 +43,10 @@ def unpack(values_N: Tensor, mask_BT: Tensor) -> Tensor:
     )
 
 
-def log_prob(
-    hidden_ND: Tensor,
-    table_VD: Tensor,
-    items_NK: Tensor,
-    products: torch.dtype | None = None,
-    chunk: int | None = None,
-) -> Tensor:
-    """log pi(item | n) for K chosen items per position, [N, K]; item ids are 1..V.
-
-    products: as for linear_logsumexp.
-    """
+def chosen_logits(hidden_ND: Tensor, table_VD: Tensor, items_NK: Tensor) -> Tensor:
+    """hidden_n . table_v for K chosen items per position, [N, K]; item ids are 1..V."""
     chosen_NKD = torch.nn.functional.embedding(items_NK - 1, table_VD)
-    logit_NK = torch.einsum("nd,nkd->nk", hidden_ND, chosen_NKD)
-    return logit_NK - linear_logsumexp(hidden_ND, table_VD, products, chunk)[:, None]
+    return torch.einsum("nd,nkd->nk", hidden_ND, chosen_NKD)
 
 
 def map_chunks(
@@ -80,26 +73,60 @@ def sample_items(
     table_VD: Tensor,
     count: int,
     generator: torch.Generator,
+    products: torch.dtype | None = None,
     chunk: int | None = None,
-) -> Tensor:
-    """`count` independent draws from pi(. | n) per position, [N, count], ids 1..V.
+) -> tuple[Tensor, Tensor]:
+    """`count` independent draws from pi(. | n) per position and log pi of each, [N, count].
 
-    Inverse of the cumulative distribution; the uniforms are drawn for all positions at once, so
-    that the chunk size does not change the sample.
+    Item ids are 1..V. Inverse of the cumulative distribution; the uniforms are drawn for all
+    positions at once, so that the chunk size does not change the sample. A running sum over the
+    catalogue would be slow: the sums of blocks of items say in which block a draw lies, and a
+    running sum over that block which item it is.
+    products: dtype of the products of float32 states; the draws and log pi are then those of pi in
+    that precision. None: that of the states.
     """
     uniform_NK = torch.rand(
         len(hidden_ND), count, generator=generator, device=generator.device, dtype=hidden_ND.dtype
     ).to(hidden_ND.device)
+    padded_VD = pad(table_VD, (0, 0, 0, -len(table_VD) % SAMPLING_BLOCK))
+    chunk, dtype = chunk or positions_per_chunk(len(table_VD)), lowered(hidden_ND, products)
+    items_NK = torch.empty(uniform_NK.shape, dtype=torch.int64, device=hidden_ND.device)
+    log_prob_NK = torch.empty_like(uniform_NK)
+    # Without a shift exp leaves the range of float32 at +-87; rarely, so it is tried first.
+    for shifted in (False, True):
+        for rows, logits_CV, _ in logits_in_chunks(hidden_ND, padded_VD, chunk, dtype):
+            logits_CV[:, len(table_VD) :] = -torch.inf
+            if shifted:
+                logits_CV.sub_(logits_CV.amax(dim=1, keepdim=True))
+            items_NK[rows], log_prob_NK[rows] = _draw(logits_CV.exp_(), uniform_NK[rows])
+        if bool(log_prob_NK.isfinite().all()):
+            break
+    return items_NK, log_prob_NK
 
-    def draw(hidden_CD: Tensor, uniform_CK: Tensor) -> Tensor:
-        cumulative_CV = (hidden_CD @ table_VD.T).softmax(dim=1).cumsum(dim=1)
-        # Scaling by the last entry keeps rounding from pushing a draw past the catalogue.
-        index_CK = torch.searchsorted(cumulative_CV, uniform_CK * cumulative_CV[:, -1:], right=True)
-        return index_CK.clamp_(max=len(table_VD) - 1) + 1
 
-    return map_chunks(
-        draw, hidden_ND, uniform_NK, chunk=chunk or positions_per_chunk(len(table_VD))
-    )
+def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> tuple[Tensor, Tensor]:
+    """Items and the logarithms of their shares of the weight, [C, K]; not finite where the sum of
+    the weights is not, or is 0. V is a whole number of blocks."""
+    weight_CSV = weight_CV.view(len(weight_CV), -1, SAMPLING_BLOCK)
+    total_CS = weight_CSV.sum(dim=2, dtype=uniform_CK.dtype)
+    up_to_CS = total_CS.cumsum(dim=1)
+    wanted_CK = uniform_CK * up_to_CS[:, -1:]
+    block_CK = _first_above(up_to_CS, wanted_CK)
+    wanted_CK = wanted_CK - (up_to_CS - total_CS).gather(1, block_CK)
+    row_C1 = torch.arange(len(block_CK), device=block_CK.device)[:, None]
+    inside_CKV = weight_CSV[row_C1, block_CK].to(uniform_CK.dtype)
+    place_CK = _first_above(inside_CKV.cumsum(dim=2), wanted_CK[..., None]).squeeze(2)
+    chosen_CK = inside_CKV.gather(2, place_CK[..., None]).squeeze(2)
+    return block_CK * SAMPLING_BLOCK + place_CK + 1, (chosen_CK / up_to_CS[:, -1:]).log()
+
+
+def _first_above(cumulative: Tensor, wanted: Tensor) -> Tensor:
+    """In each row of [..., S] the index of the first entry above each wanted value [..., K], or of
+    the first that equals the last: where rounding pushes a draw past the end, that one still has a
+    positive share."""
+    above = torch.searchsorted(cumulative, wanted, right=True)
+    last = torch.searchsorted(cumulative, cumulative[..., -1:].contiguous())
+    return above.minimum(last).clamp(max=cumulative.shape[-1] - 1)  # NaN is above everything
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from recsys_posttrain.config import describe
 from recsys_posttrain.data import batching, prepare, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import evaluate, metrics, ranking
-from recsys_posttrain.policy import Policy, frozen
+from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards import base, baselines, ensemble, quality
 from recsys_posttrain.rewards import train as reward_training
 from recsys_posttrain.rewards.ensemble import EnsembleModule
@@ -230,7 +230,7 @@ class Pipeline:
             if policy_folder is None:
                 result = evaluate.evaluate_popularity(self.data, self.reward, targets=targets)
             else:
-                judged = frozen(load_policy(policy_folder).policy)
+                judged = load_policy(policy_folder).policy
                 result = evaluate.evaluate(
                     judged, self.data, self.reward, self.pretrained, targets=targets
                 )

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from recsys_posttrain import ops
 from recsys_posttrain.backbones.base import last_states
 from recsys_posttrain.data.batching import history_batches
-from recsys_posttrain.logsumexp import weighted_nll
+from recsys_posttrain.log_prob import LossOfLogProb, log_prob, loss_of_log_prob
+from recsys_posttrain.logsumexp import linear_logsumexp, weighted_nll
 from recsys_posttrain.types import Batch, History, Sequences
 
 # Rows of one block share one padded length. Batches arrive sorted by length (data/batching.py),
@@ -77,15 +78,31 @@ class Policy(nn.Module):
             self._remembered = known
         return known[2]
 
-    def log_prob(self, batch: Batch, items_BTK: Tensor | None = None) -> Tensor:
-        """log pi of the logged actions, [B, T], or of given candidates, [B, T, K]; 0 at padding."""
+    @torch.no_grad()
+    def log_normaliser(self, batch: Batch) -> Tensor:
+        """log sum_v exp(logit_v), [N] at the real positions, without a gradient."""
+        return linear_logsumexp(self.states(batch), self.table_VD, self.products)
+
+    def log_prob(
+        self,
+        batch: Batch,
+        items_BTK: Tensor | None = None,
+        *,
+        constant_normaliser: bool = False,
+    ) -> Tensor:
+        """log pi of the logged actions, [B, T], or of given candidates, [B, T, K]; 0 at padding.
+
+        constant_normaliser: leave its gradient out, for a loss that only compares items of one
+        position: their difference does not depend on it.
+        """
         chosen_BTK = batch.actions_BT[..., None] if items_BTK is None else items_BTK
-        log_prob_NK = ops.log_prob(
-            self.states(batch),
-            self.table_VD,
-            ops.pack(chosen_BTK, batch.mask_BT),
-            self.products,
-        )
+        items_NK = ops.pack(chosen_BTK, batch.mask_BT)
+        states_ND = self.states(batch)
+        if states_ND.requires_grad and not constant_normaliser:
+            log_prob_NK = log_prob(states_ND, self.table_VD, items_NK, self.products)
+        else:
+            logit_NK = ops.chosen_logits(states_ND, self.table_VD, items_NK)
+            log_prob_NK = logit_NK - self.log_normaliser(batch)[:, None]
         log_prob_BTK = ops.unpack(log_prob_NK, batch.mask_BT)
         return log_prob_BTK.squeeze(-1) if items_BTK is None else log_prob_BTK
 
@@ -103,10 +120,32 @@ class Policy(nn.Module):
         )
         return ops.unpack(loss_N, batch.mask_BT)
 
-    def sample(self, batch: Batch, count: int, generator: torch.Generator) -> Tensor:
-        """`count` independent items per position, [B, T, count]; 0 at padding."""
-        items_NK = ops.sample_items(self.states(batch), self.table_VD, count, generator)
-        return ops.unpack(items_NK, batch.mask_BT)
+    def loss_of_log_prob(
+        self, batch: Batch, items_BTK: Tensor, loss_of: LossOfLogProb, *extra_BTK: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(loss [B, T], log pi of the items without a gradient [B, T, K]); 0 at padding.
+
+        loss_of(log_prob_NK, *extra_NK) -> loss_N, from nothing but the values of one position; the
+        fused form of applying it to `log_prob`.
+        """
+        made_N = loss_of_log_prob(
+            self.states(batch),
+            self.table_VD,
+            ops.pack(items_BTK, batch.mask_BT),
+            loss_of,
+            *(ops.pack(each_BTK, batch.mask_BT) for each_BTK in extra_BTK),
+            products=self.products,
+        )
+        loss_BT, log_prob_BTK = (ops.unpack(each_N, batch.mask_BT) for each_N in made_N)
+        return loss_BT, log_prob_BTK
+
+    def sample(self, batch: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`count` independent items per position and log pi of each, [B, T, K]; 0 at padding."""
+        drawn_NK = ops.sample_items(
+            self.states(batch), self.table_VD, count, generator, self.products
+        )
+        items_BTK, log_prob_BTK = (ops.unpack(each_NK, batch.mask_BT) for each_NK in drawn_NK)
+        return items_BTK, log_prob_BTK
 
     @torch.inference_mode()
     def last_states(
@@ -125,8 +164,3 @@ class Policy(nn.Module):
                 self.backbone, history.to(table_VD), length_B.to(table_VD.device)
             )
         return states_ND
-
-
-def frozen(policy: Policy) -> Policy:
-    """Turns gradients and dropout off, for good."""
-    return policy.requires_grad_(False).eval()

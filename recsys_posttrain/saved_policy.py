@@ -9,7 +9,8 @@ import recsys_posttrain.backbones as backbones
 from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.config import describe
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.policy import Policy, frozen
+from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.policy import Policy
 from recsys_posttrain.stages import load_tensors, read_json, save_tensors, write_json
 from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import Corpus
@@ -18,7 +19,7 @@ from recsys_posttrain.types import Corpus
 class SavedPolicy(NamedTuple):
     """dataset: what `dataset_named` reads. item_ids[v - 1]: the dataset's id of item v."""
 
-    policy: Policy
+    policy: FrozenPolicy
     dataset: str
     minimum_item_ratings: int
     item_ids: np.ndarray
@@ -51,7 +52,9 @@ def load_policy(folder: Path) -> SavedPolicy:
     policy = new_policy(_backbone(card["backbone"], folder), len(item_ids), seed=0)
     shapes = {name: value.shape for name, value in policy.state_dict().items()}
     policy.load_state_dict(load_tensors(folder / "policy.safetensors", shapes))
-    return SavedPolicy(frozen(policy), card["dataset"], card["minimum_item_ratings"], item_ids)
+    return SavedPolicy(
+        FrozenPolicy(policy), card["dataset"], card["minimum_item_ratings"], item_ids
+    )
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -61,16 +61,15 @@ def test_pack_and_unpack_by_hand():
     assert ops.unpack(wide, mask).tolist() == [[[1, 10], [0, 0]], [[2, 20], [3, 30]]]
 
 
-@CHUNKS
-def test_log_prob_of_chosen_items(world, chunk):
+def test_logits_of_chosen_items(world):
     """Item ids count from 1. Gradient by finite differences."""
     items = torch.tensor([[1, 5], [2, 2], [3, 4], [5, 1], [4, 4], [1, 1], [2, 5]])
-    log_prob = ops.log_prob(*world[:2], items, chunk=chunk)
-    probability = dense(*world[:2])
-    expected = [[np.log(probability[n, v - 1]) for v in items[n]] for n in range(TOKENS)]
-    torch.testing.assert_close(log_prob, torch.tensor(expected, dtype=torch.float64))
-    inputs = [each.clone().requires_grad_() for each in world[:2]]
-    assert torch.autograd.gradcheck(lambda h, t: ops.log_prob(h, t, items, chunk=chunk), inputs)
+    hidden, table = world[:2]
+    expected = [[float(hidden[n] @ table[v - 1]) for v in items[n]] for n in range(TOKENS)]
+    found = ops.chosen_logits(hidden, table, items)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    inputs = [each.clone().requires_grad_() for each in (hidden, table)]
+    assert torch.autograd.gradcheck(lambda h, t: ops.chosen_logits(h, t, items), inputs)
 
 
 @CHUNKS
@@ -92,28 +91,33 @@ def test_map_chunks(world, chunk, recompute):
     assert sum(calls) == TOKENS * (2 if recompute else 1)
 
 
-def test_samples_follow_the_distribution():
-    """100,000 draws from (0.1, 0.2, 0.7): each share within 5 standard deviations, ids from 1."""
-    share = torch.tensor([[0.1, 0.2, 0.7]], dtype=torch.float64)
-    items = ops.sample_items(
-        share.log(), torch.eye(3, dtype=torch.float64), 100_000, torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("block", [2, 64])
+def test_samples_follow_the_distribution(monkeypatch, block):
+    """100,000 draws from five shares: each within 5 standard deviations, ids from 1, and the
+    logarithm of its share beside each draw."""
+    monkeypatch.setattr(ops, "SAMPLING_BLOCK", block)
+    share = torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]], dtype=torch.float64)
+    items, log_prob = ops.sample_items(
+        share.log(), torch.eye(5, dtype=torch.float64), 100_000, torch.Generator().manual_seed(0)
     )
     assert items.shape == (1, 100_000)
-    found = torch.bincount(items[0], minlength=4) / 100_000
+    found = torch.bincount(items[0], minlength=6) / 100_000
     assert found[0] == 0
     deviation = (share[0] * (1 - share[0]) / 100_000).sqrt()
     assert ((found[1:] - share[0]).abs() < 5 * deviation).all()
+    torch.testing.assert_close(log_prob, share.log().gather(1, items - 1))
 
 
 def test_samples_do_not_depend_on_the_chunk_and_never_have_no_probability(world):
     draws = [
-        ops.sample_items(*world[:2], 50, torch.Generator().manual_seed(1), chunk)
+        ops.sample_items(*world[:2], 50, torch.Generator().manual_seed(1), None, chunk)
         for chunk in (1, 3, 512)
     ]
-    assert torch.equal(draws[0], draws[1])
-    assert torch.equal(draws[0], draws[2])
+    for other in draws[1:]:
+        assert torch.equal(draws[0][0], other[0])
+        torch.testing.assert_close(draws[0][1], other[1])
     hidden = torch.tensor([[-1e4, 0.0, -1e4]])
-    sure = ops.sample_items(hidden, torch.eye(3), 1000, torch.Generator().manual_seed(2))
+    sure, _ = ops.sample_items(hidden, torch.eye(3), 1000, torch.Generator().manual_seed(2))
     assert set(sure.flatten().tolist()) == {2}
 
 
@@ -127,11 +131,16 @@ class _Uniform:
         return torch.full(shape, self.value, dtype=options["dtype"])
 
 
-@pytest.mark.parametrize(("uniform", "item"), [(0.0, 1), (1.0, 3)])
-def test_extreme_uniforms_stay_in_the_catalogue(monkeypatch, uniform, item):
+@pytest.mark.parametrize(("uniform", "item"), [(0.0, 2), (1.0, 4)])
+@pytest.mark.parametrize("block", [2, 64])
+def test_extreme_uniforms_find_an_item_with_a_probability(monkeypatch, uniform, item, block):
+    """Of five items the first and the last have none."""
     monkeypatch.setattr(torch, "rand", _Uniform(uniform))
-    items = ops.sample_items(torch.zeros(1, 3), torch.eye(3), 2, torch.Generator())
+    monkeypatch.setattr(ops, "SAMPLING_BLOCK", block)
+    hidden = torch.tensor([[-1e4, 0.0, 0.0, 0.0, -1e4]])
+    items, log_prob = ops.sample_items(hidden, torch.eye(5), 2, torch.Generator())
     assert items.tolist() == [[item, item]]
+    torch.testing.assert_close(log_prob, torch.full((1, 2), -math.log(3)))
 
 
 @CHUNKS
@@ -165,7 +174,7 @@ def test_kl_to_itself_is_zero_and_a_uniform_entropy_is_log_v(world):
 def test_measurements_carry_no_gradient(world, function):
     inputs = [each.clone().requires_grad_() for each in world]
     if function == "sample_items":
-        result = ops.sample_items(*inputs[:2], 2, torch.Generator())
+        _, result = ops.sample_items(*inputs[:2], 2, torch.Generator())
     elif function == "expected_score":
         result = ops.expected_score(*inputs[:2], inputs[0], inputs[1])
     else:

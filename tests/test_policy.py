@@ -7,7 +7,7 @@ import torch
 
 from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.policy import Policy, frozen
+from recsys_posttrain.policy import Policy
 from recsys_posttrain.types import History, Sequences
 
 ITEMS = 12
@@ -81,11 +81,14 @@ def test_candidates_and_padding(policy, batch):
 
 
 def test_samples_are_items_at_events_and_0_at_padding(policy, batch):
-    items_BTK = policy.sample(batch, 4, torch.Generator().manual_seed(3))
+    items_BTK, log_prob_BTK = policy.sample(batch, 4, torch.Generator().manual_seed(3))
     assert items_BTK.shape == (*batch.mask_BT.shape, 4)
     real_NK = items_BTK[batch.mask_BT]
     assert (int(real_NK.min()), int(real_NK.max())) == (1, ITEMS)
     assert (items_BTK[~batch.mask_BT] == 0).all()
+    assert (log_prob_BTK[~batch.mask_BT] == 0).all()
+    expected_BTK = padded_log_prob(policy, batch).gather(2, (items_BTK - 1).clamp(min=0))
+    torch.testing.assert_close(log_prob_BTK[batch.mask_BT], expected_BTK[batch.mask_BT])
 
 
 def test_states_are_computed_once_per_batch(policy, batch, sequences):
@@ -143,10 +146,3 @@ def test_the_times_of_next_actions_reach_the_last_states(sequences):
             history = History(items[None], rewards, times[None], next_times[None])
             torch.testing.assert_close(states_ND[n], policy.backbone(history)[0, -1].detach())
     assert not torch.allclose(policy.last_states(sequences), policy.last_states(sequences, given_N))
-
-
-def test_frozen_is_without_gradient_and_dropout(policy, batch):
-    policy.train()
-    assert frozen(policy) is policy
-    assert not policy.training
-    assert not policy.states(batch).requires_grad

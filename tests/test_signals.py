@@ -12,6 +12,7 @@ from torch import nn
 from recsys_posttrain import ops, signals
 from recsys_posttrain.config import describe
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.training.actors import Actors, LoggedRewards
@@ -46,7 +47,8 @@ class ScoreTable(RewardModel):
 @pytest.fixture
 def actors():
     log = LoggedRewards(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2.5, 4.5]))
-    actors = Actors(Policy(Table()), ScoreTable(), log, {"value": nn.Linear(2, 1).double()})
+    heads = {"value": nn.Linear(2, 1).double()}
+    actors = Actors(FrozenPolicy(Policy(Table())), ScoreTable(), log, heads)
     with torch.no_grad():
         actors.policy.backbone.logits.copy_(torch.tensor([[3.0, 1.0], [0.0, 2.0]]))
         actors.heads["value"].weight.copy_(torch.tensor([[1.0, 10.0]]))

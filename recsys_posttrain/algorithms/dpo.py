@@ -58,7 +58,7 @@ def separated_pair(lower_BTK: Tensor, upper_BTK: Tensor) -> tuple[Tensor, Tensor
 
 def _draw(batch: Batch, actors: Actors, count: int, width: float) -> tuple[Tensor, Interval]:
     """Items from pi_ref, [B, T, count], and what the ensemble believes about each."""
-    items_BTK = actors.reference.sample(batch, count, actors.generator)
+    items_BTK, _ = actors.reference.sample(batch, count, actors.generator)
     return items_BTK, actors.reward.interval(batch, items_BTK, width)
 
 
@@ -128,7 +128,10 @@ class DPO:
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         chosen_BT, rejected_BT, kept_BT = self.pairs(batch, actors)
         both_BT2 = torch.stack([chosen_BT, rejected_BT], dim=-1)
-        log_prob_BT2 = actors.policy.log_prob(batch, both_BT2)
+        # The margin alone is a difference of logits: the normaliser cancels in its gradient.
+        log_prob_BT2 = actors.policy.log_prob(
+            batch, both_BT2, constant_normaliser=self.nll_coefficient == 0
+        )
         with torch.no_grad():
             reference_BT2 = actors.reference.log_prob(batch, both_BT2)
         chosen_ratio_BT, rejected_ratio_BT = (log_prob_BT2 - reference_BT2).unbind(dim=-1)

@@ -103,21 +103,26 @@ class OfflinePPO:
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         with torch.no_grad():
-            items_BTK = actors.old.sample(batch, self.samples, actors.generator)
-            old_BTK = actors.old.log_prob(batch, items_BTK)
+            items_BTK, old_BTK = actors.old.sample(batch, self.samples, actors.generator)
             reference_BTK = actors.reference.log_prob(batch, items_BTK)
             reward_BTK = actors.reward.score(batch, items_BTK)
         baseline_BT = self.baseline(batch, actors)
         advantage_BTK = reward_BTK - baseline_BT.detach()[..., None]
 
-        log_prob_BTK = actors.policy.log_prob(batch, items_BTK)
-        ratio_BTK = (log_prob_BTK - old_BTK).exp()
-        one = torch.ones_like(ratio_BTK)
-        surrogate_BTK = clipped_loss(ratio_BTK, one, advantage_BTK, self.clip)
-        kl_BTK = kl_loss(ratio_BTK, (reference_BTK - old_BTK).exp(), log_prob_BTK - reference_BTK)
-        clipped_BTK = is_clipped(ratio_BTK, one, advantage_BTK, self.clip)
+        def of_samples(
+            log_prob: Tensor, old: Tensor, reference: Tensor, advantage: Tensor
+        ) -> Tensor:
+            ratio = (log_prob - old).exp()
+            surrogate = clipped_loss(ratio, torch.ones_like(ratio), advantage, self.clip)
+            kl = kl_loss(ratio, (reference - old).exp(), log_prob - reference)
+            return (surrogate + self.kl_coefficient * kl).mean(dim=-1)
 
-        loss_BT = (surrogate_BTK + self.kl_coefficient * kl_BTK).mean(dim=-1)
+        loss_BT, log_prob_BTK = actors.policy.loss_of_log_prob(
+            batch, items_BTK, of_samples, old_BTK, reference_BTK, advantage_BTK
+        )
+        ratio_BTK = (log_prob_BTK - old_BTK).exp()
+        kl_BTK = kl_loss(ratio_BTK, (reference_BTK - old_BTK).exp(), log_prob_BTK - reference_BTK)
+        clipped_BTK = is_clipped(ratio_BTK, torch.ones_like(ratio_BTK), advantage_BTK, self.clip)
         metrics = {
             "kl": kl_BTK.mean(dim=-1),
             "ratio/mean": ratio_BTK.mean(dim=-1),

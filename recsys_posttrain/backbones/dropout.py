@@ -26,4 +26,4 @@ class Dropout(nn.Module):
             return nn.functional.dropout(x, self.rate)
         bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - LEVELS // 2
-        return x * kept * (LEVELS / (LEVELS - dropped))
+        return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))

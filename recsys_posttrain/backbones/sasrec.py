@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 from recsys_posttrain.backbones.dropout import Dropout
 from recsys_posttrain.backbones.embedding import EventEmbedding
@@ -32,34 +32,44 @@ class _Block(nn.Module):
         )
         self.dropout = Dropout(dropout)
 
-    def forward(self, x_BTD: Tensor, at_B: Tensor | None = None) -> Tensor:
-        """[B, T, D], or only the states at the positions `at_B`, [B, 1, D]: keys and values are
-        then all that the other positions are needed for."""
-        normed_BTD = self.attention_norm(x_BTD)
-        if at_B is None:
-            query, key, value = self._projections(normed_BTD, first=0)
-            mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
-        else:
-            key, value = self._projections(normed_BTD, first=1)
-            row_B = torch.arange(len(at_B), device=at_B.device)
-            x_BTD, normed_B1D = x_BTD[row_B, at_B, None], normed_BTD[row_B, at_B, None]
-            (query,) = self._projections(normed_B1D, first=0, last=1)
-            visible_BT = torch.arange(key.shape[2], device=at_B.device) <= at_B[:, None]
-            mixed = scaled_dot_product_attention(query, key, value, visible_BT[:, None, None])
-        mixed_BTD = mixed.transpose(1, 2).flatten(2)
-        x_BTD = x_BTD + self.dropout(self.attention_output(mixed_BTD))
-        fed_BTD = self.feed_forward(self.feed_forward_norm(x_BTD))
-        output_BTD: Tensor = x_BTD + self.dropout(fed_BTD)
-        return output_BTD
-
-    def _projections(self, x_BTD: Tensor, first: int, last: int = 3) -> tuple[Tensor, ...]:
-        """Those from `first` up to `last` of query, key and value, each [B, H, T, D / H]."""
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """[B, T, D]"""
         batch, time, dim = x_BTD.shape
-        rows = slice(first * dim, last * dim)
-        weight, bias = self.query_key_value.weight[rows], self.query_key_value.bias[rows]
-        projected = nn.functional.linear(x_BTD, weight, bias)
-        split = projected.view(batch, time, last - first, self.heads, dim // self.heads)
-        return split.permute(2, 0, 3, 1, 4).unbind()
+        projected = self.query_key_value(self.attention_norm(x_BTD))
+        split = projected.view(batch, time, 3, self.heads, dim // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind()
+        mixed = scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self._after_attention(x_BTD, mixed.transpose(1, 2).flatten(2))
+
+    def last(self, x_BTD: Tensor, at_B: Tensor) -> Tensor:
+        """The states at the positions `at_B` alone, [B, D].
+
+        Keys and values of the other positions n_t are never formed: q . (W_k n_t + b_k) is
+        (W_k' q) . n_t plus what is the same for all t, and sum_t a_t (W_v n_t + b_v) is
+        W_v (sum_t a_t n_t) + b_v.
+        """
+        normed_BTD = self.attention_norm(x_BTD)
+        row_B = torch.arange(len(at_B), device=at_B.device)
+        batch, _, dim = x_BTD.shape
+        width = dim // self.heads
+        query_weight, key_weight, value_weight = self.query_key_value.weight.chunk(3)
+        query_bias, _, value_bias = self.query_key_value.bias.chunk(3)
+        query_BD = linear(normed_BTD[row_B, at_B], query_weight, query_bias)
+        query_BHC = query_BD.view(batch, self.heads, width) * width**-0.5
+        key_weight_HCD = key_weight.view(self.heads, width, dim)
+        seeking_BHD = torch.einsum("bhc,hcd->bhd", query_BHC, key_weight_HCD)
+        score_BHT = seeking_BHD @ normed_BTD.transpose(1, 2)
+        hidden_BT = torch.arange(x_BTD.shape[1], device=at_B.device) > at_B[:, None]
+        score_BHT = score_BHT.masked_fill(hidden_BT[:, None], -torch.inf)
+        found_BHD = score_BHT.softmax(dim=2) @ normed_BTD
+        value_weight_HCD = value_weight.view(self.heads, width, dim)
+        mixed_BHC = torch.einsum("bhd,hcd->bhc", found_BHD, value_weight_HCD)
+        return self._after_attention(x_BTD[row_B, at_B], mixed_BHC.flatten(1) + value_bias)
+
+    def _after_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention_output(mixed))
+        output: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return output
 
 
 class SASRecModule(EventEmbedding):
@@ -90,8 +100,9 @@ class SASRecModule(EventEmbedding):
         x_BTD = self.embedded(history)
         for block in self.blocks[:-1]:
             x_BTD = block(x_BTD)
-        hidden_B1D: Tensor = self.output_norm(self.blocks[-1](x_BTD, length_B - 1))
-        return hidden_B1D[:, 0]
+        last_block: _Block = self.blocks[-1]  # type: ignore[assignment]
+        hidden_BD: Tensor = self.output_norm(last_block.last(x_BTD, length_B - 1))
+        return hidden_BD
 
 
 @dataclass(frozen=True)

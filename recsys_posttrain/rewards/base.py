@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
+from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.types import Batch, Sequences
+
+ROWS_AT_A_TIME = 4096  # of [rows, K, R]
 
 
 class Interval(NamedTuple):
@@ -31,10 +34,16 @@ class RewardModel(nn.Module):
     """
 
     max_length: int  # the longest history it reads
+    is_resampled = False  # whether it answers differently when it is asked again
 
     def __init__(self) -> None:
         super().__init__()
         self._remembered: tuple[Batch, tuple[Tensor, Tensor]] | None = None
+        self._positions: TrainingPositions | None = None  # of the batches that come now
+        self._known_at: TrainingPositions | None = None
+        self._states_EMR: Tensor | None = None
+        self._factor_MVR = self._factor_VR = torch.empty(0)
+        self._last: list[tuple[Sequences, Tensor]] = []
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(state_MNR, factor_MVR) of the M members; r_hat of member m is their product.
@@ -46,19 +55,35 @@ class RewardModel(nn.Module):
     def forget(self) -> None:
         self._remembered = None
 
+    def at(self, positions: TrainingPositions | None) -> None:
+        """Every batch from now on holds these positions, whose states are computed once where they
+        fit in memory; None: any others."""
+        self._positions = positions
+        if positions is not None and positions != self._known_at:
+            self._known_at, self._states_EMR = positions, None
+
+    @torch.no_grad()
     def _frozen_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self._remembered is None or self._remembered[0] is not batch:
-            with torch.no_grad():
-                self._remembered = (batch, self.member_factors(batch))
+            self._remembered = (batch, self._known_factors(batch))
         return self._remembered[1]
+
+    def _known_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if self._positions is None or self.is_resampled:
+            return self.member_factors(batch)
+        if self._states_EMR is None:
+            state_MNR, self._factor_MVR = self.member_factors(batch)
+            if not self._positions.fit(state_MNR[:, 0].numel()):
+                return state_MNR, self._factor_MVR
+            self._states_EMR = self._positions.values(
+                lambda batch: self.member_factors(batch)[0].transpose(0, 1), like=state_MNR
+            )
+        state_NMR = self._states_EMR[self._positions.index(batch)].to(self._factor_MVR.device)
+        return state_NMR.transpose(0, 1), self._factor_MVR
 
     def factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(state_NMR, factor_VMR), flattened to width M x R: their product is the members' mean."""
-        state_MNR, factor_MVR = self._frozen_factors(batch)
-        return (
-            state_MNR.transpose(0, 1).flatten(1) / len(state_MNR),
-            factor_MVR.transpose(0, 1).flatten(1),
-        )
+        return _flattened(*self._frozen_factors(batch))
 
     def member_scores(self, batch: Batch, items_BTK: Tensor) -> Tensor:
         """Each member's prediction, [M, B, T, K], in reward units; 0 at padding."""
@@ -73,7 +98,9 @@ class RewardModel(nn.Module):
 
     def score(self, batch: Batch, items_BTK: Tensor) -> Tensor:
         """r_hat of given items, [B, T, K], in reward units; 0 at padding."""
-        return self.member_scores(batch, items_BTK).mean(dim=0)
+        state_NR, factor_VR = self.factors(batch)
+        items_NK = ops.pack(items_BTK, batch.mask_BT)
+        return ops.unpack(ops.chosen_logits(state_NR, factor_VR, items_NK), batch.mask_BT)
 
     def interval(self, batch: Batch, items_BTK: Tensor, width: float = 1.0) -> Interval:
         """The ensemble's mean and mean -+ `width` standard deviations over members."""
@@ -87,8 +114,42 @@ class RewardModel(nn.Module):
         state_NR, factor_VR = self.factors(batch)
         return ops.unpack(state_NR @ factor_VR.T, batch.mask_BT)
 
+    @torch.no_grad()
+    def last_states(
+        self, histories: Sequences, next_times_N: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `factors`, for the next action after all of each history: (state_NR, factor_VR), on
+        the CPU. The states of the last two sets of histories are kept."""
+        for known, state_NR in self._last:
+            if known is histories:
+                return state_NR, self._factor_VR
+        state_NR = torch.empty(0)
+        for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
+            histories, self.max_length, 256, next_times_N
+        ):
+            mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
+            device = next((p.device for p in self.parameters()), past_BT.device)
+            # The action at each position does not enter the state, so any item will do.
+            action = (past_BT, rewards_BT, next_times_BT)
+            inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, rows_B)
+            batch = Batch(*(value.to(device) for value in inputs))
+            flat = _flattened(*self.member_factors(batch))
+            found_NR, self._factor_VR = (value.cpu() for value in flat)
+            if not len(state_NR):
+                state_NR = found_NR.new_empty(len(histories), found_NR.shape[1])
+            state_NR[rows_B] = found_NR[length_B.cumsum(dim=0) - 1]
+        self._last = [*self._last[-1:], (histories, state_NR)]
+        return state_NR, self._factor_VR
 
-@torch.inference_mode()
+
+def _flattened(state_MNR: Tensor, factor_MVR: Tensor) -> tuple[Tensor, Tensor]:
+    """Width M x R, so that the product is the mean over members."""
+    return (
+        state_MNR.transpose(0, 1).flatten(1) / len(state_MNR),
+        factor_MVR.transpose(0, 1).flatten(1),
+    )
+
+
 def score_next(
     model: RewardModel,
     histories: Sequences,
@@ -99,17 +160,10 @@ def score_next(
 
     next_times_N: when that action is; None: at the time of the last event.
     """
-    score_NK = torch.empty(items_NK.shape)
-    for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
-        histories, model.max_length, 256, next_times_N
-    ):
-        mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
-        device = next((p.device for p in model.parameters()), past_BT.device)
-        # The action at each position does not enter the state, so any item will do.
-        action = (past_BT, rewards_BT, next_times_BT)
-        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, rows_B)
-        batch = Batch(*(value.to(device) for value in inputs))
-        state_NR, factor_VR = (value.cpu() for value in model.factors(batch))
-        state_BR = state_NR[length_B.cumsum(dim=0) - 1]
-        score_NK[rows_B] = torch.einsum("br,bkr->bk", state_BR, factor_VR[items_NK[rows_B] - 1])
-    return score_NK
+    state_NR, factor_VR = model.last_states(histories, next_times_N)
+    return ops.map_chunks(
+        lambda state_CR, items_CK: ops.chosen_logits(state_CR, factor_VR, items_CK),
+        state_NR,
+        items_NK,
+        chunk=ROWS_AT_A_TIME,
+    )

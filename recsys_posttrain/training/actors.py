@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain import ops
+from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.logsumexp import positions_per_chunk
-from recsys_posttrain.policy import Policy, frozen
+from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 
@@ -42,27 +43,34 @@ def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
 class Actors(nn.Module):
     """The policy in training and the frozen models around it.
 
-    policy: has gradients. reference: pi_ref, frozen. old: pi_old, a frozen copy of the policy
-    that `refresh_old` renews. reward: frozen. heads: an algorithm's own trained layers on the
-    policy's states. generator: randomness of the current step. step: optimiser steps done.
+    reference: pi_ref, frozen. policy: a copy of it to train. old: pi_old, a copy of the policy,
+    without gradients, that `refresh_old` renews. reward: frozen. heads: an algorithm's own trained
+    layers on the policy's states. generator: randomness of the current step. step: optimiser steps
+    done.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        reference: FrozenPolicy,
         reward: RewardModel,
         log: LoggedRewards,
         heads: dict[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.policy = policy
-        self.reference = frozen(deepcopy(policy))
-        self.old = frozen(deepcopy(policy))
+        self.reference = reference
+        self.policy = Policy(deepcopy(reference.backbone)).requires_grad_(True)
+        self.old = Policy(deepcopy(reference.backbone)).requires_grad_(False)
         self.reward = reward.requires_grad_(False).eval()
         self.heads = nn.ModuleDict(heads or {})
         self.log = log
         self.generator = torch.Generator()
         self.step = 0
+
+    def multiply_in(self, products: torch.dtype | None) -> None:
+        """The dtype of products with the catalogue: one for all, so that what it rounds away
+        cancels in their ratios."""
+        for actor in (self.policy, self.reference, self.old):
+            actor.products = products
 
     def train(self, mode: bool = True) -> "Actors":
         """Frozen models stay in evaluation mode, whatever the trainer asks for."""
@@ -90,10 +98,7 @@ class Actors(nn.Module):
     @torch.no_grad()
     def reference_value(self, batch: Batch) -> Tensor:
         """E_{a ~ pi_ref}[r_hat(x, a)], exactly over the catalogue, [B, T]."""
-        value_N = ops.expected_score(
-            self.reference.states(batch), self.reference.table_VD, *self.reward.factors(batch)
-        )
-        return ops.unpack(value_N, batch.mask_BT)
+        return ops.unpack(self.reference.expected_reward(batch, self.reward), batch.mask_BT)
 
     def over_catalogue(
         self, batch: Batch, function: Callable[..., Tensor], *extra_BT: Tensor

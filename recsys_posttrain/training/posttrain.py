@@ -9,7 +9,10 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, heads_of
 from recsys_posttrain.config import require
+from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.training.actors import Actors, logged_rewards
@@ -45,12 +48,12 @@ def posttrain(
         f"the policy knows {len(policy.table_VD)} items and {data.corpus.name} has {num_items}; "
         "use a policy that was pretrained on the same data.",
     )
-    learner = deepcopy(policy).requires_grad_(True)
+    reference = policy if isinstance(policy, FrozenPolicy) else FrozenPolicy(deepcopy(policy))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.table_VD.shape[1])
-    actors = Actors(learner, reward, logged_rewards(data.train, num_items), heads)
-    learner.products = training.products(device)
+    actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
+    stream = training.batches(data.train, policy.max_length, seed)
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()
@@ -83,20 +86,36 @@ def posttrain(
         reseed=reseed,
         after_step=on_step,
     )
-    stream = training.batches(data.train, policy.max_length, seed)
-    fitted = fit(
-        module,
-        stream,
-        folder,
-        device=device,
-        label=type(algorithm).__name__,
-        validate=validate,
-        validate_every=-(-stream.stop // VALIDATIONS),
-        monitor="validation/ndcg@10",
-    )
+    positions = _positions(stream)
+    try:
+        actors.multiply_in(training.products(device))
+        for frozen in (reference, reward):
+            frozen.at(positions)
+        fitted = fit(
+            module,
+            stream,
+            folder,
+            device=device,
+            label=type(algorithm).__name__,
+            validate=validate,
+            validate_every=-(-stream.stop // VALIDATIONS),
+            monitor="validation/ndcg@10",
+        )
+    finally:
+        actors.multiply_in(None)
+        for frozen in (reference, reward):
+            frozen.at(None)
     actors.forget()
-    learner.products = None
-    return learner.eval(), fitted
+    return actors.policy.eval(), fitted
+
+
+def _positions(stream: BatchStream) -> TrainingPositions | None:
+    """What frozen models may remember, where the run reads as many windows as the log has: making
+    the values of all of them is then no more work than those of each batch."""
+    reads = stream.stop * stream.batch_size
+    if stream.earlier > 0 or reads < len(stream.usable_N):
+        return None
+    return TrainingPositions(stream.sequences, stream.max_length)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.training.actors import Actors, LoggedRewards
@@ -59,7 +60,7 @@ def build_actors(reference, policy, scores, rewards=(1.0, 3.0, 5.0), old=None, a
     heads = {} if algorithm is None else heads_of(algorithm, catalogue)
     heads = {name: head.double() for name, head in heads.items()}
     log = LoggedRewards(rewards, item_mean_V)
-    actors = Actors(Policy(Table(reference)), ScoreTable(scores), log, heads)
+    actors = Actors(FrozenPolicy(Policy(Table(reference))), ScoreTable(scores), log, heads)
     with torch.no_grad():
         actors.policy.backbone.logits.copy_(policy)
         actors.old.backbone.logits.copy_(

@@ -176,7 +176,7 @@ def test_whole_loss_against_a_numpy_oracle(tabular):
     output = DPO(beta=0.8, pairs=EnsemblePairs(4, width=0.5), nll_coefficient=0.1).loss(
         batch, actors
     )
-    items_BTK = actors.reference.sample(batch, 4, torch.Generator().manual_seed(3)).numpy()
+    items_BTK = actors.reference.sample(batch, 4, torch.Generator().manual_seed(3))[0].numpy()
     policy = actors.policy.backbone.logits.detach().numpy()
     reference = actors.reference.backbone.logits.numpy()
     policy, reference = (

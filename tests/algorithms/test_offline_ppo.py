@@ -107,7 +107,7 @@ def test_sampled_loss_against_a_numpy_oracle(tabular):
     algorithm = OfflinePPO(samples=6, clip=0.1, kl_coefficient=0.3)
     actors.generator.manual_seed(5)
     output = algorithm.loss(batch, actors)
-    items_BTK = actors.old.sample(batch, 6, torch.Generator().manual_seed(5)).numpy()
+    items_BTK = actors.old.sample(batch, 6, torch.Generator().manual_seed(5))[0].numpy()
     policy, old, reference, score = tables(actors)
 
     expected = np.zeros((2, 3))

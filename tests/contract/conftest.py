@@ -9,6 +9,7 @@ from torch import nn
 from recsys_posttrain import ops
 from recsys_posttrain.algorithms.base import heads_of
 from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.training.actors import Actors, logged_rewards
@@ -73,7 +74,7 @@ def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):
         torch.tensor([0, 40]),
     )
     log = logged_rewards(train, num_items)
-    actors = Actors(policy, reward, log, heads_of(algorithm, DIM))
+    actors = Actors(FrozenPolicy(policy), reward, log, heads_of(algorithm, DIM))
     with torch.no_grad():
         for actor, noise in ((actors.policy, 0.1), (actors.old, 0.05), (actors.reference, 0.0)):
             for parameter in actor.parameters():

@@ -11,6 +11,7 @@ from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
 from recsys_posttrain.types import Batch, Corpus, History, Sequences
@@ -193,7 +194,7 @@ def test_drift_columns_are_the_slow_sums(data):
     assert evaluate(policy, data, reference=policy).per_user["kl"].abs().max() < 1e-5
 
 
-class Watched(torch.nn.Module):
+class Watched(RewardModel):
     """A reward model that keeps the batches it is asked about and is 0 everywhere."""
 
     max_length = 6
@@ -202,9 +203,9 @@ class Watched(torch.nn.Module):
         super().__init__()
         self.batches = []
 
-    def factors(self, batch):
+    def member_factors(self, batch):
         self.batches.append(batch)
-        return torch.zeros(int(batch.mask_BT.sum()), 1), torch.zeros(ITEMS, 1)
+        return torch.zeros(1, int(batch.mask_BT.sum()), 1), torch.zeros(1, ITEMS, 1)
 
 
 @pytest.mark.parametrize(("which", "back"), [("test", 1), ("validation", 2)])

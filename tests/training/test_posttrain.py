@@ -14,6 +14,7 @@ from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import drift, posttrain
@@ -120,9 +121,12 @@ def softmax(logits):
 def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
     policy = copy.deepcopy(tiny.policy).double().eval()
     actors = Actors(
-        policy, copy.deepcopy(tiny.reward).double(), logged_rewards(tiny.data.train, 40)
+        FrozenPolicy(policy),
+        copy.deepcopy(tiny.reward).double(),
+        logged_rewards(tiny.data.train, 40),
     )
-    with torch.no_grad():  # the reference was copied before
+    policy = actors.policy
+    with torch.no_grad():  # a copy of the reference
         policy.backbone.item_embedding.weight[1:] *= 4
     rows = torch.arange(9)
     batch = batch_of(tiny.data.train, rows, 10)
@@ -161,8 +165,9 @@ def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
 def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
     """Every third of 9 positions, when it may read 3."""
     monkeypatch.setattr("recsys_posttrain.training.posttrain.DRIFT_POSITIONS", 3)
-    policy = copy.deepcopy(tiny.policy).eval()
-    actors = Actors(policy, tiny.reward, logged_rewards(tiny.data.train, 40))
+    frozen = FrozenPolicy(copy.deepcopy(tiny.policy))
+    actors = Actors(frozen, tiny.reward, logged_rewards(tiny.data.train, 40))
+    policy = actors.policy
     with torch.no_grad():
         policy.backbone.item_embedding.weight[1:] *= 3
     longest = tiny.data.train.lengths_N.argsort(descending=True)[:1]

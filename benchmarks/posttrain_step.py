@@ -1,0 +1,115 @@
+"""The step of every algorithm of the main study, in units of a step of behaviour cloning.
+
+    python benchmarks/posttrain_step.py [--data-root ml-1m.zip] [--threads 2]
+
+Policies and the reward model are untrained: a step costs the same. The algorithms take turns on the
+same batches, and the median over rounds of the ratio to BC in the same round is reported. What
+frozen models say about the training log is in memory after the first round, as it is in a study
+after its first run (frozen.py); `filling` is what it takes to get there, once.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from shared.workload import LENGTH, machine, ml_1m_or_synthetic, write_result
+
+from recsys_posttrain.algorithms.base import LossOutput, after_step, heads_of
+from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.run import Run
+from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.posttrain import POSTTRAINING
+from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.types import Batch, Split
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from movielens_main import RUNS
+
+Step = Callable[[Batch], None]
+
+
+def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: torch.nn.Module) -> Step:
+    num_items = data.corpus.num_items
+    heads = heads_of(run.algorithm, reference.table_VD.shape[1])
+    actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
+    actors.multiply_in(run.posttraining.products("cpu"))
+
+    def objective(batch: Batch) -> LossOutput:
+        actors.forget()
+        return run.algorithm.loss(batch, actors)
+
+    module = TrainingModule(actors, objective, run.posttraining, seed=0, dropout=False)
+    optimizer = module.configure_optimizers()
+
+    def step(batch: Batch) -> None:
+        optimizer.zero_grad()
+        module.training_step(batch, 0).backward()
+        optimizer.step()
+        actors.step += 1
+        after_step(run.algorithm, actors)
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    data = ml_1m_or_synthetic(arguments.data_root)
+    num_items = data.corpus.num_items
+    base = RUNS[0]
+    reference = FrozenPolicy(new_policy(base.backbone, num_items, seed=0))
+    reward = RewardEnsemble().build(num_items, 3.5).eval()
+    steps = {run.label: step_of(run, data, reference, reward) for run in RUNS}
+    stream = iter(POSTTRAINING.batches(data.train, LENGTH, seed=0))
+    batches = [next(stream) for _ in range(arguments.batches)]
+    events = sum(int(batch.mask_BT.sum()) for batch in batches)
+    print(f"{data.corpus.name}: {events:,} events in {len(batches)} batches; {machine()}")
+
+    for model in (reference, reward):
+        model.at(TrainingPositions(data.train, LENGTH))
+    began = time.perf_counter()
+    for step in steps.values():
+        step(batches[0])
+    filling = time.perf_counter() - began
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(arguments.rounds):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            for batch in batches:
+                step(batch)
+            seconds[name].append(time.perf_counter() - began)
+    result = {
+        "dataset": data.corpus.name,
+        "batches": len(batches),
+        "rounds": arguments.rounds,
+        "filling_seconds": round(filling, 1),
+        "microseconds_per_event_median": {
+            name: round(1e6 * statistics.median(each) / events, 1) for name, each in seconds.items()
+        },
+        "ratio_to_bc_median": {
+            name: round(
+                statistics.median(one / bc for one, bc in zip(each, seconds["BC"], strict=True)), 2
+            )
+            for name, each in seconds.items()
+        },
+    }
+    print(json.dumps(result, indent=2))
+    write_result(Path(__file__), result)
+
+
+if __name__ == "__main__":
+    main()
