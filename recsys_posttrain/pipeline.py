@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from recsys_posttrain import backbones, logsumexp, ops, policy, seeding, types
+from recsys_posttrain import backbones, frozen, log_prob, logsumexp, ops, policy, seeding, types
 from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
-from recsys_posttrain.data import batching, prepare, split
+from recsys_posttrain.data import batching, positions, prepare, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import evaluate, metrics, ranking
 from recsys_posttrain.policy import Policy
@@ -115,7 +115,16 @@ class Pipeline:
             # Validation only decides which weights stay where there is a patience.
             "selection": code_digest(*_EVALUATION) if run.posttraining.patience else None,
             "code": code_digest(
-                actors, algorithm_base, posttrain, signals, weights, algorithm_code
+                actors,
+                algorithm_base,
+                base,
+                frozen,
+                log_prob,
+                positions,
+                posttrain,
+                signals,
+                weights,
+                algorithm_code,
             ),
         }
 

@@ -65,7 +65,9 @@ class BatchStream(IterableDataset[Batch]):
     It stops after `steps` or `epochs`, whichever is given and comes first.
     Every epoch is a fresh permutation of the sequences with at least two events. earlier: the share
     of the sequences longer than a window whose window ends at an earlier event, evenly drawn anew
-    each time, so that events that are never among the latest are trained on too.
+    each time, so that events that are never among the latest are trained on too. tokens: batches
+    hold about as many positions, at most a window more, instead of `batch_size` sequences; an
+    epoch has the same number of them each time, all but equally full.
     """
 
     def __init__(
@@ -77,19 +79,30 @@ class BatchStream(IterableDataset[Batch]):
         seed: int,
         steps: int | None = None,
         earlier: float = 0.0,
+        tokens: int | None = None,
     ) -> None:
         self.sequences = sequences
         self.max_length = max_length
         self.batch_size = batch_size
         self.seed = seed
         self.earlier = earlier
+        self.tokens = tokens
         self.usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
         if not len(self.usable_N):
             raise UserError(
                 "there is nothing to train on: no user has two training events; give data with "
                 "longer histories."
             )
-        self.steps_per_epoch = -(-len(self.usable_N) // batch_size)
+        self.positions = int(self._positions(self.usable_N).sum())
+        if tokens is None:
+            self.steps_per_epoch = -(-len(self.usable_N) // batch_size)
+        elif tokens >= 2 * max_length:
+            self.steps_per_epoch = -(-self.positions // tokens)
+        else:
+            raise UserError(
+                f"tokens={tokens} is too few for windows of {max_length} events; give at least "
+                f"{2 * max_length}."
+            )
         self.start = 0
         lengths = [steps, None if epochs is None else self.steps_per_epoch * epochs]
         self.stop = min(length for length in lengths if length is not None)
@@ -98,15 +111,30 @@ class BatchStream(IterableDataset[Batch]):
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch = -1
+        epoch, batches = -1, tuple[Tensor, ...]()
         for step in range(self.start, self.stop):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
-                generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
-                order_N = self.usable_N[torch.randperm(len(self.usable_N), generator=generator)]
-            first = step % self.steps_per_epoch * self.batch_size
-            rows_B = order_N[first : first + self.batch_size]
+                batches = self._batches(epoch)
+            rows_B = batches[step % self.steps_per_epoch]
             yield batch_of(self.sequences, rows_B, self.max_length, self._skipped(rows_B, step))
+
+    def _batches(self, epoch: int) -> tuple[Tensor, ...]:
+        """The sequences of each batch of one epoch."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
+        order_N = self.usable_N[torch.randperm(len(self.usable_N), generator=generator)]
+        if self.tokens is None:
+            return order_N.split(self.batch_size)  # type: ignore[no-any-return, no-untyped-call]
+        # Cut where the running number of positions passes equal parts of it. A part is longer than
+        # a window, so none is empty.
+        positions_N = self._positions(order_N)
+        before_N = positions_N.cumsum(dim=0) - positions_N
+        part_N = before_N * self.steps_per_epoch // self.positions
+        sizes = torch.bincount(part_N, minlength=self.steps_per_epoch).tolist()
+        return order_N.split(sizes)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _positions(self, rows_N: Tensor) -> Tensor:
+        return (self.sequences.lengths_N[rows_N] - 1).clamp(max=self.max_length)
 
     def _skipped(self, rows_B: Tensor, step: int) -> Tensor | None:
         if self.earlier == 0:

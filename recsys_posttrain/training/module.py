@@ -31,7 +31,8 @@ class Training:
     weights (average.py) that is validated and kept; 0 is the weights themselves. bfloat16: a
     policy's gradient through the softmax over the catalogue is made of bfloat16 products, where the
     hardware is faster at them. earlier: share of the long sequences that are read up to an earlier
-    event (see BatchStream); 0 reads the latest events only.
+    event (see BatchStream); 0 reads the latest events only. tokens: positions in a batch, where
+    that is to bound its size, in place of batch_size.
     """
 
     epochs: int | None = None
@@ -46,6 +47,7 @@ class Training:
     average: float = 0.0
     bfloat16: bool = True
     earlier: float = 0.0
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -80,6 +82,7 @@ class Training:
             seed,
             self.steps,
             self.earlier,
+            self.tokens,
         )
 
     def products(self, device: str) -> torch.dtype | None:

@@ -110,10 +110,9 @@ def posttrain(
 
 
 def _positions(stream: BatchStream) -> TrainingPositions | None:
-    """What frozen models may remember, where the run reads as many windows as the log has: making
-    the values of all of them is then no more work than those of each batch."""
-    reads = stream.stop * stream.batch_size
-    if stream.earlier > 0 or reads < len(stream.usable_N):
+    """What frozen models may remember, where the run reads the whole log: making the values of all
+    its positions is then no more work than those of each batch."""
+    if stream.earlier > 0 or stream.stop < stream.steps_per_epoch:
         return None
     return TrainingPositions(stream.sequences, stream.max_length)
 

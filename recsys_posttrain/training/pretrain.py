@@ -16,10 +16,10 @@ from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
 PRETRAINING = Training(
-    epochs=60,
-    batch_size=128,
+    epochs=32,
+    batch_size=32,
     learning_rate=2e-3,
-    average=0.995,
+    average=0.998,
     earlier=0.5,
     patience=6,
     validation_steps=40,

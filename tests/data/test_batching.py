@@ -238,3 +238,40 @@ def test_the_share_and_spread_of_earlier_windows():
     stream.start = 30
     again = [end for batch in stream for end in batch.actions_BT[:40, 2].tolist()]
     assert again == ends[30 * 40 :], "a function of the step, wherever the stream starts"
+
+
+def test_batches_of_equally_many_positions(stream):
+    """Windows of 1, 2, 3, 4 and six times 5 positions: 40 of them, in batches of at most 15 and a
+    window more, as many in every epoch; every sequence once per epoch, and resuming is exact."""
+    filled = BatchStream(stream.sequences, 5, 4, 3, seed=1, tokens=15)
+    assert (filled.steps_per_epoch, len(filled)) == (3, 9)
+    batches = list(filled)
+    for first in (0, 3, 6):
+        epoch = batches[first : first + 3]
+        sizes = [int(batch.mask_BT.sum()) for batch in epoch]
+        assert sum(sizes) == 40
+        assert all(40 / 3 - 5 < size < 40 / 3 + 5 for size in sizes)
+        rows = [row for batch in epoch for row in batch.sequences_B.tolist()]
+        assert sorted(rows) == [0, 1, 3, 4, 5, 7, 8, 9, 10, 11]
+    for start in (1, 4, 8):
+        filled.start = start
+        assert [as_lists(batch) for batch in filled] == [as_lists(b) for b in batches[start:]]
+
+
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=40).filter(lambda each: max(each) >= 2),
+    st.integers(1, 6),
+    st.integers(2, 5),
+)
+def test_no_batch_of_a_token_budget_is_empty_or_far_too_full(lengths, max_length, windows):
+    tokens = windows * max_length
+    log = flat([[(1, 1)] * length for length in lengths])
+    stream = BatchStream(log, max_length, 1, 1, seed=0, tokens=tokens)
+    sizes = [int(batch.mask_BT.sum()) for batch in stream]
+    assert len(sizes) == stream.steps_per_epoch == -(-sum(sizes) // tokens)
+    assert 0 < min(sizes) <= max(sizes) < tokens + max_length
+
+
+def test_too_small_a_token_budget_is_said(stream):
+    with pytest.raises(UserError, match=r"tokens=9 is too few for windows of 5 events; give at l"):
+        BatchStream(stream.sequences, 5, 4, 3, seed=1, tokens=9)

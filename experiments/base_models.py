@@ -1,0 +1,89 @@
+"""Base models: each backbone, pretrained with the default recipe from several seeds.
+
+    python experiments/base_models.py [--dataset ml-1m] [--seeds 3] [--only SASRec]
+
+A script and not a list of RUNS: here the pretraining is what differs. It uses the same stages, so
+it continues where it was interrupted, and `make benchmark` finds the policy of seed 0 ready.
+Intervals are over users and pretraining seeds. `HSTU, target time` knows when its target happens
+(see backbones/hstu.py) and is not to be compared with the others.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recsys_posttrain.algorithms import BC
+from recsys_posttrain.backbones import HSTU, SASRec
+from recsys_posttrain.data import dataset_named
+from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.evaluation.statistics import bootstrap_interval
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.run import Run
+from recsys_posttrain.stages import git_commit, package_versions, read_stage, replacing, write_json
+
+BACKBONES = {"SASRec": SASRec(), "HSTU": HSTU(), "HSTU, target time": HSTU(target_time=True)}
+METRICS = {"HR@10": "hr@10", "NDCG@10": "ndcg@10"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="ml-1m")
+    parser.add_argument("--data-root")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=BACKBONES, action="append", help="may be given twice")
+    parser.add_argument("--stages", type=Path, default=Path("runs"))
+    parser.add_argument("--output", type=Path, default=Path("experiments/results"))
+    arguments = parser.parse_args()
+
+    dataset = dataset_named(arguments.dataset, arguments.data_root)
+    stages: dict[str, list[dict]] = {}
+    rows = []
+    for name in arguments.only or BACKBONES:
+        for seed in range(arguments.seeds):
+            run = Run(BC(), dataset=dataset, backbone=BACKBONES[name], pretraining_seed=seed)
+            pipeline = Pipeline(run, arguments.stages)
+            stages.setdefault(name, []).append(read_stage(pipeline.pretrained_folder))
+            frame = evaluate(pipeline.pretrained, pipeline.data).per_user
+            rows.append(frame.assign(method=name, seed=seed))
+            print(
+                f"{name}, seed {seed}: {stages[name][-1]['record']}, "
+                f"{frame[list(METRICS.values())].mean().round(4).to_dict()}",
+                flush=True,
+            )
+
+    folder = arguments.output / f"base_models-{dataset.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.concat(rows, ignore_index=True)
+    with replacing(folder / "rows.parquet") as temporary:
+        frame.to_parquet(temporary)
+    record = {"commit": git_commit(), "versions": package_versions(), "stages": stages}
+    write_json(folder / "run.json", record)
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text(table(frame, stages), encoding="utf-8")
+    print((folder / "table.md").read_text(encoding="utf-8"))
+
+
+def table(frame: pd.DataFrame, stages: dict[str, list[dict]]) -> str:
+    """One row per backbone: means over seeds with 95% intervals over users and seeds."""
+    lines = [
+        f"| backbone | pretraining seeds | {' | '.join(METRICS)} | validation NDCG@10 | steps |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, made in stages.items():
+        cells = [name, str(len(made))]
+        for metric in METRICS.values():
+            values_SN = np.stack(
+                [each[metric] for _, each in frame[frame["method"] == name].groupby("seed")]
+            )
+            found = bootstrap_interval(values_SN, rng=np.random.default_rng(0))
+            cells.append(f"{found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]")
+        cells.append(", ".join(f"{each['record']['best_value']:.4f}" for each in made))
+        cells.append(", ".join(f"{each['record']['steps']:,}" for each in made))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
