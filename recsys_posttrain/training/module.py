@@ -32,7 +32,8 @@ class Training:
     policy's gradient through the softmax over the catalogue is made of bfloat16 products, where the
     hardware is faster at them. earlier: share of the long sequences that are read up to an earlier
     event (see BatchStream); 0 reads the latest events only. tokens: positions in a batch, where
-    that is to bound its size, in place of batch_size.
+    that is to bound its size, in place of batch_size. snapshots: in post-training, how many times
+    the weights on the way are kept, for the curve of what they are worth.
     """
 
     epochs: int | None = None
@@ -48,6 +49,7 @@ class Training:
     bfloat16: bool = True
     earlier: float = 0.0
     tokens: int | None = None
+    snapshots: int = 0
 
     def __post_init__(self) -> None:
         require(

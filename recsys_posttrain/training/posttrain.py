@@ -15,6 +15,7 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.stages import save_tensors
 from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
@@ -23,6 +24,7 @@ from recsys_posttrain.types import Batch, Split
 POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
 VALIDATIONS = 4
 DRIFT_POSITIONS = 256
+SNAPSHOT = "step-{:06d}.safetensors"
 
 
 def posttrain(
@@ -40,7 +42,8 @@ def posttrain(
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
     every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
     `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
-    same on validation targets, with `ndcg@10`. folder: as for `pretrain`.
+    same on validation targets, with `ndcg@10`. folder: as for `pretrain`; the weights after the
+    steps of `snapshot_steps` are left there too.
     """
     num_items = data.corpus.num_items
     require(
@@ -54,6 +57,7 @@ def posttrain(
         heads = heads_of(algorithm, policy.table_VD.shape[1])
     actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
     stream = training.batches(data.train, policy.max_length, seed)
+    snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()
@@ -65,6 +69,8 @@ def posttrain(
     def on_step(step: int) -> None:
         actors.step = step
         after_step(algorithm, actors)
+        if folder is not None and step in snapshots:
+            save_tensors(folder / SNAPSHOT.format(step), actors.policy.state_dict())
 
     def reseed(step: int, seed: int) -> None:
         actors.step = step
@@ -107,6 +113,12 @@ def posttrain(
             frozen.at(None)
     actors.forget()
     return actors.policy.eval(), fitted
+
+
+def snapshot_steps(count: int, last: int) -> set[int]:
+    """At most `count` steps up to the last one, each about the same factor later than the one
+    before: most of the way from the reference is made in the first steps."""
+    return {round(last ** (n / count)) for n in range(1, count + 1)}
 
 
 def _positions(stream: BatchStream) -> TrainingPositions | None:

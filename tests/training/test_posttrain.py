@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,9 +15,10 @@ from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.stages import load_tensors
 from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.module import Training
-from recsys_posttrain.training.posttrain import drift, posttrain
+from recsys_posttrain.training.posttrain import drift, posttrain, snapshot_steps
 from recsys_posttrain.training.pretrain import new_policy
 
 PLAN = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3)
@@ -111,6 +112,23 @@ def test_behaviour_cloning_is_a_plain_loop(tiny):
         torch.testing.assert_close(trained.backbone.state_dict()[name], value, msg=name)
     moved = trained.table_VD - start.table_VD
     assert moved.abs().max() > 0.05
+
+
+def test_snapshots_are_the_weights_on_the_way(tiny, tmp_path):
+    """Of 8 steps after 8^(1/3) = 2, 8^(2/3) = 4 and 8. The last is the policy itself; the others are
+    those of a run that ends there, whose rate does not fall."""
+    assert snapshot_steps(3, 8) == {2, 4, 8}
+    assert snapshot_steps(0, 8) == set()
+    assert snapshot_steps(9, 2) == {1, 2}
+    plan = Training(steps=8, batch_size=16, learning_rate=0.02, snapshots=3)
+    trained, _ = posttrain(tiny.policy, tiny.data, BC(), tiny.reward, plan, folder=tmp_path)
+    files = sorted(path.name for path in tmp_path.glob("step-*"))
+    assert files == [f"step-00000{step}.safetensors" for step in (2, 4, 8)]
+    shorter, _ = posttrain(tiny.policy, tiny.data, BC(), tiny.reward, replace(plan, steps=4))
+    for name, expected in (("step-000008", trained), ("step-000004", shorter)):
+        found = load_tensors(tmp_path / f"{name}.safetensors")
+        assert found.keys() == expected.state_dict().keys()
+        assert all(torch.equal(found[key], value) for key, value in expected.state_dict().items())
 
 
 def softmax(logits):
