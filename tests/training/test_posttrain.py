@@ -115,8 +115,8 @@ def test_behaviour_cloning_is_a_plain_loop(tiny):
 
 
 def test_snapshots_are_the_weights_on_the_way(tiny, tmp_path):
-    """Of 8 steps after 8^(1/3) = 2, 8^(2/3) = 4 and 8. The last is the policy itself; the others are
-    those of a run that ends there, whose rate does not fall."""
+    """Of 8 steps after 8^(1/3) = 2, 8^(2/3) = 4 and 8. The last is the policy itself, the others
+    those of a run that ends there: the rate does not fall."""
     assert snapshot_steps(3, 8) == {2, 4, 8}
     assert snapshot_steps(0, 8) == set()
     assert snapshot_steps(9, 2) == {1, 2}
