@@ -6,9 +6,8 @@ Exponent 0 is uniform, 1 is popularity. The 1 lets every item be drawn; without 
 made from the draws would be biased for items that training never saw.
 
 The K draws are stratified: draw k inverts the cumulative proposal at a point drawn evenly from
-[k / K, (k + 1) / K). Item v is then drawn K q(v) times in expectation, exactly as by independent
-draws, but an item with K q(v) = 1 that fills its stratum is drawn once and not by luck: K = V
-uniform draws are the catalogue itself.
+[k / K, (k + 1) / K). As with independent draws, item v is drawn K q(v) times in expectation, but
+the number varies less: K = V uniform draws are the catalogue itself.
 """
 
 from typing import NamedTuple

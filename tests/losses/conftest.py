@@ -1,13 +1,18 @@
-"""All negatives that a step can draw from a small catalogue, with their probabilities."""
+"""All negatives that a step can draw from a small catalogue, and a small policy."""
 
 import math
 from fractions import Fraction
 from itertools import accumulate, pairwise, product
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.losses.negatives import Candidates, Negatives
+from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.types import Sequences
 
 
 def _enumerated(share, number):
@@ -40,3 +45,14 @@ def candidates_of():
         return Candidates(items_N, table_VD[items_N - 1], negatives, table_VD[items_K - 1])
 
     return build
+
+
+@pytest.fixture
+def world():
+    """A policy of 9 items and a batch of two users; item 3 is logged twice."""
+    sequences = Sequences(
+        torch.tensor([1, 2, 3, 4, 5, 3]), torch.ones(6), torch.arange(6), torch.tensor([0, 3, 6])
+    )
+    backbone = SASRec(dim=4, blocks=1, feed_forward=4, max_length=5, dropout=0.0)
+    batch = batch_of(sequences, torch.tensor([0, 1]), 5)
+    return SimpleNamespace(policy=new_policy(backbone, 9, seed=0), batch=batch)

@@ -64,6 +64,19 @@ def test_what_it_learns(t, number, enumerated, candidates_of):
     torch.testing.assert_close(gradient, torch.zeros_like(gradient))
 
 
+@pytest.mark.parametrize(("t", "beta"), [(0.0, 1.0), (1.0, 1 / 3)])
+def test_the_rate_is_that_of_the_catalogue(t, beta, world):
+    """3 negatives of 9 items. All logits are 0: the loss is (beta + 3 - hits) log 2 / 4."""
+    with torch.no_grad():
+        world.policy.backbone.item_embedding.weight.zero_()
+    objective = GBCE(negatives=3, t=t).build(torch.ones(9))
+    loss_BT = objective(world.policy, world.batch, torch.Generator().manual_seed(0))
+    units_N = loss_BT[world.batch.mask_BT] * 4 / math.log(2) - beta
+    hits_N = (3 - units_N).round()
+    torch.testing.assert_close(units_N, 3 - hits_N)
+    assert ((hits_N >= 0) & (hits_N <= 1)).all()
+
+
 def test_settings_are_checked():
     with pytest.raises(UserError, match="negatives=0 must be at least 1"):
         GBCE(negatives=0)

@@ -2,16 +2,11 @@
 
 from collections import Counter
 from fractions import Fraction
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
-from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.losses.negatives import Negatives, candidates, draw, proposal
-from recsys_posttrain.training.pretrain import new_policy
-from recsys_posttrain.types import Sequences
 
 TENTHS = [Fraction(n, 10) for n in (1, 2, 3, 4)]
 
@@ -73,17 +68,6 @@ def test_draws_are_a_function_of_the_generator():
     first, same, other = (draw(share_V, 50, generator_of(n)).items_K for n in (0, 0, 1))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
-
-
-@pytest.fixture
-def world():
-    """A policy of 9 items and a batch of two users; item 3 is logged twice."""
-    sequences = Sequences(
-        torch.tensor([1, 2, 3, 4, 5, 3]), torch.ones(6), torch.arange(6), torch.tensor([0, 3, 6])
-    )
-    backbone = SASRec(dim=4, blocks=1, feed_forward=4, max_length=5, dropout=0.0)
-    batch = batch_of(sequences, torch.tensor([0, 1]), 5)
-    return SimpleNamespace(policy=new_policy(backbone, 9, seed=0), batch=batch)
 
 
 def test_vectors_are_rows_of_the_table_and_so_is_their_gradient(world):

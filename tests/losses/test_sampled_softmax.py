@@ -16,7 +16,7 @@ SHARE = [Fraction(n, 20) for n in (1, 6, 2, 8, 3)]
 ITEMS = len(SHARE)
 
 
-def world(positions=3):
+def leaves(positions=3):
     """hidden [N, D] and table [V, D] in float64, leaves with a gradient; items [N]."""
     generator = torch.Generator().manual_seed(0)
     hidden, table = (
@@ -37,7 +37,7 @@ def test_by_hand(candidates_of):
 
 def losses_of_all_draws(number, enumerated, candidates_of):
     """[(loss_N, probability)] and the exact -log pi of the logged items."""
-    hidden, table, items = world()
+    hidden, table, items = leaves()
     found = []
     for drawn, probability in enumerated(SHARE, number):
         expected = [float(number * SHARE[v - 1]) for v in drawn]
@@ -70,7 +70,7 @@ def test_the_loss_is_too_small_by_less_and_less(enumerated, candidates_of):
 @pytest.mark.parametrize("times", [1, 2])
 def test_uniform_draws_of_all_items_are_the_full_softmax(times, candidates_of):
     """K = V and K = 2 V: the value and both gradients are those of cross-entropy."""
-    hidden, table, items = world(7)
+    hidden, table, items = leaves(7)
     negatives = draw(proposal(torch.zeros(ITEMS), 0.0), times * ITEMS, torch.Generator())
     drawn = candidates_of(table, items, negatives.items_K, negatives.expected_K)
     found_N = sampled_softmax(hidden, drawn)
@@ -84,7 +84,7 @@ def test_uniform_draws_of_all_items_are_the_full_softmax(times, candidates_of):
 def test_more_draws_bring_the_expected_gradient_to_that_of_the_full_softmax(
     enumerated, candidates_of
 ):
-    hidden, table, items = world()
+    hidden, table, items = leaves()
     exact_N = torch.nn.functional.cross_entropy(hidden @ table.T, items - 1, reduction="none")
     (exact_ND,) = torch.autograd.grad(exact_N.sum(), hidden)
     errors = []

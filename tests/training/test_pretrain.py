@@ -76,23 +76,6 @@ def test_sampled_losses_leave_dense_gradients(tiny, loss):
         assert gradient.isfinite().all(), name
 
 
-@pytest.mark.parametrize("t", [0.0, 1.0])
-def test_gbce_takes_its_rate_from_the_catalogue(tiny, t):
-    """10 negatives of 40 items: the power is 1 or 1 / 4; the positive part is proportional to it.
-
-    With logits of 0 (no states to speak of) the loss is (beta log 2 + (10 - hits) log 2) / 11."""
-    policy = new_policy(tiny.backbone, 40, seed=0).eval()
-    with torch.no_grad():
-        policy.backbone.item_embedding.weight.zero_()
-    batch = batch_of(tiny.data.train, torch.arange(60), 10)
-    loss = GBCE(negatives=10, t=t).build(torch.ones(40))
-    loss_N = loss(policy, batch, torch.Generator().manual_seed(0))[batch.mask_BT]
-    beta = {0.0: 1.0, 1.0: 0.25}[t]
-    units_N = loss_N * 11 / np.log(2) - beta
-    torch.testing.assert_close(units_N, units_N.round(), rtol=0, atol=1e-4)
-    assert set(units_N.round().int().tolist()) <= {8, 9, 10}
-
-
 def test_the_losses_generator_is_a_function_of_the_step_and_not_dropouts(tiny):
     seeds = []
 
