@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.losses import FullSoftmax
+from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.training.pretrain import new_policy
@@ -53,15 +55,19 @@ def naive_step(num_items: int) -> Step:
     return step
 
 
-def our_step(num_items: int, backbone: SASRec = SASRec()) -> Step:
+def our_step(
+    num_items: int, backbone: SASRec = SASRec(), loss: PretrainingLoss = FullSoftmax()
+) -> Step:
     policy = new_policy(backbone, num_items, seed=0).train()
+    per_position = loss.build(torch.ones(num_items))
+    generator = torch.Generator().manual_seed(0)
 
     training = Training(epochs=1)
     policy.products = training.products("cpu")
 
     def objective(batch: Batch) -> LossOutput:
         policy.forget()
-        return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT)), {})
+        return LossOutput(per_position(policy, batch, generator), {})
 
     module = TrainingModule(policy, objective, training, seed=0, dropout=True)
     optimizer = module.configure_optimizers()

@@ -19,6 +19,8 @@ from recsys_posttrain.config import describe
 from recsys_posttrain.data import batching, positions, prepare, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import evaluate, metrics, ranking
+from recsys_posttrain.losses import base as loss_base
+from recsys_posttrain.losses import negatives, one_pass
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards import base, baselines, ensemble, quality
 from recsys_posttrain.rewards import train as reward_training
@@ -52,6 +54,7 @@ _TRAINING = (
     types,
 )
 _EVALUATION = (evaluate, metrics, ranking)
+_LOSS = (loss_base, negatives, one_pass)
 _REWARD = (base, ensemble, reward_training)
 
 On = Literal["test", "validation"]
@@ -87,12 +90,14 @@ class Pipeline:
 
     @cached_property
     def _pretrain_key(self) -> dict[str, Any]:
+        loss_code = sys.modules[type(self.run.pretraining_loss).__module__]
         return {
             **self._data_key,
             "backbone": self.run.backbone,
             "training": self.run.pretraining,
+            "loss": self.run.pretraining_loss,
             "seed": self.run.pretraining_seed,
-            "code": code_digest(*_TRAINING, metrics, ranking, pretrain),
+            "code": code_digest(*_TRAINING, *_LOSS, metrics, ranking, pretrain, loss_code),
         }
 
     @cached_property
@@ -153,7 +158,13 @@ class Pipeline:
         def make(folder: Path) -> dict[str, Any]:
             run = self.run
             trained, fitted = pretrain.pretrain(
-                self.data, run.backbone, run.pretraining, run.pretraining_seed, folder, self.device
+                self.data,
+                run.backbone,
+                run.pretraining,
+                run.pretraining_seed,
+                folder,
+                self.device,
+                run.pretraining_loss,
             )
             self._save(folder, trained)
             return fitted._asdict()

@@ -7,6 +7,8 @@ from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data import LeaveOneOut, MovieLens100K
 from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.losses.base import PretrainingLoss
+from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import POSTTRAINING
@@ -27,6 +29,7 @@ class Run:
     split: LeaveOneOut = LeaveOneOut()
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
+    pretraining_loss: PretrainingLoss = FullSoftmax()
     reward: RewardEnsemble = RewardEnsemble()
     posttraining: Training = POSTTRAINING
     seed: int = 0

@@ -26,7 +26,9 @@ WORKERS = 2
 OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--timeout=60"]
 
 ALGORITHMS = ("weights", "bc", "rwr", "exp_rsft", "asft", "offline_ppo", "dpo")
+LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops.py", "logsumexp.py", "signals.py", *(f"algorithms/{name}.py" for name in ALGORITHMS)]
+FILES += [f"losses/{name}.py" for name in LOSSES]
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
 SWAPPED = {
@@ -75,6 +77,8 @@ SAME = {
     ("ops.py", "@torch.no_grad() def sample_items("): "item ids have no gradient anyway",
     ("ops.py", "index_CK = torch.searchsorted("): "the last cumulative share is 1 up to rounding",
     ("signals.py", "@torch.no_grad()"): "the models that it reads are frozen; it saves memory",
+    ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
+    ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",
     ("algorithms/dpo.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/dpo.py", "with torch.no_grad():"): "the reference is frozen",
     ("algorithms/offline_ppo.py", "with torch.no_grad():"): "the models in the block are frozen",

@@ -11,9 +11,11 @@ import torch
 
 from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
 from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.config import override
 from recsys_posttrain.data import LeaveOneOut, RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
+from recsys_posttrain.losses import GBCE, SampledSoftmax
 from recsys_posttrain.pipeline import Pipeline, shared_part
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.train import train_reward
@@ -94,6 +96,7 @@ def folders(pipeline, run):
         ({"posttraining": Training(epochs=2, batch_size=16)}, {"posttrain"}),
         ({"reward": RewardEnsemble(ENCODER, members=3)}, {"reward", "posttrain"}),
         ({"pretraining": Training(epochs=3)}, {"pretrain", "posttrain"}),
+        ({"pretraining_loss": GBCE()}, {"pretrain", "posttrain"}),
         ({"backbone": SASRec(dim=16)}, {"pretrain", "posttrain"}),
         ({"pretraining_seed": 1}, {"pretrain", "reward", "posttrain"}),
         ({"split": LeaveOneOut(minimum_item_ratings=6)}, {"pretrain", "reward", "posttrain"}),
@@ -104,6 +107,16 @@ def test_a_change_makes_exactly_the_stages_that_depend_on_it(made, run, change, 
     before = folders(made, run)
     after = folders(Pipeline(other, made.root), other)
     assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_the_loss_of_a_run_is_what_pretraining_minimises(run, tmp_path):
+    sampled = override(
+        replace(run, pretraining_loss=SampledSoftmax()), "pretraining_loss.negatives=5"
+    )
+    pipeline = Pipeline(sampled, tmp_path)
+    loss = SampledSoftmax(negatives=5)
+    policy, _ = pretrain(pipeline.data, run.backbone, PLAN, 0, loss=loss)
+    assert_equal(pipeline.pretrained, policy)
 
 
 def test_algorithms_with_other_parameters_have_other_stages(made, run):

@@ -9,6 +9,8 @@ from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
+from recsys_posttrain.losses.base import PretrainingLoss
+from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import Fitted, fit
@@ -40,21 +42,30 @@ def pretrain(
     seed: int = 0,
     folder: Path | None = None,
     device: str = "cpu",
+    loss: PretrainingLoss = FullSoftmax(),
 ) -> tuple[Policy, Fitted]:
-    """Full-softmax cross-entropy on every next item, dropout on.
+    """`loss` on every next item, dropout on.
 
     The weights of the validation with the best validation `ndcg@10` are kept when the training plan
     has a patience. folder: for checkpoints, from which it resumes, and metrics.jsonl; None keeps
     nothing on disk.
     """
-    policy = new_policy(backbone, data.corpus.num_items, seed)
+    num_items = data.corpus.num_items
+    policy = new_policy(backbone, num_items, seed)
     policy.products = training.products(device)
+
+    per_position = loss.build(torch.bincount(data.train.items_E, minlength=num_items + 1)[1:])
+    generator = torch.Generator()
 
     def objective(batch: Batch) -> LossOutput:
         policy.forget()
-        return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT)), {})
+        return LossOutput(per_position(policy, batch, generator), {})
 
-    module = TrainingModule(policy, objective, training, seed, dropout=True)
+    def reseed(step: int, seed: int) -> None:
+        # Not the seed itself: dropout draws from that, and negatives must not follow it.
+        generator.manual_seed(derived_seed(seed, "negatives"))
+
+    module = TrainingModule(policy, objective, training, seed, dropout=True, reseed=reseed)
     stream = training.batches(data.train, backbone.max_length, seed)
     fitted = fit(
         module,

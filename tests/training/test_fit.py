@@ -21,6 +21,7 @@ from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import LeaveOneOut, RatingsFile, prepare
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.losses import SampledSoftmax
 from recsys_posttrain.training import fit as fit_file
 from recsys_posttrain.training.fit import Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
@@ -48,6 +49,12 @@ def with_average(tiny, folder):
 
 def without_patience(tiny, folder):
     return pretrain(tiny.data, tiny.backbone, PLAN, 0, folder)
+
+
+def with_negatives(tiny, folder):
+    """Drawn anew in every step."""
+    loss = SampledSoftmax(negatives=5)
+    return pretrain(tiny.data, tiny.backbone, PLAN, 0, folder, loss=loss)
 
 
 def ppo(tiny, folder):
@@ -136,7 +143,9 @@ def until_it_ends(train, tiny, folder, error=Killed):
     raise AssertionError("no attempt got further than the one before")
 
 
-@pytest.mark.parametrize("train", [without_patience, with_patience, with_average, ppo, asft])
+@pytest.mark.parametrize(
+    "train", [without_patience, with_patience, with_average, with_negatives, ppo, asft]
+)
 def test_killed_before_every_step(train, tiny, unbroken, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     died = die_once_per_step(monkeypatch, "before the step", Killed)

@@ -10,6 +10,8 @@ from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.losses import GBCE, FullSoftmax, SampledSoftmax
+from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.pretrain import new_policy, pretrain
 from recsys_posttrain.types import Corpus, History, Sequences
@@ -44,6 +46,56 @@ def test_the_first_loss_is_the_mean_cross_entropy_of_all_next_items(tiny, tmp_pa
         ).tolist()
     assert line == {"step": 1, "loss": pytest.approx(np.mean(losses), rel=1e-5)}
     assert judged.keys() == {"step", "ndcg@10"}
+
+
+def gradients(tiny, loss):
+    """Of the mean loss of one batch, in all weights of a new policy."""
+    policy = new_policy(tiny.backbone, 40, seed=0).eval()
+    batch = batch_of(tiny.data.train, torch.arange(60), 10)
+    count_V = torch.bincount(tiny.data.train.items_E, minlength=41)[1:]
+    generator = torch.Generator().manual_seed(0)
+    loss_BT = loss.build(count_V)(policy, batch, generator)
+    assert loss_BT.shape == batch.mask_BT.shape
+    assert not loss_BT[~batch.mask_BT].any()
+    masked_mean(loss_BT, batch.mask_BT).backward()
+    return {name: parameter.grad for name, parameter in policy.named_parameters()}
+
+
+def test_sampling_the_whole_catalogue_is_the_full_softmax(tiny):
+    """Both in float32, and summed in another order: 1e-6 is 10 of its roundings of 1."""
+    sampled = gradients(tiny, SampledSoftmax(negatives=40, popularity_exponent=0.0))
+    for name, exact in gradients(tiny, FullSoftmax()).items():
+        torch.testing.assert_close(sampled[name], exact, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("loss", [SampledSoftmax(negatives=3), GBCE(negatives=3)])
+def test_sampled_losses_leave_dense_gradients(tiny, loss):
+    """AdamW takes no others."""
+    for name, gradient in gradients(tiny, loss).items():
+        assert not gradient.is_sparse, name
+        assert gradient.isfinite().all(), name
+
+
+def test_the_losses_generator_is_a_function_of_the_step_and_not_dropouts(tiny):
+    seeds = []
+
+    class Recorder(FullSoftmax):
+        def build(self, count_V):
+            assert torch.equal(count_V, torch.bincount(tiny.data.train.items_E, minlength=41)[1:])
+            likelihood = super().build(count_V)
+
+            def objective(policy, batch, generator):
+                seeds.append(generator.initial_seed())
+                assert generator.initial_seed() != torch.initial_seed()
+                return likelihood(policy, batch, generator)
+
+            return objective
+
+    plan = Training(steps=3, batch_size=16)
+    for seed in (0, 0, 1):
+        pretrain(tiny.data, tiny.backbone, plan, seed, loss=Recorder())
+    assert seeds[:3] == seeds[3:6]
+    assert len(set(seeds)) == 6
 
 
 def test_dropout_is_on(tiny):

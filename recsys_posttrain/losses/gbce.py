@@ -1,0 +1,72 @@
+"""Generalised binary cross-entropy: each candidate is a yes or no question.
+
+    loss = -(beta log sigmoid(s(a)) + sum over draws v != a of log(1 - sigmoid(s(v)))) / (K + 1)
+    beta = rate (t (1 - 1 / rate) + 1 / rate) = 1 - t (1 - rate)
+
+rate is the probability that an item other than a is among the negatives. Negatives are a small part
+of the items and logged items are not, so plain binary cross-entropy learns probabilities that are
+too high. Its minimum has sigmoid(s(v)) = beta p(v) / (beta p(v) + rate (1 - p(v))).
+
+Limits: t = 0 is binary cross-entropy; t = 1 has beta = rate and sigmoid(s(v)) = p(v), calibrated.
+Source: gSASRec, arXiv 2308.07192, with its defaults of 256 negatives and t = 0.75.
+Departures: negatives are shared by all positions of a step and drawn, stratified, from all V items;
+those that are the logged item are dropped. Another item is then drawn rate = K / V times in
+expectation. The paper draws K of the other V - 1 items for each position: rate = K / (V - 1).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recsys_posttrain import ops
+from recsys_posttrain.config import require
+from recsys_posttrain.losses.base import Objective
+from recsys_posttrain.losses.negatives import Candidates, candidates, draw, proposal
+from recsys_posttrain.losses.one_pass import Piece, over_candidates
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.types import Batch
+
+
+def gbce_beta(t: float, rate: float) -> float:
+    """The power of the logged item's probability. t in [0, 1]; rate: negatives per other item."""
+    return 1 - t * (1 - rate)
+
+
+def gbce(
+    hidden_ND: Tensor, candidates: Candidates, beta: float, products: torch.dtype | None = None
+) -> Tensor:
+    """The loss of each position, [N]. products: as for over_candidates."""
+    share = 1 / (len(candidates.negative_KD) + 1)
+
+    def formula(logit_C: Tensor, logit_CK: Tensor) -> Piece:
+        rejected_C = functional.softplus(logit_CK).sum(dim=1, dtype=logit_C.dtype)
+        loss_C = share * (beta * functional.softplus(-logit_C) + rejected_C)
+        slope_C = -share * beta * (-logit_C).sigmoid()
+        return Piece(loss_C, slope_C, torch.full_like(logit_C, share), logit_CK.sigmoid_())
+
+    return over_candidates(hidden_ND, candidates, formula, products)
+
+
+@dataclass(frozen=True)
+class GBCE:
+    """negatives: K, per step, drawn uniformly. t: 0 is binary cross-entropy, 1 is calibrated."""
+
+    negatives: int = 256
+    t: float = 0.75
+
+    def __post_init__(self) -> None:
+        require(self.negatives >= 1, f"GBCE: negatives={self.negatives} must be at least 1.")
+        require(0 <= self.t <= 1, f"GBCE: t={self.t} must be from 0 to 1.")
+
+    def build(self, count_V: Tensor) -> Objective:
+        share_V = proposal(count_V, exponent=0.0)
+        beta = gbce_beta(self.t, self.negatives / len(count_V))
+
+        def objective(policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
+            drawn = candidates(policy, batch, draw(share_V, self.negatives, generator))
+            loss_N = gbce(policy.states(batch), drawn, beta, policy.products)
+            return ops.unpack(loss_N, batch.mask_BT)
+
+        return objective

@@ -1,0 +1,67 @@
+"""Negative items, drawn from a proposal once per step and shared by all its positions.
+
+    q(v) proportional to (count(v) + 1)^exponent
+
+Exponent 0 is uniform, 1 is popularity. The 1 lets every item be drawn; without it the estimates
+made from the draws would be biased for items that training never saw.
+
+The K draws are stratified: draw k inverts the cumulative proposal at a point drawn evenly from
+[k / K, (k + 1) / K). As with independent draws, item v is drawn K q(v) times in expectation, but
+the number varies less: K = V uniform draws are the catalogue itself.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recsys_posttrain import ops
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.types import Batch
+
+
+class Negatives(NamedTuple):
+    items_K: Tensor  # int64, 1..V, ascending; the same item may be drawn several times
+    expected_K: Tensor  # K q(v): how many times each of them is drawn in expectation
+
+
+class Candidates(NamedTuple):
+    """The logged item of every position, and the negatives that all positions share."""
+
+    items_N: Tensor
+    chosen_ND: Tensor  # vectors of the logged items
+    negatives: Negatives
+    negative_KD: Tensor  # vectors of the negatives
+
+
+def proposal(count_V: Tensor, exponent: float) -> Tensor:
+    """q, [V], float64."""
+    weight_V = (count_V.double() + 1) ** exponent
+    return weight_V / weight_V.sum()
+
+
+def draw(share_V: Tensor, number: int, generator: torch.Generator) -> Negatives:
+    """`number` stratified draws from the proposal `share_V`."""
+    cumulative_V = share_V.cumsum(dim=0)
+    place_K = torch.rand(number, generator=generator, dtype=share_V.dtype)
+    point_K = (torch.arange(number) + place_K) / number
+    # Scaling by the last entry keeps rounding from pushing a draw past the catalogue.
+    index_K = torch.searchsorted(cumulative_V, point_K * cumulative_V[-1], right=True)
+    index_K = index_K.clamp_(max=len(share_V) - 1)
+    return Negatives(index_K + 1, number * share_V[index_K])
+
+
+def candidates(policy: Policy, batch: Batch, negatives: Negatives) -> Candidates:
+    """Their vectors, looked up together.
+
+    The gradient of this look-up is sparse: it holds the rows looked up and not the whole table. It
+    is added to the dense gradient of the history's look-up, which AdamW needs. That one gradient
+    and AdamW's pass over table and moments are all that a step costs for each item.
+    """
+    items_N = ops.pack(batch.actions_BT, batch.mask_BT)
+    weight: Tensor = policy.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
+    negatives = Negatives(negatives.items_K.to(weight.device), negatives.expected_K.to(weight))
+    looked_up = functional.embedding(torch.cat([items_N, negatives.items_K]), weight, sparse=True)
+    chosen_ND, negative_KD = looked_up[: len(items_N)], looked_up[len(items_N) :]
+    return Candidates(items_N, chosen_ND, negatives, negative_KD)
