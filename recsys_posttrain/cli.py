@@ -95,6 +95,9 @@ def run(
         Literal["test", "validation"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
     ] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
+    ] = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -105,10 +108,11 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --dataset ml-1m --seeds 3
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
       recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
+      recsys-posttrain run experiments/movielens_main.py --split global-time
     """
     from recsys_posttrain.study import run_study
 
-    run_study(file, overrides or [], dataset, seeds, device, data_root, output, on)
+    run_study(file, overrides or [], dataset, seeds, device, data_root, output, on, split)
 
 
 @app.command()
