@@ -125,16 +125,23 @@ def table(
         str | None,
         typer.Option(metavar="ALGORITHM", help="What each one is compared with; BC if left out."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another study's folder: print how alike the two rank the methods."),
+    ] = None,
 ) -> None:
     """Print the table of a finished study again.
 
     \b
     Example:
       recsys-posttrain table runs/movielens_main --relative-to RWR
+      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
     """
-    from recsys_posttrain.study import study_table
+    from recsys_posttrain.study import study_agreement, study_table
 
     study_table(folder, control, relative_to)
+    if against is not None:
+        study_agreement(folder, against)
 
 
 @app.command()

@@ -18,7 +18,9 @@ from recsys_posttrain.config import describe, digest, override, suggestion
 from recsys_posttrain.data import dataset_named, split_named
 from recsys_posttrain.data.split import untrained_items
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.statistics import RESAMPLES
 from recsys_posttrain.pipeline import On, Pipeline, shared_part
+from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
@@ -204,6 +206,30 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     )
 
 
+def study_agreement(folder: Path, against: Path) -> None:
+    """Prints and writes how alike two finished studies rank their methods (`rank_agreement`).
+
+    Popularity is left out: it stands apart in every column and would raise every correlation.
+    """
+    named, rows = [], []
+    for each in (folder, against):
+        record = read_json(each / "run.json", fix="give the folder of a finished study")
+        named.append(f"{record['dataset']}, {record['split']} (commit {record['commit']})")
+        found = pd.read_parquet(each / "rows.parquet")
+        rows.append(found[found["method"] != "Popularity"])
+    text = agreement_markdown(
+        rank_agreement(*rows),
+        f"How alike the methods are ranked: {named[0]} against {named[1]}. Rank correlation of the "
+        f"methods' means, without Popularity, with 95% intervals ({RESAMPLES:,} draws of users "
+        "and seeds, independent in the two).",
+    )
+    path = folder / f"agreement-{against.resolve().name}.md"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    console.print(text, markup=False)
+    console.print(f"written: {path}")
+
+
 class _Progress:
     """One line per stage: what, and whether it was there already or how long it took."""
 
@@ -281,7 +307,7 @@ def _record(
         "commit": git_commit(),
         "versions": package_versions(),
         "dataset": corpus.name,
-        "split": pipeline.run.split.label,
+        "split": pipeline.run.split.label + ("" if study.on == "test" else f", {study.on} targets"),
         "content_hash": corpus.content_hash,
         "events": len(corpus.sequences.items_E),
         "users": len(corpus.sequences),
@@ -326,7 +352,7 @@ def _table(
         relative_to=relative_to,
         provenance=Provenance(
             dataset=record["dataset"],
-            split=record["split"] + ("" if record["on"] == "test" else f", {record['on']} targets"),
+            split=record["split"],
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
             tuning=record["tuning"],
