@@ -35,8 +35,11 @@ def rank_agreement(
     (coverage, Gini), are left out.
 
     Intervals, 95%: each study's users and seeds are drawn anew, independently of the other's also
-    where they are the same people. A draw carries the noise of the sample and its own, so that
-    draws agree less than the studies do, and the intervals lie on the low side.
+    where they are the same people. Noise hides agreement, in the means and once more in the draws,
+    so an interval errs to the low side and a low one proves nothing. In a simulation (8 methods,
+    300 users, 100 repetitions, Spearman) it held the truth in 100 cases where neighbours were 3.3
+    standard errors apart; at .8 in 78 for orders that differ and in 4 for equal ones, and at .2 in
+    none. The truth was above it in every other case.
 
     Returns an index `column`, the number of `methods`, and spearman, kendall, each with _low and
     _high; NaN where all methods are equal in one study.
