@@ -221,8 +221,7 @@ def study_agreement(folder: Path, against: Path) -> None:
         rank_agreement(*rows),
         f"How alike the methods are ranked: {named[0]} against {named[1]}. Rank correlation of the "
         f"methods' means, without Popularity, with 95% intervals ({RESAMPLES:,} draws of users "
-        "and seeds, independent in the two). Noise hides agreement, so intervals lie low: a low one "
-        "proves nothing, a high one does.",
+        "and seeds, independent in the two). Noise hides agreement: a low interval proves nothing.",
     )
     path = folder / f"agreement-{against.resolve().name}.md"
     with replacing(path) as temporary:
