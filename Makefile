@@ -3,6 +3,8 @@
 
 #? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, or a .csv or .parquet file
 DATASET ?= ml-100k
+#? SPLIT=             leave-one-out, global-time, user-holdout (default: the study's own)
+SPLIT ?=
 #? SEEDS=             how many post-training seeds (default: the study's own)
 SEEDS ?=
 #? DEVICE=            cpu, cuda, cuda:1 (default: cpu)
@@ -75,6 +77,7 @@ check: setup ## lint, format check, types, then the tests
 
 benchmark: setup ## run the main study and print its table
 	$(VENV) -m recsys_posttrain run experiments/movielens_main.py --dataset "$(DATASET)" \
+	  $(if $(SPLIT),--split "$(SPLIT)") \
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DEVICE),--device "$(DEVICE)") \
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach assignment,$(SET),--set "$(assignment)")

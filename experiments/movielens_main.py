@@ -13,7 +13,7 @@ from recsys_posttrain.signals import model_reward, reference_value
 
 TUNING = (
     "three trials for each algorithm that has a strength, by NDCG@10 on liked targets, and four of "
-    "BC for the common length and rate; all on ML-1M's validation targets with seed 0"
+    "BC for the common length and rate; all on ML-1M's leave-one-out validation targets with seed 0"
 )
 BASE = Run(algorithm=BC())
 

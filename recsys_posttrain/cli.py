@@ -95,6 +95,9 @@ def run(
         Literal["test", "validation"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
     ] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
+    ] = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -105,10 +108,11 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --dataset ml-1m --seeds 3
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
       recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
+      recsys-posttrain run experiments/movielens_main.py --split global-time
     """
     from recsys_posttrain.study import run_study
 
-    run_study(file, overrides or [], dataset, seeds, device, data_root, output, on)
+    run_study(file, overrides or [], dataset, seeds, device, data_root, output, on, split)
 
 
 @app.command()
@@ -121,16 +125,23 @@ def table(
         str | None,
         typer.Option(metavar="ALGORITHM", help="What each one is compared with; BC if left out."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another study's folder: print how alike the two rank the methods."),
+    ] = None,
 ) -> None:
     """Print the table of a finished study again.
 
     \b
     Example:
       recsys-posttrain table runs/movielens_main --relative-to RWR
+      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
     """
-    from recsys_posttrain.study import study_table
+    from recsys_posttrain.study import study_agreement, study_table
 
     study_table(folder, control, relative_to)
+    if against is not None:
+        study_agreement(folder, against)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 corpus -> pretrain -> posttrain -> evaluate
      \\-> reward ----/----------/
+      \\-> judge ---------------/    (where the split has users for one)
 """
 
 import sys
@@ -24,7 +25,7 @@ from recsys_posttrain.losses import negatives, one_pass
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards import base, baselines, ensemble, quality
 from recsys_posttrain.rewards import train as reward_training
-from recsys_posttrain.rewards.ensemble import EnsembleModule
+from recsys_posttrain.rewards.ensemble import EnsembleModule, RewardEnsemble
 from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy, save_policy
 from recsys_posttrain.stages import (
@@ -59,6 +60,8 @@ _REWARD = (base, ensemble, reward_training)
 
 On = Literal["test", "validation"]
 Announce = Callable[[str, Path], None]
+TrainReward = Callable[[Split, RewardEnsemble, int, Path, str], tuple[EnsembleModule, fit.Fitted]]
+Measure = Callable[[EnsembleModule, Split, RewardEnsemble, int], pd.DataFrame]
 
 
 class Pipeline:
@@ -86,6 +89,7 @@ class Pipeline:
             "content_hash": self.data.corpus.content_hash,
             "format": FORMAT_VERSION,
             "split": self.run.split,
+            "split_code": code_digest(sys.modules[type(self.run.split).__module__]),
         }
 
     @cached_property
@@ -108,6 +112,10 @@ class Pipeline:
             "seed": self.run.pretraining_seed,
             "code": code_digest(*_TRAINING, *_REWARD),
         }
+
+    @cached_property
+    def _judge_key(self) -> dict[str, Any]:
+        return {**self._reward_key, "users": "judge"}
 
     def _posttrain_key(self, run: Run) -> dict[str, Any]:
         algorithm_code = sys.modules[type(run.algorithm).__module__]
@@ -177,41 +185,65 @@ class Pipeline:
 
     @cached_property
     def reward_folder(self) -> Path:
+        train = reward_training.train_reward
+        return self._reward_stage("reward", self._reward_key, "reward model", train)
+
+    @cached_property
+    def judge_folder(self) -> Path | None:
+        """None where the split keeps no users for a judge."""
+        if self.data.judge is None:
+            return None
+        return self._reward_stage("judge", self._judge_key, "judge", reward_training.train_judge)
+
+    def _reward_stage(self, name: str, key: dict[str, Any], title: str, train: TrainReward) -> Path:
         def make(folder: Path) -> dict[str, Any]:
-            model, fitted = reward_training.train_reward(
+            model, fitted = train(
                 self.data, self.run.reward, self.run.pretraining_seed, folder, self.device
             )
             save_tensors(folder / "reward.safetensors", model.state_dict())
             return fitted._asdict()
 
-        return self._stage("reward", self._reward_key, "reward model", make)[0]
+        return self._stage(name, key, title, make)[0]
 
     @cached_property
     def reward(self) -> EnsembleModule:
+        return self._ensemble(self.reward_folder)
+
+    @cached_property
+    def judge(self) -> EnsembleModule | None:
+        return None if self.judge_folder is None else self._ensemble(self.judge_folder)
+
+    def _ensemble(self, folder: Path) -> EnsembleModule:
         model = self.run.reward.build(self.data.corpus.num_items, 0.0)
         shapes = {name: value.shape for name, value in model.state_dict().items()}
-        model.load_state_dict(load_tensors(self.reward_folder / "reward.safetensors", shapes))
+        model.load_state_dict(load_tensors(folder / "reward.safetensors", shapes))
         model.requires_grad_(False).eval()
         return model
 
     @cached_property
     def reward_quality(self) -> pd.DataFrame:
         """The reward model beside the naive baselines, one row each."""
-        key = {
-            "reward": self._folder("reward", self._reward_key).name,
-            "code": code_digest(baselines, quality),
-        }
+        measure = reward_training.reward_quality
+        return self._quality("reward", self.reward_folder, "reward model quality", measure)
 
-        _ = self.reward_folder  # made under a line of its own, not inside this stage's
+    @cached_property
+    def judge_quality(self) -> pd.DataFrame | None:
+        """The same of the judge, for users of its own part; None where there is no judge."""
+        if self.judge_folder is None:
+            return None
+        measure = reward_training.judge_quality
+        return self._quality("judge", self.judge_folder, "judge quality", measure)
+
+    def _quality(self, name: str, trained: Path, title: str, measure: Measure) -> pd.DataFrame:
+        key = {"reward": trained.name, "code": code_digest(baselines, quality)}
 
         def make(folder: Path) -> dict[str, Any]:
-            frame = reward_training.reward_quality(
-                self.reward, self.data, self.run.reward, self.run.pretraining_seed
-            )
+            model = self._ensemble(trained)
+            frame = measure(model, self.data, self.run.reward, self.run.pretraining_seed)
             _write_parquet(frame, folder / "quality.parquet")
             return {}
 
-        folder, _ = self._stage("reward-quality", key, "reward model quality", make)
+        folder, _ = self._stage(f"{name}-quality", key, title, make)
         return pd.read_parquet(folder / "quality.parquet")
 
     def posttrained_folder(self, run: Run) -> Path:
@@ -243,16 +275,24 @@ class Pipeline:
             "reward": self._folder("reward", self._reward_key).name,
             "code": code_digest(*_EVALUATION),
         }
-
-        _ = self.reward_folder  # made under a line of its own, not inside this stage's
+        # Both are made under lines of their own, not inside this stage's.
+        _ = self.reward_folder
+        if self.judge_folder is not None:
+            key["judge"] = self.judge_folder.name
 
         def make(folder: Path) -> dict[str, Any]:
             if policy_folder is None:
-                result = evaluate.evaluate_popularity(self.data, self.reward, targets=targets)
+                result = evaluate.evaluate_popularity(
+                    self.data, self.reward, targets=targets, judge=self.judge
+                )
             else:
-                judged = load_policy(policy_folder).policy
                 result = evaluate.evaluate(
-                    judged, self.data, self.reward, self.pretrained, targets=targets
+                    load_policy(policy_folder).policy,
+                    self.data,
+                    self.reward,
+                    self.pretrained,
+                    targets=targets,
+                    judge=self.judge,
                 )
             _write_parquet(result.per_user, folder / "rows.parquet")
             return {"targets": len(result.per_user)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.backbones.sasrec import SASRec
-from recsys_posttrain.data import LeaveOneOut, MovieLens100K
+from recsys_posttrain.data import LeaveOneOut, MovieLens100K, SplitConfig
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
@@ -26,7 +26,7 @@ class Run:
     algorithm: Algorithm
     name: str = ""
     dataset: Dataset = MovieLens100K()
-    split: LeaveOneOut = LeaveOneOut()
+    split: SplitConfig = LeaveOneOut()
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()

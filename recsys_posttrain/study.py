@@ -15,9 +15,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, digest, override, suggestion
-from recsys_posttrain.data import dataset_named
+from recsys_posttrain.data import dataset_named, split_named
+from recsys_posttrain.data.split import untrained_items
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.statistics import RESAMPLES
 from recsys_posttrain.pipeline import On, Pipeline, shared_part
+from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
@@ -40,7 +43,8 @@ NO_TUNING = "no trials for any method, all at their defaults"
 
 class Study(NamedTuple):
     """file: where it is written. name: of its folder. runs: one per row of the table, without
-    seeds. on: the targets of the table. tuning: how the settings were chosen, for the caption."""
+    seeds. on: the targets of the table. tuning: how the settings were chosen, for the caption.
+    split: the name given for it on the command line."""
 
     file: Path
     name: str
@@ -48,6 +52,7 @@ class Study(NamedTuple):
     seeds: tuple[int, ...]
     on: On
     tuning: str
+    split: str | None
 
 
 def load_study(
@@ -57,6 +62,7 @@ def load_study(
     seeds: int | None,
     data_root: str | None,
     on: On = "test",
+    split: str | None = None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
@@ -73,15 +79,20 @@ def load_study(
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
     chosen = dataset or getattr(runs[0].dataset, "path", runs[0].dataset.name)
     source = dataset_named(chosen, data_root)
-    runs = _overridden(tuple(replace(run, dataset=source) for run in runs), overrides)
+    runs = tuple(replace(run, dataset=source) for run in runs)
+    if split is not None:
+        runs = tuple(replace(run, split=split_named(split)) for run in runs)
+    runs = _overridden(runs, overrides)
     _check(runs, file)
     name = f"{file.stem}-{Path(source.name).stem}"
+    if split is not None:
+        name += f"-{split}"
     if overrides:
         name += f"-{digest(sorted(overrides), 6)}"
     if on != "test":
         name += f"-{on}"
     count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
-    return Study(file, name, runs, count, on, getattr(experiment, "TUNING", NO_TUNING))
+    return Study(file, name, runs, count, on, getattr(experiment, "TUNING", NO_TUNING), split)
 
 
 def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
@@ -129,12 +140,13 @@ def run_study(
     data_root: str | None,
     output: Path,
     on: On = "test",
+    split: str | None = None,
 ) -> Path:
     """Runs what is not done yet, prints and writes the tables; returns the study's folder.
 
     on: the targets of the table. Settings are chosen on "validation", so that "test" stays unseen.
     """
-    study = load_study(file, overrides, dataset, seeds, data_root, on)
+    study = load_study(file, overrides, dataset, seeds, data_root, on, split)
     folder = output / study.name
     folder.mkdir(parents=True, exist_ok=True)
     progress = _Progress()
@@ -145,7 +157,7 @@ def run_study(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
         f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
     )
-    quality = pipeline.reward_quality
+    quality, judge_quality = pipeline.reward_quality, pipeline.judge_quality
     # These two do not depend on the seed of post-training: one row each.
     rows = [
         pipeline.rows_of(policy_folder, on).assign(method=name, seed=study.seeds[0])
@@ -165,9 +177,11 @@ def run_study(
     with replacing(folder / "rows.parquet") as temporary:
         pd.concat(rows, ignore_index=True).to_parquet(temporary)
     quality.to_parquet(folder / "reward_models.parquet")
-    with replacing(folder / "reward_models.md") as temporary:
-        caption = _quality_caption(pipeline)
-        temporary.write_text(quality_markdown(quality, caption), encoding="utf-8")
+    _write_quality(
+        quality, _quality_caption("Reward models", pipeline), folder / "reward_models.md"
+    )
+    if judge_quality is not None:
+        _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
     write_json(folder / "run.json", _record(study, pipeline, trained, overrides))
     study_table(folder, None, None)
     return folder
@@ -190,6 +204,30 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     console.print(
         f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json"
     )
+
+
+def study_agreement(folder: Path, against: Path) -> None:
+    """Prints and writes how alike two finished studies rank their methods (`rank_agreement`).
+
+    Popularity is left out: it stands apart in every column and would raise every correlation.
+    """
+    named, rows = [], []
+    for each in (folder, against):
+        record = read_json(each / "run.json", fix="give the folder of a finished study")
+        named.append(f"{record['dataset']}, {record['split']} (commit {record['commit']})")
+        found = pd.read_parquet(each / "rows.parquet")
+        rows.append(found[found["method"] != "Popularity"])
+    text = agreement_markdown(
+        rank_agreement(*rows),
+        f"How alike the methods are ranked: {named[0]} against {named[1]}. Rank correlation of the "
+        f"methods' means, without Popularity, with 95% intervals ({RESAMPLES:,} draws of users "
+        "and seeds, independent in the two). Noise hides agreement: a low interval proves nothing.",
+    )
+    path = folder / f"agreement-{against.resolve().name}.md"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    console.print(text, markup=False)
+    console.print(f"written: {path}")
 
 
 class _Progress:
@@ -219,9 +257,14 @@ class _Progress:
         console.print(f"{self.reused} stages reused, {self.made} made, {seconds:.0f} s")
 
 
-def _quality_caption(pipeline: Pipeline) -> str:
+def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(quality_markdown(quality, caption), encoding="utf-8")
+
+
+def _quality_caption(what: str, pipeline: Pipeline) -> str:
     return (
-        f"Reward models on {pipeline.data.corpus.name}: each logged reward predicted from what the "
+        f"{what} on {pipeline.data.corpus.name}: each logged reward predicted from what the "
         "user did before it, for users that no model was trained on. Bootstrap over users. Seed "
         f"{pipeline.run.pretraining_seed}."
     )
@@ -251,6 +294,9 @@ def _record(
 ) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
     shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.reward_folder}
+    if pipeline.judge_folder is not None:
+        shared["judge"] = pipeline.judge_folder
+    targets = pipeline.data.test if study.on == "test" else pipeline.data.validation
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
     return {
@@ -261,10 +307,13 @@ def _record(
         "commit": git_commit(),
         "versions": package_versions(),
         "dataset": corpus.name,
+        "split": pipeline.run.split.label + ("" if study.on == "test" else f", {study.on} targets"),
         "content_hash": corpus.content_hash,
         "events": len(corpus.sequences.items_E),
         "users": len(corpus.sequences),
         "num_items": corpus.num_items,
+        "targets": len(targets.items_N),
+        "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
         "steps": sorted(steps),
         "runs": [describe(run) for run in study.runs],
@@ -284,9 +333,11 @@ def _command(study: Study, overrides: Sequence[str]) -> str:
     chosen = shlex.quote(getattr(dataset, "path", dataset.name))
     if study.file == MAIN_STUDY and study.on == "test":
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
+        command += f" SPLIT={study.split}" if study.split else ""
         return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
     command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
     command += f" --dataset {chosen} --seeds {len(study.seeds)}"
+    command += f" --split {study.split}" if study.split else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")
 
@@ -301,8 +352,7 @@ def _table(
         relative_to=relative_to,
         provenance=Provenance(
             dataset=record["dataset"],
-            split="leave-one-out (protocol A)"
-            + ("" if record["on"] == "test" else f", {record['on']} targets"),
+            split=record["split"],
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
             tuning=record["tuning"],

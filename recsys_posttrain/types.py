@@ -49,7 +49,10 @@ class Sequences:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """N events to predict, each with everything its user did before it."""
+    """N events to predict, each with everything its user did before it.
+
+    A user may have several, so statistics over targets draw whole users.
+    """
 
     history: Sequences  # N histories, untruncated: they also name the items already seen
     items_N: Tensor  # int64, 1..V
@@ -80,12 +83,19 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What may be trained on, what selects, and what is reported."""
+    """What may be trained on, what selects, and what is reported.
+
+    train: of the policy. reward: of its reward model, often the same events. judge: events of users
+    that neither of the two learns from; None where the split keeps none. Each holds one sequence
+    per user of the corpus, possibly empty.
+    """
 
     corpus: Corpus
-    train: Sequences  # one per user of the corpus, possibly empty
+    train: Sequences
     validation: Targets
     test: Targets
+    reward: Sequences
+    judge: Sequences | None = None
 
 
 class History(NamedTuple):

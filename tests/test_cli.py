@@ -32,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return lambda *arguments: made.append((name, *arguments))
 
     for module, names in {
-        "study": ["run_study", "study_table"],
+        "study": ["run_study", "study_table", "study_agreement"],
         "recommend": ["recommend"],
     }.items():
         fake = types.ModuleType(f"recsys_posttrain.{module}")
@@ -78,15 +78,19 @@ def test_run_passes_everything_on(
     study.write_text("")
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
-        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --device cuda --output out --on validation"
+        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --device cuda --output out "
+        "--on validation --split global-time"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
     assert _end(monkeypatch, *arguments) == 0
     root = f"{tmp_path}/x.zip"
     assert calls == [
-        ("run_study", study, [], None, None, "cpu", None, Path("runs"), "test"),
-        ("run_study", study, ["a=1", "b.c=2"], "ml-1m", 3, "cuda", root, Path("out"), "validation"),
+        ("run_study", study, [], None, None, "cpu", None, Path("runs"), "test", None),
+        (
+            *("run_study", study, ["a=1", "b.c=2"], "ml-1m", 3, "cuda", root, Path("out")),
+            *("validation", "global-time"),
+        ),
     ]
 
 
@@ -95,12 +99,15 @@ def test_table_and_recommend_pass_everything_on(
 ) -> None:
     assert _end(monkeypatch, "table", "runs/x") == 0
     assert _end(monkeypatch, "table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
+    assert _end(monkeypatch, "table", "runs/x", "--against", "runs/y") == 0
     assert _end(monkeypatch, "recommend", "p", "--users", "1, 22", "--k", "5") == 0
     assert _end(monkeypatch, "recommend", "p", "--histories", "h.csv", "--output", "o.csv") == 0
     assert _end(monkeypatch, "recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
     assert calls == [
         ("study_table", Path("runs/x"), None, None),
         ("study_table", Path("runs/x"), "DPO", "RWR"),
+        ("study_table", Path("runs/x"), None, None),
+        ("study_agreement", Path("runs/x"), Path("runs/y")),
         ("recommend", Path("p"), ["1", "22"], None, 5, None, None),
         ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv"), None),
         ("recommend", Path("p"), ["3"], None, 10, None, "x.zip"),

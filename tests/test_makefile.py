@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-VARIABLES = ["DATASET", "SEEDS", "DEVICE", "DATA_ROOT", "SET", "PYTHON", "PIP_ARGS"]
+VARIABLES = ["DATASET", "SPLIT", "SEEDS", "DEVICE", "DATA_ROOT", "SET", "PYTHON", "PIP_ARGS"]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -55,6 +55,7 @@ def test_benchmark_passes_its_variables_as_flags() -> None:
     study = "experiments/movielens_main.py"
     assert _flags() == f'{study} --dataset "ml-100k"'
     assert _flags("DATASET=ml-1m") == f'{study} --dataset "ml-1m"'
+    assert _flags("SPLIT=global-time") == f'{study} --dataset "ml-100k" --split "global-time"'
     assert _flags("SEEDS=3", "DEVICE=cuda", "DATA_ROOT=a b/c.zip", "SET=a.b=1 c=2") == (
         f'{study} --dataset "ml-100k" --seeds "3" --device "cuda" --data-root "a b/c.zip" '
         '--set "a.b=1" --set "c=2"'

@@ -12,13 +12,13 @@ import torch
 from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
 from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.config import override
-from recsys_posttrain.data import LeaveOneOut, RatingsFile
+from recsys_posttrain.data import GlobalTime, LeaveOneOut, RatingsFile, UserHoldout
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.losses import GBCE, SampledSoftmax
 from recsys_posttrain.pipeline import Pipeline, shared_part
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.rewards.train import train_reward
+from recsys_posttrain.rewards.train import train_judge, train_reward
 from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy
 from recsys_posttrain.training.module import Training
@@ -100,6 +100,8 @@ def folders(pipeline, run):
         ({"backbone": SASRec(dim=16)}, {"pretrain", "posttrain"}),
         ({"pretraining_seed": 1}, {"pretrain", "reward", "posttrain"}),
         ({"split": LeaveOneOut(minimum_item_ratings=6)}, {"pretrain", "reward", "posttrain"}),
+        ({"split": GlobalTime()}, {"pretrain", "reward", "posttrain"}),
+        ({"split": UserHoldout(seed=1)}, {"pretrain", "reward", "posttrain"}),
     ],
 )
 def test_a_change_makes_exactly_the_stages_that_depend_on_it(made, run, change, expected):
@@ -184,8 +186,29 @@ def test_damaged_weights_are_named_and_other_stages_stay(made, run, tmp_path):
     assert_equal(damaged.pretrained, made.pretrained)
 
 
+def test_a_judge_where_the_split_has_users_for_one(made, run):
+    assert made.judge is None
+    assert made.judge_folder is None
+    assert made.judge_quality is None
+    assert "reward/judge@10" not in made.rows_of(None).columns
+    other = Pipeline(replace(run, split=UserHoldout(0.3, 0.2, 0.2, 0.1, 0.2)), made.root)
+    judge, _ = train_judge(other.data, run.reward, 0)
+    assert_equal(other.judge, judge)
+    assert "ensemble of 2" in other.judge_quality.index
+    rows = other.rows_of(other.pretrained_folder)
+    expected = evaluate(other.pretrained, other.data, other.reward, other.pretrained, judge=judge)
+    pd.testing.assert_frame_equal(rows, expected.per_user)
+    assert not rows["reward/judge@10"].equals(rows["reward/proxy@10"])
+    assert "reward/judge@10" in other.rows_of(None).columns
+
+
 def test_what_runs_of_a_study_share(run):
     for change in ({"algorithm": ExpRSFT()}, {"name": "x"}, {"seed": 3}, {"posttraining": PLAN}):
         assert shared_part(replace(run, **change)) == shared_part(run)
-    for change in ({"backbone": SASRec()}, {"pretraining_seed": 3}, {"reward": RewardEnsemble()}):
+    for change in (
+        {"backbone": SASRec()},
+        {"pretraining_seed": 3},
+        {"reward": RewardEnsemble()},
+        {"split": GlobalTime()},
+    ):
         assert shared_part(replace(run, **change)) != shared_part(run)

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.study import load_study, run_study, study_table
+from recsys_posttrain.study import load_study, run_study, study_agreement, study_table
 
 STUDY = """
 from dataclasses import replace
@@ -56,9 +56,9 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(world, small_ratings_csv):
-    def run_on_the_small_file(output, *overrides, seeds=1, file="study.py", on="test"):
+    def run_on_the_small_file(output, *overrides, seeds=1, file="study.py", on="test", split=None):
         csv = str(small_ratings_csv)
-        return run_study(Path(file), overrides, csv, seeds, "cpu", None, Path(output), on)
+        return run_study(Path(file), overrides, csv, seeds, "cpu", None, Path(output), on, split)
 
     return run_on_the_small_file
 
@@ -181,6 +181,58 @@ def test_the_validation_table_trains_nothing_and_is_another_folder(
     expected = data.corpus.item_ids[data.validation.items_N.numpy() - 1]
     assert found["item_id"].tolist() == expected.tolist()
     assert "validation targets" in (folder / "table.md").read_text()
+
+
+SHARES = [f"split.{name}=0.2" for name in ("train", "reward", "judge", "validation", "test")]
+
+
+def test_another_split_is_another_study_with_a_caption_of_its_own(run, copied):
+    """Shares are changed one by one, so that they sum to 1 at the end only."""
+    folder = run(copied, *SHARES, split="user-holdout")
+    assert folder.name.startswith("study-small-user-holdout-")
+    record = json.loads((folder / "run.json").read_text())
+    assert "--seeds 1 --split user-holdout --set split.train=0.2 " in record["command"]
+    assert record["split"] == (
+        "disjoint users (0.2 policy, 0.2 reward model, 0.2 judge, 0.2 validation, 0.2 test)"
+    )
+    assert "judge" in record["stages"]
+    text = (folder / "table.md").read_text()
+    assert f"small, {record['split']}; 12 users; 12 targets" in text
+    assert "| reward judge@10 ↑ |" in text
+    assert "Judge on small" in (folder / "judge.md").read_text()
+    rows = pd.read_parquet(folder / "rows.parquet")
+    assert rows["reward/judge@10"].notna().all()
+
+    study_agreement(folder, copied / "study-small")
+    agreed = (folder / "agreement-study-small.md").read_text()
+    assert f"small, {record['split']} (commit unknown) against small, leave-one-out" in agreed
+    assert "| NDCG@10 all | 4 |" in agreed
+    assert "judge" not in agreed.split("| column |")[1]
+    with pytest.raises(UserError, match=r"run.json does not exist: give the folder of a finished"):
+        study_agreement(folder, copied)
+
+
+def test_a_split_by_time_counts_targets_that_nothing_was_trained_on(run, tmp_path):
+    """60 users in a random order of sittings: most later events are of users unseen before."""
+    folder = run(tmp_path, "split.targets_per_user=2", split="global-time")
+    record = json.loads((folder / "run.json").read_text())
+    rows = pd.read_parquet(folder / "rows.parquet").query("method == 'BC'")
+    assert rows.groupby("user_id").size().max() == 2
+    assert record["targets"] == len(rows)
+    study = load_study(
+        Path("study.py"),
+        ["split.targets_per_user=2"],
+        record["runs"][0]["dataset"]["path"],
+        1,
+        None,
+        split="global-time",
+    )
+    data = Pipeline(study.runs[0], tmp_path).data
+    trained = set(data.corpus.item_ids[data.train.items_E.numpy() - 1])
+    unseen = [item for item in rows["item_id"] if item not in trained]
+    assert record["targets_of_untrained_items"] == len(unseen)
+    with pytest.raises(UserError, match=r"shares train=0.7, .* sum to 1, not to 0.9"):
+        run(tmp_path, "split.train=0.7", split="global-time")
 
 
 def test_how_a_study_was_tuned_and_its_lengths_are_in_the_caption(run, copied):

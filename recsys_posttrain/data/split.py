@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from recsys_posttrain.types import Corpus, Sequences, Split, Targets
+
+
+class SplitConfig(Protocol):
+    """A way to split a corpus: a frozen dataclass with these three."""
+
+    @property
+    def minimum_item_ratings(self) -> int:
+        """What the corpus is to be prepared with (`prepare`)."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """A few words for captions."""
+        ...
+
+    def split(self, corpus: Corpus) -> Split: ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,10 @@ class LeaveOneOut:
     """
 
     minimum_item_ratings: int = 5
+
+    @property
+    def label(self) -> str:
+        return "leave-one-out (protocol A)"
 
     def split(self, corpus: Corpus) -> Split:
         """Split each user's events by position.
@@ -43,62 +64,80 @@ class LeaveOneOut:
                 "to train on, one to validate and one to test; give data with longer histories "
                 "or lower minimum_item_ratings."
             )
-        train_N = lengths_N - 2 * evaluated_N.long()
+        train = first_events(corpus.sequences, lengths_N - 2 * evaluated_N.long())
+        end_N = corpus.sequences.offsets_N1[1:][evaluated_N]
         return Split(
             corpus=corpus,
-            train=first_events(corpus.sequences, train_N),
-            validation=_targets(corpus.sequences, evaluated_N, from_the_end=2),
-            test=_targets(corpus.sequences, evaluated_N, from_the_end=1),
+            train=train,
+            validation=targets_at(corpus.sequences, end_N - 2),
+            test=targets_at(corpus.sequences, end_N - 1),
+            reward=train,
         )
 
 
 def first_events(sequences: Sequences, keep_N: Tensor) -> Sequences:
     """The first keep_N[n] events of every sequence n; 0 leaves it empty."""
-    import torch
-
-    from recsys_posttrain.types import Sequences
-
-    starts_N, lengths_N = sequences.offsets_N1[:-1], sequences.lengths_N
-    position_E = torch.arange(len(sequences.items_E)) - starts_N.repeat_interleave(lengths_N)
-    kept_E = position_E < keep_N.repeat_interleave(lengths_N)
-    return Sequences(
-        items_E=sequences.items_E[kept_E],
-        rewards_E=sequences.rewards_E[kept_E],
-        timestamps_E=sequences.timestamps_E[kept_E],
-        offsets_N1=torch.cat([keep_N.new_zeros(1), keep_N.cumsum(0)]),
-    )
-
-
-def _targets(sequences: Sequences, evaluated_N: Tensor, from_the_end: int) -> Targets:
-    from recsys_posttrain.types import Sequences, Targets
-
-    users_N = evaluated_N.nonzero().squeeze(1)
-    keep_N = (sequences.lengths_N - from_the_end) * evaluated_N
-    kept = first_events(sequences, keep_N)
-    # Users without a target keep no event, so dropping their rows is dropping their offsets.
-    offsets_N1 = kept.offsets_N1[:1].new_zeros(len(users_N) + 1)
-    offsets_N1[1:] = kept.offsets_N1[1:][users_N]
-    position_N = sequences.offsets_N1[1:][users_N] - from_the_end
-    return Targets(
-        history=Sequences(kept.items_E, kept.rewards_E, kept.timestamps_E, offsets_N1),
-        items_N=sequences.items_E[position_N],
-        rewards_N=sequences.rewards_E[position_N],
-        times_N=sequences.timestamps_E[position_N],
-        users_N=users_N,
-    )
+    return _slices(sequences, sequences.offsets_N1[:-1], keep_N)
 
 
 def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequences:
     """The last `length` events of the given sequences, in the given order."""
+    keep_N = sequences.lengths_N[rows_N].clamp(max=length)
+    return _slices(sequences, sequences.offsets_N1[1:][rows_N] - keep_N, keep_N)
+
+
+def targets_at(sequences: Sequences, event_N: Tensor) -> Targets:
+    """The events at given places of the flat arrays, each with all that its user did before it."""
+    import torch
+
+    from recsys_posttrain.types import Targets
+
+    users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
+    first_N = sequences.offsets_N1[users_N]
+    return Targets(
+        history=_slices(sequences, first_N, event_N - first_N),
+        items_N=sequences.items_E[event_N],
+        rewards_N=sequences.rewards_E[event_N],
+        times_N=sequences.timestamps_E[event_N],
+        users_N=users_N,
+    )
+
+
+def untrained_items(data: Split, targets: Targets) -> Tensor:
+    """Which targets are of an item without a training event, bool [N].
+
+    They stay targets: nobody knows beforehand which they are. The policy ranks them by vectors that
+    no event has shaped.
+    """
+    import torch
+
+    count_V = torch.bincount(data.train.items_E - 1, minlength=data.corpus.num_items)
+    return count_V[targets.items_N - 1] == 0
+
+
+def check_shares(split: SplitConfig, *names: str) -> None:
+    """UserError unless these fields of the split are above 0 and sum to 1.
+
+    Asked when the split is made, not when it is configured: --set changes one share at a time.
+    """
+    shares = [getattr(split, name) for name in names]
+    written = ", ".join(f"{name}={share:g}" for name, share in zip(names, shares, strict=True))
+    require(
+        min(shares) > 0 and abs(sum(shares) - 1) < 1e-9,
+        f"{type(split).__name__}: the shares {written} must each be above 0 and sum to 1, not to "
+        f"{sum(shares):g}.",
+    )
+
+
+def _slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences:
+    """New sequences, the n-th of the flat events [start_N[n], start_N[n] + length_N[n])."""
     import torch
 
     from recsys_posttrain.types import Sequences
 
-    stop_N = sequences.offsets_N1[1:][rows_N]
-    keep_N = sequences.lengths_N[rows_N].clamp(max=length)
-    offsets_N1 = torch.cat([keep_N.new_zeros(1), keep_N.cumsum(0)])
-    shift_N = stop_N - keep_N - offsets_N1[:-1]
-    index_E = torch.arange(int(offsets_N1[-1])) + shift_N.repeat_interleave(keep_N)
+    offsets_N1 = torch.cat([length_N.new_zeros(1), length_N.cumsum(0)])
+    shift_N = start_N - offsets_N1[:-1]
+    index_E = torch.arange(int(offsets_N1[-1])) + shift_N.repeat_interleave(length_N)
     return Sequences(
         items_E=sequences.items_E[index_E],
         rewards_E=sequences.rewards_E[index_E],

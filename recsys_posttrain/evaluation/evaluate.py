@@ -33,17 +33,19 @@ def evaluate(
     reference: Policy | None = None,
     *,
     targets: Targets | None = None,
+    judge: RewardModel | None = None,
 ) -> Evaluation:
     """Full ranking of every test target (or of other `targets`), seen items removed.
 
-    reward: adds `reward/proxy@10`, its mean prediction for the ten items shown. reference: adds
-    `kl`, the exact KL(policy || reference) at each target's history, in nats.
+    reward: adds `reward/proxy@10`, its mean prediction for the ten items shown. judge: adds
+    `reward/judge@10`, the same by a model that no training has seen. reference: adds `kl`, the
+    exact KL(policy || reference) at each target's history, in nats.
     """
     targets = data.test if targets is None else targets
     policy.eval()
     states_ND = policy.last_states(targets.history, targets.times_N)
     table_VD = policy.table_VD.detach()
-    frame = _frame(states_ND, table_VD, data, targets, reward)
+    frame = _frame(states_ND, table_VD, data, targets, reward, judge)
     if reference is not None:
         reference.eval()
         reference_ND = reference.last_states(targets.history, targets.times_N)
@@ -53,11 +55,15 @@ def evaluate(
 
 
 def evaluate_popularity(
-    data: Split, reward: RewardModel | None = None, *, targets: Targets | None = None
+    data: Split,
+    reward: RewardModel | None = None,
+    *,
+    targets: Targets | None = None,
+    judge: RewardModel | None = None,
 ) -> Evaluation:
     """The same rows for the ranking by number of events.
 
-    Test targets are ranked by training and validation events, which are in their histories too.
+    Test targets are ranked by training events and validation targets together.
     """
     known_E = data.train.items_E
     if targets is None:
@@ -65,7 +71,7 @@ def evaluate_popularity(
         known_E = torch.cat([known_E, data.validation.items_N])
     count_V = torch.bincount(known_E - 1, minlength=data.corpus.num_items)
     states_N1 = torch.ones(len(targets.items_N), 1)
-    frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward)
+    frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward, judge)
     return Evaluation(frame, data.corpus.num_items)
 
 
@@ -75,27 +81,31 @@ def _frame(
     data: Split,
     targets: Targets,
     reward: RewardModel | None,
+    judge: RewardModel | None,
 ) -> pd.DataFrame:
     seen = (targets.history.items_E, targets.history.offsets_N1)
     rank_N = target_ranks(states_ND, table_VD, targets.items_N, *seen)
     list_length = min(LIST_LENGTH, len(table_VD))
     top_NK, _ = top_items(states_ND, table_VD, list_length, *seen)
-    proxy_N = None
-    if reward is not None:
-        real_NK = top_NK > 0
-        shown_NK = top_NK.clamp(min=1)
-        score_NK = score_next(reward, targets.history, shown_NK, targets.times_N)
-        proxy_N = ops.masked_row_mean(score_NK, real_NK).double().numpy()
     users_N = targets.users_N.numpy()
     total_reward_U = np.add.reduceat(
         np.append(data.train.rewards_E.double().numpy(), 0.0), data.train.offsets_N1[:-1].numpy()
     ) * (data.train.lengths_N.numpy() > 0)
-    return per_user_frame(
+    frame = per_user_frame(
         rank_N.numpy(),
         top_NK.numpy(),
         user_id=data.corpus.user_ids[users_N],
         item_id=data.corpus.item_ids[targets.items_N.numpy() - 1],
         reward_N=targets.rewards_N.numpy(),
         total_reward_N=total_reward_U[users_N],
-        proxy_reward_N=proxy_N,
+        proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK),
     )
+    if judge is not None:
+        frame[f"reward/judge@{LIST_LENGTH}"] = _shown_reward(judge, targets, top_NK)
+    return frame
+
+
+def _shown_reward(model: RewardModel, targets: Targets, top_NK: Tensor) -> np.ndarray:
+    """The model's mean prediction for the items shown, [N]."""
+    score_NK = score_next(model, targets.history, top_NK.clamp(min=1), targets.times_N)
+    return ops.masked_row_mean(score_NK, top_NK > 0).double().numpy()

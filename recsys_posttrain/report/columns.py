@@ -24,6 +24,7 @@ class Column:
     metric, over: the two lines of the header.
     source: the per-user column that is averaged, or the lists that `of_lists` summarises.
     subset: weight of each target. of_lists: (items_NK, num_items) -> one number per seed.
+    optional: left out of a table whose rows lack the source.
     bold: whether the best value is marked. False where a useless ranker wins: one that finds
     nothing has no disliked target in its list, a random one covers the catalogue evenly.
     """
@@ -35,6 +36,7 @@ class Column:
     of_lists: Callable[[NDArray[np.int64], int], float] | None = None
     higher_is_better: bool = True
     bold: bool = True
+    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -53,6 +55,7 @@ COLUMNS = (
     Column("NDCG@10", "disliked", "ndcg@10", disliked, higher_is_better=False, bold=False),
     Column("NDCG@10", "weighted", "ndcg@10", reward_weighted),
     Column("reward", "proxy@10", "reward/proxy@10"),
+    Column("reward", "judge@10", "reward/judge@10", optional=True),
     Column("coverage", "@10", "top10", of_lists=coverage, bold=False),
     Column("Gini", "@10", "top10", of_lists=gini, higher_is_better=False, bold=False),
 )

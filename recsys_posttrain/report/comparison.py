@@ -70,16 +70,7 @@ def compare(
     cells = []
     if sampled:
         values_CMSN, weights_CN = _per_user(runs, sampled, scale)
-        weights_CMSN = np.broadcast_to(weights_CN[:, None, None], values_CMSN.shape)
-        users_shape = values_CMSN.shape[2:]
-        mean_K, draws_RK = bootstrap_means(
-            values_CMSN.reshape(-1, *users_shape),
-            weights_KSN=weights_CMSN.reshape(-1, *users_shape),
-            resamples=resamples,
-            rng=rng,
-        )
-        mean_CM = mean_K.reshape(values_CMSN.shape[:2])
-        draws_RCM = draws_RK.reshape(-1, *values_CMSN.shape[:2])
+        mean_CM, draws_RCM = _bootstrap(values_CMSN, weights_CN, resamples, rng)
         for c, column in enumerate(sampled):
             p_M = np.full(len(methods), np.nan)
             found = []
@@ -116,6 +107,33 @@ _FIELDS = (
     *("difference", "difference_low", "difference_high"),
     *("p_value", "p_holm", "effect_size"),
 )
+
+
+def bootstrap_levels(
+    rows: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    scale: RewardScale,
+    resamples: int,
+    rng: np.random.Generator,
+) -> tuple[tuple[str, ...], Floats, Floats]:
+    """The methods, their mean_CM and their draws_RCM; none of the columns is `of_lists`."""
+    runs, _ = _runs(rows, columns)
+    return tuple(runs), *_bootstrap(*_per_user(runs, columns, scale), resamples, rng)
+
+
+def _bootstrap(
+    values_CMSN: Floats, weights_CN: Floats, resamples: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    shape = values_CMSN.shape
+    weights_CMSN = np.broadcast_to(weights_CN[:, None, None], shape)
+    mean_K, draws_RK = bootstrap_means(
+        values_CMSN.reshape(-1, *shape[2:]),
+        weights_KSN=weights_CMSN.reshape(-1, *shape[2:]),
+        resamples=resamples,
+        rng=rng,
+    )
+    return mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])
 
 
 def _runs(rows: pd.DataFrame, columns: Sequence[Column]) -> tuple[Runs, tuple[int, ...]]:

@@ -92,6 +92,7 @@ def comparison_table(
     Raises UserError for an unknown control, missing columns, methods with different targets or
     with some of the seeds.
     """
+    columns = [c for c in columns if not c.optional or c.source in rows.columns]
     against = control if relative_to is None else relative_to
     comparison = compare(
         rows,
@@ -152,6 +153,8 @@ def _caption(
             else f" and seeds, {resamples:,} resamples)."
         )
     )
+    if comparison.num_targets > comparison.num_users:
+        sentences.append("Means are over targets; the targets of a user are drawn together.")
     if comparison.single_run:
         sentences.append(f"One run stands for all seeds: {', '.join(comparison.single_run)}.")
     sentences.append(

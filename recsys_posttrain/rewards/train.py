@@ -1,5 +1,11 @@
-"""Trains the reward ensemble and measures it, beside the naive baselines, on users it never saw."""
+"""Trains the reward ensemble and measures it, beside the naive baselines, on users it never saw.
 
+The judge is a second one of the same class, of users that neither the policy nor its reward model
+learns from: what an algorithm gains by exploiting the errors of its own reward model, the judge
+does not see.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.config import require
 from recsys_posttrain.data.batching import fixed_batches
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
@@ -22,16 +29,16 @@ from recsys_posttrain.types import Batch, Sequences, Split
 
 
 class UserParts(NamedTuple):
-    """Rows of the training part: to learn from, to stop early on, to judge on. Disjoint users."""
+    """Rows of the sequences: to learn from, to stop early on, to judge on. Disjoint users."""
 
     fit_N: Tensor
     validation_N: Tensor
     judged_N: Tensor
 
 
-def user_parts(train: Sequences, held_out: float, seed: int) -> UserParts:
+def user_parts(sequences: Sequences, held_out: float, seed: int) -> UserParts:
     """A random half of the held-out users stops training, the other half judges the result."""
-    usable_N = (train.lengths_N >= 2).nonzero().squeeze(1)
+    usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
     half = max(1, round(len(usable_N) * held_out / 2))
     if len(usable_N) < 2 * half + 1:
         raise UserError(
@@ -50,14 +57,14 @@ def train_reward(
     folder: Path | None = None,
     device: str = "cpu",
 ) -> tuple[EnsembleModule, Fitted]:
-    """Least squares on the logged rewards of the training part of most users.
+    """Least squares on the logged rewards of most users of the split's reward part.
 
     Stops when the error on the validation users no longer falls. folder: as for `pretrain`.
     """
-    parts = user_parts(data.train, config.held_out, seed)
+    parts = user_parts(data.reward, config.held_out, seed)
     length = config.encoder.max_length
-    fit_on = latest_events(data.train, parts.fit_N, length + 1)
-    stop_on = latest_events(data.train, parts.validation_N, length + 1)
+    fit_on = latest_events(data.reward, parts.fit_N, length + 1)
+    stop_on = latest_events(data.reward, parts.validation_N, length + 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "reward weights"))
         model = config.build(data.corpus.num_items, float(fit_on.rewards_E.double().mean()))
@@ -88,6 +95,37 @@ def train_reward(
     return model.eval(), fitted
 
 
+def train_judge(
+    data: Split,
+    config: RewardEnsemble = RewardEnsemble(),
+    seed: int = 0,
+    folder: Path | None = None,
+    device: str = "cpu",
+) -> tuple[EnsembleModule, Fitted]:
+    """`train_reward` on the judge's users, with draws of its own.
+
+    Raises: UserError when the split keeps no such users.
+    """
+    return train_reward(of_judge(data), config, derived_seed(seed, "judge"), folder, device)
+
+
+def judge_quality(
+    model: EnsembleModule, data: Split, config: RewardEnsemble, seed: int
+) -> pd.DataFrame:
+    """`reward_quality` of the judge that `train_judge` made with this seed."""
+    return reward_quality(model, of_judge(data), config, derived_seed(seed, "judge"))
+
+
+def of_judge(data: Split) -> Split:
+    """The same split with the judge's users to learn rewards from."""
+    require(
+        data.judge is not None,
+        f"the split of {data.corpus.name} keeps no users for a judge; use UserHoldout.",
+    )
+    assert data.judge is not None
+    return replace(data, reward=data.judge)
+
+
 @torch.inference_mode()
 def predict_logged(model: EnsembleModule, sequences: Sequences) -> np.ndarray:
     """The ensemble's mean for each logged event after a sequence's first, in flat order, [E].
@@ -109,17 +147,17 @@ def reward_quality(
     model: EnsembleModule, data: Split, config: RewardEnsemble, seed: int
 ) -> pd.DataFrame:
     """`quality_frame` of the naive baselines and the model, on the judged users' latest events."""
-    parts = user_parts(data.train, config.held_out, seed)
+    parts = user_parts(data.reward, config.held_out, seed)
     length = config.encoder.max_length + 1
-    fit_on = latest_events(data.train, parts.fit_N, length)
-    judged_on = latest_events(data.train, parts.judged_N, length)
+    fit_on = latest_events(data.reward, parts.fit_N, length)
+    judged_on = latest_events(data.reward, parts.judged_N, length)
     predictions = {
         name: baseline(fit_on, judged_on, data.corpus.num_items)
         for name, baseline in NAIVE_BASELINES
     }
     predictions[f"ensemble of {config.members}"] = predict_logged(model, judged_on)
     judged = judged_events(judged_on)
-    rewards_E = data.train.rewards_E
+    rewards_E = data.reward.rewards_E
     return quality_frame(
         predictions,
         judged.reward_E,

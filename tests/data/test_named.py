@@ -4,11 +4,15 @@ import sys
 import pytest
 
 from recsys_posttrain.data import (
+    GlobalTime,
+    LeaveOneOut,
     MovieLens1M,
     MovieLens100K,
     MovieLensSmall,
     RatingsFile,
+    UserHoldout,
     dataset_named,
+    split_named,
 )
 from recsys_posttrain.errors import UserError
 
@@ -49,3 +53,16 @@ def test_import_is_light() -> None:
     )
     done = REAL_RUN([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_splits() -> None:
+    named = [split_named(name) for name in ("leave-one-out", "global-time", "user-holdout")]
+    assert named == [LeaveOneOut(), GlobalTime(), UserHoldout()]
+    message = (
+        "There is no split 'global_time'; did you mean global-time\\? Otherwise give "
+        "leave-one-out, global-time, user-holdout."
+    )
+    with pytest.raises(UserError, match=message):
+        split_named("global_time")
+    with pytest.raises(UserError, match=r"no split '!'; give leave-one-out"):
+        split_named("!")

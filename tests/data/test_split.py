@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_posttrain.data.split import LeaveOneOut, first_events
+from recsys_posttrain.data.split import LeaveOneOut, first_events, untrained_items
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Corpus, Sequences
 
@@ -104,6 +104,21 @@ def test_the_corpus_is_not_changed() -> None:
 def test_nobody_with_three_events() -> None:
     with pytest.raises(UserError, match=r"made cannot be split: no user has 3 events .*has 2\)"):
         LeaveOneOut().split(corpus_of([1, 2, 1]))
+
+
+def test_reward_models_learn_from_what_the_policy_does_and_no_judge_is_kept() -> None:
+    split = LeaveOneOut().split(corpus_of([4, 3]))
+    assert split.reward is split.train
+    assert split.judge is None
+
+
+def test_targets_of_items_without_a_training_event() -> None:
+    """Items 1 2 1 4 | 2 1 2: trained on 1 2 | 2, validated on 1 and 1, tested on 4 and 2."""
+    corpus = corpus_of([4, 3])
+    corpus.sequences.items_E.copy_(torch.tensor([1, 2, 1, 4, 2, 1, 2]))
+    split = LeaveOneOut().split(corpus)
+    assert untrained_items(split, split.validation).tolist() == [False, False]
+    assert untrained_items(split, split.test).tolist() == [True, False]
 
 
 def test_first_events_can_leave_a_sequence_empty() -> None:

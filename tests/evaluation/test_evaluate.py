@@ -152,7 +152,7 @@ def test_total_reward_of_users_without_training_events():
         history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5), torch.arange(5)
     )
     corpus = Corpus("made", train, np.arange(5), np.arange(ITEMS), "0" * 64)
-    frame = evaluate_popularity(Split(corpus, train, targets, targets)).per_user
+    frame = evaluate_popularity(Split(corpus, train, targets, targets, train)).per_user
     assert frame["total_reward"].tolist() == [0, 3, 0, 12, 0]
 
 
@@ -242,6 +242,28 @@ def test_the_targets_own_time_is_what_the_models_are_given(data, which, back):
         assert validation_ndcg(policy, data) == pytest.approx(np.mean(gains))
     without = policy.last_states(targets.history)
     assert not torch.allclose(without, policy.last_states(targets.history, targets.times_N))
+
+
+def test_the_judges_column_is_its_own_mean_over_the_list(data, reward):
+    judge = RewardEnsemble(
+        SASRec(dim=8, blocks=1, feed_forward=16, max_length=6, history_rewards=True), 2, rank=3
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        judge = judge.build(ITEMS, 3.0).eval()
+        with torch.no_grad():
+            for parameter in judge.parameters():
+                parameter += 0.3 * torch.randn(parameter.shape)
+    for frame in (
+        evaluate(made_policy(0), data, reward, judge=judge).per_user,
+        evaluate_popularity(data, reward, judge=judge).per_user,
+    ):
+        for n, (items, rewards) in enumerate(histories(data.test)):
+            top = frame.loc[n, "top10"].tolist()
+            for model, column in ((reward, "reward/proxy@10"), (judge, "reward/judge@10")):
+                expected = slow_proxy(model, items, rewards, top)
+                assert frame.loc[n, column] == pytest.approx(expected, rel=1e-5)
+    assert "reward/judge@10" not in evaluate(made_policy(0), data, reward).per_user
 
 
 def test_dropout_never_enters_an_evaluation(data):

@@ -192,6 +192,16 @@ def test_users_with_several_targets_are_one_cluster():
     assert cell["mean"] == 0.75  # over targets
     assert (cell["low"], cell["high"]) == (0, 1)  # a draw may hold one user alone
     assert "2 users; 4 targets" in table.caption
+    assert "Means are over targets; the targets of a user are drawn together." in table.caption
+    assert "over targets" not in golden().caption
+
+
+def test_the_judge_has_a_column_where_it_was_asked():
+    without = comparison_table(equal_ranks(), num_items=4).frame()
+    assert "reward judge@10" not in without["column"].unique()
+    rows = equal_ranks().assign(**{"reward/judge@10": [1.0, 2, 3, 4, 5, 5, 5, 5]})
+    cells = comparison_table(rows, num_items=4).frame().set_index(["column", "method"])
+    assert cells.loc["reward judge@10", "mean"].tolist() == [2.5, 5.0]
 
 
 def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):

@@ -1,6 +1,7 @@
 """Reward training: who is held out, what stops it, and that it learns what can be learned."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,8 +16,10 @@ from recsys_posttrain.data.split import LeaveOneOut, latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.train import (
+    judge_quality,
     predict_logged,
     reward_quality,
+    train_judge,
     train_reward,
     user_parts,
 )
@@ -151,3 +154,34 @@ def test_the_quality_table_judges_the_held_out_users(trained, world):
     assert ours["users"] == len(judged_N) == 8
     assert len(frame) >= 5, "beside the naive baselines"
     assert frame["rmse"].max() >= 0.9 * constant_error
+
+
+def upside_down(sequences):
+    """The same events with the opposite taste."""
+    return replace(sequences, rewards_E=6 - sequences.rewards_E)
+
+
+def test_each_model_learns_from_its_own_part_of_the_split(world, trained):
+    """The policy's users disagree with the reward model's, and the judge's with both."""
+    data = replace(
+        world, train=upside_down(world.train), reward=world.train, judge=upside_down(world.train)
+    )
+    again, _ = train_reward(data, CONFIG, seed=1)
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, trained[0].state_dict()[name]), name
+    assert reward_quality(again, data, CONFIG, seed=1).equals(
+        reward_quality(trained[0], world, CONFIG, seed=1)
+    )
+    judge, _ = train_judge(data, CONFIG, seed=1)
+    found = judge_quality(judge, data, CONFIG, seed=1).loc["ensemble of 2"]
+    assert found["rmse"] < 0.8
+    assert reward_quality(judge, data, CONFIG, seed=1).loc["ensemble of 2", "rmse"] > 2
+
+
+def test_the_judge_has_draws_of_its_own_and_needs_users(world, trained):
+    same_users = replace(world, judge=world.train)
+    judge, _ = train_judge(same_users, CONFIG, seed=1)
+    ours, theirs = (each.encoder.item_embedding.weight for each in (trained[0], judge))
+    assert torch.corrcoef(torch.stack([ours[1:].flatten(), theirs[1:].flatten()]))[0, 1] < 0.5
+    with pytest.raises(UserError, match="of made keeps no users for a judge; use UserHoldout"):
+        train_judge(world, CONFIG, seed=1)

@@ -1,0 +1,123 @@
+"""Who is in which part: disjoint, complete, of the asked size, and asked about the last event."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys_posttrain.data import UserHoldout
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.types import Corpus, Sequences
+
+EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2)
+
+
+def corpus_of(lengths: list[int]) -> Corpus:
+    """Event e of all has item e + 1, reward e / 2 and second 10 e."""
+    events = sum(lengths)
+    sequences = Sequences(
+        items_E=torch.arange(1, events + 1),
+        rewards_E=torch.arange(events) / 2,
+        timestamps_E=torch.arange(events) * 10,
+        offsets_N1=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
+    )
+    return Corpus("made", sequences, np.arange(len(lengths)), np.arange(events), "hash")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(1, 6), min_size=15, max_size=40),
+    st.tuples(*[st.integers(2, 5)] * 5),
+    st.integers(0, 3),
+)
+def test_the_parts_share_nobody_and_hold_everybody(
+    lengths: list[int], weights: tuple[int, ...], seed: int
+) -> None:
+    plan = UserHoldout(*(weight / sum(weights) for weight in weights), seed=seed)
+    corpus = corpus_of(lengths)
+    try:
+        split = plan.split(corpus)
+    except UserError:
+        return
+    bounds = corpus.sequences.offsets_N1.tolist()
+    everything = [corpus.sequences.items_E[a:b].tolist() for a, b in pairwise(bounds)]
+    held: list[set[int]] = []
+    assert split.judge is not None
+    for part in (split.train, split.reward, split.judge):
+        assert len(part) == len(lengths)
+        found = [part.items_E[a:b].tolist() for a, b in pairwise(part.offsets_N1.tolist())]
+        users = {user for user, items in enumerate(found) if items}
+        assert [found[user] for user in sorted(users)] == [everything[u] for u in sorted(users)]
+        held.append(users)
+    for targets in (split.validation, split.test):
+        users_N = targets.users_N.tolist()
+        assert users_N == sorted(set(users_N)), "one target each, in the order of the corpus"
+        pasts = targets.history.items_E.split(targets.history.lengths_N.tolist())
+        for user, item, past in zip(users_N, targets.items_N.tolist(), pasts, strict=True):
+            assert [*past.tolist(), item] == everything[user]
+        assert targets.times_N.tolist() == [10 * (bounds[user + 1] - 1) for user in users_N]
+        assert targets.rewards_N.tolist() == [(bounds[user + 1] - 1) / 2 for user in users_N]
+        held.append(set(users_N))
+    together = [user for users in held for user in users]
+    assert len(together) == len(set(together))
+    missing = set(range(len(lengths))) - set(together)
+    assert all(lengths[user] == 1 for user in missing), "only those who can have no target"
+    if min(lengths) > 1:
+        edges = [round(len(lengths) * sum(weights[:n]) / sum(weights)) for n in range(6)]
+        wanted = [b - a for a, b in pairwise(edges)]
+        # A boundary at a half may be rounded to either side.
+        assert all(abs(len(users) - size) <= 1 for users, size in zip(held, wanted, strict=True))
+
+
+def test_default_shares_of_a_hundred_users() -> None:
+    split = UserHoldout().split(corpus_of([3] * 100))
+    assert split.judge is not None
+    trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
+    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [
+        *(40, 15, 15, 10, 20)
+    ]
+
+
+def test_the_seed_decides_who_is_where() -> None:
+    corpus = corpus_of([2] * 60)
+    first, same, other = (
+        replace(EVEN, seed=seed).split(corpus).test.users_N.tolist() for seed in (1, 1, 2)
+    )
+    assert first == same
+    assert first != other
+
+
+def test_a_user_is_in_each_part_as_often_as_its_share_says() -> None:
+    corpus = corpus_of([2] * 10)
+    plan = UserHoldout(0.3, 0.1, 0.1, 0.2, 0.3)
+    tested = torch.cat([replace(plan, seed=seed).split(corpus).test.users_N for seed in range(200)])
+    # Binomial(200, .3): 60 with a deviation of 6.5; four of them for ten counts at once.
+    assert (torch.bincount(tested, minlength=10) - 60).abs().max() <= 26
+
+
+@pytest.mark.parametrize(
+    ("plan", "lengths", "message"),
+    [
+        (
+            UserHoldout(0.5, 0.1, 0.1, 0.1, 0.1),
+            [2] * 10,
+            r"UserHoldout: the shares train=0.5, reward=0.1, judge=0.1, validation=0.1, test=0.1 "
+            r"must each be above 0 and sum to 1, not to 0.9\.",
+        ),
+        (EVEN, [2] * 4, r"of its 4, \d fall into the \w+ part and none of them has two events"),
+        (EVEN, [1] * 50, "of its 50, 10 fall into the train part and none of them has two events"),
+    ],
+)
+def test_what_cannot_be_split(plan: UserHoldout, lengths: list[int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan.split(corpus_of(lengths))
+
+
+def test_the_label_names_every_share() -> None:
+    assert UserHoldout().label == (
+        "disjoint users (0.4 policy, 0.15 reward model, 0.15 judge, 0.1 validation, 0.2 test)"
+    )

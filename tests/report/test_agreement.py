@@ -1,0 +1,108 @@
+"""Rank correlations by hand and against SciPy's, and what is compared with what."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau, spearmanr
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.metrics import per_user_frame
+from recsys_posttrain.report.agreement import (
+    agreement_markdown,
+    kendall,
+    rank_agreement,
+    spearman,
+)
+from recsys_posttrain.report.columns import Column
+
+MRR, PROXY = Column("MRR", "all", "mrr"), Column("reward", "proxy@10", "reward/proxy@10")
+
+
+def study(users=5, spread=0.0, **rank_of):
+    """Each method has one rank for everybody, or ranks around it."""
+    generator = np.random.default_rng(users)
+    frames = []
+    for method, rank in rank_of.items():
+        frame = per_user_frame(
+            rank + spread * generator.random(users),
+            np.ones((users, 10), int),
+            user_id=np.arange(users),
+            item_id=np.arange(users),
+            reward_N=np.full(users, 5.0),
+            total_reward_N=np.ones(users),
+            proxy_reward_N=np.full(users, 3.0),
+        )
+        frames.append(frame.assign(method=method, seed=0))
+    return pd.concat(frames)
+
+
+def test_the_correlations_are_scipys():
+    generator = np.random.default_rng(0)
+    first, second = generator.integers(0, 5, (2, 40, 7)).astype(float)
+    first[3], second[4] = 1.0, 2.0
+    for row, (x, y) in enumerate(zip(first, second, strict=True)):
+        if row in (3, 4):
+            assert np.isnan(spearman(first, second)[row])
+            assert np.isnan(kendall(first, second)[row])
+            continue
+        assert spearman(first, second)[row] == pytest.approx(spearmanr(x, y).statistic)
+        assert kendall(first, second)[row] == pytest.approx(kendalltau(x, y).statistic)
+
+
+@pytest.mark.parametrize(
+    ("other", "rho", "tau"),
+    [
+        ({"A": 3, "B": 5, "C": 9}, 1, 1),
+        ({"C": 2, "B": 5, "A": 9}, -1, -1),
+        ({"B": 2, "A": 5, "C": 9}, 1 / 2, 1 / 3),  # one of three pairs is swapped
+        ({"A": 2, "B": 5, "C": 5}, np.sqrt(3) / 2, np.sqrt(2 / 3)),  # one is tied
+    ],
+)
+def test_by_hand(other, rho, tau):
+    """Nobody differs from anybody, so every draw is the estimate."""
+    frame = rank_agreement(study(A=1, B=2, C=3), study(users=7, **other), columns=(MRR,))
+    for name, value in (("spearman", rho), ("kendall", tau)):
+        assert frame.loc["MRR all", f"{name}"] == pytest.approx(value)
+        assert frame.loc["MRR all", [f"{name}_low", f"{name}_high"]].tolist() == pytest.approx(
+            [value, value]
+        )
+    assert frame.loc["MRR all", "methods"] == 3
+
+
+def test_methods_of_one_study_only_are_left_out():
+    more = study(A=1, X=1, B=2, C=3, D=4)
+    fewer = study(B=3, C=5, Y=9, A=9, D=4)
+    frame = rank_agreement(more, fewer, columns=(MRR,))
+    assert frame.loc["MRR all", "methods"] == 4
+    assert frame.loc["MRR all", "spearman"] == pytest.approx(-0.4)  # 1234, 4132: 1 - 6 * 14 / 60
+    with pytest.raises(UserError, match=r"have 2 methods in common \(A, B\), and .* needs three"):
+        rank_agreement(study(A=1, B=2, C=3), study(A=1, B=2, D=3))
+    with pytest.raises(UserError, match=r"have 0 methods in common \(none\)"):
+        rank_agreement(study(A=1), study(B=1))
+
+
+def test_columns_that_one_study_lacks_are_left_out_and_equal_methods_have_no_order():
+    rows = study(A=1, B=2, C=3).assign(**{"reward/judge@10": 1.0})
+    frame = rank_agreement(rows, study(A=1, B=2, C=3))
+    assert "reward judge@10" not in frame.index
+    assert not {"coverage@10", "Gini@10"} & set(frame.index)
+    assert frame.loc["NDCG@10 all", "kendall"] == 1
+    assert frame.loc["reward proxy@10", ["spearman", "kendall_low"]].isna().all()
+    text = agreement_markdown(frame, "Caption.")
+    assert text.startswith("Caption.\n\n| column | methods | Spearman | Kendall |\n")
+    assert "| NDCG@10 all | 3 | 1.0000 [1.0000, 1.0000] | 1.0000 [1.0000, 1.0000] |\n" in text
+
+
+def test_the_interval_opens_where_neighbours_cannot_be_told_apart():
+    clear = rank_agreement(
+        *(study(users, spread=0.2, A=1, B=2, C=3) for users in (40, 50)), columns=(MRR,)
+    )
+    assert clear.loc["MRR all", "kendall_low"] == 1
+    close = rank_agreement(
+        *(study(users, spread=9.0, A=1, B=1.2, C=1.4) for users in (40, 50)), columns=(MRR,)
+    )
+    assert close.loc["MRR all", "kendall_low"] < 0
+    again = rank_agreement(
+        *(study(users, spread=9.0, A=1, B=1.2, C=1.4) for users in (40, 50)), columns=(MRR,)
+    )
+    pd.testing.assert_frame_equal(close, again)
