@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from recsys_posttrain import backbones, logsumexp, ops, policy, seeding, types
+from recsys_posttrain import backbones, logsumexp, ops, policy, seeding, types, worlds
 from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
 from recsys_posttrain.data import batching, prepare, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
-from recsys_posttrain.evaluation import evaluate, metrics, ranking
+from recsys_posttrain.evaluation import evaluate, metrics, ranking, rollout, true_value
 from recsys_posttrain.policy import Policy, frozen
 from recsys_posttrain.rewards import base, baselines, ensemble, quality
 from recsys_posttrain.rewards import train as reward_training
@@ -35,6 +35,7 @@ from recsys_posttrain.stages import (
 )
 from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
 from recsys_posttrain.types import Split
+from recsys_posttrain.worlds.base import World, truth_of
 
 from recsys_posttrain import signals  # isort: skip
 
@@ -52,6 +53,7 @@ _TRAINING = (
     types,
 )
 _EVALUATION = (evaluate, metrics, ranking)
+_TRUTH = (worlds, rollout, true_value)
 _REWARD = (base, ensemble, reward_training)
 
 On = Literal["test", "validation"]
@@ -213,8 +215,13 @@ class Pipeline:
         return self._stage("posttrain", self._posttrain_key(run), title, make)[0]
 
     def rows_of(self, policy_folder: Path | None, on: On = "test") -> pd.DataFrame:
-        """One row per target: of a saved policy, or of popularity (None)."""
+        """One row per target: of a saved policy, or of popularity (None).
+
+        In a world the test rows have the columns of `true_value`. Validation rows never do:
+        settings are chosen on them, and must not be chosen by the truth.
+        """
         targets = None if on == "test" else self.data.validation
+        is_judged_by_truth = on == "test" and isinstance(self.run.dataset, World)
         key = {
             **self._data_key,
             "targets": on,
@@ -223,6 +230,8 @@ class Pipeline:
             "reward": self._folder("reward", self._reward_key).name,
             "code": code_digest(*_EVALUATION),
         }
+        if is_judged_by_truth:
+            key["truth"] = {"world": self.run.dataset, "code": code_digest(*_TRUTH)}
 
         _ = self.reward_folder  # made under a line of its own, not inside this stage's
 
@@ -234,12 +243,23 @@ class Pipeline:
                 result = evaluate.evaluate(
                     judged, self.data, self.reward, self.pretrained, targets=targets
                 )
-            _write_parquet(result.per_user, folder / "rows.parquet")
-            return {"targets": len(result.per_user)}
+            rows = result.per_user
+            if is_judged_by_truth:
+                rows = rows.join(self._true_values(policy_folder))
+            _write_parquet(rows, folder / "rows.parquet")
+            return {"targets": len(rows)}
 
         name = key["policy"] if policy_folder is None else policy_folder.name
         folder, _ = self._stage("evaluate", key, f"{on} rows of {name}", make)
         return pd.read_parquet(folder / "rows.parquet")
+
+    def _true_values(self, policy_folder: Path | None) -> pd.DataFrame:
+        truth = truth_of(self.run.dataset, self.data.corpus)
+        if policy_folder is None:
+            count_V = evaluate.event_counts(self.data)
+            return true_value.true_value_of_popularity(count_V, truth, self.data.test)
+        judged = frozen(load_policy(policy_folder).policy)
+        return true_value.true_value(judged, truth, self.data.test)
 
 
 def shared_part(run: Run) -> dict[str, Any]:

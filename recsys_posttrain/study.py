@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, digest, override, suggestion
-from recsys_posttrain.data import dataset_named
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import On, Pipeline, shared_part
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.quality import quality_markdown

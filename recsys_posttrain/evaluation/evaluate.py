@@ -55,18 +55,23 @@ def evaluate(
 def evaluate_popularity(
     data: Split, reward: RewardModel | None = None, *, targets: Targets | None = None
 ) -> Evaluation:
-    """The same rows for the ranking by number of events.
-
-    Test targets are ranked by training and validation events, which are in their histories too.
-    """
-    known_E = data.train.items_E
-    if targets is None:
-        targets = data.test
-        known_E = torch.cat([known_E, data.validation.items_N])
-    count_V = torch.bincount(known_E - 1, minlength=data.corpus.num_items)
+    """The same rows for the ranking by number of events."""
+    count_V = event_counts(data, targets)
+    targets = data.test if targets is None else targets
     states_N1 = torch.ones(len(targets.items_N), 1)
     frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward)
     return Evaluation(frame, data.corpus.num_items)
+
+
+def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
+    """How often each item was chosen before the targets, [V].
+
+    Test targets (None): in training and validation events, which are in their histories too.
+    """
+    known_E = data.train.items_E
+    if targets is None:
+        known_E = torch.cat([known_E, data.validation.items_N])
+    return torch.bincount(known_E - 1, minlength=data.corpus.num_items)
 
 
 def _frame(
@@ -84,7 +89,7 @@ def _frame(
     if reward is not None:
         real_NK = top_NK > 0
         shown_NK = top_NK.clamp(min=1)
-        score_NK = score_next(reward, targets.history, shown_NK, targets.times_N)
+        score_NK = score_next(reward, targets.history, shown_NK, targets.times_N, targets.users_N)
         proxy_N = ops.masked_row_mean(score_NK, real_NK).double().numpy()
     users_N = targets.users_N.numpy()
     total_reward_U = np.add.reduceat(

@@ -1,6 +1,6 @@
 """What a comparison table shows: one `Column` per metric and subset. A new one is one value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,3 +56,18 @@ COLUMNS = (
     Column("coverage", "@10", "top10", of_lists=coverage, bold=False),
     Column("Gini", "@10", "top10", of_lists=gini, higher_is_better=False, bold=False),
 )
+
+# Of a world only, where the true reward is known (evaluation/true_value.py).
+GOLD_COLUMNS = (
+    Column("reward", "gold", "reward/gold"),
+    Column("reward", "gold@5", "reward/gold@5"),
+    Column("reward", "gold@10", "reward/gold@10"),
+    Column("regret", "@10", "regret@10", higher_is_better=False),
+    Column("reward", "gold-rollout@5", "reward/gold-rollout@5"),
+)
+
+
+def columns_of(sources: Iterable[str]) -> tuple[Column, ...]:
+    """The columns of a table whose rows have these sources."""
+    known = set(sources)
+    return COLUMNS + tuple(column for column in GOLD_COLUMNS if column.source in known)

@@ -94,20 +94,24 @@ def score_next(
     histories: Sequences,
     items_NK: Tensor,
     next_times_N: Tensor | None = None,
+    users_N: Tensor | None = None,
 ) -> Tensor:
     """r_hat of K items per history as the next action after all of it, [N, K].
 
-    next_times_N: when that action is; None: at the time of the last event.
+    next_times_N: when that action is; None: at the time of the last event. users_N: whose history
+    it is (index into Corpus.user_ids), for a model that knows users; None: history n is user n's.
     """
+    if users_N is None:
+        users_N = torch.arange(len(histories))
     score_NK = torch.empty(items_NK.shape)
     for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
         histories, model.max_length, 256, next_times_N
     ):
         mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
-        device = next((p.device for p in model.parameters()), past_BT.device)
+        device = next((tensor.device for tensor in model.state_dict().values()), past_BT.device)
         # The action at each position does not enter the state, so any item will do.
         action = (past_BT, rewards_BT, next_times_BT)
-        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, rows_B)
+        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B])
         batch = Batch(*(value.to(device) for value in inputs))
         state_NR, factor_VR = (value.cpu() for value in model.factors(batch))
         state_BR = state_NR[length_B.cumsum(dim=0) - 1]
