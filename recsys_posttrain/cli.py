@@ -81,6 +81,26 @@ def audit(name: DatasetName, data_root: DataRoot = None) -> None:
     typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
 
 
+@data_app.command()
+def truth(name: DatasetName, data_root: DataRoot = None) -> None:
+    """Print what any policy can reach in a world, whose true rewards are known.
+
+    \b
+    Example:
+      recsys-posttrain data truth jester --data-root ~/Downloads/jester-data-1.csv
+    """
+    from recsys_posttrain.data import prepare
+    from recsys_posttrain.named import dataset_named
+    from recsys_posttrain.worlds.base import truth_of, world
+    from recsys_posttrain.worlds.bounds import bounds
+
+    known = world(dataset_named(name, data_root))
+    corpus = prepare(known)
+    typer.echo(f"{corpus.name}: mean true reward over {len(corpus.sequences):,} users")
+    for policy, value in bounds(truth_of(known, corpus), corpus).items():
+        typer.echo(f"  {policy:<16}{value:.4f}")
+
+
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="A study: a Python file.", exists=True)],

@@ -39,10 +39,12 @@ NO_TUNING = "no trials for any method, all at their defaults"
 
 
 class Study(NamedTuple):
-    """file: where it is written. name: of its folder. runs: one per row of the table, without
-    seeds. on: the targets of the table. tuning: how the settings were chosen, for the caption."""
+    """file: where it is written. dataset: the one asked for; None: the runs' own. name: of its
+    folder. runs: one per row of the table, without seeds. on: the targets of the table. tuning: how
+    the settings were chosen, for the caption."""
 
     file: Path
+    dataset: str | None
     name: str
     runs: tuple[Run, ...]
     seeds: tuple[int, ...]
@@ -71,17 +73,26 @@ def load_study(
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    chosen = dataset or getattr(runs[0].dataset, "path", runs[0].dataset.name)
-    source = dataset_named(chosen, data_root)
-    runs = _overridden(tuple(replace(run, dataset=source) for run in runs), overrides)
+    runs = tuple(_reading(run, dataset, data_root) for run in runs)
+    runs = _overridden(runs, overrides)
     _check(runs, file)
-    name = f"{file.stem}-{Path(source.name).stem}"
+    name = f"{file.stem}-{Path(runs[0].dataset.name).stem}"
     if overrides:
         name += f"-{digest(sorted(overrides), 6)}"
     if on != "test":
         name += f"-{on}"
     count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
-    return Study(file, name, runs, count, on, getattr(experiment, "TUNING", NO_TUNING))
+    tuning = getattr(experiment, "TUNING", NO_TUNING)
+    return Study(file, dataset, name, runs, count, on, tuning)
+
+
+def _reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
+    """The run on the dataset of that name, or on its own; read from data_root where it is given."""
+    if dataset is not None:
+        return replace(run, dataset=dataset_named(dataset, data_root))
+    if data_root is not None and hasattr(run.dataset, "data_root"):
+        return override(run, f"dataset.data_root={data_root}")
+    return run
 
 
 def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
@@ -280,13 +291,13 @@ def _record(
 
 def _command(study: Study, overrides: Sequence[str]) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
-    dataset = study.runs[0].dataset
-    chosen = shlex.quote(getattr(dataset, "path", dataset.name))
     if study.file == MAIN_STUDY and study.on == "test":
+        chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
     command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
-    command += f" --dataset {chosen} --seeds {len(study.seeds)}"
+    command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
+    command += f" --seeds {len(study.seeds)}"
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")
 

@@ -76,12 +76,16 @@ def truth_of(dataset: Dataset, corpus: Corpus) -> Truth:
 
     Raises: UserError when the dataset is no world, or the corpus is of another one.
     """
+    return world(dataset).truth().aligned(corpus)
+
+
+def world(dataset: Dataset) -> World:
+    """The dataset itself, where it is a world. Raises: UserError where it is not."""
     if not isinstance(dataset, World):
         raise UserError(
-            f"{dataset.name} has no true rewards: they are known in worlds only, such as jester; "
-            "choose one with --dataset jester."
+            f"{dataset.name} has no true rewards: only worlds know them; give one, such as jester."
         )
-    return dataset.truth().aligned(corpus)
+    return dataset
 
 
 def _places(known: np.ndarray, wanted: np.ndarray, what: str) -> Tensor:

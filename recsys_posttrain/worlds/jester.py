@@ -50,7 +50,7 @@ class Jester:
 
     users: int = USERS
     length: int = 40
-    popularity: float = 1.0
+    popularity: float = 2.0
     preference: float = 0.5
     noise: float = 1.0
     seed: int = 0
@@ -67,6 +67,7 @@ class Jester:
             f"Jester: length={self.length} must be from 3 (one joke to train on, one to validate, "
             f"one to test) to {JOKES} (all there are).",
         )
+        require(self.noise >= 0, f"Jester: noise={self.noise} must be 0 or more.")
 
     @property
     def name(self) -> str:
