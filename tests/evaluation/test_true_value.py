@@ -33,7 +33,7 @@ def targets():
     lengths = [len(seen) for seen in SEEN]
     generator = torch.Generator().manual_seed(3)
     history = Sequences(
-        torch.tensor(sum(SEEN, [])),
+        torch.tensor([item for seen in SEEN for item in seen]),
         torch.randint(1, 6, (sum(lengths),), generator=generator).float(),
         torch.randint(1, 5000, (sum(lengths),), generator=generator).cumsum(0),
         torch.tensor([0, *lengths]).cumsum(0),
