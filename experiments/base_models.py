@@ -16,9 +16,9 @@ import pandas as pd
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.backbones import HSTU, SASRec
-from recsys_posttrain.data import dataset_named
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.statistics import bootstrap_interval
+from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import git_commit, package_versions, read_stage, replacing, write_json

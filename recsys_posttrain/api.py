@@ -4,18 +4,24 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from recsys_posttrain.data import LeaveOneOut, SplitConfig, dataset_named, prepare
+from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.evaluation.evaluate import Evaluation
+from recsys_posttrain.named import dataset_named
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.types import Split
 
 
-def load(dataset: str, data_root: str | None = None, split: SplitConfig = LeaveOneOut()) -> Split:
-    """A named dataset ("ml-100k", "ml-1m", "ml-latest-small") or a .csv or .parquet file, split.
+def load(
+    dataset: str | Dataset, data_root: str | None = None, split: SplitConfig = LeaveOneOut()
+) -> Split:
+    """A named dataset ("ml-100k", "ml-1m", "ml-latest-small", "jester") or a .csv or .parquet file,
+    split; or a dataset or world itself, such as `Jester(users=2000)`.
 
-    data_root: a folder or zip that holds the ratings; otherwise they are downloaded once.
+    data_root: of a named one: a folder or zip that holds the ratings; otherwise they are downloaded
+    once.
     """
-    return split.split(prepare(dataset_named(dataset, data_root), split.minimum_item_ratings))
+    source = dataset_named(dataset, data_root) if isinstance(dataset, str) else dataset
+    return split.split(prepare(source, split.minimum_item_ratings))
 
 
 def compare(

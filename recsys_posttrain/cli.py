@@ -20,7 +20,7 @@ data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_ar
 app.add_typer(data_app, name="data")
 
 DatasetName = Annotated[
-    str, typer.Argument(help="ml-100k, ml-1m, ml-latest-small, or a .csv or .parquet file.")
+    str, typer.Argument(help="ml-100k, ml-1m, ml-latest-small, jester, or a .csv or .parquet file.")
 ]
 DataRoot = Annotated[
     str | None,
@@ -54,7 +54,8 @@ def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
       recsys-posttrain data fetch ml-100k
       recsys-posttrain data fetch ml-1m --data-root ~/Downloads/ml-1m.zip
     """
-    from recsys_posttrain.data import dataset_named, prepare
+    from recsys_posttrain.data import prepare
+    from recsys_posttrain.named import dataset_named
 
     corpus = prepare(dataset_named(name, data_root))
     events, users = len(corpus.sequences.items_E), len(corpus.sequences)
@@ -73,10 +74,31 @@ def audit(name: DatasetName, data_root: DataRoot = None) -> None:
       recsys-posttrain data audit ml-1m
     """
     from recsys_posttrain.data import audit as audit_of
-    from recsys_posttrain.data import audit_lines, dataset_named, prepare
+    from recsys_posttrain.data import audit_lines, prepare
+    from recsys_posttrain.named import dataset_named
 
     corpus = prepare(dataset_named(name, data_root), minimum_item_ratings=1)
     typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
+
+
+@data_app.command()
+def truth(name: DatasetName, data_root: DataRoot = None) -> None:
+    """Print what any policy can reach in a world, whose true rewards are known.
+
+    \b
+    Example:
+      recsys-posttrain data truth jester --data-root ~/Downloads/jester-data-1.csv
+    """
+    from recsys_posttrain.data import prepare
+    from recsys_posttrain.named import dataset_named
+    from recsys_posttrain.worlds.base import truth_of, world
+    from recsys_posttrain.worlds.bounds import bounds
+
+    known = world(dataset_named(name, data_root))
+    corpus = prepare(known)
+    typer.echo(f"{corpus.name}: mean true reward over {len(corpus.sequences):,} users")
+    for policy, value in bounds(truth_of(known, corpus), corpus).items():
+        typer.echo(f"  {policy:<16}{value:.4f}")
 
 
 @app.command()

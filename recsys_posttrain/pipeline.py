@@ -13,13 +13,23 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from recsys_posttrain import backbones, frozen, log_prob, logsumexp, ops, policy, seeding, types
+from recsys_posttrain import (
+    backbones,
+    frozen,
+    log_prob,
+    logsumexp,
+    ops,
+    policy,
+    seeding,
+    types,
+    worlds,
+)
 from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
 from recsys_posttrain.data import batching, positions, prepare, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
-from recsys_posttrain.evaluation import evaluate, metrics, ranking
+from recsys_posttrain.evaluation import evaluate, metrics, ranking, rollout, true_value
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
 from recsys_posttrain.policy import Policy
@@ -38,6 +48,7 @@ from recsys_posttrain.stages import (
 )
 from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
 from recsys_posttrain.types import Split
+from recsys_posttrain.worlds.base import World, truth_of
 
 from recsys_posttrain import signals  # isort: skip
 
@@ -56,6 +67,7 @@ _TRAINING = (
 )
 _EVALUATION = (evaluate, metrics, ranking)
 _LOSS = (loss_base, negatives, one_pass)
+_TRUTH = (worlds, rollout, true_value)
 _REWARD = (base, ensemble, reward_training)
 
 On = Literal["test", "validation"]
@@ -265,8 +277,13 @@ class Pipeline:
         return self._stage("posttrain", self._posttrain_key(run), title, make)[0]
 
     def rows_of(self, policy_folder: Path | None, on: On = "test") -> pd.DataFrame:
-        """One row per target: of a saved policy, or of popularity (None)."""
+        """One row per target: of a saved policy, or of popularity (None).
+
+        In a world the test rows have the columns of `true_value`. Validation rows never do:
+        settings are chosen on them, and must not be chosen by the truth.
+        """
         targets = None if on == "test" else self.data.validation
+        is_judged_by_truth = on == "test" and isinstance(self.run.dataset, World)
         key = {
             **self._data_key,
             "targets": on,
@@ -275,6 +292,8 @@ class Pipeline:
             "reward": self._folder("reward", self._reward_key).name,
             "code": code_digest(*_EVALUATION),
         }
+        if is_judged_by_truth:
+            key["truth"] = {"world": self.run.dataset, "code": code_digest(*_TRUTH)}
         # Both are made under lines of their own, not inside this stage's.
         _ = self.reward_folder
         if self.judge_folder is not None:
@@ -294,12 +313,23 @@ class Pipeline:
                     targets=targets,
                     judge=self.judge,
                 )
-            _write_parquet(result.per_user, folder / "rows.parquet")
-            return {"targets": len(result.per_user)}
+            rows = result.per_user
+            if is_judged_by_truth:
+                rows = rows.join(self._true_values(policy_folder))
+            _write_parquet(rows, folder / "rows.parquet")
+            return {"targets": len(rows)}
 
         name = key["policy"] if policy_folder is None else policy_folder.name
         folder, _ = self._stage("evaluate", key, f"{on} rows of {name}", make)
         return pd.read_parquet(folder / "rows.parquet")
+
+    def _true_values(self, policy_folder: Path | None) -> pd.DataFrame:
+        truth = truth_of(self.run.dataset, self.data.corpus)
+        if policy_folder is None:
+            count_V = evaluate.event_counts(self.data)
+            return true_value.true_value_of_popularity(count_V, truth, self.data.test)
+        judged = load_policy(policy_folder).policy
+        return true_value.true_value(judged, truth, self.data.test)
 
 
 def shared_part(run: Run) -> dict[str, Any]:

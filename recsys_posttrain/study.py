@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, digest, override, suggestion
-from recsys_posttrain.data import dataset_named, split_named
 from recsys_posttrain.data.split import untrained_items
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.statistics import RESAMPLES
+from recsys_posttrain.named import dataset_named, split_named
 from recsys_posttrain.pipeline import On, Pipeline, shared_part
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
@@ -42,11 +42,12 @@ NO_TUNING = "no trials for any method, all at their defaults"
 
 
 class Study(NamedTuple):
-    """file: where it is written. name: of its folder. runs: one per row of the table, without
-    seeds. on: the targets of the table. tuning: how the settings were chosen, for the caption.
-    split: the name given for it on the command line."""
+    """file: where it is written. dataset: the one asked for; None: the runs' own. name: of its
+    folder. runs: one per row of the table, without seeds. on: the targets of the table. tuning: how
+    the settings were chosen, for the caption. split: the name given for it on the command line."""
 
     file: Path
+    dataset: str | None
     name: str
     runs: tuple[Run, ...]
     seeds: tuple[int, ...]
@@ -77,14 +78,12 @@ def load_study(
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    chosen = dataset or getattr(runs[0].dataset, "path", runs[0].dataset.name)
-    source = dataset_named(chosen, data_root)
-    runs = tuple(replace(run, dataset=source) for run in runs)
+    runs = tuple(_reading(run, dataset, data_root) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
     _check(runs, file)
-    name = f"{file.stem}-{Path(source.name).stem}"
+    name = f"{file.stem}-{Path(runs[0].dataset.name).stem}"
     if split is not None:
         name += f"-{split}"
     if overrides:
@@ -92,7 +91,17 @@ def load_study(
     if on != "test":
         name += f"-{on}"
     count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
-    return Study(file, name, runs, count, on, getattr(experiment, "TUNING", NO_TUNING), split)
+    tuning = getattr(experiment, "TUNING", NO_TUNING)
+    return Study(file, dataset, name, runs, count, on, tuning, split)
+
+
+def _reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
+    """The run on the dataset of that name, or on its own; read from data_root where it is given."""
+    if dataset is not None:
+        return replace(run, dataset=dataset_named(dataset, data_root))
+    if data_root is not None and hasattr(run.dataset, "data_root"):
+        return override(run, f"dataset.data_root={data_root}")
+    return run
 
 
 def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
@@ -329,14 +338,14 @@ def _record(
 
 def _command(study: Study, overrides: Sequence[str]) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
-    dataset = study.runs[0].dataset
-    chosen = shlex.quote(getattr(dataset, "path", dataset.name))
     if study.file == MAIN_STUDY and study.on == "test":
+        chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
         return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
     command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
-    command += f" --dataset {chosen} --seeds {len(study.seeds)}"
+    command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
+    command += f" --seeds {len(study.seeds)}"
     command += f" --split {study.split}" if study.split else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import recsys_posttrain as rp
+from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.rewards.train import train_reward
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
@@ -50,6 +51,12 @@ def test_the_documented_snippet_runs(small, small_ratings_csv, tmp_path, monkeyp
     assert len(rows) == 60
     assert f"{rows['ndcg@10'].mean():.4f}"[1:] in printed
     assert [path.name for path in tmp_path.iterdir()] == ["cache"], "nothing else is left behind"
+
+
+def test_a_world_is_loaded_as_it_is(small_ratings_csv, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
+    dataset = RatingsFile(str(small_ratings_csv))
+    assert rp.load(dataset).corpus.content_hash == dataset.content_hash()
 
 
 def test_every_name_is_found_and_others_are_not():

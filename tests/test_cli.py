@@ -6,12 +6,13 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recsys_posttrain.__main__ import main
 from recsys_posttrain.errors import UserError
 
-VERBS = ["doctor", "data fetch", "data audit", "run", "table", "recommend"]
+VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "table", "recommend"]
 
 
 def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -186,6 +187,26 @@ def test_data_fetch_and_audit_print_the_facts(
     assert "24 events, 6 users, 4 items" in capsys.readouterr().out
     assert _end(monkeypatch, "data", "audit", str(tmp_path / "mine.csv")) == 0
     assert "25 events, 6 users, 5 items" in capsys.readouterr().out
+
+
+def test_data_truth_prints_the_bounds_of_a_world_and_refuses_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten people rate everything 10 (reward 5), thirty -5 (reward 2), and two, who make the jokes
+    popular, leave one out."""
+    rating_UV = np.full((42, 100), -5.0)
+    rating_UV[:10], rating_UV[40, 99], rating_UV[41, 0] = 10.0, np.nan, np.nan
+    monkeypatch.setattr("recsys_posttrain.worlds.jester.jester_ratings", lambda root: rating_UV)
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
+    assert _end(monkeypatch, "data", "truth", "jester") == 0
+    printed = capsys.readouterr().out.split()
+    assert printed[:8] == ["jester:", "mean", "true", "reward", "over", "40", "users", "uniform"]
+    assert "uniform 2.7500 oracle@1 2.7500 oracle@5 2.7500" in " ".join(printed)
+    (tmp_path / "mine.csv").write_text("user_id,item_id,rating,timestamp\n1,2,3,4\n1,3,3,5\n")
+    assert _end(monkeypatch, "data", "truth", str(tmp_path / "mine.csv")) == 2
+    message = capsys.readouterr().err
+    reason = "mine has no true rewards: only worlds know them; give one, such as jester."
+    assert message == f"error: {reason}\n"
 
 
 def test_doctor_finds_this_environment_usable_and_says_what_is_missing(

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.study import load_study, run_study, study_agreement, study_table
+from recsys_posttrain.worlds.jester import Jester
 
 STUDY = """
 from dataclasses import replace
@@ -397,3 +398,19 @@ def test_kill_9_twice_and_the_table_is_the_same_bytes(run, finished, tmp_path, s
     assert stages(tmp_path).keys() < stages(finished).keys(), "something was left to do"
     run(tmp_path)
     assert result(tmp_path) == result(finished)
+
+
+def test_a_study_keeps_its_own_dataset_unless_another_is_asked_for(tmp_path, small_ratings_csv):
+    """A world has fields that its name alone would lose."""
+    text = STUDY.replace("algorithm=BC(),", "algorithm=BC(), dataset=Jester(users=50, seed=3),", 1)
+    path = tmp_path / "jesters.py"
+    path.write_text("from recsys_posttrain.worlds.jester import Jester\n" + text)
+    own = load_study(path, ["dataset.length=20"], None, None, "somewhere")
+    assert {run.dataset for run in own.runs} == {Jester(users=50, length=20, seed=3)}
+    assert {run.dataset.data_root for run in own.runs} == {"somewhere"}
+    assert load_study(path, [], None, None, None).runs[0].dataset.data_root is None
+    asked = load_study(path, [], "jester", None, "somewhere")
+    assert {run.dataset for run in asked.runs} == {Jester()}
+    assert load_study(path, [], str(small_ratings_csv), None, "x").name == "jesters-small"
+    with pytest.raises(UserError, match="users=8000, but 7,200 users rated all 100 jokes"):
+        load_study(path, ["dataset.users=8000"], None, None, None)

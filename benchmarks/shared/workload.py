@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys_posttrain.data import LeaveOneOut, dataset_named, prepare
+from recsys_posttrain.data import LeaveOneOut, prepare
 from recsys_posttrain.data.files import cache_folder
+from recsys_posttrain.named import dataset_named
 from recsys_posttrain.stages import git_commit, package_versions, write_json
 from recsys_posttrain.types import Corpus, Sequences, Split
 

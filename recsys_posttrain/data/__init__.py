@@ -6,7 +6,6 @@ Importing this is cheap: torch, pandas and datasets are imported when they are u
 from recsys_posttrain.data.audit import audit, audit_lines
 from recsys_posttrain.data.global_time import GlobalTime
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K, MovieLensSmall
-from recsys_posttrain.data.named import dataset_named, split_named
 from recsys_posttrain.data.prepare import Dataset, prepare
 from recsys_posttrain.data.split import LeaveOneOut, SplitConfig
 from recsys_posttrain.data.table_file import RatingsFile
@@ -24,7 +23,5 @@ __all__ = [
     "UserHoldout",
     "audit",
     "audit_lines",
-    "dataset_named",
     "prepare",
-    "split_named",
 ]

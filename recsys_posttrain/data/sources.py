@@ -25,22 +25,29 @@ class Wheel:
     sha256: str
 
 
+def _as_it_is(filename: str, content: bytes) -> bytes:
+    return content
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a dataset can come from.
 
-    sha256_by_file: each form the ratings come in, by file name, best first.
+    sha256_by_file: each form the ratings come in, by file name, best first. canonical: (file name,
+    content) -> the bytes that are hashed, where the same ratings may be written in many ways; it
+    raises NotHere for content that is not of that form.
     """
 
     name: str
     url: str
     sha256_by_file: Mapping[str, str]
     wheel: Wheel | None = None
+    canonical: Callable[[str, bytes], bytes] = _as_it_is
 
 
 @dataclass(frozen=True)
 class RatingsBytes:
-    """A verified ratings file: its form, content and hash."""
+    """A verified ratings file: its form, its content, and the hash of its canonical form."""
 
     filename: str
     content: bytes
@@ -139,7 +146,8 @@ def _from_archive(origin: Origin, archive: Path) -> RatingsBytes:
 
 
 def _verified(origin: Origin, filename: str, content: bytes) -> RatingsBytes:
-    found, expected = hashlib.sha256(content).hexdigest(), origin.sha256_by_file[filename]
+    found = hashlib.sha256(origin.canonical(filename, content)).hexdigest()
+    expected = origin.sha256_by_file[filename]
     if found != expected:
         raise NotHere(f"SHA-256 is {found}, expected {expected}")
     return RatingsBytes(filename, content, found)

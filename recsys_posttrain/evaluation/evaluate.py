@@ -61,18 +61,23 @@ def evaluate_popularity(
     targets: Targets | None = None,
     judge: RewardModel | None = None,
 ) -> Evaluation:
-    """The same rows for the ranking by number of events.
-
-    Test targets are ranked by training events and validation targets together.
-    """
-    known_E = data.train.items_E
-    if targets is None:
-        targets = data.test
-        known_E = torch.cat([known_E, data.validation.items_N])
-    count_V = torch.bincount(known_E - 1, minlength=data.corpus.num_items)
+    """The same rows for the ranking by number of events."""
+    count_V = event_counts(data, targets)
+    targets = data.test if targets is None else targets
     states_N1 = torch.ones(len(targets.items_N), 1)
     frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward, judge)
     return Evaluation(frame, data.corpus.num_items)
+
+
+def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
+    """How often each item was chosen before the targets, [V].
+
+    Test targets (None): in training and validation events, which are in their histories too.
+    """
+    known_E = data.train.items_E
+    if targets is None:
+        known_E = torch.cat([known_E, data.validation.items_N])
+    return torch.bincount(known_E - 1, minlength=data.corpus.num_items)
 
 
 def _frame(
@@ -107,5 +112,6 @@ def _frame(
 
 def _shown_reward(model: RewardModel, targets: Targets, top_NK: Tensor) -> np.ndarray:
     """The model's mean prediction for the items shown, [N]."""
-    score_NK = score_next(model, targets.history, top_NK.clamp(min=1), targets.times_N)
+    shown_NK = top_NK.clamp(min=1)
+    score_NK = score_next(model, targets.history, shown_NK, targets.times_N, targets.users_N)
     return ops.masked_row_mean(score_NK, top_NK > 0).double().numpy()

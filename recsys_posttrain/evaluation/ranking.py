@@ -53,7 +53,7 @@ def target_ranks(
         raise ValueError(f"{len(states_ND)} states but {len(targets_N)} targets")
     rank_N = torch.empty(len(states_ND), dtype=torch.float64)
     targets_N = targets_N.to(states_ND.device)
-    for rows, score_nV, seen in _scored(
+    for rows, score_nV, seen in score_chunks(
         states_ND, item_table_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
     ):
         target_n1 = targets_N[rows, None] - 1
@@ -87,7 +87,7 @@ def top_items(
         raise UserError(f"k is {k}, but the catalogue has {num_items} items: use 1..{num_items}")
     item_NK = torch.empty(len(states_ND), k, dtype=torch.int64)
     score_NK = torch.empty(len(states_ND), k)
-    for rows, score_nV, seen in _scored(
+    for rows, score_nV, seen in score_chunks(
         states_ND, item_table_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
     ):
         score_nV.view(-1)[seen] = -torch.inf
@@ -112,7 +112,7 @@ def _stable_top(score_nV: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return score_nK[:, :k], index_nK[:, :k]
 
 
-def _scored(
+def score_chunks(
     states_ND: Tensor,
     item_table_VD: Tensor,
     item_bias_V: Tensor | None,

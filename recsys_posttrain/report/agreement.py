@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.statistics import RESAMPLES, Interval, interval
 from recsys_posttrain.evaluation.subsets import RewardScale
-from recsys_posttrain.report.columns import COLUMNS, Column
+from recsys_posttrain.report.columns import COLUMNS, OPTIONAL_COLUMNS, Column
 from recsys_posttrain.report.comparison import bootstrap_levels
 from recsys_posttrain.report.render import decimal
 
@@ -24,7 +24,7 @@ def rank_agreement(
     rows: pd.DataFrame,
     other: pd.DataFrame,
     *,
-    columns: Sequence[Column] = COLUMNS,
+    columns: Sequence[Column] = COLUMNS + OPTIONAL_COLUMNS,
     scale: RewardScale = RewardScale(),
     resamples: int = RESAMPLES,
     seed: int = 0,

@@ -1,6 +1,6 @@
 """What a comparison table shows: one `Column` per metric and subset. A new one is one value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,6 @@ class Column:
     metric, over: the two lines of the header.
     source: the per-user column that is averaged, or the lists that `of_lists` summarises.
     subset: weight of each target. of_lists: (items_NK, num_items) -> one number per seed.
-    optional: left out of a table whose rows lack the source.
     bold: whether the best value is marked. False where a useless ranker wins: one that finds
     nothing has no disliked target in its list, a random one covers the catalogue evenly.
     """
@@ -36,7 +35,6 @@ class Column:
     of_lists: Callable[[NDArray[np.int64], int], float] | None = None
     higher_is_better: bool = True
     bold: bool = True
-    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -55,7 +53,23 @@ COLUMNS = (
     Column("NDCG@10", "disliked", "ndcg@10", disliked, higher_is_better=False, bold=False),
     Column("NDCG@10", "weighted", "ndcg@10", reward_weighted),
     Column("reward", "proxy@10", "reward/proxy@10"),
-    Column("reward", "judge@10", "reward/judge@10", optional=True),
     Column("coverage", "@10", "top10", of_lists=coverage, bold=False),
     Column("Gini", "@10", "top10", of_lists=gini, higher_is_better=False, bold=False),
 )
+
+# The judge of a split that keeps users for one, and, of a world only, the true reward
+# (evaluation/true_value.py).
+OPTIONAL_COLUMNS = (
+    Column("reward", "judge@10", "reward/judge@10"),
+    Column("reward", "gold", "reward/gold"),
+    Column("reward", "gold@5", "reward/gold@5"),
+    Column("reward", "gold@10", "reward/gold@10"),
+    Column("regret", "@10", "regret@10", higher_is_better=False),
+    Column("reward", "gold-rollout@5", "reward/gold-rollout@5"),
+)
+
+
+def columns_of(sources: Iterable[str]) -> tuple[Column, ...]:
+    """The columns of a table whose rows have these sources."""
+    known = set(sources)
+    return COLUMNS + tuple(column for column in OPTIONAL_COLUMNS if column.source in known)

@@ -14,6 +14,7 @@ from recsys_posttrain.report.columns import Column
 from recsys_posttrain.report.comparison import DECIMALS
 
 DAGGER = "†"
+COLUMNS_PER_TABLE = 9  # what fits into a terminal of 100 characters
 NOTHING = "–"  # noqa: RUF001 (an en dash for an empty cell)
 
 
@@ -156,9 +157,9 @@ def _latex(text: str) -> str:
 
 
 def terminal(caption: str, parts: Sequence[Block]) -> Group:
-    """Value over interval in each cell: nine columns fit into a 100-column terminal."""
+    """Value over interval in each cell; a block of more columns than fit is several tables."""
     shown: list[RichTable | Text] = []
-    for block in parts:
+    for block in (piece for part in parts for piece in _pieces(part)):
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.title = Text(block.title) if block.title else None
         table.title_justify = "left"
@@ -172,6 +173,18 @@ def terminal(caption: str, parts: Sequence[Block]) -> Group:
             table.add_row(Text(method), *map(_terminal_cell, cells))
         shown.append(table)
     return Group(*shown, Text(caption, style="dim"))
+
+
+def _pieces(block: Block) -> list[Block]:
+    """The block in parts of COLUMNS_PER_TABLE columns."""
+    return [
+        Block(
+            block.title,
+            block.columns[start : start + COLUMNS_PER_TABLE],
+            tuple((name, cells[start : start + COLUMNS_PER_TABLE]) for name, cells in block.rows),
+        )
+        for start in range(0, len(block.columns), COLUMNS_PER_TABLE)
+    ]
 
 
 def _terminal_cell(cell: Cell) -> Text:

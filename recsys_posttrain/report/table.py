@@ -18,7 +18,7 @@ from rich.console import Group
 from recsys_posttrain.evaluation.statistics import RESAMPLES
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report import render
-from recsys_posttrain.report.columns import COLUMNS, Column
+from recsys_posttrain.report.columns import Column, columns_of
 from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.stages import replacing
 
@@ -73,7 +73,7 @@ def comparison_table(
     num_items: int,
     control: str = "BC",
     relative_to: str | None = None,
-    columns: Sequence[Column] = COLUMNS,
+    columns: Sequence[Column] | None = None,
     provenance: Provenance = Provenance(),
     scale: RewardScale = STARS,
     resamples: int = RESAMPLES,
@@ -85,6 +85,7 @@ def comparison_table(
     otherwise the first appearance does) and `seed`. A method has all seeds, or one run that
     stands for all (popularity).
     num_items: size of the catalogue, for coverage and Gini.
+    columns: None: all that the rows have.
     control: what the second block subtracts. relative_to: instead, the second block is the
     change in percent of this method, so that RWR, say, is the yardstick.
     seed: of the bootstrap.
@@ -92,7 +93,7 @@ def comparison_table(
     Raises UserError for an unknown control, missing columns, methods with different targets or
     with some of the seeds.
     """
-    columns = [c for c in columns if not c.optional or c.source in rows.columns]
+    columns = columns_of(rows.columns) if columns is None else columns
     against = control if relative_to is None else relative_to
     comparison = compare(
         rows,

@@ -116,22 +116,30 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def last_states(
-        self, histories: Sequences, next_times_N: Tensor | None = None
+        self,
+        histories: Sequences,
+        next_times_N: Tensor | None = None,
+        users_N: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `factors`, for the next action after all of each history: (state_NR, factor_VR), on
-        the CPU. The states of the last two sets of histories are kept."""
+        the CPU. The states of the last two sets of histories are kept.
+
+        next_times_N, users_N: as for `score_next`.
+        """
         for known, state_NR in self._last:
             if known is histories:
                 return state_NR, self._factor_VR
+        if users_N is None:
+            users_N = torch.arange(len(histories))
         state_NR = torch.empty(0)
         for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
             histories, self.max_length, 256, next_times_N
         ):
             mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
-            device = next((p.device for p in self.parameters()), past_BT.device)
+            device = next((tensor.device for tensor in self.state_dict().values()), past_BT.device)
             # The action at each position does not enter the state, so any item will do.
             action = (past_BT, rewards_BT, next_times_BT)
-            inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, rows_B)
+            inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B])
             batch = Batch(*(value.to(device) for value in inputs))
             flat = _flattened(*self.member_factors(batch))
             found_NR, self._factor_VR = (value.cpu() for value in flat)
@@ -155,12 +163,14 @@ def score_next(
     histories: Sequences,
     items_NK: Tensor,
     next_times_N: Tensor | None = None,
+    users_N: Tensor | None = None,
 ) -> Tensor:
     """r_hat of K items per history as the next action after all of it, [N, K].
 
-    next_times_N: when that action is; None: at the time of the last event.
+    next_times_N: when that action is; None: at the time of the last event. users_N: whose history
+    it is (index into Corpus.user_ids), for a model that knows users; None: history n is user n's.
     """
-    state_NR, factor_VR = model.last_states(histories, next_times_N)
+    state_NR, factor_VR = model.last_states(histories, next_times_N, users_N)
     return ops.map_chunks(
         lambda state_CR, items_CK: ops.chosen_logits(state_CR, factor_VR, items_CK),
         state_NR,

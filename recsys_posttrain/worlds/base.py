@@ -6,12 +6,13 @@ and model selection work on the log (tests/test_truth_is_sealed.py).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Corpus, Interactions
 
@@ -49,7 +50,14 @@ class Truth:
         """r* of all items for some users (rows), [N, V]."""
         return self.state_UR[users_N] @ self.factor_VR.T
 
+    def rewards_of(self, users_N: Tensor, items_NK: Tensor) -> Tensor:
+        """r* of given items (ids 1..V, aligned), [N, K]; NaN for item 0, which stands for none."""
+        factor_NKR = self.factor_VR[(items_NK - 1).clamp(min=0)]
+        reward_NK = torch.einsum("nr,nkr->nk", self.state_UR[users_N], factor_NKR)
+        return reward_NK.masked_fill(items_NK == 0, torch.nan)
 
+
+@runtime_checkable
 class World(Protocol):
     """A `Dataset` with a truth."""
 
@@ -61,6 +69,23 @@ class World(Protocol):
     def load(self) -> Interactions: ...
 
     def truth(self) -> Truth: ...
+
+
+def truth_of(dataset: Dataset, corpus: Corpus) -> Truth:
+    """The truth of a world, aligned to the corpus that was prepared from its log.
+
+    Raises: UserError when the dataset is no world, or the corpus is of another one.
+    """
+    return world(dataset).truth().aligned(corpus)
+
+
+def world(dataset: Dataset) -> World:
+    """The dataset itself, where it is a world. Raises: UserError where it is not."""
+    if not isinstance(dataset, World):
+        raise UserError(
+            f"{dataset.name} has no true rewards: only worlds know them; give one, such as jester."
+        )
+    return dataset
 
 
 def _places(known: np.ndarray, wanted: np.ndarray, what: str) -> Tensor:

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,28 @@ def test_zip_with_a_path_outside_is_refused(member: str, tmp_path: Path) -> None
     with pytest.raises(UserError, match="points outside the archive") as raised:
         fetch(ORIGIN, str(path))
     assert str(path) in str(raised.value)
+
+
+def test_a_canonical_form_is_what_is_hashed_and_the_file_is_what_is_kept(
+    site: list[str], cache: Path
+) -> None:
+    """The same content with other line ends; content without a canonical form says why."""
+
+    def canonical(filename: str, content: bytes) -> bytes:
+        assert filename == "ratings.dat"
+        if b"::" not in content:
+            raise NotHere("it has no columns")
+        return content.replace(b"\r\n", b"\n")
+
+    origin = replace(ORIGIN, canonical=canonical)
+    assert fetch(origin).content == CONTENT
+    cached = cache / "raw" / "tiny" / "ratings.dat"
+    windows = CONTENT.replace(b"\n", b"\r\n")
+    cached.write_bytes(windows)
+    ratings = fetch(origin)
+    assert (ratings.content, ratings.sha256) == (windows, ORIGIN.sha256_by_file["ratings.dat"])
+    with pytest.raises(UserError, match="is not the tiny ratings file: it has no columns"):
+        fetch(origin, str(write(cache.parent / "ratings.dat", b"1,10,5\n")))
 
 
 def test_download_is_cached_and_not_repeated(site: list[str], cache: Path) -> None:

@@ -227,7 +227,7 @@ def test_the_targets_own_time_is_what_the_models_are_given(data, which, back):
     for n, (items, rewards) in enumerate(histories(targets)):
         target = int(offsets[n + 3]) - back  # the first two users have no targets
         times = torch.arange(target - len(items), target + 1) ** 3
-        assert given[n] == target**3
+        assert given[n + 2] == target**3, "rows are named by their user"
         history = History(*(e[None, -6:] for e in (items, rewards, times[:-1], times[1:])))
         score_V, other_V = (
             (each.backbone(history)[0, -1] @ each.table_VD.T).detach().double().numpy()

@@ -262,3 +262,32 @@ def test_compare_is_usable_alone():
         rng=np.random.default_rng(0),
     )
     assert (found.methods, found.seeds, found.num_users) == (("BC", "A_1 & B"), (0,), 4)
+
+
+GOLD = ["reward/gold", "reward/gold@5", "reward/gold@10", "regret@10", "reward/gold-rollout@5"]
+
+
+def test_gold_columns_are_shown_where_the_rows_have_them():
+    rows = equal_ranks()
+    plain = comparison_table(rows, num_items=4)
+    assert plain.columns == COLUMNS
+    for place, source in enumerate(GOLD):
+        rows[source] = [1.0 + place] * 4 + [2.0 + place] * 4
+    table = comparison_table(rows, num_items=4)
+    assert [column.source for column in table.columns[len(COLUMNS) :]] == GOLD
+    cells = table.frame().set_index(["method", "column"])["best"]
+    assert cells["A_1 & B", "reward gold@5"]
+    assert cells["BC", "regret@10"]
+    assert "| reward gold@5 ↑ | reward gold@10 ↑ | regret@10 ↓ |" in table.markdown()
+
+
+def test_more_columns_than_fit_a_terminal_are_a_second_table():
+    rows = equal_ranks()
+    for source in GOLD:
+        rows[source] = 3.25
+    text = StringIO()
+    Console(file=text, width=100).print(comparison_table(rows, num_items=4).rich())
+    lines = text.getvalue().splitlines()
+    assert sum("3.2500" in line for line in lines) == 2
+    assert sum("A_1 & B" in line for line in lines) == 4, "levels and differences, twice each"
+    assert "…" not in text.getvalue()

@@ -1,27 +1,36 @@
-"""The dataset and the split that a word on the command line means."""
+"""The dataset, world or split that a word on the command line means."""
 
 import difflib
 
-from recsys_posttrain.data.global_time import GlobalTime
-from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K, MovieLensSmall
-from recsys_posttrain.data.split import LeaveOneOut, SplitConfig
-from recsys_posttrain.data.table_file import RatingsFile
-from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.data import (
+    GlobalTime,
+    LeaveOneOut,
+    MovieLens1M,
+    MovieLens100K,
+    MovieLensSmall,
+    RatingsFile,
+    SplitConfig,
+    UserHoldout,
+)
+from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.worlds.jester import Jester
 
 
-def dataset_named(
-    text: str, data_root: str | None = None
-) -> MovieLens100K | MovieLens1M | MovieLensSmall | RatingsFile:
-    """ml-100k, ml-1m, ml-latest-small, or the path of a .csv or .parquet file.
+def dataset_named(text: str, data_root: str | None = None) -> Dataset:
+    """ml-100k, ml-1m, ml-latest-small, jester, or the path of a .csv or .parquet file.
 
     Raises:
         UserError: none of these; the nearest name is suggested.
     """
     if text.lower().endswith((".csv", ".parquet")):
         return RatingsFile(text)
-    known: list[MovieLens100K | MovieLens1M | MovieLensSmall]
-    known = [MovieLens100K(data_root), MovieLens1M(data_root), MovieLensSmall(data_root)]
+    known: list[Dataset] = [
+        MovieLens100K(data_root),
+        MovieLens1M(data_root),
+        MovieLensSmall(data_root),
+        Jester(data_root=data_root),
+    ]
     for dataset in known:
         if text == dataset.name:
             return dataset

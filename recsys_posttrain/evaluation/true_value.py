@@ -1,0 +1,117 @@
+"""What a policy is really worth: exact values against a world's truth, one row per target.
+
+r* is the true reward and a target stands for its user and history; only items that the user has
+not seen count. Columns, all in reward units, NaN where a user has seen everything:
+
+    reward/gold            sum over unseen v of pi(v) r*(v) / sum over unseen v of pi(v): the
+                           expected reward of one item drawn from the policy, seen items left out
+    reward/gold@5, @10     mean r* of the 5 and 10 unseen items that the policy ranks first
+    regret@5, @10          the same for the 5 and 10 best unseen items, minus reward/gold@5, @10
+    reward/gold-rollout@5  discounted mean r* of 5 greedy steps (rollout.py)
+
+A user with fewer unseen items has as many as there are. Beside the policies stand three rankings:
+the oracle is the policy that always shows the best unseen item, which bounds every column.
+"""
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from recsys_posttrain.evaluation.ranking import score_chunks, top_items
+from recsys_posttrain.evaluation.rollout import discounted_mean, rollout
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.types import Targets
+from recsys_posttrain.worlds.base import Truth
+
+SLATES = (5, 10)
+STEPS = 5
+DISCOUNT = 0.9
+
+
+def true_value(policy: Policy, truth: Truth, targets: Targets) -> pd.DataFrame:
+    """The columns of the module's text for a policy. truth: aligned to the targets' corpus."""
+    policy.eval()
+    states_ND = policy.last_states(targets.history, targets.times_N)
+    table_VD = policy.table_VD.detach()
+    return _frame(
+        truth,
+        targets,
+        expected_reward(states_ND, table_VD, truth, targets),
+        _slate_rewards(states_ND, table_VD, truth, targets),
+        discounted_mean(rollout(policy, truth, targets, STEPS), DISCOUNT),
+    )
+
+
+def true_value_of_popularity(count_V: Tensor, truth: Truth, targets: Targets) -> pd.DataFrame:
+    """Of showing items in proportion to how often they were chosen.
+
+    Items never chosen come last: their weight is next to nothing.
+    """
+    states_N1 = torch.ones(len(targets.items_N), 1)
+    table_V1 = count_V.double().clamp(min=1e-9).log()[:, None]
+    reward_NK = _slate_rewards(states_N1, table_V1, truth, targets)
+    expected_N = expected_reward(states_N1, table_V1, truth, targets)
+    return _frame(
+        truth, targets, expected_N, reward_NK, discounted_mean(reward_NK[:, :STEPS], DISCOUNT)
+    )
+
+
+def true_value_of_uniform(truth: Truth, targets: Targets) -> pd.DataFrame:
+    """Of showing unseen items at random: every item of a slate, and every step, is worth the same
+    in expectation."""
+    states_N1 = torch.zeros(len(targets.items_N), 1)
+    expected_N = expected_reward(states_N1, torch.zeros(len(truth.factor_VR), 1), truth, targets)
+    return _frame(truth, targets, expected_N, expected_N[:, None], expected_N)
+
+
+def true_value_of_oracle(truth: Truth, targets: Targets) -> pd.DataFrame:
+    """Of showing the best unseen items, best first: what no policy exceeds."""
+    best_NK = _best_rewards(truth, targets)
+    rollout_N = discounted_mean(best_NK[:, :STEPS], DISCOUNT)
+    return _frame(truth, targets, best_NK[:, 0], best_NK, rollout_N)
+
+
+@torch.inference_mode()
+def expected_reward(
+    states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets, chunk: int = 512
+) -> Tensor:
+    """E[r*] under softmax(state_n . table) over the unseen items of target n, [N], float64."""
+    value_N = torch.empty(len(states_ND), dtype=torch.float64)
+    factor_VR = truth.factor_VR.double()
+    state_NR = truth.state_UR[targets.users_N].double()
+    seen = (targets.history.items_E, targets.history.offsets_N1)
+    for rows, score_nV, seen_index in score_chunks(states_ND, table_VD, None, *seen, chunk):
+        score_nV.view(-1)[seen_index] = -torch.inf
+        mean_nR = score_nV.double().softmax(dim=1).cpu() @ factor_VR
+        value_N[rows] = (mean_nR * state_NR[rows]).sum(dim=1)
+    return value_N
+
+
+def _slate_rewards(states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets) -> Tensor:
+    """r* of the first unseen items in order, [N, K]; NaN where there are fewer."""
+    items_NK, _ = top_items(
+        states_ND,
+        table_VD,
+        min(max(SLATES), len(table_VD)),
+        targets.history.items_E,
+        targets.history.offsets_N1,
+    )
+    return truth.rewards_of(targets.users_N, items_NK)
+
+
+def _best_rewards(truth: Truth, targets: Targets) -> Tensor:
+    """The highest unseen r*, best first, [N, K]: the truth ranked by itself."""
+    return _slate_rewards(truth.state_UR[targets.users_N], truth.factor_VR, truth, targets)
+
+
+def _frame(
+    truth: Truth, targets: Targets, expected_N: Tensor, reward_NK: Tensor, rollout_N: Tensor
+) -> pd.DataFrame:
+    best_NK = _best_rewards(truth, targets).double()
+    columns = {"reward/gold": expected_N.double()}
+    for k in SLATES:
+        columns[f"reward/gold@{k}"] = reward_NK[:, :k].double().nanmean(dim=1)
+    for k in SLATES:
+        columns[f"regret@{k}"] = best_NK[:, :k].nanmean(dim=1) - columns[f"reward/gold@{k}"]
+    columns[f"reward/gold-rollout@{STEPS}"] = rollout_N.double()
+    return pd.DataFrame({name: value_N.numpy() for name, value_N in columns.items()})

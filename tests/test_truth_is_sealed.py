@@ -1,0 +1,313 @@
+"""Neither training nor model selection can read the truth of a world.
+
+Three independent arguments. No sealed module can reach the package `worlds`, by any chain of
+imports. Whatever they are given (Split, Batch, Actors) holds no true reward of a choice that the
+log does not hold. And the whole pipeline is run: training and selection finish in a world whose
+truth raises when it is asked for, and give the same bytes in two worlds with one log and different
+truths.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recsys_posttrain.algorithms import ExpRSFT
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.run import Run
+from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.types import Interactions
+from recsys_posttrain.worlds.base import Truth, World, truth_of
+from recsys_posttrain.worlds.true_reward import TrueReward
+
+PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
+WORLDS = "recsys_posttrain.worlds"
+SEALED = ("algorithms", "backbones", "data", "rewards", "training")
+SEALED_FILES = ("signals", "policy", "run", "ops", "types", "saved_policy")
+ASKERS = {"cli.py", "pipeline.py", "worlds/base.py"}  # who may call truth() or truth_of()
+
+
+# The import graph.
+
+
+def modules_of(package: Path) -> dict[str, Path]:
+    """Every module of a package by its full name."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = [package.name, *path.relative_to(package).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules that a module names in an import, wherever it stands: at the top, in a function, for
+    type checks only; their packages too, because importing a module runs those first."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*above, *filter(None, [node.module])]) if node.level else node.module
+            named |= {str(base), *(f"{base}.{alias.name}" for alias in node.names)}
+    parents = {".".join(each.split(".")[:depth]) for each in named for depth in range(1, 9)}
+    return {each for each in named | parents if each in known} - {name}
+
+
+def graph_of(package: Path) -> dict[str, set[str]]:
+    known = modules_of(package)
+    return {name: imports_of(name, path, known) for name, path in known.items()}
+
+
+def reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
+    found, waiting = {start}, [start]
+    while waiting:
+        new = graph[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+def sealed_modules() -> list[str]:
+    known = modules_of(PACKAGE)
+    prefixes = tuple(f"recsys_posttrain.{name}" for name in SEALED)
+    files = {f"recsys_posttrain.{name}" for name in SEALED_FILES}
+    assert files <= known.keys()
+    return [name for name in known if name.startswith(prefixes) or name in files]
+
+
+def test_no_chain_of_imports_leads_to_the_worlds() -> None:
+    graph = graph_of(PACKAGE)
+    for module in sealed_modules():
+        assert not {name for name in reachable(module, graph) if name.startswith(WORLDS)}, module
+    assert WORLDS in reachable("recsys_posttrain.pipeline", graph), "evaluation does lead there"
+
+
+def test_the_graph_sees_every_kind_of_import(tmp_path: Path) -> None:
+    package = tmp_path / "made"
+    (package / "inner").mkdir(parents=True)
+    texts = {
+        "__init__": "",
+        "secret": "",
+        "inner/__init__": "",
+        "top": "import made.secret",
+        "from_": "from made.secret import thing",
+        "member": "from made import secret",
+        "late": "def f():\n    from made import secret as other",
+        "typed": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import made.secret",
+        "inner/relative": "from ..secret import thing",
+        "inner/sibling": "from . import relative",
+        "twice": "import made.inner.sibling",
+        "innocent": "import os, json\nfrom made.inner import nothing\nTEXT = 'import made.secret'",
+    }
+    for name, text in texts.items():
+        (package / f"{name}.py").write_text(text)
+    graph = graph_of(package)
+    guilty = {name for name in graph if "made.secret" in reachable(name, graph)}
+    assert guilty == {
+        "made.secret",
+        *(f"made.{name}" for name in ("top", "from_", "member", "late", "typed", "twice")),
+        "made.inner.relative",
+        "made.inner.sibling",
+    }
+
+
+def test_nothing_sealed_names_the_worlds_in_a_text() -> None:
+    """So that importlib cannot be a way around."""
+    known = modules_of(PACKAGE)
+    for module in sealed_modules():
+        for node in ast.walk(ast.parse(known[module].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert WORLDS not in node.value, module
+
+
+def test_who_asks_for_the_truth() -> None:
+    askers = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            name = getattr(called, "attr", None) or getattr(called, "id", None)
+            if name in ("truth", "truth_of"):
+                askers.add(path.relative_to(PACKAGE).as_posix())
+    assert askers == ASKERS
+
+
+# A world whose truth is a parameter, and a log that is not.
+
+USERS, ITEMS, LENGTH = 30, 25, 9
+
+
+@dataclass(frozen=True)
+class Made:
+    """unlogged: seed of the true rewards of what is not in the log; None: truth() raises."""
+
+    unlogged: int | None = None
+
+    @property
+    def name(self) -> str:
+        return "made"
+
+    def content_hash(self) -> str:
+        return "1" * 64
+
+    def load(self) -> Interactions:
+        generator = np.random.default_rng(0)
+        item_UL = np.stack([generator.permutation(ITEMS)[:LENGTH] for _ in range(USERS)])
+        frame = pd.DataFrame(
+            {
+                "user_id": np.repeat(np.arange(USERS), LENGTH),
+                "item_id": item_UL.ravel(),
+                "rating": 1 + 4 * generator.random(USERS * LENGTH),
+                "timestamp": np.tile(np.arange(LENGTH), USERS),
+            }
+        )
+        return Interactions(self.name, frame, self.content_hash())
+
+    def truth(self) -> Truth:
+        assert self.unlogged is not None, "the truth was asked for"
+        reward_UV = 1 + 4 * np.random.default_rng(self.unlogged).random((USERS, ITEMS))
+        frame = self.load().frame
+        reward_UV[frame["user_id"], frame["item_id"]] = frame["rating"]
+        return Truth(
+            torch.from_numpy(reward_UV).float(),
+            torch.eye(ITEMS),
+            np.arange(USERS),
+            np.arange(ITEMS),
+            np.full(USERS * LENGTH, 1 / ITEMS),
+        )
+
+
+def run_in(world: World) -> Run:
+    plan = Training(epochs=1, batch_size=16, patience=2)
+    encoder = SASRec(dim=4, blocks=1, feed_forward=8, max_length=8, history_rewards=True)
+    return Run(
+        algorithm=ExpRSFT(),
+        dataset=world,
+        backbone=SASRec(dim=4, blocks=1, feed_forward=8, max_length=8, history_rewards=True),
+        pretraining=plan,
+        reward=RewardEnsemble(encoder, members=2, rank=2, training=plan),
+        posttraining=Training(steps=2, batch_size=16),
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    return Pipeline(run_in(Made(None)), tmp_path_factory.mktemp("blind"))
+
+
+def test_training_and_selection_never_ask(blind: Pipeline) -> None:
+    """Only the rows that are reported do: validation rows, from which settings are chosen, have no
+    gold column."""
+    _ = blind.pretrained, blind.reward, blind.reward_quality
+    posttrained = blind.posttrained_folder(blind.run)
+    for folder in (blind.pretrained_folder, posttrained, None):
+        rows = blind.rows_of(folder, "validation")
+        assert not [name for name in rows if "gold" in name or "regret" in name]
+        with pytest.raises(AssertionError, match="the truth was asked for"):
+            blind.rows_of(folder, "test")
+
+
+def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
+    blind: Pipeline, tmp_path: Path
+) -> None:
+    """And the rows that are reported differ in the gold columns, and in nothing else."""
+    first, second = (Pipeline(run_in(Made(seed)), tmp_path / str(seed)) for seed in (1, 2))
+    for stage in ("pretrained_folder", "reward_folder"):
+        names = {getattr(pipeline, stage).name for pipeline in (blind, first, second)}
+        assert len(names) == 1, "the name of the stage does not depend on the truth either"
+    folders = [each.posttrained_folder(each.run) for each in (blind, first, second)]
+    assert len({folder.name for folder in folders}) == 1
+    for pipeline in (first, second):
+        for path in blind.root.glob("stages/*/*.safetensors"):
+            copy = pipeline.root / path.relative_to(blind.root)
+            assert copy.read_bytes() == path.read_bytes(), path
+    one, two = (
+        pipeline.rows_of(folder)
+        for pipeline, folder in zip((first, second), folders[1:], strict=True)
+    )
+    gold = {name for name in one if "gold" in name or "regret" in name}
+    assert {name for name in one if not one[name].astype(str).equals(two[name].astype(str))} == gold
+    assert "reward/gold" in gold
+    assert not one[sorted(gold)].isna().any().any()
+
+
+# What the sealed modules are given.
+
+
+def arrays_in(value: Any, known: set[int]) -> Iterator[np.ndarray]:
+    """Every tensor and array that can be reached from a value, through whatever holds it."""
+    if id(value) in known:
+        return
+    known.add(id(value))
+    if isinstance(value, torch.Tensor):
+        yield value.detach().cpu().numpy()
+    elif isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from arrays_in(each, known)
+    elif isinstance(value, list | tuple | set):
+        for each in value:
+            yield from arrays_in(each, known)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from arrays_in(getattr(value, field.name), known)
+    elif hasattr(value, "__dict__"):
+        yield from arrays_in(vars(value), known)
+
+
+def unlogged_rewards_in(value: Any, world: Made) -> int:
+    """How many true rewards of choices outside the log are found, to the bit, in a value.
+
+    They are random numbers, and no other value happens to be one of them.
+    """
+    frame = world.load().frame
+    reward_UV = world.truth().state_UR.numpy().copy()
+    is_logged_UV = np.zeros(reward_UV.shape, dtype=bool)
+    is_logged_UV[frame["user_id"], frame["item_id"]] = True
+    secret = reward_UV[~is_logged_UV]
+    assert len(secret) == USERS * (ITEMS - LENGTH)
+    floats = [each for each in arrays_in(value, set()) if each.dtype.kind == "f"]
+    assert floats, "there is something to look through"
+    return sum(int(np.isin(each.astype(np.float32), secret).sum()) for each in floats)
+
+
+def test_what_training_is_given_holds_nothing_of_the_truth(blind: Pipeline, tmp_path: Path) -> None:
+    world = Made(1)
+    pipeline = Pipeline(run_in(world), tmp_path)
+    data = pipeline.data
+    batch = batch_of(data.train, torch.arange(USERS), 8)
+    actors = Actors(blind.pretrained, blind.reward, logged_rewards(data.train, ITEMS))
+    for given in (data, batch, actors):
+        assert unlogged_rewards_in(given, world) == 0
+    logged = data.corpus.sequences.rewards_E.numpy()
+    assert np.isin(logged, world.truth().state_UR).all(), "the log itself is true"
+
+
+def test_the_search_finds_what_is_hidden(blind: Pipeline) -> None:
+    """The explicit upper bound, which does hold it, is found in Actors; so is a slip in a batch."""
+    world = Made(1)
+    reward = TrueReward(truth_of(world, blind.data.corpus), 8)
+    log = logged_rewards(blind.data.train, ITEMS)
+    assert unlogged_rewards_in(Actors(blind.pretrained, reward, log), world) >= USERS * 16
+    batch = batch_of(blind.data.train, torch.arange(USERS), 8)
+    leaked = batch._replace(rewards_BT=truth_of(world, blind.data.corpus).state_UR[:, :7])
+    assert unlogged_rewards_in(leaked, world) > 0

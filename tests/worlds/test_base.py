@@ -1,0 +1,79 @@
+"""A truth follows the ids of a corpus, and only a world has one."""
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.data import RatingsFile
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.types import Corpus, Sequences
+from recsys_posttrain.worlds.base import Truth, truth_of
+from recsys_posttrain.worlds.bounds import bounds
+
+# r*("ann", "x") = 1, ("ann", "y") = 2, ("ann", "z") = 3; "bob": 10, 20, 30.
+TRUTH = Truth(
+    torch.tensor([[1.0], [10.0]]),
+    torch.tensor([[1.0], [2.0], [3.0]]),
+    np.array(["ann", "bob"], dtype=object),
+    np.array(["x", "y", "z"], dtype=object),
+    np.array([0.5, 0.25]),
+)
+
+
+def corpus_of(users, items):
+    lengths_N = torch.tensor([1] * len(users))
+    sequences = Sequences(
+        torch.ones(len(users), dtype=torch.int64),
+        torch.tensor([4.0, 2.0][: len(users)]),
+        torch.arange(len(users)),
+        torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(0)]),
+    )
+    ids = (np.array(users, dtype=object), np.array(items, dtype=object))
+    return Corpus("made", sequences, *ids, "0" * 64)
+
+
+def test_rows_and_columns_follow_the_corpus():
+    aligned = TRUTH.aligned(corpus_of(["bob", "ann"], ["z", "x"]))
+    assert aligned.rewards(torch.tensor([0, 1])).tolist() == [[30, 10], [3, 1]]
+    assert aligned.propensity_E.tolist() == [0.5, 0.25]
+
+
+def test_rewards_of_given_items_and_of_none():
+    found = TRUTH.rewards_of(torch.tensor([1, 0]), torch.tensor([[3, 1], [2, 0]]))
+    assert found[0].tolist() == [30, 10]
+    assert float(found[1, 0]) == 2
+    assert bool(found[1, 1].isnan())
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "what"),
+    [(["cid"], ["x"], "made: user 'cid'"), (["ann"], ["x", "w"], "made: item 'w'")],
+)
+def test_a_corpus_of_another_log_is_refused(users, items, what):
+    with pytest.raises(UserError, match=f"{what} is not in this world; give the corpus that was"):
+        TRUTH.aligned(corpus_of(users, items))
+
+
+def test_a_log_has_no_truth(tmp_path):
+    with pytest.raises(UserError, match=r"^log has no true rewards: only worlds know them; give"):
+        truth_of(RatingsFile(str(tmp_path / "log.csv")), corpus_of(["ann"], ["x"]))
+
+
+def test_bounds_by_hand():
+    """Rewards 1..12 for one user and their double for the other: means 6.5 and 13."""
+    items = [f"item {v}" for v in range(12)]
+    corpus = corpus_of(["ann", "bob"], items)
+    truth = Truth(
+        torch.tensor([[1.0], [2.0]]),
+        torch.arange(1.0, 13.0)[:, None],
+        corpus.user_ids,
+        corpus.item_ids,
+        np.ones(2),
+    )
+    assert bounds(truth, corpus) == {
+        "uniform": (6.5 + 13) / 2,
+        "oracle@1": (12 + 24) / 2,
+        "oracle@5": (10 + 20) / 2,
+        "oracle@10": (7.5 + 15) / 2,
+        "logging policy": 3.0,
+    }

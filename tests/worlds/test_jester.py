@@ -1,0 +1,117 @@
+"""The Jester world: its log is what its text says, and its truth is the file."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.data import prepare
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.worlds.base import World, truth_of
+from recsys_posttrain.worlds.jester import Jester
+
+
+@pytest.fixture
+def world(small_jester):
+    return Jester(users=30, length=12, data_root=str(small_jester.path))
+
+
+def test_the_log_shows_different_jokes_and_the_persons_own_rating(world, small_jester):
+    interactions = world.load()
+    frame = interactions.frame
+    assert isinstance(world, World)
+    assert interactions.name == world.name == "jester"
+    assert interactions.content_hash == world.content_hash()
+    assert list(frame.columns) == ["user_id", "item_id", "rating", "timestamp"]
+    assert len(frame) == 30 * 12
+    people = frame["user_id"].unique()
+    assert len(people) == 30
+    assert {user - 1 for user in people} < set(small_jester.complete_rows)
+    for user, events in frame.groupby("user_id"):
+        assert events["item_id"].is_unique
+        assert (events["timestamp"].diff().dropna() > 0).all()
+        for event in events.itertuples():
+            rating = small_jester.rating_UV[user - 1, event.item_id - 1]
+            assert event.rating == 3 + rating / 5
+    assert frame["rating"].between(1, 5).all()
+
+
+def test_propensities_without_noise_are_the_formula(world, small_jester):
+    """count ** popularity * exp(preference * reward), over the jokes not shown yet."""
+    world = replace(world, popularity=1.5, preference=0.7, noise=0.0)
+    frame, propensity_E = world.load().frame, world.truth().propensity_E
+    others = [row for row in range(65) if row not in small_jester.complete_rows]
+    count = [sum(small_jester.rating_UV[row, v] != 99 for row in others) for v in range(100)]
+    for user, events in frame.groupby("user_id"):
+        weight = [
+            count[v] ** 1.5 * np.exp(0.7 * (3 + small_jester.rating_UV[user - 1, v] / 5))
+            for v in range(100)
+        ]
+        for row, joke in zip(events.index, events["item_id"], strict=True):
+            assert propensity_E[row] == pytest.approx(weight[joke - 1] / sum(weight), rel=1e-9)
+            weight[joke - 1] = 0
+
+
+def test_everything_follows_from_the_fields_and_not_from_the_place_of_the_file(
+    world, small_jester, tmp_path
+):
+    again = replace(world, data_root=str(tmp_path))
+    assert again == world
+    assert again.load().frame.equals(world.load().frame)
+    hashes = {
+        each.content_hash()
+        for each in (
+            world,
+            *(replace(world, seed=seed) for seed in (1, 2)),
+            replace(world, users=29),
+            replace(world, length=13),
+            replace(world, popularity=0.5),
+            replace(world, preference=1.0),
+            replace(world, noise=0.0),
+        )
+    }
+    assert len(hashes) == 8
+
+
+def test_the_truth_of_a_corpus_is_the_file_also_where_jokes_are_dropped(world, small_jester):
+    world = replace(world, popularity=6.0)
+    corpus = prepare(world, minimum_item_ratings=5)
+    assert corpus.num_items < 100
+    assert corpus.item_ids.tolist() != sorted(corpus.item_ids.tolist())
+    truth = truth_of(world, corpus)
+    reward_UV = truth.rewards(torch.arange(30))
+    assert reward_UV.shape == (30, corpus.num_items)
+    for u, user in enumerate(corpus.user_ids):
+        for v, joke in enumerate(corpus.item_ids):
+            rating = small_jester.rating_UV[user - 1, joke - 1]
+            assert float(reward_UV[u, v]) == np.float32(3 + rating / 5)
+    sequences = corpus.sequences
+    user_E = torch.arange(30).repeat_interleave(sequences.lengths_N)
+    logged_E = truth.rewards_of(user_E, sequences.items_E[:, None])[:, 0]
+    assert torch.equal(logged_E, sequences.rewards_E)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"users": 7201}, "users=7201, but 7,200 users rated all 100 jokes; ask for 1 to 7,200"),
+        ({"users": 0}, "users=0, but 7,200 users rated all 100 jokes"),
+        ({"length": 101}, "length=101 must be from 3"),
+        ({"length": 2}, "length=2 must be from 3"),
+        ({"noise": -1.0}, "noise=-1.0 must be 0 or more"),
+    ],
+)
+def test_what_cannot_be_asked_for(change, message):
+    with pytest.raises(UserError, match=message):
+        Jester(**change)
+
+
+def test_the_real_block(shared_data):
+    """The means of all ratings and of each person's best five, as a script of pandas alone gives
+    them: rounded to whole stars they would be 3.2234 and 4.6314."""
+    reward_UV = Jester(data_root=str(shared_data)).truth().state_UR.double()
+    assert reward_UV.shape == (7_200, 100)
+    assert float(reward_UV.mean()) == pytest.approx(3.219425, abs=1e-5)
+    assert float(reward_UV.topk(5).values.mean()) == pytest.approx(4.527893, abs=1e-5)
+    assert float(reward_UV.round().mean()) == pytest.approx(3.2234, abs=1e-4)
