@@ -6,6 +6,7 @@ corpus -> pretrain -> posttrain -> evaluate
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +21,11 @@ from recsys_posttrain.data import batching, prepare, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import evaluate, metrics, ranking
 from recsys_posttrain.policy import Policy, frozen
-from recsys_posttrain.rewards import base, baselines, ensemble, quality
+from recsys_posttrain.rewards import base, baselines, ensemble, noise_report, quality
+from recsys_posttrain.rewards import noise as noises
 from recsys_posttrain.rewards import train as reward_training
 from recsys_posttrain.rewards.ensemble import EnsembleModule
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy, save_policy
 from recsys_posttrain.stages import (
@@ -71,6 +74,7 @@ class Pipeline:
         self.root = root
         self.device = device
         self.announce = announce
+        self._rewards: dict[RewardNoise, EnsembleModule] = {}
 
     @cached_property
     def data(self) -> Split:
@@ -104,11 +108,15 @@ class Pipeline:
             "code": code_digest(*_TRAINING, *_REWARD),
         }
 
+    def _reward_name(self, noise: RewardNoise) -> str:
+        return self._folder("reward", self._reward_key | _noise_key(noise.of_training())).name
+
     def _posttrain_key(self, run: Run) -> dict[str, Any]:
         algorithm_code = sys.modules[type(run.algorithm).__module__]
         return {
             "pretrained": self._folder("pretrain", self._pretrain_key).name,
-            "reward": self._folder("reward", self._reward_key).name,
+            "reward": self._reward_name(run.noise),
+            **_noise_key(run.noise),
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
@@ -157,22 +165,34 @@ class Pipeline:
 
     @cached_property
     def reward_folder(self) -> Path:
+        return self._trained_reward(RewardNoise())
+
+    def _trained_reward(self, noise: RewardNoise) -> Path:
         def make(folder: Path) -> dict[str, Any]:
             model, fitted = reward_training.train_reward(
-                self.data, self.run.reward, self.run.pretraining_seed, folder, self.device
+                self.data, self.run.reward, self.run.pretraining_seed, folder, self.device, noise
             )
             save_tensors(folder / "reward.safetensors", model.state_dict())
             return fitted._asdict()
 
-        return self._stage("reward", self._reward_key, "reward model", make)[0]
+        title = "reward model" if noise.model is None else f"reward model, {noise.model}"
+        return self._stage("reward", self._reward_key | _noise_key(noise), title, make)[0]
 
-    @cached_property
+    @property
     def reward(self) -> EnsembleModule:
-        model = self.run.reward.build(self.data.corpus.num_items, 0.0)
-        shapes = {name: value.shape for name, value in model.state_dict().items()}
-        model.load_state_dict(load_tensors(self.reward_folder / "reward.safetensors", shapes))
-        model.requires_grad_(False).eval()
-        return model
+        return self.reward_of(RewardNoise())
+
+    def reward_of(self, noise: RewardNoise) -> EnsembleModule:
+        """Trained on the data that the noise leaves, without the errors that it adds."""
+        noise = noise.of_training()
+        if noise not in self._rewards:
+            clean = noise == RewardNoise()
+            folder = self.reward_folder if clean else self._trained_reward(noise)
+            model = self.run.reward.build(self.data.corpus.num_items, 0.0)
+            shapes = {name: value.shape for name, value in model.state_dict().items()}
+            model.load_state_dict(load_tensors(folder / "reward.safetensors", shapes))
+            self._rewards[noise] = model.requires_grad_(False).eval()
+        return self._rewards[noise]
 
     @cached_property
     def reward_quality(self) -> pd.DataFrame:
@@ -194,17 +214,44 @@ class Pipeline:
         folder, _ = self._stage("reward-quality", key, "reward model quality", make)
         return pd.read_parquet(folder / "quality.parquet")
 
+    def noise_report(self, noise: RewardNoise) -> dict[str, float]:
+        """`noise_report` of the reward model that a run with this noise is given."""
+        noise = replace(noise, log=None).active()
+        key = {
+            "reference": self._folder("pretrain", self._pretrain_key).name,
+            "reward": self._reward_name(noise),
+            "clean": self._reward_name(RewardNoise()),
+            **_noise_key(noise),
+            "code": code_digest(quality, noise_report),
+        }
+
+        # Trained, if need be, under a line of its own, not inside this stage's.
+        noisy = noise.on_model(self.reward_of(noise), self.data, self.pretrained)
+
+        def make(folder: Path) -> dict[str, Any]:
+            seed = self.run.pretraining_seed
+            parts = reward_training.user_parts(self.data.train, self.run.reward.held_out, seed)
+            return noise_report.noise_report(
+                noisy, self.reward, self.data, self.pretrained, parts.judged_N, noise.seed
+            )
+
+        return self._stage("noise-report", key, f"report on {noise.model}", make)[1]
+
     def posttrained_folder(self, run: Run) -> Path:
+        if run.noise.of_training().model is not None:
+            self.reward_of(run.noise)  # trained under a line of its own, not inside this stage's
+
         def make(folder: Path) -> dict[str, Any]:
             trained, fitted = posttrain.posttrain(
                 self.pretrained,
                 self.data,
                 run.algorithm,
-                self.reward,
+                self.reward_of(run.noise),
                 run.posttraining,
                 run.seed,
                 folder,
                 self.device,
+                run.noise,
             )
             self._save(folder, trained)
             return fitted._asdict()
@@ -212,27 +259,35 @@ class Pipeline:
         title = f"{run.label}, seed {run.seed}"
         return self._stage("posttrain", self._posttrain_key(run), title, make)[0]
 
-    def rows_of(self, policy_folder: Path | None, on: On = "test") -> pd.DataFrame:
-        """One row per target: of a saved policy, or of popularity (None)."""
+    def rows_of(
+        self, policy_folder: Path | None, on: On = "test", noise: RewardNoise = RewardNoise()
+    ) -> pd.DataFrame:
+        """One row per target: of a saved policy, or of popularity (None).
+
+        noise: of the reward model behind `reward/proxy@10`, the one that the policy was given.
+        """
+        noise = replace(noise, log=None)
         targets = None if on == "test" else self.data.validation
         key = {
             **self._data_key,
             "targets": on,
             "policy": "popularity" if policy_folder is None else policy_folder.name,
             "reference": self._folder("pretrain", self._pretrain_key).name,
-            "reward": self._folder("reward", self._reward_key).name,
+            "reward": self._reward_name(noise),
+            **_noise_key(noise),
             "code": code_digest(*_EVALUATION),
         }
 
-        _ = self.reward_folder  # made under a line of its own, not inside this stage's
+        self.reward_of(noise)  # trained under a line of its own, not inside this stage's
 
         def make(folder: Path) -> dict[str, Any]:
+            reward = noise.on_model(self.reward_of(noise), self.data, self.pretrained)
             if policy_folder is None:
-                result = evaluate.evaluate_popularity(self.data, self.reward, targets=targets)
+                result = evaluate.evaluate_popularity(self.data, reward, targets=targets)
             else:
                 judged = frozen(load_policy(policy_folder).policy)
                 result = evaluate.evaluate(
-                    judged, self.data, self.reward, self.pretrained, targets=targets
+                    judged, self.data, reward, self.pretrained, targets=targets
                 )
             _write_parquet(result.per_user, folder / "rows.parquet")
             return {"targets": len(result.per_user)}
@@ -245,9 +300,14 @@ class Pipeline:
 def shared_part(run: Run) -> dict[str, Any]:
     """What all runs of one study must agree on, described."""
     described: dict[str, Any] = describe(run)
-    return {
-        k: v for k, v in described.items() if k not in ("algorithm", "name", "posttraining", "seed")
-    }
+    own = ("algorithm", "name", "posttraining", "noise", "seed")
+    return {k: v for k, v in described.items() if k not in own}
+
+
+def _noise_key(noise: RewardNoise) -> dict[str, Any]:
+    """Nothing where the noise does nothing: such a run is the run without it."""
+    noise = noise.active()
+    return {} if noise == RewardNoise() else {"noise": noise, "noise_code": code_digest(noises)}
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:

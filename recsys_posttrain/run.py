@@ -8,6 +8,7 @@ from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data import LeaveOneOut, MovieLens100K
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.training.pretrain import PRETRAINING
@@ -18,7 +19,7 @@ class Run:
     """name: in the table; the algorithm's class if left empty.
 
     seed: of post-training. pretraining_seed: of the pretrained policy and the reward model, which
-    all runs of a study share.
+    all runs of a study share. noise: in the reward that post-training sees, each run its own.
     """
 
     algorithm: Algorithm
@@ -29,6 +30,7 @@ class Run:
     pretraining: Training = PRETRAINING
     reward: RewardEnsemble = RewardEnsemble()
     posttraining: Training = POSTTRAINING
+    noise: RewardNoise = RewardNoise()
     seed: int = 0
     pretraining_seed: int = 0
 

@@ -124,7 +124,7 @@ class Batch(NamedTuple):
     rewards_BT: Tensor  # float32: its logged reward
     action_times_BT: Tensor  # int64, seconds; 0 = padding
     mask_BT: Tensor  # bool: True at real positions
-    sequences_B: Tensor  # int64: which sequence each row is (index into the Sequences)
+    sequences_B: Tensor  # int64: which sequence, or in evaluation which user, each row is
 
     @property
     def history(self) -> History:

@@ -84,7 +84,7 @@ def _frame(
     if reward is not None:
         real_NK = top_NK > 0
         shown_NK = top_NK.clamp(min=1)
-        score_NK = score_next(reward, targets.history, shown_NK, targets.times_N)
+        score_NK = score_next(reward, targets.history, shown_NK, targets.times_N, targets.users_N)
         proxy_N = ops.masked_row_mean(score_NK, real_NK).double().numpy()
     users_N = targets.users_N.numpy()
     total_reward_U = np.add.reduceat(

@@ -46,6 +46,9 @@ class RewardModel(nn.Module):
     def forget(self) -> None:
         self._remembered = None
 
+    def resample(self, seed: int | None) -> None:
+        """Draw resampled noise anew, or None: leave it out. Any other model stays as it is."""
+
     def _frozen_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self._remembered is None or self._remembered[0] is not batch:
             with torch.no_grad():
@@ -94,10 +97,12 @@ def score_next(
     histories: Sequences,
     items_NK: Tensor,
     next_times_N: Tensor | None = None,
+    users_N: Tensor | None = None,
 ) -> Tensor:
     """r_hat of K items per history as the next action after all of it, [N, K].
 
-    next_times_N: when that action is; None: at the time of the last event.
+    next_times_N: when that action is; None: at the time of the last event. users_N: whose the
+    histories are, for a model that errs by user; None: user n of history n.
     """
     score_NK = torch.empty(items_NK.shape)
     for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
@@ -107,7 +112,8 @@ def score_next(
         device = next((p.device for p in model.parameters()), past_BT.device)
         # The action at each position does not enter the state, so any item will do.
         action = (past_BT, rewards_BT, next_times_BT)
-        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, rows_B)
+        users_B = rows_B if users_N is None else users_N[rows_B]
+        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_B)
         batch = Batch(*(value.to(device) for value in inputs))
         state_NR, factor_VR = (value.cpu() for value in model.factors(batch))
         state_BR = state_NR[length_B.cumsum(dim=0) - 1]

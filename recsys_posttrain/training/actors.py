@@ -42,9 +42,10 @@ def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
 class Actors(nn.Module):
     """The policy in training and the frozen models around it.
 
-    policy: has gradients. reference: pi_ref, frozen. old: pi_old, a frozen copy of the policy
-    that `refresh_old` renews. reward: frozen. heads: an algorithm's own trained layers on the
-    policy's states. generator: randomness of the current step. step: optimiser steps done.
+    policy: has gradients. reference: pi_ref, frozen; a copy of the policy if not given. old:
+    pi_old, a frozen copy of the policy that `refresh_old` renews. reward: frozen. heads: an
+    algorithm's own trained layers on the policy's states. generator: randomness of the current
+    step. step: optimiser steps done.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class Actors(nn.Module):
         reward: RewardModel,
         log: LoggedRewards,
         heads: dict[str, nn.Module] | None = None,
+        reference: Policy | None = None,
     ) -> None:
         super().__init__()
         self.policy = policy
-        self.reference = frozen(deepcopy(policy))
+        self.reference = frozen(deepcopy(policy)) if reference is None else reference
         self.old = frozen(deepcopy(policy))
         self.reward = reward.requires_grad_(False).eval()
         self.heads = nn.ModuleDict(heads or {})

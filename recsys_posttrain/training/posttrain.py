@@ -10,8 +10,9 @@ from recsys_posttrain import ops
 from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, heads_of
 from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.policy import Policy, frozen
 from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import Training, TrainingModule
@@ -31,13 +32,16 @@ def posttrain(
     seed: int = 0,
     folder: Path | None = None,
     device: str = "cpu",
+    noise: RewardNoise = RewardNoise(),
 ) -> tuple[Policy, Fitted]:
     """The post-trained copy of `policy`, which itself stays as it is.
 
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
     every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
     `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
-    same on validation targets, with `ndcg@10`. folder: as for `pretrain`.
+    same on validation targets, with `ndcg@10`. folder: as for `pretrain`. noise: of what the reward
+    model predicts (validation included) and of the log; a reward model that is to learn from
+    noisy data has done so (`train_reward`).
     """
     num_items = data.corpus.num_items
     require(
@@ -49,11 +53,24 @@ def posttrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.table_VD.shape[1])
-    actors = Actors(learner, reward, logged_rewards(data.train, num_items), heads)
+    # One reference for all: its states are computed once per batch, for algorithm and noise.
+    reference = frozen(deepcopy(policy))
+    log = noise.on_log(data, reference)
+    actors = Actors(
+        learner,
+        noise.on_model(reward, data, reference),
+        logged_rewards(log.sequences, num_items),
+        heads,
+        reference,
+    )
     learner.products = training.products(device)
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()
+        step_seed = actors.generator.initial_seed()
+        actors.reward.resample(step_seed)
+        if log.redraw is not None:
+            batch = log.redraw(batch, step_seed)
         output = algorithm.loss(batch, actors)
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
             output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
@@ -61,6 +78,7 @@ def posttrain(
 
     def on_step(step: int) -> None:
         actors.step = step
+        actors.reward.resample(None)
         after_step(algorithm, actors)
 
     def reseed(step: int, seed: int) -> None:
@@ -69,7 +87,7 @@ def posttrain(
 
     def validate() -> dict[str, float]:
         rows = evaluate(
-            actors.policy, data, reward, actors.reference, targets=data.validation
+            actors.policy, data, actors.reward, actors.reference, targets=data.validation
         ).per_user
         names = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
         return {f"validation/{name}": float(rows[name].mean()) for name in names}
@@ -83,7 +101,7 @@ def posttrain(
         reseed=reseed,
         after_step=on_step,
     )
-    stream = training.batches(data.train, policy.max_length, seed)
+    stream = training.batches(log.sequences, policy.max_length, seed)
     fitted = fit(
         module,
         stream,
