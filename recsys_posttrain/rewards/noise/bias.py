@@ -39,9 +39,10 @@ class PopularityBias:
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         items_E = data.train.items_E - 1
         popularity_V = torch.bincount(items_E, minlength=data.corpus.num_items).double().log1p()
+        if (popularity_V == popularity_V[0]).all():
+            return _of_items(torch.zeros_like(popularity_V))
         centred_V = popularity_V - popularity_V.mean()
-        spread = centred_V.square().mean().sqrt()
-        return _of_items((self.level * centred_V / spread if spread > 0 else centred_V).float())
+        return _of_items(self.level * centred_V / centred_V.square().mean().sqrt())
 
 
 @dataclass(frozen=True)

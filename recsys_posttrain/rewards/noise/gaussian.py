@@ -13,7 +13,7 @@ from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Split
 
 HIDDEN_WIDTH = 32  # errors of two histories correlate by chance alone, +-1 / sqrt(this)
-HIDDEN_ROWS = 2**14  # two histories share all their errors once in this many
+HIDDEN_ROWS = 2**12  # two histories share all their errors once in this many
 
 
 @dataclass(frozen=True)
