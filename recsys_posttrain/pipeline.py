@@ -7,7 +7,8 @@ corpus -> pretrain -> posttrain -> evaluate
 
 import sys
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,9 +34,11 @@ from recsys_posttrain.evaluation import evaluate, metrics, ranking, rollout, tru
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
 from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards import base, baselines, ensemble, quality
+from recsys_posttrain.rewards import base, baselines, ensemble, noise_report, quality
+from recsys_posttrain.rewards import noise as noises
 from recsys_posttrain.rewards import train as reward_training
 from recsys_posttrain.rewards.ensemble import EnsembleModule, RewardEnsemble
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy, save_policy
 from recsys_posttrain.stages import (
@@ -89,6 +92,7 @@ class Pipeline:
         self.root = root
         self.device = device
         self.announce = announce
+        self._rewards: dict[RewardNoise, EnsembleModule] = {}
 
     @cached_property
     def data(self) -> Split:
@@ -129,11 +133,15 @@ class Pipeline:
     def _judge_key(self) -> dict[str, Any]:
         return {**self._reward_key, "users": "judge"}
 
+    def _reward_name(self, noise: RewardNoise) -> str:
+        return self._folder("reward", self._reward_key | _noise_key(noise.of_training())).name
+
     def _posttrain_key(self, run: Run) -> dict[str, Any]:
         algorithm_code = sys.modules[type(run.algorithm).__module__]
         return {
             "pretrained": self._folder("pretrain", self._pretrain_key).name,
-            "reward": self._folder("reward", self._reward_key).name,
+            "reward": self._reward_name(run.noise),
+            **_noise_key(run.noise),
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
@@ -197,8 +205,7 @@ class Pipeline:
 
     @cached_property
     def reward_folder(self) -> Path:
-        train = reward_training.train_reward
-        return self._reward_stage("reward", self._reward_key, "reward model", train)
+        return self._trained_reward(RewardNoise())
 
     @cached_property
     def judge_folder(self) -> Path | None:
@@ -206,6 +213,11 @@ class Pipeline:
         if self.data.judge is None:
             return None
         return self._reward_stage("judge", self._judge_key, "judge", reward_training.train_judge)
+
+    def _trained_reward(self, noise: RewardNoise) -> Path:
+        title = "reward model" if noise.model is None else f"reward model, {noise.model}"
+        train = partial(reward_training.train_reward, noise=noise)
+        return self._reward_stage("reward", self._reward_key | _noise_key(noise), title, train)
 
     def _reward_stage(self, name: str, key: dict[str, Any], title: str, train: TrainReward) -> Path:
         def make(folder: Path) -> dict[str, Any]:
@@ -217,9 +229,18 @@ class Pipeline:
 
         return self._stage(name, key, title, make)[0]
 
-    @cached_property
+    @property
     def reward(self) -> EnsembleModule:
-        return self._ensemble(self.reward_folder)
+        return self.reward_of(RewardNoise())
+
+    def reward_of(self, noise: RewardNoise) -> EnsembleModule:
+        """Trained on the data that the noise leaves, without the errors that it adds."""
+        noise = noise.of_training()
+        if noise not in self._rewards:
+            clean = noise == RewardNoise()
+            folder = self.reward_folder if clean else self._trained_reward(noise)
+            self._rewards[noise] = self._ensemble(folder)
+        return self._rewards[noise]
 
     @cached_property
     def judge(self) -> EnsembleModule | None:
@@ -258,17 +279,44 @@ class Pipeline:
         folder, _ = self._stage(f"{name}-quality", key, title, make)
         return pd.read_parquet(folder / "quality.parquet")
 
+    def noise_report(self, noise: RewardNoise) -> dict[str, float]:
+        """`noise_report` of the reward model that a run with this noise is given."""
+        noise = replace(noise, log=None).active()
+        key = {
+            "reference": self._folder("pretrain", self._pretrain_key).name,
+            "reward": self._reward_name(noise),
+            "clean": self._reward_name(RewardNoise()),
+            **_noise_key(noise),
+            "code": code_digest(quality, noise_report),
+        }
+
+        # Trained, if need be, under a line of its own, not inside this stage's.
+        noisy = noise.on_model(self.reward_of(noise), self.data, self.pretrained)
+
+        def make(folder: Path) -> dict[str, Any]:
+            seed = self.run.pretraining_seed
+            parts = reward_training.user_parts(self.data.train, self.run.reward.held_out, seed)
+            return noise_report.noise_report(
+                noisy, self.reward, self.data, self.pretrained, parts.judged_N, noise.seed
+            )
+
+        return self._stage("noise-report", key, f"report on {noise.model}", make)[1]
+
     def posttrained_folder(self, run: Run) -> Path:
+        if run.noise.of_training().model is not None:
+            self.reward_of(run.noise)  # trained under a line of its own, not inside this stage's
+
         def make(folder: Path) -> dict[str, Any]:
             trained, fitted = posttrain.posttrain(
                 self.pretrained,
                 self.data,
                 run.algorithm,
-                self.reward,
+                self.reward_of(run.noise),
                 run.posttraining,
                 run.seed,
                 folder,
                 self.device,
+                run.noise,
             )
             self._save(folder, trained)
             return fitted._asdict()
@@ -276,12 +324,16 @@ class Pipeline:
         title = f"{run.label}, seed {run.seed}"
         return self._stage("posttrain", self._posttrain_key(run), title, make)[0]
 
-    def rows_of(self, policy_folder: Path | None, on: On = "test") -> pd.DataFrame:
+    def rows_of(
+        self, policy_folder: Path | None, on: On = "test", noise: RewardNoise = RewardNoise()
+    ) -> pd.DataFrame:
         """One row per target: of a saved policy, or of popularity (None).
 
+        noise: of the reward model behind `reward/proxy@10`, the one that the policy was given.
         In a world the test rows have the columns of `true_value`. Validation rows never do:
         settings are chosen on them, and must not be chosen by the truth.
         """
+        noise = replace(noise, log=None)
         targets = None if on == "test" else self.data.validation
         is_judged_by_truth = on == "test" and isinstance(self.run.dataset, World)
         key = {
@@ -289,26 +341,28 @@ class Pipeline:
             "targets": on,
             "policy": "popularity" if policy_folder is None else policy_folder.name,
             "reference": self._folder("pretrain", self._pretrain_key).name,
-            "reward": self._folder("reward", self._reward_key).name,
+            "reward": self._reward_name(noise),
+            **_noise_key(noise),
             "code": code_digest(*_EVALUATION),
         }
         if is_judged_by_truth:
             key["truth"] = {"world": self.run.dataset, "code": code_digest(*_TRUTH)}
         # Both are made under lines of their own, not inside this stage's.
-        _ = self.reward_folder
+        self.reward_of(noise)
         if self.judge_folder is not None:
             key["judge"] = self.judge_folder.name
 
         def make(folder: Path) -> dict[str, Any]:
+            reward = noise.on_model(self.reward_of(noise), self.data, self.pretrained)
             if policy_folder is None:
                 result = evaluate.evaluate_popularity(
-                    self.data, self.reward, targets=targets, judge=self.judge
+                    self.data, reward, targets=targets, judge=self.judge
                 )
             else:
                 result = evaluate.evaluate(
                     load_policy(policy_folder).policy,
                     self.data,
-                    self.reward,
+                    reward,
                     self.pretrained,
                     targets=targets,
                     judge=self.judge,
@@ -335,9 +389,14 @@ class Pipeline:
 def shared_part(run: Run) -> dict[str, Any]:
     """What all runs of one study must agree on, described."""
     described: dict[str, Any] = describe(run)
-    return {
-        k: v for k, v in described.items() if k not in ("algorithm", "name", "posttraining", "seed")
-    }
+    own = ("algorithm", "name", "posttraining", "noise", "seed")
+    return {k: v for k, v in described.items() if k not in own}
+
+
+def _noise_key(noise: RewardNoise) -> dict[str, Any]:
+    """Nothing where the noise does nothing: such a run is the run without it."""
+    noise = noise.active()
+    return {} if noise == RewardNoise() else {"noise": noise, "noise_code": code_digest(noises)}
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:

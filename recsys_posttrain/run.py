@@ -10,6 +10,7 @@ from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.training.pretrain import PRETRAINING
@@ -20,7 +21,7 @@ class Run:
     """name: in the table; the algorithm's class if left empty.
 
     seed: of post-training. pretraining_seed: of the pretrained policy and the reward model, which
-    all runs of a study share.
+    all runs of a study share. noise: in the reward that post-training sees, each run its own.
     """
 
     algorithm: Algorithm
@@ -32,6 +33,7 @@ class Run:
     pretraining_loss: PretrainingLoss = FullSoftmax()
     reward: RewardEnsemble = RewardEnsemble()
     posttraining: Training = POSTTRAINING
+    noise: RewardNoise = RewardNoise()
     seed: int = 0
     pretraining_seed: int = 0
 

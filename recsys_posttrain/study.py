@@ -179,7 +179,7 @@ def run_study(
     for seed in study.seeds:
         for run in study.runs:
             trained[f"{run.label}/{seed}"] = pipeline.posttrained_folder(replace(run, seed=seed))
-            rows_of_run = pipeline.rows_of(trained[f"{run.label}/{seed}"], on)
+            rows_of_run = pipeline.rows_of(trained[f"{run.label}/{seed}"], on, run.noise)
             rows.append(rows_of_run.assign(method=run.label, seed=seed))
     progress.finish()
 
@@ -326,6 +326,11 @@ def _record(
         "seeds": list(study.seeds),
         "steps": sorted(steps),
         "runs": [describe(run) for run in study.runs],
+        "noise": {
+            run.label: pipeline.noise_report(run.noise)
+            for run in study.runs
+            if run.noise.active().model is not None
+        },
         "stages": {
             name: {
                 "folder": folder.name,

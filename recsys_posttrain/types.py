@@ -134,7 +134,8 @@ class Batch(NamedTuple):
     rewards_BT: Tensor  # float32: its logged reward
     action_times_BT: Tensor  # int64, seconds; 0 = padding
     mask_BT: Tensor  # bool: True at real positions
-    sequences_B: Tensor  # int64: which sequence each row is; of Split.train: which user
+    # int64: which sequence each row is; of Split.train, and in evaluation, which user
+    sequences_B: Tensor
 
     @property
     def history(self) -> History:

@@ -99,7 +99,7 @@ def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkey
     assert loss() < before
 
 
-@pytest.mark.parametrize("name", ["train_step", "evaluation"])
+@pytest.mark.parametrize("name", ["train_step", "evaluation", "noise"])
 def test_help_and_committed_results(name: str) -> None:
     script = FOLDER / f"{name}.py"
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)

@@ -18,6 +18,7 @@ from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.losses import GBCE, SampledSoftmax
 from recsys_posttrain.pipeline import Pipeline, shared_part
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
 from recsys_posttrain.rewards.train import train_judge, train_reward
 from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy
@@ -81,9 +82,9 @@ def test_stages_hold_what_the_functions_make(made, run):
 
 def folders(pipeline, run):
     """The names of the stages of a run, without making them."""
-    keys = {"pretrain": pipeline._pretrain_key, "reward": pipeline._reward_key}
-    keys["posttrain"] = pipeline._posttrain_key(run)
-    return {name: pipeline._folder(name, key).name for name, key in keys.items()}
+    keys = {"pretrain": pipeline._pretrain_key, "posttrain": pipeline._posttrain_key(run)}
+    names = {name: pipeline._folder(name, key).name for name, key in keys.items()}
+    return names | {"reward": pipeline._reward_name(run.noise)}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,11 @@ def folders(pipeline, run):
         ({"algorithm": ExpRSFT(temperature=2.0)}, {"posttrain"}),
         ({"posttraining": Training(epochs=2, batch_size=16)}, {"posttrain"}),
         ({"reward": RewardEnsemble(ENCODER, members=3)}, {"reward", "posttrain"}),
+        ({"noise": RewardNoise(model=ItemBias(0.5))}, {"posttrain"}),
+        ({"noise": RewardNoise(log=ItemBias(0.5))}, {"posttrain"}),
+        ({"noise": RewardNoise(model=ItemBias(0), log=Flips(0), seed=3)}, set()),
+        ({"noise": RewardNoise(model=Starvation(0.5))}, {"reward", "posttrain"}),
+        ({"noise": RewardNoise(model=Flips(0.5))}, {"reward", "posttrain"}),
         ({"pretraining": Training(epochs=3)}, {"pretrain", "posttrain"}),
         ({"pretraining_loss": GBCE()}, {"pretrain", "posttrain"}),
         ({"backbone": SASRec(dim=16)}, {"pretrain", "posttrain"}),
@@ -175,6 +181,47 @@ def test_the_quality_of_the_reward_model_is_a_stage(made):
     assert len(list((made.root / "stages").glob("reward-quality-*"))) == 1
 
 
+def test_runs_with_and_without_noise_share_the_reward_model(made, run):
+    """The rows of a noisy run ask its own model; level 0 is the run without noise."""
+    noise = RewardNoise(model=ItemBias(2.0), log=ItemBias(1.0))
+    before = len(list((made.root / "stages").glob("reward-*")))
+    folder = made.posttrained_folder(run)
+    noisy, clean = made.rows_of(folder, noise=noise), made.rows_of(folder)
+    pd.testing.assert_frame_equal(
+        noisy.drop(columns="reward/proxy@10"), clean.drop(columns="reward/proxy@10")
+    )
+    data, reference = made.data, made.pretrained
+    expected = evaluate(
+        load_policy(folder).policy, data, noise.on_model(made.reward, data, reference), reference
+    ).per_user
+    pd.testing.assert_frame_equal(noisy, expected)
+    assert (noisy["reward/proxy@10"] - clean["reward/proxy@10"]).abs().max() > 0.1
+    nothing = RewardNoise(model=ItemBias(0), log=Flips(0), seed=4)
+    assert made.posttrained_folder(replace(run, noise=nothing)) == folder
+    pd.testing.assert_frame_equal(made.rows_of(folder, noise=nothing), clean)
+    assert len(list((made.root / "stages").glob("reward-*"))) == before
+
+
+def test_a_reward_model_of_worse_data_is_a_stage_of_its_own(made, run):
+    noise = RewardNoise(model=Flips(0.5), seed=1)
+    rows = made.rows_of(made.posttrained_folder(run), noise=noise)
+    expected, _ = train_reward(made.data, run.reward, 0, noise=noise)
+    assert_equal(made.reward_of(noise), expected)
+    again = Pipeline(run, made.root)
+    assert_equal(again.reward_of(noise), expected)
+    assert not torch.equal(expected.item_factor, made.reward.item_factor)
+    clean = made.rows_of(made.posttrained_folder(run))
+    assert not rows["reward/proxy@10"].equals(clean["reward/proxy@10"])
+    report = made.noise_report(noise)
+    assert report == again.noise_report(noise)
+    assert report["error_deviation"] > 0
+    assert 0 <= report["exploitable_share"] <= 1
+    quality = made.reward_quality.loc["ensemble of 2"]
+    for name in ("rmse", "pairwise_accuracy"):
+        assert report[f"clean_{name}"] == pytest.approx(quality[name], rel=1e-5)
+        assert report[name] != report[f"clean_{name}"]
+
+
 def test_damaged_weights_are_named_and_other_stages_stay(made, run, tmp_path):
     root = tmp_path / "runs"
     shutil.copytree(made.root, root)
@@ -203,7 +250,9 @@ def test_a_judge_where_the_split_has_users_for_one(made, run):
 
 
 def test_what_runs_of_a_study_share(run):
-    for change in ({"algorithm": ExpRSFT()}, {"name": "x"}, {"seed": 3}, {"posttraining": PLAN}):
+    noisy = {"noise": RewardNoise(model=Flips(0.5))}
+    own = ({"algorithm": ExpRSFT()}, {"name": "x"}, {"seed": 3}, {"posttraining": PLAN}, noisy)
+    for change in own:
         assert shared_part(replace(run, **change)) == shared_part(run)
     for change in (
         {"backbone": SASRec()},

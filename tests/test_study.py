@@ -247,6 +247,27 @@ RUNS = [BASE, replace(BASE, name="short", posttraining=Training(steps=3, batch_s
     assert "3 or 8 post-training steps" in text
 
 
+def test_noise_is_a_run_of_its_own_beside_the_others(run, finished, copied):
+    runs = """
+from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
+RUNS += [replace(RUNS[2], name="noisy", noise=RewardNoise(model=ItemBias(1.0)))]
+"""
+    Path("noisy.py").write_text(STUDY + runs)
+    folder = run(copied, file="noisy.py")
+    new = set(stages(copied)) - set(stages(finished))
+    assert sorted(name.rpartition("-")[0] for name in new) == [
+        "evaluate",
+        "noise-report",
+        "posttrain",
+    ]
+    record = json.loads((folder / "run.json").read_text())
+    assert set(record["noise"]) == {"noisy"}
+    assert record["noise"]["noisy"]["exploitable_share"] > 0.9
+    rows = pd.read_parquet(folder / "rows.parquet")
+    others = rows[rows["method"] != "noisy"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, pd.read_parquet(finished / "study-small/rows.parquet"))
+
+
 def test_a_lost_stage_is_made_again_alone(run, finished, copied):
     record = json.loads((copied / "study-small" / "run.json").read_text())
     lost = record["stages"]["OfflinePPO/0"]["folder"]

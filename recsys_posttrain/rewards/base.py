@@ -5,6 +5,7 @@ That is the whole contract: it makes the score of all items one matrix product a
 under a policy another, with nothing of size [tokens, catalogue] kept.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -42,8 +43,8 @@ class RewardModel(nn.Module):
         self._positions: TrainingPositions | None = None  # of the batches that come now
         self._known_at: TrainingPositions | None = None
         self._states_EMR: Tensor | None = None
-        self._factor_MVR = self._factor_VR = torch.empty(0)
-        self._last: list[tuple[Sequences, Tensor]] = []
+        self._factor_MVR = torch.empty(0)
+        self._last: list[tuple[Sequences, tuple[Tensor, Tensor]]] = []
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(state_MNR, factor_MVR) of the M members; r_hat of member m is their product.
@@ -55,6 +56,9 @@ class RewardModel(nn.Module):
     def forget(self) -> None:
         self._remembered = None
 
+    def resample(self, seed: int | None) -> None:
+        """Draw resampled noise anew, or None: leave it out. Any other model stays as it is."""
+
     def at(self, positions: TrainingPositions | None) -> None:
         """Every batch from now on holds these positions, whose states are computed once where they
         fit in memory; None: any others."""
@@ -63,7 +67,7 @@ class RewardModel(nn.Module):
             self._known_at, self._states_EMR = positions, None
 
     @torch.no_grad()
-    def _frozen_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def frozen_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self._remembered is None or self._remembered[0] is not batch:
             self._remembered = (batch, self._known_factors(batch))
         return self._remembered[1]
@@ -83,11 +87,11 @@ class RewardModel(nn.Module):
 
     def factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(state_NMR, factor_VMR), flattened to width M x R: their product is the members' mean."""
-        return _flattened(*self._frozen_factors(batch))
+        return _flattened(*self.frozen_factors(batch))
 
     def member_scores(self, batch: Batch, items_BTK: Tensor) -> Tensor:
         """Each member's prediction, [M, B, T, K], in reward units; 0 at padding."""
-        state_MNR, factor_MVR = self._frozen_factors(batch)
+        state_MNR, factor_MVR = self.frozen_factors(batch)
         items_NK = ops.pack(items_BTK, batch.mask_BT) - 1
         return torch.stack(
             [
@@ -114,7 +118,6 @@ class RewardModel(nn.Module):
         state_NR, factor_VR = self.factors(batch)
         return ops.unpack(state_NR @ factor_VR.T, batch.mask_BT)
 
-    @torch.no_grad()
     def last_states(
         self,
         histories: Sequences,
@@ -122,32 +125,58 @@ class RewardModel(nn.Module):
         users_N: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As `factors`, for the next action after all of each history: (state_NR, factor_VR), on
-        the CPU. The states of the last two sets of histories are kept.
+        the CPU. Those of the last two sets of histories are kept.
 
         next_times_N, users_N: as for `score_next`.
         """
-        for known, state_NR in self._last:
+        for known, factors in self._last:
             if known is histories:
-                return state_NR, self._factor_VR
-        if users_N is None:
-            users_N = torch.arange(len(histories))
-        state_NR = torch.empty(0)
-        for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
-            histories, self.max_length, 256, next_times_N
-        ):
-            mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
-            device = next((tensor.device for tensor in self.state_dict().values()), past_BT.device)
-            # The action at each position does not enter the state, so any item will do.
-            action = (past_BT, rewards_BT, next_times_BT)
-            inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B])
-            batch = Batch(*(value.to(device) for value in inputs))
-            flat = _flattened(*self.member_factors(batch))
-            found_NR, self._factor_VR = (value.cpu() for value in flat)
-            if not len(state_NR):
-                state_NR = found_NR.new_empty(len(histories), found_NR.shape[1])
-            state_NR[rows_B] = found_NR[length_B.cumsum(dim=0) - 1]
-        self._last = [*self._last[-1:], (histories, state_NR)]
-        return state_NR, self._factor_VR
+                return factors
+        factors = self.next_factors(histories, next_times_N, users_N)
+        if not self.is_resampled:
+            self._last = [*self._last[-1:], (histories, factors)]
+        return factors
+
+    def next_factors(
+        self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What `last_states` returns, computed."""
+        device = next((tensor.device for tensor in self.state_dict().values()), None)
+        return next_factors(
+            lambda batch: _flattened(*self.member_factors(batch)),
+            histories,
+            self.max_length,
+            next_times_N,
+            users_N,
+            device,
+        )
+
+
+@torch.no_grad()
+def next_factors(
+    factors_of: Callable[[Batch], tuple[Tensor, Tensor]],
+    histories: Sequences,
+    max_length: int,
+    next_times_N: Tensor | None = None,
+    users_N: Tensor | None = None,
+    device: torch.device | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(state_NR, factor_VR) for the next action after all of each history, on the CPU, from
+    factors_of(batch) -> (state_NR at the real positions, factor_VR)."""
+    users_N = torch.arange(len(histories)) if users_N is None else users_N
+    state_NR = factor_VR = torch.empty(0)
+    for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
+        histories, max_length, 256, next_times_N
+    ):
+        mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
+        # The action at each position does not enter the state, so any item will do.
+        action = (past_BT, rewards_BT, next_times_BT)
+        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B])
+        found_NR, factor_VR = factors_of(Batch(*(value.to(device) for value in inputs)))
+        if not len(state_NR):
+            state_NR = torch.empty(len(histories), found_NR.shape[1], dtype=found_NR.dtype)
+        state_NR[rows_B] = found_NR[length_B.cumsum(dim=0).to(found_NR.device) - 1].cpu()
+    return state_NR, factor_VR.cpu()
 
 
 def _flattened(state_MNR: Tensor, factor_MVR: Tensor) -> tuple[Tensor, Tensor]:

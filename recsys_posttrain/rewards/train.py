@@ -21,6 +21,7 @@ from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.baselines import NAIVE_BASELINES, judged_events
 from recsys_posttrain.rewards.ensemble import EnsembleModule, RewardEnsemble, bootstrap_weights
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_frame
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import Fitted, fit
@@ -56,15 +57,18 @@ def train_reward(
     seed: int = 0,
     folder: Path | None = None,
     device: str = "cpu",
+    noise: RewardNoise = RewardNoise(),
 ) -> tuple[EnsembleModule, Fitted]:
     """Least squares on the logged rewards of most users of the split's reward part.
 
     Stops when the error on the validation users no longer falls. folder: as for `pretrain`.
+    noise: what it changes of the data, for learning and for stopping.
     """
     parts = user_parts(data.reward, config.held_out, seed)
+    train, fit_N = noise.on_training(data.reward, parts.fit_N)
     length = config.encoder.max_length
-    fit_on = latest_events(data.reward, parts.fit_N, length + 1)
-    stop_on = latest_events(data.reward, parts.validation_N, length + 1)
+    fit_on = latest_events(train, fit_N, length + 1)
+    stop_on = latest_events(train, parts.validation_N, length + 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "reward weights"))
         model = config.build(data.corpus.num_items, float(fit_on.rewards_E.double().mean()))

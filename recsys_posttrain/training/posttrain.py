@@ -15,6 +15,7 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.stages import save_tensors
 from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
@@ -36,6 +37,7 @@ def posttrain(
     seed: int = 0,
     folder: Path | None = None,
     device: str = "cpu",
+    noise: RewardNoise = RewardNoise(),
 ) -> tuple[Policy, Fitted]:
     """The post-trained copy of `policy`, which itself stays as it is.
 
@@ -44,6 +46,8 @@ def posttrain(
     `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
     same on validation targets, with `ndcg@10`. folder: as for `pretrain`; the weights after the
     steps of `snapshot_steps` are left there too.
+    noise: of what the reward model predicts (validation included) and of the log; a reward model
+    that is to learn from noisy data has done so (`train_reward`).
     """
     num_items = data.corpus.num_items
     require(
@@ -55,12 +59,22 @@ def posttrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.table_VD.shape[1])
-    actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
-    stream = training.batches(data.train, policy.max_length, seed)
+    log = noise.on_log(data, reference)
+    actors = Actors(
+        reference,
+        noise.on_model(reward, data, reference),
+        logged_rewards(log.sequences, num_items),
+        heads,
+    )
+    stream = training.batches(log.sequences, policy.max_length, seed)
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()
+        step_seed = actors.generator.initial_seed()
+        actors.reward.resample(step_seed)
+        if log.redraw is not None:
+            batch = log.redraw(batch, step_seed)
         output = algorithm.loss(batch, actors)
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
             output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
@@ -68,6 +82,7 @@ def posttrain(
 
     def on_step(step: int) -> None:
         actors.step = step
+        actors.reward.resample(None)
         after_step(algorithm, actors)
         if folder is not None and step in snapshots:
             save_tensors(folder / SNAPSHOT.format(step), actors.policy.state_dict())
@@ -76,10 +91,18 @@ def posttrain(
         actors.step = step
         actors.generator.manual_seed(seed)
 
+    positions = _positions(stream) if log.redraw is None else None
+
+    def batches_hold(positions: TrainingPositions | None) -> None:
+        for frozen in (reference, actors.reward):
+            frozen.at(positions)
+
     def validate() -> dict[str, float]:
+        batches_hold(None)
         rows = evaluate(
-            actors.policy, data, reward, actors.reference, targets=data.validation
+            actors.policy, data, actors.reward, actors.reference, targets=data.validation
         ).per_user
+        batches_hold(positions)
         names = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
         return {f"validation/{name}": float(rows[name].mean()) for name in names}
 
@@ -92,11 +115,9 @@ def posttrain(
         reseed=reseed,
         after_step=on_step,
     )
-    positions = _positions(stream)
     try:
         actors.multiply_in(training.products(device))
-        for frozen in (reference, reward):
-            frozen.at(positions)
+        batches_hold(positions)
         fitted = fit(
             module,
             stream,
@@ -109,8 +130,7 @@ def posttrain(
         )
     finally:
         actors.multiply_in(None)
-        for frozen in (reference, reward):
-            frozen.at(None)
+        batches_hold(None)
     actors.forget()
     return actors.policy.eval(), fitted
 

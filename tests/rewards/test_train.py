@@ -15,6 +15,7 @@ from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.data.split import LeaveOneOut, latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import Flips, RewardNoise, Starvation
 from recsys_posttrain.rewards.train import (
     judge_quality,
     predict_logged,
@@ -185,3 +186,35 @@ def test_the_judge_has_draws_of_its_own_and_needs_users(world, trained):
     assert torch.corrcoef(torch.stack([ours[1:].flatten(), theirs[1:].flatten()]))[0, 1] < 0.5
     with pytest.raises(UserError, match="of made keeps no users for a judge; use UserHoldout"):
         train_judge(world, CONFIG, seed=1)
+
+
+@pytest.mark.parametrize("model", [Flips(0.6), Starvation(0.9)])
+def test_worse_data_makes_a_worse_model_for_the_same_judged_users(world, trained, model):
+    """Three of five ratings flipped, or six users instead of 60: real errors, not injected ones."""
+    worse, _ = train_reward(world, CONFIG, seed=1, noise=RewardNoise(model=model))
+    clean, noisy = (reward_quality(each, world, CONFIG, 1) for each in (trained[0], worse))
+    assert noisy.loc["ensemble of 2", "rmse"] > clean.loc["ensemble of 2", "rmse"] + 0.05
+    assert noisy.drop("ensemble of 2").equals(clean.drop("ensemble of 2"))
+
+
+def test_worse_data_is_what_is_learned_from_and_stopped_on(world, trained, monkeypatch):
+    seen = []
+    original = latest_events
+
+    def spied(sequences, rows_N, length):
+        seen.append((sequences, rows_N))
+        return original(sequences, rows_N, length)
+
+    monkeypatch.setattr("recsys_posttrain.rewards.train.latest_events", spied)
+    once = replace(CONFIG, training=Training(epochs=1, batch_size=64))
+    parts = user_parts(world.train, CONFIG.held_out, 1)
+    for noise in (RewardNoise(model=Flips(0.6), seed=2), RewardNoise(model=Starvation(0.5))):
+        train_reward(world, once, seed=1, noise=noise)
+    (flipped, fit_N), (stopped, stop_N), (plain, fewer_N), (_, same_N) = seen
+    assert torch.equal(flipped.rewards_E, Flips(0.6).log(world.train, 2).rewards_E)
+    assert stopped is flipped
+    assert torch.equal(fit_N, parts.fit_N)
+    assert torch.equal(stop_N, parts.validation_N)
+    assert plain is world.train
+    assert set(fewer_N.tolist()) < set(parts.fit_N.tolist())
+    assert torch.equal(same_N, parts.validation_N)

@@ -1,0 +1,148 @@
+"""What noise in the reward adds to a post-training step, by ratio to the same step without it.
+
+    python benchmarks/noise.py [--data-root ml-1m.zip] [--threads 1] [--rows 64]
+
+OfflinePPO asks the reward model for samples and for its exact mean under the reference; ASFT-model
+weights logged items by prediction minus that mean. Weights are random: the time does not depend
+on them. The steps take turns in one process, and the ratio of the CPU seconds of neighbours in time
+is taken: on a shared machine that is what can be compared.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from shared.workload import LENGTH, machine, ml_1m_or_synthetic, write_result
+
+from recsys_posttrain.algorithms import ASFT, OfflinePPO
+from recsys_posttrain.algorithms.base import Algorithm, LossOutput
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import (
+    Gaussian,
+    Independent,
+    ItemBias,
+    PopularityBias,
+    RareOptimism,
+    RewardNoise,
+    UserBias,
+)
+from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.posttrain import POSTTRAINING
+from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.types import Batch, Split
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "OfflinePPO": OfflinePPO(),
+    "ASFT-model": ASFT(model_reward, reference_value),
+}
+NOISES = {
+    "none": RewardNoise(),
+    "Gaussian": RewardNoise(model=Gaussian(0.5)),
+    "Gaussian, resampled": RewardNoise(model=Gaussian(0.5, resampled=True)),
+    "Independent, resampled": RewardNoise(model=Independent(0.5, resampled=True)),
+    "ItemBias": RewardNoise(model=ItemBias(0.5)),
+    "UserBias": RewardNoise(model=UserBias(0.5)),
+    "PopularityBias": RewardNoise(model=PopularityBias(0.5)),
+    "RareOptimism": RewardNoise(model=RareOptimism(0.5)),
+    "log: Independent, resampled": RewardNoise(log=Independent(0.5, resampled=True)),
+}
+Step = Callable[[Batch], None]
+
+
+def step_of(algorithm: Algorithm, noise: RewardNoise, data: Split) -> Step:
+    """What `posttrain` does between two batches."""
+    num_items = data.corpus.num_items
+    reference = FrozenPolicy(new_policy(SASRec(), num_items, seed=0))
+    reward = RewardEnsemble().build(num_items, 3.5)
+    noisy = noise.on_model(reward, data, reference)
+    actors = Actors(reference, noisy, logged_rewards(data.train, num_items))
+    actors.multiply_in(POSTTRAINING.products("cpu"))
+    log = noise.on_log(data, reference)
+
+    def objective(batch: Batch) -> LossOutput:
+        actors.forget()
+        actors.reward.resample(actors.generator.initial_seed())
+        if log.redraw is not None:
+            batch = log.redraw(batch, actors.generator.initial_seed())
+        return algorithm.loss(batch, actors)
+
+    module = TrainingModule(actors, objective, POSTTRAINING, seed=0, dropout=False)
+    module.model.train(False)
+    optimizer = module.configure_optimizers()
+
+    def step(batch: Batch) -> None:
+        actors.step += 1
+        actors.generator.manual_seed(actors.step)
+        optimizer.zero_grad()
+        module.training_step(batch, 0).backward()
+        optimizer.step()
+
+    return step
+
+
+def cpu_seconds(step: Step, batch: Batch) -> float:
+    began = time.process_time()
+    step(batch)
+    return time.process_time() - began
+
+
+def compare(
+    algorithm: Algorithm, data: Split, batch: Batch, rounds: int
+) -> dict[str, dict[str, float]]:
+    """For each noise: medians over rounds of the seconds and of the ratio to the step before it
+    without noise."""
+    steps = {name: step_of(algorithm, noise, data) for name, noise in NOISES.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    ratios: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(rounds + 1):
+        for name, step in steps.items():
+            plain, noisy = cpu_seconds(steps["none"], batch), cpu_seconds(step, batch)
+            if round_ > 0:  # the first step allocates
+                seconds[name].append(noisy)
+                ratios[name].append(noisy / plain)
+    return {
+        name: {
+            "seconds": round(statistics.median(seconds[name]), 4),
+            "ratio": round(statistics.median(ratios[name]), 3),
+        }
+        for name in steps
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=POSTTRAINING.batch_size)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    data = ml_1m_or_synthetic(arguments.data_root)
+    batch = next(iter(BatchStream(data.train, LENGTH, arguments.rows, 1, seed=0)))
+    print(f"{data.corpus.name}: {int(batch.mask_BT.sum()):,} events a step; {machine()}")
+    result = {
+        "dataset": data.corpus.name,
+        "events": int(batch.mask_BT.sum()),
+        "items": data.corpus.num_items,
+        "rounds": arguments.rounds,
+        "cpu_seconds_of_a_step": {
+            name: compare(algorithm, data, batch, arguments.rounds)
+            for name, algorithm in ALGORITHMS.items()
+        },
+    }
+    print(json.dumps(result, indent=2))
+    write_result(Path(__file__), result)
+
+
+if __name__ == "__main__":
+    main()

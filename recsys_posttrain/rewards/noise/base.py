@@ -1,0 +1,64 @@
+"""What a noise is: an error for every (history, item), which the policy may or may not see.
+
+An error field has the form of a reward model, e(n, v) = state_n . factor_v, so that the errors of
+the whole catalogue cost a few more columns in a product that is made anyway. On a reward model it
+is added to each prediction, on a log to the reward of each logged action. A noise without a field
+(data_noise.py) changes the data instead.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys_posttrain.config import require
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.types import Batch, Split
+
+# (state_NQ, factor_VQ) in reward units. A state reads events strictly before the action.
+Field = Callable[[Batch], tuple[Tensor, Tensor]]
+
+
+@runtime_checkable
+class ErrorNoise(Protocol):
+    """A frozen dataclass with a `level` and its error field.
+
+    A noise whose `resampled` is True draws another field from each step's seed, with a mean of 0
+    over seeds; one without that member is frozen.
+    """
+
+    @property
+    def level(self) -> float: ...
+
+    def field(self, data: Split, reference: Policy, seed: int) -> Field:
+        """The field of this seed, the same in training and evaluation: `sequences_B` of its batches
+        are users of the corpus. data: for sizes and popularity. reference: pi_ref."""
+        ...
+
+
+def is_resampled(noise: object) -> bool:
+    return bool(getattr(noise, "resampled", False))
+
+
+def check_level(noise: object, level: float, most: float = math.inf) -> None:
+    """For __post_init__ of a noise. Errors: UserError unless 0 <= level <= most, and finite."""
+    limit = "a finite number, at least 0" if most == math.inf else f"from 0 to {most:g}"
+    require(
+        math.isfinite(level) and 0 <= level <= most,
+        f"{type(noise).__name__}: level={level} must be {limit}.",
+    )
+
+
+def normals(seed: int, name: str, *shape: int) -> Tensor:
+    """Independent N(0, 1) in float32, a function of (seed, name); more rows keep the first ones."""
+    generator = np.random.default_rng(derived_seed(seed, name))
+    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+
+
+def ones(batch: Batch) -> Tensor:
+    """[N, 1]: the state of an error that only depends on the item."""
+    return batch.rewards_BT.new_ones(int(batch.mask_BT.sum()), 1)

@@ -1,0 +1,92 @@
+"""The noise of a run: on what its reward model predicts, and on what its log says."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import Tensor
+
+from recsys_posttrain.config import require
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.rewards.noise.base import ErrorNoise, is_resampled
+from recsys_posttrain.rewards.noise.data_noise import Flips, Starvation
+from recsys_posttrain.rewards.noise.log import (
+    NoisyLog,
+    batch_with_errors,
+    log_with_errors,
+)
+from recsys_posttrain.rewards.noise.model import NoisyReward
+from recsys_posttrain.types import Sequences, Split
+
+
+@dataclass(frozen=True)
+class RewardNoise:
+    """model: errors in the predictions; Flips and Starvation train it on worse data instead.
+    log: errors in the rewards that post-training reads, as rewards and as history; targets, and the
+    data that the reward model learns from, stay clean. seed: of every draw that is not resampled,
+    so a kind that is in both places errs alike in both. Level 0 is no noise, to the bit.
+    """
+
+    model: ErrorNoise | Flips | Starvation | None = None
+    log: ErrorNoise | Flips | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, noise, kinds in (
+            ("model", self.model, (ErrorNoise, Flips, Starvation)),
+            ("log", self.log, (ErrorNoise, Flips)),
+        ):
+            require(
+                noise is None or (isinstance(noise, kinds) and not isinstance(noise, type)),
+                f"RewardNoise: {name}={noise!r} is not a noise of a {name}; give a kind of "
+                "recsys_posttrain.rewards.noise with its level, e.g. ItemBias(0.5), or None.",
+            )
+        require(
+            not (isinstance(self.model, Flips) and self.model.resampled),
+            "RewardNoise: model=Flips(resampled=True) is not possible, because a reward model is "
+            "trained once; use Flips without it, or on the log.",
+        )
+
+    def active(self) -> "RewardNoise":
+        """Equal for all noises that do the same: without parts of level 0, and their seed."""
+        model = self.model if self.model and self.model.level > 0 else None
+        log = self.log if self.log and self.log.level > 0 else None
+        return replace(self, model=model, log=log, seed=self.seed if model or log else 0)
+
+    def of_training(self) -> "RewardNoise":
+        """The part that the training of the reward model depends on."""
+        changes_data = isinstance(self.model, Flips | Starvation)
+        return replace(self, model=self.model if changes_data else None, log=None).active()
+
+    def on_training(self, train: Sequences, fit_N: Tensor) -> tuple[Sequences, Tensor]:
+        """What the reward model learns from: a log, and those of the users to learn from."""
+        noise = self.active().model
+        if isinstance(noise, Flips):
+            return noise.log(train, self.seed), fit_N
+        if isinstance(noise, Starvation):
+            return train, noise.users(fit_N, self.seed)
+        return train, fit_N
+
+    def on_model(self, model: RewardModel, data: Split, reference: Policy) -> RewardModel:
+        """The model with errors added; the model itself where the noise adds none."""
+        noise = self.active().model
+        if noise is None or isinstance(noise, Flips | Starvation):
+            return model
+        draw = partial(noise.field, data, reference)
+        seed = None if is_resampled(noise) else self.seed
+        return NoisyReward(model, draw, seed, reference.max_length)
+
+    def on_log(self, data: Split, reference: Policy) -> NoisyLog:
+        """The training log with errors; the log itself where the noise adds none."""
+        noise, train = self.active().log, data.train
+        if noise is None:
+            return NoisyLog(train)
+        if isinstance(noise, Flips):
+            if noise.resampled:
+                return NoisyLog(train, partial(noise.redraw, train))
+            return NoisyLog(noise.log(train, self.seed))
+        draw = partial(noise.field, data, reference)
+        if is_resampled(noise):
+            return NoisyLog(train, lambda batch, seed: batch_with_errors(batch, draw(seed)))
+        device = str(reference.table_VD.device)
+        return NoisyLog(log_with_errors(train, draw(self.seed), reference.max_length, device))

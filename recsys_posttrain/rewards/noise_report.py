@@ -1,0 +1,111 @@
+"""What a noise achieved: how good the reward model still is, and whether a policy can follow it."""
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV  # type: ignore[import-untyped]
+from torch import Tensor
+
+from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.base import RewardModel, score_next
+from recsys_posttrain.rewards.quality import quality
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.types import Batch, Sequences, Split, Targets
+
+ITEMS, HISTORIES = 200, 2_000
+PENALTIES = np.logspace(-2, 6, 17)
+
+
+def noise_report(
+    noisy: RewardModel,
+    clean: RewardModel,
+    data: Split,
+    reference: Policy,
+    judged_N: Tensor,
+    seed: int = 0,
+    true_UV: Tensor | None = None,
+) -> dict[str, float]:
+    """Measures a noisy reward model beside the clean one.
+
+    rmse, pairwise_accuracy: against the logged rewards (as `quality`) of the users judged_N, rows
+    of data.train that no reward model learned from; clean_rmse and clean_pairwise_accuracy: the
+    same of the clean model. error_deviation: standard deviation of noisy - clean over validation
+    histories x items, evenly drawn, so most pairs were never logged. exploitable_share: see there,
+    on the same pairs. true_UV: the known mean rewards of a world; adds true_rmse and
+    true_pairwise_accuracy on those pairs. Resampled noise is drawn from `seed`.
+    """
+    first, second = (derived_seed(seed, "noise report", draw) for draw in (0, 1))
+    low, high = float(data.train.rewards_E.min()), float(data.train.rewards_E.max())
+    generator = np.random.default_rng(derived_seed(seed, "noise report"))
+    report: dict[str, float] = {}
+    noisy.resample(first)
+    for prefix, model in (("", noisy), ("clean_", clean)):
+        judged = quality(*_logged(model, data.train, judged_N), (low, high))
+        report |= {f"{prefix}{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
+
+    targets = data.validation
+    rows_N = generator.permutation(len(targets.items_N))[:HISTORIES]
+    num_items = data.corpus.num_items
+    items_K = torch.from_numpy(generator.permutation(num_items)[:ITEMS] + 1)
+    clean_NK = _scores(clean, targets, items_K)[rows_N]
+    noisy_NK = _scores(noisy, targets, items_K)[rows_N]
+    noisy.resample(second)
+    redrawn_NK = _scores(noisy, targets, items_K)[rows_N]
+    noisy.resample(None)
+    states_ND = reference.last_states(targets.history, targets.times_N)[rows_N].cpu().numpy()
+    report["error_deviation"] = float((noisy_NK - clean_NK).std())
+    report["exploitable_share"] = exploitable_share(
+        states_ND, noisy_NK - clean_NK, redrawn_NK - clean_NK
+    )
+    if true_UV is not None:
+        users_N = targets.users_N[rows_N]
+        true_NK = true_UV[users_N][:, items_K - 1].double().numpy()
+        user_NK = np.broadcast_to(users_N.numpy()[:, None], true_NK.shape)
+        judged = quality(noisy_NK.ravel(), true_NK.ravel(), user_NK.ravel(), (low, high))
+        report |= {f"true_{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
+    return report
+
+
+def exploitable_share(states_ND: np.ndarray, error_NK: np.ndarray, redrawn_NK: np.ndarray) -> float:
+    """The share of the error's variance that a policy's inputs explain, from 0 to 1.
+
+    For each item a ridge regression of the error on the reference's state, with an intercept: the
+    errors that new output vectors (and a bias) of the items could follow exactly. Fitted on the
+    first half of the histories, scored on the other: 1 - squared error / variance over all pairs.
+    A policy with a state of its own may follow more. redrawn_NK: the errors at a later step, equal
+    to error_NK where the noise is frozen; scored there. NaN without any error.
+    """
+    half = len(states_ND) // 2
+    scored_NK = redrawn_NK[half:]
+    variance = np.square(scored_NK - scored_NK.mean()).mean()
+    if variance == 0:
+        return float("nan")
+    mean_D, deviation_D = states_ND[:half].mean(axis=0), states_ND[:half].std(axis=0)
+    scaled_ND = (states_ND - mean_D) / np.where(deviation_D > 0, deviation_D, 1)
+    model = RidgeCV(alphas=PENALTIES).fit(scaled_ND[:half], error_NK[:half])
+    left_NK = scored_NK - model.predict(scaled_ND[half:])
+    return float(max(0.0, 1 - np.square(left_NK).mean() / variance))
+
+
+def _scores(model: RewardModel, targets: Targets, items_K: Tensor) -> np.ndarray:
+    items_NK = items_K.expand(len(targets.items_N), -1)
+    score_NK = score_next(model, targets.history, items_NK, targets.times_N, targets.users_N)
+    return np.asarray(score_NK.double().numpy())
+
+
+@torch.inference_mode()
+def _logged(
+    model: RewardModel, train: Sequences, rows_N: Tensor
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictions, rewards and users of the events that `baselines.judged_events` names, [E]."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    pieces = []
+    for rows_B in torch.split(rows_N, 128):
+        batch = batch_of(train, rows_B, model.max_length)
+        there = Batch(*(value.to(device) for value in batch))
+        predicted_BT = model.score(there, there.actions_BT.clamp(min=1)[..., None])[..., 0].cpu()
+        users_BT = batch.sequences_B[:, None].expand_as(batch.mask_BT)
+        pieces.append([x[batch.mask_BT] for x in (predicted_BT, batch.rewards_BT, users_BT)])
+    model.forget()
+    predicted_E, reward_E, user_E = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    return predicted_E.double().numpy(), reward_E.double().numpy(), user_E.numpy()

@@ -1,0 +1,149 @@
+"""A noisy reward model is the inner model plus the error, whichever way it is asked."""
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.rewards.base import score_next
+from recsys_posttrain.rewards.noise import (
+    Gaussian,
+    ItemBias,
+    PopularityBias,
+    RareOptimism,
+    RewardNoise,
+    UserBias,
+)
+
+LENGTH, ITEMS = 8, 30
+
+
+@pytest.fixture
+def batch(small):
+    return batch_of(small.data.train, torch.tensor([1, 2, 4, 6]), LENGTH)
+
+
+def noisy_of(small, noise, seed=0):
+    return RewardNoise(model=noise, seed=seed).on_model(small.reward, small.data, small.reference)
+
+
+def slow_error(small, noise, batch, seed=0):
+    """[B, T, V], one position and item at a time."""
+    small.reference.forget()
+    state_NQ, factor_VQ = noise.field(small.data, small.reference, seed)(batch)
+    error_BTV = np.zeros((*batch.mask_BT.shape, ITEMS))
+    for n, (b, t) in enumerate(np.argwhere(batch.mask_BT.numpy())):
+        for v in range(ITEMS):
+            error_BTV[b, t, v] = sum(
+                float(s) * float(f) for s, f in zip(state_NQ[n], factor_VQ[v], strict=True)
+            )
+    return error_BTV
+
+
+@pytest.mark.parametrize("noise", [Gaussian(0.5), UserBias(2.0), RareOptimism(1.0)])
+def test_every_prediction_has_the_error_once(small, batch, noise):
+    noisy, error_BTV = noisy_of(small, noise), slow_error(small, noise, batch)
+    clean_BTV = small.reward.score_all(batch).double().numpy()
+    close = dict(atol=1e-5)  # float32 sums of products around 10
+    np.testing.assert_allclose(noisy.score_all(batch), clean_BTV + error_BTV, **close)
+
+    generator = torch.Generator().manual_seed(0)
+    items_BTK = torch.randint(1, ITEMS + 1, (*batch.mask_BT.shape, 3), generator=generator)
+    error_BTK = np.take_along_axis(error_BTV, items_BTK.numpy() - 1, axis=2)
+    before = small.reward.interval(batch, items_BTK)
+    for ours, clean in zip(noisy.interval(batch, items_BTK), before, strict=True):
+        np.testing.assert_allclose(ours, clean.numpy() + error_BTK, **close)
+    np.testing.assert_allclose(
+        noisy.score(batch, items_BTK), small.reward.score(batch, items_BTK) + error_BTK, **close
+    )
+
+    state_MNR, factor_MVR = noisy.member_factors(batch)
+    plain_MNR, plain_MVR = small.reward.member_factors(batch)
+    difference_MNV = state_MNR @ factor_MVR.mT - plain_MNR @ plain_MVR.mT
+    for member_NV in difference_MNV:
+        np.testing.assert_allclose(member_NV, error_BTV[batch.mask_BT.numpy()], **close)
+
+
+def test_resampled_noise_is_drawn_by_seed_and_is_0_without_one(small, batch):
+    noisy = noisy_of(small, ItemBias(1.0, resampled=True))
+    assert torch.equal(noisy.score_all(batch), small.reward.score_all(batch))
+    drawn = []
+    for seed in (7, 8, 7):
+        noisy.resample(seed)
+        drawn.append(noisy.score_all(batch))
+        expected = slow_error(small, ItemBias(1.0), batch, seed)
+        error_BTV = (drawn[-1] - small.reward.score_all(batch)).numpy()
+        np.testing.assert_allclose(error_BTV, expected, atol=1e-5)
+    assert torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], drawn[1])
+    noisy.resample(None)
+    assert torch.equal(noisy.score_all(batch), small.reward.score_all(batch))
+    items_BTK = batch.actions_BT.clamp(min=1)[..., None]
+    assert torch.equal(noisy.score(batch, items_BTK), small.reward.score(batch, items_BTK))
+    assert torch.equal(noisy.member_factors(batch)[0], small.reward.member_factors(batch)[0])
+
+
+def test_frozen_noise_and_other_models_stay_as_they_are(small, batch):
+    noisy = noisy_of(small, ItemBias(1.0))
+    before, clean = noisy.score_all(batch), small.reward.score_all(batch)
+    for seed in (3, None):
+        noisy.resample(seed)
+        small.reward.resample(seed)
+        assert torch.equal(noisy.score_all(batch), before)
+        assert torch.equal(small.reward.score_all(batch), clean)
+
+
+def test_the_error_of_a_batch_is_computed_once_until_it_is_forgotten(small, batch, monkeypatch):
+    noisy, asked = noisy_of(small, ItemBias(1.0)), []
+    field = noisy.error_field
+    monkeypatch.setattr(noisy, "error_field", lambda given: asked.append(given) or field(given))
+    noisy.score_all(batch)
+    noisy.score(batch, batch.actions_BT.clamp(min=1)[..., None])
+    assert len(asked) == 1
+    noisy.forget()
+    assert small.reward._remembered is None
+    noisy.score_all(batch)
+    other = batch_of(small.data.train, torch.tensor([1, 2]), LENGTH)
+    noisy.score_all(other)
+    assert [given is batch for given in asked] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "noise", [Gaussian(1.0), ItemBias(1.0), UserBias(1.0), PopularityBias(1.0), RareOptimism(1.0)]
+)
+def test_the_error_is_the_same_in_training_and_in_evaluation(small, noise):
+    """Each user's history up to the last training event, once inside a batch and once alone."""
+    noisy, train = noisy_of(small, noise), small.data.train
+    users_N = torch.tensor([4, 1, 6])
+    batch = batch_of(train, users_N, LENGTH)
+    trained_BTV = (noisy.score_all(batch) - small.reward.score_all(batch)).numpy()
+    last_N = train.offsets_N1[1:][users_N] - 1
+    first_N = torch.maximum(train.offsets_N1[:-1][users_N], last_N - LENGTH)
+    index_E = torch.cat([torch.arange(a, b) for a, b in zip(first_N, last_N, strict=True)])
+    histories = type(train)(
+        train.items_E[index_E],
+        train.rewards_E[index_E],
+        train.timestamps_E[index_E],
+        torch.cat([torch.zeros(1, dtype=torch.int64), (last_N - first_N).cumsum(0)]),
+    )
+    every_NV = torch.arange(1, ITEMS + 1).expand(3, ITEMS)
+    noisy.forget()
+    evaluated_NV = score_next(noisy, histories, every_NV, train.timestamps_E[last_N], users_N)
+    evaluated_NV = evaluated_NV - score_next(
+        small.reward, histories, every_NV, train.timestamps_E[last_N]
+    )
+    for row, user in enumerate(batch.sequences_B.tolist()):
+        place = users_N.tolist().index(user)
+        length = int(batch.mask_BT[row].sum())
+        np.testing.assert_allclose(
+            evaluated_NV[place], trained_BTV[row, length - 1], atol=2e-5, err_msg=str(user)
+        )
+
+
+def test_histories_are_as_long_as_the_policy_sees(small):
+    assert noisy_of(small, ItemBias(1.0)).max_length == LENGTH
+    small.reward.max_length = 5
+    try:
+        assert noisy_of(small, ItemBias(1.0)).max_length == 5
+    finally:
+        del small.reward.max_length

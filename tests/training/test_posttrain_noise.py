@@ -1,0 +1,132 @@
+"""Post-training with a noisy reward: level 0 is nothing, and each noise reaches what it names."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_posttrain.algorithms import BC, RWR, OfflinePPO
+from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.rewards.noise import (
+    Flips,
+    Gaussian,
+    Independent,
+    ItemBias,
+    RareOptimism,
+    RewardNoise,
+    UserBias,
+)
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.training.posttrain import posttrain
+
+PLAN = Training(steps=4, batch_size=16, learning_rate=0.02, warmup_steps=1)
+PPO = OfflinePPO(samples=2, refresh_every=2)
+
+
+class Watched:
+    """Writes down each step's batch and what the reward model predicts for it."""
+
+    def __init__(self, inner):
+        self.inner, self.steps, self.actors = inner, [], None
+
+    def heads(self, dim):
+        return heads_of(self.inner, dim)
+
+    def loss(self, batch, actors):
+        self.actors = actors
+        self.steps.append((batch, actors.reward.score_all(batch)))
+        return self.inner.loss(batch, actors)
+
+
+def trained(tiny, algorithm, noise=RewardNoise(), folder=None):
+    policy, _ = posttrain(
+        tiny.policy, tiny.data, algorithm, tiny.reward, PLAN, folder=folder, noise=noise
+    )
+    return torch.cat([value.flatten() for value in policy.state_dict().values()])
+
+
+def test_level_0_is_no_noise_to_the_bit(tiny):
+    nothing = RewardNoise(model=Gaussian(0), log=Independent(0, resampled=True), seed=3)
+    assert torch.equal(trained(tiny, PPO), trained(tiny, PPO, nothing))
+
+
+def test_noise_reaches_the_algorithms_that_read_it_and_no_other(tiny):
+    """BC reads no rewards, RWR those of the log, OfflinePPO those of the model."""
+    on_model, on_log = RewardNoise(model=ItemBias(2.0)), RewardNoise(log=ItemBias(2.0))
+    for algorithm, reads_model, reads_log in (
+        (BC(), False, False),
+        (RWR(), False, True),
+        (PPO, True, True),  # the past rewards are an input of the reward model
+    ):
+        clean = trained(tiny, algorithm)
+        assert torch.equal(clean, trained(tiny, algorithm, on_model)) == (not reads_model)
+        assert torch.equal(clean, trained(tiny, algorithm, on_log)) == (not reads_log)
+
+
+@pytest.mark.parametrize("kind", [Gaussian, UserBias, RareOptimism])
+def test_frozen_noise_is_the_same_at_every_step(tiny, kind):
+    noise = RewardNoise(model=kind(1.0), seed=2)
+    watched, clean = Watched(BC()), Watched(BC())
+    trained(tiny, watched, noise)
+    trained(tiny, clean)
+    expected = noise.on_model(tiny.reward, tiny.data, tiny.policy.eval())
+    for (batch, noisy_BTV), (_, clean_BTV) in zip(watched.steps, clean.steps, strict=True):
+        assert not torch.equal(noisy_BTV, clean_BTV)
+        tiny.policy.forget()
+        torch.testing.assert_close(noisy_BTV, expected.score_all(batch), atol=1e-5, rtol=0)
+
+
+def test_resampled_noise_is_a_function_of_the_step(tiny, tmp_path):
+    noise = RewardNoise(model=ItemBias(1.0, resampled=True), log=Flips(0.5, resampled=True))
+    first, again, clean = Watched(BC()), Watched(BC()), Watched(BC())
+    trained(tiny, first, noise, tmp_path / "noisy")
+    trained(tiny, again, noise)
+    trained(tiny, clean, folder=tmp_path / "clean")
+    biases = []
+    for one, same, plain in zip(first.steps, again.steps, clean.steps, strict=True):
+        assert torch.equal(one[1], same[1])
+        assert torch.equal(one[0].rewards_BT, same[0].rewards_BT)
+        assert not torch.equal(one[0].rewards_BT, plain[0].rewards_BT)
+        reread = plain[0]._replace(history_rewards_BT=one[0].history_rewards_BT)
+        tiny.reward.forget()
+        real_BT = plain[0].mask_BT
+        biases.append((one[1] - tiny.reward.score_all(reread))[real_BT])
+    for bias_NV in biases:
+        np.testing.assert_allclose(bias_NV, bias_NV[:1].expand_as(bias_NV), atol=1e-5)
+    assert not torch.allclose(biases[0][0], biases[1][0])
+    # Validation is between steps, where resampled noise is its mean, 0.
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("noisy", "clean")]
+    validations = [
+        [line for line in map(json.loads, log.splitlines()) if "loss" not in line] for log in logs
+    ]
+    assert validations[0] == validations[1]
+
+
+def test_the_log_is_noisy_for_training_and_clean_for_validation(tiny, tmp_path):
+    noise = RewardNoise(log=Independent(1.0))
+    watched, clean = Watched(BC()), Watched(BC())
+    before_E = tiny.data.train.rewards_E.clone()
+    trained(tiny, watched, noise, tmp_path / "noisy")
+    trained(tiny, clean, folder=tmp_path / "clean")
+    expected = noise.on_log(tiny.data, tiny.policy.eval()).sequences.rewards_E
+    torch.testing.assert_close(watched.actors.log.rewards_E, expected)
+    assert not torch.equal(watched.actors.log.item_mean_V, clean.actors.log.item_mean_V)
+    for (noisy, _), (plain, _) in zip(watched.steps, clean.steps, strict=True):
+        assert torch.equal(noisy.actions_BT, plain.actions_BT)
+        assert (noisy.rewards_BT != plain.rewards_BT)[plain.mask_BT].all()
+    assert torch.equal(tiny.data.train.rewards_E, before_E)
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("noisy", "clean")]
+    validations = [[line for line in log.splitlines() if '"loss"' not in line] for log in logs]
+    assert validations[0] == validations[1]
+    assert validations[0]
+
+
+def test_validation_asks_the_noisy_model(tiny, tmp_path):
+    """The mean prediction for the ten items shown moves by the mean bias of these items."""
+    values = []
+    for name, noise in (("clean", RewardNoise()), ("noisy", RewardNoise(model=ItemBias(5.0)))):
+        trained(tiny, BC(), noise, tmp_path / name)
+        last = (tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]
+        values.append(json.loads(last)["validation/reward/proxy@10"])
+    assert abs(values[0] - values[1]) > 0.1
