@@ -12,7 +12,7 @@ from recsys_posttrain.worlds.tabular import Floats, Tabular, rows
 
 ITEMS = 1000
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
-TEMPERATURES = tuple(np.geomspace(100, 0.05, 17).tolist())
+TEMPERATURES = tuple(np.geomspace(30, 0.05, 25).tolist())
 RARE, EQUAL = "larger on rare items", "equal on all items"
 RARE_SIGMA, EQUAL_SIGMA = 0.3, 1.0
 POLICIES = ("best of n", "exact tilt")

@@ -3,13 +3,18 @@
 from pathlib import Path
 
 import numpy as np
-from theory.bounds import DELTA
+from theory.bounds import DELTA, QUANTILE
 from theory.claims import Claim
 
 from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, RL, fit
 from recsys_posttrain.report.figures import LINES, Curve, over_optimisation, panels, save
 
 BOUNDS = ("2 eps", "Rmax (exp(2 eps/lambda) - 1)", "V(pi_ref) (1 - exp(-2 eps/lambda))")
+LOSSES = {
+    "median loss": "loss, median",
+    QUANTILE: f"loss, {1 - DELTA:.0%} quantile",
+    "largest": "loss, largest",
+}
 GAIN = r"$V(\pi_\lambda) - V(\pi_{ref})$ (reward units)"
 LOSS = r"loss $V(\pi_{ref}) - V(\pi_\lambda)$ (units of $\sigma$)"
 VALUE = r"true value $V(\pi_\lambda)$ (reward units)"
@@ -28,12 +33,11 @@ def draw_clean(claim: Claim, path: Path) -> None:
 
 def draw_noisy(claim: Claim, path: Path) -> None:
     figure, (left, right) = panels(1, 2, width=5.2, height=4.2)
-    losses = ("median loss", f"{1 - DELTA:.0%}", "largest")
     for axis, name in ((left, "random"), (right, "hardest")):
         rows = claim.curves[name]
         x = [row["lambda"] / row["sigma"] for row in rows]
-        for key, line in zip((*losses, *BOUNDS), LINES, strict=True):
-            label = f"bound {key}" if key in BOUNDS else f"loss: {key.removesuffix(' loss')}"
+        for key, line in zip((*LOSSES, *BOUNDS), LINES, strict=True):
+            label = key if key in BOUNDS else LOSSES[key]
             axis.plot(x, [row[key] / row["sigma"] for row in rows], label=label, ms=5, **line)
         axis.axhline(0, color="#888888", lw=0.8)
         axis.set(xscale="log", title=f"{name} world{'s' * (name == 'hardest')}, Gaussian errors")
@@ -126,4 +130,4 @@ def draw_laws(claim: Claim, path: Path) -> None:
         curves[name] = Curve(
             sqrt_kl_L, np.array(curve["proxy"]), gold_L, fit(law, sqrt_kl_L, gold_L)
         )
-    over_optimisation(curves, path, unit="standard deviations of r*")
+    over_optimisation(curves, path, unit="deviations of r*")

@@ -88,14 +88,19 @@ class Fit:
 def fit(law: Law, sqrt_kl: ArrayLike, gold: ArrayLike) -> Fit:
     """Least squares over N points (sqrt_kl_N, gold_N), gold as a difference to the reference.
 
-    Raises: UserError for lengths that differ, values that are not finite, a negative sqrt KL, fewer
-    than 3 points, and fewer than 2 different sqrt KL above 0 (a and b could not be told apart).
+    Raises: UserError for lengths that differ, fewer than 3 points, values that are not finite, a
+    negative sqrt KL, and fewer than 2 different sqrt KL above 0 (a and b could not be told apart).
     """
     d_N, gold_N = (np.asarray(values, dtype=np.float64).ravel() for values in (sqrt_kl, gold))
     require(
         len(d_N) == len(gold_N),
         f"{law.name} law: {len(d_N)} values of sqrt KL and {len(gold_N)} of gold; "
         "give one gold for each sqrt KL.",
+    )
+    require(
+        len(d_N) >= 3,
+        f"{law.name} law: {len(d_N)} points cannot say how well two coefficients fit; give at "
+        "least 3.",
     )
     bad_N = ~(np.isfinite(d_N) & np.isfinite(gold_N))
     require(
@@ -104,13 +109,8 @@ def fit(law: Law, sqrt_kl: ArrayLike, gold: ArrayLike) -> Fit:
     )
     require(
         (d_N >= 0).all(),
-        f"{law.name} law: sqrt KL {d_N.min(initial=0.0)} is negative; give the square root of the "
+        f"{law.name} law: sqrt KL {d_N.min()} is negative; give the square root of the "
         "KL to the reference.",
-    )
-    require(
-        len(d_N) >= 3,
-        f"{law.name} law: {len(d_N)} points cannot say how well two coefficients fit; give at "
-        "least 3.",
     )
     require(
         len(np.unique(d_N[d_N > 0])) >= 2,

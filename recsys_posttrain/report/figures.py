@@ -47,8 +47,8 @@ class Curve(NamedTuple):
 def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "reward") -> None:
     """Gold and proxy against sqrt KL, one panel per method on common axes, written to `path`.
 
-    unit: of the reward, for the label. A dotted line is the fitted law, a grey vertical line its
-    peak where that lies in the observed range.
+    unit: of the reward, for the label. A dotted line is the fitted law, a vertical one its peak
+    where that lies in the observed range.
     Raises: UserError without a curve, or where matplotlib is missing.
     """
     require(curves, "over_optimisation: there is no curve to draw; give at least one method.")
@@ -69,7 +69,7 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
     for axis in axes[len(curves) :]:
         axis.set_visible(False)
     for axis in axes[::columns]:
-        axis.set_ylabel(f"gain over the reference ({unit})")
+        axis.set_ylabel(f"gain over the reference\n({unit})")
     entries: dict[str, Artist] = {}
     for axis in axes:
         lines, labels = axis.get_legend_handles_labels()
@@ -82,11 +82,11 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
 
 def _draw_fit(axis: "Axes", fit: Fit, largest: float) -> None:
     grid = np.linspace(0, largest, 200)
-    label = f"{fit.law.name} law, fitted to gold"
+    label = "law fitted to gold"
     axis.plot(grid, fit.gold(grid), color="#b5522a", ls=":", lw=2, label=label, zorder=3)
     if fit.peak_kl is not None and fit.is_peak_observed:
-        axis.axvline(fit.peak_kl**0.5, color="#888888", lw=0.8)
-    note = f"R² {fit.r_squared:.3f}"
+        axis.axvline(fit.peak_kl**0.5, color="#888888", lw=0.8, label="peak of the law")
+    note = f"{fit.law.name} law, R² {fit.r_squared:.3f}"
     axis.annotate(note, (0.03, 0.94), xycoords="axes fraction", va="top", fontsize=9)
 
 
