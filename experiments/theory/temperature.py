@@ -57,8 +57,9 @@ def inverted_u(draws: int, temperatures: int) -> Claim:
         "With noise, true value is an inverted U in lambda, and the best lambda grows with sigma",
         f"One world of {CONTEXTS} contexts and {ITEMS} actions, rewards in [0, 1], a reference "
         f"that prefers better actions (log share {PREFERENCE:g} r* + a standard normal). Mean "
-        f"over {draws} draws of independent Gaussian errors, {temperatures} values of lambda. "
-        "'from', 'to': 95% interval of the best lambda, bootstrap over draws.",
+        f"over {draws} draws of independent Gaussian errors, {temperatures} values of lambda, a "
+        f"factor of {temperature_L[1] / temperature_L[0]:.2f} apart. 'from', 'to': 95% interval of "
+        "the best of them, bootstrap over draws.",
         table,
         {"lambda": temperature_L.tolist(), "value": curves, "reference": reference_value},
         [
