@@ -134,7 +134,7 @@ class Tabular:
         up_to_XV = np.where(is_last_XV, cumulative_XV, np.inf)
         up_to_XV = np.minimum.accumulate(up_to_XV[..., ::-1], axis=-1)[..., ::-1]
         is_first_XV = np.concatenate([edge_X1, step_XV], axis=-1)
-        before_XV = np.concatenate([0.0 * edge_X1, cumulative_XV[..., :-1]], axis=-1)
+        before_XV = np.concatenate([np.zeros(edge_X1.shape), cumulative_XV[..., :-1]], axis=-1)
         below_XV = np.maximum.accumulate(np.where(is_first_XV, before_XV, 0.0), axis=-1)
         group_XV = up_to_XV - below_XV
         best_XV = share_XV * np.divide(

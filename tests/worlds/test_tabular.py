@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from recsys_posttrain.config import digest
 from recsys_posttrain.data.prepare import prepare
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.worlds.tabular import Tabular, rows
+from recsys_posttrain.worlds.tabular import Tabular, _inverse, rows
 
 WORLD = Tabular(
     reward=((1.0, 3.0), (5.0, 2.0)), reference=((0.25, 0.75), (0.5, 0.5)), contexts=(0.25, 0.75)
@@ -129,6 +129,8 @@ def test_the_log_is_drawn_from_the_reference():
     world, _ = random_world()
     world = Tabular(world.reward, world.reference, world.contexts, users=300, events=30)
     frame, truth = world.load().frame, world.truth()
+    np.testing.assert_array_equal(truth.user_ids, frame["user_id"].unique())
+    np.testing.assert_array_equal(truth.item_ids, [1, 2, 3, 4, 5])
     reward_NV = truth.state_UR @ truth.factor_VR.T
     table_XV = torch.from_numpy(world.reward_XV).float()
     context_N = (reward_NV[:, None] == table_XV).all(dim=2).int().argmax(dim=1).numpy()
@@ -163,6 +165,8 @@ def test_the_propensities_make_importance_weighting_unbiased():
 def test_what_has_no_share_is_never_drawn():
     world = Tabular(((0.0, 1.0, 2.0),), ((0.5, 0.5, 0.0),), (1.0,), users=100, events=50)
     assert set(world.load().frame["item_id"]) == {1, 2}
+    edges_NT = _inverse(np.array([[0.0, 0.5, 0.5, 1.0, 1.0]]), np.array([[0.0, 0.5, 1 - 2**-53]]))
+    np.testing.assert_array_equal(edges_NT, [[1, 3, 3]])
 
 
 def test_it_goes_the_way_of_any_dataset(tmp_path):
