@@ -27,7 +27,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark mutants bench bench-growth bench-peers doctor clean
+.PHONY: help setup test check benchmark theory mutants bench bench-growth bench-peers doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -81,6 +81,9 @@ benchmark: setup ## run the main study and print its table
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DEVICE),--device "$(DEVICE)") \
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach assignment,$(SET),--set "$(assignment)")
+
+theory: setup ## check the theory by simulation in worlds small enough to be exact
+	OMP_NUM_THREADS=1 $(VENV) experiments/theory_bounds.py
 
 mutants: setup ## break one sign or detach in each loss file; each must make a test fail
 	$(VENV) tests/mutants.py

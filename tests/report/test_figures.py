@@ -1,0 +1,79 @@
+import sys
+
+import numpy as np
+import pytest
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, fit
+from recsys_posttrain.report.figures import LINES, Curve, over_optimisation, panels
+
+SQRT_KL_N = np.array([2.0, 0.0, 1.0, 3.0])
+GOLD_N = SQRT_KL_N * (2 - 0.5 * SQRT_KL_N)
+
+
+def read(path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, monkeypatch):
+    """Five methods: three columns, two rows, the sixth panel hidden. Points are drawn in the order
+    of sqrt KL; a fit adds its curve and, in the observed range, its peak at d = 2 / (2 * 0.5)."""
+    figures = []
+    monkeypatch.setattr(
+        "recsys_posttrain.report.figures.save", lambda figure, path: figures.append(figure)
+    )
+    plain = Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)
+    fitted = plain._replace(gold_fit=fit(BEST_OF_N, SQRT_KL_N, GOLD_N))
+    curves = {"A-SFT": fitted} | {f"method {number}": plain for number in range(4)}
+    over_optimisation(curves, tmp_path / "x.png", unit="stars")
+    axes = figures[0].axes
+    assert [axis.get_title() for axis in axes if axis.get_visible()] == list(curves)
+    assert len(axes) == 6
+    lines = {line.get_label(): line for line in axes[0].get_lines()}
+    for label, values_N in (("gold (truth)", GOLD_N), ("proxy (reward model)", 2 * SQRT_KL_N)):
+        np.testing.assert_array_equal(lines[label].get_xdata(), [0, 1, 2, 3])
+        np.testing.assert_array_equal(lines[label].get_ydata(), values_N[[1, 2, 0, 3]])
+    np.testing.assert_allclose(lines["peak of the law"].get_xdata(), 2)
+    assert "law fitted to gold" in lines
+    assert "law fitted to gold" not in [line.get_label() for line in axes[1].get_lines()]
+    assert axes[0].get_ylabel() == "gain over the reference\n(stars)"
+    assert all("√nat" in axis.get_xlabel() for axis in axes[:5])
+
+
+def test_the_file_is_a_png_and_the_same_each_time(tmp_path):
+    curves = {"A-SFT": Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)}
+    paths = [tmp_path / "new" / name for name in ("one.png", "two.png")]
+    for path in paths:
+        over_optimisation(curves, path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    pixels = read(paths[0])[..., :3]
+    assert pixels.shape[0] > 300
+    assert pixels.std() > 0.05  # something is drawn
+
+
+def test_no_two_lines_look_alike_in_grey():
+    """Another marker and another dash for each, and brightness (Rec. 601) that only rises."""
+    assert len({line["marker"] for line in LINES}) == len(LINES)
+    assert len({str(line["linestyle"]) for line in LINES}) == len(LINES)
+    grey = [
+        sum(
+            weight * int(line["color"][at : at + 2], 16)
+            for weight, at in zip((0.299, 0.587, 0.114), (1, 3, 5), strict=True)
+        )
+        for line in LINES
+    ]
+    assert grey == sorted(grey)
+
+
+def test_no_curve_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no curve to draw"):
+        over_optimisation({}, tmp_path / "x.png")
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r"recsys-posttrain\[figures\]"):
+        panels(1, 1)
