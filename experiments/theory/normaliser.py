@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from recsys_posttrain import ops
 from recsys_posttrain.algorithms import ASFT, ExpRSFT
 from recsys_posttrain.algorithms.base import Algorithm
-from recsys_posttrain.policy import Policy, frozen
+from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.signals import ReferenceSoftValue, observed_reward, reference_value
 from recsys_posttrain.training.actors import Actors, LoggedRewards
@@ -81,7 +82,7 @@ def trained_share(algorithm: Algorithm) -> float:
     """pi(1) of the state-blind policy at which the algorithm's mean loss over the log is least."""
     batch = enumerated_log()
     start = torch.tensor([[2.0, -1.0]], dtype=torch.float64)  # far from every answer: pi(1) = .95
-    blind = Policy(TableBackbone(start, is_blind=True))
+    blind = FrozenPolicy(Policy(TableBackbone(start, is_blind=True)))
     rewards = batch.rewards_BT.flatten()
     actors = Actors(
         blind,
@@ -89,7 +90,7 @@ def trained_share(algorithm: Algorithm) -> float:
         LoggedRewards(rewards, torch.full((2,), 0.5, dtype=torch.float64)),
     )
     behaviour = TableBackbone(torch.tensor(WORLD.reference_XV).log(), is_blind=False)
-    actors.reference = frozen(Policy(behaviour))
+    actors.reference = FrozenPolicy(Policy(behaviour))
     logits = actors.policy.backbone.logits_XV
     optimizer = torch.optim.LBFGS(
         [logits],

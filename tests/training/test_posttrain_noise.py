@@ -1,5 +1,6 @@
 """Post-training with a noisy reward: level 0 is nothing, and each noise reaches what it names."""
 
+import copy
 import json
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 
 from recsys_posttrain.algorithms import BC, RWR, OfflinePPO
 from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.rewards.noise import (
     Flips,
     Gaussian,
@@ -62,6 +65,24 @@ def test_noise_reaches_the_algorithms_that_read_it_and_no_other(tiny):
         clean = trained(tiny, algorithm)
         assert torch.equal(clean, trained(tiny, algorithm, on_model)) == (not reads_model)
         assert torch.equal(clean, trained(tiny, algorithm, on_log)) == (not reads_log)
+
+
+@pytest.mark.parametrize("kind", [None, Gaussian, UserBias, RareOptimism])
+def test_validation_reads_its_own_histories(tiny, tmp_path, kind):
+    """Models that remember the training positions answer about other histories too: what is logged
+    at the last step is what models that never trained say about the result."""
+    noise = RewardNoise(model=None if kind is None else kind(1.0), seed=2)
+    trained, _ = posttrain(
+        tiny.policy, tiny.data, PPO, tiny.reward, PLAN, folder=tmp_path, noise=noise
+    )
+    reference = FrozenPolicy(copy.deepcopy(tiny.policy))
+    fresh = noise.on_model(copy.deepcopy(tiny.reward), tiny.data, reference)
+    rows = evaluate(trained, tiny.data, fresh, reference, targets=tiny.data.validation).per_user
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if "validation/kl" in line][-1]
+    assert last["step"] == PLAN.steps
+    for name in ("ndcg@10", "reward/proxy@10", "kl"):
+        assert last[f"validation/{name}"] == pytest.approx(float(rows[name].mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", [Gaussian, UserBias, RareOptimism])
