@@ -73,7 +73,7 @@ class _LossOfLogProb(torch.autograd.Function):
                 chosen_CK = log_prob_NK[rows].requires_grad_()
                 loss_C = loss_of(chosen_CK, *(each[rows] for each in extra_N))
                 (slope_NK[rows],) = torch.autograd.grad(loss_C.sum(), chosen_CK)
-            lse_N[rows], loss_N[rows] = lse_C, loss_C.detach()
+            lse_N[rows], loss_N[rows] = lse_C, loss_C
             probability = shift_C - lse_C
             _add(ready, rows, logits_CV, probability, slope_NK, items_NK, hidden_ND, low_VD)
         ctx.save_for_backward(hidden_ND, table_VD, items_NK, lse_N, slope_NK, *ready)
@@ -89,7 +89,7 @@ class _LossOfLogProb(torch.autograd.Function):
             made = gradient_N[0] * ready_hidden_ND, gradient_N[0] * ready_table_VD
         else:
             made = _gradients(inputs, gradient_N[:, None] * slope_NK, ctx.products, ctx.chunk)
-        return *made, None, None, None, None, *[None] * (len(ctx.needs_input_grad) - 6)
+        return *made, *(None for _ in ctx.needs_input_grad[2:])
 
 
 def _gradients(

@@ -101,7 +101,7 @@ def sample_items(
             items_NK[rows], log_prob_NK[rows] = _draw(logits_CV.exp_(), uniform_NK[rows])
         if bool(log_prob_NK.isfinite().all()):
             break
-    return items_NK, log_prob_NK
+    return items_NK.clamp_(max=len(table_VD)), log_prob_NK  # where pi is NaN
 
 
 def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ def _first_above(cumulative: Tensor, wanted: Tensor) -> Tensor:
     positive share."""
     above = torch.searchsorted(cumulative, wanted, right=True)
     last = torch.searchsorted(cumulative, cumulative[..., -1:].contiguous())
-    return above.minimum(last).clamp(max=cumulative.shape[-1] - 1)  # NaN is above everything
+    return above.minimum(last).clamp(max=cumulative.shape[-1] - 1)  # where they are NaN
 
 
 @torch.no_grad()

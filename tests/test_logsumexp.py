@@ -102,6 +102,12 @@ def test_a_mean_over_some_positions_is_no_equal_gradient(world):
     assert torch.equal(hidden.grad.any(dim=1), mask & (WEIGHTS != 0))
 
 
+def test_without_a_gradient_the_value_is_the_same(world):
+    with torch.no_grad():
+        value = weighted_nll(*world, ACTIONS, WEIGHTS)
+    torch.testing.assert_close(value, weighted_nll(*world, ACTIONS, WEIGHTS).detach())
+
+
 def test_gradient_by_finite_differences(world):
     assert torch.autograd.gradcheck(lambda h, t: weighted_nll(h, t, ACTIONS, WEIGHTS), world)
 

@@ -107,7 +107,7 @@ class OfflinePPO:
             reference_BTK = actors.reference.log_prob(batch, items_BTK)
             reward_BTK = actors.reward.score(batch, items_BTK)
         baseline_BT = self.baseline(batch, actors)
-        advantage_BTK = reward_BTK - baseline_BT.detach()[..., None]
+        advantage_BTK = reward_BTK - baseline_BT[..., None]
 
         def of_samples(
             log_prob: Tensor, old: Tensor, reference: Tensor, advantage: Tensor

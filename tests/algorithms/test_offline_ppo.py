@@ -127,6 +127,14 @@ def test_sampled_loss_against_a_numpy_oracle(tabular):
         for v in items_BTK[b, t]
     ]
     torch.testing.assert_close(output.metrics["ratio/mean"].item(), float(np.mean(ratios)))
+    kl = []
+    for b, t in batch.mask_BT.nonzero().tolist():
+        for v in items_BTK[b, t]:
+            p, o, r = (
+                table[batch.history_BT[b, t] - 1, v - 1] for table in (policy, old, reference)
+            )
+            kl.append(p / o * np.log(p / r) - p / o + r / o)
+    torch.testing.assert_close(output.metrics["kl"].item(), float(np.mean(kl)))
     assert 0 < output.metrics["clip_ratio"].item() <= np.mean(np.abs(np.array(ratios) - 1) > 0.1)
     assert not any(value.requires_grad for value in output.metrics.values())
 
@@ -214,6 +222,7 @@ def test_a_learned_critic_regresses_on_the_sampled_rewards(tabular):
     assert output.loss_BT.item() == 1.5
     assert actors.heads["value"].bias.grad.tolist() == [1.0]
     assert output.metrics["value/error"].item() == 1
+    assert not output.metrics["value/error"].requires_grad
     assert OfflinePPO().heads(1) == {}
 
 
