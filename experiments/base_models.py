@@ -16,8 +16,8 @@ import pandas as pd
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.backbones import HSTU, SASRec
+from recsys_posttrain.evaluation.bootstrap import bootstrap_interval
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.evaluation.statistics import bootstrap_interval
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.run import Run
@@ -78,7 +78,7 @@ def table(frame: pd.DataFrame, stages: dict[str, list[dict]]) -> str:
                 [each[metric] for _, each in frame[frame["method"] == name].groupby("seed")]
             )
             found = bootstrap_interval(values_SN, rng=np.random.default_rng(0))
-            cells.append(f"{found.mean:.4f} [{found.low:.4f}, {found.high:.4f}]")
+            cells.append(f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}]")
         cells.append(", ".join(f"{each['record']['best_value']:.4f}" for each in made))
         cells.append(", ".join(f"{each['record']['steps']:,}" for each in made))
         lines.append(f"| {' | '.join(cells)} |")

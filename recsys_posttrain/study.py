@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 from recsys_posttrain.config import describe, digest, override, suggestion
 from recsys_posttrain.data.split import untrained_items
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.statistics import RESAMPLES
+from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.named import dataset_named, split_named
 from recsys_posttrain.pipeline import On, Pipeline, shared_part
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from recsys_posttrain.config import require
-from recsys_posttrain.evaluation.statistics import RESAMPLES, Interval, interval
+from recsys_posttrain.evaluation.bootstrap import RESAMPLES, Interval, interval
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import COLUMNS, OPTIONAL_COLUMNS, Column
 from recsys_posttrain.report.comparison import bootstrap_levels
@@ -73,7 +73,7 @@ def rank_agreement(
         for name, correlation in (("spearman", spearman), ("kendall", kendall)):
             estimate = correlation(mean_CM[c], other_CM[c])
             within = interval(float(estimate), correlation(draws_RCM[:, c], other_RCM[:, c]))
-            cell |= {name: within.mean, f"{name}_low": within.low, f"{name}_high": within.high}
+            cell |= {name: within.value, f"{name}_low": within.low, f"{name}_high": within.high}
         found[column.name] = cell
     return pd.DataFrame.from_dict(found, orient="index").rename_axis("column")
 
@@ -113,4 +113,4 @@ def agreement_markdown(frame: pd.DataFrame, caption: str) -> str:
 
 
 def _cell(found: Interval) -> str:
-    return f"{decimal(found.mean)} [{decimal(found.low)}, {decimal(found.high)}]"
+    return f"{decimal(found.value)} [{decimal(found.low)}, {decimal(found.high)}]"

@@ -9,13 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.statistics import (
-    bootstrap_means,
-    effect_size,
-    holm,
-    interval,
-    p_value,
-)
+from recsys_posttrain.evaluation.aggregates import improvement, iqm_freedom, iqm_over_seeds
+from recsys_posttrain.evaluation.bootstrap import bootstrap_means, interval, p_value
+from recsys_posttrain.evaluation.significance import effect_size, holm
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import Column
 
@@ -31,9 +27,11 @@ TARGET = ["user_id", "item_id", "reward", "total_reward"]  # what all runs must 
 class Comparison:
     """cells: one row per method and column.
 
-    Columns of cells: method, column, mean, low, high, difference, difference_low,
-    difference_high (percent of the control when relative), p_value, p_holm, effect_size,
-    significant, best. single_run: the methods with one seed where others have more.
+    Columns of cells: method, column, mean, low, high; difference, difference_low, difference_high
+    (percent of the control when relative), p_value, p_holm, effect_size; iqm, iqm_low, iqm_high
+    (interquartile mean over seeds); improvement, improvement_low, improvement_high (probability of
+    being better than the control for one user; half is no difference); significant, best.
+    single_run: the methods with one seed where others have more.
     """
 
     cells: pd.DataFrame
@@ -42,6 +40,11 @@ class Comparison:
     single_run: tuple[str, ...]
     num_users: int
     num_targets: int
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether intervals and tests cover other seeds; impossible with one, then users alone."""
+        return len(self.seeds) > 1
 
 
 def compare(
@@ -70,20 +73,24 @@ def compare(
     cells = []
     if sampled:
         values_CMSN, weights_CN = _per_user(runs, sampled, scale)
-        mean_CM, draws_RCM = _bootstrap(values_CMSN, weights_CN, resamples, rng)
+        higher_C = np.array([column.higher_is_better for column in sampled])
+        value_4CM, draws_4CMR = _bootstrapped(values_CMSN, weights_CN, higher_C, at, resamples, rng)
         for c, column in enumerate(sampled):
             p_M = np.full(len(methods), np.nan)
             found = []
             for m in range(len(methods)):
-                mean, draws_R = mean_CM[c, m], draws_RCM[:, c, m]
-                cell = _level(mean, draws_R)
+                mean, difference, iqm, better = zip(
+                    value_4CM[:, c, m], draws_4CMR[:, c, m], strict=True
+                )
+                cell = _bounds("mean", *mean) | _bounds("iqm", *iqm)
                 if m != at:
-                    against, against_R = mean_CM[c, at], draws_RCM[:, c, at]
-                    cell |= _difference(mean, against, draws_R, against_R, relative)
+                    against = value_4CM[0, c, at], draws_4CMR[0, c, at]
+                    cell |= _difference(*difference, *against, relative)
+                    cell |= _bounds("improvement", better[0], better[1].clip(0, 1))
                     cell["effect_size"] = effect_size(
                         values_CMSN[c, m] - values_CMSN[c, at], weights_CN[c]
                     )
-                    p_M[m] = cell["p_value"] = p_value(draws_R - against_R)
+                    p_M[m] = cell["p_value"] = p_value(difference[1])
                 found.append(cell)
             for cell, adjusted in zip(found, holm(p_M), strict=True):
                 cell["p_holm"] = adjusted
@@ -106,6 +113,8 @@ _FIELDS = (
     *("method", "column", "mean", "low", "high"),
     *("difference", "difference_low", "difference_high"),
     *("p_value", "p_holm", "effect_size"),
+    *("iqm", "iqm_low", "iqm_high"),
+    *("improvement", "improvement_low", "improvement_high"),
 )
 
 
@@ -119,21 +128,15 @@ def bootstrap_levels(
 ) -> tuple[tuple[str, ...], Floats, Floats]:
     """The methods, their mean_CM and their draws_RCM; none of the columns is `of_lists`."""
     runs, _ = _runs(rows, columns)
-    return tuple(runs), *_bootstrap(*_per_user(runs, columns, scale), resamples, rng)
-
-
-def _bootstrap(
-    values_CMSN: Floats, weights_CN: Floats, resamples: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
+    values_CMSN, weights_CN = _per_user(runs, columns, scale)
     shape = values_CMSN.shape
-    weights_CMSN = np.broadcast_to(weights_CN[:, None, None], shape)
     mean_K, draws_RK = bootstrap_means(
         values_CMSN.reshape(-1, *shape[2:]),
-        weights_KSN=weights_CMSN.reshape(-1, *shape[2:]),
+        weights_KN=np.repeat(weights_CN, shape[1], axis=0),
         resamples=resamples,
         rng=rng,
     )
-    return mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])
+    return tuple(runs), mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])
 
 
 def _runs(rows: pd.DataFrame, columns: Sequence[Column]) -> tuple[Runs, tuple[int, ...]]:
@@ -201,6 +204,39 @@ def _per_user(
     return values_CMSN, weights_CN
 
 
+def _bootstrapped(
+    values_CMSN: Floats,
+    weights_CN: Floats,
+    higher_C: NDArray[np.bool_],
+    at: int,
+    resamples: int,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:
+    """Mean, difference to the control, IQM over seeds and improvement on it: [4, C, M], draws."""
+    num_columns, num_methods, num_seeds, num_users = values_CMSN.shape
+    values_KSN = values_CMSN.reshape(-1, num_seeds, num_users)
+    control_KSN = np.repeat(values_CMSN[:, at], num_methods, axis=0)
+    weights_KN = np.repeat(weights_CN, num_methods, axis=0)
+    above_KSN = improvement(values_KSN, control_KSN)
+    higher_K11 = np.repeat(higher_C, num_methods)[:, None, None]
+    pseudo_4KSN = [
+        values_KSN,
+        values_KSN - control_KSN,
+        iqm_over_seeds(values_KSN, weights_KN),
+        np.where(higher_K11, above_KSN, 1 - above_KSN),
+    ]
+    freedom_4 = [num_seeds - 1, num_seeds - 1, iqm_freedom(num_seeds), num_seeds - 1]
+    value_K, draws_RK = bootstrap_means(
+        np.concatenate(pseudo_4KSN),
+        weights_KN=np.tile(weights_KN, (4, 1)),
+        freedom_K=np.repeat(freedom_4, len(values_KSN)),
+        resamples=resamples,
+        rng=rng,
+    )
+    shape = (4, num_columns, num_methods)
+    return value_K.reshape(shape), draws_RK.T.reshape(*shape, resamples)
+
+
 def _of_lists(
     runs: Runs, column: Column, num_items: int, at: int, relative: bool
 ) -> list[dict[str, object]]:
@@ -215,34 +251,30 @@ def _of_lists(
     nothing = np.empty(0)
     cells = []
     for m, mean in enumerate(mean_M):
-        cell = _level(mean, nothing)
+        cell = _bounds("mean", mean, nothing)
         if m != at:
-            cell |= _difference(mean, mean_M[at], nothing, nothing, relative)
+            cell |= _difference(mean - mean_M[at], nothing, mean_M[at], nothing, relative)
         cells.append(cell)
     return cells
 
 
-def _level(mean: float, draws_R: Floats) -> dict[str, object]:
-    found = interval(mean, draws_R)
-    return {"mean": found.mean, "low": found.low, "high": found.high}
+def _bounds(name: str, value: float, draws_R: Floats) -> dict[str, object]:
+    """`name`, and its interval: `low` and `high` for the mean, otherwise after the name."""
+    found = interval(value, draws_R)
+    before = "" if name == "mean" else f"{name}_"
+    return {name: found.value, f"{before}low": found.low, f"{before}high": found.high}
 
 
 def _difference(
-    mean: float, control: float, draws_R: Floats, control_R: Floats, relative: bool
+    difference: float, differences_R: Floats, control: float, control_R: Floats, relative: bool
 ) -> dict[str, object]:
     """Minus the control, or the change in percent of it (NaN where the control is 0)."""
-    difference, differences_R = mean - control, draws_R - control_R
     if relative:
         difference = 100 * difference / control if control else np.nan
-        zero_R = np.full(len(draws_R), np.nan)
-        np.divide(100 * differences_R, control_R, out=zero_R, where=control_R != 0)
-        differences_R = zero_R
-    found = interval(difference, differences_R)
-    return {
-        "difference": found.mean,
-        "difference_low": found.low,
-        "difference_high": found.high,
-    }
+        percent_R = np.full(len(control_R), np.nan)
+        np.divide(100 * differences_R, control_R, out=percent_R, where=control_R != 0)
+        differences_R = percent_R
+    return _bounds("difference", difference, differences_R)
 
 
 def _named(

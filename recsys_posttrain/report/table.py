@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Group
 
-from recsys_posttrain.evaluation.statistics import RESAMPLES
+from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report import render
 from recsys_posttrain.report.columns import Column, columns_of
@@ -134,12 +134,12 @@ def _caption(
     resamples: int,
 ) -> str:
     seeds = comparison.seeds
-    one = len(seeds) == 1
     source = [
         ", ".join(part for part in (provenance.dataset, provenance.split) if part),
         _counted(comparison.num_users, "user"),
         _counted(comparison.num_targets, "target"),
-        ("seed " if one else f"{len(seeds)} seeds: ") + ", ".join(map(str, seeds)),
+        (f"{len(seeds)} seeds: " if comparison.over_seeds else "seed ")
+        + ", ".join(map(str, seeds)),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
         f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
         f"commit {provenance.commit}" if provenance.commit else "",
@@ -147,13 +147,14 @@ def _caption(
     ]
     sentences = ["; ".join(part for part in source if part) + "."]
     sentences.append(
-        "Mean ± half of the 95% interval (percentile bootstrap over users"
-        + (
-            f", {resamples:,} resamples); with one seed no interval over seeds is possible."
-            if one
-            else f" and seeds, {resamples:,} resamples)."
-        )
+        f"Mean ± half of the 95% interval (bootstrap, {resamples:,} resamples of users"
+        + (", a t distribution over seeds)." if comparison.over_seeds else ").")
     )
+    if not comparison.over_seeds:
+        sentences.append(
+            "With one seed no interval over seeds is possible: intervals and tests are over users "
+            "alone, and another seed may differ by more."
+        )
     if comparison.num_targets > comparison.num_users:
         sentences.append("Means are over targets; the targets of a user are drawn together.")
     if comparison.single_run:

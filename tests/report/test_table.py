@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import gini, per_user_frame
-from recsys_posttrain.evaluation.statistics import paired_difference
+from recsys_posttrain.evaluation.significance import paired_difference
 from recsys_posttrain.report.columns import COLUMNS, Column
 from recsys_posttrain.report.comparison import compare
 from recsys_posttrain.report.render import decimal, percent
@@ -48,8 +48,9 @@ def test_markdown_by_hand():
     assert golden().markdown() == (
         "toy\\_set, last one; 4 users; 4 targets; seed 0; 10 post-training steps; tuning budget: "
         "none; commit abc; command: make x. "
-        "Mean ± half of the 95% interval (percentile bootstrap over users, 2,000 resamples); "
-        "with one seed no interval over seeds is possible. "
+        "Mean ± half of the 95% interval (bootstrap, 2,000 resamples of users). "
+        "With one seed no interval over seeds is possible: intervals and tests are over users "
+        "alone, and another seed may differ by more. "
         "Second block: minus BC, paired on the same users and seeds. "
         "↑ higher is better, ↓ lower is better. "
         "Bold: best of the column, every row is eligible (not used for coverage@10: a useless "
@@ -176,6 +177,39 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
     lists = [gini(np.stack(list(by_seed.loc[("BC", s)]["top10"])), 60) for s in range(3)]
     assert cells.loc[("BC", "Gini@10"), "mean"] == pytest.approx(np.mean(lists))
     assert cells.loc[("BC", "Gini@10"), ["low", "p_value"]].isna().all()
+
+
+def test_improvement_and_iqm_over_seeds_are_in_the_frame():
+    """Ranks of four users under five seeds; a lower rank is better, and seed 4 diverged."""
+    down = Column("rank", "all", "rank", higher_is_better=False)
+    ranks = {"BC": [1, 2, 3, 4, 90], "X": [2, 2, 2, 1, 1]}
+    rows = pd.concat(
+        run(method, [rank, rank, rank, rank], seed=seed)
+        for method, of_seed in ranks.items()
+        for seed, rank in enumerate(of_seed)
+    )
+    table = comparison_table(rows, num_items=9, columns=(down, LISTS))
+    cells = table.frame().set_index(["method", "column"])
+    control, method = (cells.loc[(name, "rank all")] for name in ("BC", "X"))
+    assert [control["mean"], control["iqm"]] == pytest.approx([20, 3])
+    # Against 1, 2, 3, 4, 90 in turn, 2 wins or ties 3.5 times of 5 and 1 does 4.5 times.
+    assert method["improvement"] == pytest.approx((3 * 3.5 + 2 * 4.5) / 25)
+    for cell, name in ((control, "iqm"), (method, "iqm"), (method, "improvement")):
+        assert cell[f"{name}_low"] < cell[name] < cell[f"{name}_high"]
+    assert method["improvement_high"] == 1
+    assert np.isnan(control["improvement"])
+    lists = cells.loc[("X", "coverage@10")]
+    assert lists[["iqm", "iqm_low", "improvement", "improvement_low"]].isna().all()
+    assert table.markdown().count("\n") < 15, "the printed table has no further rows"
+
+
+def test_one_seed_has_no_interval_over_seeds_and_says_so():
+    one, three = (comparison_table(noisy(seeds=s), num_items=60) for s in (1, 3))
+    assert (one.comparison.over_seeds, three.comparison.over_seeds) == (False, True)
+    sentence = "With one seed no interval over seeds is possible: intervals and tests are over"
+    assert sentence in one.caption
+    assert sentence not in three.caption
+    assert "(bootstrap, 2,000 resamples of users, a t distribution over seeds)" in three.caption
 
 
 def test_best_follows_the_direction_and_every_row_is_eligible():
