@@ -4,18 +4,19 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from recsys_posttrain.data import LeaveOneOut, dataset_named, prepare
+from recsys_posttrain.data import LeaveOneOut, prepare
 from recsys_posttrain.evaluation.evaluate import Evaluation
+from recsys_posttrain.named import source_named
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.types import Split
 
 
 def load(dataset: str, data_root: str | None = None, split: LeaveOneOut = LeaveOneOut()) -> Split:
-    """A named dataset ("ml-100k", "ml-1m", "ml-latest-small") or a .csv or .parquet file, split.
+    """A dataset or world by its name ("ml-100k", "semi-ml-1m"), or a .csv or .parquet file, split.
 
     data_root: a folder or zip that holds the ratings; otherwise they are downloaded once.
     """
-    return split.split(prepare(dataset_named(dataset, data_root), split.minimum_item_ratings))
+    return split.split(prepare(source_named(dataset, data_root), split.minimum_item_ratings))
 
 
 def compare(

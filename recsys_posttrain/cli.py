@@ -20,7 +20,7 @@ data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_ar
 app.add_typer(data_app, name="data")
 
 DatasetName = Annotated[
-    str, typer.Argument(help="ml-100k, ml-1m, ml-latest-small, or a .csv or .parquet file.")
+    str, typer.Argument(help="ml-100k, ml-1m, semi-ml-1m, ..., or a .csv or .parquet file.")
 ]
 DataRoot = Annotated[
     str | None,
@@ -54,9 +54,10 @@ def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
       recsys-posttrain data fetch ml-100k
       recsys-posttrain data fetch ml-1m --data-root ~/Downloads/ml-1m.zip
     """
-    from recsys_posttrain.data import dataset_named, prepare
+    from recsys_posttrain.data import prepare
+    from recsys_posttrain.named import source_named
 
-    corpus = prepare(dataset_named(name, data_root))
+    corpus = prepare(source_named(name, data_root))
     events, users = len(corpus.sequences.items_E), len(corpus.sequences)
     typer.echo(
         f"{corpus.name}: {events:,} events, {users:,} users, {corpus.num_items:,} items with "
@@ -73,9 +74,10 @@ def audit(name: DatasetName, data_root: DataRoot = None) -> None:
       recsys-posttrain data audit ml-1m
     """
     from recsys_posttrain.data import audit as audit_of
-    from recsys_posttrain.data import audit_lines, dataset_named, prepare
+    from recsys_posttrain.data import audit_lines, prepare
+    from recsys_posttrain.named import source_named
 
-    corpus = prepare(dataset_named(name, data_root), minimum_item_ratings=1)
+    corpus = prepare(source_named(name, data_root), minimum_item_ratings=1)
     typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
 
 

@@ -8,10 +8,11 @@ import torch
 from rich.console import Console
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data import RatingsFile, dataset_named, prepare
+from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.named import source_named
 from recsys_posttrain.saved_policy import SavedPolicy, load_policy
 from recsys_posttrain.stages import replacing
 from recsys_posttrain.types import Sequences
@@ -67,7 +68,7 @@ def _of_dataset(
     saved: SavedPolicy, users: list[str] | None, data_root: str | None
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all, for None)."""
-    corpus = prepare(dataset_named(saved.dataset, data_root), saved.minimum_item_ratings)
+    corpus = prepare(source_named(saved.dataset, data_root), saved.minimum_item_ratings)
     if users is None:
         return corpus.user_ids, corpus.sequences
     require(users, "--users names nobody; give one id or more, separated by commas")

@@ -16,7 +16,7 @@ from recsys_posttrain.types import Corpus
 
 
 class SavedPolicy(NamedTuple):
-    """dataset: what `dataset_named` reads. item_ids[v - 1]: the dataset's id of item v."""
+    """dataset: what `source_named` reads. item_ids[v - 1]: the dataset's id of item v."""
 
     policy: Policy
     dataset: str

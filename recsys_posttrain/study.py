@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, digest, override, suggestion
-from recsys_posttrain.data import dataset_named
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.named import source_named
 from recsys_posttrain.pipeline import On, Pipeline, shared_part
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.quality import quality_markdown
@@ -72,7 +72,7 @@ def load_study(
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
     chosen = dataset or getattr(runs[0].dataset, "path", runs[0].dataset.name)
-    source = dataset_named(chosen, data_root)
+    source = source_named(chosen, data_root)
     runs = _overridden(tuple(replace(run, dataset=source) for run in runs), overrides)
     _check(runs, file)
     name = f"{file.stem}-{Path(source.name).stem}"

@@ -1,4 +1,4 @@
-"""How much a world's log looks like the real one, in figures, and how much there is to gain in it."""
+"""How much a world's log looks like the real one, and what there is to gain in it, in figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

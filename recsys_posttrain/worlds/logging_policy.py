@@ -1,4 +1,4 @@
-"""What a site's visitors watch next: popularity, preference, taste and what goes with the last item.
+"""What people watch next: popularity, preference, taste and what goes with the last item.
 
     pi(i | u, j) ~ popularity_i  exp(a r*(u, i))  taste(u, i)^b  follows(j, i)^c
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array
-from sklearn.decomposition import TruncatedSVD
+from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped]
 
 from recsys_posttrain.config import require
 
@@ -38,7 +38,7 @@ class Log(NamedTuple):
         """The number of each event's sitting, counted over all users."""
         begins_E = np.diff(self.user_E, prepend=-1) != 0
         begins_E |= np.diff(self.time_E, prepend=0) >= SITTING
-        return begins_E.cumsum()
+        return np.asarray(begins_E.cumsum())
 
 
 class Weights(NamedTuple):
@@ -88,7 +88,7 @@ def taste_lift(log: Log, rank: int, seed: int) -> np.ndarray:
     item_RV = analysis.components_[1:] * root_V
     total = len(log.item_E)
     lift_NV = (total * user_NR).astype(np.float32) @ item_RV.astype(np.float32)
-    return np.maximum(lift_NV + 1, np.float32(LEAST))
+    return np.asarray(np.maximum(lift_NV + 1, np.float32(LEAST)))
 
 
 def follow_lift(log: Log) -> np.ndarray:
@@ -126,4 +126,4 @@ def fitted_popularity(affinity_NV: np.ndarray, log: Log) -> np.ndarray:
         time_N = np.clip(time_N + newton_N, time_N / 2, time_N * 2)
         seen_NV = 1 - np.exp(-time_N[:, None] * rate_NV)
         popularity_V = popularity_V * count_V / seen_NV.sum(axis=0)
-    return popularity_V
+    return np.asarray(popularity_V)

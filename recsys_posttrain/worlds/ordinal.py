@@ -51,13 +51,9 @@ def calibrated(star_K: np.ndarray, share_K: np.ndarray, mean_E: np.ndarray) -> R
     """
     # Quantiles stand for the million expectations.
     mean_Q = np.quantile(mean_E, (np.arange(QUANTILES) + 0.5) / QUANTILES)
-    share_K = _with_mean(star_K, share_K, mean_Q.mean())
+    (share_K,) = tilted(star_K, share_K).probabilities(mean_Q.mean(keepdims=True))
     base_K = share_K
     for _ in range(ROUNDS):
         base_K = base_K * share_K / tilted(star_K, base_K).probabilities(mean_Q).mean(axis=0)
         base_K = base_K / base_K.sum()
     return tilted(star_K, base_K)
-
-
-def _with_mean(star_K: np.ndarray, share_K: np.ndarray, mean: float) -> np.ndarray:
-    return tilted(star_K, share_K).probabilities(np.array([mean]))[0]

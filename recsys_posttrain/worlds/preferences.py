@@ -50,7 +50,9 @@ class Preferences:
         expected_NV = self._unbounded(rating_NV, seed).clip(*scale)
         margin = EDGE * (scale[1] - scale[0])
         centre_N = expected_NV.mean(axis=1).clip(scale[0] + margin, scale[1] - margin)
-        bounded = TruncatedSVD(min(self.bounded_rank, *expected_NV.shape), random_state=seed % 2**32)
+        bounded = TruncatedSVD(
+            min(self.bounded_rank, *expected_NV.shape), random_state=seed % 2**32
+        )
         state_NR = bounded.fit_transform(expected_NV - centre_N[:, None])
         shrink_N = _shrinkage(centre_N, state_NR @ bounded.components_, scale)
         state_NR = np.column_stack([centre_N, shrink_N[:, None] * state_NR])

@@ -37,9 +37,7 @@ def draw_items(
     return item_E, propensity_E
 
 
-def _choose(
-    weight_BV: np.ndarray, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _choose(weight_BV: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One index per row, in proportion to its weights, and its probability."""
     below_BV = torch.from_numpy(weight_BV).cumsum(dim=1, dtype=torch.float64)
     total_B1 = below_BV[:, -1:]

@@ -95,6 +95,7 @@ class SemiSyntheticMovieLens:
         note(f"{self.name}: fitting the world and drawing its log, once")
         real = self.source.load().frame
         user_E, user_ids = pd.factorize(real["user_id"])
+        users_N = self._chosen(user_ids)
         item_E, item_ids = pd.factorize(real["item_id"])
         order_E = np.lexsort((real["timestamp"], user_E))
         user_E, item_E = user_E[order_E], item_E[order_E]
@@ -110,7 +111,6 @@ class SemiSyntheticMovieLens:
         star_K, count_K = np.unique(rating_E, return_counts=True)
         scatter = ordinal.calibrated(star_K, count_K / count_K.sum(), reward_NV[user_E, item_E])
 
-        users_N = self._chosen(user_ids)
         kept_E = np.isin(user_E, users_N)
         user_E, time_E = user_E[kept_E], time_E[kept_E]
         generator = np.random.default_rng(self._seed("draw"))
