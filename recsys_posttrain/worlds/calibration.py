@@ -61,7 +61,7 @@ def pair_overlap(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(Jaccard, lift) of the sets of users, for all pairs of the `frequent` most watched items."""
     seen_NV = csr_array((np.ones(len(user_E)), (user_E, item_E)))
-    count_V = seen_NV.sum(axis=0)
+    count_V: np.ndarray = seen_NV.sum(axis=0)
     top_K = np.argsort(-count_V, kind="stable")[:frequent]
     seen_NK, count_K = seen_NV[:, top_K], count_V[top_K]
     both_KK = (seen_NK.T @ seen_NK).toarray()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
-from sklearn.decomposition import TruncatedSVD
+from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped]
 
 from recsys_posttrain.config import require
 
@@ -24,7 +24,7 @@ EDGE = 0.05  # m_u keeps this share of the scale away from its ends, so that s_u
 class Preferences:
     """rank: of p . q. ridge: penalty of p and q; bias_ridge: of a and b, in ratings.
 
-    bounded_rank: of g . h.
+    bounded_rank: of g . h. Defaults: near the least `held_out_rmse` on ML-100K and ML-1M.
     """
 
     rank: int = 16
@@ -103,7 +103,7 @@ def _shrinkage(
 
 
 def _ridge(target_NV: csr_array, known_VR: np.ndarray, penalty_R: np.ndarray) -> np.ndarray:
-    """For every row the x_R with the least sum over its cells of (target - known . x)^2 + penalty x^2."""
+    """Every row's x with the least sum over its cells of (target - known . x)^2 + penalty x^2."""
     width = known_VR.shape[1]
     products_VS = (known_VR[:, :, None] * known_VR[:, None, :]).reshape(-1, width**2)
     pattern_NV = _like(target_NV, np.ones_like(target_NV.data))

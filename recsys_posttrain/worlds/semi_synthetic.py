@@ -87,32 +87,30 @@ class SemiSyntheticMovieLens:
 
     def _made(self) -> Path:
         """The folder with the world's tables, which are made at the first call."""
-        folder = stages.stage_folder(cache_folder() / "worlds", self.name, self._key())
-        stages.build(folder, self._key(), self._make)
+        key = self._key()
+        folder = stages.stage_folder(cache_folder() / "worlds", self.name, key)
+        stages.build(folder, key, self._make)
         return folder
 
     def _make(self, folder: Path) -> dict[str, Any]:
         note(f"{self.name}: fitting the world and drawing its log, once")
         real = self.source.load().frame
         user_E, user_ids = pd.factorize(real["user_id"])
-        users_N = self._chosen(user_ids)
         item_E, item_ids = pd.factorize(real["item_id"])
-        order_E = np.lexsort((real["timestamp"], user_E))
-        user_E, item_E = user_E[order_E], item_E[order_E]
-        rating_E = real["rating"].to_numpy()[order_E]
-        time_E = apart(user_E, real["timestamp"].to_numpy()[order_E])
-        log = Log(user_E, item_E, time_E, np.bincount(user_E), len(item_ids))
+        users_N = self._chosen(len(user_ids))
+        log, rating_E = _in_order(user_E, item_E, real)
 
-        state_NR, factor_VR = self.preferences.fit(
-            csr_array((rating_E, (user_E, item_E))), self._seed("preferences")
-        )
+        rating_NV = csr_array((rating_E, (log.user_E, log.item_E)))
+        state_NR, factor_VR = self.preferences.fit(rating_NV, self._seed("preferences"))
         reward_NV = state_NR @ factor_VR.T
         weights = self.logging.weights(log, reward_NV, self._seed("taste"))
         star_K, count_K = np.unique(rating_E, return_counts=True)
-        scatter = ordinal.calibrated(star_K, count_K / count_K.sum(), reward_NV[user_E, item_E])
+        scatter = ordinal.calibrated(
+            star_K, count_K / count_K.sum(), reward_NV[log.user_E, log.item_E]
+        )
 
-        kept_E = np.isin(user_E, users_N)
-        user_E, time_E = user_E[kept_E], time_E[kept_E]
+        kept_E = np.isin(log.user_E, users_N)
+        user_E = log.user_E[kept_E]
         generator = np.random.default_rng(self._seed("draw"))
         item_E, propensity_E = sampling.draw_items(
             Weights(weights.item_NV[users_N], weights.follows_VV),
@@ -125,7 +123,7 @@ class SemiSyntheticMovieLens:
                 "user_id": user_ids[user_E],
                 "item_id": item_ids[item_E],
                 "rating": scatter.draw(reward_NV[user_E, item_E], generator),
-                "timestamp": time_E,
+                "timestamp": log.time_E[kept_E],
                 "pscore": propensity_E,
             }
         ).to_parquet(folder / "log.parquet")
@@ -135,19 +133,28 @@ class SemiSyntheticMovieLens:
         _factors("item_id", item_ids, factor_VR).to_parquet(folder / "items.parquet")
         return {"events": len(item_E), "users": len(users_N)}
 
-    def _chosen(self, user_ids: Any) -> np.ndarray:
+    def _chosen(self, known: int) -> np.ndarray:
         """Which of the source's users are in this world, in the source's order."""
-        wanted = len(user_ids) if self.users is None else self.users
+        wanted = known if self.users is None else self.users
         require(
-            wanted <= len(user_ids),
-            f"{self.name} has {len(user_ids):,} users and cannot give {wanted:,}; "
-            f"set users to {len(user_ids):,} or fewer",
+            wanted <= known,
+            f"{self.name} has {known:,} users and cannot give {wanted:,}; "
+            f"set users to {known:,} or fewer",
         )
         generator = np.random.default_rng(self._seed("users"))
-        return np.sort(generator.choice(len(user_ids), size=wanted, replace=False))
+        return np.sort(generator.choice(known, size=wanted, replace=False))
 
     def _seed(self, part: str) -> int:
         return derived_seed(self.seed, "semi-synthetic", part)
+
+
+def _in_order(user_E: np.ndarray, item_E: np.ndarray, real: pd.DataFrame) -> tuple[Log, np.ndarray]:
+    """The real events by user and in time, and their ratings."""
+    order_E = np.lexsort((real["timestamp"], user_E))  # stable: ties keep the file's order
+    user_E, item_E = user_E[order_E], item_E[order_E]
+    time_E = apart(user_E, real["timestamp"].to_numpy()[order_E])
+    log = Log(user_E, item_E, time_E, np.bincount(user_E), int(item_E.max()) + 1)
+    return log, real["rating"].to_numpy()[order_E]
 
 
 def apart(user_E: np.ndarray, time_E: np.ndarray) -> np.ndarray:
@@ -155,11 +162,10 @@ def apart(user_E: np.ndarray, time_E: np.ndarray) -> np.ndarray:
 
     user_E: increasing.
     """
-    # Without its place in line a time has to be no earlier than the one before; whoever comes
-    # later in user_E is beyond all of that.
-    place_E = np.arange(len(time_E))
-    apart_E = user_E * (np.ptp(time_E) + len(time_E) + 1) - place_E
-    return np.maximum.accumulate(time_E + apart_E) - apart_E
+    # One running maximum for all users: each is moved beyond the users before, and each event
+    # back by its place, because times one second apart are then equal.
+    moved_E = user_E * (np.ptp(time_E) + len(time_E) + 1) - np.arange(len(time_E))
+    return np.asarray(np.maximum.accumulate(time_E + moved_E) - moved_E)
 
 
 def _factors(name: str, ids: Any, factor_NR: np.ndarray) -> pd.DataFrame:
