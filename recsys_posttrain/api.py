@@ -14,7 +14,7 @@ from recsys_posttrain.types import Split
 def load(
     dataset: str | Dataset, data_root: str | None = None, split: SplitConfig = LeaveOneOut()
 ) -> Split:
-    """A named dataset ("ml-100k", "ml-1m", "ml-latest-small", "jester") or a .csv or .parquet file,
+    """A named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...) or a .csv or .parquet file,
     split; or a dataset or world itself, such as `Jester(users=2000)`.
 
     data_root: of a named one: a folder or zip that holds the ratings; otherwise they are downloaded

@@ -20,7 +20,8 @@ data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_ar
 app.add_typer(data_app, name="data")
 
 DatasetName = Annotated[
-    str, typer.Argument(help="ml-100k, ml-1m, ml-latest-small, jester, or a .csv or .parquet file.")
+    str,
+    typer.Argument(help="ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."),
 ]
 DataRoot = Annotated[
     str | None,

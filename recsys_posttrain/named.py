@@ -15,10 +15,12 @@ from recsys_posttrain.data import (
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.worlds.jester import Jester
+from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 
 
 def dataset_named(text: str, data_root: str | None = None) -> Dataset:
-    """ml-100k, ml-1m, ml-latest-small, jester, or the path of a .csv or .parquet file.
+    """ml-100k, ml-1m, ml-latest-small, a world (jester, semi-ml-100k, semi-ml-1m), or the path of
+    a .csv or .parquet file.
 
     Raises:
         UserError: none of these; the nearest name is suggested.
@@ -30,6 +32,8 @@ def dataset_named(text: str, data_root: str | None = None) -> Dataset:
         MovieLens1M(data_root),
         MovieLensSmall(data_root),
         Jester(data_root=data_root),
+        SemiSyntheticMovieLens(MovieLens100K(data_root)),
+        SemiSyntheticMovieLens(MovieLens1M(data_root)),
     ]
     for dataset in known:
         if text == dataset.name:

@@ -34,7 +34,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
 WORLDS = "recsys_posttrain.worlds"
 SEALED = ("algorithms", "backbones", "data", "rewards", "training")
 SEALED_FILES = ("signals", "policy", "run", "ops", "types", "saved_policy")
-ASKERS = {"cli.py", "pipeline.py", "worlds/base.py"}  # who may call truth() or truth_of()
+# Who may call truth() or truth_of(): evaluation, its own module, and the report on a world.
+ASKERS = {"cli.py", "pipeline.py", "worlds/base.py", "worlds/calibration.py"}
 
 
 # The import graph.

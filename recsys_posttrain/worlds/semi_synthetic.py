@@ -1,0 +1,175 @@
+"""A MovieLens whose true preferences are known, because they are a model fitted on the real one.
+
+Real: who there is, when and how often they rate. Fitted: what they would rate every item
+(preferences.py), how ratings scatter (ordinal.py), what they watch next (logging_policy.py).
+Drawn: the items and ratings of the log.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_array
+
+from recsys_posttrain import seeding, stages
+from recsys_posttrain.config import digest, require
+from recsys_posttrain.data.files import cache_folder, note
+from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.types import Interactions
+from recsys_posttrain.worlds import logging_policy, ordinal, preferences, sampling
+from recsys_posttrain.worlds.base import Truth
+from recsys_posttrain.worlds.logging_policy import Log, LoggingPolicy, Weights
+from recsys_posttrain.worlds.preferences import Preferences
+
+
+@dataclass(frozen=True)
+class SemiSyntheticMovieLens:
+    """source: the real ratings. users: how many of its users, drawn evenly; None: all of them.
+
+    Users keep their id, their number of events and their times, which are moved apart to differ
+    by a second at least. Items keep their id. A rating's expectation given user and item is r*.
+    The world is made once and kept in `cache_folder()`: minutes for ML-1M, seconds for ML-100K.
+    """
+
+    source: MovieLens100K | MovieLens1M = MovieLens100K()
+    users: int | None = None
+    seed: int = 0
+    preferences: Preferences = Preferences()
+    logging: LoggingPolicy = LoggingPolicy()
+
+    def __post_init__(self) -> None:
+        require(self.users is None or self.users >= 1, f"users is {self.users}; give 1 or more")
+
+    @property
+    def name(self) -> str:
+        return f"semi-{self.source.name}"
+
+    def content_hash(self) -> str:
+        """Of the source's ratings, all fields and the code that makes the world."""
+        return digest(self._key(), 64)
+
+    def load(self) -> Interactions:
+        """The log, by user and in time order.
+
+        Raises: UserError when there are fewer users than asked for, or as the source's `load`.
+        """
+        frame = pd.read_parquet(self._made() / "log.parquet").drop(columns="pscore")
+        return Interactions(self.name, frame, self.content_hash())
+
+    def truth(self) -> Truth:
+        """r* of its users and all items, and the probability of each choice in the log.
+
+        Raises: as `load`.
+        """
+        users = pd.read_parquet(self._made() / "users.parquet")
+        items = pd.read_parquet(self._made() / "items.parquet")
+        pscore = pd.read_parquet(self._made() / "log.parquet", columns=["pscore"])["pscore"]
+        return Truth(
+            torch.tensor(users.drop(columns="user_id").to_numpy()),
+            torch.tensor(items.drop(columns="item_id").to_numpy()),
+            users["user_id"].to_numpy(),
+            items["item_id"].to_numpy(),
+            pscore.to_numpy(),
+        )
+
+    def _key(self) -> dict[str, Any]:
+        code = (seeding, preferences, ordinal, logging_policy, sampling, sys.modules[__name__])
+        return {
+            "source": self.source.content_hash(),
+            "world": self,
+            "code": stages.code_digest(*code),
+        }
+
+    def _made(self) -> Path:
+        """The folder with the world's tables, which are made at the first call."""
+        key = self._key()
+        folder = stages.stage_folder(cache_folder() / "worlds", self.name, key)
+        stages.build(folder, key, self._make)
+        return folder
+
+    def _make(self, folder: Path) -> dict[str, Any]:
+        note(f"{self.name}: fitting the world and drawing its log, once")
+        real = self.source.load().frame
+        user_E, user_ids = pd.factorize(real["user_id"])
+        item_E, item_ids = pd.factorize(real["item_id"])
+        users_N = self._chosen(len(user_ids))
+        log, rating_E = _in_order(user_E, item_E, real)
+
+        rating_NV = csr_array((rating_E, (log.user_E, log.item_E)))
+        state_NR, factor_VR = self.preferences.fit(rating_NV, self._seed("preferences"))
+        reward_NV = state_NR @ factor_VR.T
+        weights = self.logging.weights(log, reward_NV, self._seed("taste"))
+        star_K, count_K = np.unique(rating_E, return_counts=True)
+        scatter = ordinal.calibrated(
+            star_K, count_K / count_K.sum(), reward_NV[log.user_E, log.item_E]
+        )
+
+        kept_E = np.isin(log.user_E, users_N)
+        user_E = log.user_E[kept_E]
+        generator = np.random.default_rng(self._seed("draw"))
+        item_E, propensity_E = sampling.draw_items(
+            Weights(weights.item_NV[users_N], weights.follows_VV),
+            log.lengths_N[users_N],
+            log.sitting_E[kept_E],
+            generator,
+        )
+        pd.DataFrame(
+            {
+                "user_id": user_ids[user_E],
+                "item_id": item_ids[item_E],
+                "rating": scatter.draw(reward_NV[user_E, item_E], generator),
+                "timestamp": log.time_E[kept_E],
+                "pscore": propensity_E,
+            }
+        ).to_parquet(folder / "log.parquet")
+        _factors("user_id", user_ids[users_N], state_NR[users_N]).to_parquet(
+            folder / "users.parquet"
+        )
+        _factors("item_id", item_ids, factor_VR).to_parquet(folder / "items.parquet")
+        return {"events": len(item_E), "users": len(users_N)}
+
+    def _chosen(self, known: int) -> np.ndarray:
+        """Which of the source's users are in this world, in the source's order."""
+        wanted = known if self.users is None else self.users
+        require(
+            wanted <= known,
+            f"{self.name} has {known:,} users and cannot give {wanted:,}; "
+            f"set users to {known:,} or fewer",
+        )
+        generator = np.random.default_rng(self._seed("users"))
+        return np.sort(generator.choice(known, size=wanted, replace=False))
+
+    def _seed(self, part: str) -> int:
+        return derived_seed(self.seed, "semi-synthetic", part)
+
+
+def _in_order(user_E: np.ndarray, item_E: np.ndarray, real: pd.DataFrame) -> tuple[Log, np.ndarray]:
+    """The real events by user and in time, and their ratings."""
+    order_E = np.lexsort((real["timestamp"], user_E))  # stable: ties keep the file's order
+    user_E, item_E = user_E[order_E], item_E[order_E]
+    time_E = apart(user_E, real["timestamp"].to_numpy()[order_E])
+    log = Log(user_E, item_E, time_E, np.bincount(user_E), int(item_E.max()) + 1)
+    return log, real["rating"].to_numpy()[order_E]
+
+
+def apart(user_E: np.ndarray, time_E: np.ndarray) -> np.ndarray:
+    """Each user's times, in order, moved to later whole seconds only as far as makes them differ.
+
+    user_E: increasing.
+    """
+    # One running maximum for all users: each is moved beyond the users before, and each event
+    # back by its place, because times one second apart are then equal.
+    moved_E = user_E * (np.ptp(time_E) + len(time_E) + 1) - np.arange(len(time_E))
+    return np.asarray(np.maximum.accumulate(time_E + moved_E) - moved_E)
+
+
+def _factors(name: str, ids: Any, factor_NR: np.ndarray) -> pd.DataFrame:
+    columns = [f"factor_{number}" for number in range(factor_NR.shape[1])]
+    frame = pd.DataFrame(factor_NR, columns=columns)
+    frame.insert(0, name, ids)
+    return frame
