@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys_posttrain.data.split import LeaveOneOut, first_events, untrained_items
+from recsys_posttrain.data.split import LeaveOneOut, first_events, targets_at, untrained_items
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Corpus, Sequences
 
@@ -119,6 +120,14 @@ def test_targets_of_items_without_a_training_event() -> None:
     split = LeaveOneOut().split(corpus)
     assert untrained_items(split, split.validation).tolist() == [False, False]
     assert untrained_items(split, split.test).tolist() == [True, False]
+    second_alone = replace(split, train=first_events(corpus.sequences, torch.tensor([0, 1])))
+    assert untrained_items(second_alone, split.validation).tolist() == [True, True]
+
+
+def test_a_users_first_event_as_a_target_has_no_history() -> None:
+    targets = targets_at(corpus_of([2, 0, 3]).sequences, torch.tensor([0, 2, 4]))
+    assert targets.users_N.tolist() == [0, 2, 2]
+    assert as_lists(targets.history) == [[], [], [(3, 1.0, 20), (4, 1.5, 30)]]
 
 
 def test_first_events_can_leave_a_sequence_empty() -> None:

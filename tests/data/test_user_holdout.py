@@ -59,6 +59,7 @@ def test_the_parts_share_nobody_and_hold_everybody(
         pasts = targets.history.items_E.split(targets.history.lengths_N.tolist())
         for user, item, past in zip(users_N, targets.items_N.tolist(), pasts, strict=True):
             assert [*past.tolist(), item] == everything[user]
+            assert len(past) > 0, "a single event is no target"
         assert targets.times_N.tolist() == [10 * (bounds[user + 1] - 1) for user in users_N]
         assert targets.rewards_N.tolist() == [(bounds[user + 1] - 1) / 2 for user in users_N]
         held.append(set(users_N))
@@ -80,6 +81,14 @@ def test_default_shares_of_a_hundred_users() -> None:
     assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [
         *(40, 15, 15, 10, 20)
     ]
+
+
+def test_boundaries_are_rounded() -> None:
+    """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are 1, 3, 4 and 6."""
+    split = EVEN.split(corpus_of([2] * 7))
+    assert split.judge is not None
+    trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
+    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [1, 2, 1, 2, 1]
 
 
 def test_the_seed_decides_who_is_where() -> None:
