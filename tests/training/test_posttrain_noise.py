@@ -23,7 +23,7 @@ from recsys_posttrain.rewards.noise import (
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import posttrain
 
-PLAN = Training(steps=4, batch_size=16, learning_rate=0.02, warmup_steps=1)
+PLAN = Training(steps=2, batch_size=16, learning_rate=0.02, warmup_steps=1)
 PPO = OfflinePPO(samples=2, refresh_every=2)
 
 

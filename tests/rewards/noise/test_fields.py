@@ -87,11 +87,11 @@ def one_user(small):
 @pytest.mark.parametrize("kind", [Gaussian, Independent])
 def test_errors_of_one_history_are_independent_normals_over_items(small, kind):
     batch = one_user(small)
-    last_SV = np.stack([errors(small, kind(0.7), batch, seed)[-1] for seed in range(200)])
+    last_SV = np.stack([errors(small, kind(0.7), batch, seed)[-1] for seed in range(100)])
     assert_variance(last_SV, 0.7)
     assert stats.kstest(last_SV.ravel() / 0.7, "norm").pvalue > ALMOST_SURE
     product_S = last_SV[:, 0] * last_SV[:, 1] / 0.7**2  # mean 0, variance 1
-    assert abs(product_S.mean()) < 5 / np.sqrt(200)
+    assert abs(product_S.mean()) < 5 / np.sqrt(100)
 
 
 def test_gaussian_errors_of_two_histories_correlate_by_the_cosine_of_their_states(small):
@@ -111,7 +111,7 @@ def test_independent_errors_of_two_histories_do_not_correlate(small):
     """Histories one event apart. For one draw the sum of products over V items has the variance
     V + V (V + 1) c^2 for unit vectors of cosine c, and c^2 is 1 / 32 on average."""
     batch = one_user(small)
-    drawn = [errors(small, Independent(1.0), batch, seed)[-2:] for seed in range(300)]
+    drawn = [errors(small, Independent(1.0), batch, seed)[-2:] for seed in range(150)]
     sum_S = np.array([(first * second).sum() for first, second in drawn])
     items = drawn[0].shape[1]
     variance = items + items * (items + 1) / 32

@@ -54,7 +54,9 @@ def test_every_prediction_has_the_error_once(small, batch, noise):
     for ours, clean in zip(noisy.interval(batch, items_BTK), before, strict=True):
         np.testing.assert_allclose(ours, clean.numpy() + error_BTK, **close)
     np.testing.assert_allclose(
-        noisy.score(batch, items_BTK), small.reward.score(batch, items_BTK) + error_BTK, **close
+        noisy.score(batch, items_BTK),
+        small.reward.score(batch, items_BTK).numpy() + error_BTK,
+        **close,
     )
 
     state_MNR, factor_MVR = noisy.member_factors(batch)
