@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recsys_posttrain.logsumexp import LARGEST_CHUNK
+from recsys_posttrain.losses import one_pass
 from recsys_posttrain.losses.gbce import gbce
 from recsys_posttrain.losses.sampled_softmax import sampled_softmax
 
@@ -48,8 +49,12 @@ ACTIONS = torch.randint(1, ITEMS + 1, (POSITIONS,), generator=torch.Generator().
 
 @LOSSES
 @pytest.mark.parametrize("upstream", ["equal", "different"])
-def test_value_and_gradient(loss, dense, upstream, candidates_of):
-    """A third of the positions have a hit, some two. `different` makes backward walk again."""
+def test_value_and_gradient(loss, dense, upstream, candidates_of, monkeypatch):
+    """A third of the positions have a hit, some two. Where all gradients that come in are equal,
+    the positions are walked once; otherwise twice, with the same result."""
+    walks = []
+    walk = one_pass._walk
+    monkeypatch.setattr(one_pass, "_walk", lambda *inputs: walks.append(0) or walk(*inputs))
     hidden, table = leaves()
     found_N = loss(hidden, candidates_of(table, ACTIONS, DRAWN, EXPECTED))
     logit_NV = hidden @ table.T
@@ -66,6 +71,7 @@ def test_value_and_gradient(loss, dense, upstream, candidates_of):
         strict=True,
     ):
         torch.testing.assert_close(found, expected)
+    assert len(walks) == {"equal": 1, "different": 2}[upstream]
 
 
 @LOSSES
