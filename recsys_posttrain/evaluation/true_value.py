@@ -7,7 +7,7 @@ not seen count. Columns, all in reward units, NaN where a user has seen everythi
                            expected reward of one item drawn from the policy, seen items left out
     reward/gold@5, @10     mean r* of the 5 and 10 unseen items that the policy ranks first
     regret@5, @10          the same for the 5 and 10 best unseen items, minus reward/gold@5, @10
-    reward/gold-rollout@5  discounted mean r* of 5 greedy steps (rollout.py)
+    reward/gold-rollout@5  discounted mean r* of 5 greedy steps, discount .9 (rollout.py)
 
 A user with fewer unseen items has as many as there are. Beside the policies stand three rankings:
 the oracle is the policy that always shows the best unseen item, which bounds every column.

@@ -75,7 +75,10 @@ def policy(request):
     if request.param == "SASRec":
         config = SASRec(dim=8, blocks=1, feed_forward=16, max_length=WINDOW, history_rewards=True)
         return made_policy(config)
-    return made_policy(HSTU(dim=8, blocks=1, heads=2, max_length=WINDOW, target_time=True))
+    policy = made_policy(HSTU(dim=8, blocks=1, heads=2, max_length=WINDOW, target_time=True))
+    with torch.no_grad():
+        policy.backbone.blocks[0].time_bias *= 200  # so that another time is another state
+    return policy
 
 
 def true_rewards(truth, n):

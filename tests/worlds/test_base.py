@@ -10,12 +10,12 @@ from recsys_posttrain.types import Corpus, Sequences
 from recsys_posttrain.worlds.base import Truth, truth_of
 from recsys_posttrain.worlds.bounds import bounds
 
-# r*("ann", "x") = 1, ("ann", "y") = 2, ("ann", "z") = 3; "bob": 10, 20, 30.
+# r*("ann", "x") = 1, ("ann", "y") = 2, ("ann", "z") = 3; "bob": 10, 20, 30. In no order of ids.
 TRUTH = Truth(
-    torch.tensor([[1.0], [10.0]]),
-    torch.tensor([[1.0], [2.0], [3.0]]),
-    np.array(["ann", "bob"], dtype=object),
-    np.array(["x", "y", "z"], dtype=object),
+    torch.tensor([[10.0], [1.0]]),
+    torch.tensor([[2.0], [3.0], [1.0]]),
+    np.array(["bob", "ann"], dtype=object),
+    np.array(["y", "z", "x"], dtype=object),
     np.array([0.5, 0.25]),
 )
 
@@ -39,7 +39,7 @@ def test_rows_and_columns_follow_the_corpus():
 
 
 def test_rewards_of_given_items_and_of_none():
-    found = TRUTH.rewards_of(torch.tensor([1, 0]), torch.tensor([[3, 1], [2, 0]]))
+    found = TRUTH.rewards_of(torch.tensor([0, 1]), torch.tensor([[2, 3], [1, 0]]))
     assert found[0].tolist() == [30, 10]
     assert float(found[1, 0]) == 2
     assert bool(found[1, 1].isnan())
