@@ -1,0 +1,31 @@
+"""How much a semi-synthetic log looks like the real one, and what there is to gain in it.
+
+    python experiments/world_calibration.py semi-ml-1m [--data-root FOLDER] [--output FOLDER]
+
+Prints the figures and writes calibration-<world>.csv, headroom-<world>.csv and a picture,
+calibration-<world>.png.
+"""
+
+import argparse
+from pathlib import Path
+
+from recsys_posttrain.named import source_named
+from recsys_posttrain.worlds.calibration import calibration, headroom
+from recsys_posttrain.worlds.calibration_plot import plot_calibration
+from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
+
+parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+parser.add_argument("world", help="semi-ml-100k or semi-ml-1m")
+parser.add_argument("--data-root", help="a folder or zip that holds the real ratings")
+parser.add_argument("--output", type=Path, default=Path("runs/worlds"))
+options = parser.parse_args()
+
+world = source_named(options.world, options.data_root)
+if not isinstance(world, SemiSyntheticMovieLens):
+    parser.error(f"{options.world} is no semi-synthetic world; give semi-ml-100k or semi-ml-1m")
+options.output.mkdir(parents=True, exist_ok=True)
+real, log = world.source.load(), world.load()
+for name, figures in (("calibration", calibration(real, log)), ("headroom", headroom(world))):
+    print(figures.round(4).to_string(), end="\n\n")
+    figures.to_csv(options.output / f"{name}-{world.name}.csv")
+plot_calibration(real, log, options.output / f"calibration-{world.name}.png")
