@@ -9,7 +9,7 @@ calibration-<world>.png.
 import argparse
 from pathlib import Path
 
-from recsys_posttrain.named import source_named
+from recsys_posttrain.named import dataset_named
 from recsys_posttrain.worlds.calibration import calibration, headroom
 from recsys_posttrain.worlds.calibration_plot import plot_calibration
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
@@ -20,7 +20,7 @@ parser.add_argument("--data-root", help="a folder or zip that holds the real rat
 parser.add_argument("--output", type=Path, default=Path("runs/worlds"))
 options = parser.parse_args()
 
-world = source_named(options.world, options.data_root)
+world = dataset_named(options.world, options.data_root)
 if not isinstance(world, SemiSyntheticMovieLens):
     parser.error(f"{options.world} is no semi-synthetic world; give semi-ml-100k or semi-ml-1m")
 options.output.mkdir(parents=True, exist_ok=True)
