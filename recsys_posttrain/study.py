@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, digest, override, suggestion
-from recsys_posttrain.data.split import untrained_items
+from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.named import dataset_named, split_named
@@ -223,7 +223,8 @@ def study_agreement(folder: Path, against: Path) -> None:
     named, rows = [], []
     for each in (folder, against):
         record = read_json(each / "run.json", fix="give the folder of a finished study")
-        named.append(f"{record['dataset']}, {record['split']} (commit {record['commit']})")
+        split = record.get("split", LeaveOneOut().label)  # older records had no other
+        named.append(f"{record['dataset']}, {split} (commit {record['commit']})")
         found = pd.read_parquet(each / "rows.parquet")
         rows.append(found[found["method"] != "Popularity"])
     text = agreement_markdown(
@@ -366,7 +367,7 @@ def _table(
         relative_to=relative_to,
         provenance=Provenance(
             dataset=record["dataset"],
-            split=record["split"],
+            split=record.get("split", LeaveOneOut().label),  # older records had no other
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
             tuning=record["tuning"],
