@@ -6,12 +6,10 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.data.positions import Memory, TrainingPositions
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.types import Batch, Sequences
-
-LARGEST_NUMBER_OF_HISTORIES = 2  # sets of them whose states are kept: validation and test
 
 
 class FrozenPolicy(Policy):
@@ -24,11 +22,8 @@ class FrozenPolicy(Policy):
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy.backbone)
         self.requires_grad_(False).train(False)
-        self._positions: TrainingPositions | None = None  # of the batches that come now
-        self._known_at: TrainingPositions | None = None
-        self._known: dict[str, Tensor] = {}
+        self._memory = Memory()
         self._expected_of: tuple[RewardModel, ...] = ()  # in a tuple: not a part of this module
-        self._last: list[tuple[Sequences, Tensor]] = []
 
     def train(self, mode: bool = True) -> "FrozenPolicy":
         super().train(False)
@@ -36,29 +31,25 @@ class FrozenPolicy(Policy):
 
     def at(self, positions: TrainingPositions | None) -> None:
         """Every batch from now on holds these positions; None: any others."""
-        self._positions = positions
-        if positions is not None and positions != self._known_at:
-            self._known_at, self._known = positions, {}
+        self._memory.at(positions)
 
-    def _at(self, name: str, batch: Batch, of_batch: Callable[[Batch], Tensor]) -> Tensor:
-        """of_batch(batch), of width 1, from memory where there is one."""
-        if self._positions is None:
+    def _number(self, name: str, batch: Batch, of_batch: Callable[[Batch], Tensor]) -> Tensor:
+        """of_batch(batch), [N], from memory where there is one."""
+        if not self._memory.holds(1):
             return of_batch(batch)
-        if name not in self._known:
-            self._known[name] = self._positions.values(of_batch, like=self.table_VD)
-        return self._known[name][self._positions.index(batch)].to(self.table_VD.device)
+        return self._memory.read(name, batch, of_batch, self.table_VD)
 
     @torch.no_grad()
     def states(self, batch: Batch) -> Tensor:
-        if self._positions is None or not self._positions.fit(self.table_VD.shape[1]):
+        if not self._memory.holds(self.table_VD.shape[1]):
             return super().states(batch)
         if self._remembered is None or self._remembered[0] is not batch:
-            states_ND = self._at("states", batch, super().states)
+            states_ND = self._memory.read("states", batch, super().states, self.table_VD)
             self._remembered = (batch, False, states_ND)
         return self._remembered[2]
 
     def log_normaliser(self, batch: Batch) -> Tensor:
-        return self._at(f"normaliser in {self.products}", batch, super().log_normaliser)
+        return self._number(f"normaliser in {self.products}", batch, super().log_normaliser)
 
     def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
         """E_{a ~ pi}[r_hat(x, a)], exactly over the catalogue, [N] at the real positions."""
@@ -70,15 +61,11 @@ class FrozenPolicy(Policy):
             return expected(batch)
         if not any(known is reward for known in self._expected_of):
             self._expected_of = (reward,)
-            self._known.pop("expected", None)
-        return self._at("expected", batch, expected)
+            self._memory.drop("expected")
+        return self._number("expected", batch, expected)
 
     def last_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32
     ) -> Tensor:
-        for known, states_ND in self._last:
-            if known is histories:
-                return states_ND
-        states_ND = super().last_states(histories, next_times_N, rows)
-        self._last = [*self._last[1 - LARGEST_NUMBER_OF_HISTORIES :], (histories, states_ND)]
-        return states_ND
+        compute = super().last_states
+        return self._memory.after(histories, lambda: compute(histories, next_times_N, rows))

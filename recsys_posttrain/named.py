@@ -14,8 +14,6 @@ from recsys_posttrain.data import (
 )
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.worlds.jester import Jester
-from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 
 
 def dataset_named(text: str, data_root: str | None = None) -> Dataset:
@@ -27,24 +25,35 @@ def dataset_named(text: str, data_root: str | None = None) -> Dataset:
     """
     if text.lower().endswith((".csv", ".parquet")):
         return RatingsFile(text)
-    known: list[Dataset] = [
+    logs: tuple[Dataset, ...] = (
         MovieLens100K(data_root),
         MovieLens1M(data_root),
         MovieLensSmall(data_root),
-        Jester(data_root=data_root),
-        SemiSyntheticMovieLens(MovieLens100K(data_root)),
-        SemiSyntheticMovieLens(MovieLens1M(data_root)),
-    ]
-    for dataset in known:
+    )
+    for dataset in logs:
         if text == dataset.name:
             return dataset
-    names = [dataset.name for dataset in known]
+    worlds = _worlds(data_root)
+    for world in worlds:
+        if text == world.name:
+            return world
+    names = [dataset.name for dataset in (*logs, *worlds)]
     nearest = difflib.get_close_matches(text.lower(), names, n=1, cutoff=0.4)
     suggestion = f"did you mean {nearest[0]}? Otherwise " if nearest else ""
     raise UserError(
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
         "or the path of a .csv or .parquet file."
     )
+
+
+def _worlds(data_root: str | None) -> tuple[Dataset, ...]:
+    # Imported where they are asked for: what fits a world takes a second to load.
+    from recsys_posttrain.worlds.jester import Jester
+    from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
+
+    sources = (MovieLens100K(data_root), MovieLens1M(data_root))
+    semi_synthetic = (SemiSyntheticMovieLens(source) for source in sources)
+    return Jester(data_root=data_root), *semi_synthetic
 
 
 def split_named(text: str) -> SplitConfig:

@@ -14,16 +14,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from recsys_posttrain.config import describe, digest, override, suggestion
+from recsys_posttrain.config import describe, digest, override, require, suggestion
 from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.named import dataset_named, split_named
-from recsys_posttrain.pipeline import On, Pipeline, shared_part
+from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
+from recsys_posttrain.stage_keys import On, shared_part
 from recsys_posttrain.stages import (
     git_commit,
     package_versions,
@@ -202,7 +203,7 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     control: BC by default, or the first run of a study without it.
     """
     record = read_json(folder / "run.json", fix="give the folder of a finished study")
-    rows = pd.read_parquet(folder / "rows.parquet")
+    rows = _read_rows(folder)
     if control is None:
         methods = list(rows["method"].unique())
         control = "BC" if "BC" in methods else methods[2]  # after popularity and pretrained
@@ -225,7 +226,7 @@ def study_agreement(folder: Path, against: Path) -> None:
         record = read_json(each / "run.json", fix="give the folder of a finished study")
         split = record.get("split", LeaveOneOut().label)  # older records had no other
         named.append(f"{record['dataset']}, {split} (commit {record['commit']})")
-        found = pd.read_parquet(each / "rows.parquet")
+        found = _read_rows(each)
         rows.append(found[found["method"] != "Popularity"])
     text = agreement_markdown(
         rank_agreement(*rows),
@@ -238,6 +239,16 @@ def study_agreement(folder: Path, against: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
     console.print(text, markup=False)
     console.print(f"written: {path}")
+
+
+def _read_rows(folder: Path) -> pd.DataFrame:
+    path = folder / "rows.parquet"
+    require(
+        path.is_file(),
+        f"{path} does not exist: the table is made from these rows; run the study again with the "
+        "command in run.json (published results have no rows, which name users of the data)",
+    )
+    return pd.read_parquet(path)
 
 
 class _Progress:

@@ -16,12 +16,13 @@ from recsys_posttrain.data import GlobalTime, LeaveOneOut, RatingsFile, UserHold
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.losses import GBCE, SampledSoftmax
-from recsys_posttrain.pipeline import Pipeline, shared_part
+from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
 from recsys_posttrain.rewards.train import train_judge, train_reward
 from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy
+from recsys_posttrain.stage_keys import shared_part
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
@@ -82,9 +83,10 @@ def test_stages_hold_what_the_functions_make(made, run):
 
 def folders(pipeline, run):
     """The names of the stages of a run, without making them."""
-    keys = {"pretrain": pipeline._pretrain_key, "posttrain": pipeline._posttrain_key(run)}
-    names = {name: pipeline._folder(name, key).name for name, key in keys.items()}
-    return names | {"reward": pipeline._reward_name(run.noise)}
+    keys = pipeline.keys
+    stages = {"pretrain": keys.pretrain, "posttrain": keys.posttrain(run)}
+    stages["reward"] = keys.reward(run.noise)
+    return {name: stage.folder.name for name, stage in stages.items()}
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,7 @@ def test_damaged_weights_are_named_and_other_stages_stay(made, run, tmp_path):
     root = tmp_path / "runs"
     shutil.copytree(made.root, root)
     damaged = Pipeline(run, root)
-    path = damaged._folder("reward", damaged._reward_key) / "reward.safetensors"
+    path = damaged.keys.reward().folder / "reward.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match=rf"{path} should have .* delete the folder {path.parent}"):
         _ = damaged.reward

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from recsys_posttrain.logsumexp import LARGEST_CHUNK
+from recsys_posttrain.logsumexp import logits_in_chunks, lowered
 from recsys_posttrain.losses.negatives import Candidates
 
 
@@ -77,14 +77,9 @@ def _walk(
 ) -> tuple[Tensor, ...]:
     """loss_N, and the gradients of sum_n weight_n loss_n in the first three arguments."""
     items_N, items_K = hits
-    low_ND, low_KD = hidden_ND.to(products), negative_KD.to(products)
-    buffer_CK = low_ND.new_empty(min(LARGEST_CHUNK, len(low_ND)), len(low_KD))
     loss_N, grad_N = torch.empty_like(logit_N), torch.empty_like(logit_N)
     grad_ND, grad_KD = torch.empty_like(hidden_ND), torch.zeros_like(negative_KD)
-    for start in range(0, len(low_ND), LARGEST_CHUNK):
-        rows = slice(start, start + LARGEST_CHUNK)
-        low_CD = low_ND[rows]
-        logit_CK = torch.mm(low_CD, low_KD.T, out=buffer_CK[: len(low_CD)])
+    for rows, logit_CK, low_KD in logits_in_chunks(hidden_ND, negative_KD, None, products):
         logit_CK.masked_fill_(items_N[rows, None] == items_K, -math.inf)
         piece = formula(logit_N[rows], logit_CK)
         scale_C = weight_N[rows] * piece.scale_C
@@ -104,10 +99,9 @@ def over_candidates(
     products: dtype of the products of float32 states with the negatives, for value and gradient;
     None, and for other states, theirs.
     """
-    low = products if products and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
     logit_N = (hidden_ND * candidates.chosen_ND).sum(dim=1)
     hits = candidates.items_N, candidates.negatives.items_K
     loss_N: Tensor = _OnePass.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, candidates.negative_KD, logit_N, hits, formula, low
+        hidden_ND, candidates.negative_KD, logit_N, hits, formula, lowered(hidden_ND, products)
     )
     return loss_N

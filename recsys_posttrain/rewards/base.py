@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
-from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.data.positions import Memory, TrainingPositions
 from recsys_posttrain.types import Batch, Sequences
 
 ROWS_AT_A_TIME = 4096  # of [rows, K, R]
@@ -40,11 +40,8 @@ class RewardModel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._remembered: tuple[Batch, tuple[Tensor, Tensor]] | None = None
-        self._positions: TrainingPositions | None = None  # of the batches that come now
-        self._known_at: TrainingPositions | None = None
-        self._states_EMR: Tensor | None = None
-        self._factor_MVR = torch.empty(0)
-        self._last: list[tuple[Sequences, tuple[Tensor, Tensor]]] = []
+        self._memory = Memory()
+        self._factor_MVR: Tensor | None = None  # beside states in memory
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(state_MNR, factor_MVR) of the M members; r_hat of member m is their product.
@@ -62,9 +59,7 @@ class RewardModel(nn.Module):
     def at(self, positions: TrainingPositions | None) -> None:
         """Every batch from now on holds these positions, whose states are computed once where they
         fit in memory; None: any others."""
-        self._positions = positions
-        if positions is not None and positions != self._known_at:
-            self._known_at, self._states_EMR = positions, None
+        self._memory.at(positions)
 
     @torch.no_grad()
     def frozen_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -73,16 +68,19 @@ class RewardModel(nn.Module):
         return self._remembered[1]
 
     def _known_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if self._positions is None or self.is_resampled:
+        if self.is_resampled or not self._memory.holds(1):
             return self.member_factors(batch)
-        if self._states_EMR is None:
-            state_MNR, self._factor_MVR = self.member_factors(batch)
-            if not self._positions.fit(state_MNR[:, 0].numel()):
-                return state_MNR, self._factor_MVR
-            self._states_EMR = self._positions.values(
-                lambda batch: self.member_factors(batch)[0].transpose(0, 1), like=state_MNR
-            )
-        state_NMR = self._states_EMR[self._positions.index(batch)].to(self._factor_MVR.device)
+        if self._factor_MVR is None:
+            state_MNR, factor_MVR = self.member_factors(batch)
+            if not self._memory.holds(state_MNR[:, 0].numel()):
+                return state_MNR, factor_MVR
+            self._factor_MVR = factor_MVR
+        state_NMR = self._memory.read(
+            "states",
+            batch,
+            lambda batch: self.member_factors(batch)[0].transpose(0, 1),
+            self._factor_MVR,
+        )
         return state_NMR.transpose(0, 1), self._factor_MVR
 
     def factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -129,13 +127,11 @@ class RewardModel(nn.Module):
 
         next_times_N, users_N: as for `score_next`.
         """
-        for known, factors in self._last:
-            if known is histories:
-                return factors
-        factors = self.next_factors(histories, next_times_N, users_N)
-        if not self.is_resampled:
-            self._last = [*self._last[-1:], (histories, factors)]
-        return factors
+        if self.is_resampled:
+            return self.next_factors(histories, next_times_N, users_N)
+        return self._memory.after(
+            histories, lambda: self.next_factors(histories, next_times_N, users_N)
+        )
 
     def next_factors(
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None

@@ -15,7 +15,7 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
-from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.stages import save_tensors
 from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
@@ -37,7 +37,7 @@ def posttrain(
     seed: int = 0,
     folder: Path | None = None,
     device: str = "cpu",
-    noise: RewardNoise = RewardNoise(),
+    log: NoisyLog | None = None,
 ) -> tuple[Policy, Fitted]:
     """The post-trained copy of `policy`, which itself stays as it is.
 
@@ -46,8 +46,8 @@ def posttrain(
     `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
     same on validation targets, with `ndcg@10`. folder: as for `pretrain`; the weights after the
     steps of `snapshot_steps` are left there too.
-    noise: of what the reward model predicts (validation included) and of the log; a reward model
-    that is to learn from noisy data has done so (`train_reward`).
+    log: what is read in place of data.train; with a noisy one, and a noisy reward model (which
+    validation asks too), see rewards/noise: both are made beforehand with this `policy`.
     """
     num_items = data.corpus.num_items
     require(
@@ -59,22 +59,15 @@ def posttrain(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.table_VD.shape[1])
-    log = noise.on_log(data, reference)
-    actors = Actors(
-        reference,
-        noise.on_model(reward, data, reference),
-        logged_rewards(log.sequences, num_items),
-        heads,
-    )
+    log = NoisyLog(data.train) if log is None else log
+    actors = Actors(reference, reward, logged_rewards(log.sequences, num_items), heads)
     stream = training.batches(log.sequences, policy.max_length, seed)
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()
-        step_seed = actors.generator.initial_seed()
-        actors.reward.resample(step_seed)
         if log.redraw is not None:
-            batch = log.redraw(batch, step_seed)
+            batch = log.redraw(batch, actors.generator.initial_seed())
         output = algorithm.loss(batch, actors)
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
             output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
@@ -82,7 +75,7 @@ def posttrain(
 
     def on_step(step: int) -> None:
         actors.step = step
-        actors.reward.resample(None)
+        reward.resample(None)
         after_step(algorithm, actors)
         if folder is not None and step in snapshots:
             save_tensors(folder / SNAPSHOT.format(step), actors.policy.state_dict())
@@ -90,17 +83,18 @@ def posttrain(
     def reseed(step: int, seed: int) -> None:
         actors.step = step
         actors.generator.manual_seed(seed)
+        reward.resample(seed)
 
     positions = _positions(stream) if log.redraw is None else None
 
     def batches_hold(positions: TrainingPositions | None) -> None:
-        for frozen in (reference, actors.reward):
+        for frozen in (reference, reward):
             frozen.at(positions)
 
     def validate() -> dict[str, float]:
         batches_hold(None)
         rows = evaluate(
-            actors.policy, data, actors.reward, actors.reference, targets=data.validation
+            actors.policy, data, reward, actors.reference, targets=data.validation
         ).per_user
         batches_hold(positions)
         names = ("ndcg@10", "reward/proxy@10", "kl", "entropy")

@@ -14,6 +14,7 @@ r = 3 + rating / 5, not rounded to stars.
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -75,17 +76,17 @@ class Jester:
 
     def content_hash(self) -> str:
         """Of the log itself, so of everything that made it."""
-        return _hash(self._frame(self._world()))
+        return _hash(self._frame(self._world))
 
     def load(self) -> Interactions:
         """User by user, in the order shown; user_id is the row in the file, item_id the joke, both
         from 1."""
-        frame = self._frame(self._world())
+        frame = self._frame(self._world)
         return Interactions(self.name, frame, _hash(frame))
 
     def truth(self) -> Truth:
         """The block itself: a user's state is their rewards, a joke's factor picks its own."""
-        world = self._world()
+        world = self._world
         return Truth(
             state_UR=torch.from_numpy(world.reward_UV).float(),
             factor_VR=torch.eye(JOKES),
@@ -94,6 +95,7 @@ class Jester:
             propensity_E=world.shown.propensity_NL.ravel(),
         )
 
+    @cached_property
     def _world(self) -> _World:
         rating_UV = jester_ratings(self.data_root)
         is_complete_U = ~np.isnan(rating_UV).any(axis=1)

@@ -42,10 +42,17 @@ class Watched:
         return self.inner.loss(batch, actors)
 
 
+def trained_policy(tiny, algorithm, noise, folder=None):
+    """From a model and a log that have the noise, as the pipeline makes them."""
+    reference = FrozenPolicy(copy.deepcopy(tiny.policy))
+    reward = noise.on_model(tiny.reward, tiny.data, reference)
+    log = noise.on_log(tiny.data, reference)
+    policy, _ = posttrain(reference, tiny.data, algorithm, reward, PLAN, folder=folder, log=log)
+    return policy
+
+
 def trained(tiny, algorithm, noise=RewardNoise(), folder=None):
-    policy, _ = posttrain(
-        tiny.policy, tiny.data, algorithm, tiny.reward, PLAN, folder=folder, noise=noise
-    )
+    policy = trained_policy(tiny, algorithm, noise, folder)
     return torch.cat([value.flatten() for value in policy.state_dict().values()])
 
 
@@ -72,9 +79,7 @@ def test_validation_reads_its_own_histories(tiny, tmp_path, kind):
     """Models that remember the training positions answer about other histories too: what is logged
     at the last step is what models that never trained say about the result."""
     noise = RewardNoise(model=None if kind is None else kind(1.0), seed=2)
-    trained, _ = posttrain(
-        tiny.policy, tiny.data, PPO, tiny.reward, PLAN, folder=tmp_path, noise=noise
-    )
+    trained = trained_policy(tiny, PPO, noise, tmp_path)
     reference = FrozenPolicy(copy.deepcopy(tiny.policy))
     fresh = noise.on_model(copy.deepcopy(tiny.reward), tiny.data, reference)
     rows = evaluate(trained, tiny.data, fresh, reference, targets=tiny.data.validation).per_user

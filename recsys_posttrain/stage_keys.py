@@ -1,0 +1,194 @@
+"""What each stage of a run depends on, and so in which folder it is kept (stages.py).
+
+A key holds configurations, seeds, hashes of data, names of earlier stages, and digests of the code
+that decides the result: whatever changes one of them makes the stage anew.
+"""
+
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from recsys_posttrain import (
+    backbones,
+    frozen,
+    log_prob,
+    logsumexp,
+    ops,
+    policy,
+    seeding,
+    types,
+    worlds,
+)
+from recsys_posttrain.algorithms import base as algorithm_base
+from recsys_posttrain.algorithms import weights
+from recsys_posttrain.config import describe
+from recsys_posttrain.data import batching, positions, split
+from recsys_posttrain.data.prepare import FORMAT_VERSION
+from recsys_posttrain.evaluation import evaluate, metrics, ranking, rollout, true_value
+from recsys_posttrain.losses import base as loss_base
+from recsys_posttrain.losses import negatives, one_pass
+from recsys_posttrain.rewards import base, baselines, ensemble, noise_report, quality
+from recsys_posttrain.rewards import noise as noises
+from recsys_posttrain.rewards import train as reward_training
+from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.run import Run
+from recsys_posttrain.stages import code_digest, stage_folder
+from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
+from recsys_posttrain.worlds.base import World
+
+from recsys_posttrain import signals  # isort: skip
+
+On = Literal["test", "validation"]
+
+_TRAINING = (
+    average,
+    backbones,
+    batching,
+    fit,
+    logsumexp,
+    module,
+    ops,
+    policy,
+    seeding,
+    split,
+    types,
+)
+_EVALUATION = (evaluate, metrics, ranking)
+_LOSS = (loss_base, negatives, one_pass)
+_TRUTH = (worlds, rollout, true_value)
+_REWARD = (base, ensemble, reward_training)
+_POSTTRAINING = (
+    actors,
+    algorithm_base,
+    base,
+    frozen,
+    log_prob,
+    positions,
+    posttrain,
+    signals,
+    weights,
+)
+
+
+class Stage(NamedTuple):
+    folder: Path
+    key: dict[str, Any]
+
+
+class StageKeys:
+    """Of the runs that share what `run` names, on data with this content hash; kept in `root`."""
+
+    def __init__(self, run: Run, content_hash: str, root: Path) -> None:
+        self.run = run
+        self.content_hash = content_hash
+        self.root = root
+
+    def _stage(self, name: str, key: dict[str, Any]) -> Stage:
+        return Stage(stage_folder(self.root, name, key), key)
+
+    @cached_property
+    def _data(self) -> dict[str, Any]:
+        return {
+            "content_hash": self.content_hash,
+            "format": FORMAT_VERSION,
+            "split": self.run.split,
+            "split_code": code_digest(_module_of(self.run.split)),
+        }
+
+    @cached_property
+    def pretrain(self) -> Stage:
+        loss_code = _module_of(self.run.pretraining_loss)
+        key = {
+            **self._data,
+            "backbone": self.run.backbone,
+            "training": self.run.pretraining,
+            "loss": self.run.pretraining_loss,
+            "seed": self.run.pretraining_seed,
+            "code": code_digest(*_TRAINING, *_LOSS, metrics, ranking, pretrain, loss_code),
+        }
+        return self._stage("pretrain", key)
+
+    @cached_property
+    def _reward(self) -> dict[str, Any]:
+        return {
+            **self._data,
+            "reward": self.run.reward,
+            "seed": self.run.pretraining_seed,
+            "code": code_digest(*_TRAINING, *_REWARD),
+        }
+
+    def reward(self, noise: RewardNoise = RewardNoise()) -> Stage:
+        """Of the model that learns from the data that the noise leaves."""
+        return self._stage("reward", self._reward | _of_noise(noise.of_training()))
+
+    @cached_property
+    def judge(self) -> Stage:
+        return self._stage("judge", {**self._reward, "users": "judge"})
+
+    def quality(self, name: str, trained: Path) -> Stage:
+        key = {"reward": trained.name, "code": code_digest(baselines, quality)}
+        return self._stage(f"{name}-quality", key)
+
+    def noise_report(self, noise: RewardNoise) -> Stage:
+        key = {
+            "reference": self.pretrain.folder.name,
+            "reward": self.reward(noise).folder.name,
+            "clean": self.reward().folder.name,
+            **_of_noise(noise),
+            "code": code_digest(quality, noise_report),
+        }
+        return self._stage("noise-report", key)
+
+    def posttrain(self, run: Run) -> Stage:
+        key = {
+            "pretrained": self.pretrain.folder.name,
+            "reward": self.reward(run.noise).folder.name,
+            **_of_noise(run.noise),
+            "algorithm": run.algorithm,
+            "training": run.posttraining,
+            "seed": run.seed,
+            # Validation only decides which weights stay where there is a patience.
+            "selection": code_digest(*_EVALUATION) if run.posttraining.patience else None,
+            "code": code_digest(*_POSTTRAINING, _module_of(run.algorithm)),
+        }
+        return self._stage("posttrain", key)
+
+    def rows(
+        self, policy_folder: Path | None, on: On, noise: RewardNoise, has_judge: bool
+    ) -> Stage:
+        key = {
+            **self._data,
+            "targets": on,
+            "policy": "popularity" if policy_folder is None else policy_folder.name,
+            "reference": self.pretrain.folder.name,
+            "reward": self.reward(noise).folder.name,
+            **_of_noise(noise),
+            "code": code_digest(*_EVALUATION),
+        }
+        if self.is_judged_by_truth(on):
+            key["truth"] = {"world": self.run.dataset, "code": code_digest(*_TRUTH)}
+        if has_judge:
+            key["judge"] = self.judge.folder.name
+        return self._stage("evaluate", key)
+
+    def is_judged_by_truth(self, on: On) -> bool:
+        """Test rows of a world. Settings are chosen on validation rows, so never by the truth."""
+        return on == "test" and isinstance(self.run.dataset, World)
+
+
+def shared_part(run: Run) -> dict[str, Any]:
+    """What all runs of one study must agree on, described."""
+    described: dict[str, Any] = describe(run)
+    own = ("algorithm", "name", "posttraining", "noise", "seed")
+    return {k: v for k, v in described.items() if k not in own}
+
+
+def _of_noise(noise: RewardNoise) -> dict[str, Any]:
+    """Nothing where the noise does nothing: such a run is the run without it."""
+    noise = noise.active()
+    return {} if noise == RewardNoise() else {"noise": noise, "noise_code": code_digest(noises)}
+
+
+def _module_of(part: object) -> Any:
+    return sys.modules[type(part).__module__]
