@@ -104,7 +104,9 @@ def slopes(points: list[dict[str, Any]], value: str, size: str = "size") -> dict
 
 def picture(result: dict[str, Any], path: Path) -> None:
     """Time above, memory below, one column for each axis."""
-    from shared.pictures import growth_lines, panels, save
+    from shared.pictures import growth_lines
+
+    from recsys_posttrain.report.figures import panels, save
 
     units = {"seconds": "seconds for an epoch", "microseconds_per_event": "µs per event"}
     labels = {
@@ -112,7 +114,8 @@ def picture(result: dict[str, Any], path: Path) -> None:
         "catalogue": "items in the catalogue",
         "length": "events in each sequence",
     }
-    figure, rows = panels(2, len(result["axes"]), 4.6 * len(result["axes"]), 7.2)
+    columns = len(result["axes"])
+    figure, panel = panels(2, columns, width=4.6, height=3.6)
     for column, (axis, record) in enumerate(result["axes"].items()):
         points, found = record["points"], record["slopes"]
         sizes = [point["size"] for point in points]
@@ -128,7 +131,7 @@ def picture(result: dict[str, Any], path: Path) -> None:
                 if axis == "catalogue":
                     lines["item table, gradient, moments"] = [p["table_mib"] for p in points]
             title = units[value] if row == 0 else "added memory, MiB"
-            growth_lines(rows[row][column], sizes, lines, labels[axis], title)
+            growth_lines(panel[row * columns + column], sizes, lines, labels[axis], title)
     save(figure, path)
 
 

@@ -176,9 +176,11 @@ def floor_of(log: Log, facts: dict[str, Any], gflops: dict[str, float], rate: fl
 
 
 def picture(result: dict[str, Any], path: Path) -> None:
-    from shared.pictures import bars, panels, save
+    from shared.pictures import bars
 
-    figure, [[left, right]] = panels(1, 2, 12, 3.6)
+    from recsys_posttrain.report.figures import panels, save
+
+    figure, (left, right) = panels(1, 2, width=6, height=3.6)
     rate, seconds = result["events_per_second_median"], result["recommend_seconds_median"]
     bars(
         left,

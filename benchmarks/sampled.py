@@ -72,9 +72,11 @@ def faster_from(sizes: list[int], ratios: list[float]) -> int | None:
 
 
 def picture(points: list[dict[str, Any]], path: Path) -> None:
-    from shared.pictures import growth_lines, panels, save
+    from shared.pictures import growth_lines
 
-    figure, ((axis,),) = panels(1, 1, 6.4, 4.4)
+    from recsys_posttrain.report.figures import panels, save
+
+    figure, (axis,) = panels(1, 1, width=6.4, height=4.4)
     names = [*SAMPLED, "full softmax"]
     lines = {name: [point["milliseconds_median"][name] for point in points] for name in names}
     sizes = [point["items"] for point in points]

@@ -1,23 +1,12 @@
-"""Figures as PNG files, without a screen."""
+"""What pictures of benchmarks share; panels and save are those of the package's figures."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-OURS, OTHERS, GREY = "#1f6f8b", "#b9b4a7", "#555555"
+from recsys_posttrain.report.figures import LINES
 
-
-def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[list[Any]]]:
-    """A figure with rows of axes."""
-    figure, axes = pyplot.subplots(rows, columns, figsize=(width, height), squeeze=False)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes.tolist()
+OURS, OTHERS = "#1f6f8b", "#b9b4a7"
 
 
 def bars(axis: Any, values: dict[str, float], labels: dict[str, str], title: str) -> None:
@@ -52,11 +41,8 @@ def growth_lines(
     axis: Any, sizes: list[float], lines: dict[str, list[float]], x_label: str, title: str
 ) -> None:
     """Log-log lines over the same sizes; the first one is ours, the others are for comparison."""
-    for number, (label, values) in enumerate(lines.items()):
-        style = {"color": OURS, "marker": "o"} if not number else {"color": GREY, "ls": "--"}
-        axis.plot(
-            sizes, values, label=label, alpha=1 if not number else 0.9 - 0.2 * number, **style
-        )
+    for (label, values), style in zip(lines.items(), LINES, strict=False):
+        axis.plot(sizes, values, label=label, ms=5, **style)
     axis.set(xscale="log", yscale="log", xlabel=x_label)
     low, high = axis.get_ylim()
     middle, reach = (low * high) ** 0.5, max(high / low, 30.0) ** 0.5
@@ -70,11 +56,3 @@ def growth_lines(
     axis.set_axisbelow(True)
     axis.set_title(title, loc="left", fontsize=11)
     axis.legend(frameon=False, fontsize=9)
-
-
-def save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
-    print(f"written: {path.name}")

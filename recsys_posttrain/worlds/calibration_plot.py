@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
+from recsys_posttrain.report.figures import panels, save
 from recsys_posttrain.types import Interactions
 from recsys_posttrain.worlds.calibration import FREQUENT, shape_of
 
@@ -17,8 +17,8 @@ WORLD: dict[str, Any] = {"color": "#10394a", "lw": 1.5, "ls": (0, (4, 2))}
 
 def plot_calibration(real: Interactions, world: Interactions, path: Path) -> None:
     """Write a PNG: ratings, popularity, lengths, pairs of frequent items, steps."""
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
-    rating, popularity, length, jaccard, lift, step = figure.subplots(2, 3).flat
+    figure, axes = panels(2, 3, width=3.7, height=3.2)
+    rating, popularity, length, jaccard, lift, step = axes
     for number, (log, style) in enumerate(((real, REAL), (world, WORLD))):
         shape, label = shape_of(log), log.name
         stars, count_K = np.unique(shape.rating_E, return_counts=True)
@@ -50,10 +50,8 @@ def plot_calibration(real: Interactions, world: Interactions, path: Path) -> Non
     )
     for axis in (rating, length, jaccard, lift, step):
         axis.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    for axis in (popularity.xaxis, popularity.yaxis, length.xaxis, step.xaxis):
-        axis.set_major_formatter("{x:,.0f}")
-        axis.set_minor_formatter(NullFormatter())
-    for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
+    for scale in (popularity.xaxis, popularity.yaxis, length.xaxis, step.xaxis):
+        scale.set_major_formatter("{x:,.0f}")
+        scale.set_minor_formatter(NullFormatter())
     rating.legend(frameon=False, loc="upper left")
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    save(figure, path)
