@@ -193,20 +193,24 @@ class Pipeline:
         self._made(stage, title, make)
         return pd.read_parquet(stage.folder / "quality.parquet")
 
-    def noise_report(self, noise: RewardNoise) -> dict[str, float]:
-        """`noise_report` of the reward model that a run with this noise is given."""
-        noise = replace(noise, log=None).active()
-        # Trained, if need be, under a line of its own, not inside this stage's.
-        noisy = self.noisy_reward(noise)
+    def noise_report(self, noise: RewardNoise) -> dict[str, dict[str, float]]:
+        """What the noise does to the reward model and to the log of the runs that have it."""
+        noise = noise.active()
+        self.reward_of(noise)  # trained under a line of its own, not inside this stage's
 
         def make(folder: Path) -> dict[str, Any]:
             seed = self.run.pretraining_seed
             parts = reward_training.user_parts(self.data.reward, self.run.reward.held_out, seed)
             return noise_report.noise_report(
-                noisy, self.reward, self.data, self.pretrained, parts.judged_N, noise.seed
+                noise,
+                self.reward_of(noise),
+                self.reward,
+                self.data,
+                self.pretrained,
+                parts.judged_N,
             )
 
-        return self._made(self.keys.noise_report(noise), f"report on {noise.model}", make)
+        return self._made(self.keys.noise_report(noise), "what the noise does", make)
 
     def posttrained_folder(self, run: Run) -> Path:
         if run.noise.of_training().model is not None:

@@ -22,6 +22,7 @@ from recsys_posttrain.named import dataset_named, split_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On, shared_part
@@ -341,7 +342,7 @@ def _record(
         "noise": {
             run.label: pipeline.noise_report(run.noise)
             for run in study.runs
-            if run.noise.active().model is not None
+            if run.noise.active() != RewardNoise()
         },
         "stages": {
             name: {

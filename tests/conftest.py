@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,3 +34,36 @@ def small_ratings_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec.loader.exec_module(module)
     path: Path = module.write_small_ratings(tmp_path_factory.mktemp("ratings") / "small.csv")
     return path
+
+
+@pytest.fixture
+def states_and_table():
+    """(positions, items, width) -> hidden [N, D] and table [V, D], float64 leaves."""
+    import torch
+
+    def make(positions: int, items: int, width: int) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return [
+            torch.randn(rows, width, generator=generator, dtype=torch.float64).requires_grad_()
+            for rows in (positions, items)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def count_logits(monkeypatch: pytest.MonkeyPatch):
+    """module -> a list that grows by one each time that it computes all logits."""
+
+    def count(module: ModuleType) -> list[object]:
+        calls: list[object] = []
+        original = module.logits_in_chunks
+
+        def counted(*arguments):
+            calls.append(arguments)
+            return original(*arguments)
+
+        monkeypatch.setattr(module, "logits_in_chunks", counted)
+        return calls
+
+    return count

@@ -28,27 +28,13 @@ upstreams = pytest.mark.parametrize("kind", UPSTREAM)
 
 
 @pytest.fixture
-def world():
-    """hidden [N, D] and table [V, D], leaves with a gradient."""
-    generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
-        for shape in ((TOKENS, WIDTH), (ITEMS, WIDTH))
-    ]
+def world(states_and_table):
+    return states_and_table(TOKENS, ITEMS, WIDTH)
 
 
 @pytest.fixture
-def passes(monkeypatch):
-    """A list that grows by one each time that all logits are computed."""
-    calls = []
-    original = logsumexp.logits_in_chunks
-
-    def counted(*arguments):
-        calls.append(arguments)
-        return original(*arguments)
-
-    monkeypatch.setattr(logsumexp, "logits_in_chunks", counted)
-    return calls
+def passes(count_logits):
+    return count_logits(logsumexp)
 
 
 def numpy_of(world):

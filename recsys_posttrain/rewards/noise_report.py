@@ -1,5 +1,7 @@
 """What a noise achieved: how good the reward model still is, and whether a policy can follow it."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from sklearn.linear_model import RidgeCV  # type: ignore[import-untyped]
@@ -8,6 +10,7 @@ from torch import Tensor
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel, score_next
+from recsys_posttrain.rewards.noise import Flips, RewardNoise
 from recsys_posttrain.rewards.quality import quality
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences, Split, Targets
@@ -17,6 +20,44 @@ PENALTIES = np.logspace(-2, 6, 17)
 
 
 def noise_report(
+    noise: RewardNoise,
+    model: RewardModel,
+    clean: RewardModel,
+    data: Split,
+    reference: Policy,
+    judged_N: Tensor,
+) -> dict[str, dict[str, float]]:
+    """`model_report` under "model" and `log_report` under "log", where the noise has such a part.
+
+    model: of the noise's own training, without added errors; clean: the model of a run without
+    noise.
+    """
+    noise = noise.active()
+    report: dict[str, dict[str, float]] = {}
+    if noise.model is not None:
+        noisy = noise.on_model(model, data, reference)
+        report["model"] = model_report(noisy, clean, data, reference, judged_N, noise.seed)
+    if noise.log is not None:
+        report["log"] = log_report(noise, data, reference)
+        if not isinstance(noise.log, Flips):  # the same errors, so on a model as easy to follow
+            noisy = replace(noise, model=noise.log).on_model(clean, data, reference)
+            same = model_report(noisy, clean, data, reference, judged_N, noise.seed)
+            report["log"]["exploitable_share"] = same["exploitable_share"]
+    return report
+
+
+def log_report(noise: RewardNoise, data: Split, reference: Policy) -> dict[str, float]:
+    """rmse and pairwise_accuracy of a noisy log's rewards against the clean ones, over all training
+    events; of one draw, where the noise is resampled."""
+    log = noise.on_log(data, reference, one_draw=True).sequences
+    noisy_E = log.rewards_E.double().numpy()
+    clean_E = data.train.rewards_E.double().numpy()
+    user_E = torch.repeat_interleave(data.train.lengths_N).numpy()
+    judged = quality(noisy_E, clean_E, user_E, (float(clean_E.min()), float(clean_E.max())))
+    return {name: judged[name] for name in ("rmse", "pairwise_accuracy")}
+
+
+def model_report(
     noisy: RewardModel,
     clean: RewardModel,
     data: Split,
@@ -28,19 +69,19 @@ def noise_report(
     """Measures a noisy reward model beside the clean one.
 
     rmse, pairwise_accuracy: against the logged rewards (as `quality`) of the users judged_N, rows
-    of data.train that no reward model learned from; clean_rmse and clean_pairwise_accuracy: the
+    of data.reward that no reward model learned from; clean_rmse and clean_pairwise_accuracy: the
     same of the clean model. error_deviation: standard deviation of noisy - clean over validation
     histories x items, evenly drawn, so most pairs were never logged. exploitable_share: see there,
     on the same pairs. true_UV: the known mean rewards of a world; adds true_rmse and
     true_pairwise_accuracy on those pairs. Resampled noise is drawn from `seed`.
     """
     first, second = (derived_seed(seed, "noise report", draw) for draw in (0, 1))
-    low, high = float(data.train.rewards_E.min()), float(data.train.rewards_E.max())
+    low, high = float(data.reward.rewards_E.min()), float(data.reward.rewards_E.max())
     generator = np.random.default_rng(derived_seed(seed, "noise report"))
     report: dict[str, float] = {}
     noisy.resample(first)
     for prefix, model in (("", noisy), ("clean_", clean)):
-        judged = quality(*_logged(model, data.train, judged_N), (low, high))
+        judged = quality(*_logged(model, data.reward, judged_N), (low, high))
         report |= {f"{prefix}{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
 
     targets = data.validation

@@ -3,6 +3,8 @@
 The states here are drawn, not computed by a network: only their number and width matter.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import (
+    Flips,
     Gaussian,
     Independent,
     ItemBias,
@@ -22,7 +25,7 @@ from recsys_posttrain.rewards.noise import (
     RewardNoise,
     UserBias,
 )
-from recsys_posttrain.rewards.noise_report import exploitable_share, noise_report
+from recsys_posttrain.rewards.noise_report import exploitable_share, model_report, noise_report
 from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import Corpus, Sequences
 
@@ -69,7 +72,7 @@ def report_on(world, kind, **options):
     noise = RewardNoise(model=kind, seed=1)
     noisy = noise.on_model(clean, data, reference)
     judged_N = torch.arange(0, USERS, 4)
-    return noise_report(noisy, clean, data, reference, judged_N, **options)
+    return model_report(noisy, clean, data, reference, judged_N, **options)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +138,35 @@ def _one_position():
         torch.tensor([0]),
         LENGTH,
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [(ItemBias(0.5), 1), (ItemBias(0.5, resampled=True), 0), (Flips(0.5), None)],
+)
+def test_a_noisy_log_is_measured_against_the_clean_one(world, kind, share):
+    data, reference, clean = world
+    noise = RewardNoise(log=kind, seed=1)
+    report = noise_report(noise, clean, clean, data, reference, torch.arange(100))
+    assert set(report) == {"log"}
+    frozen_kind = replace(kind, resampled=False)
+    log = RewardNoise(log=frozen_kind, seed=1).on_log(data, reference).sequences
+    error_E = (log.rewards_E - data.train.rewards_E).double().numpy()
+    assert report["log"]["rmse"] == pytest.approx(np.sqrt(np.square(error_E).mean()))
+    assert 0.5 < report["log"]["pairwise_accuracy"] < 1
+    if share is None:
+        assert "exploitable_share" not in report["log"]
+    else:
+        assert report["log"]["exploitable_share"] == pytest.approx(share, abs=0.01)
+
+
+def test_a_report_has_the_parts_that_the_noise_has(world):
+    data, reference, clean = world
+    both = RewardNoise(model=UserBias(0.5), log=Flips(0.1))
+    report = noise_report(both, clean, clean, data, reference, torch.arange(100))
+    assert set(report) == {"model", "log"}
+    assert report["model"]["error_deviation"] > 0
+    assert noise_report(RewardNoise(), clean, clean, data, reference, torch.arange(9)) == {}
 
 
 def test_without_noise_there_is_no_share(world):

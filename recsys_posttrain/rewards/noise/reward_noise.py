@@ -76,17 +76,21 @@ class RewardNoise:
         seed = None if is_resampled(noise) else self.seed
         return NoisyReward(model, draw, seed, reference.max_length)
 
-    def on_log(self, data: Split, reference: Policy) -> NoisyLog:
-        """The training log with errors; the log itself where the noise adds none."""
+    def on_log(self, data: Split, reference: Policy, one_draw: bool = False) -> NoisyLog:
+        """The training log with errors; the log itself where the noise adds none.
+
+        one_draw: of noise that is resampled too, to look at it.
+        """
         noise, train = self.active().log, data.train
         if noise is None:
             return NoisyLog(train)
+        redrawn = is_resampled(noise) and not one_draw
         if isinstance(noise, Flips):
-            if noise.resampled:
+            if redrawn:
                 return NoisyLog(train, partial(noise.redraw, train))
             return NoisyLog(noise.log(train, self.seed))
         draw = partial(noise.field, data, reference)
-        if is_resampled(noise):
+        if redrawn:
             return NoisyLog(train, lambda batch, seed: batch_with_errors(batch, draw(seed)))
         device = str(reference.table_VD.device)
         return NoisyLog(log_with_errors(train, draw(self.seed), reference.max_length, device))

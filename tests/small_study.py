@@ -1,0 +1,24 @@
+"""The study of test_study.py and test_load_study.py: three algorithms, seconds in all."""
+
+from dataclasses import replace
+
+from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.run import Run
+from recsys_posttrain.training.module import Training
+
+PLAN = Training(epochs=4, batch_size=16, learning_rate=0.01, patience=3)
+SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
+BASE = Run(
+    algorithm=BC(),
+    backbone=SASRec(**SIZES),
+    pretraining=PLAN,
+    reward=RewardEnsemble(SASRec(**SIZES, history_rewards=True), members=2, rank=4, training=PLAN),
+    posttraining=Training(epochs=2, batch_size=16, learning_rate=0.01),
+)
+RUNS = [
+    BASE,
+    replace(BASE, algorithm=ExpRSFT()),
+    replace(BASE, algorithm=OfflinePPO(samples=2, refresh_every=3)),
+]
