@@ -13,7 +13,13 @@ Names are imported when they are first used, so that `recsys-posttrain --help` i
 """
 
 import importlib
+import os
 from typing import Any
+
+# oneDNN keeps what it compiled for each shape of a matrix product, 1,024 of them unless told
+# otherwise. Batches differ in length, so nearly every step is a new shape: without a limit memory
+# grows for hundreds of steps (benchmarks/NOTES.md). To be set before torch makes the first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 _HOME = {
     "load": "recsys_posttrain.api",

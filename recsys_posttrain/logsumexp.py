@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 LARGEST_CHUNK = 512  # positions: more of them are no faster
-LARGEST_BUFFER = 2**24  # logits: what bounds memory where the catalogue is large
+LARGEST_BUFFER = 2**25  # logits: what bounds memory where the catalogue is large
+SMALLEST_CHUNK = 64  # positions, whatever the catalogue: fewer cost twice the time and more
 SAFE_EXPONENT = 60.0
 
 
@@ -127,7 +128,7 @@ def is_safe(lse_N: Tensor) -> bool:
 
 def positions_per_chunk(items: int) -> int:
     """How many rows of that many logits are held at a time where nobody asks for another number."""
-    return max(1, min(LARGEST_CHUNK, LARGEST_BUFFER // items))
+    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, LARGEST_BUFFER // items))
 
 
 def lowered(hidden_ND: Tensor, products: torch.dtype | None) -> torch.dtype:

@@ -117,9 +117,9 @@ def test_weighted_nll_where_the_exponential_overflows(passes):
 
 
 def test_a_large_catalogue_is_walked_in_smaller_chunks():
-    """512 positions of 2^15 logits are 2^24; of 10^6 logits 16 fit, of 10^9 one is taken anyway."""
-    sizes = [1, 3416, 2**15, 2**16, 10**6, 10**9]
-    assert [positions_per_chunk(items) for items in sizes] == [512, 512, 512, 256, 16, 1]
+    """512 positions of 2^16 logits are 2^25; of 10^6 logits 33 would fit, and 64 are taken."""
+    sizes = [1, 3416, 2**16, 2**17, 10**6, 10**9]
+    assert [positions_per_chunk(items) for items in sizes] == [512, 512, 512, 256, 64, 64]
 
 
 def test_one_token_and_one_item():
