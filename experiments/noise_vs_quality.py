@@ -1,0 +1,148 @@
+"""The study: reward-model quality against true policy quality, by algorithm.
+
+    make study
+    python experiments/noise_vs_quality.py [--dataset jester] [--seeds 5] [--processes 2]
+
+Every method at three strengths, under every kind of noise at four levels, in the reward model and,
+apart from that, in the logged rewards; each seed draws noise of its own (quality/grid.py). Users of
+policy, reward model, judge, validation and test are disjoint. A policy is worth the mean true
+reward of its five best unseen items where the truth is known, otherwise what the judge says of ten.
+Which strength stands for a method is decided by NDCG@10 of liked validation targets, means over
+seeds, three trials for all that have a strength; never by the truth. Under two kinds of noise it is
+decided at each level anew; under the others the strength chosen without noise stays. A script and
+not a list of RUNS: one study holds one table, this one holds many.
+
+Writes results.csv, table.md, two PNG files and run.json to experiments/results/ and keeps every
+policy as a stage under --stages: interrupted, it continues; repeated, it only reads.
+"""
+
+import argparse
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from quality import pictures, results
+from quality.grid import METHODS, base_of, conditions
+from quality.units import Unit, finished, references
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.named import dataset_named
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.run import Run
+from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
+
+RESULTS = Path(__file__).parent / "results"
+SHOWN = [
+    ("", "", 0.0),
+    ("model", "Independent", 1.2),
+    ("model", "ItemBias", 0.6),
+    ("model", "ItemBias", 1.2),
+    ("model", "ItemBias", 2.4),
+    ("model", "Gaussian", 1.2),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="jester", help="jester, semi-ml-100k, ml-1m, ...")
+    parser.add_argument("--data-root")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--kinds", help="only these, e.g. ItemBias,Independent")
+    parser.add_argument("--stages", type=Path, default=Path("runs"))
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    dataset = dataset_named(arguments.dataset, arguments.data_root)
+    base = base_of(dataset)
+    kinds = None if arguments.kinds is None else {"", *arguments.kinds.split(",")}
+    folder = arguments.output / f"noise_vs_quality-{dataset.name}"
+    try:
+        study(base, arguments.seeds, kinds, arguments.processes, arguments.stages, folder)
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def study(
+    base: Run, seeds: int, kinds: set[str] | None, processes: int, stages: Path, folder: Path
+) -> None:
+    """Runs what is missing and writes the folder. kinds: names of the noises; None: all."""
+    began = time.monotonic()
+    pipeline = Pipeline(base, stages, announce=lambda title, _: print(f"  {title}", flush=True))
+    num_items = pipeline.data.corpus.num_items
+    # The shared stages, before several processes ask for them.
+    baselines = references(base, stages, seed=0)
+    _ = pipeline.reward_folder, pipeline.judge_folder
+    units = [
+        Unit(base, condition, seed, stages)
+        for seed in range(seeds)
+        for condition in conditions(seed)
+        if kinds is None or condition.kind in kinds
+    ]
+    clean = [unit for unit in units if not unit.condition.place]
+    outcomes = list(finished(clean, processes, "without noise"))
+    trials = pd.concat([outcome.validation for _, outcome in outcomes])
+    only = dict(results.chosen(trials)[["method", "strength"]].itertuples(index=False, name=None))
+    noisy = [
+        unit if unit.condition.is_swept else replace(unit, only=only)
+        for unit in units
+        if unit.condition.place
+    ]
+    if noisy:
+        outcomes += finished(noisy, processes, "noise x seeds")
+    order = {tuple(unit.key().values()): place for place, unit in enumerate(units)}
+    outcomes.sort(key=lambda pair: order[tuple(pair[0].key().values())])
+    test = pd.concat([outcome.test for _, outcome in outcomes], ignore_index=True)
+    validation = pd.concat([outcome.validation for _, outcome in outcomes], ignore_index=True)
+    quality = results.achieved({tuple(u.key().values()): o.report for u, o in outcomes})
+
+    selected = results.chosen(validation)
+    compared = dict(results.comparisons(test, selected, baselines, num_items))
+    table = results.cells(compared, selected, quality)
+    column = results.value_column(test)
+    means = test.groupby([*results.CONDITION, "method", "strength"], sort=False)
+    means = means[[column.source, "kl"]].mean().rename(columns={column.source: "value"})
+    frontier = means.reset_index()
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("results.csv", table), ("frontier.csv", frontier)):
+        with replacing(folder / name) as temporary:
+            frame.round(6).to_csv(temporary, index=False)
+    unit = f"{column.metric} {column.over}"
+    first = next(iter(compared.values()))
+    text = f"## {unit}\n\n{results.markdown(table)}\n{_caption(base, first, seeds, len(test))}\n"
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    pictures.quality_against_value(table, unit, folder / "quality.png")
+    there = set(frontier[results.CONDITION].itertuples(index=False, name=None))
+    shown = [condition for condition in SHOWN if condition in there]
+    pictures.frontiers(frontier[frontier["method"] != "BC"], shown, unit, folder / "frontier.png")
+    record = {
+        "commit": git_commit(),
+        "versions": package_versions(),
+        "command": f"python experiments/noise_vs_quality.py --dataset {base.dataset.name} "
+        f"--seeds {seeds}",
+        "seconds": round(time.monotonic() - began),
+        "units": len(units),
+        "policies": len(validation),
+        "trials": {method.name: len(method.strengths) for method in METHODS},
+    }
+    write_json(folder / "run.json", record)
+    print(text)
+    print(f"written: {folder}/table.md, results.csv, frontier.csv, quality.png, frontier.png")
+
+
+def _caption(base: Run, compared: results.Comparison, seeds: int, rows: int) -> str:
+    over = "users and seeds" if compared.over_seeds else "users; one seed gives none over seeds"
+    return (
+        f"{base.dataset.name}, {base.split.label}; {compared.num_users:,} test users; {seeds} "
+        f"seeds, each with noise of its own. Mean ± half of the 95% interval over {over}. In "
+        "brackets the strength that NDCG@10 of liked validation targets chose. † differs from BC "
+        "(p ≤ .05, bootstrap, Holm-corrected over the methods of a column). A method that the "
+        f"noise cannot change keeps its value. Commit {git_commit()}."
+    )
+
+
+if __name__ == "__main__":
+    main()

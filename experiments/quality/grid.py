@@ -1,0 +1,133 @@
+"""What the study runs: methods over their strengths, under kinds of noise over their levels."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import (
+    Flips,
+    Gaussian,
+    Independent,
+    ItemBias,
+    PopularityBias,
+    RareOptimism,
+    RewardNoise,
+    Starvation,
+    UserBias,
+)
+from recsys_posttrain.rewards.noise.base import ErrorNoise
+from recsys_posttrain.run import Run
+from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.training.posttrain import POSTTRAINING
+
+Kind = type[ErrorNoise] | type[Flips] | type[Starvation]
+
+
+def base_of(dataset: Dataset) -> Run:
+    """What all runs on a dataset share. Jester has 100 items, so its models are small, and they
+    read the rewards of the history: a joke that was liked says more there than one that was shown.
+    """
+    run = Run(BC(), dataset=dataset, split=UserHoldout(seed=1))
+    if dataset.name != "jester":
+        return run
+    small = SASRec(dim=32, feed_forward=64, history_rewards=True)
+    return replace(
+        run,
+        split=UserHoldout(train=0.4, reward=0.3, judge=0.1, validation=0.05, test=0.15, seed=1),
+        backbone=small,
+        reward=RewardEnsemble(
+            encoder=small,
+            training=Training(epochs=30, batch_size=32, weight_decay=0.1, patience=3),
+        ),
+        posttraining=replace(POSTTRAINING, steps=200, batch_size=16, learning_rate=1e-3),
+    )
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of the figure. strengths: the same algorithm, timid first; each is a trial.
+
+    asks_model: whether errors of the reward model can change it. Logged rewards change all, because
+    policies read those of the history.
+    """
+
+    name: str
+    strengths: Mapping[str, Algorithm] = field(hash=False)
+    asks_model: bool = False
+
+
+METHODS = (
+    Method("BC", {"": BC()}),
+    Method("RWR", {"": RWR()}),
+    Method("Exp-RSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
+    Method(
+        "A-SFT",
+        {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)},
+        asks_model=True,
+    ),
+    Method(
+        "A-SFT, model reward",
+        {
+            f"temperature {t:g}": ASFT(model_reward, reference_value, temperature=t)
+            for t in (1.0, 0.5, 0.25)
+        },
+        asks_model=True,
+    ),
+    Method(
+        "PPO",
+        {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in (0.3, 0.1, 0.03)},
+        asks_model=True,
+    ),
+    Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in (2.0, 0.5, 0.1)}, asks_model=True),
+)
+
+# In reward units; of Flips the probability, of Starvation the share of users that is left out.
+ERRORS = (0.3, 0.6, 1.2, 2.4)
+FLIPS = (0.1, 0.2, 0.4, 0.8)
+MODEL_NOISE: dict[Kind, tuple[float, ...]] = {
+    ItemBias: ERRORS,
+    Gaussian: ERRORS,
+    Independent: ERRORS,
+    PopularityBias: ERRORS,
+    RareOptimism: ERRORS,
+    UserBias: ERRORS,
+    Flips: FLIPS,
+    Starvation: (0.5, 0.8, 0.95, 0.99),
+}
+LOG_NOISE: dict[Kind, tuple[float, ...]] = {ItemBias: ERRORS, Flips: FLIPS}
+# Under these every strength is run; under the others the one that validation chose without noise.
+SWEPT = ("", "ItemBias", "Independent")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One noise at one level. place: "model", "log", or "" without noise. kind: its class."""
+
+    place: str = ""
+    kind: str = ""
+    level: float = 0.0
+    noise: RewardNoise = RewardNoise()
+
+    @property
+    def is_swept(self) -> bool:
+        return self.place != "log" and self.kind in SWEPT
+
+    def methods(self) -> tuple[Method, ...]:
+        """Those that this noise can change; without noise all."""
+        return tuple(each for each in METHODS if each.asks_model or self.place != "model")
+
+
+def conditions(seed: int) -> Iterator[Condition]:
+    """Without noise first. Each seed draws errors of its own, so intervals cover them too."""
+    yield Condition()
+    for place, kinds in (("model", MODEL_NOISE), ("log", LOG_NOISE)):
+        for kind, levels in kinds.items():
+            for level in levels:
+                parts = {place: kind(level)}
+                yield Condition(place, kind.__name__, level, RewardNoise(**parts, seed=seed))

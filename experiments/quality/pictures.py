@@ -1,0 +1,69 @@
+"""The two figures of the study."""
+
+from pathlib import Path
+
+import pandas as pd
+from quality import results
+from quality.results import CONDITION
+
+from recsys_posttrain.report.figures import LINES, panels, save
+
+WHERE = {"model": "reward model", "log": "log"}
+BANDS = {"Pretrained": "#dddddd", "BC": "#bbbbbb"}
+
+
+def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
+    """What the reward model's quality is worth: one panel per place and kind of noise, one line per
+    method at the strength its validation chose, bands for controls."""
+    kinds = results.panels(table)
+    columns = 4
+    figure, axes = panels(-(-len(kinds) // columns), columns, width=3.6, height=3.2)
+    drawn = [name for name in dict.fromkeys(table["method"]) if name not in (*BANDS, "Popularity")]
+    clean = table[table["place"] == ""]
+    for axis, (place, kind) in zip(axes, kinds, strict=False):
+        rows = results.panel(table, place, kind)
+        for name, color in BANDS.items():
+            cell = clean[clean["method"] == name].iloc[0]
+            axis.axhspan(cell["low"], cell["high"], color=color, label=f"{name} (95%)", lw=0)
+        for name, line in zip(drawn, LINES, strict=False):
+            one = rows[rows["method"] == name].sort_values("level")
+            error = [one["mean"] - one["low"], one["high"] - one["mean"]]
+            x, y = one["pairwise_accuracy"], one["mean"]
+            axis.errorbar(x, y, error, label=name, ms=4, capsize=2, **line)
+        axis.set(title=f"{kind}, {WHERE[place]}", xlabel="achieved pairwise accuracy")
+        axis.invert_xaxis()
+    for axis in axes[::columns]:
+        axis.set_ylabel(unit)
+    for axis in axes[len(kinds) :]:
+        axis.set_visible(False)
+    _legend(figure, axes[0])
+    save(figure, path)
+
+
+def frontiers(means: pd.DataFrame, shown: list[tuple], unit: str, path: Path) -> None:
+    """True value against the distance from the reference, over all strengths of each method, for
+    some conditions. means: one row per condition, method and strength with kl and value."""
+    columns = 3
+    figure, axes = panels(-(-len(shown) // columns), columns, are_shared=True, width=4.0)
+    clean = means[means["place"] == ""]
+    for axis, (place, kind, level) in zip(axes, shown, strict=False):
+        at = (means[CONDITION] == [place, kind, level]).all(axis=1)
+        for name, line in zip(dict.fromkeys(means["method"]), LINES, strict=False):
+            one = means[at & (means["method"] == name)]
+            one = clean[clean["method"] == name] if one.empty else one
+            one = one.sort_values("kl")
+            axis.plot(one["kl"] ** 0.5, one["value"], label=name, ms=5, **line)
+        title = f"{kind} {level:g}, {WHERE[place]}" if place else "no noise"
+        axis.set(title=title, xlabel="√KL to the reference (√nat)")
+        axis.xaxis.set_tick_params(labelbottom=True)
+    for axis in axes[::columns]:
+        axis.set_ylabel(unit)
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    _legend(figure, axes[0])
+    save(figure, path)
+
+
+def _legend(figure, axis) -> None:
+    lines, labels = axis.get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=5, frameon=False)

@@ -1,0 +1,140 @@
+"""From rows to numbers: which strength validation chose, what it is worth, what differs from BC."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.report.columns import Column
+from recsys_posttrain.report.comparison import Comparison, compare
+
+CONTROL = "BC"
+WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
+CONDITION = ["place", "kind", "level"]
+
+
+class Condition(NamedTuple):
+    """A noise, without the seed that drew it."""
+
+    place: str
+    kind: str
+    level: float
+
+
+def value_column(rows: pd.DataFrame) -> Column:
+    """What policies are judged by: the truth where it is known, otherwise the judge."""
+    if "reward/gold@5" in rows.columns:
+        return Column("true reward", "of the top 5", "reward/gold@5")
+    return Column("judge's reward", "of the top 10", "reward/judge@10")
+
+
+def chosen(validation: pd.DataFrame) -> pd.DataFrame:
+    """For each condition and method the strength with the best mean over seeds on validation."""
+    means = validation.groupby([*CONDITION, "method", "strength"], sort=False)["liked_ndcg@10"]
+    best = means.mean().groupby([*CONDITION, "method"], sort=False).idxmax()
+    return pd.DataFrame(list(best), columns=[*CONDITION, "method", "strength"])
+
+
+def comparisons(
+    test: pd.DataFrame, selected: pd.DataFrame, references: pd.DataFrame, num_items: int
+) -> Iterator[tuple[Condition, Comparison]]:
+    """Of each condition: all methods at their chosen strength against BC on the same users and
+    seeds. A method that the noise cannot change keeps the value it has without noise."""
+    column = value_column(test)
+    kept = test.merge(selected, on=[*CONDITION, "method", "strength"])
+    clean = kept[kept["place"] == ""]
+    for key, rows in kept.groupby(CONDITION, sort=False):
+        unchanged = clean[~clean["method"].isin(set(rows["method"]))]
+        together = pd.concat([references, unchanged, rows] if key[0] else [references, clean])
+        compared = compare(
+            together,
+            [column],
+            num_items=num_items,
+            control=CONTROL,
+            relative=False,
+            scale=RewardScale(),
+            resamples=2_000,
+            rng=np.random.default_rng(0),
+        )
+        yield Condition(*key), compared
+
+
+def achieved(reports: Mapping[tuple[str, str, float, int], dict[str, Any]]) -> pd.DataFrame:
+    """What each noise achieved, means over seeds: one row per condition, the clean model first.
+
+    pairwise_accuracy, rmse: of the reward model (or of the log's rewards); exploitable_share: see
+    rewards/noise_report.py.
+    """
+    wanted = ["pairwise_accuracy", "rmse", "exploitable_share"]
+    rows = []
+    for (place, kind, level, _), report in reports.items():
+        if place:
+            found = report[place]
+            rows.append([place, kind, level, *(found.get(name, np.nan) for name in wanted)])
+            if place == "model":
+                clean = (found["clean_pairwise_accuracy"], found["clean_rmse"], 0.0)
+                rows.append(["", "", 0.0, *clean])
+    frame = pd.DataFrame(rows, columns=[*CONDITION, *wanted])
+    return frame.groupby(CONDITION, sort=False).mean().reset_index().sort_values(CONDITION)
+
+
+def cells(
+    compared: Mapping[Condition, Comparison], selected: pd.DataFrame, quality: pd.DataFrame
+) -> pd.DataFrame:
+    """All comparisons as one frame: the cells of each with its condition, the chosen strength and
+    what the noise achieved."""
+    frames = [
+        comparison.cells.assign(**condition._asdict()) for condition, comparison in compared.items()
+    ]
+    joined = pd.concat(frames, ignore_index=True)
+    joined = joined.merge(selected, how="left", on=[*CONDITION, "method"])
+    return joined.merge(quality, how="left", on=CONDITION)
+
+
+def panel(table: pd.DataFrame, place: str, kind: str) -> pd.DataFrame:
+    """The rows of one kind of noise in one place, with those without noise as its level 0."""
+    clean = table[table["place"] == ""]
+    if place == "log":  # a log without noise agrees with itself
+        clean = clean.assign(pairwise_accuracy=1.0, rmse=0.0)
+    return pd.concat([clean, table[(table["place"] == place) & (table["kind"] == kind)]])
+
+
+def panels(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(place, kind) of each noise, in the order of the table."""
+    pairs = table[["place", "kind"]].drop_duplicates().itertuples(index=False, name=None)
+    return [pair for pair in pairs if pair[0]]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """One block per place and kind of noise: methods by levels, mean ± half of the interval."""
+    return "\n\n".join(_block(table, place, kind) for place, kind in panels(table)) + "\n"
+
+
+def _block(table: pd.DataFrame, place: str, kind: str) -> str:
+    rows = panel(table, place, kind)
+    levels = sorted(rows["level"].unique())
+    by_level = [rows[rows["level"] == level].set_index("method") for level in levels]
+    lines = [
+        f"### {kind}, in the {WHERE[place]}",
+        "",
+        "| | " + " | ".join(f"level {level:g}" for level in levels) + " |",
+        "|---|" + "---:|" * len(levels),
+    ]
+    for name, digits in (("pairwise_accuracy", 3), ("rmse", 3), ("exploitable_share", 2)):
+        values = [float(rows_of_level[name].iloc[0]) for rows_of_level in by_level]
+        shown = ("" if np.isnan(value) else f"{value:.{digits}f}" for value in values)
+        lines.append(f"| *{name.replace('_', ' ')}* | " + " | ".join(shown) + " |")
+    for method in dict.fromkeys(table["method"]):
+        shown = (_cell(rows_of_level.loc[method]) for rows_of_level in by_level)
+        lines.append(f"| {method} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def _cell(cell: pd.Series) -> str:
+    mark = "†" if cell["significant"] else ""
+    half = (cell["high"] - cell["low"]) / 2
+    text = f"{cell['mean']:.3f} ± {half:.3f}{mark}"
+    strength = cell["strength"]
+    return f"{text} ({strength})" if isinstance(strength, str) and strength else text

@@ -1,0 +1,127 @@
+"""Runs the cells of the grid: a unit is one condition with one seed, in one process.
+
+Every policy and every row is a stage on disk, shared with all other studies, so a unit that was
+interrupted continues and one that is finished is only read.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from quality.grid import Condition
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.run import Run
+
+TARGET = ["user_id", "item_id", "reward", "total_reward"]
+MEASURED = ["reward/gold@5", "reward/gold", "reward/judge@10", "reward/proxy@10", "kl", "ndcg@10"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """All methods under one condition. base: what the runs share. only: the strength of each
+    method; None: all of them."""
+
+    base: Run
+    condition: Condition
+    seed: int
+    root: Path
+    only: Mapping[str, str] | None = None
+
+    def key(self) -> dict[str, Any]:
+        condition = self.condition
+        return {
+            "place": condition.place,
+            "kind": condition.kind,
+            "level": condition.level,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """test: one row per method, strength and target. validation: the mean of what settings are
+    chosen by, one row per method and strength. report: what the noise achieved (noise_report)."""
+
+    test: pd.DataFrame
+    validation: pd.DataFrame
+    report: dict[str, Any]
+
+
+def work(unit: Unit) -> Outcome:
+    """A unit, from its stages; makes those that are missing."""
+    torch.set_num_threads(1)  # a process per core: faster for models this small
+    pipeline = Pipeline(unit.base, unit.root)
+    noise, test, validation = unit.condition.noise, [], []
+    for method in unit.condition.methods():
+        for strength, algorithm in method.strengths.items():
+            if unit.only is not None and unit.only[method.name] != strength:
+                continue
+            run = replace(unit.base, algorithm=algorithm, noise=noise, seed=unit.seed)
+            folder = pipeline.posttrained_folder(run)
+            named = {"method": method.name, "strength": strength, **unit.key()}
+            test.append(_kept(pipeline.rows_of(folder, "test", noise)).assign(**named))
+            chosen_by = liked_ndcg(pipeline.rows_of(folder, "validation", noise))
+            validation.append({**named, "liked_ndcg@10": chosen_by})
+    report = {} if noise == RewardNoise() else pipeline.noise_report(noise)
+    return Outcome(pd.concat(test, ignore_index=True), pd.DataFrame(validation), report)
+
+
+def references(base: Run, root: Path, seed: int) -> pd.DataFrame:
+    """Test rows of what is not post-trained, named like methods."""
+    pipeline = Pipeline(base, root)
+    return pd.concat(
+        [
+            _kept(pipeline.rows_of(folder)).assign(method=name, seed=seed)
+            for name, folder in (("Popularity", None), ("Pretrained", pipeline.pretrained_folder))
+        ],
+        ignore_index=True,
+    )
+
+
+def liked_ndcg(rows: pd.DataFrame, liked: float = 4.0) -> float:
+    """What settings are chosen by: NDCG@10 of validation targets that were liked."""
+    return float(rows.loc[rows["reward"] >= liked, "ndcg@10"].mean())
+
+
+def _kept(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[TARGET + [name for name in MEASURED if name in rows.columns]]
+
+
+def finished(units: list[Unit], processes: int, title: str) -> Iterator[tuple[Unit, Outcome]]:
+    """Each unit with its outcome, as they finish, under a progress bar."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with (
+        Progress(*columns) as progress,
+        ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool,
+    ):
+        task = progress.add_task(title, total=len(units))
+        waiting = {pool.submit(work, unit): unit for unit in units}
+        try:
+            for future in as_completed(waiting):
+                progress.advance(task)
+                yield waiting[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
