@@ -27,7 +27,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark theory mutants bench bench-growth bench-peers doctor clean
+.PHONY: help setup test check benchmark theory study mutants bench bench-growth bench-peers doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -81,6 +81,11 @@ benchmark: setup ## run the main study and print its table
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DEVICE),--device "$(DEVICE)") \
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach assignment,$(SET),--set "$(assignment)")
+
+study: setup ## reward noise against true policy value; on Jester unless DATASET is given (40 minutes)
+	$(VENV) experiments/noise_vs_quality.py \
+	  $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
+	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 
 theory: setup ## check the theory by simulation in worlds small enough to be exact
 	OMP_NUM_THREADS=1 $(VENV) experiments/theory_bounds.py

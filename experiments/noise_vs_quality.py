@@ -27,6 +27,7 @@ from quality import pictures, results
 from quality.grid import METHODS, base_of, conditions
 from quality.units import Unit, finished, references
 
+from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
@@ -54,14 +55,25 @@ def main() -> None:
     parser.add_argument("--stages", type=Path, default=Path("runs"))
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    dataset = dataset_named(arguments.dataset, arguments.data_root)
-    base = base_of(dataset)
     kinds = None if arguments.kinds is None else {"", *arguments.kinds.split(",")}
-    folder = arguments.output / f"noise_vs_quality-{dataset.name}"
     try:
+        _check(arguments.seeds, kinds)
+        base = base_of(dataset_named(arguments.dataset, arguments.data_root))
+        folder = arguments.output / f"noise_vs_quality-{base.dataset.name}"
         study(base, arguments.seeds, kinds, arguments.processes, arguments.stages, folder)
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
+
+
+def _check(seeds: int, kinds: set[str] | None) -> None:
+    known = {condition.kind for condition in conditions(0)}
+    unknown = sorted((kinds or set()) - known)
+    require(
+        not unknown,
+        f"--kinds: there is no noise {unknown and unknown[0]!r}; give some of "
+        f"{', '.join(sorted(known - {''}))}.",
+    )
+    require(seeds >= 1, f"--seeds {seeds}: give at least 1, and 5 for claims.")
 
 
 def study(

@@ -16,7 +16,7 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
     """What the reward model's quality is worth: one panel per place and kind of noise, one line per
     method at the strength its validation chose, bands for controls."""
     kinds = results.panels(table)
-    columns = 4
+    columns = min(4, len(kinds))
     figure, axes = panels(-(-len(kinds) // columns), columns, width=3.6, height=3.2)
     drawn = [name for name in dict.fromkeys(table["method"]) if name not in (*BANDS, "Popularity")]
     clean = table[table["place"] == ""]
@@ -43,7 +43,7 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
 def frontiers(means: pd.DataFrame, shown: list[tuple], unit: str, path: Path) -> None:
     """True value against the distance from the reference, over all strengths of each method, for
     some conditions. means: one row per condition, method and strength with kl and value."""
-    columns = 3
+    columns = min(3, len(shown))
     figure, axes = panels(-(-len(shown) // columns), columns, are_shared=True, width=4.0)
     clean = means[means["place"] == ""]
     for axis, (place, kind, level) in zip(axes, shown, strict=False):

@@ -64,7 +64,6 @@ class Outcome:
 
 def work(unit: Unit) -> Outcome:
     """A unit, from its stages; makes those that are missing."""
-    torch.set_num_threads(1)  # a process per core: faster for models this small
     pipeline = Pipeline(unit.base, unit.root)
     noise, test, validation = unit.condition.noise, [], []
     for method in unit.condition.methods():
@@ -103,7 +102,10 @@ def _kept(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def finished(units: list[Unit], processes: int, title: str) -> Iterator[tuple[Unit, Outcome]]:
-    """Each unit with its outcome, as they finish, under a progress bar."""
+    """Each unit with its outcome, as they finish, under a progress bar. processes: 1 is this one.
+
+    A process per core, each with one thread: faster for models this small.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -112,15 +114,20 @@ def finished(units: list[Unit], processes: int, title: str) -> Iterator[tuple[Un
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with (
-        Progress(*columns) as progress,
-        ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool,
-    ):
+    with Progress(*columns) as progress:
         task = progress.add_task(title, total=len(units))
+        pairs = zip(units, map(work, units), strict=True) if processes == 1 else None
+        for pair in pairs or _in_pool(units, processes):
+            progress.advance(task)
+            yield pair
+
+
+def _in_pool(units: list[Unit], processes: int) -> Iterator[tuple[Unit, Outcome]]:
+    context = get_context("spawn")  # a fork of a process with threads can hang
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
         waiting = {pool.submit(work, unit): unit for unit in units}
         try:
             for future in as_completed(waiting):
-                progress.advance(task)
                 yield waiting[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,155 @@
+"""experiments/noise_vs_quality.py: its numbers by hand, and all of it in a reduced form."""
+
+import importlib
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from recsys_posttrain.algorithms import BC
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.run import Run
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.worlds.jester import Jester
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments"
+CLEAN, BIASED = ("", "", 0.0), ("model", "ItemBias", 1.0)
+
+
+@pytest.fixture
+def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+
+
+@pytest.fixture
+def results(experiments: None) -> ModuleType:
+    return importlib.import_module("quality.results")
+
+
+@pytest.fixture
+def study(experiments: None, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    path = FOLDER / "noise_vs_quality.py"
+    specification = importlib.util.spec_from_file_location("noise_vs_quality", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, "noise_vs_quality", module)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_strength_with_the_best_mean_over_seeds_is_chosen(results: ModuleType) -> None:
+    """Timid: mean .25; bold: .30, although it has the worst seed. Under noise it is the reverse."""
+    rows = [
+        [*condition, seed, "PPO", strength, value]
+        for condition, values in ((CLEAN, (0.2, 0.3, 0.1, 0.5)), (BIASED, (0.2, 0.3, 0.1, 0.2)))
+        for (seed, strength), value in zip(
+            [(0, "timid"), (1, "timid"), (0, "bold"), (1, "bold")], values, strict=True
+        )
+    ]
+    names = ["place", "kind", "level", "seed", "method", "strength", "liked_ndcg@10"]
+    found = results.chosen(pd.DataFrame(rows, columns=names))
+    assert found.to_numpy().tolist() == [[*CLEAN, "PPO", "bold"], [*BIASED, "PPO", "timid"]]
+
+
+def test_methods_are_compared_under_each_noise_and_others_keep_their_value(
+    results: ModuleType,
+) -> None:
+    """BC is worth 2; PPO 3 without noise and 1 with it; the bold strength is not chosen."""
+    rows = []
+    for condition, method, strength, value in (
+        (CLEAN, "BC", "", 2.0),
+        (CLEAN, "PPO", "timid", 3.0),
+        (CLEAN, "PPO", "bold", 9.0),
+        (BIASED, "PPO", "timid", 1.0),
+    ):
+        for seed in (0, 1):
+            for user in (0, 1):
+                rows.append([*condition, seed, method, strength, user, value + 0.1 * user])
+    names = ["place", "kind", "level", "seed", "method", "strength", "user_id", "reward/gold@5"]
+    test = pd.DataFrame(rows, columns=names).assign(item_id=1, reward=4.0, total_reward=8.0)
+    selected = pd.DataFrame(
+        [[*CLEAN, "BC", ""], [*CLEAN, "PPO", "timid"], [*BIASED, "PPO", "timid"]],
+        columns=["place", "kind", "level", "method", "strength"],
+    )
+    pretrained = test[(test["method"] == "BC") & (test["seed"] == 0)].assign(method="Pretrained")
+    compared = dict(results.comparisons(test, selected, pretrained, num_items=5))
+    means = {
+        tuple(condition): dict(
+            zip(found.cells["method"], found.cells["mean"].round(6), strict=True)
+        )
+        for condition, found in compared.items()
+    }
+    assert means == {
+        CLEAN: {"Pretrained": 2.05, "BC": 2.05, "PPO": 3.05},
+        BIASED: {"Pretrained": 2.05, "BC": 2.05, "PPO": 1.05},
+    }
+
+
+def test_what_noise_achieved_is_a_mean_over_seeds_beside_the_clean_model(
+    results: ModuleType,
+) -> None:
+    model = {"clean_pairwise_accuracy": 0.7, "clean_rmse": 1.0}
+    reports = {
+        (*CLEAN, 0): {},
+        (*BIASED, 0): {
+            "model": model | {"pairwise_accuracy": 0.5, "rmse": 1.2, "exploitable_share": 1.0}
+        },
+        (*BIASED, 1): {
+            "model": model | {"pairwise_accuracy": 0.6, "rmse": 1.4, "exploitable_share": 0.8}
+        },
+        ("log", "Flips", 0.4, 0): {"log": {"pairwise_accuracy": 0.65, "rmse": 2.0}},
+    }
+    found = results.achieved(reports).set_index(["place", "kind", "level"]).round(6)
+    assert found.loc[CLEAN].tolist() == [0.7, 1.0, 0.0]
+    assert found.loc[BIASED].tolist() == [0.55, 1.3, 0.9]
+    assert found.loc[("log", "Flips", 0.4)].tolist()[:2] == [0.65, 2.0]
+
+
+def test_the_whole_study_in_a_reduced_form(
+    study: ModuleType, small_jester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two methods under one kind of noise; the second call reads what the first one made."""
+    grid = importlib.import_module("quality.grid")
+    methods = tuple(each for each in grid.METHODS if each.name in ("BC", "A-SFT, model reward"))
+    monkeypatch.setattr(grid, "METHODS", methods)
+    monkeypatch.setitem(grid.MODEL_NOISE, grid.ItemBias, (1.0,))
+    plan = Training(epochs=1, batch_size=8)
+    sizes = dict(dim=8, blocks=1, feed_forward=16, max_length=12)
+    base = Run(
+        BC(),
+        dataset=Jester(users=60, length=12, data_root=str(small_jester.path)),
+        split=UserHoldout(minimum_item_ratings=1),
+        backbone=SASRec(**sizes),
+        pretraining=plan,
+        reward=RewardEnsemble(
+            SASRec(**sizes, history_rewards=True), members=2, rank=4, training=plan
+        ),
+        posttraining=replace(plan, epochs=None, steps=2),
+    )
+    kinds = {"", "ItemBias"}
+    monkeypatch.setattr(grid, "LOG_NOISE", {})
+    made = []
+    for _ in range(2):
+        study.study(base, 1, kinds, 1, tmp_path / "stages", tmp_path / "out")
+        folders = (tmp_path / "stages" / "stages").iterdir()
+        made.append({(folder, (folder / "stage.json").stat().st_mtime_ns) for folder in folders})
+    assert made[0] == made[1]
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert set(table["method"]) == {"Popularity", "Pretrained", "BC", "A-SFT, model reward"}
+    assert sorted(set(table["level"])) == [0.0, 1.0]
+    bc = table[table["method"] == "BC"]["mean"]
+    assert bc.nunique() == 1
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["policies"] == 1 + 3 + 3
+    for name in ("table.md", "frontier.csv", "quality.png", "frontier.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 0, name
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "one seed gives none over seeds" in text
