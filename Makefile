@@ -27,7 +27,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark theory study mutants bench bench-growth bench-peers doctor clean
+.PHONY: help setup test check benchmark study theory mutants bench bench-growth bench-peers doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
