@@ -11,48 +11,52 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, RL, Fit, fit
+from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, RL, Fit, Floats, fit
 from recsys_posttrain.report.figures import Curve, over_optimisation
 from recsys_posttrain.report.render import NOTHING, decimal, escaped
 from recsys_posttrain.stages import replacing
 
-PROXY = "reward/proxy"
-JUDGES = {"reward/gold": "gold", "reward/judge": "judge"}  # the first that is there counts
 MEANING = {
     "gold": "gold: the true reward",
     "judge": "judge: a reward model of other users, not the truth",
 }
 
 
-def mean_curves(points: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """By run: its points over seeds, in order of steps, with rewards as gains.
+def mean_curves(points: pd.DataFrame) -> dict[str, Curve]:
+    """By run, with the law that fits better.
 
-    points: `Pipeline.curve_of` of every run, with `method` and `seed`. `sqrt_kl` is the root of
-    the mean KL.
+    points: `Pipeline.curve_of` of every run, with `method` and `seed`. √KL is the root of the mean.
     """
     curves = {}
     for method, run in points.groupby("method", sort=False):
         steps = run.drop(columns=["method", "seed"]).groupby("step")
-        curve = steps.mean()[steps.size() == run["seed"].nunique()]
-        rewards = [name for name in curve if name.startswith("reward/")]
-        curve[rewards] -= curve.loc[0, rewards]
-        curve["sqrt_kl"] = np.sqrt(curve["kl"])
-        curves[str(method)] = curve
+        mean = steps.mean()[steps.size() == run["seed"].nunique()]
+        gain = mean - mean.iloc[0]  # step 0 is the reference
+        curve = Curve(
+            np.sqrt(mean["kl"].to_numpy()),
+            gain["reward/proxy"].to_numpy(),
+            gain["reward/gold"].to_numpy() if "reward/gold" in gain else None,
+            gain["reward/judge"].to_numpy() if "reward/judge" in gain else None,
+        )
+        curves[str(method)] = curve._replace(fitted=next(iter(fits(curve)), None))
     return curves
 
 
-def judged_by(points: pd.DataFrame) -> str | None:
-    """The column that gains are judged by; None where there is only the proxy."""
-    return next((name for name in JUDGES if name in points), None)
+def judged(curve: Curve) -> tuple[str, Floats] | None:
+    """What the gains of a run are judged by, and those gains."""
+    if curve.gold_N is not None:
+        return "gold", curve.gold_N
+    return None if curve.judge_N is None else ("judge", curve.judge_N)
 
 
-def fits(curve: pd.DataFrame, judge: str) -> list[Fit]:
-    """Both laws, the better one first; none for a curve that has fewer than two points away from
-    the reference."""
-    if (curve["sqrt_kl"].drop_duplicates() > 0).sum() < 2:
+def fits(curve: Curve) -> list[Fit]:
+    """Both laws, the better fit first; none without a judge, or with fewer than two points away
+    from the reference."""
+    found = judged(curve)
+    if found is None or (np.unique(curve.sqrt_kl_N) > 0).sum() < 2:
         return []
-    found = [fit(law, curve["sqrt_kl"], curve[judge]) for law in (RL, BEST_OF_N)]
-    return sorted(found, key=lambda each: -each.r_squared)
+    both = [fit(law, curve.sqrt_kl_N, found[1]) for law in (RL, BEST_OF_N)]
+    return sorted(both, key=lambda each: -each.r_squared)
 
 
 def write_curves(points: pd.DataFrame, folder: Path, what: str) -> str:
@@ -65,12 +69,9 @@ def write_curves(points: pd.DataFrame, folder: Path, what: str) -> str:
     with replacing(folder / "curves.parquet") as temporary:
         points.to_parquet(temporary)
     with replacing(folder / "over_optimisation.md") as temporary:
-        temporary.write_text(curves_markdown(points, what), encoding="utf-8")
-    over_optimisation(
-        {name: _drawn(curve) for name, curve in curves.items()},
-        folder / "over_optimisation.png",
-        "reward units",
-    )
+        text = curves_markdown(curves, what, points["seed"].nunique())
+        temporary.write_text(text, encoding="utf-8")
+    over_optimisation(curves, folder / "over_optimisation.png", "reward units")
     return "\n".join(
         [
             "\nGains over the reference on the way",
@@ -80,81 +81,71 @@ def write_curves(points: pd.DataFrame, folder: Path, what: str) -> str:
     )
 
 
-def curves_markdown(points: pd.DataFrame, what: str) -> str:
+def curves_markdown(curves: dict[str, Curve], what: str, seeds: int) -> str:
     """A caption, the observed gains of each run, and the laws fitted to them."""
-    curves, judge = mean_curves(points), judged_by(points)
-    seeds = points["seed"].nunique()
+    head = ["run", "points", "largest KL", "proxy gain there"]
     caption = (
         f"Over-optimisation on {what}; {seeds} seed{'s' if seeds > 1 else ''}, mean over targets "
         "and seeds. Gain: expected reward of one item drawn from the policy, items that the user "
         "has seen left out, minus that of the reference. KL to the reference in nats."
     )
-    if judge is None:
-        head = "| run | points | largest KL | proxy gain there |\n|:--|--:|--:|--:|"
-        rows = [_cells(name, len(curve), *_last(curve)) for name, curve in curves.items()]
-        missing = "No truth and no judge: whether a gain of the proxy is one is unknown."
-        return "\n".join([f"{caption} {missing}", "", head, *rows, ""])
-    title = JUDGES[judge]
-    observed = [
-        f"| run | points | largest KL | proxy gain there | largest {title} gain | at KL |",
-        "|:--|--:|--:|--:|--:|--:|",
-    ]
-    laws = [
-        "| run | law | a | b | R² | fitted peak KL | peak observed |",
-        "|:--|:--|--:|--:|--:|--:|:--|",
-    ]
-    for name, curve in curves.items():
-        best = curve.loc[curve[judge].idxmax()]
-        peak = (decimal(best[judge], sign=True), f"{best['kl']:.3g}")
-        observed.append(_cells(name, len(curve), *_last(curve), *peak))
-        laws += [_cells(name, *_law(found)) for found in fits(curve, judge)]
+    first = judged(next(iter(curves.values())))  # the same for all runs of a study
+    if first is None:
+        rows = [_cells(name, _observed(curve)) for name, curve in curves.items()]
+        caption += " No truth and no judge: whether a gain of the proxy is a gain is unknown."
+        return "\n".join([caption, "", *_head(head), *rows, ""])
+    judge = first[0]
+    observed = _head([*head, f"largest {judge} gain", "at KL"])
+    observed += [_cells(name, _observed(curve)) for name, curve in curves.items()]
+    laws = _head(["run", "law", "a", "b", "R²", "fitted peak KL", "peak observed"])
+    laws += [_cells(name, _law(law)) for name, curve in curves.items() for law in fits(curve)]
     fitted = (
-        f"The two laws of arXiv 2210.10760 fitted to {title}, d = √KL: RL d (a - b log d), "
+        f"The two laws of arXiv 2210.10760 fitted to {judge}, d = √KL: RL d (a - b log d), "
         "best-of-n d (a - b d). The better fit comes first. A peak that was not observed is an "
         "extrapolation."
     )
-    return "\n".join([f"{caption} {MEANING[title]}.", "", *observed, "", fitted, "", *laws, ""])
+    return "\n".join([f"{caption} {MEANING[judge]}.", "", *observed, "", fitted, "", *laws, ""])
 
 
-def _last(curve: pd.DataFrame) -> tuple[str, str]:
-    last = curve.loc[curve["kl"].idxmax()]
-    return f"{last['kl']:.3g}", decimal(last[PROXY], sign=True)
+def _head(titles: list[str]) -> list[str]:
+    return [f"| {' | '.join(titles)} |", "|:--|" + "--:|" * (len(titles) - 1)]
 
 
-def _law(found: Fit) -> tuple[str, ...]:
+def _cells(name: str, cells: list[str]) -> str:
+    return f"| {escaped(name)} | {' | '.join(cells)} |"
+
+
+def _observed(curve: Curve) -> list[str]:
+    cells = [str(len(curve.sqrt_kl_N)), *_farthest(curve)]
+    found = judged(curve)
+    return cells if found is None else [*cells, *_largest(curve, found[1])]
+
+
+def _farthest(curve: Curve) -> tuple[str, str]:
+    """The largest KL, and the gain of the proxy there."""
+    n = curve.sqrt_kl_N.argmax()
+    return f"{curve.sqrt_kl_N[n] ** 2:.3g}", decimal(curve.proxy_N[n], sign=True)
+
+
+def _largest(curve: Curve, gain_N: Floats) -> tuple[str, str]:
+    """The largest gain, and the KL where it is."""
+    n = gain_N.argmax()
+    return decimal(gain_N[n], sign=True), f"{curve.sqrt_kl_N[n] ** 2:.3g}"
+
+
+def _law(found: Fit) -> list[str]:
     peak = NOTHING if found.peak_kl is None else f"{found.peak_kl:.3g}"
     seen = "no peak" if found.peak_kl is None else "yes" if found.is_peak_observed else "no"
-    return (
-        found.law.name,
-        f"{found.a:.4g}",
-        f"{found.b:.4g}",
-        decimal(found.r_squared),
-        peak,
-        seen,
-    )
+    coefficients = [f"{value:.4g}" for value in (found.a, found.b)]
+    return [found.law.name, *coefficients, decimal(found.r_squared), peak, seen]
 
 
-def _cells(name: str, *cells: object) -> str:
-    return f"| {escaped(name)} | {' | '.join(map(str, cells))} |"
-
-
-def _line(name: str, curve: pd.DataFrame) -> str:
+def _line(name: str, curve: Curve) -> str:
     """For the terminal."""
-    largest, proxy = _last(curve)
-    line = f"  {name:<28}proxy {proxy} at KL {largest}"
-    judge = judged_by(curve)
-    if judge is None:
+    kl, proxy = _farthest(curve)
+    line = f"  {name:<26}proxy {proxy} at KL {kl}"
+    found = judged(curve)
+    if found is None:
         return line
-    best = curve.loc[curve[judge].idxmax()]
-    gain = decimal(best[judge], sign=True)
-    return f"{line}; {JUDGES[judge]} at most {gain}, at KL {best['kl']:.3g}"
-
-
-def _drawn(curve: pd.DataFrame) -> Curve:
-    judge = judged_by(curve)
-    return Curve(
-        curve["sqrt_kl"].to_numpy(),
-        curve[PROXY].to_numpy(),
-        *(curve[name].to_numpy() if name in curve else None for name in JUDGES),
-        next(iter(fits(curve, judge)), None) if judge else None,
-    )
+    gain, kl = _largest(curve, found[1])
+    return f"{line}; {found[0]} at most {gain}, at KL {kl}"
