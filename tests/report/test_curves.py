@@ -29,24 +29,15 @@ def points(method, seed, steps, kl, proxy, gold):
 def three():
     """hacks: gold d (2 - d / 2) with d = 0, 1, 2, 3 in the mean of two seeds, 3 at the reference; a
     step that one seed lacks. PPO|x: gold d (1 - log d) / 2 with d = 1, e, e^2. short: one step."""
-    return pd.concat(
-        [
-            points("hacks", 0, [0, 1, 4, 9], [0, 0.5, 3, 8], [4, 5, 6, 7], [3, 4.4, 5.1, 4.4]),
-            points(
-                "hacks",
-                1,
-                [0, 1, 4, 9, 16],
-                [0, 1.5, 5, 10, 50],
-                [4, 5, 6, 9, 0],
-                [3, 4.6, 4.9, 4.6, 0],
-            ),
-            points(
-                "PPO|x", 0, [0, 2, 5, 7], [0, 1, E2, E2**2], [4, 4, 4, 4], [3, 3.5, 3, 3 - E2 / 2]
-            ),
-            points("short", 0, [0, 9], [0, 2], [4, 3.5], [3, 2.75]),
-        ],
-        ignore_index=True,
-    )
+    kl, gold = [0, 0.5, 3, 8], [3, 4.4, 5.1, 4.4]
+    other_kl, other_gold = [0, 1.5, 5, 10, 50], [3, 4.6, 4.9, 4.6, 0]
+    runs = [
+        points("hacks", 0, [0, 1, 4, 9], kl, [4, 5, 6, 7], gold),
+        points("hacks", 1, [0, 1, 4, 9, 16], other_kl, [4, 5, 6, 9, 0], other_gold),
+        points("PPO|x", 0, [0, 2, 5, 7], [0, 1, E2, E2**2], 4.0, [3, 3.5, 3, 3 - E2 / 2]),
+        points("short", 0, [0, 9], [0, 2], [4, 3.5], [3, 2.75]),
+    ]
+    return pd.concat(runs, ignore_index=True)
 
 
 def tables(text):
