@@ -1,6 +1,6 @@
 """The stages of one run, each a folder named by what it depends on (stage_keys.py).
 
-corpus -> pretrain -> posttrain -> evaluate
+corpus -> pretrain -> posttrain -> evaluate, and a curve (where weights on the way were kept)
      \\-> reward ----/----------/
       \\-> judge ---------------/    (where the split has users for one)
 """
@@ -15,6 +15,7 @@ import pandas as pd
 
 from recsys_posttrain.data import prepare
 from recsys_posttrain.evaluation import evaluate, true_value
+from recsys_posttrain.evaluation.curve import curve_point
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards import noise_report
@@ -275,9 +276,49 @@ class Pipeline:
             return result.per_user
         return result.per_user.join(value(self._truth, data.test))
 
+    def curve_of(
+        self, posttrained: Path, on: On = "test", noise: RewardNoise = RewardNoise()
+    ) -> pd.DataFrame:
+        """One row per step whose weights a run kept, from step 0, which is the reference: `step`
+        and what `curve_point` returns. These are the weights of the steps themselves: with an
+        average or a patience the run's own policy is another.
+
+        noise: as for `rows_of`. `reward/judge` needs a judge, `reward/gold` test rows of a world.
+        """
+        noise = replace(noise, log=None)
+        # Both are made under lines of their own, not inside this stage's.
+        self.reward_of(noise)
+        has_judge = self.judge_folder is not None
+
+        def make(folder: Path) -> dict[str, Any]:
+            models: dict[str, RewardModel] = {"proxy": self.noisy_reward(noise)}
+            if self.judge is not None:
+                models["judge"] = self.judge
+            targets = self.data.test if on == "test" else self.data.validation
+            truth = self._truth if self.keys.is_judged_by_truth(on) else None
+            point = partial(
+                curve_point, reference=self.pretrained, targets=targets, models=models, truth=truth
+            )
+            rows = [{"step": 0, **point(self.pretrained)}]
+            for step in _kept_steps(posttrained):
+                policy = load_policy(posttrained, posttrain.SNAPSHOT.format(step)).policy
+                rows.append({"step": step, **point(policy)})
+            _write_parquet(pd.DataFrame(rows), folder / "curve.parquet")
+            return {"points": len(rows)}
+
+        stage = self.keys.curve(posttrained, on, noise, has_judge)
+        self._made(stage, f"{on} curve of {posttrained.name}", make)
+        return pd.read_parquet(stage.folder / "curve.parquet")
+
     @cached_property
     def _truth(self) -> Truth:
         return truth_of(self.run.dataset, self.data.corpus)
+
+
+def _kept_steps(posttrained: Path) -> list[int]:
+    """The steps whose weights a run left behind, in order."""
+    names = [path.stem for path in posttrained.glob("step-*.safetensors")]
+    return sorted(int(name.removeprefix("step-")) for name in names)
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -15,6 +15,8 @@ from recsys_posttrain.stages import load_tensors, read_json, save_tensors, write
 from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import Corpus
 
+WEIGHTS = "policy.safetensors"
+
 
 class SavedPolicy(NamedTuple):
     """dataset: what `dataset_named` reads. item_ids[v - 1]: the dataset's id of item v."""
@@ -33,7 +35,7 @@ def save_policy(
     dataset: str,
     minimum_item_ratings: int,
 ) -> None:
-    save_tensors(folder / "policy.safetensors", policy.state_dict())
+    save_tensors(folder / WEIGHTS, policy.state_dict())
     write_json(
         folder / "policy.json",
         {
@@ -45,13 +47,15 @@ def save_policy(
     )
 
 
-def load_policy(folder: Path) -> SavedPolicy:
-    """Errors: UserError for a folder without a policy, or one whose two files disagree."""
+def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
+    """weights: the file in the folder; those of a step on the way are beside the last ones.
+
+    Errors: UserError for a folder without a policy, or one whose two files disagree."""
     card = _card(folder)
     item_ids = np.asarray(card["item_ids"])
     policy = new_policy(_backbone(card["backbone"], folder), len(item_ids), seed=0)
     shapes = {name: value.shape for name, value in policy.state_dict().items()}
-    policy.load_state_dict(load_tensors(folder / "policy.safetensors", shapes))
+    policy.load_state_dict(load_tensors(folder / weights, shapes))
     return SavedPolicy(
         FrozenPolicy(policy), card["dataset"], card["minimum_item_ratings"], item_ids
     )

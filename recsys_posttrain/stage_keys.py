@@ -25,7 +25,15 @@ from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
 from recsys_posttrain.data import batching, positions, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
-from recsys_posttrain.evaluation import evaluate, metrics, ranking, rollout, true_value
+from recsys_posttrain.evaluation import (
+    curve,
+    evaluate,
+    expectation,
+    metrics,
+    ranking,
+    rollout,
+    true_value,
+)
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
 from recsys_posttrain.rewards import base, baselines, ensemble, noise_report, quality
@@ -56,7 +64,8 @@ _TRAINING = (
 )
 _EVALUATION = (evaluate, metrics, ranking)
 _LOSS = (loss_base, negatives, one_pass)
-_TRUTH = (worlds, rollout, true_value)
+_TRUTH = (worlds, expectation, rollout, true_value)
+_CURVE = (curve, expectation, ranking)
 _REWARD = (base, ensemble, reward_training)
 _POSTTRAINING = (
     actors,
@@ -158,19 +167,34 @@ class StageKeys:
         self, policy_folder: Path | None, on: On, noise: RewardNoise, has_judge: bool
     ) -> Stage:
         key = {
+            **self._judged(on, noise, has_judge),
+            "policy": "popularity" if policy_folder is None else policy_folder.name,
+            "code": code_digest(*_EVALUATION),
+        }
+        return self._stage("evaluate", key)
+
+    def curve(self, posttrained: Path, on: On, noise: RewardNoise, has_judge: bool) -> Stage:
+        key = {
+            **self._judged(on, noise, has_judge),
+            "policy": posttrained.name,
+            "code": code_digest(*_CURVE),
+        }
+        return self._stage("curve", key)
+
+    def _judged(self, on: On, noise: RewardNoise, has_judge: bool) -> dict[str, Any]:
+        """On what, and by which models, a policy is judged."""
+        key = {
             **self._data,
             "targets": on,
-            "policy": "popularity" if policy_folder is None else policy_folder.name,
             "reference": self.pretrain.folder.name,
             "reward": self.reward(noise).folder.name,
             **_of_noise(noise),
-            "code": code_digest(*_EVALUATION),
         }
         if self.is_judged_by_truth(on):
             key["truth"] = {"world": self.run.dataset, "code": code_digest(*_TRUTH)}
         if has_judge:
             key["judge"] = self.judge.folder.name
-        return self._stage("evaluate", key)
+        return key
 
     def is_judged_by_truth(self, on: On) -> bool:
         """Test rows of a world. Settings are chosen on validation rows, so never by the truth."""

@@ -21,6 +21,7 @@ from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.named import dataset_named, split_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
+from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
@@ -178,11 +179,15 @@ def run_study(
         )
     ]
     trained: dict[str, Path] = {}
+    points: list[pd.DataFrame] = []  # of the curves of over-optimisation
     for seed in study.seeds:
         for run in study.runs:
             trained[f"{run.label}/{seed}"] = pipeline.posttrained_folder(replace(run, seed=seed))
             rows_of_run = pipeline.rows_of(trained[f"{run.label}/{seed}"], on, run.noise)
             rows.append(rows_of_run.assign(method=run.label, seed=seed))
+            if run.posttraining.snapshots:
+                curve = pipeline.curve_of(trained[f"{run.label}/{seed}"], on, run.noise)
+                points.append(curve.assign(method=run.label, seed=seed))
     progress.finish()
 
     with replacing(folder / "rows.parquet") as temporary:
@@ -195,6 +200,9 @@ def run_study(
         _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
     write_json(folder / "run.json", _record(study, pipeline, trained, overrides))
     study_table(folder, None, None)
+    if points:
+        what = f"{corpus.name}, {on} targets"
+        console.print(write_curves(pd.concat(points, ignore_index=True), folder, what))
     return folder
 
 

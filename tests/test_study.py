@@ -71,7 +71,7 @@ def of_kind(names, kind):
 def test_what_a_study_leaves_behind(finished, small_ratings_csv):
     folder = finished / "study-small"
     assert {path.name for path in folder.iterdir()} >= FILES
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert not [path for path in folder.iterdir() if path.name.startswith((".", "over_", "curves"))]
     rows = pd.read_parquet(folder / "rows.parquet")
     methods = ["Popularity", "Pretrained", "BC", "ExpRSFT", "OfflinePPO"]
     assert rows["method"].drop_duplicates().tolist() == methods
@@ -243,6 +243,33 @@ RUNS += [replace(RUNS[2], name="noisy", noise=RewardNoise(model=ItemBias(1.0)))]
     rows = pd.read_parquet(folder / "rows.parquet")
     others = rows[rows["method"] != "noisy"].reset_index(drop=True)
     pd.testing.assert_frame_equal(others, pd.read_parquet(finished / "study-small/rows.parquet"))
+
+
+def test_weights_on_the_way_give_curves(run, copied, capsys):
+    """8 steps, kept after 3 and 8; every seed and run has its own, all from the same reference."""
+    folder = run(copied, "posttraining.snapshots=2", seeds=2)
+    points = pd.read_parquet(folder / "curves.parquet")
+    assert points["step"].tolist() == 6 * [0, 3, 8]
+    assert points["method"].unique().tolist() == ["BC", "ExpRSFT", "OfflinePPO"]
+    assert points["seed"].unique().tolist() == [0, 1]
+    start = points[points["step"] == 0]
+    assert (start["kl"] == 0).all()
+    assert start["reward/proxy"].nunique() == 1
+    rows = pd.read_parquet(folder / "rows.parquet")
+    kl = rows.groupby(["method", "seed"])["kl"].mean()
+    for row in points[points["step"] == 8].itertuples():
+        assert row.kl == pytest.approx(kl[row.method, row.seed], rel=1e-5)
+    text = (folder / "over_optimisation.md").read_text()
+    assert text.startswith("Over-optimisation on small, test targets; 2 seeds")
+    assert "No truth and no judge" in text
+    said = capsys.readouterr().out
+    assert "Gains over the reference" in said
+    assert "over_optimisation.png" in said
+    assert (folder / "over_optimisation.png").is_file()
+    before = stages(copied)
+    run(copied, "posttraining.snapshots=2", seeds=2)
+    assert "0 made" in capsys.readouterr().out
+    assert stages(copied) == before
 
 
 def test_a_lost_stage_is_made_again_alone(run, finished, copied):

@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recsys_posttrain.evaluation.ranking import score_chunks, top_items
+from recsys_posttrain.evaluation.expectation import expected_unseen
+from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.evaluation.rollout import discounted_mean, rollout
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.types import Targets
@@ -71,20 +72,12 @@ def true_value_of_oracle(truth: Truth, targets: Targets) -> pd.DataFrame:
     return _frame(truth, targets, best_NK[:, 0], best_NK, rollout_N)
 
 
-@torch.inference_mode()
 def expected_reward(
     states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets, chunk: int = 512
 ) -> Tensor:
     """E[r*] under softmax(state_n . table) over the unseen items of target n, [N], float64."""
-    value_N = torch.empty(len(states_ND), dtype=torch.float64)
-    factor_VR = truth.factor_VR.double()
-    state_NR = truth.state_UR[targets.users_N].double()
-    seen = (targets.history.items_E, targets.history.offsets_N1)
-    for rows, score_nV, seen_index in score_chunks(states_ND, table_VD, None, *seen, chunk):
-        score_nV.view(-1)[seen_index] = -torch.inf
-        mean_nR = score_nV.double().softmax(dim=1).cpu() @ factor_VR
-        value_N[rows] = (mean_nR * state_NR[rows]).sum(dim=1)
-    return value_N
+    state_NR = truth.state_UR[targets.users_N]
+    return expected_unseen(states_ND, table_VD, state_NR, truth.factor_VR, targets, chunk)
 
 
 def _slate_rewards(states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets) -> Tensor:

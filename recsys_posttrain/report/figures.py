@@ -34,18 +34,20 @@ LINES: tuple[dict[str, Any], ...] = (
 class Curve(NamedTuple):
     """What one method did along its way from the reference: N checkpoints in any order.
 
-    proxy_N, gold_N: by the reward model and in truth, as differences to the reference.
-    gold_fit: a law fitted to the gold curve, drawn through it.
+    proxy_N, gold_N, judge_N: by the reward model, in truth and by the judge, where there are such,
+    as differences to the reference. fitted: a law fitted to gold, or to the judge without it.
     """
 
     sqrt_kl_N: Floats
     proxy_N: Floats
-    gold_N: Floats
-    gold_fit: Fit | None = None
+    gold_N: Floats | None = None
+    judge_N: Floats | None = None
+    fitted: Fit | None = None
 
 
 def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "reward") -> None:
-    """Gold and proxy against sqrt KL, one panel per method on common axes, written to `path`.
+    """Gold, proxy and judge against sqrt KL, one panel per method on common axes, written to
+    `path`.
 
     unit: of the reward, for the label. A dotted line is the fitted law, a vertical one its peak
     where that lies in the observed range.
@@ -58,11 +60,14 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
         order_N = np.argsort(curve.sqrt_kl_N)
         for label, values_N, line in (
             ("proxy (reward model)", curve.proxy_N, LINES[1]),
+            ("judge (of other users)", curve.judge_N, LINES[4]),
             ("gold (truth)", curve.gold_N, LINES[0]),
         ):
-            axis.plot(curve.sqrt_kl_N[order_N], values_N[order_N], label=label, ms=4, **line)
-        if curve.gold_fit is not None:
-            _draw_fit(axis, curve.gold_fit, float(curve.sqrt_kl_N.max()))
+            if values_N is not None:
+                axis.plot(curve.sqrt_kl_N[order_N], values_N[order_N], label=label, ms=4, **line)
+        if curve.fitted is not None:
+            judge = "judge" if curve.gold_N is None else "gold"
+            _draw_fit(axis, curve.fitted, f"law fitted to {judge}", float(curve.sqrt_kl_N.max()))
         axis.axhline(0, color="#bbbbbb", lw=0.8)
         axis.set(title=name, xlabel="√KL to the reference (√nat)")
         axis.xaxis.set_tick_params(labelbottom=True)
@@ -80,9 +85,8 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
     save(figure, path)
 
 
-def _draw_fit(axis: "Axes", fit: Fit, largest: float) -> None:
+def _draw_fit(axis: "Axes", fit: Fit, label: str, largest: float) -> None:
     grid = np.linspace(0, largest, 200)
-    label = "law fitted to gold"
     axis.plot(grid, fit.gold(grid), color="#b5522a", ls=":", lw=2, label=label, zorder=3)
     if fit.peak_kl is not None and fit.is_peak_observed:
         axis.axvline(fit.peak_kl**0.5, color="#888888", lw=0.8, label="peak of the law")

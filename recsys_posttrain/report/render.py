@@ -90,14 +90,14 @@ def _half(text: str) -> str:
 
 
 def markdown(caption: str, parts: Sequence[Block]) -> str:
-    text = [_markdown(caption)]
+    text = [escaped(caption)]
     for block in parts:
-        head = [f"{_markdown(column.name)} {column.arrow}" for column in block.columns]
+        head = [f"{escaped(column.name)} {column.arrow}" for column in block.columns]
         lines = [f"| method | {' | '.join(head)} |", "|:--|" + "--:|" * len(head)]
         for method, cells in block.rows:
-            lines.append(f"| {_markdown(method)} | {' | '.join(map(_markdown_cell, cells))} |")
+            lines.append(f"| {escaped(method)} | {' | '.join(map(_markdown_cell, cells))} |")
         if block.title:
-            text.append(f"{_markdown(block.title)}:")
+            text.append(f"{escaped(block.title)}:")
         text.append("\n".join(lines))
     return "\n\n".join(text) + "\n"
 
@@ -107,7 +107,8 @@ def _markdown_cell(cell: Cell) -> str:
     return f"{value}{DAGGER if cell.significant else ''} {cell.half}".rstrip()
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """As plain text in Markdown."""
     return text.translate({ord(letter): f"\\{letter}" for letter in "\\`*_|<"})
 
 

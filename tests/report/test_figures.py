@@ -26,7 +26,7 @@ def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, monkey
         "recsys_posttrain.report.figures.save", lambda figure, path: figures.append(figure)
     )
     plain = Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)
-    fitted = plain._replace(gold_fit=fit(BEST_OF_N, SQRT_KL_N, GOLD_N))
+    fitted = plain._replace(fitted=fit(BEST_OF_N, SQRT_KL_N, GOLD_N))
     curves = {"A-SFT": fitted} | {f"method {number}": plain for number in range(4)}
     over_optimisation(curves, tmp_path / "x.png", unit="stars")
     axes = figures[0].axes
@@ -41,6 +41,20 @@ def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, monkey
     assert "law fitted to gold" not in [line.get_label() for line in axes[1].get_lines()]
     assert axes[0].get_ylabel() == "gain over the reference\n(stars)"
     assert all("√nat" in axis.get_xlabel() for axis in axes[:5])
+
+
+def test_a_judge_in_the_place_of_the_truth(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        "recsys_posttrain.report.figures.save", lambda figure, path: figures.append(figure)
+    )
+    fitted = fit(BEST_OF_N, SQRT_KL_N, GOLD_N)
+    curve = Curve(SQRT_KL_N, 2 * SQRT_KL_N, judge_N=GOLD_N, fitted=fitted)
+    over_optimisation({"A-SFT": curve}, tmp_path / "x.png")
+    lines = {line.get_label(): line for line in figures[0].axes[0].get_lines()}
+    np.testing.assert_array_equal(lines["judge (of other users)"].get_ydata(), GOLD_N[[1, 2, 0, 3]])
+    assert "law fitted to judge" in lines
+    assert not [label for label in lines if "gold" in label]
 
 
 def test_the_file_is_a_png_and_the_same_each_time(tmp_path):

@@ -1,0 +1,101 @@
+"""The curve of a run in a world, where proxy, judge and truth are all known."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from recsys_posttrain.algorithms import ExpRSFT
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data import UserHoldout
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.rewards.base import score_next
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
+from recsys_posttrain.run import Run
+from recsys_posttrain.saved_policy import load_policy
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.worlds.jester import Jester
+
+
+@pytest.fixture
+def run(small_jester):
+    plan = Training(epochs=1, batch_size=8)
+    sizes = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
+    return Run(
+        algorithm=ExpRSFT(temperature=0.2),
+        dataset=Jester(users=40, length=12, data_root=str(small_jester.path)),
+        split=UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2, minimum_item_ratings=1),
+        backbone=SASRec(**sizes),
+        pretraining=plan,
+        reward=RewardEnsemble(
+            SASRec(**sizes, history_rewards=True), members=2, rank=2, training=plan
+        ),
+        posttraining=Training(
+            steps=6, batch_size=8, learning_rate=0.05, warmup_steps=1, snapshots=3
+        ),
+    )
+
+
+def slow_worth(policy, model, targets):
+    """E_pi[r] over the unseen items of each target, averaged, by loops."""
+    items = len(policy.table_VD)
+    items_NV = torch.arange(1, items + 1).expand(len(targets.items_N), -1)
+    score_NV = score_next(model, targets.history, items_NV, targets.times_N, targets.users_N)
+    with torch.no_grad():
+        logit_NV = policy.last_states(targets.history, targets.times_N) @ policy.table_VD.T
+    worth = []
+    for n in range(len(items_NV)):
+        start, stop = targets.history.offsets_N1[n : n + 2].tolist()
+        seen = set(targets.history.items_E[start:stop].tolist())
+        unseen = [v for v in range(items) if v + 1 not in seen]
+        pi = logit_NV[n, unseen].double().softmax(0)
+        worth.append(float(pi @ score_NV[n, unseen].double()))
+    return sum(worth) / len(worth)
+
+
+def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
+    """Steps 6^(1/3), 6^(2/3) and 6. Its ends are the rows of the reference and of the run (the same
+    float64 sums: equal to 1e-9; 1e-5 of a KL in float32), the middle those of a shorter run."""
+    pipeline = Pipeline(run, tmp_path)
+    folder = pipeline.posttrained_folder(run)
+    curve = pipeline.curve_of(folder)
+    rewards = ["reward/proxy", "reward/judge", "reward/gold"]
+    assert list(curve) == ["step", "kl", "sqrt_kl", *rewards]
+    assert curve["step"].tolist() == [0, 2, 3, 6]
+    first, last = curve.iloc[0], curve.iloc[-1]
+    assert first["kl"] == first["sqrt_kl"] == 0
+    assert last["kl"] > 0.01
+    shorter = replace(run, posttraining=replace(run.posttraining, steps=3, snapshots=0))
+    for step, policy_folder in (
+        (0, pipeline.pretrained_folder),
+        (3, pipeline.posttrained_folder(shorter)),
+        (6, folder),
+    ):
+        rows, point = pipeline.rows_of(policy_folder), curve.set_index("step").loc[step]
+        assert point["kl"] == pytest.approx(rows["kl"].mean(), rel=1e-5, abs=1e-12)
+        assert point["reward/gold"] == pytest.approx(rows["reward/gold"].mean(), rel=1e-9)
+    policy, targets = load_policy(folder).policy, pipeline.data.test
+    for name, model in (("proxy", pipeline.reward), ("judge", pipeline.judge)):
+        expected = slow_worth(policy, model, targets)
+        assert last[f"reward/{name}"] == pytest.approx(expected, rel=1e-5)
+
+    noise = RewardNoise(model=ItemBias(2.0))
+    noisy = pipeline.curve_of(folder, noise=noise)
+    same = [name for name in curve if name != "reward/proxy"]
+    pd.testing.assert_frame_equal(noisy[same], curve[same])
+    expected = slow_worth(policy, pipeline.noisy_reward(noise), targets)
+    assert noisy.iloc[-1]["reward/proxy"] == pytest.approx(expected, rel=1e-5)
+    assert abs(expected - last["reward/proxy"]) > 1e-3
+
+    chosen_on = pipeline.curve_of(folder, "validation")
+    assert "reward/gold" not in chosen_on, "settings are never chosen by the truth"
+    assert not chosen_on["reward/judge"].equals(curve["reward/judge"])
+
+    def fail(*arguments, **options):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr("recsys_posttrain.pipeline.curve_point", fail)
+    again = Pipeline(run, tmp_path)
+    pd.testing.assert_frame_equal(again.curve_of(folder), curve)
