@@ -77,6 +77,8 @@ def load_study(
         raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
     experiment = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
+    if str(file.parent) not in sys.path:  # as Python does for a script: it may import from there
+        sys.path.append(str(file.parent))
     specification.loader.exec_module(experiment)
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):

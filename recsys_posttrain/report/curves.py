@@ -72,10 +72,11 @@ def write_curves(points: pd.DataFrame, folder: Path, what: str) -> str:
         text = curves_markdown(curves, what, points["seed"].nunique())
         temporary.write_text(text, encoding="utf-8")
     over_optimisation(curves, folder / "over_optimisation.png", "reward units")
+    width = max(map(len, curves))
     return "\n".join(
         [
             "\nGains over the reference on the way",
-            *(_line(name, curve) for name, curve in curves.items()),
+            *(_line(name.ljust(width), curve) for name, curve in curves.items()),
             f"written: {folder}/over_optimisation.md, over_optimisation.png, curves.parquet",
         ]
     )
@@ -143,7 +144,7 @@ def _law(found: Fit) -> list[str]:
 def _line(name: str, curve: Curve) -> str:
     """For the terminal."""
     kl, proxy = _farthest(curve)
-    line = f"  {name:<26}proxy {proxy} at KL {kl}"
+    line = f"  {name}  proxy {proxy} at KL {kl}"
     found = judged(curve)
     if found is None:
         return line
