@@ -22,6 +22,7 @@ from recsys_posttrain.named import dataset_named, split_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
+from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
@@ -34,6 +35,7 @@ from recsys_posttrain.stages import (
     replacing,
     write_json,
 )
+from recsys_posttrain.worlds.base import world
 
 # Piped output is as wide as the table needs; a terminal keeps its own width.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 110, soft_wrap=False)
@@ -135,6 +137,9 @@ def _check(runs: tuple[Run, ...], file: Path) -> None:
     twice = {label for label in labels if labels.count(label) > 1}
     if twice:
         raise UserError(f"{file}: two runs are called {twice.pop()!r}; give one of them a name=")
+    for run in runs:
+        if isinstance(run.control, TrueRewards):
+            world(run.dataset)  # refused now, not when its turn comes
     if any(shared_part(run) != shared_part(runs[0]) for run in runs):
         raise UserError(
             f"{file}: all runs of one study must share dataset, split, backbone, pretraining, "
