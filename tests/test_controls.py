@@ -184,7 +184,7 @@ def test_a_control_and_a_noise_exclude_each_other():
     with pytest.raises(UserError, match=r"BC: control=ShuffledRewards\(seed=0\) replaces .* leave"):
         Run(BC(), control=ShuffledRewards(), noise=RewardNoise(log=ItemBias(0.5)))
     Run(BC(), control=ShuffledRewards(), noise=RewardNoise(log=ItemBias(0)))
-    with pytest.raises(UserError, match="BC: control=.*TrueRewards.* is not a control"):
+    with pytest.raises(UserError, match=r"BC: control=.*TrueRewards.* is not a control"):
         Run(BC(), control=TrueRewards)
 
 
