@@ -1,8 +1,8 @@
 """Equal rewards in the log and from the model: a weighted likelihood is behaviour cloning.
 
 Each module that promises it says so under "Limits". With equal rewards an algorithm without a
-baseline has equal weights other than 1, and OfflinePPO, ExactPPO and DPO have nothing to follow: they
-promise something else.
+baseline has equal weights other than 1, and OfflinePPO, ExactPPO and DPO have nothing to follow:
+they promise something else.
 """
 
 import pytest
