@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 
+from recsys_posttrain import ops
 from recsys_posttrain.data import prepare
 from recsys_posttrain.evaluation import evaluate, true_value
 from recsys_posttrain.evaluation.curve import curve_point
@@ -21,6 +24,13 @@ from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards import train as reward_training
 from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.rewards.control import (
+    ConstantReward,
+    ConstantRewards,
+    RewardControl,
+    ShuffledRewards,
+    TrueRewards,
+)
 from recsys_posttrain.rewards.ensemble import EnsembleModule, RewardEnsemble
 from recsys_posttrain.rewards.noise import NoisyLog, RewardNoise
 from recsys_posttrain.run import Run
@@ -31,10 +41,13 @@ from recsys_posttrain.training import posttrain, pretrain
 from recsys_posttrain.training.fit import Fitted
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth, truth_of
+from recsys_posttrain.worlds.true_reward import TrueReward
 
 Announce = Callable[[str, Path], None]
 TrainReward = Callable[[Split, RewardEnsemble, int, Path, str], tuple[EnsembleModule, Fitted]]
 Measure = Callable[[EnsembleModule, Split, RewardEnsemble, int], pd.DataFrame]
+
+EVENTS_AT_A_TIME = 2**16
 
 
 class Pipeline:
@@ -55,6 +68,7 @@ class Pipeline:
         self._trained: dict[RewardNoise, EnsembleModule] = {}
         self._noisy: dict[RewardNoise, RewardModel] = {}
         self._logs: dict[RewardNoise, NoisyLog] = {}
+        self._controlled: dict[RewardControl, tuple[RewardModel, NoisyLog]] = {}
 
     @cached_property
     def data(self) -> Split:
@@ -158,6 +172,48 @@ class Pipeline:
             self._logs[noise] = noise.on_log(self.data, self.pretrained)
         return self._logs[noise]
 
+    def _given(self, run: Run) -> tuple[RewardModel, NoisyLog]:
+        """The reward model and the log that the run's post-training reads."""
+        if run.control is None:
+            return self.noisy_reward(run.noise), self._noisy_log(run.noise)
+        if run.control not in self._controlled:
+            self._controlled[run.control] = self._by_control(run.control)
+        return self._controlled[run.control]
+
+    def _by_control(self, control: RewardControl) -> tuple[RewardModel, NoisyLog]:
+        """Apart from evaluation, the only reader of a world's truth, and only for `TrueRewards`."""
+        corpus, max_length = self.data.corpus, self.pretrained.max_length
+        log = corpus.sequences
+        model: RewardModel
+        match control:
+            case ShuffledRewards():
+                rewards_E = control.rewards(log)
+                model = self._ensemble(self._shuffled_reward(control))
+            case ConstantRewards():
+                rewards_E = control.rewards(log)
+                model = ConstantReward(float(rewards_E[0]), corpus.num_items, max_length)
+            case TrueRewards():
+                users_E = torch.repeat_interleave(log.lengths_N)
+                items_E1 = log.items_E[:, None]
+                true = self._truth.rewards_of
+                rewards_E = ops.map_chunks(true, users_E, items_E1, chunk=EVENTS_AT_A_TIME)[:, 0]
+                model = TrueReward(self._truth, max_length)
+        return model, NoisyLog(self._with_rewards(rewards_E).train)
+
+    def _shuffled_reward(self, shuffled: ShuffledRewards) -> Path:
+        def train(data: Split, *settings: Any) -> tuple[EnsembleModule, Fitted]:
+            rewards_E = shuffled.rewards(data.corpus.sequences)
+            return reward_training.train_reward(self._with_rewards(rewards_E), *settings)
+
+        stage = self.keys.shuffled_reward(shuffled)
+        return self._reward_stage(stage, f"reward model, {shuffled}", train)
+
+    def _with_rewards(self, rewards_E: Tensor) -> Split:
+        """The split of the log whose events have these rewards."""
+        corpus = self.data.corpus
+        log = replace(corpus.sequences, rewards_E=rewards_E)
+        return self.run.split.split(replace(corpus, sequences=log))
+
     @cached_property
     def judge(self) -> EnsembleModule | None:
         return None if self.judge_folder is None else self._ensemble(self.judge_folder)
@@ -214,20 +270,25 @@ class Pipeline:
         return self._made(self.keys.noise_report(noise), "what the noise does", make)
 
     def posttrained_folder(self, run: Run) -> Path:
+        """Raises: UserError for the control `TrueRewards` on a dataset that is no world."""
+        # Reward models are trained under lines of their own, not inside this stage's.
         if run.noise.of_training().model is not None:
-            self.reward_of(run.noise)  # trained under a line of its own, not inside this stage's
+            self.reward_of(run.noise)
+        if isinstance(run.control, ShuffledRewards):
+            self._shuffled_reward(run.control)
 
         def make(folder: Path) -> dict[str, Any]:
+            reward, log = self._given(run)
             trained, fitted = posttrain.posttrain(
                 self.pretrained,
                 self.data,
                 run.algorithm,
-                self.noisy_reward(run.noise),
+                reward,
                 run.posttraining,
                 run.seed,
                 folder,
                 self.device,
-                self._noisy_log(run.noise),
+                log,
             )
             self._save(folder, trained)
             return fitted._asdict()
@@ -241,7 +302,8 @@ class Pipeline:
     ) -> pd.DataFrame:
         """One row per target: of a saved policy, or of popularity (None).
 
-        noise: of the reward model behind `reward/proxy@10`, the one that the policy was given.
+        noise: of the reward model behind `reward/proxy@10`, the one that the policy was given. Runs
+        with a control are evaluated as runs without: by the clean reward model and the clean log.
         In a world the test rows have the columns of `true_value`.
         """
         noise = replace(noise, log=None)

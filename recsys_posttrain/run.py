@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.config import require
 from recsys_posttrain.data import LeaveOneOut, MovieLens100K, SplitConfig
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
+from recsys_posttrain.rewards.control import RewardControl
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.training.module import Training
@@ -22,6 +24,7 @@ class Run:
 
     seed: of post-training. pretraining_seed: of the pretrained policy and the reward model, which
     all runs of a study share. noise: in the reward that post-training sees, each run its own.
+    control: what post-training is given in place of the log's rewards and the reward model.
     """
 
     algorithm: Algorithm
@@ -34,8 +37,21 @@ class Run:
     reward: RewardEnsemble = RewardEnsemble()
     posttraining: Training = POSTTRAINING
     noise: RewardNoise = RewardNoise()
+    control: RewardControl | None = None
     seed: int = 0
     pretraining_seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            self.control is None or isinstance(self.control, RewardControl),
+            f"{self.label}: control={self.control!r} is not a control of "
+            "recsys_posttrain.rewards.control; give one, e.g. ShuffledRewards(), or None.",
+        )
+        require(
+            self.control is None or self.noise.active() == RewardNoise(),
+            f"{self.label}: control={self.control!r} replaces the rewards that {self.noise!r} "
+            "would change; leave out one of the two.",
+        )
 
     @property
     def label(self) -> str:

@@ -36,14 +36,15 @@ from recsys_posttrain.evaluation import (
 )
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
-from recsys_posttrain.rewards import base, baselines, ensemble, noise_report, quality
+from recsys_posttrain.rewards import base, baselines, control, ensemble, noise_report, quality
 from recsys_posttrain.rewards import noise as noises
 from recsys_posttrain.rewards import train as reward_training
+from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards, TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import code_digest, stage_folder
 from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
-from recsys_posttrain.worlds.base import World
+from recsys_posttrain.worlds.base import World, world
 
 from recsys_posttrain import signals  # isort: skip
 
@@ -131,6 +132,10 @@ class StageKeys:
         """Of the model that learns from the data that the noise leaves."""
         return self._stage("reward", self._reward | _of_noise(noise.of_training()))
 
+    def shuffled_reward(self, shuffled: ShuffledRewards) -> Stage:
+        """Of the model that learns from shuffled rewards."""
+        return self._stage("reward", self._reward | _of_control(shuffled))
+
     @cached_property
     def judge(self) -> Stage:
         return self._stage("judge", {**self._reward, "users": "judge"})
@@ -152,8 +157,7 @@ class StageKeys:
     def posttrain(self, run: Run) -> Stage:
         key = {
             "pretrained": self.pretrain.folder.name,
-            "reward": self.reward(run.noise).folder.name,
-            **_of_noise(run.noise),
+            **self._rewards_read(run),
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
@@ -162,6 +166,20 @@ class StageKeys:
             "code": code_digest(*_POSTTRAINING, _module_of(run.algorithm)),
         }
         return self._stage("posttrain", key)
+
+    def _rewards_read(self, run: Run) -> dict[str, Any]:
+        """What decides the rewards that the run's post-training reads."""
+        match run.control:
+            case None:
+                return {"reward": self.reward(run.noise).folder.name, **_of_noise(run.noise)}
+            case ShuffledRewards():
+                model = self.shuffled_reward(run.control).folder.name
+                return {"reward": model, **_of_control(run.control)}
+            case TrueRewards():
+                truth = {"world": world(self.run.dataset), "code": code_digest(worlds)}
+                return {"truth": truth, **_of_control(run.control)}
+            case _:
+                return _of_control(run.control)
 
     def rows(
         self, policy_folder: Path | None, on: On, noise: RewardNoise, has_judge: bool
@@ -204,7 +222,7 @@ class StageKeys:
 def shared_part(run: Run) -> dict[str, Any]:
     """What all runs of one study must agree on, described."""
     described: dict[str, Any] = describe(run)
-    own = ("algorithm", "name", "posttraining", "noise", "seed")
+    own = ("algorithm", "name", "posttraining", "noise", "control", "seed")
     return {k: v for k, v in described.items() if k not in own}
 
 
@@ -212,6 +230,10 @@ def _of_noise(noise: RewardNoise) -> dict[str, Any]:
     """Nothing where the noise does nothing: such a run is the run without it."""
     noise = noise.active()
     return {} if noise == RewardNoise() else {"noise": noise, "noise_code": code_digest(noises)}
+
+
+def _of_control(chosen: RewardControl) -> dict[str, Any]:
+    return {"control": chosen, "control_code": code_digest(control)}
 
 
 def _module_of(part: object) -> Any:

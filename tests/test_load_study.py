@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.study import load_study
+from recsys_posttrain.load_study import load_study
 from recsys_posttrain.worlds.jester import Jester
 
 STUDY = Path(__file__).with_name("small_study.py").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.losses import GBCE, SampledSoftmax
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
 from recsys_posttrain.rewards.train import train_judge, train_reward
@@ -103,6 +104,8 @@ def folders(pipeline, run):
         ({"noise": RewardNoise(model=ItemBias(0), log=Flips(0), seed=3)}, set()),
         ({"noise": RewardNoise(model=Starvation(0.5))}, {"reward", "posttrain"}),
         ({"noise": RewardNoise(model=Flips(0.5))}, {"reward", "posttrain"}),
+        ({"control": ShuffledRewards()}, {"posttrain"}),
+        ({"control": ConstantRewards()}, {"posttrain"}),
         ({"pretraining": Training(epochs=3)}, {"pretrain", "posttrain"}),
         ({"pretraining_loss": GBCE()}, {"pretrain", "posttrain"}),
         ({"backbone": SASRec(dim=16)}, {"pretrain", "posttrain"}),
@@ -253,8 +256,9 @@ def test_a_judge_where_the_split_has_users_for_one(made, run):
 
 def test_what_runs_of_a_study_share(run):
     noisy = {"noise": RewardNoise(model=Flips(0.5))}
-    own = ({"algorithm": ExpRSFT()}, {"name": "x"}, {"seed": 3}, {"posttraining": PLAN}, noisy)
-    for change in own:
+    controlled = {"control": ShuffledRewards()}
+    own = ({"algorithm": ExpRSFT()}, {"name": "x"}, {"seed": 3}, {"posttraining": PLAN})
+    for change in (*own, noisy, controlled):
         assert shared_part(replace(run, **change)) == shared_part(run)
     for change in (
         {"backbone": SASRec()},

@@ -15,8 +15,9 @@ import pytest
 import pytorch_lightning as pl
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.load_study import load_study
 from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.study import load_study, run_study, study_agreement, study_table
+from recsys_posttrain.study import run_study, study_agreement, study_table
 
 STUDY = Path(__file__).with_name("small_study.py").read_text(encoding="utf-8")
 FILES = {"rows.parquet", "table.md", "table.tex", "reward_models.md", "run.json"}

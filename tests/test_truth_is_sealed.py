@@ -5,11 +5,14 @@ imports. Whatever they are given (Split, Batch, Actors) holds no true reward of 
 log does not hold. And the whole pipeline is run: training and selection finish in a world whose
 truth raises when it is asked for, and give the same bytes in two worlds with one log and different
 truths.
+
+There is one sanctioned door, `Run(control=TrueRewards())`, and `Pipeline` alone has its key: a run
+that does not name it never asks, and validation does not even of a policy that was trained so.
 """
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from recsys_posttrain.algorithms import ExpRSFT
 from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.run import Run
 from recsys_posttrain.training.actors import Actors, logged_rewards
@@ -144,6 +148,16 @@ def test_who_asks_for_the_truth() -> None:
     assert askers == ASKERS
 
 
+def test_the_pipeline_reads_it_in_three_places() -> None:
+    """For rows and curves, which are reported, and for the control that names it."""
+    readers = set()
+    for function in ast.walk(ast.parse((PACKAGE / "pipeline.py").read_text(encoding="utf-8"))):
+        if isinstance(function, ast.FunctionDef):
+            read = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
+            readers |= {function.name} if "_truth" in read else set()
+    assert readers == {"_rows", "curve_of", "make", "_by_control"}  # `make` is within `curve_of`
+
+
 # A world whose truth is a parameter, and a log that is not.
 
 USERS, ITEMS, LENGTH = 30, 25, 9
@@ -214,16 +228,44 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return Pipeline(run_in(Made(None)), tmp_path_factory.mktemp("blind"))
 
 
-def test_training_and_selection_never_ask(blind: Pipeline) -> None:
+@pytest.mark.parametrize("control", [None, ShuffledRewards(), ConstantRewards()], ids=repr)
+def test_training_and_selection_never_ask(
+    blind: Pipeline, control: ShuffledRewards | ConstantRewards | None
+) -> None:
     """Only the rows that are reported do: validation rows, from which settings are chosen, have no
     gold column."""
     _ = blind.pretrained, blind.reward, blind.reward_quality
-    posttrained = blind.posttrained_folder(blind.run)
+    posttrained = blind.posttrained_folder(replace(blind.run, control=control))
     for folder in (blind.pretrained_folder, posttrained, None):
         rows = blind.rows_of(folder, "validation")
         assert not [name for name in rows if "gold" in name or "regret" in name]
         with pytest.raises(AssertionError, match="the truth was asked for"):
             blind.rows_of(folder, "test")
+
+
+def test_only_the_control_that_names_it_asks_and_never_for_validation(
+    blind: Pipeline, tmp_path: Path
+) -> None:
+    """Trained where the truth is known, such a policy is validated where it raises; and the split,
+    which selects, holds nothing of it."""
+    world = Made(1)
+    pipeline = Pipeline(run_in(world), tmp_path)
+    truly = replace(pipeline.run, control=TrueRewards())
+    with pytest.raises(AssertionError, match="the truth was asked for"):
+        blind.posttrained_folder(replace(blind.run, control=TrueRewards()))
+    folder = pipeline.posttrained_folder(truly)
+    rows = blind.rows_of(folder, "validation")
+    assert not [name for name in rows if "gold" in name or "regret" in name]
+    assert unlogged_rewards_in(pipeline.data, world) == 0
+
+
+def test_other_truths_are_other_runs_of_the_control(tmp_path: Path) -> None:
+    """So that no stage of one world is taken for one of another with the same log."""
+    names = set()
+    for seed in (1, 2):
+        keys = Pipeline(run_in(Made(seed)), tmp_path).keys
+        names.add(keys.posttrain(replace(keys.run, control=TrueRewards())).folder.name)
+    assert len(names) == 2
 
 
 def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
@@ -237,7 +279,8 @@ def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
     folders = [each.posttrained_folder(each.run) for each in (blind, first, second)]
     assert len({folder.name for folder in folders}) == 1
     for pipeline in (first, second):
-        for path in blind.root.glob("stages/*/*.safetensors"):
+        for folder in (blind.pretrained_folder, blind.reward_folder, folders[0]):
+            (path,) = folder.glob("*.safetensors")
             copy = pipeline.root / path.relative_to(blind.root)
             assert copy.read_bytes() == path.read_bytes(), path
     one, two = (

@@ -122,7 +122,7 @@ def test_without_both_nothing_is_fitted(three, tmp_path):
     assert observed[2] == ["hacks", "4", "9", "+4.0000"]
     assert "No truth and no judge" in text
     said = write_curves(three.drop(columns="reward/gold"), tmp_path, "x")
-    assert "hacks                     proxy +4.0000 at KL 9\n" in said
+    assert "hacks  proxy +4.0000 at KL 9\n" in said
 
 
 def test_what_is_written_and_said(three, tmp_path):
@@ -130,7 +130,5 @@ def test_what_is_written_and_said(three, tmp_path):
     names = {"curves.parquet", "over_optimisation.md", "over_optimisation.png"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert all(name in said for name in names)
-    assert (
-        "hacks                     proxy +4.0000 at KL 9; gold at most +2.0000, at KL 4\n" in said
-    )
+    assert "hacks  proxy +4.0000 at KL 9; gold at most +2.0000, at KL 4\n" in said
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "curves.parquet"), three)

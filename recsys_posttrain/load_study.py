@@ -1,0 +1,122 @@
+"""An experiment file as a Study: its runs, changed as asked, and checked before anything starts."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from recsys_posttrain.config import digest, override, suggestion
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.named import dataset_named, split_named
+from recsys_posttrain.rewards.control import TrueRewards
+from recsys_posttrain.run import Run
+from recsys_posttrain.stage_keys import On, shared_part
+from recsys_posttrain.worlds.base import world
+
+NO_TUNING = "no trials for any method, all at their defaults"
+
+
+class Study(NamedTuple):
+    """file: where it is written. dataset: the one asked for; None: the runs' own. name: of its
+    folder. runs: one per row of the table, without seeds. on: the targets of the table. tuning: how
+    the settings were chosen, for the caption. split: the name given for it on the command line."""
+
+    file: Path
+    dataset: str | None
+    name: str
+    runs: tuple[Run, ...]
+    seeds: tuple[int, ...]
+    on: On
+    tuning: str
+    split: str | None
+
+
+def load_study(
+    file: Path,
+    overrides: Sequence[str],
+    dataset: str | None,
+    seeds: int | None,
+    data_root: str | None,
+    on: On = "test",
+    split: str | None = None,
+) -> Study:
+    """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
+
+    `TUNING` in the file, a sentence, says how its settings were chosen.
+    """
+    specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
+    if specification is None or specification.loader is None or file.suffix != ".py":
+        raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
+    experiment = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
+    if str(file.parent) not in sys.path:  # as Python does for a script: it may import from there
+        sys.path.append(str(file.parent))
+    specification.loader.exec_module(experiment)
+    runs = tuple(getattr(experiment, "RUNS", ()))
+    if not runs or not all(isinstance(run, Run) for run in runs):
+        raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
+    runs = tuple(_reading(run, dataset, data_root) for run in runs)
+    if split is not None:
+        runs = tuple(replace(run, split=split_named(split)) for run in runs)
+    runs = _overridden(runs, overrides)
+    _check(runs, file)
+    name = f"{file.stem}-{Path(runs[0].dataset.name).stem}"
+    if split is not None:
+        name += f"-{split}"
+    if overrides:
+        name += f"-{digest(sorted(overrides), 6)}"
+    if on != "test":
+        name += f"-{on}"
+    count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
+    tuning = getattr(experiment, "TUNING", NO_TUNING)
+    return Study(file, dataset, name, runs, count, on, tuning, split)
+
+
+def _reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
+    """The run on the dataset of that name, or on its own; read from data_root where it is given."""
+    if dataset is not None:
+        return replace(run, dataset=dataset_named(dataset, data_root))
+    if data_root is not None and hasattr(run.dataset, "data_root"):
+        return override(run, f"dataset.data_root={data_root}")
+    return run
+
+
+def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
+    """Each assignment changes every run that has the field; at least one must have it."""
+    for assignment in assignments:
+        changed, refusals = [], []
+        for run in runs:
+            try:
+                changed.append(override(run, assignment))
+            except UserError as refusal:
+                if "has no field" not in str(refusal):  # it has it, and refuses the value
+                    raise
+                changed.append(run)
+                refusals.append(refusal)
+        if len(refusals) == len(runs):
+            if len({str(refusal) for refusal in refusals}) == 1:
+                raise refusals[0]
+            labels = ", ".join(run.label for run in runs)
+            raise UserError(
+                f"--set {assignment}: no run of the study has this field"
+                f"{suggestion(runs, assignment)} (its runs: {labels})"
+            )
+        runs = tuple(changed)
+    return runs
+
+
+def _check(runs: tuple[Run, ...], file: Path) -> None:
+    labels = [run.label for run in runs]
+    twice = {label for label in labels if labels.count(label) > 1}
+    if twice:
+        raise UserError(f"{file}: two runs are called {twice.pop()!r}; give one of them a name=")
+    for run in runs:
+        if isinstance(run.control, TrueRewards):
+            world(run.dataset)  # refused now, not when its turn comes
+    if any(shared_part(run) != shared_part(runs[0]) for run in runs):
+        raise UserError(
+            f"{file}: all runs of one study must share dataset, split, backbone, pretraining, "
+            "reward model and pretraining seed; put the others into a study of their own"
+        )

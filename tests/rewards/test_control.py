@@ -1,0 +1,68 @@
+"""Rewards that say nothing: which ones there are, and which place each takes."""
+
+import pytest
+import torch
+
+from recsys_posttrain.rewards.control import ConstantReward, ConstantRewards, ShuffledRewards
+from recsys_posttrain.types import Batch, Sequences
+
+EVENTS = 400
+
+
+@pytest.fixture
+def log():
+    """Ten users of 40 events; each event has a reward of its own, so places can be told apart."""
+    return Sequences(
+        torch.arange(EVENTS) % 20 + 1,
+        torch.arange(EVENTS).float(),
+        torch.arange(EVENTS),
+        torch.arange(0, EVENTS + 1, 40),
+    )
+
+
+def test_shuffling_keeps_every_reward_and_depends_on_the_seed_alone(log):
+    before = torch.get_rng_state()
+    first_E = ShuffledRewards(1).rewards(log)
+    assert torch.equal(first_E.sort().values, log.rewards_E)
+    assert torch.equal(ShuffledRewards(1).rewards(log), first_E)
+    assert not torch.equal(ShuffledRewards(2).rewards(log), first_E)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(log.rewards_E, torch.arange(EVENTS).float()), "the log stays as it is"
+
+
+def test_rewards_move_between_users(log):
+    """Of 400 places a random permutation keeps 1 on average (Poisson: 8 or more once in 10^5), and
+    a user keeps 4 of 40 rewards on average: were rewards shuffled within users, it would be 40."""
+    shuffled_E = ShuffledRewards().rewards(log)
+    assert int((shuffled_E == log.rewards_E).sum()) < 8
+    kept = int((shuffled_E.long() // 40 == torch.arange(EVENTS) // 40).sum())
+    assert kept < 100, "40 on average, standard deviation below 7"
+
+
+def test_the_constant_is_the_mean_of_the_log(log):
+    """0 + ... + 399 over 400 is 199.5, which float32 holds exactly."""
+    assert ConstantRewards().rewards(log).tolist() == [199.5] * EVENTS
+
+
+def test_a_mean_of_many_rewards_is_not_rounded_on_the_way():
+    """2^24 + 1 and 2^24 + 3 added in float32 would lose the ones; the mean is 2^24 + 2."""
+    rewards_E = torch.tensor([2.0**24, 2.0**24 + 4])
+    log = Sequences(torch.ones(2).long(), rewards_E, torch.arange(2), torch.tensor([0, 2]))
+    assert ConstantRewards().rewards(log).tolist() == [2.0**24 + 2] * 2
+
+
+def test_the_constant_model_answers_its_value_to_the_bit():
+    """Also 3.7, which float32 cannot hold exactly: the nearest float32, and no interval."""
+    mask_BT = torch.tensor([[True, True], [True, False]])
+    items_BT = torch.tensor([[1, 2], [3, 0]])
+    real_BT = mask_BT.float()
+    batch = Batch(
+        items_BT, real_BT, items_BT, items_BT, real_BT, items_BT, mask_BT, torch.arange(2)
+    )
+    model = ConstantReward(3.7, num_items=5, max_length=4)
+    expected = torch.tensor(3.7)
+    assert (model.score_all(batch)[mask_BT] == expected).all()
+    assert (model.score_all(batch)[~mask_BT] == 0).all()
+    interval = model.interval(batch, items_BT[..., None])
+    assert torch.equal(interval.lower_BTK, interval.upper_BTK)
+    assert (interval.mean_BTK[mask_BT] == expected).all()
