@@ -129,7 +129,8 @@ def study(
     pictures.quality_against_value(table, unit, folder / "quality.png")
     there = set(frontier[results.CONDITION].itertuples(index=False, name=None))
     shown = [condition for condition in SHOWN if condition in there]
-    pictures.frontiers(frontier[frontier["method"] != "BC"], shown, unit, folder / "frontier.png")
+    lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
+    pictures.frontiers(lines, shown, unit, folder / "frontier.png")
     record = {
         "commit": git_commit(),
         "versions": package_versions(),

@@ -6,8 +6,15 @@ from dataclasses import dataclass, field, replace
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
 from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.controls import ONLINE_RL
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.rewards.control import (
+    ConstantRewards,
+    RewardControl,
+    ShuffledRewards,
+    TrueRewards,
+)
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import (
     Flips,
@@ -54,12 +61,13 @@ class Method:
     """One line of the figure. strengths: the same algorithm, timid first; each is a trial.
 
     asks_model: whether errors of the reward model can change it. Logged rewards change all, because
-    policies read those of the history.
+    policies read those of the history. control: what it is given in place of the rewards.
     """
 
     name: str
     strengths: Mapping[str, Algorithm] = field(hash=False)
     asks_model: bool = False
+    control: RewardControl | None = None
 
 
 METHODS = (
@@ -85,6 +93,19 @@ METHODS = (
         asks_model=True,
     ),
     Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in (2.0, 0.5, 0.1)}, asks_model=True),
+)
+
+# Run without noise only, at the boldest strengths, so that what rewards do has room to show.
+BOLD_ASFT, BOLD_PPO = ASFT(temperature=0.5), OfflinePPO(kl_coefficient=0.03)
+CONTROLS = (
+    Method("A-SFT, shuffled reward", {"": BOLD_ASFT}, control=ShuffledRewards()),
+    Method("A-SFT, constant reward", {"": BOLD_ASFT}, control=ConstantRewards()),
+    Method("PPO, shuffled reward", {"": BOLD_PPO}, control=ShuffledRewards()),
+    Method("PPO, constant reward", {"": BOLD_PPO}, control=ConstantRewards()),
+)
+BOUNDS = (
+    Method("PPO, true reward", {"": BOLD_PPO}, control=TrueRewards()),
+    Method("OnlineRL", {"": ONLINE_RL}, control=TrueRewards()),
 )
 
 # In reward units; of Flips the probability, of Starvation the share of users that is left out.
@@ -118,8 +139,10 @@ class Condition:
     def is_swept(self) -> bool:
         return self.place != "log" and self.kind in SWEPT
 
-    def methods(self) -> tuple[Method, ...]:
-        """Those that this noise can change; without noise all."""
+    def methods(self, is_world: bool) -> tuple[Method, ...]:
+        """Those that this noise can change; without noise all, and the controls."""
+        if not self.place:
+            return (*METHODS, *CONTROLS, *(BOUNDS if is_world else ()))
         return tuple(each for each in METHODS if each.asks_model or self.place != "model")
 
 

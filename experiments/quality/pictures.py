@@ -9,7 +9,12 @@ from quality.results import CONDITION
 from recsys_posttrain.report.figures import LINES, panels, save
 
 WHERE = {"model": "reward model", "log": "log"}
-BANDS = {"Pretrained": "#dddddd", "BC": "#bbbbbb"}
+BANDS = {
+    "Pretrained": "#e4e4e4",
+    "BC": "#cccccc",
+    "PPO, shuffled reward": "#f0e0c8",
+    "PPO, true reward": "#cfe3cf",
+}
 
 
 def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
@@ -18,13 +23,14 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
     kinds = results.panels(table)
     columns = min(4, len(kinds))
     figure, axes = panels(-(-len(kinds) // columns), columns, width=3.6, height=3.2)
-    drawn = [name for name in dict.fromkeys(table["method"]) if name not in (*BANDS, "Popularity")]
+    noisy = table[table["place"] != ""]["method"]
+    drawn = [name for name in dict.fromkeys(noisy) if name not in (*BANDS, "Popularity")]
     clean = table[table["place"] == ""]
     for axis, (place, kind) in zip(axes, kinds, strict=False):
         rows = results.panel(table, place, kind)
         for name, color in BANDS.items():
-            cell = clean[clean["method"] == name].iloc[0]
-            axis.axhspan(cell["low"], cell["high"], color=color, label=f"{name} (95%)", lw=0)
+            for _, cell in clean[clean["method"] == name].iterrows():
+                axis.axhspan(cell["low"], cell["high"], color=color, label=f"{name} (95%)", lw=0)
         for name, line in zip(drawn, LINES, strict=False):
             one = rows[rows["method"] == name].sort_values("level")
             error = [one["mean"] - one["low"], one["high"] - one["mean"]]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from quality.grid import METHODS
 
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import Column
@@ -41,12 +42,14 @@ def comparisons(
     test: pd.DataFrame, selected: pd.DataFrame, references: pd.DataFrame, num_items: int
 ) -> Iterator[tuple[Condition, Comparison]]:
     """Of each condition: all methods at their chosen strength against BC on the same users and
-    seeds. A method that the noise cannot change keeps the value it has without noise."""
+    seeds. A method that the noise cannot change keeps the value it has without noise; controls
+    are compared without noise alone."""
     column = value_column(test)
     kept = test.merge(selected, on=[*CONDITION, "method", "strength"])
     clean = kept[kept["place"] == ""]
+    repeated = clean[clean["method"].isin([method.name for method in METHODS])]
     for key, rows in kept.groupby(CONDITION, sort=False):
-        unchanged = clean[~clean["method"].isin(set(rows["method"]))]
+        unchanged = repeated[~repeated["method"].isin(set(rows["method"]))]
         together = pd.concat([references, unchanged, rows] if key[0] else [references, clean])
         compared = compare(
             together,
@@ -94,11 +97,12 @@ def cells(
 
 
 def panel(table: pd.DataFrame, place: str, kind: str) -> pd.DataFrame:
-    """The rows of one kind of noise in one place, with those without noise as its level 0."""
-    clean = table[table["place"] == ""]
+    """The rows of one kind of noise in one place, and those without noise as its level 0."""
+    noisy = table[(table["place"] == place) & (table["kind"] == kind)]
+    clean = table[(table["place"] == "") & table["method"].isin(noisy["method"])]
     if place == "log":  # a log without noise agrees with itself
         clean = clean.assign(pairwise_accuracy=1.0, rmse=0.0)
-    return pd.concat([clean, table[(table["place"] == place) & (table["kind"] == kind)]])
+    return pd.concat([clean, noisy])
 
 
 def panels(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -108,8 +112,20 @@ def panels(table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """One block per place and kind of noise: methods by levels, mean ± half of the interval."""
-    return "\n\n".join(_block(table, place, kind) for place, kind in panels(table)) + "\n"
+    """What all methods and controls are worth without noise; then one block per place and kind of
+    noise: methods by levels, mean ± half of the interval."""
+    blocks = [_without_noise(table), *(_block(table, *pair) for pair in panels(table))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _without_noise(table: pd.DataFrame) -> str:
+    lines = ["### Without noise", "", "| | value | minus BC | p (Holm) |", "|---|---:|---:|---:|"]
+    for _, cell in table[table["place"] == ""].iterrows():
+        half = (cell["difference_high"] - cell["difference_low"]) / 2
+        against = f"{cell['difference']:+.3f} ± {half:.3f} | {cell['p_holm']:.3g}"
+        against = " | " if cell["method"] == CONTROL else against
+        lines.append(f"| {cell['method']} | {_cell(cell)} | {against} |")
+    return "\n".join(lines)
 
 
 def _block(table: pd.DataFrame, place: str, kind: str) -> str:
@@ -126,7 +142,7 @@ def _block(table: pd.DataFrame, place: str, kind: str) -> str:
         values = [float(rows_of_level[name].iloc[0]) for rows_of_level in by_level]
         shown = ("" if np.isnan(value) else f"{value:.{digits}f}" for value in values)
         lines.append(f"| *{name.replace('_', ' ')}* | " + " | ".join(shown) + " |")
-    for method in dict.fromkeys(table["method"]):
+    for method in dict.fromkeys(rows["method"]):
         shown = (_cell(rows_of_level.loc[method]) for rows_of_level in by_level)
         lines.append(f"| {method} | " + " | ".join(shown) + " |")
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from rich.progress import (
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
+from recsys_posttrain.worlds.base import World
 
 TARGET = ["user_id", "item_id", "reward", "total_reward"]
 MEASURED = ["reward/gold@5", "reward/gold", "reward/judge@10", "reward/proxy@10", "kl", "ndcg@10"]
@@ -66,11 +67,17 @@ def work(unit: Unit) -> Outcome:
     """A unit, from its stages; makes those that are missing."""
     pipeline = Pipeline(unit.base, unit.root)
     noise, test, validation = unit.condition.noise, [], []
-    for method in unit.condition.methods():
+    for method in unit.condition.methods(isinstance(unit.base.dataset, World)):
         for strength, algorithm in method.strengths.items():
             if unit.only is not None and unit.only[method.name] != strength:
                 continue
-            run = replace(unit.base, algorithm=algorithm, noise=noise, seed=unit.seed)
+            run = replace(
+                unit.base,
+                algorithm=algorithm,
+                noise=noise,
+                control=method.control,
+                seed=unit.seed,
+            )
             folder = pipeline.posttrained_folder(run)
             named = {"method": method.name, "strength": strength, **unit.key()}
             test.append(_kept(pipeline.rows_of(folder, "test", noise)).assign(**named))

@@ -136,6 +136,8 @@ def test_the_whole_study_in_a_reduced_form(
     )
     kinds = {"", "ItemBias"}
     monkeypatch.setattr(grid, "LOG_NOISE", {})
+    monkeypatch.setattr(grid, "CONTROLS", grid.CONTROLS[-1:])
+    monkeypatch.setattr(grid, "BOUNDS", grid.BOUNDS[-1:])
     made = []
     for _ in range(2):
         study.study(base, 1, kinds, 1, tmp_path / "stages", tmp_path / "out")
@@ -143,12 +145,14 @@ def test_the_whole_study_in_a_reduced_form(
         made.append({(folder, (folder / "stage.json").stat().st_mtime_ns) for folder in folders})
     assert made[0] == made[1]
     table = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert set(table["method"]) == {"Popularity", "Pretrained", "BC", "A-SFT, model reward"}
-    assert sorted(set(table["level"])) == [0.0, 1.0]
+    everywhere = {"Popularity", "Pretrained", "BC", "A-SFT, model reward"}
+    without_noise = set(table[table["level"] == 0]["method"])
+    assert without_noise == everywhere | {"PPO, constant reward", "OnlineRL"}
+    assert set(table[table["level"] == 1]["method"]) == everywhere
     bc = table[table["method"] == "BC"]["mean"]
     assert bc.nunique() == 1
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["policies"] == 1 + 3 + 3
+    assert record["policies"] == (1 + 3 + 2) + 3
     for name in ("table.md", "frontier.csv", "quality.png", "frontier.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     text = (tmp_path / "out" / "table.md").read_text()
