@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas as pd
 from quality import pictures, results
 from quality.grid import METHODS, base_of, conditions
-from quality.units import Unit, finished, references
+from quality.units import Outcome, Unit, finished, references
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
@@ -38,10 +38,10 @@ RESULTS = Path(__file__).parent / "results"
 SHOWN = [
     ("", "", 0.0),
     ("model", "Independent", 1.2),
+    ("model", "Independent", 2.4),
+    ("model", "ItemBias", 0.3),
     ("model", "ItemBias", 0.6),
     ("model", "ItemBias", 1.2),
-    ("model", "ItemBias", 2.4),
-    ("model", "Gaussian", 1.2),
 ]
 
 
@@ -82,10 +82,50 @@ def study(
     """Runs what is missing and writes the folder. kinds: names of the noises; None: all."""
     began = time.monotonic()
     pipeline = Pipeline(base, stages, announce=lambda title, _: print(f"  {title}", flush=True))
-    num_items = pipeline.data.corpus.num_items
     # The shared stages, before several processes ask for them.
     baselines = references(base, stages, seed=0)
     _ = pipeline.reward_folder, pipeline.judge_folder
+    outcomes = _outcomes(base, seeds, kinds, processes, stages)
+    test = pd.concat([outcome.test for _, outcome in outcomes], ignore_index=True)
+    validation = pd.concat([outcome.validation for _, outcome in outcomes], ignore_index=True)
+    quality = results.achieved({tuple(u.key().values()): o.report for u, o in outcomes})
+
+    selected = results.chosen(validation)
+    num_items = pipeline.data.corpus.num_items
+    compared = dict(results.comparisons(test, selected, baselines, num_items))
+    table = results.cells(compared, selected, quality)
+    column = results.value_column(test)
+    unit = f"{column.metric} {column.over}"
+    caption = _caption(base, next(iter(compared.values())), seeds)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(f"## {unit}\n\n{results.markdown(table)}\n{caption}\n", folder / "table.md")
+    frontier = results.frontier(test)
+    for name, frame in (("results.csv", table), ("frontier.csv", frontier)):
+        _write(frame.round(6).to_csv(index=False), folder / name)
+    pictures.quality_against_value(table, unit, folder / "quality.png")
+    there = set(frontier[results.CONDITION].itertuples(index=False, name=None))
+    shown = [condition for condition in SHOWN if condition in there]
+    lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
+    pictures.frontiers(lines, shown, unit, folder / "frontier.png")
+    record = {
+        "commit": git_commit(),
+        "versions": package_versions(),
+        "command": f"python experiments/noise_vs_quality.py --dataset {base.dataset.name} "
+        f"--seeds {seeds}",
+        "seconds": round(time.monotonic() - began),  # of this call: what was there is only read
+        "policies": len(validation),
+        "trials": {method.name: len(method.strengths) for method in METHODS},
+    }
+    write_json(folder / "run.json", record)
+    print((folder / "table.md").read_text(encoding="utf-8"))
+    print(f"written: {folder}/table.md, results.csv, frontier.csv, quality.png, frontier.png")
+
+
+def _outcomes(
+    base: Run, seeds: int, kinds: set[str] | None, processes: int, stages: Path
+) -> list[tuple[Unit, Outcome]]:
+    """In the order of the grid, not of finishing."""
     units = [
         Unit(base, condition, seed, stages)
         for seed in range(seeds)
@@ -104,56 +144,25 @@ def study(
     if noisy:
         outcomes += finished(noisy, processes, "noise x seeds")
     order = {tuple(unit.key().values()): place for place, unit in enumerate(units)}
-    outcomes.sort(key=lambda pair: order[tuple(pair[0].key().values())])
-    test = pd.concat([outcome.test for _, outcome in outcomes], ignore_index=True)
-    validation = pd.concat([outcome.validation for _, outcome in outcomes], ignore_index=True)
-    quality = results.achieved({tuple(u.key().values()): o.report for u, o in outcomes})
+    return sorted(outcomes, key=lambda pair: order[tuple(pair[0].key().values())])
 
-    selected = results.chosen(validation)
-    compared = dict(results.comparisons(test, selected, baselines, num_items))
-    table = results.cells(compared, selected, quality)
-    column = results.value_column(test)
-    means = test.groupby([*results.CONDITION, "method", "strength"], sort=False)
-    means = means[[column.source, "kl"]].mean().rename(columns={column.source: "value"})
-    frontier = means.reset_index()
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in (("results.csv", table), ("frontier.csv", frontier)):
-        with replacing(folder / name) as temporary:
-            frame.round(6).to_csv(temporary, index=False)
-    unit = f"{column.metric} {column.over}"
-    first = next(iter(compared.values()))
-    text = f"## {unit}\n\n{results.markdown(table)}\n{_caption(base, first, seeds, len(test))}\n"
-    with replacing(folder / "table.md") as temporary:
+def _write(text: str, path: Path) -> None:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    pictures.quality_against_value(table, unit, folder / "quality.png")
-    there = set(frontier[results.CONDITION].itertuples(index=False, name=None))
-    shown = [condition for condition in SHOWN if condition in there]
-    lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
-    pictures.frontiers(lines, shown, unit, folder / "frontier.png")
-    record = {
-        "commit": git_commit(),
-        "versions": package_versions(),
-        "command": f"python experiments/noise_vs_quality.py --dataset {base.dataset.name} "
-        f"--seeds {seeds}",
-        "seconds": round(time.monotonic() - began),
-        "units": len(units),
-        "policies": len(validation),
-        "trials": {method.name: len(method.strengths) for method in METHODS},
-    }
-    write_json(folder / "run.json", record)
-    print(text)
-    print(f"written: {folder}/table.md, results.csv, frontier.csv, quality.png, frontier.png")
 
 
-def _caption(base: Run, compared: results.Comparison, seeds: int, rows: int) -> str:
+def _caption(base: Run, compared: results.Comparison, seeds: int) -> str:
     over = "users and seeds" if compared.over_seeds else "users; one seed gives none over seeds"
     return (
         f"{base.dataset.name}, {base.split.label}; {compared.num_users:,} test users; {seeds} "
-        f"seeds, each with noise of its own. Mean ± half of the 95% interval over {over}. In "
-        "brackets the strength that NDCG@10 of liked validation targets chose. † differs from BC "
-        "(p ≤ .05, bootstrap, Holm-corrected over the methods of a column). A method that the "
-        f"noise cannot change keeps its value. Commit {git_commit()}."
+        f"seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% interval "
+        f"over {over}. In brackets the strength that NDCG@10 of liked validation targets chose. "
+        "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column). A "
+        "method that the noise cannot change keeps its value. Pairwise accuracy and RMSE: of the "
+        "reward model on logged rewards of users that it did not learn from, or of the noisy log "
+        "against the clean one. Exploitable share: of the error's variance, what the reference's "
+        f"state explains. Commit {git_commit()}."
     )
 
 

@@ -64,6 +64,13 @@ def comparisons(
         yield Condition(*key), compared
 
 
+def frontier(test: pd.DataFrame) -> pd.DataFrame:
+    """Mean kl and value of each condition, method and strength."""
+    source = value_column(test).source
+    groups = test.groupby([*CONDITION, "method", "strength"], sort=False)
+    return groups[[source, "kl"]].mean().rename(columns={source: "value"}).reset_index()
+
+
 def achieved(reports: Mapping[tuple[str, str, float, int], dict[str, Any]]) -> pd.DataFrame:
     """What each noise achieved, means over seeds: one row per condition, the clean model first.
 
