@@ -94,7 +94,7 @@ def weights(pipeline, **changes):
     return torch.cat([each.flatten() for each in load_policy(folder).policy.state_dict().values()])
 
 
-@pytest.mark.parametrize("algorithm", [RWR(), ASFT(), ASFT(temperature=0.2)], ids=repr)
+@pytest.mark.parametrize("algorithm", [RWR(), ASFT(), ASFT(temperature=0.2)])
 def test_equal_rewards_are_behaviour_cloning_to_the_bit(logged, algorithm):
     """Their mean is exact, so every weight is exactly 1 (to rounding: test_constant_reward)."""
     cloned = weights(logged)
@@ -108,7 +108,7 @@ def with_shuffled_rewards(split, corpus, seed):
     return split.split(replace(corpus, sequences=replace(corpus.sequences, rewards_E=rewards_E)))
 
 
-@pytest.mark.parametrize("split", [SMALL.split, UserHoldout(0.3, 0.3, 0.1, 0.1, 0.2)], ids=repr)
+@pytest.mark.parametrize("split", [SMALL.split, UserHoldout(0.3, 0.3, 0.1, 0.1, 0.2)])
 def test_shuffled_rewards_reach_the_log_and_the_reward_model(even_log, split, tmp_path):
     """Also where the reward model has users of its own. OfflinePPO reads the model, RWR the log."""
     pipeline = Pipeline(replace(SMALL, dataset=even_log, split=split), tmp_path)

@@ -128,6 +128,6 @@ def draw_laws(claim: Claim, path: Path) -> None:
         sqrt_kl_L, gold_L = np.sqrt(curve["kl"]), np.array(curve["gold"])
         law = BEST_OF_N if name.startswith("best of n") else RL
         curves[name] = Curve(
-            sqrt_kl_L, np.array(curve["proxy"]), gold_L, fit(law, sqrt_kl_L, gold_L)
+            sqrt_kl_L, np.array(curve["proxy"]), gold_L, fitted=fit(law, sqrt_kl_L, gold_L)
         )
     over_optimisation(curves, path, unit="deviations of r*")

@@ -62,14 +62,14 @@ def movement(algorithm, tabular):
     return logits.detach() - before_XV
 
 
-@pytest.mark.parametrize("algorithm", CLONING, ids=repr)
+@pytest.mark.parametrize("algorithm", CLONING)
 def test_it_is_behaviour_cloning(algorithm, tabular):
     cloned_XV = movement(BC(), tabular)
     assert cloned_XV.abs().max() > 0.5, "cloning moves"
     torch.testing.assert_close(movement(algorithm, tabular), cloned_XV)
 
 
-@pytest.mark.parametrize("algorithm", [OfflinePPO(), ExactPPO(), DPO()], ids=repr)
+@pytest.mark.parametrize("algorithm", [OfflinePPO(), ExactPPO(), DPO()])
 def test_without_a_preference_the_reference_is_where_it_rests(algorithm, tabular):
     """No gradient there, up to the rounding of float64 (1e-16 times rewards of 3.7)."""
     batch, actors = constant_world(algorithm, tabular)
