@@ -67,3 +67,11 @@ def count_logits(monkeypatch: pytest.MonkeyPatch):
         return calls
 
     return count
+
+
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """Prepared data of the tests of one file stay among them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

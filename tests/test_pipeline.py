@@ -32,11 +32,7 @@ PLAN = Training(epochs=2, batch_size=16, patience=2)
 ENCODER = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, history_rewards=True)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

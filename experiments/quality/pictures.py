@@ -38,12 +38,7 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
             axis.errorbar(x, y, error, label=name, ms=4, capsize=2, **line)
         axis.set(title=f"{kind}, {WHERE[place]}", xlabel="achieved pairwise accuracy")
         axis.invert_xaxis()
-    for axis in axes[::columns]:
-        axis.set_ylabel(unit)
-    for axis in axes[len(kinds) :]:
-        axis.set_visible(False)
-    _legend(figure, axes[0])
-    save(figure, path)
+    _finish(figure, axes, len(kinds), columns, unit, path)
 
 
 def frontiers(means: pd.DataFrame, shown: list[tuple], unit: str, path: Path) -> None:
@@ -62,14 +57,15 @@ def frontiers(means: pd.DataFrame, shown: list[tuple], unit: str, path: Path) ->
         title = f"{kind} {level:g}, {WHERE[place]}" if place else "no noise"
         axis.set(title=title, xlabel="√KL to the reference (√nat)")
         axis.xaxis.set_tick_params(labelbottom=True)
+    _finish(figure, axes, len(shown), columns, unit, path)
+
+
+def _finish(figure, axes: list, used: int, columns: int, unit: str, path: Path) -> None:
+    """One label for each row, nothing where there is no panel, one legend for all."""
     for axis in axes[::columns]:
         axis.set_ylabel(unit)
-    for axis in axes[len(shown) :]:
+    for axis in axes[used:]:
         axis.set_visible(False)
-    _legend(figure, axes[0])
-    save(figure, path)
-
-
-def _legend(figure, axis) -> None:
-    lines, labels = axis.get_legend_handles_labels()
+    lines, labels = axes[0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside upper center", ncols=5, frameon=False)
+    save(figure, path)

@@ -16,7 +16,7 @@ WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
 CONDITION = ["place", "kind", "level"]
 
 
-class Condition(NamedTuple):
+class NoiseLevel(NamedTuple):
     """A noise, without the seed that drew it."""
 
     place: str
@@ -40,7 +40,7 @@ def chosen(validation: pd.DataFrame) -> pd.DataFrame:
 
 def comparisons(
     test: pd.DataFrame, selected: pd.DataFrame, references: pd.DataFrame, num_items: int
-) -> Iterator[tuple[Condition, Comparison]]:
+) -> Iterator[tuple[NoiseLevel, Comparison]]:
     """Of each condition: all methods at their chosen strength against BC on the same users and
     seeds. A method that the noise cannot change keeps the value it has without noise; controls
     are compared without noise alone."""
@@ -61,7 +61,7 @@ def comparisons(
             resamples=2_000,
             rng=np.random.default_rng(0),
         )
-        yield Condition(*key), compared
+        yield NoiseLevel(*key), compared
 
 
 def frontier(test: pd.DataFrame) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def achieved(reports: Mapping[tuple[str, str, float, int], dict[str, Any]]) -> p
 
 
 def cells(
-    compared: Mapping[Condition, Comparison], selected: pd.DataFrame, quality: pd.DataFrame
+    compared: Mapping[NoiseLevel, Comparison], selected: pd.DataFrame, quality: pd.DataFrame
 ) -> pd.DataFrame:
     """All comparisons as one frame: the cells of each with its condition, the chosen strength and
     what the noise achieved."""
