@@ -23,7 +23,12 @@ from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import git_commit, package_versions, read_stage, replacing, write_json
 
-BACKBONES = {"SASRec": SASRec(), "HSTU": HSTU(), "HSTU, target time": HSTU(target_time=True)}
+BACKBONES = {
+    "SASRec": SASRec(),
+    "HSTU": HSTU(),
+    # As base_search.py chose.
+    "HSTU, target time": HSTU(blocks=4, heads=2, target_time=True),
+}
 METRICS = {"HR@10": "hr@10", "NDCG@10": "ndcg@10"}
 
 
