@@ -4,8 +4,9 @@
 
 A trial is a pretraining with fewer epochs than the recipe has, from seed 0; the test targets are
 never read. Optuna's TPE proposes; its study is a SQLite file beside the stages, so that a second
-process with the same command takes trials of the same budget, and an interrupted trial goes on
-where it stopped. Short trials favour what learns fast: see experiments/README.md.
+process with the same command takes trials of the same budget, and a trial that was interrupted
+(or killed, a minute later) is the next to run and goes on where it stopped. Short trials favour
+what learns fast: see experiments/README.md.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.backbones import HSTU
-from recsys_posttrain.config import describe
+from recsys_posttrain.config import describe, require
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.run import Run
@@ -70,7 +71,15 @@ def main() -> None:
             arguments.stages,
         )
         started = time.monotonic()
-        record = read_stage(pipeline.pretrained_folder)["record"]
+        try:
+            record = read_stage(pipeline.pretrained_folder)["record"]
+        except (KeyboardInterrupt, SystemExit):  # Lightning makes the latter of the former
+            trial.study.enqueue_trial(trial.params)
+            raise KeyboardInterrupt from None
+        require(
+            record["best_value"] is not None,
+            f"--epochs {arguments.epochs}: too few for a validation; give more.",
+        )
         trial.set_user_attr("seconds", round(time.monotonic() - started))
         trial.set_user_attr("best step", record["best_step"])
         print(f"trial {trial.number}: {trial.params}: {record['best_value']:.4f}", flush=True)
@@ -78,7 +87,11 @@ def main() -> None:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=f"sqlite:///{arguments.stages / name}-{arguments.epochs}-epochs.db",
+        storage=optuna.storages.RDBStorage(
+            f"sqlite:///{arguments.stages / name}-{arguments.epochs}-epochs.db",
+            heartbeat_interval=30,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+        ),
         study_name=name,
         direction="maximize",
         sampler=optuna.samplers.TPESampler(
