@@ -1,0 +1,127 @@
+"""Why the true reward is no upper bound: what post-training counts and what a list shows differ.
+
+    python experiments/seen_items.py [--seeds 3] [--stages runs]
+
+Post-training counts every item; a list, and so every evaluation, leaves out what a user has seen.
+In Jester's world a user has seen 39 of 100 jokes and their rewards are in the history, so a policy
+that is paid the true reward learns to show again what was liked. This measures both values for the
+methods of noise_vs_quality.py without noise, and the share of a policy that falls on seen items.
+Writes table.md and run.json to experiments/results/seen_items-jester.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from quality.grid import BOLD_PPO, base_of
+
+from recsys_posttrain.algorithms import ASFT, BC
+from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.evaluation.bootstrap import bootstrap_interval
+from recsys_posttrain.evaluation.expectation import expected_unseen
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.control import RewardControl, TrueRewards
+from recsys_posttrain.saved_policy import load_policy
+from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
+from recsys_posttrain.types import Targets
+from recsys_posttrain.worlds.base import Truth, truth_of
+from recsys_posttrain.worlds.jester import Jester
+
+METHODS: tuple[tuple[str, Algorithm, RewardControl | None, int], ...] = (
+    ("BC", BC(), None, 200),
+    ("A-SFT, model reward", ASFT(model_reward, reference_value, temperature=0.25), None, 200),
+    ("PPO", BOLD_PPO, None, 200),
+    ("PPO, true reward", BOLD_PPO, TrueRewards(), 200),
+    ("PPO, 4 x the steps", BOLD_PPO, None, 800),
+    ("PPO, true reward, 4 x the steps", BOLD_PPO, TrueRewards(), 800),
+)
+AGAINST = (
+    ("PPO, true reward", "PPO"),
+    ("PPO, true reward, 4 x the steps", "PPO, 4 x the steps"),
+    ("PPO", "BC"),
+    ("A-SFT, model reward", "BC"),
+    ("BC", "Logging policy"),
+)
+COLUMNS = ("true reward, all items", "true reward, unseen items", "share on seen items")
+
+
+@torch.inference_mode()
+def values(policy: Policy, truth: Truth, targets: Targets) -> NDArray[np.float64]:
+    """The three COLUMNS for each target, [3, N]."""
+    states_ND = policy.eval().last_states(targets.history, targets.times_N)
+    probability_NV = (states_ND @ policy.table_VD.T).double().softmax(dim=1)
+    reward_NV = truth.rewards(targets.users_N).double()
+    history = targets.history
+    row_E = torch.repeat_interleave(history.lengths_N)
+    share_N = torch.zeros(len(history), dtype=torch.float64)
+    share_N.index_add_(0, row_E, probability_NV[row_E, history.items_E - 1])
+    state_NR, factor_VR = truth.state_UR[targets.users_N], truth.factor_VR
+    unseen_N = expected_unseen(states_ND, policy.table_VD, state_NR, factor_VR, targets)
+    return torch.stack([(probability_NV * reward_NV).sum(dim=1), unseen_N, share_N]).numpy()
+
+
+def logged(truth: Truth, targets: Targets) -> NDArray[np.float64]:
+    """Of the logging policy: the mean true reward of the items that it showed, which were all
+    unseen then, [3, N]."""
+    history = targets.history
+    row_E = torch.repeat_interleave(history.lengths_N)
+    reward_E = truth.rewards_of(targets.users_N[row_E], history.items_E[:, None])[:, 0].double()
+    total_N = torch.zeros(len(history), dtype=torch.float64).index_add_(0, row_E, reward_E)
+    mean_N = total_N / history.lengths_N
+    return torch.stack([mean_N, mean_N, torch.zeros_like(mean_N)]).numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--stages", type=Path, default=Path("runs"))
+    parser.add_argument("--output", type=Path, default=Path("experiments/results"))
+    arguments = parser.parse_args()
+
+    base = base_of(Jester(data_root=arguments.data_root))
+    pipeline = Pipeline(base, arguments.stages, announce=lambda what, _: print(f"  {what}"))
+    targets, seeds = pipeline.data.test, range(arguments.seeds)
+    truth = truth_of(base.dataset, pipeline.data.corpus)
+    found = {
+        "Logging policy": np.stack([logged(truth, targets)] * arguments.seeds),
+        "Pretrained": np.stack([values(pipeline.pretrained, truth, targets)] * arguments.seeds),
+    }
+    for name, algorithm, control, steps in METHODS:
+        training = replace(base.posttraining, steps=steps)
+        run = replace(base, algorithm=algorithm, control=control, posttraining=training)
+        runs = [replace(run, seed=seed) for seed in seeds]
+        policies = [load_policy(pipeline.posttrained_folder(each)).policy for each in runs]
+        found[name] = np.stack([values(policy, truth, targets) for policy in policies])
+
+    folder = arguments.output / "seen_items-jester"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = table(found)
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    record = {"commit": git_commit(), "versions": package_versions(), "seeds": arguments.seeds}
+    write_json(folder / "run.json", record)
+    print(text)
+
+
+def table(found: dict[str, NDArray[np.float64]]) -> str:
+    """found: [S, 3, N] by method. Means and differences with 95% intervals over users and seeds."""
+    lines = [f"| | {' | '.join(COLUMNS)} |", "|---|---:|---:|---:|"]
+    pairs = {f"{one} - {other}": found[one] - found[other] for one, other in AGAINST}
+    for name, values_S3N in (found | pairs).items():
+        cells = []
+        for column in range(len(COLUMNS)):
+            rng = np.random.default_rng(0)
+            mean = bootstrap_interval(values_S3N[:, column], rng=rng)
+            cells.append(f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
