@@ -178,12 +178,12 @@ class Device:
             try:
                 async with asyncio.timeout(wait):
                     await self._is_wanted.wait()
-                self._is_wanted.clear()
                 await asyncio.sleep(self._backoff(0))
             except TimeoutError:
                 pass
             try:
                 wait, failures = await self.prefetch(), 0
+                self._is_wanted.clear()  # by a state that came meanwhile
             except OSError as error:
                 self.counters["prefetch_failures"] += 1
                 _log.info("prefetch: %s", error)

@@ -102,6 +102,7 @@ class PrefetchServer:
                 ws="none",
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,
                 limit_concurrency=self._settings.connections,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
                 timeout_graceful_shutdown=5,
