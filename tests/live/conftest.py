@@ -5,17 +5,18 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
-from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
+from recsys_posttrain.live.prefetch import PrefetchServer
 from recsys_posttrain.live.token import Claim, sign
 
 SECRET = b"a secret of the tests, long enough"
@@ -103,7 +104,7 @@ async def _serving(
     broker: Broker | None = None,
     gateways: int = 1,
     settings: GatewaySettings = GatewaySettings(drain=0.05),
-    **prefetch: object,
+    prefetch: Mapping[str, object] = MappingProxyType({}),
 ) -> AsyncIterator[Service]:
     async with asyncio.TaskGroup() as tasks:
         service = Service(broker or EmbeddedBroker(), settings, tasks)

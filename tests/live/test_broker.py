@@ -168,7 +168,7 @@ def test_no_redis_is_one_sentence_that_names_the_way_out(redis_server) -> None:
 
 
 def test_a_url_that_redis_does_not_know() -> None:
-    with pytest.raises(UserError, match="redis://127.0.0.1:6379"):
+    with pytest.raises(UserError, match=r"redis://127\.0\.0\.1:6379"):
         RedisBroker("http://127.0.0.1")
 
 
