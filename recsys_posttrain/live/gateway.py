@@ -24,7 +24,7 @@ from recsys_posttrain.live.state import MESSAGE_BYTES, EventState
 from recsys_posttrain.live.token import bearer, user_of
 from recsys_posttrain.seeding import derived_seed
 
-_POLICY_VIOLATION, _SERVICE_RESTART = 1008, 1012
+_POLICY_VIOLATION, _TOO_LONG, _SERVICE_RESTART = 1008, 1009, 1012
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,8 @@ class Gateway:
             except TimeoutError:
                 self.counters["lifetimes_ended"] += 1
                 await connection.close(_SERVICE_RESTART, "connect again")
-        except ConnectionClosed:
-            if connection.protocol.close_code == 1009:
-                self.counters["bad_messages"] += 1
+        except ConnectionClosed as end:
+            self.counters["bad_messages"] += end.sent is not None and end.sent.code == _TOO_LONG
         finally:
             self._open.discard(connection)
 

@@ -186,7 +186,7 @@ class PrefetchServer:
         headers, now = request.headers, self._clock()
         if request.path_params["event"] != self._event:
             return self._refusal(route, 404, f"this server has event {self._event}")
-        # uvicorn bounds a head that is incomplete; one that comes in a single piece is ours to bound.
+        # uvicorn bounds a head that is incomplete, and not one that comes in a single piece.
         if sum(len(name) + len(value) for name, value in headers.raw) > _HEAD_BYTES:
             return self._refusal(route, 431, "the headers are too long", {"Connection": "close"})
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
