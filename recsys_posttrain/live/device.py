@@ -95,7 +95,7 @@ class Device:
             state = EventState.from_json(message)
         except UserError as error:
             self.counters["bad_messages"] += 1
-            _log.warning("ignored: %s", error)
+            _log.info("ignored: %s", error)
             return False
         if state.event != self._event or not state.is_newer(self.state):
             self.counters["messages_ignored"] += 1

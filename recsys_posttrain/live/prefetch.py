@@ -91,6 +91,8 @@ class PrefetchServer:
             ]
         )
 
+        self.app.router.redirect_slashes = False  # it builds an address from the Host header
+
     async def run(self, listening: socket, stop: asyncio.Event) -> None:
         """Serves until `stop` is set or the process is told to end; open requests are finished."""
         server = uvicorn.Server(
@@ -182,7 +184,7 @@ class PrefetchServer:
 
     def _user_or_refusal(self, request: Request) -> str | Response:
         """The token's user, or the answer to a request that is not served."""
-        route = request.url.path.rpartition("/")[2]
+        route = request.scope["path"].rpartition("/")[2]  # request.url believes the Host header
         headers, now = request.headers, self._clock()
         if request.path_params["event"] != self._event:
             return self._refusal(route, 404, f"this server has event {self._event}")
