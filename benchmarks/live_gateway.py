@@ -1,0 +1,154 @@
+"""What one gateway and one prefetch server do on this machine: sockets held, time of an update to
+all, memory of a connection, and revalidations (304) per second of one core.
+
+    python benchmarks/live_gateway.py [--sockets 5000] [--updates 20] [--seconds 5]
+
+The servers are one process and the devices another, on loopback without TLS, each pinned to a core
+of its own. An update's time is from its publication to when the device's process reads it, for
+every socket; the clock is the same. The device's side is bare protocol code, so that the servers'
+cost is what is measured; it shares the machine all the same.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from recsys_posttrain.live.broker import EmbeddedBroker
+from recsys_posttrain.live.gateway import Gateway
+from recsys_posttrain.live.prefetch import PrefetchServer
+from recsys_posttrain.live.state import EventState
+from recsys_posttrain.live.token import Claim, sign
+
+SECRET, EVENT, PIPELINES = b"0" * 32, "bench", 8
+
+
+class Lists:
+    """Ten items for each of three stages, the same for all users."""
+
+    event, version = EVENT, "0" * 64
+
+    def of(self, user: str) -> dict[str, list[str]]:
+        return {stage: [str(item) for item in range(10)] for stage in ("before", "live", "after")}
+
+
+class Socket(asyncio.Protocol):
+    """A device's connection that only notes how late each message is."""
+
+    def __init__(self, request: bytes, delays: list[float]) -> None:
+        self.request, self.delays = request, delays
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        at, start = time.time(), data.find(b"{")
+        if start >= 0:
+            self.delays.append(at - json.loads(data[start : data.rindex(b"}") + 1])["published"])
+
+
+def resident(process: int) -> int:
+    """Bytes of memory that a process holds."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def processor_seconds(process: int) -> float:
+    """Time that a process has computed, on a busy machine less than what has passed."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def serve(updates: int) -> None:
+    """Both servers; a line on standard input publishes the updates, half a second apart."""
+    broker, stop = EmbeddedBroker(), asyncio.Event()
+    http, sockets = (socket.create_server(("127.0.0.1", 0), backlog=4096) for _ in range(2))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(PrefetchServer(Lists(), SECRET, broker).run(http, stop))
+        tasks.create_task(Gateway(EVENT, SECRET).run(broker, sockets, stop))
+        print(http.getsockname()[1], sockets.getsockname()[1], flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        for version in range(1, updates + 1):
+            await broker.append(EventState(EVENT, version, "live", time.time()))
+            await asyncio.sleep(0.5)
+        await asyncio.to_thread(sys.stdin.readline)
+        os._exit(0)
+
+
+async def revalidate(port: int, headers: str, until: float) -> int:
+    """Requests one after another on one connection; how many were answered 304."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    path, count = f"/v1/events/{EVENT}/prefetch", 0
+    request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}"
+    writer.write(f"{request}\r\n".encode())
+    etag = (await reader.readuntil(b"\r\n\r\n")).decode().partition("etag: ")[2].split("\r")[0]
+    await reader.readuntil(b"]}}")
+    while time.time() < until:
+        writer.write(f"{request}If-None-Match: {etag}\r\n\r\n".encode())
+        count += b" 304 " in await reader.readuntil(b"\r\n\r\n")
+    return count
+
+
+async def measure(sockets: int, updates: int, seconds: float) -> dict[str, object]:
+    """Starts the servers, then plays the devices."""
+    command = [sys.executable, __file__, "--serve", "--updates", str(updates)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(server.pid, {max(os.sched_getaffinity(0))})
+    http, gateway = map(int, server.stdout.readline().split())
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    tokens = [sign(Claim(f"user {n}", EVENT, time.time() + 900), SECRET) for n in range(sockets)]
+    lines = [f"Authorization: Bearer {token}\r\n" for token in tokens]
+    computed = processor_seconds(server.pid)
+    counts = await asyncio.gather(
+        *(revalidate(http, line, time.time() + seconds) for line in lines[:PIPELINES])
+    )
+    computed = processor_seconds(server.pid) - computed
+    before, delays, loop = resident(server.pid), [], asyncio.get_running_loop()
+    upgrade = (
+        f"GET /v1/events/{EVENT}/updates HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
+    )
+    for line in lines:
+        request = f"{upgrade}{line}\r\n".encode()
+        await loop.create_connection(lambda r=request: Socket(r, delays), "127.0.0.1", gateway)
+    await asyncio.sleep(2)
+    held = resident(server.pid)
+    server.stdin.write("\n")
+    server.stdin.flush()
+    deadline = time.time() + updates * 0.5 + 5
+    while len(delays) < sockets * updates and time.time() < deadline:
+        await asyncio.sleep(0.2)
+    server.stdin.close()
+    return {
+        "sockets": sockets,
+        "updates": updates,
+        "messages received": len(delays),
+        "milliseconds p50, p99, max": [
+            round(1000 * float(np.quantile(delays, q)), 1) for q in (0.5, 0.99, 1)
+        ],
+        "bytes per connection": (held - before) // sockets,
+        "revalidations per second": round(sum(counts) / seconds),
+        "revalidations per second of processor": round(sum(counts) / computed),
+        "load average": os.getloadavg()[0],
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sockets", type=int, default=5000)
+    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.serve:
+        asyncio.run(serve(asked.updates))
+    else:
+        print(json.dumps(asyncio.run(measure(asked.sockets, asked.updates, asked.seconds))))

@@ -1,0 +1,272 @@
+"""The commands that run the delivery of an event: serve, produce, gateway, device."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    from recsys_posttrain.live.redis_broker import RedisBroker
+
+_LONGEST_DELAY = 10_000_000  # seconds, 115 days
+_TOKEN_SECONDS = 86_400
+
+SecretFile = Annotated[
+    Path, typer.Option(help="A file with the secret that signs tokens, for all servers alike.")
+]
+ScheduleArgument = Annotated[Path, typer.Argument(help="The schedule, a JSON file.")]
+RedisUrl = Annotated[str, typer.Option(help="The broker, such as redis://127.0.0.1:6379.")]
+Host = Annotated[str, typer.Option(help="The address to listen at.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free; it is printed.")]
+EventName = Annotated[str, typer.Argument(help="The event's name.")]
+
+
+def serve(
+    folder: Annotated[Path, typer.Argument(help="What live materialize wrote.")],
+    secret_file: SecretFile,
+    schedule: Annotated[
+        Path | None,
+        typer.Option(help="The schedule; traffic that can wait is refused near its starts."),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(help="The broker's URL; without it, an embedded one, producer and gateway."),
+    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    gateway_port: Port = 8001,
+) -> None:
+    """Serve the materialised recommendations of an event to its devices.
+
+    Without --redis everything runs in this process: prefetch server, producer and gateway.
+
+    \b
+    Example:
+      recsys-posttrain live serve final/ --secret-file secret --schedule schedule.json
+      recsys-posttrain live serve final/ --secret-file secret --redis redis://127.0.0.1:6379
+    """
+    from recsys_posttrain.live.broker import EmbeddedBroker
+    from recsys_posttrain.live.gateway import Gateway
+    from recsys_posttrain.live.materialized import Materialized
+    from recsys_posttrain.live.prefetch import PrefetchServer
+    from recsys_posttrain.live.producer import Producer
+    from recsys_posttrain.live.schedule import ScheduleFile
+    from recsys_posttrain.live.token import read_secret
+
+    secret, recommendations = read_secret(secret_file), Materialized.open(folder)
+    watched = None if schedule is None else ScheduleFile(schedule)
+    if watched is not None:
+        planned = watched.current()
+        require(
+            planned.event == recommendations.event,
+            f"{schedule} is of event {planned.event}, {folder} of {recommendations.event}",
+        )
+        missing = set(planned.stages) - set(recommendations.stages)
+        require(not missing, f"{folder} has nothing for the stages {', '.join(sorted(missing))}")
+
+    async def with_redis(url: str) -> None:
+        broker = await _redis(url)
+        server = PrefetchServer(recommendations, secret, broker, watched)
+        await server.run(_listening(host, port, "prefetch"), _stop_on_signals())
+
+    async def alone() -> None:
+        if schedule is None or watched is None:
+            raise UserError("live serve needs --schedule FILE, or --redis URL for a broker")
+        broker, stop = EmbeddedBroker(), _stop_on_signals()
+        server = PrefetchServer(recommendations, secret, broker, watched)
+        gateway = Gateway(recommendations.event, secret)
+        http, sockets = _listening(host, port, "prefetch"), _listening(host, gateway_port, "ws")
+        async with asyncio.TaskGroup() as tasks:
+            producing = tasks.create_task(Producer(ScheduleFile(schedule), broker).run())
+            tasks.create_task(server.run(http, stop))
+            tasks.create_task(gateway.run(broker, sockets, stop))
+            await stop.wait()
+            producing.cancel()
+
+    _run(with_redis(redis) if redis else alone())
+
+
+def produce(
+    schedule: ScheduleArgument,
+    redis: RedisUrl = "redis://127.0.0.1:6379",
+    advance: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Start this stage now, and stop here.")
+    ] = None,
+    delay: Annotated[
+        int | None,
+        typer.Option(
+            min=-_LONGEST_DELAY, max=_LONGEST_DELAY, metavar="SECONDS",
+            help="Move the starts to come, and stop here; negative: earlier.",
+        ),
+    ] = None,
+    end: Annotated[bool, typer.Option("--end", help="End the event, and stop here.")] = False,
+) -> None:  # fmt: skip
+    """Follow a schedule and write the event's states to the broker.
+
+    With --advance, --delay or --end it changes the schedule's file, which a running producer
+    follows, and returns.
+
+    \b
+    Example:
+      recsys-posttrain live produce schedule.json --redis redis://127.0.0.1:6379
+      recsys-posttrain live produce schedule.json --delay 600
+      recsys-posttrain live produce schedule.json --end
+    """
+    from recsys_posttrain.live.producer import Producer
+    from recsys_posttrain.live.schedule import ScheduleFile
+
+    asked = [advance is not None, delay is not None, end]
+    require(sum(asked) <= 1, "live produce takes one of --advance, --delay and --end")
+    file = ScheduleFile(schedule)
+    if any(asked):
+        changed, now = file.current(), time.time()
+        if advance is not None:
+            changed = changed.advanced(advance, now)
+        elif delay is not None:
+            changed = changed.delayed(delay, now)
+        else:
+            changed = changed.finished()
+        changed.write(schedule)
+        typer.echo(f"{changed.event}: {changed.stage_at(now)} now")
+        return
+
+    async def run() -> None:
+        producing = asyncio.create_task(Producer(file, await _redis(redis)).run())
+        stopping = asyncio.create_task(_stop_on_signals().wait())
+        await asyncio.wait((producing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if producing.done():
+            producing.result()
+        producing.cancel()
+
+    _run(run())
+
+
+def gateway(
+    event: EventName,
+    secret_file: SecretFile,
+    redis: RedisUrl = "redis://127.0.0.1:6379",
+    host: Host = "127.0.0.1",
+    port: Port = 8001,
+) -> None:
+    """Hold devices' connections and pass each state of the event on to them.
+
+    \b
+    Example:
+      recsys-posttrain live gateway final --secret-file secret --port 8001
+    """
+    from recsys_posttrain.live.gateway import Gateway
+    from recsys_posttrain.live.state import require_name
+    from recsys_posttrain.live.token import read_secret
+
+    require_name(event, "the event")
+    node = Gateway(event, read_secret(secret_file))
+
+    async def run() -> None:
+        broker = await _redis(redis)
+        await node.run(broker, _listening(host, port, "ws"), _stop_on_signals())
+
+    _run(run())
+
+
+def device(
+    event: EventName,
+    user: Annotated[str, typer.Option(help="A user of the materialised recommendations.")],
+    secret_file: SecretFile,
+    prefetch: Annotated[str, typer.Option(help="The prefetch server.")] = "http://127.0.0.1:8000",
+    gateways: Annotated[
+        list[str] | None, typer.Option("--gateway", help="A gateway; give it once for each.")
+    ] = None,
+) -> None:
+    """Be one device of a user, and print what it shows: to try a service out.
+
+    It signs its own token; a real device gets one where its user signs in.
+
+    \b
+    Example:
+      recsys-posttrain live device final --user 7 --secret-file secret --gateway ws://127.0.0.1:8001
+    """
+    from recsys_posttrain.live.device import Device
+    from recsys_posttrain.live.state import require_name
+    from recsys_posttrain.live.token import Claim, read_secret, sign
+
+    require_name(event, "the event")
+    urls = tuple(url.rstrip("/") for url in gateways or ["ws://127.0.0.1:8001"])
+    _require_url(prefetch, "http", "--prefetch")
+    for url in urls:
+        _require_url(url, "ws", "--gateway")
+    token = sign(Claim(user, event, time.time() + _TOKEN_SECONDS), read_secret(secret_file))
+    client = Device(user, event, token, prefetch.rstrip("/"), urls)
+
+    async def run() -> None:
+        running, stop, printed = asyncio.create_task(client.run()), _stop_on_signals(), None
+        while not stop.is_set() and not running.done():
+            last = client.shown[-1] if client.shown else None
+            if last is not None and last is not printed:
+                typer.echo(f"version {last.version}, {last.stage}: {' '.join(last.items)}")
+                printed = last
+            await asyncio.sleep(0.1)
+        if running.done():
+            running.result()
+        running.cancel()
+
+    _run(run())
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Runs until it ends; a UserError of a task is raised as itself."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(work)
+    except* UserError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _redis(url: str) -> "RedisBroker":
+    from recsys_posttrain.live.redis_broker import RedisBroker
+
+    broker = RedisBroker(url)
+    await broker.newest("none")  # BrokerDown now, and not from a service that seems to run
+    return broker
+
+
+def _listening(host: str, port: int, scheme: str) -> socket.socket:
+    try:
+        listening = socket.create_server((host, port), backlog=4096)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen at {host}:{port} ({error.strerror}): another port?"
+        ) from None
+    typer.echo(f"{scheme} at {host}:{listening.getsockname()[1]}")
+    return listening
+
+
+def _require_url(url: str, scheme: str, option: str) -> None:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in (scheme, f"{scheme}s") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_good = False
+    require(is_good, f"{option} takes a URL such as {scheme}://127.0.0.1:8000, not {url!r}")

@@ -1,0 +1,217 @@
+"""The prefetch server: gives each user's recommendations for every stage of an event, before it.
+
+A request runs no model and reads no more than one user's lists; a revalidation (304) reads none.
+An answer belongs to the user of the token: there is no other way to name a user.
+"""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from socket import socket
+from typing import Protocol
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.broker import Broker, follow
+from recsys_posttrain.live.metrics import prometheus
+from recsys_posttrain.live.schedule import ScheduleFile
+from recsys_posttrain.live.shedding import Shedding, urgency
+from recsys_posttrain.live.state import EventState
+from recsys_posttrain.live.token import bearer, user_of
+from recsys_posttrain.seeding import derived_seed
+
+_HEAD_BYTES = 16_384
+_WATCH_SECONDS = 0.5
+_PRIVATE = {"Vary": "Authorization, Accept-Encoding"}
+
+
+class Recommendations(Protocol):
+    """What was materialised: `of` gives stage -> item ids, best first; None: an unknown user."""
+
+    @property
+    def event(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    def of(self, user: str) -> Mapping[str, list[str]] | None: ...
+
+
+@dataclass(frozen=True)
+class PrefetchSettings:
+    """Times in seconds. An answer may be kept for max_age * (1 - jitter) to (1 + jitter)."""
+
+    max_age: float = 3600.0
+    jitter: float = 0.3
+    shedding: Shedding = Shedding()
+    connections: int = 10_000
+
+
+class PrefetchServer:
+    """Answers devices of one event; `app` is its ASGI application. `clock`: seconds since 1970."""
+
+    def __init__(
+        self,
+        recommendations: Recommendations,
+        secret: bytes,
+        broker: Broker,
+        schedule: ScheduleFile | None = None,
+        settings: PrefetchSettings = PrefetchSettings(),
+        clock: Callable[[], float] = time.time,
+        seed: int = 0,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._recommendations = recommendations
+        self._event = recommendations.event
+        self._secret = secret
+        self._broker = broker
+        self._schedule = schedule
+        self._settings = settings
+        self._clock = clock
+        self._random = np.random.default_rng(derived_seed(seed, "prefetch", self._event))
+        self._newest: EventState | None = None
+        self._changed_at = -math.inf  # when the newest came here, by our own clock
+        self._starts = tuple(schedule.current().starts.values()) if schedule else ()
+        self.app = Starlette(
+            routes=[
+                Route("/v1/events/{event}/prefetch", self._prefetch),
+                Route("/v1/events/{event}/state", self._state),
+                Route("/health", self._health),
+                Route("/metrics", self._metrics),
+            ]
+        )
+
+        self.app.router.redirect_slashes = False  # it builds an address from the Host header
+
+    async def run(self, listening: socket, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set or the process is told to end; open requests are finished."""
+        server = uvicorn.Server(
+            uvicorn.Config(
+                self.app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                ws="none",
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                limit_concurrency=self._settings.connections,
+                h11_max_incomplete_event_size=_HEAD_BYTES,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(
+                follow(self._broker, self._event, self.receive, self.counters, self._random)
+            )
+            watching = tasks.create_task(self._watch())
+            serving = tasks.create_task(server.serve(sockets=[listening]))
+            serving.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            server.should_exit = True
+            await serving
+            following.cancel()
+            watching.cancel()
+
+    def receive(self, state: EventState) -> None:
+        """Takes a state that the broker has; one that is not newer is ignored."""
+        if state.event == self._event and state.is_newer(self._newest):
+            self._newest, self._changed_at = state, self._clock()
+
+    async def _watch(self) -> None:
+        """Keeps the starts of a schedule that may change."""
+        while self._schedule is not None:
+            self._starts = tuple(self._schedule.current().starts.values())
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def _prefetch(self, request: Request) -> Response:
+        user = self._user_or_refusal(request)
+        if isinstance(user, Response):
+            return user
+        # Weak, because the same content has two encodings; of the user too, because the address
+        # is the same for all of them.
+        content = f"{self._recommendations.version}\n{user}".encode()
+        etag = hashlib.blake2b(content, digest_size=12).hexdigest()
+        spread = self._random.uniform(1 - self._settings.jitter, 1 + self._settings.jitter)
+        headers = {
+            "ETag": f'W/"{etag}"',
+            "Cache-Control": f"private, max-age={round(self._settings.max_age * spread)}",
+            **_PRIVATE,
+        }
+        if f'"{etag}"' in request.headers.get("if-none-match", ""):
+            return self._answer("prefetch", 304, b"", headers)
+        stages = self._recommendations.of(user)
+        if stages is None:
+            return self._refusal("prefetch", 404, f"no recommendations for user {user!r}")
+        body = json.dumps(
+            {"event": self._event, "user": user, "stages": stages}, separators=(",", ":")
+        ).encode()
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body, headers["Content-Encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
+        return self._answer("prefetch", 200, body, headers)
+
+    async def _state(self, request: Request) -> Response:
+        user = self._user_or_refusal(request)
+        if isinstance(user, Response):
+            return user
+        since = request.query_params.get("since", "0")
+        if not (since.isascii() and since.isdigit() and len(since) < 20):
+            return self._refusal("state", 400, "since is a version, a whole number")
+        headers = {"Cache-Control": "no-store"}
+        if self._newest is None or self._newest.version <= int(since):
+            return self._answer("state", 204, b"", headers)
+        return self._answer("state", 200, self._newest.to_json().encode(), headers)
+
+    async def _health(self, request: Request) -> Response:
+        version = self._newest.version if self._newest else 0
+        body = {"event": self._event, "state": version, "content": self._recommendations.version}
+        return Response(json.dumps(body), media_type="application/json")
+
+    async def _metrics(self, request: Request) -> Response:
+        values = {**self.counters, "state_version": self._newest.version if self._newest else 0}
+        text = prometheus({f"prefetch_{name}": value for name, value in values.items()})
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    def _user_or_refusal(self, request: Request) -> str | Response:
+        """The token's user, or the answer to a request that is not served."""
+        route = request.scope["path"].rpartition("/")[2]  # request.url believes the Host header
+        headers, now = request.headers, self._clock()
+        if request.path_params["event"] != self._event:
+            return self._refusal(route, 404, f"this server has event {self._event}")
+        # uvicorn bounds a head that is incomplete, and not one that comes in a single piece.
+        if sum(len(name) + len(value) for name, value in headers.raw) > _HEAD_BYTES:
+            return self._refusal(route, 431, "the headers are too long", {"Connection": "close"})
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            return self._refusal(route, 413, "send no body", {"Connection": "close"})
+        shedding = self._settings.shedding
+        moments = (self._changed_at, *self._starts)
+        if shedding.refuses(urgency(headers.get("priority")), now, moments):
+            wait = shedding.window * self._random.uniform(1, shedding.spread)
+            return self._refusal(
+                route, 503, "busy with the event", {"Retry-After": str(round(wait))}
+            )
+        try:
+            return user_of(bearer(headers.get("authorization")), self._secret, self._event, now)
+        except UserError as error:
+            return self._refusal(route, 401, str(error), {"WWW-Authenticate": "Bearer"})
+
+    def _refusal(
+        self, route: str, status: int, why: str, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        body = json.dumps({"error": why}).encode()
+        return self._answer(route, status, body, {"Cache-Control": "no-store", **(headers or {})})
+
+    def _answer(self, route: str, status: int, body: bytes, headers: Mapping[str, str]) -> Response:
+        self.counters[f'requests{{route="{route}",status="{status}"}}'] += 1
+        self.counters["sent_bytes"] += len(body)
+        return Response(body, status, headers, "application/json" if body else None)

@@ -1,0 +1,79 @@
+"""The state of an event, which is all that a message says.
+
+A state replaces the one before it and its version only grows. So the newest alone is enough, and a
+message that is lost, repeated or overtaken does no harm.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import UserError
+
+MESSAGE_BYTES = 1024
+_LARGEST_VERSION = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
+_LAST_SECOND = 1e11
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class EventState:
+    """Which stage an event is in. `published`: seconds since 1970 by the producer's clock.
+
+    Errors: UserError for a field of another type or out of range.
+    """
+
+    event: str
+    version: int
+    stage: str
+    published: float
+
+    def __post_init__(self) -> None:
+        for name in (self.event, self.stage):
+            require_name(name, "a state's event and stage")
+        require(
+            type(self.version) is int and 1 <= self.version <= _LARGEST_VERSION,
+            f"a state's version is a whole number from 1 to 2**53 - 1, not {self.version!r:.40}",
+        )
+        require(
+            type(self.published) in (int, float) and 0 <= self.published <= _LAST_SECOND,
+            f"a state's time is in seconds since 1970, not {self.published!r:.40}",
+        )
+
+    def is_newer(self, other: "EventState | None") -> bool:
+        """Whether this state replaces `other`; any state replaces none."""
+        return other is None or self.version > other.version
+
+    def to_json(self) -> str:
+        """The message: one line of JSON, below MESSAGE_BYTES."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, message: str | bytes) -> "EventState":
+        """Reads a message. Errors: UserError unless it has exactly the fields of a state."""
+        value = json_object(message, MESSAGE_BYTES, "a state's message")
+        names = {field.name for field in fields(cls)}
+        require(value.keys() == names, f"a state's message has exactly {', '.join(sorted(names))}")
+        return cls(**value)
+
+
+def require_name(name: object, what: str) -> None:
+    """UserError unless `name` is 1 to 64 letters, digits, dots, underscores or hyphens."""
+    require(
+        isinstance(name, str) and _NAME.fullmatch(name),
+        f"{what} must be 1 to 64 of A-Z a-z 0-9 . _ -, not {name!r:.40}",
+    )
+
+
+def json_object(text: str | bytes, most_bytes: int, what: str) -> dict[str, Any]:
+    """A JSON object from an untrusted source. Errors: UserError that names `what` it is."""
+    size = len(text)  # of a str, characters: a lower bound that needs no copy
+    require(size <= most_bytes, f"{what} has {size} bytes; at most {most_bytes} are read")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what} is not JSON ({error!s:.80})") from None
+    require(isinstance(value, dict), f"{what} is not a JSON object")
+    return dict(value)

@@ -1,0 +1,179 @@
+"""A whole service in one process on free ports, and a Redis of the test's own."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from recsys_posttrain.live.broker import Broker, EmbeddedBroker
+from recsys_posttrain.live.device import Device, DeviceSettings
+from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+from recsys_posttrain.live.prefetch import PrefetchServer
+from recsys_posttrain.live.token import Claim, sign
+
+SECRET = b"a secret of the tests, long enough"
+EVENT = "final"
+STAGES = ("before", "live", "break", "after")
+QUICK = DeviceSettings(retry=0.05, longest_retry=0.2, timeout=2.0)
+
+
+class Lists:
+    """Two items per stage that name their user; users whose name starts with u are known."""
+
+    event, stages, version = EVENT, STAGES, "5ca1ab1e"
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def of(self, user: str) -> dict[str, list[str]] | None:
+        self.reads += 1
+        items = {stage: [f"{user} {stage} 1", f"{user} {stage} 2"] for stage in STAGES}
+        return items if user.startswith("u") else None
+
+
+def token_of(user: str, event: str = EVENT, seconds: float = 900) -> str:
+    return sign(Claim(user, event, time.time() + seconds), SECRET)
+
+
+@dataclass
+class Service:
+    """A prefetch server and gateways; a gateway that was killed can be started on its port."""
+
+    broker: Broker
+    settings: GatewaySettings
+    tasks: asyncio.TaskGroup
+    lists: Lists = field(default_factory=Lists)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    gateways: list[Gateway] = field(default_factory=list)
+    running: list[asyncio.Task[None]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    clients: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start_prefetch(self, **options: object) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.http = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self.prefetch = PrefetchServer(self.lists, SECRET, self.broker, **options)  # type: ignore[arg-type]
+        self.tasks.create_task(self.prefetch.run(listening, self.stop))
+
+    def start_gateway(self, port: int = 0) -> Gateway:
+        listening = socket.create_server(("127.0.0.1", port), backlog=4096)
+        gateway = Gateway(EVENT, SECRET, self.settings, seed=len(self.gateways))
+        self.gateways.append(gateway)
+        self.ports.append(listening.getsockname()[1])
+        run = gateway.run(self.broker, listening, self.stop)
+        self.running.append(self.tasks.create_task(run))
+        return gateway
+
+    async def kill_gateway(self, place: int) -> None:
+        """At once, without a word to its devices."""
+        for connection in list(self.gateways[place]._open):
+            connection.transport.abort()
+        self.running[place].cancel()
+        with suppress(asyncio.CancelledError):
+            await self.running[place]
+
+    def urls(self) -> tuple[str, ...]:
+        return tuple(f"ws://127.0.0.1:{port}" for port in dict.fromkeys(self.ports))
+
+    def device(self, user: str, settings: DeviceSettings = QUICK) -> Device:
+        return Device(user, EVENT, token_of(user), self.http, self.urls(), settings)
+
+    def start(self, device: Device) -> asyncio.Task[None]:
+        self.clients.append(self.tasks.create_task(device.run()))
+        return self.clients[-1]
+
+
+async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Waits until something holds; the test fails where it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _serving(
+    broker: Broker | None = None,
+    gateways: int = 1,
+    settings: GatewaySettings = GatewaySettings(drain=0.05),
+    prefetch: Mapping[str, object] = MappingProxyType({}),
+) -> AsyncIterator[Service]:
+    async with asyncio.TaskGroup() as tasks:
+        service = Service(broker or EmbeddedBroker(), settings, tasks)
+        service.start_prefetch(**prefetch)
+        for _ in range(gateways):
+            service.start_gateway()
+        try:
+            yield service
+        finally:
+            for client in service.clients:
+                client.cancel()
+            service.stop.set()
+
+
+@pytest.fixture
+def serving():
+    return _serving
+
+
+@pytest.fixture(name="until")
+def until_fixture():
+    return until
+
+
+@pytest.fixture(name="token_of")
+def token_of_fixture():
+    return token_of
+
+
+@dataclass
+class RedisProcess:
+    """A redis-server that keeps its data in a folder; it can be killed and started again."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--dir", str(self.folder)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port)) as probe:
+                    probe.sendall(b"PING\r\n")
+                    if probe.recv(16).startswith(b"+PONG"):
+                        return
+            except OSError:
+                assert time.monotonic() < deadline, "redis-server did not start"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisProcess]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = RedisProcess(tmp_path, port)
+    server.start()
+    yield server
+    server.kill()

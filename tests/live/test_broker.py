@@ -1,0 +1,203 @@
+"""The embedded broker and Redis: the same behaviour, from the same tests."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.broker import (
+    STATES_KEPT,
+    Broker,
+    BrokerDown,
+    EmbeddedBroker,
+    follow,
+)
+from recsys_posttrain.live.redis_broker import RedisBroker
+from recsys_posttrain.live.state import EventState
+
+Story = Callable[[Broker], Awaitable[None]]
+
+
+def _state(version: int, event: str = "final", stage: str = "live") -> EventState:
+    return EventState(event, version, stage, 1.0)
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def run(request: pytest.FixtureRequest) -> Callable[[Story], None]:
+    """Plays a story on a new broker of each kind."""
+    url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
+
+    def play(story: Story) -> None:
+        async def on_a_broker() -> None:
+            broker = RedisBroker(url) if url else EmbeddedBroker()
+            await story(broker)
+            if isinstance(broker, RedisBroker):
+                await broker.close()
+
+        asyncio.run(on_a_broker())
+
+    return play
+
+
+def test_versions_only_grow(run: Callable[[Story], None]) -> None:
+    async def story(broker: Broker) -> None:
+        assert await broker.newest("final") is None
+        assert await broker.append(_state(5))
+        for version in (5, 4, 1):
+            assert not await broker.append(_state(version, stage="after"))
+        assert await broker.newest("final") == _state(5)
+        assert await broker.append(_state(9))
+        assert await broker.newest("final") == _state(9)
+        assert await broker.append(_state(1, event="other"))
+
+    run(story)
+
+
+def test_a_cursor_reads_what_is_after_it(run: Callable[[Story], None]) -> None:
+    async def story(broker: Broker) -> None:
+        for version in (1, 2, 5):
+            await broker.append(_state(version))
+        assert await broker.after("final", 0, 0.01) == [_state(1), _state(2), _state(5)]
+        assert await broker.after("final", 2, 0.01) == [_state(5)]
+        assert await broker.after("final", 5, 0.01) == []
+        assert await broker.after("none", 0, 0.01) == []
+        assert await broker.after("final", 5, 0.0) == []
+
+    run(story)
+
+
+def test_a_reader_waits_for_what_comes(run: Callable[[Story], None]) -> None:
+    async def story(broker: Broker) -> None:
+        await broker.append(_state(1))
+        waiting = [asyncio.create_task(broker.after("final", 1, 10.0)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in waiting)
+        await broker.append(_state(2))
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*waiting) == [[_state(2)]] * 3
+
+    run(story)
+
+
+def test_of_writers_that_race_one_wins(run: Callable[[Story], None]) -> None:
+    async def story(broker: Broker) -> None:
+        for version in range(1, 20):
+            tries = (broker.append(_state(version, stage=f"w{writer}")) for writer in range(5))
+            assert sum(await asyncio.gather(*tries)) == 1
+        assert [state.version for state in await broker.after("final", 0, 0.01)] == [*range(1, 20)]
+
+    run(story)
+
+
+def test_old_states_are_let_go(run: Callable[[Story], None]) -> None:
+    async def story(broker: Broker) -> None:
+        for version in range(1, STATES_KEPT + 301):
+            await broker.append(_state(version))
+        kept = await broker.after("final", 0, 0.01)
+        assert kept[-1].version == STATES_KEPT + 300
+        assert STATES_KEPT <= len(kept) < STATES_KEPT + 150  # Redis cuts whole blocks of 100
+
+    run(story)
+
+
+def test_follow_hands_on_each_newer_state_once(run: Callable[[Story], None]) -> None:
+    async def story(broker: Broker) -> None:
+        seen: list[int] = []
+        await broker.append(_state(1))
+        await broker.append(_state(2))
+        following = asyncio.create_task(
+            follow(broker, "final", lambda state: seen.append(state.version), Counter(),
+                   np.random.default_rng(0))
+        )  # fmt: skip
+        for version in (2, 3, 3, 4, 7):
+            await asyncio.sleep(0.03)
+            await broker.append(_state(version))
+        await asyncio.sleep(0.1)
+        following.cancel()
+        assert seen == [2, 3, 4, 7]
+
+    run(story)
+
+
+def test_entries_of_others_are_skipped_and_counted(redis_server) -> None:
+    async def story() -> None:
+        broker = RedisBroker(redis_server.url)
+        write = broker._redis.xadd
+        await write("live:final", {"state": _state(1).to_json()}, id="1-0")
+        await write("live:final", {"state": "no"}, id="2-0")
+        await write("live:final", {"other": "x"}, id="3-0")
+        await write("live:final", {"state": _state(9).to_json()}, id="4-0")
+        await write("live:final", {"state": _state(5, event="else").to_json()}, id="5-0")
+        assert await broker.newest("final") == _state(1)
+        assert broker.counters["bad_entries"] == 4
+        assert await broker.after("final", 0, 0.01) == [_state(1)]
+        assert await broker.after("final", 1, 0.01) == []
+        assert await broker.append(_state(6))
+        assert await broker.after("final", 1, 0.01) == [_state(6)]
+        await write("live:typed", {"state": _state(1).to_json()}, id="1-0")
+        await broker._redis.set("live:text", "x")
+        with pytest.raises(BrokerDown, match="WRONGTYPE"):
+            await broker.append(_state(1, event="text"))
+        await broker.close()
+
+    asyncio.run(story())
+
+
+def test_no_redis_is_one_sentence_that_names_the_way_out(redis_server) -> None:
+    redis_server.kill()
+
+    async def story() -> None:
+        broker = RedisBroker(f"redis://:password@127.0.0.1:{redis_server.port}")
+        for call in (
+            broker.append(_state(1)),
+            broker.newest("final"),
+            broker.after("final", 0, 0.01),
+        ):
+            with pytest.raises(BrokerDown) as down:
+                await call
+            sentence = str(down.value)
+            assert f"Redis at 127.0.0.1:{redis_server.port}" in sentence
+            assert "embedded" in sentence
+            assert "password" not in sentence
+        await broker.close()
+
+    asyncio.run(story())
+
+
+def test_a_url_that_redis_does_not_know() -> None:
+    with pytest.raises(UserError, match=r"redis://127\.0\.0\.1:6379"):
+        RedisBroker("http://127.0.0.1")
+
+
+def test_follow_survives_a_broker_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys_posttrain.live.broker._RETRY_SECONDS", 0.01)
+
+    class Flaky(EmbeddedBroker):
+        calls = 0
+
+        async def after(self, event: str, version: int, wait: float) -> list[EventState]:
+            self.calls += 1
+            if self.calls % 2:
+                raise BrokerDown("down")
+            return await super().after(event, version, 0.01)
+
+    async def story() -> None:
+        seen: list[int] = []
+        counters: Counter[str] = Counter()
+        broker = Flaky()
+        await broker.append(_state(3))
+        following = asyncio.create_task(
+            follow(broker, "final", lambda state: seen.append(state.version), counters,
+                   np.random.default_rng(0))
+        )  # fmt: skip
+        await asyncio.sleep(0.1)
+        await broker.append(_state(4))
+        await asyncio.sleep(0.1)
+        following.cancel()
+        assert seen == [3, 4]
+        assert counters["broker_errors"] >= 2
+
+    asyncio.run(story())

@@ -1,0 +1,220 @@
+"""The commands as processes: a whole service in one, and one each with Redis between them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.live import commands
+from recsys_posttrain.live.device import Device, DeviceSettings
+from recsys_posttrain.live.schedule import Schedule, ScheduleFile
+
+QUICK = DeviceSettings(retry=0.1, longest_retry=0.5, timeout=5.0)
+STAGES = ("before", "live", "break", "after")
+# Stands in for what live materialize wrote; the command line is not needed to run a command.
+PROCESS = """
+import sys, types, typer
+class Lists:
+    event, stages, version = "final", ("before", "live", "break", "after"), "5ca1ab1e"
+    @classmethod
+    def open(cls, folder): return cls()
+    def of(self, user): return {stage: [user + " " + stage] for stage in self.stages}
+fake = types.ModuleType("recsys_posttrain.live.materialized")
+fake.Materialized = Lists
+sys.modules[fake.__name__] = fake
+from recsys_posttrain.live import commands
+typer.run(getattr(commands, sys.argv.pop(1)))
+"""
+
+
+@contextmanager
+def _process(*words: str, lines: int = 1) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A running command and the addresses that it printed; it must end well when told to."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROCESS, *words], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    addresses = [process.stdout.readline().split()[-1] for _ in range(lines)]
+    try:
+        yield process, addresses
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A secret and a schedule whose stages start in a day."""
+    secret, schedule = tmp_path / "secret", tmp_path / "schedule.json"
+    secret.write_text("a secret of the tests, long enough")
+    start = time.time() + 86_400
+    Schedule("final", STAGES, {"live": start, "break": start + 60}).write(schedule)
+    return secret, schedule
+
+
+async def _all_show(devices: list[Device], stage: str, until: Callable) -> None:
+    await until(lambda: all(d.shown and d.shown[-1].stage == stage for d in devices), 30)
+    for device in devices:
+        versions = [shown.version for shown in device.shown]
+        assert versions == sorted(set(versions))
+        assert all(shown.items == (f"{device._user} {shown.stage}",) for shown in device.shown)
+
+
+def test_a_service_in_one_process(files, until, token_of) -> None:
+    secret, schedule = files
+    ports = "--port", "0", "--gateway-port", "0"
+    words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
+
+    async def story(http: str, sockets: str) -> None:
+        urls = f"http://{http}", (f"ws://{sockets}",)
+        devices = [Device(u, "final", token_of(u), *urls, QUICK) for u in ("u1", "u2")]
+        running = [asyncio.create_task(device.run()) for device in devices]
+        await _all_show(devices, "before", until)
+        commands.produce(schedule, advance="live")
+        await _all_show(devices, "live", until)
+        commands.produce(schedule, delay=-90_000)
+        await _all_show(devices, "break", until)
+        commands.produce(schedule, end=True)
+        await _all_show(devices, "after", until)
+        for each in running:
+            each.cancel()
+
+    with _process(*words, lines=2) as (_, (http, sockets)):
+        asyncio.run(story(http, sockets))
+
+
+def test_processes_are_killed_and_no_device_is_wrong(files, until, token_of, redis_server) -> None:
+    """A gateway, then Redis, then the producer end without a word, in the middle of an event."""
+    secret, schedule = files
+    common = "--secret-file", str(secret), "--redis", redis_server.url, "--port", "0"
+    produce = "produce", str(schedule), "--redis", redis_server.url
+
+    async def story(http: str, gateways: tuple[str, ...], kill, producer) -> None:
+        devices = [
+            Device(f"u{n}", "final", token_of(f"u{n}"), f"http://{http}", gateways, QUICK)
+            for n in range(12)
+        ]
+        running = [asyncio.create_task(device.run()) for device in devices]
+        await _all_show(devices, "before", until)
+        kill()
+        commands.produce(schedule, advance="live")
+        await _all_show(devices, "live", until)
+        redis_server.kill()
+        commands.produce(schedule, advance="break")
+        await asyncio.sleep(0.3)
+        redis_server.start()
+        await _all_show(devices, "break", until)
+        producer.kill()
+        commands.produce(schedule, end=True)
+        with _process(*produce, lines=0):
+            await _all_show(devices, "after", until)
+        assert {device.shown[-1].version for device in devices} == {devices[0].shown[-1].version}
+        for each in running:
+            each.cancel()
+
+    with (
+        _process("serve", "folder", *common) as (_, (http,)),
+        _process("gateway", "final", *common) as (first, (one,)),
+        _process("gateway", "final", *common) as (_, (two,)),
+        _process(*produce, lines=0) as (producer, _),
+    ):
+        gateways = f"ws://{one}", f"ws://{two}"
+        asyncio.run(story(http, gateways, first.kill, producer))
+
+
+def test_a_device_prints_what_it_shows(files, redis_server) -> None:
+    secret, schedule = files
+    ports = "--port", "0", "--gateway-port", "0"
+    words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
+    with _process(*words, lines=2) as (_, (http, sockets)):
+        device = ["device", "final", "--user", "u7", "--secret-file", str(secret)]
+        device += ["--prefetch", f"http://{http}", "--gateway", f"ws://{sockets}"]
+        with _process(*device) as (_, printed):
+            assert printed == ["before"]
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What live materialize wrote, of an event whose last stage it does not have."""
+    fake = types.ModuleType("recsys_posttrain.live.materialized")
+
+    class Materialized:
+        event, stages, version = "final", STAGES[:-1], "5ca1ab1e"
+        open = classmethod(lambda cls, folder: cls())
+
+    fake.Materialized = Materialized  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    return tmp_path
+
+
+def test_wrong_input_is_one_sentence(files, folder: Path) -> None:
+    secret, schedule = files
+    with pytest.raises(UserError, match=r"secret's file .* cannot be read"):
+        commands.serve(folder, folder / "none")
+    with pytest.raises(UserError, match=r"needs --schedule FILE, or --redis URL"):
+        commands.serve(folder, secret)
+    with pytest.raises(UserError, match="has nothing for the stages after"):
+        commands.serve(folder, secret, schedule)
+    Schedule("other", ("a", "b"), {}).write(schedule)
+    with pytest.raises(UserError, match=r"is of event other, .* of final"):
+        commands.serve(folder, secret, schedule)
+    with pytest.raises(UserError, match="one of --advance, --delay and --end"):
+        commands.produce(schedule, advance="a", end=True)
+    with pytest.raises(UserError, match=r"stage 'x' cannot be started"):
+        commands.produce(schedule, advance="x")
+    schedule.write_text("{")
+    with pytest.raises(UserError, match="is not JSON"):
+        commands.produce(schedule, end=True)
+    assert schedule.read_text() == "{"
+    with pytest.raises(UserError, match="the event must be"):
+        commands.gateway("a b", secret)
+    for option in ({"prefetch": "ws://x"}, {"gateways": ["http://x"]}, {"prefetch": "http://x:y"}):
+        with pytest.raises(UserError, match="takes a URL such as"):
+            commands.device("final", "u1", secret, **option)
+
+
+def test_redis_that_is_not_there_is_one_sentence(files, folder: Path, redis_server) -> None:
+    secret, schedule = files
+    redis_server.kill()
+    for call in (
+        lambda: commands.gateway("final", secret, redis_server.url),
+        lambda: commands.produce(schedule, redis_server.url),
+        lambda: commands.serve(folder, secret, redis=redis_server.url),
+    ):
+        with pytest.raises(UserError, match=r"Redis at .* leave out --redis"):
+            call()
+    with pytest.raises(UserError, match="takes a URL"):
+        commands.gateway("final", secret, "redis-without-scheme")
+
+
+def test_a_port_that_is_taken(files, redis_server) -> None:
+    with pytest.raises(UserError, match=r"cannot listen at 127.0.0.1:\d+ \(Address already in use"):
+        commands.gateway("final", files[0], redis_server.url, port=redis_server.port)
+
+
+def test_services_do_not_import_torch() -> None:
+    services = "commands, gateway, prefetch, producer, device, redis_broker"
+    script = (
+        f"from recsys_posttrain.live import {services}; import sys\n"
+        "print(sorted({'torch', 'pandas', 'pyarrow', 'pytorch_lightning'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_end_is_kept_in_the_file(files) -> None:
+    schedule = files[1]
+    commands.produce(schedule, end=True)
+    assert ScheduleFile(schedule).current().stage_at(0) == "after"
+    assert os.listdir(schedule.parent).count("schedule.json") == 1

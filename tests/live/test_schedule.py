@@ -1,0 +1,119 @@
+"""The schedule: what it says at a time, what a person may do to it, and files that are not one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.schedule import Schedule, ScheduleFile
+
+STAGES = ("before", "live", "break", "after")
+PLAN = Schedule("final", STAGES, {"live": 100.0, "break": 200.0})
+JSON = {
+    "event": "final",
+    "stages": list(STAGES),
+    "starts": {"live": "1970-01-01T00:01:40+00:00", "break": "1970-01-01T01:03:20+01:00"},
+    "ended": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("now", "stage"),
+    [(0, "before"), (99.9, "before"), (100, "live"), (199, "live"), (200, "break"), (1e9, "break")],
+)
+def test_the_stage_at_a_time_and_no_end_by_a_timer(now: float, stage: str) -> None:
+    assert PLAN.stage_at(now) == stage
+    assert PLAN.finished().stage_at(now) == "after"
+
+
+def test_the_file_is_read_and_written(tmp_path: Path) -> None:
+    assert Schedule.from_json(json.dumps(JSON).encode()) == PLAN
+    for plan in (PLAN, PLAN.finished(), PLAN.delayed(0.125, 0)):
+        plan.write(tmp_path / "schedule.json")
+        assert Schedule.from_json((tmp_path / "schedule.json").read_bytes()) == plan
+    assert [path.name for path in tmp_path.iterdir()] == ["schedule.json"]
+
+
+def test_advance_starts_a_stage_and_those_before_it() -> None:
+    assert dict(PLAN.advanced("live", 50).starts) == {"live": 50, "break": 200}
+    assert dict(PLAN.advanced("break", 50).starts) == {"live": 50, "break": 50}
+    assert PLAN.advanced("break", 50).stage_at(50) == "break"
+    assert dict(PLAN.advanced("break", 150).starts) == {"live": 100, "break": 150}
+    with pytest.raises(UserError, match=r"'live' is over, 'break' has started"):
+        PLAN.advanced("live", 250)
+    for stage in ("before", "after", "none"):
+        with pytest.raises(UserError, match="choose one of live, break"):
+            PLAN.advanced(stage, 50)
+
+
+def test_delay_moves_what_is_to_come() -> None:
+    assert dict(PLAN.delayed(30, 50).starts) == {"live": 130, "break": 230}
+    assert dict(PLAN.delayed(30, 150).starts) == {"live": 100, "break": 230}
+    assert dict(PLAN.delayed(-70, 150).starts) == {"live": 100, "break": 150}
+    assert dict(PLAN.delayed(-500, 50).starts) == {"live": 50, "break": 50}
+
+
+BAD = {
+    "text": b"x",
+    "empty": b"",
+    "list": b"[]",
+    "deep": b"[" * 60_000,
+    "long": b" " * 70_000,
+    "bytes": b"\xff\xfe",
+    "more": json.dumps(JSON | {"more": 1}).encode(),
+    "less": json.dumps({"event": "final"}).encode(),
+    "event": json.dumps(JSON | {"event": "a b"}).encode(),
+    "one stage": json.dumps(JSON | {"stages": ["live"], "starts": {}}).encode(),
+    "stages twice": json.dumps(JSON | {"stages": ["a", "live", "live", "b"]}).encode(),
+    "stages of numbers": json.dumps(JSON | {"stages": [1, 2]}).encode(),
+    "stages of lists": json.dumps(JSON | {"stages": [[1], [2]]}).encode(),
+    "stages as text": json.dumps(JSON | {"stages": "abc"}).encode(),
+    "starts as a list": json.dumps(JSON | {"starts": []}).encode(),
+    "no start": json.dumps(JSON | {"starts": {}}).encode(),
+    "a start by number": json.dumps(JSON | {"starts": {"live": 1, "break": 2}}).encode(),
+    "a start without zone": json.dumps(
+        JSON | {"starts": {"live": "2026-12-01T20:00:00", "break": "2026-12-01T20:00:00"}}
+    ).encode(),
+    "turned": json.dumps(
+        JSON
+        | {"starts": {"live": "1970-01-01T00:03:20+00:00", "break": "1970-01-01T00:01:40+00:00"}}
+    ).encode(),
+    "ended by a time": json.dumps(JSON | {"ended": "2026-12-01T20:00:00Z"}).encode(),
+    "ended by a number": json.dumps(JSON | {"ended": 1}).encode(),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_schedule_is_one_sentence_and_the_last_good_one_holds(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "schedule.json"
+    path.write_bytes(BAD[name])
+    with pytest.raises(UserError) as refusal:
+        ScheduleFile(path)
+    assert len(str(refusal.value)) < 300
+    PLAN.write(path)
+    file = ScheduleFile(path)
+    path.write_bytes(BAD[name])
+    assert file.current() == PLAN
+    assert file.current() == PLAN
+    assert file.counters == {"bad_schedules": 1}
+    PLAN.delayed(60, 0).write(path)
+    assert file.current() == PLAN.delayed(60, 0)
+    assert file.counters == {"bad_schedules": 1, "schedule_changes": 1}
+
+
+def test_a_file_that_goes_away_or_becomes_another_event(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.json"
+    with pytest.raises(UserError, match="cannot be read"):
+        ScheduleFile(path)
+    PLAN.write(path)
+    file = ScheduleFile(path)
+    path.unlink()
+    assert [file.current() for _ in range(3)] == [PLAN] * 3
+    Schedule("other", STAGES, PLAN.starts).write(path)
+    assert file.current() == PLAN
+    assert file.counters == {"bad_schedules": 2}
+    PLAN.finished().write(path)
+    assert file.current().ended

@@ -1,0 +1,102 @@
+"""A state: what it accepts, what replaces what, and that the core does without all of this."""
+
+import json
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.metrics import prometheus
+from recsys_posttrain.live.state import MESSAGE_BYTES, EventState
+
+GOOD = {"event": "final", "version": 3, "stage": "live", "published": 17.5}
+
+
+def test_a_message_is_the_state() -> None:
+    state = EventState(**GOOD)
+    assert json.loads(state.to_json()) == GOOD
+    assert EventState.from_json(state.to_json()) == state
+    assert EventState.from_json(state.to_json().encode()) == state
+
+
+def test_the_longest_state_fits_a_message() -> None:
+    longest = EventState("e" * 64, 2**53 - 1, "s" * 64, 99_999_999_999.123456)
+    assert EventState.from_json(longest.to_json()) == longest
+
+
+def test_only_a_larger_version_is_newer() -> None:
+    state = EventState(**GOOD)
+    other_stage = EventState("final", 3, "after", 99.0)
+    later = EventState("final", 4, "before", 0.0)
+    assert state.is_newer(None)
+    assert not other_stage.is_newer(state)
+    assert later.is_newer(state)
+    assert not state.is_newer(later)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "x",
+        "[]",
+        "null",
+        "{}",
+        b"\xff\xfe\x00",
+        "[" * 1000,
+        "{" + '"a":' * 100,
+        json.dumps(GOOD | {"more": 1}),
+        json.dumps({name: GOOD[name] for name in ("event", "version", "stage")}),
+        json.dumps(GOOD) + " " * MESSAGE_BYTES,
+        json.dumps(GOOD | {"version": 0}),
+        json.dumps(GOOD | {"version": -1}),
+        json.dumps(GOOD | {"version": 2**53}),
+        json.dumps(GOOD | {"version": 3.0}),
+        json.dumps(GOOD | {"version": True}),
+        json.dumps(GOOD | {"version": "3"}),
+        json.dumps(GOOD | {"version": None}),
+        json.dumps(GOOD | {"published": float("nan")}),
+        json.dumps(GOOD | {"published": float("inf")}),
+        json.dumps(GOOD | {"published": -1}),
+        json.dumps(GOOD | {"published": 10**500}),
+        json.dumps(GOOD | {"published": False}),
+        json.dumps(GOOD | {"event": ""}),
+        json.dumps(GOOD | {"event": "a b"}),
+        json.dumps(GOOD | {"event": "a\n"}),
+        json.dumps(GOOD | {"stage": "e" * 65}),
+        json.dumps(GOOD | {"stage": 7}),
+        json.dumps(GOOD | {"stage": ["live"]}),
+        json.dumps(GOOD | {"stage": "\ud800"}),
+    ],
+    ids=range(30),
+)
+def test_anything_else_is_one_clear_sentence(message: str | bytes) -> None:
+    with pytest.raises(UserError) as refusal:
+        EventState.from_json(message)
+    assert len(str(refusal.value)) < 250
+    assert "\n" not in str(refusal.value)
+
+
+def test_counters_as_prometheus_reads_them() -> None:
+    text = prometheus({'requests{status="200"}': 12_345_678, "connections": 2})
+    assert text == b'live_connections 2\nlive_requests{status="200"} 12345678\n'
+
+
+def test_the_core_neither_imports_nor_installs_the_extra() -> None:
+    script = (
+        "import sys, recsys_posttrain, recsys_posttrain.cli, recsys_posttrain.pipeline\n"
+        "import recsys_posttrain.recommend, recsys_posttrain.study\n"
+        "print(sorted({'redis', 'starlette', 'uvicorn', 'websockets'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+    setup = ConfigParser()
+    setup.read(Path(__file__).resolve().parents[2] / "setup.cfg")
+    needed = setup["options"]["install_requires"]
+    extra = setup["options.extras_require"]["live"]
+    for name in ("redis", "starlette", "uvicorn", "websockets"):
+        assert name in extra
+        assert name not in needed
