@@ -1,22 +1,21 @@
 """The commands that run the delivery of an event: serve, produce, gateway, device."""
 
 import asyncio
-import logging
-import signal
-import socket
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-
-if TYPE_CHECKING:
-    from recsys_posttrain.live.redis_broker import RedisBroker
+from recsys_posttrain.live.running import (
+    listening,
+    redis_at,
+    require_url,
+    run_to_the_end,
+    stop_on_signals,
+)
 
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
 _TOKEN_SECONDS = 86_400
@@ -74,18 +73,19 @@ def serve(
         missing = set(planned.stages) - set(recommendations.stages)
         require(not missing, f"{folder} has nothing for the stages {', '.join(sorted(missing))}")
 
-    async def with_redis(url: str) -> None:
-        broker = await _redis(url)
+    async def withredis_at(url: str) -> None:
+        broker = await redis_at(url)
         server = PrefetchServer(recommendations, secret, broker, watched)
-        await server.run(_listening(host, port, "prefetch"), _stop_on_signals())
+        broker.counters = server.counters  # so that /metrics shows them
+        await server.run(listening(host, port, "prefetch"), stop_on_signals())
 
     async def alone() -> None:
         if schedule is None or watched is None:
             raise UserError("live serve needs --schedule FILE, or --redis URL for a broker")
-        broker, stop = EmbeddedBroker(), _stop_on_signals()
+        broker, stop = EmbeddedBroker(), stop_on_signals()
         server = PrefetchServer(recommendations, secret, broker, watched)
         gateway = Gateway(recommendations.event, secret)
-        http, sockets = _listening(host, port, "prefetch"), _listening(host, gateway_port, "ws")
+        http, sockets = listening(host, port, "prefetch"), listening(host, gateway_port, "ws")
         async with asyncio.TaskGroup() as tasks:
             producing = tasks.create_task(Producer(ScheduleFile(schedule), broker).run())
             tasks.create_task(server.run(http, stop))
@@ -93,7 +93,7 @@ def serve(
             await stop.wait()
             producing.cancel()
 
-    _run(with_redis(redis) if redis else alone())
+    run_to_the_end(withredis_at(redis) if redis else alone())
 
 
 def produce(
@@ -141,14 +141,14 @@ def produce(
         return
 
     async def run() -> None:
-        producing = asyncio.create_task(Producer(file, await _redis(redis)).run())
-        stopping = asyncio.create_task(_stop_on_signals().wait())
+        producing = asyncio.create_task(Producer(file, await redis_at(redis)).run())
+        stopping = asyncio.create_task(stop_on_signals().wait())
         await asyncio.wait((producing, stopping), return_when=asyncio.FIRST_COMPLETED)
         if producing.done():
             producing.result()
         producing.cancel()
 
-    _run(run())
+    run_to_the_end(run())
 
 
 def gateway(
@@ -172,10 +172,11 @@ def gateway(
     node = Gateway(event, read_secret(secret_file))
 
     async def run() -> None:
-        broker = await _redis(redis)
-        await node.run(broker, _listening(host, port, "ws"), _stop_on_signals())
+        broker = await redis_at(redis)
+        broker.counters = node.counters  # so that /metrics shows them
+        await node.run(broker, listening(host, port, "ws"), stop_on_signals())
 
-    _run(run())
+    run_to_the_end(run())
 
 
 def device(
@@ -201,14 +202,14 @@ def device(
 
     require_name(event, "the event")
     urls = tuple(url.rstrip("/") for url in gateways or ["ws://127.0.0.1:8001"])
-    _require_url(prefetch, "http", "--prefetch")
+    require_url(prefetch, "http", "--prefetch")
     for url in urls:
-        _require_url(url, "ws", "--gateway")
+        require_url(url, "ws", "--gateway")
     token = sign(Claim(user, event, time.time() + _TOKEN_SECONDS), read_secret(secret_file))
     client = Device(user, event, token, prefetch.rstrip("/"), urls)
 
     async def run() -> None:
-        running, stop, printed = asyncio.create_task(client.run()), _stop_on_signals(), None
+        running, stop, printed = asyncio.create_task(client.run()), stop_on_signals(), None
         while not stop.is_set() and not running.done():
             last = client.shown[-1] if client.shown else None
             if last is not None and last is not printed:
@@ -219,54 +220,4 @@ def device(
             running.result()
         running.cancel()
 
-    _run(run())
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs until it ends; a UserError of a task is raised as itself."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        with suppress(asyncio.CancelledError):
-            asyncio.run(work)
-    except* UserError as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
-async def _redis(url: str) -> "RedisBroker":
-    from recsys_posttrain.live.redis_broker import RedisBroker
-
-    broker = RedisBroker(url)
-    await broker.newest("none")  # BrokerDown now, and not from a service that seems to run
-    return broker
-
-
-def _listening(host: str, port: int, scheme: str) -> socket.socket:
-    try:
-        listening = socket.create_server((host, port), backlog=4096)
-    except OSError as error:
-        raise UserError(
-            f"cannot listen at {host}:{port} ({error.strerror}): another port?"
-        ) from None
-    typer.echo(f"{scheme} at {host}:{listening.getsockname()[1]}")
-    return listening
-
-
-def _require_url(url: str, scheme: str, option: str) -> None:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        is_good = parts.scheme in (scheme, f"{scheme}s") and parts.hostname and parts.port != 0
-    except ValueError:
-        is_good = False
-    require(is_good, f"{option} takes a URL such as {scheme}://127.0.0.1:8000, not {url!r}")
+    run_to_the_end(run())

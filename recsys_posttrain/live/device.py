@@ -25,6 +25,7 @@ from recsys_posttrain.seeding import derived_seed
 _BODY_BYTES = 2**20
 _LIFETIME_SECONDS = 3600.0  # where the server does not say
 _LONGEST_WAIT = 86_400.0
+_MANY = 30  # failures after which a wait's bound is the longest
 _log = logging.getLogger(__name__)
 
 
@@ -120,7 +121,7 @@ class Device:
         answer = await self._get("/prefetch", headers)
         if answer.status == 503:
             self.counters["prefetch_shed"] += 1
-            return _number(answer.headers.get("retry-after", ""), self._settings.longest_retry)
+            return _number(answer.headers.get("retry-after", ""), self._backoff(_MANY))
         if answer.status == 200:
             self._keep(answer)
         elif answer.status != 304:
@@ -182,7 +183,8 @@ class Device:
             except TimeoutError:
                 pass
             try:
-                wait, failures = await self.prefetch(), 0
+                # At least a retry's time, so that no answer makes it ask without a pause.
+                wait, failures = max(await self.prefetch(), self._settings.retry), 0
                 self._is_wanted.clear()  # by a state that came meanwhile
             except OSError as error:
                 self.counters["prefetch_failures"] += 1
@@ -232,7 +234,7 @@ class Device:
             _log.info("pull: %s", error)
 
     def _backoff(self, failures: int) -> float:
-        bound = min(self._settings.longest_retry, self._settings.retry * 2 ** min(failures, 30))
+        bound = min(self._settings.longest_retry, self._settings.retry * 2 ** min(failures, _MANY))
         return float(self._random.uniform(0, bound))
 
 

@@ -178,7 +178,12 @@ class PrefetchServer:
         return Response(json.dumps(body), media_type="application/json")
 
     async def _metrics(self, request: Request) -> Response:
-        values = {**self.counters, "state_version": self._newest.version if self._newest else 0}
+        schedule = self._schedule.counters if self._schedule else {}
+        values = {
+            **self.counters,
+            **schedule,
+            "state_version": self._newest.version if self._newest else 0,
+        }
         text = prometheus({f"prefetch_{name}": value for name, value in values.items()})
         return Response(text, media_type="text/plain; version=0.0.4")
 

@@ -179,10 +179,34 @@ def test_refused_tokens_end_it_and_other_answers_do_not(answering) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1e9", "nan", "9" * 30, "²"])
 def test_a_time_that_is_none_is_replaced(answering, text: str) -> None:
-    answering(_answer(503, retry_after=text))
-    assert asyncio.run(_device(longest_retry=9.0).prefetch()) == 9.0
+    answering(*[_answer(503, retry_after=text)] * 30)
+
+    async def story() -> list[float]:
+        device = _device(longest_retry=9.0)
+        return [await device.prefetch() for _ in range(30)]
+
+    waits = asyncio.run(story())
+    assert len(set(waits)) == 30
+    assert 0 <= min(waits) < 3 < 6 < max(waits) <= 9
     answering(_answer(503, retry_after="999999999"))
     assert asyncio.run(_device().prefetch()) == 86_400
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [_answer(200, BODY, cache_control="max-age=0"), _answer(503, retry_after="0")],
+    ids=[200, 503],
+)
+def test_no_answer_makes_it_ask_without_a_pause(answering, answer: Answer) -> None:
+    asked = answering(*[answer] * 1000)
+
+    async def story() -> None:
+        running = asyncio.create_task(_device(retry=0.05)._stay_fresh())
+        await asyncio.sleep(0.3)
+        running.cancel()
+
+    asyncio.run(story())
+    assert 2 <= len(asked) <= 7
 
 
 def test_full_jitter() -> None:

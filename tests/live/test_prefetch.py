@@ -189,6 +189,8 @@ def test_near_the_event_what_can_wait_is_shed_for_different_times(
             assert (await status("u=5"))[0] == 503
             now = 30_000
             assert (await status("u=5"))[0] == 200
+            text = (await get(service.http + "/metrics", {}, 5)).body
+            assert b"live_prefetch_schedule_changes 1\n" in text
             service.prefetch.receive(EventState("final", 1, "after", 1.0))
             assert (await status("u=5"))[0] == 503
 

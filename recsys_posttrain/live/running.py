@@ -1,0 +1,70 @@
+"""What the processes of a service have in common: a socket, a broker, and a good end."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    from recsys_posttrain.live.redis_broker import RedisBroker
+
+
+def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Runs until it ends; a UserError of a task is raised as itself."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(work)
+    except* UserError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set when the process is asked to end."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def redis_at(url: str) -> "RedisBroker":
+    """A broker that answers. Errors: UserError where none does."""
+    from recsys_posttrain.live.redis_broker import RedisBroker
+
+    broker = RedisBroker(url)
+    await broker.newest("none")  # BrokerDown now, and not from a service that seems to run
+    return broker
+
+
+def listening(host: str, port: int, scheme: str) -> socket.socket:
+    """A socket that accepts connections; its address is printed. Errors: UserError."""
+    try:
+        opened = socket.create_server((host, port), backlog=4096)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen at {host}:{port} ({error.strerror}): another port?"
+        ) from None
+    typer.echo(f"{scheme} at {host}:{opened.getsockname()[1]}")
+    return opened
+
+
+def require_url(url: str, scheme: str, option: str) -> None:
+    """UserError unless an option has a URL of this scheme, or of the same with TLS."""
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in (scheme, f"{scheme}s") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_good = False
+    require(is_good, f"{option} takes a URL such as {scheme}://127.0.0.1:8000, not {url!r}")
