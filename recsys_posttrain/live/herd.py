@@ -42,7 +42,7 @@ class Herd:
     retry: Retry = Retry()
 
     def __post_init__(self) -> None:
-        for name in ("devices", "push_seconds", "jitter_seconds", "late_seconds", "burst_seconds"):
+        for name in ("devices", "capacity", *(each for each in vars(self) if "_seconds" in each)):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}: give 1 or more")
         require(self.devices < 10**9, f"devices is {self.devices:,}: give fewer than 10^9")
         require(self.window_hours > 0, f"window_hours is {self.window_hours}: give more than 0")

@@ -50,8 +50,8 @@ def materialize(
     """
     rules.check_places(k)
     saved = load_policy(policy_folder)
-    # The live title takes a place of its own, so the policy ranks the others.
-    require(k < len(saved.item_ids), f"--k {k}: the policy knows {len(saved.item_ids)} items")
+    count = len(saved.item_ids)
+    require(k < count, f"--k {k}: give at most {count - 1}, the policy's items but the live title")
     live_item = _live_item(saved, rules.live_title)
     wanted = None if users is None else list(dict.fromkeys(users))
     user_ids, histories = histories_of_dataset(saved, wanted, data_root)
