@@ -116,4 +116,7 @@ def herd(
         typer.echo(f"{title}\n{frame.to_string(float_format='{:,.1f}'.format)}\n")
 
 
-# ON MERGE with commands.py: register serve, gateway, produce and device here.
+# ON MERGE with commands.py: uncomment; the import goes to the top of the file.
+# from recsys_posttrain.live import commands
+# for verb in commands.serve, commands.gateway, commands.produce, commands.device:
+#     app.command()(verb)
