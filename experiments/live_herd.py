@@ -40,8 +40,8 @@ RETRIES = {
 SEED = 0
 COLUMNS = (
     "Requests/s in the busiest second (1 s: median of the draws, lowest, highest; expected: of the "
-    "second with the highest mean) and in the busiest 10 seconds (median). Times below: fetching on "
-    "the push, after up to 60 s. Retries: one draw; 99% after: seconds from the broadcast."
+    "second with the highest mean) and in the busiest 10 seconds (median). Times below: fetching "
+    "on the push, after up to 60 s. Retries: one draw; 99% after: seconds from the broadcast."
 )
 
 

@@ -16,6 +16,12 @@ from recsys_posttrain.saved_policy import load_policy
 from recsys_posttrain.types import History
 
 
+@pytest.fixture
+def rules():
+    """Item 7, not in the list, first and fourth."""
+    return EventRules("final", "7", {"before": None, "live": 1, "after": 4})
+
+
 def others_of(policy_folder, ratings, live_title):
     """user -> all unseen items but the live one, best first, by one sort each."""
     saved = load_policy(policy_folder)
