@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.cli import app as live_app
 
 # Plain help and errors: rich's would triple the time that --help takes.
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(live_app, name="live")
 
 DatasetName = Annotated[
     str,

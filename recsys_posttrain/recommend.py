@@ -36,7 +36,9 @@ def recommend(
         raise UserError(f"--output {output}: the name must end in .csv or .parquet")
     saved = load_policy(policy_folder)
     user_ids, sequences = (
-        _of_dataset(saved, users, data_root) if histories is None else _of_file(saved, histories)
+        histories_of_dataset(saved, users, data_root)
+        if histories is None
+        else _of_file(saved, histories)
     )
     states_ND = saved.policy.last_states(sequences)
     items_NK, score_NK = top_items(
@@ -64,7 +66,7 @@ def recommend(
     return frame
 
 
-def _of_dataset(
+def histories_of_dataset(
     saved: SavedPolicy, users: list[str] | None, data_root: str | None
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all, for None)."""

@@ -75,3 +75,21 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def policy_folder(
+    small_ratings_csv: Path, tmp_path_factory: pytest.TempPathFactory, own_cache: None
+) -> Path:
+    """A saved policy with random weights, of the 60 users and 40 items of the generated CSV."""
+    from recsys_posttrain.backbones import SASRec
+    from recsys_posttrain.data import RatingsFile, prepare
+    from recsys_posttrain.saved_policy import save_policy
+    from recsys_posttrain.training.pretrain import new_policy
+
+    backbone = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
+    corpus = prepare(RatingsFile(str(small_ratings_csv)))
+    policy = new_policy(backbone, corpus.num_items, seed=1)
+    made = tmp_path_factory.mktemp("policy")
+    save_policy(made, policy, backbone, corpus, str(small_ratings_csv), 5)
+    return made

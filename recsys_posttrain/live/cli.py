@@ -1,0 +1,122 @@
+"""`recsys-posttrain live ...`: parse, call, print. A verb imports what is slow to import."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from recsys_posttrain.errors import UserError
+
+EXTRA = ("redis", "starlette", "uvicorn", "websockets")  # what [live] installs
+
+
+class _NamesTheExtra(TyperGroup):
+    """A verb that finds a package of the extra missing says how to install it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in EXTRA:
+                raise
+            raise UserError(
+                f"`live {ctx.invoked_subcommand}` needs {package}, which is not installed: "
+                "pip install 'recsys-posttrain[live]'"
+            ) from error
+
+
+app = typer.Typer(
+    cls=_NamesTheExtra,
+    help="Live events: prefetched recommendations, shown by one small broadcast.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def materialize(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY_FOLDER", help="A saved policy.")],
+    rules: Annotated[
+        Path, typer.Option(help="A JSON file: event, live_title, and its place in each stage.")
+    ],
+    output: Annotated[Path, typer.Option(help="The folder that servers read.")],
+    k: Annotated[int, typer.Option("--k", min=1, help="Items per user and stage.")] = 20,
+    users: Annotated[
+        str | None, typer.Option(metavar="IDS", help="Comma-separated user ids; otherwise all.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="A folder or zip that holds the ratings.")
+    ] = None,
+) -> None:
+    """Write every user's recommendations for each stage of an event, before it.
+
+    The rules are a file such as
+    {"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1, "after": 4}}
+
+    \b
+    Example:
+      recsys-posttrain live materialize runs/stages/posttrain-0f3a --rules final.json --output final
+    """
+    from recsys_posttrain.live.materialize import materialize as write
+    from recsys_posttrain.live.rules import EventRules
+
+    ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+    root = None if data_root is None else str(data_root.expanduser())
+    manifest = write(policy, EventRules.read(rules), k, output, ids, root)
+    typer.echo(
+        f"{output}: event {manifest['event']}, stages {', '.join(manifest['stages'])}; "
+        f"{manifest['users']:,} users, {k} items each; version {manifest['version'][:16]}"
+    )
+
+
+@app.command()
+def herd(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, help="How many, to see how far peaks vary.")] = 20,
+) -> None:
+    """Print the model's peak requests/s around an event: fetching on the push, prefetching,
+    refreshing caches, retrying.
+
+    \b
+    Example:
+      recsys-posttrain live herd
+      recsys-posttrain live herd --set devices=10000000 --set window_hours=12 --set missed=0.05
+    """
+    import numpy as np
+
+    from recsys_posttrain.config import override
+    from recsys_posttrain.live import herd_tables as tables
+    from recsys_posttrain.live.herd import Herd
+    from recsys_posttrain.seeding import derived_seed
+
+    chosen = Herd()
+    for assignment in overrides or []:
+        chosen = override(chosen, assignment)
+    generator = np.random.default_rng(derived_seed(seed, "herd"))
+    retries = {"fixed": tables.FIXED_WAIT, "as set": chosen.retry}
+    for title, frame in (
+        (
+            "Peak requests/s at an event",
+            tables.peaks(tables.event_habits(chosen), draws, generator),
+        ),
+        (
+            "Peak requests/s of cache refreshes",
+            tables.peaks(tables.refresh_habits(chosen), draws, generator),
+        ),
+        (
+            f"A server of {chosen.capacity:,} requests/s",
+            tables.overloads(chosen, retries, generator),
+        ),
+    ):
+        typer.echo(f"{title}\n{frame.to_string(float_format='{:,.1f}'.format)}\n")
+
+
+# ON MERGE with commands.py: uncomment; the import goes to the top of the file.
+# from recsys_posttrain.live import commands
+# for verb in commands.serve, commands.gateway, commands.produce, commands.device:
+#     app.command()(verb)

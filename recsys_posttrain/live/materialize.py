@@ -1,0 +1,176 @@
+"""Top items per user and stage from a saved policy, before an event: no model runs during it."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from torch import Tensor
+
+from recsys_posttrain.config import require
+from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
+from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.recommend import histories_of_dataset
+from recsys_posttrain.saved_policy import WEIGHTS, SavedPolicy, load_policy
+from recsys_posttrain.stages import replacing, write_json
+from recsys_posttrain.types import Sequences
+
+# Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
+# chunks, in which such have more alike lengths, save a little time.
+USERS_PER_CHUNK = 4096
+
+
+def materialize(
+    policy_folder: Path,
+    rules: EventRules,
+    k: int,
+    output: Path,
+    users: list[str] | None = None,
+    data_root: str | None = None,
+) -> dict[str, Any]:
+    """Writes k items per user and stage into the folder `output`; returns the manifest.
+
+    In each stage the live title stands where the rules say. The other items are the policy's best
+    that the user has not seen, in its order. A user who has seen almost everything gets fewer. What
+    an earlier call wrote there stays valid until the new manifest takes its place in one rename;
+    two calls must not write to one folder at a time.
+
+    users: ids of the policy's own dataset; None: all of them.
+    Errors: UserError for rules that k or the policy cannot meet, unknown users, a full disk.
+    """
+    rules.check_places(k)
+    saved = load_policy(policy_folder)
+    count = len(saved.item_ids)
+    require(k < count, f"--k {k}: give at most {count - 1}, the policy's items but the live title")
+    live_item = _live_item(saved, rules.live_title)
+    wanted = None if users is None else list(dict.fromkeys(users))
+    user_ids, histories = histories_of_dataset(saved, wanted, data_root)
+    with _disk_is_explained(output):
+        output.mkdir(parents=True, exist_ok=True)
+        with replacing(output / "lists.arrow") as temporary:
+            write_lists(temporary, saved, user_ids, histories, live_item, rules, k)
+            with temporary.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        (output / "lists.arrow").replace(output / lists_name(sha256))
+        manifest = {
+            **asdict(rules),
+            "k": k,
+            "users": len(user_ids),
+            "dataset": saved.dataset,
+            "policy_sha256": _policy_sha256(policy_folder),
+            "lists_sha256": sha256,
+        }
+        manifest["version"] = version_of(manifest)
+        write_json(output / MANIFEST, manifest)
+        # A server that has older lists mapped keeps them.
+        for path in output.glob("lists-*.arrow"):
+            if path.name != lists_name(sha256):
+                path.unlink()
+    return manifest
+
+
+def write_lists(
+    path: Path,
+    saved: SavedPolicy,
+    user_ids: np.ndarray,
+    histories: Sequences,
+    live_item: int,
+    rules: EventRules,
+    k: int,
+) -> None:
+    """The Arrow file, chunk by chunk, users in the order of their ids as text.
+
+    histories: everything that user_ids[n] has seen. live_item: 1..V.
+    """
+    names = [str(user) for user in user_ids.tolist()]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    item_ids = pa.array([str(item) for item in saved.item_ids.tolist()])
+    column = pa.list_(pa.dictionary(pa.int32(), pa.string()))
+    # By position, not by name: a stage may be called user_id.
+    schema = pa.schema([("user_id", pa.string()), *((name, column) for name in rules.stages)])
+    longest = int(histories.lengths_N.max())
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for rows in _chunks(order):
+            seen = latest_events(histories, torch.tensor(rows), longest)
+            others_NK = best_others(saved, seen, live_item, k)
+            lists = [
+                _list_column(placed(others_NK, live_item, place), item_ids)
+                for place in rules.stages.values()
+            ]
+            text = pa.array([names[row] for row in rows], pa.string())
+            writer.write_batch(pa.record_batch([text, *lists], schema=schema))
+
+
+def best_others(saved: SavedPolicy, seen: Sequences, live_item: int, k: int) -> Tensor:
+    """The k best unseen items but the live one, best first, int64 [N, K]; ends in 0 for none."""
+    states_ND = saved.policy.last_states(seen)
+    items_NK1, _ = top_items(states_ND, saved.policy.table_VD, k + 1, seen.items_E, seen.offsets_N1)
+    # A stable sort by "is it the live one" moves that one item, if it is there, to the end.
+    order_NK1 = (items_NK1 == live_item).long().argsort(dim=1, stable=True)
+    return items_NK1.gather(1, order_NK1)[:, :k]
+
+
+def placed(others_NK: Tensor, live_item: int, place: int | None) -> Tensor:
+    """[N, K]: the others in their order, with the live title at `place`, from 1, if at one."""
+    if place is None:
+        return others_NK
+    live_N1 = torch.full_like(others_NK[:, :1], live_item)
+    return torch.cat([others_NK[:, : place - 1], live_N1, others_NK[:, place - 1 : -1]], dim=1)
+
+
+def _list_column(items_NK: Tensor, item_ids: pa.Array) -> pa.Array:
+    """Lists without the zeros, which stand for no item."""
+    real_NK = (items_NK > 0).numpy()
+    offsets = np.concatenate([[0], real_NK.sum(axis=1).cumsum()])
+    index = pa.array(items_NK.numpy()[real_NK] - 1, pa.int32())
+    values = pa.DictionaryArray.from_arrays(index, item_ids)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def _live_item(saved: SavedPolicy, live_title: str) -> int:
+    item_ids = [str(item) for item in saved.item_ids.tolist()]
+    if live_title not in item_ids:
+        raise UserError(
+            f"live_title {live_title!r} is not among the {len(item_ids):,} items that the policy "
+            f"knows: give an id of {saved.dataset} such as {item_ids[0]!r}"
+        )
+    return item_ids.index(live_title) + 1
+
+
+def _policy_sha256(folder: Path) -> str:
+    content = hashlib.sha256()
+    for name in ("policy.json", WEIGHTS):
+        content.update((folder / name).read_bytes())
+    return content.hexdigest()
+
+
+def _chunks(order: list[int]) -> Iterator[list[int]]:
+    """Parts of the order under a progress bar, on a terminal only."""
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("users", total=len(order))
+        for start in range(0, len(order), USERS_PER_CHUNK):
+            rows = order[start : start + USERS_PER_CHUNK]
+            yield rows
+            progress.advance(task, len(rows))
+
+
+@contextmanager
+def _disk_is_explained(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {output} ({error}): make room there or choose another --output"
+        ) from error

@@ -1,0 +1,73 @@
+"""What an event shows in each of its stages: at which place of the list the live title stands."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.stages import read_json
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what an address and a stream's key can hold
+_EXAMPLE = '{"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}'
+
+
+@dataclass(frozen=True)
+class EventRules:
+    """The stages of one event, in the order in which they are expected.
+
+    live_title: the data set's id of the item. stages: of each stage by name, the place of the live
+    title from 1, or None: it is not in the list, whatever the policy thinks of it. Errors:
+    UserError for names and places that cannot be.
+    """
+
+    event: str
+    live_title: str
+    stages: dict[str, int | None]
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.live_title, str) and self.live_title,
+            f"live_title is {self.live_title!r}: give the item's id as text",
+        )
+        require(
+            isinstance(self.stages, dict) and self.stages,
+            f"stages is {self.stages!r}: give one stage or more, each with a place or null",
+        )
+        for what, name in (("event", self.event), *(("stage", name) for name in self.stages)):
+            require(
+                isinstance(name, str) and _NAME.fullmatch(name),
+                f"the {what} {name!r} is not a name: use 1 to 64 letters, digits, '.', '_' or '-'",
+            )
+        for name, place in self.stages.items():
+            require(
+                place is None or (type(place) is int and place >= 1),
+                f"stage {name!r} places the live title at {place!r}: give 1 or more, or null",
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> "EventRules":
+        """The rules in a JSON file such as
+        {"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}.
+
+        Errors: UserError, which names the file, where it is missing or says something else.
+        """
+        value = read_json(path, fix=f"give a file such as {_EXAMPLE}")
+        names = set(cls.__dataclass_fields__)
+        if not isinstance(value, dict) or set(value) != names:
+            raise UserError(
+                f"{path} does not hold exactly {', '.join(sorted(names))}: write it as {_EXAMPLE}"
+            )
+        try:
+            return cls(**value)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def check_places(self, k: int) -> None:
+        """UserError where a stage places the live title beyond the list's end."""
+        for name, place in self.stages.items():
+            require(
+                place is None or place <= k,
+                f"stage {name!r} places the live title at {place}, beyond the {k} items of a list: "
+                f"give a place of at most {k}, or a larger --k",
+            )

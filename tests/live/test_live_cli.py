@@ -1,0 +1,136 @@
+"""`recsys-posttrain live ...`: its verbs, and what every ending exits with."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from recsys_posttrain.__main__ import main
+from recsys_posttrain.live.cli import EXTRA, app
+from recsys_posttrain.live.materialized import Materialized
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """(exit code, stdout, stderr) of `recsys-posttrain live ARGUMENTS`, in this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["recsys-posttrain", "live", *map(str, arguments)])
+        try:
+            code = main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_every_verb_has_help_with_an_example(end):
+    names = {each.name or each.callback.__name__ for each in app.registered_commands}
+    assert names >= {"materialize", "herd"}
+    for name in names:
+        code, out, _ = end(name, "--help")
+        assert code == 0
+        assert f"Example:\n    recsys-posttrain live {name}" in out
+
+
+def test_help_imports_nothing_slow():
+    script = (
+        "import sys; sys.argv = ['x', 'live', '--help']\n"
+        "from recsys_posttrain.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'pandas', 'numpy', 'rich', 'pyarrow', 'redis', 'starlette'}\n"
+        "print('SLOW', sorted(slow & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "SLOW []", done.stderr
+
+
+@pytest.fixture
+def rules_file(tmp_path):
+    path = tmp_path / "final.json"
+    rules = {"event": "final", "live_title": "7", "stages": {"before": None, "live": 1}}
+    path.write_text(json.dumps(rules))
+    return path
+
+
+def test_materialize_writes_what_servers_read(end, policy_folder, rules_file, tmp_path):
+    output = tmp_path / "final"
+    options = ("--rules", rules_file, "--output", output)
+    code, out, _ = end("materialize", policy_folder, *options, "--k", 4, "--users", "3, 12")
+    assert code == 0
+    lists = Materialized.open(output)
+    assert out == (
+        f"{output}: event final, stages before, live; 2 users, 4 items each; "
+        f"version {lists.version[:16]}\n"
+    )
+    assert lists.of("12")["live"][0] == "7"
+    assert lists.of("4") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["--k", "1", "--users", "99"], "small has no user '99'"),
+        (["--rules", "none.json"], "none.json does not exist: give a file such as"),
+        (["--k", "40"], "--k 40: give at most 39"),
+        (["--k", "0"], "--k"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence(
+    end, policy_folder, rules_file, tmp_path, arguments, printed
+):
+    options = ("--rules", rules_file, "--output", tmp_path / "final", *arguments)
+    code, _, error = end("materialize", policy_folder, *options)
+    assert code == 2
+    assert printed in error
+    assert "Traceback" not in error
+
+
+def test_a_folder_without_a_policy_is_one_sentence(end, rules_file, tmp_path):
+    code, _, error = end("materialize", tmp_path, "--rules", rules_file, "--output", tmp_path)
+    assert code == 2
+    assert error.startswith(f"error: {tmp_path}/policy.json does not exist: give the folder of")
+
+
+def test_herd_prints_its_tables(end):
+    small = ("--set", "devices=2000", "--set", "capacity=50", "--set", "retry.cap_seconds=100")
+    code, out, _ = end("herd", *small, "--set", "window_hours=0.5", "--draws", 2)
+    assert code == 0
+    for part in ("fetch on push, after up to 60 s", "prefetch over 0.5 h", "of retries"):
+        assert part in out
+    assert end("herd", *small, "--draws", 2, "--seed", 1)[1] != out
+    code, _, error = end("herd", "--set", "device=3")
+    assert code == 2
+    assert "Herd has no field 'device'; did you mean 'devices'?" in error
+
+
+@pytest.mark.parametrize(
+    ("package", "code", "printed"),
+    [
+        *(
+            (
+                f"{name}.inner",
+                2,
+                f"error: `live show` needs {name}, which is not installed: "
+                "pip install 'recsys-posttrain[live]'\n",
+            )
+            for name in EXTRA
+        ),
+        ("other", 1, "ModuleNotFoundError: No module named 'other'"),
+    ],
+)
+def test_a_package_of_the_extra_that_is_missing_is_one_sentence(
+    end, monkeypatch, package, code, printed
+):
+    monkeypatch.setattr(app, "registered_commands", [])
+    app.command("show")(lambda: raise_missing(package))
+    found, _, error = end("show")
+    assert found == code
+    assert printed in error
+
+
+def raise_missing(package):
+    raise ModuleNotFoundError(f"No module named {package!r}", name=package)

@@ -1,0 +1,33 @@
+"""The experiment writes its table, its figure and its figures, and meets the target."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments"
+
+
+def test_it_writes_everything(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    spec = importlib.util.spec_from_file_location("live_herd", FOLDER / "live_herd.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(sys, "argv", ["live_herd.py", "--output", str(tmp_path), "--draws", "1"])
+    module.main()
+    tables = json.loads((tmp_path / "results.json").read_text())["tables"]
+    written = (tmp_path / "table.md").read_text()
+    assert written.strip() == capsys.readouterr().out.strip()
+    for title in tables:
+        assert f"## {title}\n" in written
+    for devices in ("1,000,000", "10,000,000", "100,000,000"):
+        rows = tables[f"At the event, {devices} devices"]
+        assert rows["fetch on push, after up to 60 s"]["times below"] == 1
+        assert (
+            f"| prefetch over 6 h | {round(rows['prefetch over 6 h']['requests']):,} |" in written
+        )
+    assert (tmp_path / "herd.png").stat().st_size > 50_000
+    committed = json.loads((FOLDER / "results" / "live_herd" / "results.json").read_text())
+    for title, rows in committed["tables"].items():
+        if title.startswith("At the event"):
+            assert rows["prefetch over 6 h"]["times below"] >= 200

@@ -1,0 +1,159 @@
+"""Lists against a sort per user, from the ratings file itself."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.live import materialize as module
+from recsys_posttrain.live.materialize import materialize, placed
+from recsys_posttrain.live.materialized import Materialized
+from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.saved_policy import load_policy
+from recsys_posttrain.types import History
+
+
+@pytest.fixture
+def rules():
+    """Item 7, not in the list, first and fourth."""
+    return EventRules("final", "7", {"before": None, "live": 1, "after": 4})
+
+
+def others_of(policy_folder, ratings, live_title):
+    """user -> all unseen items but the live one, best first, by one sort each."""
+    saved = load_policy(policy_folder)
+    index_of = {str(item): n + 1 for n, item in enumerate(saved.item_ids.tolist())}
+    others = {}
+    frame = pd.read_csv(ratings).sort_values("timestamp", kind="stable")
+    for user, events in frame.groupby("user_id"):
+        known = [str(item) for item in events["item_id"]]
+        items = torch.tensor([index_of[item] for item in known])[None, -10:]
+        rewards = torch.tensor(events["rating"].to_numpy(np.float32))[None, -10:]
+        times = torch.tensor(events["timestamp"].to_numpy(np.int64))[None, -10:]
+        state_D = saved.policy.backbone(History(items, rewards, times, times))[0, -1]
+        scores = (saved.policy.backbone.item_embedding.weight[1:] @ state_D).tolist()
+        unseen = set(index_of) - set(known) - {live_title}
+        others[str(user)] = sorted(unseen, key=lambda item: -scores[index_of[item] - 1])
+    return others
+
+
+@pytest.mark.parametrize("chunk", [7, 4096])
+def test_each_stage_has_the_live_title_at_its_place_and_the_policys_best_around_it(
+    policy_folder, rules, small_ratings_csv, tmp_path, monkeypatch, chunk
+):
+    """Whatever the size of a chunk; item 7 is among the policy's best of some, and seen by some."""
+    monkeypatch.setattr(module, "USERS_PER_CHUNK", chunk)
+    materialize(policy_folder, rules, 5, tmp_path)
+    lists = Materialized.open(tmp_path)
+    others = others_of(policy_folder, small_ratings_csv, "7")
+    assert len(others) == 60
+    for user, best in others.items():
+        assert lists.of(user) == {
+            "before": best[:5],
+            "live": ["7", *best[:4]],
+            "after": [*best[:3], "7", best[3]],
+        }
+
+
+def test_who_has_seen_almost_everything_gets_fewer_and_the_live_title_last(
+    policy_folder, small_ratings_csv, tmp_path
+):
+    """Of 40 items: 39 asked for. The live title goes behind the last of the others."""
+    rules = EventRules("final", "7", {"before": None, "live": 39})
+    materialize(policy_folder, rules, 39, tmp_path)
+    lists = Materialized.open(tmp_path)
+    for user, best in others_of(policy_folder, small_ratings_csv, "7").items():
+        assert 19 <= len(best) <= 34
+        assert lists.of(user) == {"before": best, "live": [*best, "7"]}
+
+
+def test_placed_by_hand():
+    others_NK = torch.tensor([[5, 6, 8], [4, 3, 0]])
+    assert placed(others_NK, 9, None).tolist() == [[5, 6, 8], [4, 3, 0]]
+    assert placed(others_NK, 9, 1).tolist() == [[9, 5, 6], [9, 4, 3]]
+    assert placed(others_NK, 9, 2).tolist() == [[5, 9, 6], [4, 9, 3]]
+    assert placed(others_NK, 9, 3).tolist() == [[5, 6, 9], [4, 3, 9]]
+    assert placed(others_NK[:, :1], 9, 1).tolist() == [[9], [9]]
+
+
+def test_the_manifest_says_what_was_made(policy_folder, rules, small_ratings_csv, tmp_path):
+    made = materialize(policy_folder, rules, 5, tmp_path, ["9", "10", "9"])
+    assert made == json.loads((tmp_path / "manifest.json").read_text())
+    assert len(made.pop("policy_sha256")) == len(made.pop("version")) == 64
+    assert made == {
+        "event": "final",
+        "live_title": "7",
+        "stages": {"before": None, "live": 1, "after": 4},
+        "k": 5,
+        "users": 2,
+        "dataset": str(small_ratings_csv),
+        "lists_sha256": made["lists_sha256"],
+    }
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"manifest.json", f"lists-{made['lists_sha256'][:16]}.arrow"}
+
+
+def test_the_same_again_has_the_same_version_and_another_has_another(
+    policy_folder, rules, tmp_path
+):
+    """And what is made again takes the place of what was there, which stays whole while mapped."""
+    first = materialize(policy_folder, rules, 5, tmp_path / "first")
+    assert materialize(policy_folder, rules, 5, tmp_path / "again") == first
+    mapped = Materialized.open(tmp_path / "first")
+    before = mapped.of("8")
+    other = EventRules("final", "8", rules.stages)
+    assert materialize(policy_folder, other, 5, tmp_path / "first")["version"] != first["version"]
+    assert len(list((tmp_path / "first").iterdir())) == 2
+    assert mapped.of("8") == before
+    assert Materialized.open(tmp_path / "first").of("8")["live"][0] == "8"
+
+
+def test_a_run_that_fails_leaves_what_was_there(policy_folder, rules, tmp_path, monkeypatch):
+    version = materialize(policy_folder, rules, 5, tmp_path)["version"]
+    original, calls = module.best_others, []
+
+    def fails_later(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return original(*arguments)
+
+    monkeypatch.setattr(module, "best_others", fails_later)
+    monkeypatch.setattr(module, "USERS_PER_CHUNK", 10)
+    with pytest.raises(UserError, match=r"cannot write to .*No space left.* another --output"):
+        materialize(policy_folder, EventRules("final", "8", {"live": 1}), 5, tmp_path)
+    assert Materialized.open(tmp_path).version == version
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_mistakes_are_one_sentence_each(policy_folder, rules, tmp_path):
+    def refused(match, folder=policy_folder, rules=rules, k=5, users=None):
+        with pytest.raises(UserError, match=match) as caught:
+            materialize(folder, rules, k, tmp_path / "out", users)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
+
+    refused(r"live_title '99' is not among the 40 items .* such as '", rules=changed(rules, "99"))
+    refused(r"stage 'after' places the live title at 4, beyond the 3 items of a list", k=3)
+    refused(r"--k 40: give at most 39, the policy's items but the live title", k=40)
+    refused(r"small has no user '61' \(it has 60", users=["1", "61"])
+    refused(r"--users names nobody", users=[])
+    refused(r"policy.json does not exist: give the folder of a pre", folder=tmp_path)
+
+
+def changed(rules, live_title):
+    return EventRules(rules.event, live_title, rules.stages)
+
+
+def test_a_progress_bar_on_a_terminal_only(policy_folder, rules, tmp_path, monkeypatch, capsys):
+    materialize(policy_folder, rules, 5, tmp_path)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    materialize(policy_folder, rules, 5, tmp_path)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "users" in err
+    assert "60/60" in err
