@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.live import commands
 
 EXTRA = ("redis", "starlette", "uvicorn", "websockets")  # what [live] installs
 
@@ -116,7 +117,5 @@ def herd(
         typer.echo(f"{title}\n{frame.to_string(float_format='{:,.1f}'.format)}\n")
 
 
-# ON MERGE with commands.py: uncomment; the import goes to the top of the file.
-# from recsys_posttrain.live import commands
-# for verb in commands.serve, commands.gateway, commands.produce, commands.device:
-#     app.command()(verb)
+for verb in (commands.serve, commands.gateway, commands.produce, commands.device):
+    app.command()(verb)
