@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from recsys_posttrain.live.state import EventState
 from recsys_posttrain.live.token import Claim, sign
 
 SECRET, EVENT, PIPELINES = b"0" * 32, "bench", 8
+PUBLISHED = re.compile(rb'"published":([0-9.]+)')
 
 
 class Lists:
@@ -40,18 +42,19 @@ class Lists:
 
 
 class Socket(asyncio.Protocol):
-    """A device's connection that only notes how late each message is."""
+    """A device's connection that only notes that it is open and how late each message is."""
 
-    def __init__(self, request: bytes, delays: list[float]) -> None:
-        self.request, self.delays = request, delays
+    def __init__(self, request: bytes, opened: list[float], delays: list[float]) -> None:
+        self.request, self.opened, self.delays = request, opened, delays
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        at, start = time.time(), data.find(b"{")
-        if start >= 0:
-            self.delays.append(at - json.loads(data[start : data.rindex(b"}") + 1])["published"])
+        at = time.time()
+        if data.startswith(b"HTTP/1.1 101 "):
+            self.opened.append(at)
+        self.delays += [at - float(published) for published in PUBLISHED.findall(data)]
 
 
 def resident(process: int) -> int:
@@ -110,7 +113,9 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
         *(revalidate(http, line, time.time() + seconds) for line in lines[:PIPELINES])
     )
     computed = processor_seconds(server.pid) - computed
-    before, delays, loop = resident(server.pid), [], asyncio.get_running_loop()
+    before, loop = resident(server.pid), asyncio.get_running_loop()
+    opened: list[float] = []
+    delays: list[float] = []
     upgrade = (
         f"GET /v1/events/{EVENT}/updates HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -118,14 +123,19 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
     )
     for line in lines:
         request = f"{upgrade}{line}\r\n".encode()
-        await loop.create_connection(lambda r=request: Socket(r, delays), "127.0.0.1", gateway)
-    await asyncio.sleep(2)
+        await loop.create_connection(
+            lambda r=request: Socket(r, opened, delays), "127.0.0.1", gateway
+        )
+    while len(opened) < sockets:
+        await asyncio.sleep(0.1)
     held = resident(server.pid)
+    sending = processor_seconds(server.pid)
     server.stdin.write("\n")
     server.stdin.flush()
     deadline = time.time() + updates * 0.5 + 5
     while len(delays) < sockets * updates and time.time() < deadline:
         await asyncio.sleep(0.2)
+    sending = processor_seconds(server.pid) - sending
     server.stdin.close()
     return {
         "sockets": sockets,
@@ -134,6 +144,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
         "milliseconds p50, p99, max": [
             round(1000 * float(np.quantile(delays, q)), 1) for q in (0.5, 0.99, 1)
         ],
+        "messages per second of processor": round(len(delays) / sending),
         "bytes per connection": (held - before) // sockets,
         "revalidations per second": round(sum(counts) / seconds),
         "revalidations per second of processor": round(sum(counts) / computed),

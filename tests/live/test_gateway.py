@@ -13,7 +13,11 @@ from recsys_posttrain.live.state import EventState
 
 
 def _play(story) -> None:
-    asyncio.run(story())
+    async def in_time() -> None:
+        async with asyncio.timeout(20):
+            await story()
+
+    asyncio.run(in_time())
 
 
 def _state(version: int, stage: str = "live") -> EventState:
