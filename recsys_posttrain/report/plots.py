@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 ACCENT = "#1f5f8b"
 COLORS = ("#111111", ACCENT, "#b5522a", "#5f9e6e", "#8a6bae", "#9a9a9a", "#c28f2c", "#2c9c9c")
+SVG_DASHES = ("", "6 3", "6 3 1.5 3", "1.5 2.5", "9 4", "9 3 1.5 3", "", "6 3")
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x")
 DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot", "solid", "dash")
+SAME_ACCURACY = 0.003  # less than this is not seen in a panel
 UNITS = {column.name: column for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
 
 
@@ -35,6 +37,7 @@ def leaderboard(study: StudyFolder) -> list[tuple[str, "Figure"]]:
         cells = study.cells[(study.cells["column"] == name) & (study.cells["place"] == "")]
         if cells[["low", "high"]].isna().any(axis=None):
             continue
+        cells = without_outlier(cells)
         is_good = name not in UNITS or UNITS[name].higher_is_better
         cells = cells.sort_values("mean", ascending=is_good)
         figure = panel(name, "", height=max(220, 40 + 26 * len(cells)))
@@ -52,21 +55,26 @@ def leaderboard(study: StudyFolder) -> list[tuple[str, "Figure"]]:
 
 
 def noise_against_quality(study: StudyFolder, column: str) -> list[tuple[str, "Figure"]]:
-    """One panel per place and kind of noise, one line per method."""
+    """One panel per place and kind of noise, one line per method: against the achieved accuracy of
+    the rewards, or against the level of a noise that does not change it."""
     table = by_line(study, column)
     names, found = methods_drawn(table), []
     for place, kind in noise_kinds(table):
         title = f"{kind}, {WHERE[place]}"
-        figure = panel(title, "achieved pairwise accuracy")
         rows = of_kind(table, place, kind)
+        moves = np.ptp(rows["pairwise_accuracy"]) > SAME_ACCURACY
+        x = "pairwise_accuracy" if moves else "level"
+        figure = panel(title, "achieved pairwise accuracy" if moves else "level (same accuracy)")
         for name in names:
             one = rows[rows["method"] == name].sort_values("level")
-            detail = "level %{customdata}: %{y:.4f} at accuracy %{x:.3f}"
+            detail = "level %{customdata[0]}: %{y:.4f} at accuracy %{customdata[1]:.3f}"
             _line(
-                figure, name, names, one["pairwise_accuracy"], one["mean"],
-                error_y=_bars(one), customdata=one["level"], hovertemplate=detail,
+                figure, name, names, one[x], one["mean"],
+                error_y=_bars(one), customdata=one[["level", "pairwise_accuracy"]],
+                hovertemplate=detail,
             )  # fmt: skip
-        figure.update_xaxes(autorange="reversed")
+        if moves:
+            figure.update_xaxes(autorange="reversed")
         found.append((title, figure))
     return found
 
@@ -154,9 +162,18 @@ def panel(title: str, x: str, height: int = 290) -> "Figure":
     )
 
 
+def without_outlier(cells: pd.DataFrame) -> pd.DataFrame:
+    """Without popularity where it is further from the others than they are from one another: it
+    would press them together. It stays in the table."""
+    others = cells[cells["method"] != "Popularity"]
+    low, high = others["low"].min(), others["high"].max()
+    is_near = cells["mean"].between(2 * low - high, 2 * high - low)
+    return cells[is_near | (cells["method"] != "Popularity")]
+
+
 def _bars(cells: pd.DataFrame) -> dict[str, Any]:
     high, low = cells["high"] - cells["mean"], cells["mean"] - cells["low"]
-    return {"array": high, "arrayminus": low, "thickness": 1, "width": 2, "color": "#9a9a9a"}
+    return {"array": high, "arrayminus": low, "thickness": 1, "width": 2, "color": "#c4c4c4"}
 
 
 def _line(

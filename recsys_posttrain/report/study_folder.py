@@ -22,7 +22,6 @@ OPTIONAL = {
     "reward_models.md": "the quality of the reward model",
     "trials.csv": "trials of a sweep",
     "curves.parquet": "points of over-optimisation curves",
-    "frontier.csv": "value at every strength",
 }
 
 
