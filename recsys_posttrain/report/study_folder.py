@@ -17,6 +17,7 @@ from recsys_posttrain.stages import read_json
 
 # What a noise achieved, see rewards/noise_report.py.
 ACHIEVED = ("pairwise_accuracy", "rmse", "exploitable_share")
+TABLES = ("table.csv", "results.csv")
 OPTIONAL = {
     "rows.parquet": "rows per target (they name users of the data and are not published)",
     "reward_models.md": "the quality of the reward model",
@@ -62,29 +63,33 @@ class StudyFolder:
 def study_folder(path: Path) -> StudyFolder:
     """Raises: UserError for no folder, or one without results."""
     require(path.is_dir(), f"{path}: there is no such study; give a folder such as runs/<study>.")
-    found = [name for name in ("table.csv", "results.csv") if (path / name).is_file()]
     require(
-        found,
+        has_results(path),
         f"{path} holds no results (no table.csv, no results.csv); give the folder of a study "
         "that has ended, or run the study again to finish it.",
     )
     record = read_json(path / "run.json", fix="run the study again to finish it")
-    cells = read_csv(path / found[0])
+    is_of_noise = not (path / TABLES[0]).is_file()
+    cells = read_csv(path / TABLES[is_of_noise])
     trials = path / "trials.csv"
     return StudyFolder(
         path,
         record,
-        _with_noise(cells, record) if found[0] == "table.csv" else cells,
+        cells if is_of_noise else _with_noise(cells, record),
         _control(cells),
         read_csv(trials) if trials.is_file() else None,
         tuple(f"{name}: {what}" for name, what in OPTIONAL.items() if not (path / name).is_file()),
     )
 
 
+def has_results(path: Path) -> bool:
+    return any((path / name).is_file() for name in TABLES)
+
+
 def read_csv(path: Path) -> pd.DataFrame:
     """Empty text stays empty text: a condition without noise has no kind, not a missing one."""
     frame = pd.read_csv(path)
-    texts = [name for name in ("place", "kind", "strength", "reason") if name in frame]
+    texts = [name for name in ("place", "kind", "strength", "noise", "reason") if name in frame]
     return frame.fillna(dict.fromkeys(texts, ""))
 
 
