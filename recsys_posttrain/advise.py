@@ -44,6 +44,7 @@ def advise_on(
     quality = pipeline.reward_quality
     return "\n".join(
         [
+            f"Studies in {folder}",
             f"Your reward model on {pipeline.data.corpus.name}, trained with the defaults",
             *_measured(quality),
             *(line for study in found for line in advice(study, run.dataset.name, quality.iloc[-1])),
@@ -58,12 +59,14 @@ def advice(study: StudyFolder, dataset: str, model: pd.Series) -> Iterator[str]:
     conditions = evidence.conditions_at(study, low, accuracy, high)
     yield ""
     yield (
-        f"Evidence: {study.path} (commit {study.record['commit']}), {value_columns(study)[0]} minus "
+        f"Evidence: {study.path.name} (commit {study.record['commit']}), {value_columns(study)[0]} minus "
         f"{study.control}, 95% intervals, at the accuracies nearest to yours"
     )
+    clean, noisy = ([c for c in conditions if bool(c.level) == is_noisy] for is_noisy in (0, 1))
+    yield from (_line(each) for each in sorted(clean, key=lambda c: not c.is_near)[:1])
     for errors, meaning in MEANING.items():
         yield f"  {meaning}"
-        yield from (_line(each) for each in conditions if each.errors == errors)
+        yield from (_line(each) for each in noisy if each.errors == errors)
     name, bound = evidence.safest(conditions)
     yield (
         f"  largest worst case over all of these: {name}, at least {decimal(bound, sign=True)} "
@@ -98,14 +101,18 @@ def verdict(
             f"not enough evidence: it depends on your model's errors. Best under every such error: "
             f"if a policy can follow them {_names(biased)}, if not {_names(independent)}."
         )
-    if both & {*evidence.UNTRAINED}:
+    paying = evidence.paying(conditions, both)
+    if not paying:
         return (
-            f"not enough evidence that post-training pays: of {_names(both)} none is told from the "
-            "others, and one of them is no use of rewards at all."
+            f"not enough evidence that post-training pays: {_names(both - {*evidence.UNTRAINED})} "
+            "is among the best, but its interval overlaps that of a policy trained without rewards."
         )
-    if len(both) > 1:
-        return f"not enough evidence to choose: {_names(both)} have intervals that overlap."
-    return f"use {_names(both)}: it is best under both kinds of errors, and told from all others."
+    if len(paying) > 1:
+        return f"not enough evidence to choose: the intervals of {_names(paying)} overlap."
+    return (
+        f"use {_names(paying)}: under every error that was studied at your accuracy it is among the "
+        "best and above the policies that are trained without rewards."
+    )
 
 
 def _measured(quality: pd.DataFrame) -> Iterator[str]:

@@ -11,7 +11,7 @@ from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_col
 
 Errors = Literal["biased", "independent"]
 FOLLOWED = 0.5  # of the error's variance: from there on it counts as a bias
-UNTRAINED = ("Pretrained", "BC")  # what a method must beat
+UNTRAINED = ("Pretrained", "BC")  # policies without rewards, which a method must beat
 
 
 class Condition(NamedTuple):
@@ -55,6 +55,18 @@ def supported(conditions: list[Condition], errors: Errors) -> frozenset[str]:
     """The methods that are among the best under every near condition of these errors."""
     sets = [each.best for each in conditions if each.errors == errors and each.is_near]
     return frozenset.intersection(*sets) if sets else frozenset()
+
+
+def paying(conditions: list[Condition], methods: frozenset[str]) -> frozenset[str]:
+    """Those of `methods` whose interval is above those of the untrained policies, in every near
+    condition."""
+
+    def pays(name: str, found: Condition) -> bool:
+        untrained = [found.differences[each][2] for each in UNTRAINED if each in found.differences]
+        return found.differences[name][1] > max(untrained)
+
+    near = [each for each in conditions if each.is_near]
+    return frozenset(name for name in methods if all(pays(name, each) for each in near))
 
 
 def safest(conditions: list[Condition]) -> tuple[str, float]:
