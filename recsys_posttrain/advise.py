@@ -47,7 +47,11 @@ def advise_on(
             f"Studies in {folder}",
             f"Your reward model on {pipeline.data.corpus.name}, trained with the defaults",
             *_measured(quality),
-            *(line for study in found for line in advice(study, run.dataset.name, quality.iloc[-1])),
+            *(
+                line
+                for study in found
+                for line in advice(study, run.dataset.name, quality.iloc[-1])
+            ),
         ]
     )
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -31,11 +32,18 @@ def small_ratings_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def finished_study(tmp_path: Path) -> Path:
-    """A folder as `run` and `sweep` leave it: rows, tables, trials, curves; yours to change."""
-    path: Path = _beside("study_factory").write_finished_study(tmp_path / "drawn")
+@pytest.fixture(scope="session")
+def drawn_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `run` and `sweep` leave it: rows, tables, trials, curves; do not change it."""
+    folder = tmp_path_factory.mktemp("study") / "drawn"
+    path: Path = _beside("study_factory").write_finished_study(folder)
     return path
+
+
+@pytest.fixture
+def finished_study(drawn_study: Path, tmp_path: Path) -> Path:
+    """A copy of `drawn_study` that is yours to change."""
+    return shutil.copytree(drawn_study, tmp_path / "drawn")
 
 
 def _beside(name: str) -> ModuleType:

@@ -93,7 +93,9 @@ def _around(
     }:
         at = rows[(rows["level"] == level) & rows["method"].isin(names)]
         bounds = at[["difference", "difference_low", "difference_high"]]
-        differences = dict(zip(at["method"], bounds.itertuples(index=False, name=None), strict=True))
+        differences = dict(
+            zip(at["method"], bounds.itertuples(index=False, name=None), strict=True)
+        )
         yield Condition(
             kind,
             float(level),

@@ -164,7 +164,9 @@ def environment_section(study: StudyFolder) -> Section:
     )
     commands = f"{record['command']}\nrecsys-posttrain report {study.path.name}"
     body = f"{fenced(commands)}<dl>{listed}</dl>{fenced(versions)}"
-    return Section("environment", "Environment and commands", "To get these numbers again.", [], body)
+    return Section(
+        "environment", "Environment and commands", "To get these numbers again.", [], body
+    )
 
 
 def noise_blocks(text: str) -> list[tuple[str, str]]:

@@ -88,9 +88,9 @@ def has_results(path: Path) -> bool:
 
 def read_csv(path: Path) -> pd.DataFrame:
     """Empty text stays empty text: a condition without noise has no kind, not a missing one."""
-    frame = pd.read_csv(path)
-    texts = [name for name in ("place", "kind", "strength", "noise", "reason") if name in frame]
-    return frame.fillna(dict.fromkeys(texts, ""))
+    texts = ("place", "kind", "strength", "noise", "reason")
+    frame = pd.read_csv(path, dtype=dict.fromkeys(texts, "str"))
+    return frame.fillna({name: "" for name in texts if name in frame})
 
 
 def _control(cells: pd.DataFrame) -> str:

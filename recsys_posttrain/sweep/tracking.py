@@ -103,11 +103,21 @@ def mirror(folder: Path) -> int:
 def trial_entries(trials: pd.DataFrame) -> Iterator[Entry]:
     """One per trial: its parameters, and how it went."""
     for trial in trials.to_dict("records"):
-        tried = {str(name): trial[name] for name in trial if str(name).startswith("param.")}
-        config = {"algorithm": trial["algorithm"], "noise": trial["noise"], **_finite(tried)}
+        tried = {field(name): trial[name] for name in trial if field(name)}
+        config = {
+            "algorithm": trial["algorithm"],
+            "noise": trial["noise"],
+            "param": _finite(tried),
+        }
         values = {name: trial[name] for name in ("state", "reason", "value", "seconds")}
-        name = f"{trial['algorithm']}/{trial['noise'] or CLEAN}/{trial['trial']}"
+        name = f"{trial['algorithm']}/{trial['noise'] or CLEAN}/trial {trial['trial']}"
         yield Entry(name, "trial", config, _finite(values), trial["state"] != "complete")
+
+
+def field(column: object) -> str:
+    """What a column param.<field> of trials.csv is of; empty of any other column."""
+    before, _, name = str(column).partition("param.")
+    return "" if before else name
 
 
 def row_entries(study: StudyFolder) -> Iterator[Entry]:

@@ -72,7 +72,9 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
                 is_open=True,
             ),
         ],
-        runset_settings=ws.RunsetSettings(filters=[ws.Metric("Group") == study.path.resolve().name]),
+        runset_settings=ws.RunsetSettings(
+            filters=ws.And(ws.Metric("Group") == study.path.resolve().name)
+        ),
     )
 
 

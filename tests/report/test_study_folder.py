@@ -43,7 +43,10 @@ def test_published_folders_have_no_rows_and_say_so(name: str) -> None:
 
 
 def test_a_noise_of_level_zero_is_none() -> None:
-    described = {"model": {"class": "ItemBias", "level": 0.0}, "log": {"class": "Flips", "level": 1}}
+    described = {
+        "model": {"class": "ItemBias", "level": 0.0},
+        "log": {"class": "Flips", "level": 1},
+    }
     assert noise_of(described) == ("log", "Flips", 1.0)
     assert noise_of({}) == ("", "", 0.0)
 
