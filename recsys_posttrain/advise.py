@@ -42,16 +42,13 @@ def advise_on(
     run = Run(BC(), dataset=dataset_named(dataset, data_root))
     pipeline = Pipeline(run, output, device)
     quality = pipeline.reward_quality
+    model = quality.iloc[-1]  # after the baselines
     return "\n".join(
         [
             f"Studies in {folder}",
             f"Your reward model on {pipeline.data.corpus.name}, trained with the defaults",
             *_measured(quality),
-            *(
-                line
-                for study in found
-                for line in advice(study, run.dataset.name, quality.iloc[-1])
-            ),
+            *(line for study in found for line in advice(study, run.dataset.name, model)),
         ]
     )
 
@@ -63,8 +60,9 @@ def advice(study: StudyFolder, dataset: str, model: pd.Series) -> Iterator[str]:
     conditions = evidence.conditions_at(study, low, accuracy, high)
     yield ""
     yield (
-        f"Evidence: {study.path.name} (commit {study.record['commit']}), {value_columns(study)[0]} minus "
-        f"{study.control}, 95% intervals, at the accuracies nearest to yours"
+        f"Evidence: {study.path.name} (commit {study.record['commit']}), "
+        f"{value_columns(study)[0]} minus {study.control}, 95% intervals, at the accuracies "
+        "nearest to yours"
     )
     clean, noisy = ([c for c in conditions if bool(c.level) == is_noisy] for is_noisy in (0, 1))
     yield from (_line(each) for each in sorted(clean, key=lambda c: not c.is_near)[:1])
@@ -114,8 +112,8 @@ def verdict(
     if len(paying) > 1:
         return f"not enough evidence to choose: the intervals of {_names(paying)} overlap."
     return (
-        f"use {_names(paying)}: under every error that was studied at your accuracy it is among the "
-        "best and above the policies that are trained without rewards."
+        f"use {_names(paying)}: under every error that was studied at your accuracy it is among "
+        "the best and above the policies that are trained without rewards."
     )
 
 
@@ -123,7 +121,7 @@ def _measured(quality: pd.DataFrame) -> Iterator[str]:
     """The model beside the best naive baseline, by both measures."""
     naive, model = quality.iloc[:-1], quality.iloc[-1]
     for title, name, sign in (("pairwise accuracy", "pairwise_accuracy", 1), ("RMSE", "rmse", -1)):
-        best = naive.loc[(sign * naive[name]).idxmax()]
+        best = naive.iloc[int((sign * naive[name]).to_numpy().argmax())]
         gap = sign * (model[name] - best[name])
         overlap = model[f"{name}_low"] <= best[f"{name}_high"]
         overlap &= best[f"{name}_low"] <= model[f"{name}_high"]
@@ -131,7 +129,8 @@ def _measured(quality: pd.DataFrame) -> Iterator[str]:
         yield f"  {title:<18} {_interval(model, name)}; best naive: {best.name}, " + (
             f"{_interval(best, name)}; gap {decimal(gap, sign=True)}, {told}"
         )
-    yield f"  {model['events']:,.0f} events of {model['users']:,.0f} users that it did not learn from"
+    counts = f"{model['events']:,.0f} events of {model['users']:,.0f} users"
+    yield f"  {counts} that it did not learn from"
 
 
 def _interval(row: pd.Series, name: str) -> str:
@@ -146,8 +145,9 @@ def _line(condition: Condition) -> str:
     told = f"not told from {', '.join(equal)}" if equal else "told from all others"
     level = f"{condition.kind} {condition.level:g}" if condition.level else "no noise"
     return (
-        f"    {level:<20} accuracy {decimal(condition.accuracy)}: {first} {decimal(value, sign=True)} "
-        f"[{decimal(low, sign=True)}, {decimal(high, sign=True)}], {told}{far}"
+        f"    {level:<20} accuracy {decimal(condition.accuracy)}: {first} "
+        f"{decimal(value, sign=True)} [{decimal(low, sign=True)}, {decimal(high, sign=True)}], "
+        f"{told}{far}"
     )
 
 

@@ -83,25 +83,23 @@ def _around(
     table = _table(study)
     rows = of_kind(table, "model", kind)
     names = [*methods_drawn(table), "Pretrained"]
-    achieved = rows.groupby("level")["pairwise_accuracy"].first()
-    is_near = bool(achieved.min() <= high and low <= achieved.max())
-    above, below = achieved[achieved >= accuracy], achieved[achieved < accuracy]
+    achieved: dict[float, float] = dict(zip(rows["level"], rows["pairwise_accuracy"], strict=True))
+    is_near = min(achieved.values()) <= high and low <= max(achieved.values())
+    above = [level for level in achieved if achieved[level] >= accuracy]
+    below = [level for level in achieved if achieved[level] < accuracy]
+    nearest = [min(above, key=lambda at: achieved[at])] if above else []
+    nearest += [max(below, key=lambda at: achieved[at])] if below else []
     noisy = rows.loc[rows["level"] > 0, "exploitable_share"].mean()
-    for level in {
-        *([above.idxmin()] if len(above) else []),
-        *([below.idxmax()] if len(below) else []),
-    }:
+    for level in nearest:
         at = rows[(rows["level"] == level) & rows["method"].isin(names)]
         bounds = at[["difference", "difference_low", "difference_high"]]
-        differences = dict(
-            zip(at["method"], bounds.itertuples(index=False, name=None), strict=True)
-        )
+        found = zip(at["method"], bounds.itertuples(index=False, name=None), strict=True)
         yield Condition(
             kind,
-            float(level),
+            level,
             "biased" if noisy >= FOLLOWED else "independent",
-            float(achieved[level]),
-            {study.control: (0.0, 0.0, 0.0), **differences},
+            achieved[level],
+            {study.control: (0.0, 0.0, 0.0), **dict(found)},
             is_near,
         )
 

@@ -3,7 +3,7 @@ or is left out."""
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,7 @@ from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_col
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-Panels = list[tuple[str, "Figure"]]
+Panels = Sequence[tuple[str, "Figure"]]
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
@@ -30,7 +30,7 @@ class Section(NamedTuple):
     identifier: str
     title: str
     lead: str
-    panels: Panels = []
+    panels: Panels = ()
     html: str = ""
     legend: tuple[str, ...] = ()
     one_at_a_time: bool = False
@@ -164,9 +164,8 @@ def environment_section(study: StudyFolder) -> Section:
     )
     commands = f"{record['command']}\nrecsys-posttrain report {study.path.name}"
     body = f"{fenced(commands)}<dl>{listed}</dl>{fenced(versions)}"
-    return Section(
-        "environment", "Environment and commands", "To get these numbers again.", [], body
-    )
+    lead = "To get these numbers again."
+    return Section("environment", "Environment and commands", lead, html=body)
 
 
 def noise_blocks(text: str) -> list[tuple[str, str]]:
@@ -188,7 +187,7 @@ def comparison_html(text: str) -> str:
 
 def html_of(text: str) -> str:
     """Markdown as HTML; tables scroll by themselves, what follows a value in its cell is small."""
-    html = MARKDOWN.render(re.sub(r" ([↑↓])", "\N{NO-BREAK SPACE}\\1", text))
+    html = str(MARKDOWN.render(re.sub(r" ([↑↓])", "\N{NO-BREAK SPACE}\\1", text)))
     html = html.replace("<table>", '<div class="scroll"><table>')
     html = html.replace("</table>", "</table></div>")
     html = re.sub(r" (±\s?[\d.]+)(†?)", r"\2<small>\1</small>", html)
@@ -203,7 +202,7 @@ def frame_html(frame: pd.DataFrame) -> str:
 
 
 def fenced(text: str) -> str:
-    return MARKDOWN.render(f"```\n{text}\n```")
+    return str(MARKDOWN.render(f"```\n{text}\n```"))
 
 
 def image(path: Path) -> str:

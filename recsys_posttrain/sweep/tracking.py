@@ -201,7 +201,7 @@ def _log_study(run: Any, study: StudyFolder) -> None:
 
     for point in noise_points(study, value_columns(study)[0]):
         run.log(point)
-    final = [[method, seed, *values.values()] for method, seed, values in results(study)]
+    final: list[Any] = [[method, seed, *values.values()] for method, seed, values in results(study)]
     _, _, names = next(results(study))
     table = wandb.Table(columns=["method", "seed", *names], data=final)
     run.log({"rows": table, **figures(study)})

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
     """Noise against quality per algorithm, over-optimisation, the leaderboard, and the trials of
     all algorithms in parallel coordinates."""
-    import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
+    from wandb_workspaces.reports.v2 import interface as wr
 
     _, _, logged = next(results(study))
     quality = [
-        wr.LinePlot(title=f"{noise} ({axis})", x=axis, y=names)
+        wr.LinePlot(title=f"{noise} ({axis})", x=axis, y=[*names])
         for axis in (QUALITY, LEVEL)
         for noise, names in _lines(study, axis).items()
     ]
@@ -48,7 +48,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
         ),
         wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("value")),
     ]
-    drawn = figures(study)
+    drawn, group = figures(study), study.path.resolve().name
 
     def gallery(name: str) -> wr.MediaBrowser:
         keys = [key for key in drawn if key.startswith(f"{name}/")]
@@ -57,7 +57,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
     return ws.Workspace(
         entity=entity,
         project=project,
-        name=study.path.resolve().name,
+        name=group,
         sections=[
             ws.Section(name="Noise against quality", panels=[*quality, *scatter], is_open=True),
             ws.Section(name="Over-optimisation", panels=[gallery("over_optimisation")]),
@@ -72,9 +72,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
                 is_open=True,
             ),
         ],
-        runset_settings=ws.RunsetSettings(
-            filters=ws.And(ws.Metric("Group") == study.path.resolve().name)
-        ),
+        runset_settings=ws.RunsetSettings(filters=ws.And(ws.Metric("Group") == group)),
     )
 
 
@@ -92,5 +90,6 @@ if __name__ == "__main__":
     import wandb
 
     project = os.environ.get("WANDB_PROJECT", PROJECT)
-    entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity
-    print(workspace(study_folder(Path(sys.argv[1])), entity, project).save().url)
+    entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity or ""
+    made = workspace(study_folder(Path(sys.argv[1])), entity, project)
+    print(made.save().url)  # type: ignore[no-untyped-call]
