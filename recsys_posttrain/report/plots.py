@@ -120,6 +120,7 @@ def tuning(trials: pd.DataFrame) -> list[tuple[str, "Figure"]]:
     noises = [str(noise) for noise in trials["noise"].unique()]
     for algorithm, rows in trials.groupby("algorithm", sort=False):
         figure = panel(str(algorithm), "trial")
+        figure.update_xaxes(dtick=max(1, len(rows["trial"].unique()) // 6))  # whole numbers
         lowest = rows["value"].min()
         for noise in noises:
             cell = rows[rows["noise"].astype(str) == noise].sort_values("trial")
