@@ -11,6 +11,8 @@ SEEDS ?=
 DEVICE ?=
 #? DATA_ROOT=         a folder or zip that holds the ratings, where there is no network
 DATA_ROOT ?=
+#? STUDY=             a study's folder, for make report
+STUDY ?=
 #? SET=               fields to change, separated by spaces: SET="a.b=1 c=2"
 SET ?=
 #? PYTHON=            the Python 3.11, 3.12 or 3.13 to make .venv from (default: the first found)
@@ -27,7 +29,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study theory mutants bench bench-growth bench-peers doctor clean
+.PHONY: help setup test check benchmark study report theory mutants bench bench-growth bench-peers doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -86,6 +88,9 @@ study: setup ## reward noise against true policy value; on Jester unless DATASET
 	$(VENV) experiments/noise_vs_quality.py \
 	  $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+
+report: setup ## write a study as one HTML page, STUDY=runs/NAME
+	$(VENV) -m recsys_posttrain report "$(or $(STUDY),$(error give a study, e.g. make report STUDY=runs/movielens_main-ml-100k))"
 
 theory: setup ## check the theory by simulation in worlds small enough to be exact
 	OMP_NUM_THREADS=1 $(VENV) experiments/theory_bounds.py

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from quality import pictures, results
+from quality import results
 from quality.grid import METHODS, base_of, conditions
 from quality.units import Outcome, Unit, finished, references
 
@@ -31,6 +31,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.report import noise_quality
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
 
@@ -103,11 +104,11 @@ def study(
     frontier = results.frontier(test)
     for name, frame in (("results.csv", table), ("frontier.csv", frontier)):
         _write(frame.round(6).to_csv(index=False), folder / name)
-    pictures.quality_against_value(table, unit, folder / "quality.png")
-    there = set(frontier[results.CONDITION].itertuples(index=False, name=None))
+    noise_quality.quality_against_value(table, unit, folder / "quality.png")
+    there = set(frontier[noise_quality.CONDITION].itertuples(index=False, name=None))
     shown = [condition for condition in SHOWN if condition in there]
     lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
-    pictures.frontiers(lines, shown, unit, folder / "frontier.png")
+    noise_quality.frontiers(lines, shown, unit, folder / "frontier.png")
     record = {
         "commit": git_commit(),
         "versions": package_versions(),

@@ -169,6 +169,56 @@ def table(
         study_agreement(folder, against)
 
 
+StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")]
+
+
+@app.command()
+def report(folder: StudyFolder) -> None:
+    """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
+
+    \b
+    Example:
+      recsys-posttrain report runs/movielens_main-ml-1m
+    """
+    from recsys_posttrain.report.page import write_report
+
+    write_report(folder)
+
+
+@app.command()
+def wandb_sync(folder: StudyFolder) -> None:
+    """Mirror a study to Weights & Biases: offline, or uploaded where you are logged in.
+
+    \b
+    Example:
+      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
+    """
+    from recsys_posttrain.sweep.tracking import sync
+
+    typer.echo(sync(folder))
+
+
+@app.command()
+def advise(
+    dataset: Annotated[str, typer.Option(help="A named dataset, or a .csv or .parquet file.")],
+    data_root: DataRoot = None,
+    studies: Annotated[
+        Path | None, typer.Option(help="Where noise_vs_quality-* folders are.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Measure your reward model, and say which algorithm the studies support at its quality.
+
+    \b
+    Example:
+      recsys-posttrain advise --dataset ml-100k
+    """
+    from recsys_posttrain.advise import advise_on
+
+    typer.echo(advise_on(dataset, data_root, studies, output, device))
+
+
 @app.command()
 def recommend(
     policy: Annotated[Path, typer.Argument(metavar="POLICY_FOLDER", help="A saved policy.")],

@@ -164,11 +164,16 @@ def _tracking() -> Finding:
         return Finding("W&B", "not installed: runs are kept in local files only")
     if mode := os.environ.get("WANDB_MODE"):
         return Finding("W&B", f"{mode} (WANDB_MODE)")
-    if os.environ.get("WANDB_API_KEY"):
-        return Finding("W&B", "online (WANDB_API_KEY)")
-    if _has_wandb_login():
-        return Finding("W&B", "online (logged in)")
+    if login := wandb_login():
+        return Finding("W&B", f"online ({login})")
     return Finding("W&B", "offline: not logged in; `wandb login` or WANDB_API_KEY to go online")
+
+
+def wandb_login() -> str | None:
+    """How the user is logged in to W&B; None where not."""
+    if os.environ.get("WANDB_API_KEY"):
+        return "WANDB_API_KEY"
+    return "logged in" if _has_wandb_login() else None
 
 
 def _has_wandb_login() -> bool:

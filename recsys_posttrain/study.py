@@ -32,6 +32,7 @@ from recsys_posttrain.stages import (
     replacing,
     write_json,
 )
+from recsys_posttrain.sweep.tracking import track
 
 # Piped output is as wide as the table needs; a terminal keeps its own width.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 110, soft_wrap=False)
@@ -100,6 +101,7 @@ def run_study(
     if points:
         what = f"{corpus.name}, {on} targets"
         console.print(write_curves(pd.concat(points, ignore_index=True), folder, what))
+    console.print(track(folder), markup=False)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -26,14 +27,33 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def small_ratings_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated CSV of 60 users and 40 items with timestamp ties; read it, do not change it."""
-    source = Path(__file__).with_name("data_factory.py")
-    spec = importlib.util.spec_from_file_location("data_factory", source)
+    module = _beside("data_factory")
+    path: Path = module.write_small_ratings(tmp_path_factory.mktemp("ratings") / "small.csv")
+    return path
+
+
+@pytest.fixture(scope="session")
+def drawn_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `run` and `sweep` leave it: rows, tables, trials, curves; do not change it."""
+    folder = tmp_path_factory.mktemp("study") / "drawn"
+    path: Path = _beside("study_factory").write_finished_study(folder)
+    return path
+
+
+@pytest.fixture
+def finished_study(drawn_study: Path, tmp_path: Path) -> Path:
+    """A copy of `drawn_study` that is yours to change."""
+    return shutil.copytree(drawn_study, tmp_path / "drawn")
+
+
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    path: Path = module.write_small_ratings(tmp_path_factory.mktemp("ratings") / "small.csv")
-    return path
+    return module
 
 
 @pytest.fixture

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-VARIABLES = ["DATASET", "SPLIT", "SEEDS", "DEVICE", "DATA_ROOT", "SET", "PYTHON", "PIP_ARGS"]
+VARIABLES = [
+    "DATASET",
+    "SPLIT",
+    "SEEDS",
+    "DEVICE",
+    "DATA_ROOT",
+    "STUDY",
+    "SET",
+    "PYTHON",
+    "PIP_ARGS",
+]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 

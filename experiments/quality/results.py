@@ -10,10 +10,10 @@ from quality.grid import METHODS
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import Column
 from recsys_posttrain.report.comparison import Comparison, compare
+from recsys_posttrain.report.noise_quality import CONDITION, noise_kinds, of_kind
 
 CONTROL = "BC"
 WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
-CONDITION = ["place", "kind", "level"]
 
 
 class NoiseLevel(NamedTuple):
@@ -103,25 +103,10 @@ def cells(
     return joined.merge(quality, how="left", on=CONDITION)
 
 
-def panel(table: pd.DataFrame, place: str, kind: str) -> pd.DataFrame:
-    """The rows of one kind of noise in one place, and those without noise as its level 0."""
-    noisy = table[(table["place"] == place) & (table["kind"] == kind)]
-    clean = table[(table["place"] == "") & table["method"].isin(noisy["method"])]
-    if place == "log":  # a log without noise agrees with itself
-        clean = clean.assign(pairwise_accuracy=1.0, rmse=0.0)
-    return pd.concat([clean, noisy])
-
-
-def panels(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """(place, kind) of each noise, in the order of the table."""
-    pairs = table[["place", "kind"]].drop_duplicates().itertuples(index=False, name=None)
-    return [pair for pair in pairs if pair[0]]
-
-
 def markdown(table: pd.DataFrame) -> str:
     """What all methods and controls are worth without noise; then one block per place and kind of
     noise: methods by levels, mean ± half of the interval."""
-    blocks = [_without_noise(table), *(_block(table, *pair) for pair in panels(table))]
+    blocks = [_without_noise(table), *(_block(table, *pair) for pair in noise_kinds(table))]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -136,7 +121,7 @@ def _without_noise(table: pd.DataFrame) -> str:
 
 
 def _block(table: pd.DataFrame, place: str, kind: str) -> str:
-    rows = panel(table, place, kind)
+    rows = of_kind(table, place, kind)
     levels = sorted(rows["level"].unique())
     by_level = [rows[rows["level"] == level].set_index("method") for level in levels]
     lines = [

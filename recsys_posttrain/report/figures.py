@@ -1,4 +1,4 @@
-"""Figures as PNG files, without a screen and without matplotlib's global state.
+"""Figures as PNG or PDF files, without a screen and without matplotlib's global state.
 
 Lines differ in marker, dash and brightness, so that a print in grey says as much as the screen.
 """
@@ -116,7 +116,8 @@ def panels(
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """As PNG, whole or not at all; the same figure gives the same bytes."""
+    """As PNG or PDF, whole or not at all; the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+        figure.savefig(temporary, dpi=120, metadata=metadata)

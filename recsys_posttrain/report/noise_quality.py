@@ -1,14 +1,22 @@
-"""The two figures of the study."""
+"""What the quality of the reward model is worth: figures of a table whose rows name their noise.
+
+Such a table has one row per method and condition: place ("model", "log", "" without noise), kind
+and level, the achieved pairwise_accuracy, mean, low and high.
+"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from quality import results
-from quality.results import CONDITION
 
 from recsys_posttrain.report.figures import LINES, panels, save
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 WHERE = {"model": "reward model", "log": "log"}
+CONDITION = ["place", "kind", "level"]
 BANDS = {
     "Pretrained": "#e4e4e4",
     "BC": "#cccccc",
@@ -17,21 +25,40 @@ BANDS = {
 }
 
 
+def noise_kinds(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(place, kind) of each noise, in the order of the table."""
+    pairs = table[["place", "kind"]].drop_duplicates().itertuples(index=False, name=None)
+    return [(place, kind) for place, kind in pairs if place]
+
+
+def of_kind(table: pd.DataFrame, place: str, kind: str) -> pd.DataFrame:
+    """The rows of one kind of noise in one place, and those without noise as its level 0."""
+    noisy = table[(table["place"] == place) & (table["kind"] == kind)]
+    clean = table[(table["place"] == "") & table["method"].isin(noisy["method"])]
+    if place == "log":  # a log without noise agrees with itself
+        clean = clean.assign(pairwise_accuracy=1.0, rmse=0.0)
+    return pd.concat([clean, noisy])
+
+
+def methods_drawn(table: pd.DataFrame) -> list[str]:
+    """Those that have a line: run under some noise, and neither a band nor popularity."""
+    noisy = table[table["place"] != ""]["method"]
+    return [name for name in dict.fromkeys(noisy) if name not in (*BANDS, "Popularity")]
+
+
 def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
     """What the reward model's quality is worth: one panel per place and kind of noise, one line per
     method at the strength its validation chose, bands for controls."""
-    kinds = results.panels(table)
+    kinds = noise_kinds(table)
     columns = min(4, len(kinds))
     figure, axes = panels(-(-len(kinds) // columns), columns, width=3.6, height=3.2)
-    noisy = table[table["place"] != ""]["method"]
-    drawn = [name for name in dict.fromkeys(noisy) if name not in (*BANDS, "Popularity")]
     clean = table[table["place"] == ""]
     for axis, (place, kind) in zip(axes, kinds, strict=False):
-        rows = results.panel(table, place, kind)
+        rows = of_kind(table, place, kind)
         for name, color in BANDS.items():
             for _, cell in clean[clean["method"] == name].iterrows():
                 axis.axhspan(cell["low"], cell["high"], color=color, label=f"{name} (95%)", lw=0)
-        for name, line in zip(drawn, LINES, strict=False):
+        for name, line in zip(methods_drawn(table), LINES, strict=False):
             one = rows[rows["method"] == name].sort_values("level")
             error = [one["mean"] - one["low"], one["high"] - one["mean"]]
             x, y = one["pairwise_accuracy"], one["mean"]
@@ -41,7 +68,9 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
     _finish(figure, axes, len(kinds), columns, unit, path)
 
 
-def frontiers(means: pd.DataFrame, shown: list[tuple], unit: str, path: Path) -> None:
+def frontiers(
+    means: pd.DataFrame, shown: list[tuple[str, str, float]], unit: str, path: Path
+) -> None:
     """True value against the distance from the reference, over all strengths of each method, for
     some conditions. means: one row per condition, method and strength with kl and value."""
     columns = min(3, len(shown))
@@ -60,7 +89,9 @@ def frontiers(means: pd.DataFrame, shown: list[tuple], unit: str, path: Path) ->
     _finish(figure, axes, len(shown), columns, unit, path)
 
 
-def _finish(figure, axes: list, used: int, columns: int, unit: str, path: Path) -> None:
+def _finish(
+    figure: "Figure", axes: "list[Axes]", used: int, columns: int, unit: str, path: Path
+) -> None:
     """One label for each row, nothing where there is no panel, one legend for all."""
     for axis in axes[::columns]:
         axis.set_ylabel(unit)

@@ -1,0 +1,155 @@
+"""`recsys-posttrain advise`: which algorithm the committed studies support for a reward model as
+good as yours. It measures the order and the error, and cannot see whether errors are biased, so it
+answers for both; where the studies do not decide, it says so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from recsys_posttrain.algorithms import BC
+from recsys_posttrain.config import require
+from recsys_posttrain.named import dataset_named
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.report import evidence
+from recsys_posttrain.report.evidence import Condition, Errors
+from recsys_posttrain.report.render import decimal
+from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
+from recsys_posttrain.run import Run
+
+RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"  # of a checkout
+MEANING: dict[Errors, str] = {
+    "biased": "errors that a policy can follow (of an item, of a history)",
+    "independent": "errors that it cannot follow (independent, of a user)",
+}
+
+
+def advise_on(
+    dataset: str, data_root: str | None, studies: Path | None, output: Path, device: str
+) -> str:
+    """Trains and measures the default reward model on the dataset (a stage, reused), and reads
+    every noise_vs_quality-* folder in `studies`, by default the checkout's.
+
+    Raises: UserError for an unknown dataset, or where there is no such study.
+    """
+    folder = RESULTS if studies is None else studies
+    found = [study_folder(path) for path in sorted(folder.glob("noise_vs_quality-*"))]
+    require(
+        found,
+        f"{folder} holds no study noise_vs_quality-*; give --studies experiments/results of a "
+        "checkout, or make one with make study.",
+    )
+    run = Run(BC(), dataset=dataset_named(dataset, data_root))
+    pipeline = Pipeline(run, output, device)
+    quality = pipeline.reward_quality
+    model = quality.iloc[-1]  # after the baselines
+    return "\n".join(
+        [
+            f"Studies in {folder}",
+            f"Your reward model on {pipeline.data.corpus.name}, trained with the defaults",
+            *_measured(quality),
+            *(line for study in found for line in advice(study, run.dataset.name, model)),
+        ]
+    )
+
+
+def advice(study: StudyFolder, dataset: str, model: pd.Series) -> Iterator[str]:
+    """Evidence and verdict of one study for a reward model with this row of `quality_frame`."""
+    accuracy = float(model["pairwise_accuracy"])
+    low, high = (float(model[f"pairwise_accuracy_{end}"]) for end in ("low", "high"))
+    conditions = evidence.conditions_at(study, low, accuracy, high)
+    yield ""
+    yield (
+        f"Evidence: {study.path.name} (commit {study.record['commit']}), "
+        f"{value_columns(study)[0]} minus {study.control}, 95% intervals, at the accuracies "
+        "nearest to yours"
+    )
+    clean, noisy = ([c for c in conditions if bool(c.level) == is_noisy] for is_noisy in (0, 1))
+    yield from (_line(each) for each in sorted(clean, key=lambda c: not c.is_near)[:1])
+    for errors, meaning in MEANING.items():
+        yield f"  {meaning}"
+        yield from (_line(each) for each in noisy if each.errors == errors)
+    name, bound = evidence.safest(conditions)
+    yield (
+        f"  largest worst case over all of these: {name}, at least {decimal(bound, sign=True)} "
+        "(lower end of its interval)"
+    )
+    yield f"Verdict: {verdict(study, dataset, low, high, conditions)}"
+    yield (
+        "Not measured: which errors your model makes, errors in the logged rewards (under them the "
+        "order can be the reverse), and other strengths than those of the study."
+    )
+
+
+def verdict(
+    study: StudyFolder, dataset: str, low: float, high: float, conditions: list[Condition]
+) -> str:
+    """One paragraph; "not enough evidence" unless one method is supported for both errors."""
+    lowest, highest = evidence.studied_range(study)
+    if study.dataset != Path(dataset).stem:
+        return (
+            f"not enough evidence: the study is of {study.dataset}, and whether its order of "
+            f"methods holds on {dataset} was not tested."
+        )
+    if high < lowest or low > highest:
+        return (
+            f"not enough evidence: your accuracy, {decimal(low)} to {decimal(high)}, is outside of "
+            f"what was studied, {decimal(lowest)} to {decimal(highest)}."
+        )
+    biased, independent = (evidence.supported(conditions, errors) for errors in MEANING)
+    both = biased & independent
+    if not both:
+        return (
+            f"not enough evidence: it depends on your model's errors. Best under every such error: "
+            f"if a policy can follow them {_names(biased)}, if not {_names(independent)}."
+        )
+    paying = evidence.paying(conditions, both)
+    if not paying:
+        return (
+            f"not enough evidence that post-training pays: {_names(both - {*evidence.UNTRAINED})} "
+            "is among the best, but its interval overlaps that of a policy trained without rewards."
+        )
+    if len(paying) > 1:
+        return f"not enough evidence to choose: the intervals of {_names(paying)} overlap."
+    return (
+        f"use {_names(paying)}: under every error that was studied at your accuracy it is among "
+        "the best and above the policies that are trained without rewards."
+    )
+
+
+def _measured(quality: pd.DataFrame) -> Iterator[str]:
+    """The model beside the best naive baseline, by both measures."""
+    naive, model = quality.iloc[:-1], quality.iloc[-1]
+    for title, name, sign in (("pairwise accuracy", "pairwise_accuracy", 1), ("RMSE", "rmse", -1)):
+        best = naive.iloc[int((sign * naive[name]).to_numpy().argmax())]
+        gap = sign * (model[name] - best[name])
+        overlap = model[f"{name}_low"] <= best[f"{name}_high"]
+        overlap &= best[f"{name}_low"] <= model[f"{name}_high"]
+        told = "intervals overlap" if overlap else "better" if gap > 0 else "worse"
+        yield f"  {title:<18} {_interval(model, name)}; best naive: {best.name}, " + (
+            f"{_interval(best, name)}; gap {decimal(gap, sign=True)}, {told}"
+        )
+    counts = f"{model['events']:,.0f} events of {model['users']:,.0f} users"
+    yield f"  {counts} that it did not learn from"
+
+
+def _interval(row: pd.Series, name: str) -> str:
+    return f"{decimal(row[name])} [{decimal(row[f'{name}_low'])}, {decimal(row[f'{name}_high'])}]"
+
+
+def _line(condition: Condition) -> str:
+    first, *others = condition.ordered
+    value, low, high = condition.differences[first]
+    equal = [name for name in others if name in condition.best]
+    far = "" if condition.is_near else " (its accuracies are not near yours)"
+    told = f"not told from {', '.join(equal)}" if equal else "told from all others"
+    level = f"{condition.kind} {condition.level:g}" if condition.level else "no noise"
+    return (
+        f"    {level:<20} accuracy {decimal(condition.accuracy)}: {first} "
+        f"{decimal(value, sign=True)} [{decimal(low, sign=True)}, {decimal(high, sign=True)}], "
+        f"{told}{far}"
+    )
+
+
+def _names(methods: frozenset[str]) -> str:
+    return ", ".join(sorted(methods)) or "none"

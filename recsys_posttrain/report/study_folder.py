@@ -1,0 +1,159 @@
+"""What a study left on disk, read for the report, for W&B and for advice.
+
+A folder of `recsys-posttrain run` or `sweep` holds table.csv; one of noise_vs_quality.py holds
+results.csv, whose rows name their noise. Rows per target name users of the data and are not
+published, so they may be missing, as may everything else but the two.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recsys_posttrain.config import require
+from recsys_posttrain.stages import read_json
+
+# What a noise achieved, see rewards/noise_report.py.
+ACHIEVED = ("pairwise_accuracy", "rmse", "exploitable_share")
+TABLES = ("table.csv", "results.csv")
+OPTIONAL = {
+    "rows.parquet": "rows per target (they name users of the data and are not published)",
+    "reward_models.md": "the quality of the reward model",
+    "trials.csv": "trials of a sweep",
+    "curves.parquet": "points of over-optimisation curves",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFolder:
+    """record: run.json. cells: one row per method and column (and noise), unrounded. control: what
+    differences are to. trials: of a sweep, one row each. missing: what the folder does not hold."""
+
+    path: Path
+    record: dict[str, Any]
+    cells: pd.DataFrame
+    control: str
+    trials: pd.DataFrame | None
+    missing: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.record.get("name", self.path.resolve().name))
+
+    @property
+    def dataset(self) -> str:
+        """Of a record without it, what follows the study's name in the folder's."""
+        return str(self.record.get("dataset", self.path.resolve().name.partition("-")[2]))
+
+    def text(self, name: str) -> str | None:
+        """A text file of the folder; None where there is none."""
+        path = self.path / name
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def frame(self, name: str) -> pd.DataFrame | None:
+        """A .parquet or .csv file of the folder; None where there is none."""
+        path = self.path / name
+        if not path.is_file():
+            return None
+        return pd.read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
+
+
+def study_folder(path: Path) -> StudyFolder:
+    """Raises: UserError for no folder, or one without results."""
+    require(path.is_dir(), f"{path}: there is no such study; give a folder such as runs/<study>.")
+    require(
+        has_results(path),
+        f"{path} holds no results (no table.csv, no results.csv); give the folder of a study "
+        "that has ended, or run the study again to finish it.",
+    )
+    record = read_json(path / "run.json", fix="run the study again to finish it")
+    is_of_noise = not (path / TABLES[0]).is_file()
+    cells = read_csv(path / TABLES[is_of_noise])
+    trials = path / "trials.csv"
+    return StudyFolder(
+        path,
+        record,
+        cells if is_of_noise else _with_noise(cells, record),
+        _control(cells),
+        read_csv(trials) if trials.is_file() else None,
+        tuple(f"{name}: {what}" for name, what in OPTIONAL.items() if not (path / name).is_file()),
+    )
+
+
+def has_results(path: Path) -> bool:
+    return any((path / name).is_file() for name in TABLES)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Empty text stays empty text: a condition without noise has no kind, not a missing one."""
+    texts = ("place", "kind", "strength", "noise", "reason")
+    frame = pd.read_csv(path, dtype=dict.fromkeys(texts, "str"))
+    return frame.fillna({name: "" for name in texts if name in frame})
+
+
+def _control(cells: pd.DataFrame) -> str:
+    """The one method that has a mean and no difference to itself."""
+    alone = cells.groupby("method", sort=False)["difference"].apply(lambda d: d.isna().all())
+    named = [str(method) for method in alone.index[alone]]
+    return named[0] if named else str(cells["method"].iloc[0])
+
+
+def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
+    """The cells with place, kind, level and what the noise achieved, from run.json's runs."""
+    blank = {"method": "", "place": "", "kind": "", "level": 0.0}
+    runs = [blank] + [{"method": label, **noise} for label, _, noise in runs_of(record)]
+    joined = cells.merge(pd.DataFrame(runs), how="left", on="method")
+    return joined.fillna({name: blank[name] for name in ("place", "kind", "level")})
+
+
+def runs_of(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Of each run of run.json its label, its description, and its noise: place, kind, level and
+    what that achieved (of a run without noise, what the clean reward model did)."""
+    reports = record.get("noise", {})
+    models = [report["model"] for report in reports.values() if "model" in report]
+    clean = {name: models[0][f"clean_{name}"] for name in ACHIEVED[:2]} if models else {}
+    for run in record.get("runs", []):
+        label = label_of(run)
+        place, kind, level = noise_of(run.get("noise") or {})
+        achieved = reports.get(label, {}).get(place, {}) if place else clean
+        noise = {"place": place, "kind": kind, "level": level}
+        yield label, run, noise | {name: achieved[name] for name in ACHIEVED if name in achieved}
+
+
+def label_of(run: Mapping[str, Any]) -> str:
+    """`Run.label` of a described run."""
+    return str(run.get("name") or run["algorithm"]["class"])
+
+
+def noise_of(described: Mapping[str, Any]) -> tuple[str, str, float]:
+    """Place, kind and level of a described RewardNoise: the model's, otherwise the log's."""
+    for place in ("model", "log"):
+        noise = described.get(place)
+        if noise and noise.get("level"):
+            return place, str(noise["class"]), float(noise["level"])
+    return "", "", 0.0
+
+
+def by_line(study: StudyFolder, column: str) -> pd.DataFrame:
+    """The cells of one column, for figures of noise: runs that differ in their noise alone are one
+    method there, called by the longest label of a run without noise that theirs begins with."""
+    cells = study.cells[study.cells["column"] == column]
+    clean = [label for label, _, noise in runs_of(study.record) if not noise["place"]]
+
+    def line(label: str, place: str) -> str:
+        begun = [name for name in clean if label.startswith(name)] if place else []
+        return max(begun, key=len, default=label)
+
+    named = [line(*pair) for pair in cells[["method", "place"]].itertuples(index=False, name=None)]
+    return cells.assign(method=named)
+
+
+def value_columns(study: StudyFolder) -> list[str]:
+    """The columns of the table, the one that policies are judged by first: the truth, otherwise
+    the judge, otherwise liked targets."""
+    there = [str(name) for name in study.cells["column"].unique()]
+    preferred = ("reward gold@5", "reward judge@10", "NDCG@10 liked")
+    first = next((name for name in preferred if name in there), there[0])
+    return [first, *(name for name in there if name != first)]

@@ -1,0 +1,106 @@
+"""Evidence and verdicts of studies written by hand."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recsys_posttrain.advise import advice
+from recsys_posttrain.report import evidence
+from recsys_posttrain.report.evidence import conditions_at, paying, safest, supported
+from recsys_posttrain.report.study_folder import StudyFolder
+
+RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
+# (place, kind, level): accuracy, share, then the difference of PPO, A-SFT and Pretrained to BC.
+CLEAN = ("", "", 0.0)
+BIAS, OTHER = ("model", "ItemBias", 1.0), ("model", "Independent", 1.0)
+PPO_WINS = {CLEAN: (0.7, 0, 0.5, 0.3, 0.1), BIAS: (0.5, 1, 0.5, 0.3, 0.1)}
+ASFT_WINS = {CLEAN: (0.7, 0, 0.5, 0.3, 0.1), BIAS: (0.5, 1, 0.2, 0.3, 0.1)}
+HARMLESS = {OTHER: (0.5, 0, 0.5, 0.3, 0.1)}
+
+
+def _study(conditions: dict[tuple[str, str, float], tuple[float, ...]], half: float) -> StudyFolder:
+    """Every difference has this half interval."""
+    cells = []
+    for (place, kind, level), (accuracy, share, *differences) in conditions.items():
+        for method, d in zip(("PPO", "A-SFT", "Pretrained"), differences, strict=True):
+            cells.append([method, d, d - half, d + half, place, kind, level, accuracy, share])
+        cells.append(["BC", None, None, None, place, kind, level, accuracy, share])
+    bounds = ["difference", "difference_low", "difference_high"]
+    condition = ["place", "kind", "level", "pairwise_accuracy", "exploitable_share"]
+    frame = pd.DataFrame(cells, columns=["method", *bounds, *condition]).assign(column="value")
+    record = {"dataset": "jester", "commit": "0123456789", "versions": {}}
+    return StudyFolder(Path("noise_vs_quality-jester"), record, frame, "BC", None, ())
+
+
+def _advice(study: StudyFolder, accuracy: float, dataset: str = "jester") -> str:
+    names = ["pairwise_accuracy", "pairwise_accuracy_low", "pairwise_accuracy_high"]
+    bounds = [accuracy, accuracy - 0.01, accuracy + 0.01]
+    return "\n".join(advice(study, dataset, pd.Series(dict(zip(names, bounds, strict=True)))))
+
+
+def test_the_levels_around_the_accuracy_are_the_evidence() -> None:
+    more = {("model", "ItemBias", 2.0): (0.4, 1, 0.1, 0.3, 0.1)}
+    found = conditions_at(_study(PPO_WINS | more, 0.05), 0.59, 0.6, 0.61)
+    assert sorted(each.level for each in found) == [0.0, 1.0]
+    found = conditions_at(_study(PPO_WINS | more, 0.05), 0.44, 0.45, 0.46)
+    assert sorted(each.level for each in found) == [1.0, 2.0]
+    assert all(each.errors == "biased" and each.is_near for each in found)
+
+
+def test_overlapping_intervals_are_not_told_apart() -> None:
+    """.5 ± .1 and .3 ± .1 touch at .4; with ±.09 they do not."""
+    touching = conditions_at(_study(PPO_WINS, 0.1 + 1e-9), 0.5, 0.5, 0.5)
+    apart = conditions_at(_study(PPO_WINS, 0.09), 0.5, 0.5, 0.5)
+    assert supported(touching, "biased") == {"PPO", "A-SFT"}
+    assert supported(apart, "biased") == {"PPO"}
+
+
+def test_a_method_pays_only_above_the_untrained_everywhere() -> None:
+    near = conditions_at(_study(ASFT_WINS, 0.05), 0.59, 0.6, 0.61)
+    assert paying(near, frozenset({"PPO", "A-SFT"})) == {"A-SFT"}  # PPO under the bias: .15 = .15
+
+
+def test_the_safest_has_the_best_worst_case() -> None:
+    near = conditions_at(_study(ASFT_WINS, 0.05), 0.59, 0.6, 0.61)
+    name, bound = safest(near)
+    assert (name, bound) == ("A-SFT", pytest.approx(0.25))
+
+
+def test_one_method_under_both_errors_is_advised() -> None:
+    assert "Verdict: use PPO" in _advice(_study(PPO_WINS | HARMLESS, 0.05), 0.6)
+
+
+@pytest.mark.parametrize(
+    ("study", "accuracy", "dataset", "why"),
+    [
+        (_study(PPO_WINS | HARMLESS, 0.05), 0.6, "ml-1m", "the study is of jester"),
+        (_study(PPO_WINS | HARMLESS, 0.05), 0.8, "jester", "outside of what was studied"),
+        (_study(PPO_WINS | HARMLESS, 0.05), 0.4, "jester", "outside of what was studied"),
+        (_study(ASFT_WINS | HARMLESS, 0.04), 0.5, "jester", "A-SFT, if not PPO"),
+        (_study(PPO_WINS | HARMLESS, 0.3), 0.6, "jester", "post-training pays"),
+    ],
+    ids=["domain", "above", "below", "depends", "overlap"],
+)
+def test_no_verdict_without_evidence(
+    study: StudyFolder, accuracy: float, dataset: str, why: str
+) -> None:
+    text = _advice(study, accuracy, dataset)
+    assert "Verdict: not enough evidence" in text
+    assert why in text
+
+
+def test_two_that_pay_are_not_told_apart() -> None:
+    close = {CLEAN: (0.7, 0, 0.5, 0.45, 0.1), BIAS: (0.5, 1, 0.5, 0.45, 0.1)}
+    independent = {OTHER: (0.5, 0, 0.5, 0.45, 0.1)}
+    text = _advice(_study(close | independent, 0.05), 0.6)
+    assert "not enough evidence to choose: the intervals of A-SFT, PPO overlap" in text
+
+
+def test_the_published_study_decides_nothing_at_its_own_quality() -> None:
+    """At .587 no method is above the pretrained policy by more than both intervals."""
+    from recsys_posttrain.report.study_folder import study_folder
+
+    study = study_folder(RESULTS / "noise_vs_quality-jester")
+    assert evidence.studied_range(study) == pytest.approx((0.501, 0.587), abs=5e-4)  # table.md
+    assert "not enough evidence" in _advice(study, 0.587)

@@ -1,0 +1,135 @@
+"""The page: alone, complete, and with the numbers of the rows, also as a browser shows it."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recsys_posttrain.report import page
+from recsys_posttrain.report.page import write_report
+from recsys_posttrain.report.sections import html_of
+from recsys_posttrain.report.study_folder import study_folder
+
+RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SECTIONS = ["noise", "leaderboard", "way", "rewards", "tuning", "failed", "environment"]
+
+
+class _Tables(HTMLParser):
+    """The text of every cell: tables -> rows -> cells; and the ids of sections."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.sections: list[str] = []
+        self.plots = self.drawn = 0
+        self._in_cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        named = dict(attributes)
+        self.sections += [str(named["id"])] if tag == "section" else []
+        self.plots += "plot" in str(named.get("class", "")).split()
+        self.drawn += tag == "g" and str(named.get("class")).startswith("cartesianlayer")
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell &= tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.tables[-1][-1][-1] += data
+
+
+def _check_against_rows(html: str, folder: Path) -> _Tables:
+    """The leaderboard's NDCG@10 and gold against means of the rows."""
+    read = _Tables(html)
+    table = next(table for table in read.tables if "NDCG@10 all" in str(table[0][1:2]))
+    head = [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in table[0]]
+    means = pd.read_parquet(folder / "rows.parquet").groupby("method").mean(numeric_only=True)
+    assert {row[0] for row in table[1:]} == set(means.index)
+    for row in table[1:]:
+        for column, source in (("NDCG@10 all ↑", "ndcg@10"), ("reward gold@5 ↑", "reward/gold@5")):
+            shown = re.match(r"[\d.]+", row[head.index(column)])
+            assert shown is not None
+            # Half of the last of four digits, and rows of one seed stand for all.
+            assert abs(float(shown[0]) - means.loc[row[0], source]) <= 0.5001e-4
+    return read
+
+
+def test_the_page_has_every_section_and_the_numbers_of_the_rows(finished_study: Path) -> None:
+    html = page.page(study_folder(finished_study))
+    read = _check_against_rows(html, finished_study)
+    assert read.sections == SECTIONS
+    (failed,) = (table for table in read.tables if table[0][-1] == "reason")
+    assert failed[1:] == [["PPO", "", "1", "the loss is not finite"]]
+    assert "recsys-posttrain run drawn.py" in html
+
+
+def test_the_page_is_alone_and_repeats(finished_study: Path) -> None:
+    """Nothing is fetched: no address in an attribute, and a policy that forbids it."""
+    html = page.page(study_folder(finished_study))
+    assert html == page.page(study_folder(finished_study))
+    own = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)", own)
+    assert "default-src 'none'" in own
+    assert html.count("* plotly.js v") == 1
+
+
+def test_text_of_a_study_is_text(finished_study: Path) -> None:
+    assert "<b>" not in html_of("| <b>x</b> |\n|---|\n| 1 |\n")
+    table = (finished_study / "table.csv").read_text()
+    (finished_study / "table.csv").write_text(table.replace("PPO", "</script>PPO"))
+    html = page.page(study_folder(finished_study))
+    assert "</script>PPO" not in html
+
+
+def test_figures_on_paper(finished_study: Path) -> None:
+    assert write_report(finished_study) == finished_study / "report.html"
+    names = {path.name for path in (finished_study / "figures").iterdir()}
+    stems = ("leaderboard", "noise_quality", "over_optimisation")
+    assert names == {f"{stem}{suffix}" for stem in stems for suffix in (".pdf", ".png")}
+    assert (finished_study / "figures" / "leaderboard.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", ["noise_vs_quality-jester", "movielens_main-ml-1m"])
+def test_published_studies_have_a_page(name: str) -> None:
+    """Without rows: the tables are the published ones, and the page says what is missing."""
+    html = page.page(study_folder(RESULTS / name))
+    read = _Tables(html)
+    value = {"noise_vs_quality-jester": "3.283", "movielens_main-ml-1m": ".1926"}[name]
+    assert any(cell.startswith(value) for table in read.tables for row in table for cell in row)
+    assert "rows.parquet" in html
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: the page is not opened")
+def test_a_browser_shows_the_page_without_errors(finished_study: Path, tmp_path: Path) -> None:
+    write_report(finished_study)
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            *("--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom"),
+            (finished_study / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not said
+    read = _check_against_rows(done.stdout, finished_study)
+    assert read.plots > 5
+    assert read.drawn == read.plots  # every panel was drawn

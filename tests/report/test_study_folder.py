@@ -1,0 +1,66 @@
+"""What is read back from a study's folder, with and without its parts."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.report.study_folder import by_line, noise_of, study_folder, value_columns
+
+RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
+NOISY = "PPO, item bias 0.6"
+
+
+def test_cells_have_the_noise_of_their_run_and_what_it_achieved(finished_study: Path) -> None:
+    study = study_folder(finished_study)
+    assert study.control == "BC"
+    names = ["place", "kind", "level", "pairwise_accuracy"]
+    found = study.cells.drop_duplicates("method").set_index("method")[names]
+    assert found.loc[NOISY].tolist() == ["model", "ItemBias", 0.6, 0.55]
+    assert found.loc["PPO"].tolist() == ["", "", 0.0, 0.7]  # the clean model's accuracy
+    assert found.loc["Popularity", ["place", "kind", "level"]].tolist() == ["", "", 0.0]
+
+
+def test_runs_that_differ_in_noise_alone_are_one_line(finished_study: Path) -> None:
+    lines = by_line(study_folder(finished_study), "NDCG@10 all")
+    assert lines["method"].tolist() == ["Popularity", "Pretrained", "BC", "PPO", "PPO"]
+    assert lines["place"].tolist() == ["", "", "", "", "model"]
+
+
+def test_the_truth_judges_before_liked_targets(finished_study: Path) -> None:
+    assert value_columns(study_folder(finished_study))[:2] == ["reward gold@5", "NDCG@10 all"]
+    assert value_columns(study_folder(RESULTS / "movielens_main-ml-1m"))[0] == "NDCG@10 liked"
+
+
+@pytest.mark.parametrize("name", ["noise_vs_quality-jester", "movielens_main-ml-1m"])
+def test_published_folders_have_no_rows_and_say_so(name: str) -> None:
+    study = study_folder(RESULTS / name)
+    assert study.control == "BC"
+    assert study.dataset == name.partition("-")[2]
+    assert any(line.startswith("rows.parquet") for line in study.missing)
+    assert study.cells["kind"].notna().all()
+
+
+def test_a_noise_of_level_zero_is_none() -> None:
+    described = {
+        "model": {"class": "ItemBias", "level": 0.0},
+        "log": {"class": "Flips", "level": 1},
+    }
+    assert noise_of(described) == ("log", "Flips", 1.0)
+    assert noise_of({}) == ("", "", 0.0)
+
+
+def test_no_study_and_no_results_are_one_sentence(tmp_path: Path, finished_study: Path) -> None:
+    with pytest.raises(UserError, match="there is no such study"):
+        study_folder(tmp_path / "nowhere")
+    (finished_study / "table.csv").unlink()
+    with pytest.raises(UserError, match="holds no results"):
+        study_folder(finished_study)
+
+
+def test_results_without_a_record_are_refused(finished_study: Path) -> None:
+    (finished_study / "run.json").unlink()
+    with pytest.raises(UserError, match=r"run\.json does not exist"):
+        study_folder(finished_study)
+    assert len(pd.read_csv(finished_study / "table.csv"))  # untouched

@@ -1,0 +1,59 @@
+"""`advise` from data to verdict, on a small file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recsys_posttrain import advise
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.run import Run
+from recsys_posttrain.training.module import Training
+
+
+@pytest.fixture
+def small_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One epoch of a small ensemble."""
+    small = RewardEnsemble(members=2, rank=2, training=Training(epochs=1))
+    small = replace(small, encoder=replace(small.encoder, dim=8, blocks=1, feed_forward=8))
+
+    def run(*arguments: object, **named: object) -> Run:
+        return Run(*arguments, reward=small, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(advise, "Run", run)
+
+
+def test_advice_on_a_file(
+    small_ratings_csv: Path, tmp_path: Path, own_cache: None, small_reward: None
+) -> None:
+    text = advise.advise_on(str(small_ratings_csv), None, None, tmp_path, "cpu")
+    assert "trained with the defaults" in text
+    assert "pairwise accuracy" in text
+    assert "best naive: " in text
+    assert "noise_vs_quality-jester" in text
+    assert "not enough evidence: the study is of jester" in text
+    again = advise.advise_on(str(small_ratings_csv), None, None, tmp_path, "cpu")
+    assert again == text  # from the stages
+
+
+def test_the_model_is_set_beside_the_best_baseline_of_each_measure() -> None:
+    """The item mean orders better, boosting errs less; intervals decide the word."""
+    columns = ["pairwise_accuracy", "rmse"]
+    frame = pd.DataFrame(
+        [[0.70, 0.98], [0.60, 0.90], [0.65, 0.80]],
+        index=["item mean", "gradient boosting", "ensemble of 5"],
+        columns=columns,
+    )
+    for column, half in zip(columns, (0.03, 0.04), strict=True):
+        frame[f"{column}_low"], frame[f"{column}_high"] = frame[column] - half, frame[column] + half
+    frame[["events", "users"]] = 100.0, 10.0
+    order, error, _ = advise._measured(frame)
+    assert "best naive: item mean, .7000 [.6700, .7300]; gap -.0500, intervals overlap" in order
+    assert "best naive: gradient boosting, .9000 [.8600, .9400]; gap +.1000, better" in error
+
+
+def test_no_studies_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no study noise_vs_quality"):
+        advise.advise_on("ml-100k", None, tmp_path, tmp_path, "cpu")
