@@ -91,7 +91,7 @@ class PrefetchServer:
             ]
         )
 
-        self.app.router.redirect_slashes = False  # it builds an address from the Host header
+        self.app.router.redirect_slashes = False  # to where the Host header says
 
     async def run(self, listening: socket, stop: asyncio.Event) -> None:
         """Serves until `stop` is set or the process is told to end; open requests are finished."""
@@ -189,7 +189,7 @@ class PrefetchServer:
 
     def _user_or_refusal(self, request: Request) -> str | Response:
         """The token's user, or the answer to a request that is not served."""
-        route = request.scope["path"].rpartition("/")[2]  # request.url believes the Host header
+        route = request.scope["path"].rpartition("/")[2]
         headers, now = request.headers, self._clock()
         if request.path_params["event"] != self._event:
             return self._refusal(route, 404, f"this server has event {self._event}")

@@ -135,9 +135,11 @@ def test_entries_of_others_are_skipped_and_counted(redis_server) -> None:
         assert broker.counters["bad_entries"] == 4
         assert await broker.after("final", 0, 0.01) == [_state(1)]
         assert await broker.after("final", 1, 0.01) == []
+        waiting = asyncio.create_task(broker.after("final", 1, 5.0))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
         assert await broker.append(_state(6))
-        assert await broker.after("final", 1, 0.01) == [_state(6)]
-        await write("live:typed", {"state": _state(1).to_json()}, id="1-0")
+        assert await waiting == [_state(6)]
         await broker._redis.set("live:text", "x")
         with pytest.raises(BrokerDown, match="WRONGTYPE"):
             await broker.append(_state(1, event="text"))

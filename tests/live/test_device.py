@@ -137,6 +137,33 @@ def test_a_state_that_comes_before_the_cache_is_shown_when_it_comes(answering) -
     assert asked[0][1]["Priority"] == "u=1"
 
 
+@pytest.mark.parametrize("spread", [0.0, 1000.0], ids=["during a fetch", "long before one"])
+def test_a_state_that_comes_before_the_cache_has_it_fetched_soon_and_once(
+    monkeypatch: pytest.MonkeyPatch, spread: float
+) -> None:
+    asked = 0
+
+    async def story() -> None:
+        device = _device(spread=spread, retry=0.05)
+
+        async def get(*_: object) -> Answer:
+            nonlocal asked
+            asked += 1
+            device.receive(_state(4).to_json())
+            return _answer(200, BODY, cache_control="max-age=1000")
+
+        monkeypatch.setattr("recsys_posttrain.live.device.get", get)
+        running = asyncio.create_task(device._stay_fresh())
+        if spread:
+            device.receive(_state(4).to_json())
+        await asyncio.sleep(0.3)
+        running.cancel()
+        assert [shown.version for shown in device.shown] == [4]
+
+    asyncio.run(story())
+    assert asked == 1
+
+
 @pytest.mark.parametrize(
     "value",
     [

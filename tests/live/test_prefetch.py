@@ -227,6 +227,23 @@ def test_limits_on_body_and_head(serving, token_of) -> None:
     _play(story)
 
 
+def test_a_host_header_is_not_believed(serving) -> None:
+    """It would make up labels of counters, which stay, or addresses that cannot be read."""
+
+    async def story() -> None:
+        async with serving() as service:
+            for host in (b"a/b", b"a/made-up?", b"a#", b"[", b"\xff"):
+                for end in (b"", b"/"):
+                    request = b"GET " + PATH.encode() + end + b" HTTP/1.1\r\nConnection: close\r\n"
+                    answer = await _raw(service.http, request + b"Host: " + host + b"\r\n\r\n")
+                    assert int(answer.split()[1]) in ((404,) if end else (401, 400))
+            assert {name for name in service.prefetch.counters if "route" in name} == {
+                'requests{route="prefetch",status="401"}'
+            }
+
+    _play(story)
+
+
 def test_more_connections_than_allowed_are_told_so(serving, token_of) -> None:
     async def story() -> None:
         async with serving(prefetch={"settings": PrefetchSettings(connections=3)}) as service:
