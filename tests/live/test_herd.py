@@ -109,7 +109,8 @@ def test_fetching_on_a_push_is_a_trapezoid():
     expected = np.concatenate([rising, np.full(51, 1 / 60), rising[::-1]])
     np.testing.assert_allclose(share_T, expected, rtol=1e-12)
     np.testing.assert_allclose(fetch_on_push(HERD, is_jittered=False), np.full(10, 0.1))
-    assert latecomers(Herd(push_seconds=1)).tolist() == pytest.approx([1 / 600] * 600)
+    late_T = latecomers(Herd(push_seconds=2, late_seconds=4))
+    assert late_T.tolist() == pytest.approx([1 / 8, 1 / 4, 1 / 4, 1 / 4, 1 / 8])
 
 
 def test_cycles_have_the_mean_and_the_variance_of_sums_of_independent_times():

@@ -12,14 +12,15 @@ from recsys_posttrain.live import materialize as module
 from recsys_posttrain.live.materialize import materialize, placed
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.recommend import recommend
 from recsys_posttrain.saved_policy import load_policy
 from recsys_posttrain.types import History
 
 
 @pytest.fixture
 def rules():
-    """Item 7, not in the list, first and fourth."""
-    return EventRules("final", "7", {"before": None, "live": 1, "after": 4})
+    """Item 19, which is often among the policy's best: not in the list, first and fourth."""
+    return EventRules("final", "19", {"before": None, "live": 1, "after": 4})
 
 
 def others_of(policy_folder, ratings, live_title):
@@ -44,17 +45,19 @@ def others_of(policy_folder, ratings, live_title):
 def test_each_stage_has_the_live_title_at_its_place_and_the_policys_best_around_it(
     policy_folder, rules, small_ratings_csv, tmp_path, monkeypatch, chunk
 ):
-    """Whatever the size of a chunk; item 7 is among the policy's best of some, and seen by some."""
+    """Whatever the size of a chunk, and whether the policy would show the live title or not."""
     monkeypatch.setattr(module, "USERS_PER_CHUNK", chunk)
     materialize(policy_folder, rules, 5, tmp_path)
     lists = Materialized.open(tmp_path)
-    others = others_of(policy_folder, small_ratings_csv, "7")
+    without = recommend(policy_folder, None, None, 5, tmp_path / "top.csv")
+    assert 0 < (without["item_id"] == 19).sum() < 60
+    others = others_of(policy_folder, small_ratings_csv, "19")
     assert len(others) == 60
     for user, best in others.items():
         assert lists.of(user) == {
             "before": best[:5],
-            "live": ["7", *best[:4]],
-            "after": [*best[:3], "7", best[3]],
+            "live": ["19", *best[:4]],
+            "after": [*best[:3], "19", best[3]],
         }
 
 
@@ -85,7 +88,7 @@ def test_the_manifest_says_what_was_made(policy_folder, rules, small_ratings_csv
     assert len(made.pop("policy_sha256")) == len(made.pop("version")) == 64
     assert made == {
         "event": "final",
-        "live_title": "7",
+        "live_title": "19",
         "stages": {"before": None, "live": 1, "after": 4},
         "k": 5,
         "users": 2,
