@@ -3,8 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,7 +110,7 @@ def made_by(study: Study, pipeline: Pipeline) -> Made:
 
 
 def write_study(
-    study: Study, pipeline: Pipeline, made: Made, folder: Path, more: Mapping[str, Any]
+    study: Study, pipeline: Pipeline, made: Made, folder: Path, more: dict[str, Any]
 ) -> None:
     """Writes and prints the tables. more: `command`, and what else belongs into run.json."""
     folder.mkdir(parents=True, exist_ok=True)
