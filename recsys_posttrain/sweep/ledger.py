@@ -1,7 +1,7 @@
 """What of a sweep is done, running and waiting, as its storage knows it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +44,7 @@ class Ledger:
     pipeline: Pipeline
     storage: RDBStorage
     lock: Path | None
+    _known: dict[str, Slots] = field(default_factory=dict)
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -66,13 +67,18 @@ class Ledger:
 
     def tuning(self, cell: Cell) -> Slots:
         name = f"{self.name}/{cell.label}/{self.keys[cell.label]}"
-        return Slots(name, tuple(range(self.sweep.trials)), self.storage, self.lock)
+        return self._slots_of(name, tuple(range(self.sweep.trials)))
 
     def final(self, cell: Cell, setting: Setting) -> Slots:
         """The chosen setting with fresh seeds; slots are seeds."""
         key = digest([self.keys[cell.label], describe(setting)], 8)
         name = f"{self.name}/{cell.label}/final-{key}"
-        return Slots(name, self.sweep.seeds, self.storage, self.lock)
+        return self._slots_of(name, self.sweep.seeds)
+
+    def _slots_of(self, name: str, numbers: tuple[int, ...]) -> Slots:
+        if name not in self._known:
+            self._known[name] = Slots(name, numbers, self.storage, self.lock)
+        return self._known[name]
 
     def state(self, cell: Cell) -> CellState:
         trials = tuple(self.tuning(cell).outcomes().values())

@@ -5,15 +5,17 @@ is failed without a reason and followed by a new one; the first that completes, 
 reason, is the slot's outcome, and no other attempt of it begins.
 """
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from recsys_posttrain.stages import locked
@@ -31,7 +33,9 @@ class Slots:
     storage: RDBStorage
     lock: Path | None
 
+    @cached_property
     def study(self) -> optuna.Study:
+        """Read once; of its trials Optuna remembers the finished ones."""
         return optuna.create_study(
             storage=self.storage, study_name=self.name, direction="maximize", load_if_exists=True
         )
@@ -39,7 +43,7 @@ class Slots:
     def attempts(self) -> dict[int, list[FrozenTrial]]:
         """Of each of the numbers, those there are, oldest first."""
         found: dict[int, list[FrozenTrial]] = {number: [] for number in self.numbers}
-        for trial in self.study().get_trials(deepcopy=False):
+        for trial in self.study.get_trials(deepcopy=False):
             if trial.user_attrs.get(SLOT) in found:
                 found[trial.user_attrs[SLOT]].append(trial)
         return found
@@ -57,10 +61,10 @@ class Slots:
         outcomes and the running attempts, in the slots' order. None where there is none."""
         with nullcontext() if self.lock is None else locked(self.lock):
             attempts = self.attempts()
-            study = self.study()
-            if any(not there for there in attempts.values()):
-                for number in (number for number, there in attempts.items() if not there):
-                    study.add_trial(
+            ended = [number for number, there in attempts.items() if all(map(_is_dead, there))]
+            if ended:  # at first all; later, those whose attempt was failed but not followed
+                for number in ended:
+                    self.study.add_trial(
                         create_trial(state=TrialState.WAITING, user_attrs={SLOT: number})
                     )
                 attempts = self.attempts()
@@ -104,18 +108,22 @@ class Slots:
 
     def requeue_stale(self) -> None:
         """Those whose heart stopped."""
-        fail_stale_trials(self.study())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            fail_stale_trials(self.study)
 
     def requeue(self, is_dead: Callable[[FrozenTrial], bool] = lambda trial: True) -> None:
         """Running attempts that are known to have no worker any more."""
-        study = self.study()
+        study = self.study
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
             if is_dead(trial):
                 try:
                     self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 except UpdateFinishedTrialError:
                     continue
-                RetryHeartbeatStaleTrialCallback()(study, trial)
+                follow = self.storage.get_heartbeat_stale_trial_callback()
+                assert follow is not None  # see open_storage
+                follow(study, trial)
 
     def keep_setting(
         self, trial: FrozenTrial, setting: dict[str, Any], searched: dict[str, Any]
@@ -130,6 +138,10 @@ def is_outcome(trial: FrozenTrial) -> bool:
     if trial.state == TrialState.FAIL:
         return REASON in trial.user_attrs
     return trial.state == TrialState.COMPLETE
+
+
+def _is_dead(trial: FrozenTrial) -> bool:
+    return trial.state.is_finished() and not is_outcome(trial)
 
 
 def _current(attempts: list[FrozenTrial]) -> FrozenTrial | None:
