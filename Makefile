@@ -13,6 +13,12 @@ DEVICE ?=
 DATA_ROOT ?=
 #? STUDY=             a study's folder, for make report
 STUDY ?=
+#? WORKERS=2          processes of make sweep, one thread each
+WORKERS ?= 2
+#? TRIALS=            trials per method and noise of make sweep (default: 3 on ml-100k, else its own)
+TRIALS ?=
+#? STORAGE=           postgresql://... that make sweep shares with other machines
+STORAGE ?=
 #? SET=               fields to change, separated by spaces: SET="a.b=1 c=2"
 SET ?=
 #? PYTHON=            the Python 3.11, 3.12 or 3.13 to make .venv from (default: the first found)
@@ -29,7 +35,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study report theory mutants bench bench-growth bench-peers doctor clean
+.PHONY: help setup test check benchmark study sweep dashboard report theory mutants bench bench-growth bench-peers doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -88,6 +94,18 @@ study: setup ## reward noise against true policy value; on Jester unless DATASET
 	$(VENV) experiments/noise_vs_quality.py \
 	  $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+
+# On ML-100K a budget that ends within 15 minutes on 2 cores; elsewhere that of the file.
+SMALL := $(filter ml-100k,$(DATASET))
+sweep: setup ## tune every algorithm alike under reward noise and compare them (15 minutes)
+	$(VENV) -m recsys_posttrain sweep experiments/sweep_noise.py --dataset "$(DATASET)" \
+	  --workers "$(WORKERS)" $(if $(STORAGE),--storage "$(STORAGE)") \
+	  $(if $(TRIALS)$(SMALL),--trials "$(or $(TRIALS),3)") \
+	  $(if $(SEEDS)$(SMALL),--seeds "$(or $(SEEDS),2)") $(if $(DEVICE),--device "$(DEVICE)") \
+	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+
+dashboard: setup ## serve optuna-dashboard on the sweep of DATASET, or on STORAGE
+	.venv/bin/optuna-dashboard "$(if $(STORAGE),$(patsubst postgresql://%,postgresql+psycopg://%,$(STORAGE)),sqlite:///runs/sweep_noise-$(DATASET)/study.db)"
 
 report: setup ## write a study as one HTML page, STUDY=runs/NAME
 	$(VENV) -m recsys_posttrain report "$(or $(STUDY),$(error give a study, e.g. make report STUDY=runs/movielens_main-ml-100k))"

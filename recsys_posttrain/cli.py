@@ -141,6 +141,55 @@ def run(
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep: a Python file.", exists=True)],
+    dataset: Annotated[str | None, typer.Option(help="Run the sweep on this dataset.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials of each method and noise.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Fresh seeds of each chosen setting.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="postgresql://...; a file in the run's folder by default."
+        ),
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on though the definition changed.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    data_root: DataRoot = None,
+    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
+) -> None:
+    """Tune every method alike on validation targets, and compare what was chosen.
+
+    What is finished already is reused; other machines join with the same --storage.
+
+    \b
+    Example:
+      recsys-posttrain sweep experiments/sweep_noise.py --dataset ml-1m --workers 2
+      recsys-posttrain sweep experiments/sweep_noise.py --storage postgresql://me@host/sweeps
+    """
+    from recsys_posttrain.sweep.run import Options, run_sweep
+
+    run_sweep(
+        file,
+        Options(
+            dataset=dataset,
+            trials=trials,
+            seeds=seeds,
+            workers=workers,
+            storage=storage,
+            accepts_changes=accept_changes,
+            device=device,
+            data_root=data_root,
+            output=output,
+            is_worker=is_worker,
+        ),
+    )
+
+
+@app.command()
 def table(
     folder: Annotated[Path, typer.Argument(help="A study's or a run's folder.")],
     relative_to: Annotated[

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class TrainingFailed(UserError):
+    """Training could not go on with these settings: it diverged, or they do not fit the data."""

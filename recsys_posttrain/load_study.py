@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from recsys_posttrain.config import digest, override, suggestion
@@ -21,7 +22,8 @@ NO_TUNING = "no trials for any method, all at their defaults"
 class Study(NamedTuple):
     """file: where it is written. dataset: the one asked for; None: the runs' own. name: of its
     folder. runs: one per row of the table, without seeds. on: the targets of the table. tuning: how
-    the settings were chosen, for the caption. split: the name given for it on the command line."""
+    the settings were chosen, for the caption. split: the name given for it on the command line.
+    redraws_noise: whether each seed draws noise of its own."""
 
     file: Path
     dataset: str | None
@@ -31,6 +33,11 @@ class Study(NamedTuple):
     on: On
     tuning: str
     split: str | None
+    redraws_noise: bool = False
+
+    def with_seed(self, run: Run, seed: int) -> Run:
+        noise = replace(run.noise, seed=seed) if self.redraws_noise else run.noise
+        return replace(run, seed=seed, noise=noise)
 
 
 def load_study(
@@ -46,18 +53,11 @@ def load_study(
 
     `TUNING` in the file, a sentence, says how its settings were chosen.
     """
-    specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
-    if specification is None or specification.loader is None or file.suffix != ".py":
-        raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
-    experiment = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
-    if str(file.parent) not in sys.path:  # as Python does for a script: it may import from there
-        sys.path.append(str(file.parent))
-    specification.loader.exec_module(experiment)
+    experiment = experiment_module(file)
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(_reading(run, dataset, data_root) for run in runs)
+    runs = tuple(reading(run, dataset, data_root) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
@@ -74,7 +74,20 @@ def load_study(
     return Study(file, dataset, name, runs, count, on, tuning, split)
 
 
-def _reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
+def experiment_module(file: Path) -> ModuleType:
+    """The experiment file, run as a module."""
+    specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
+    if specification is None or specification.loader is None or file.suffix != ".py":
+        raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
+    experiment = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
+    if str(file.parent) not in sys.path:  # as Python does for a script: it may import from there
+        sys.path.append(str(file.parent))
+    specification.loader.exec_module(experiment)
+    return experiment
+
+
+def reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
     """The run on the dataset of that name, or on its own; read from data_root where it is given."""
     if dataset is not None:
         return replace(run, dataset=dataset_named(dataset, data_root))

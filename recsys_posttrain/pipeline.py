@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.data import prepare
+from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, true_value
 from recsys_posttrain.evaluation.curve import curve_point
 from recsys_posttrain.frozen import FrozenPolicy
@@ -270,7 +271,8 @@ class Pipeline:
         return self._made(self.keys.noise_report(noise), "what the noise does", make)
 
     def posttrained_folder(self, run: Run) -> Path:
-        """Raises: UserError for the control `TrueRewards` on a dataset that is no world."""
+        """Raises: UserError for the control `TrueRewards` on a dataset that is no world;
+        TrainingFailed where post-training itself refuses, because it diverged say."""
         # Reward models are trained under lines of their own, not inside this stage's.
         if run.noise.of_training().model is not None:
             self.reward_of(run.noise)
@@ -279,17 +281,20 @@ class Pipeline:
 
         def make(folder: Path) -> dict[str, Any]:
             reward, log = self._given(run)
-            trained, fitted = posttrain.posttrain(
-                self.pretrained,
-                self.data,
-                run.algorithm,
-                reward,
-                run.posttraining,
-                run.seed,
-                folder,
-                self.device,
-                log,
-            )
+            try:
+                trained, fitted = posttrain.posttrain(
+                    self.pretrained,
+                    self.data,
+                    run.algorithm,
+                    reward,
+                    run.posttraining,
+                    run.seed,
+                    folder,
+                    self.device,
+                    log,
+                )
+            except UserError as refusal:
+                raise TrainingFailed(str(refusal)) from refusal
             self._save(folder, trained)
             return fitted._asdict()
 

@@ -64,7 +64,8 @@ def build(
     Errors: UserError when the disk is full (the partial folder stays) or `folder` is damaged.
     """
     root, partial = folder.parent.parent, folder.parent.parent / f".partial-{folder.name}"
-    with _disk_is_explained(root), _locked(root / ".locks" / folder.name):
+    lock = locked(root / ".locks" / folder.name, "another process is building it; waiting")
+    with disk_is_explained(root), lock:
         if not folder.exists():
             was_interrupted = partial.exists()
             partial.mkdir(parents=True, exist_ok=True)
@@ -122,20 +123,24 @@ def _delete(folder: Path) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock that a dead holder cannot keep."""
+def locked(path: Path, while_waiting: str = "") -> Iterator[None]:
+    """Holds an exclusive lock that a dead holder cannot keep.
+
+    while_waiting: what to log when another process holds it; nothing if empty.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _log.warning("%s: another process is building it; waiting", path.name)
+            if while_waiting:
+                _log.warning("%s: %s", path.name, while_waiting)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def _disk_is_explained(root: Path) -> Iterator[None]:
+def disk_is_explained(root: Path) -> Iterator[None]:
     """UserError for a disk that is full or a folder that may not be written."""
     try:
         yield

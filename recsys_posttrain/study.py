@@ -4,10 +4,10 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
@@ -23,6 +23,7 @@ from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
+from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On
 from recsys_posttrain.stages import (
     git_commit,
@@ -57,52 +58,79 @@ def run_study(
     on: the targets of the table. Settings are chosen on "validation", so that "test" stays unseen.
     """
     study = load_study(file, overrides, dataset, seeds, data_root, on, split)
-    folder = output / study.name
-    folder.mkdir(parents=True, exist_ok=True)
-    progress = _Progress()
+    progress = Progress()
     pipeline = Pipeline(study.runs[0], output, device, progress.announce)
+    say_what_is_read(pipeline)
+    # Evaluated with the shared models, so these are made first.
+    _ = pipeline.reward_quality, pipeline.judge_quality
+    made = made_by(study, pipeline)
+    progress.finish()
+    folder = output / study.name
+    write_study(study, pipeline, made, folder, {"command": _command(study, overrides)})
+    return folder
 
+
+class Made(NamedTuple):
+    """What a study computed. rows: one per target, method and seed. trained: the stages of
+    post-training by label/seed. points: of the curves of over-optimisation, one frame per run."""
+
+    rows: pd.DataFrame
+    trained: dict[str, Path]
+    points: list[pd.DataFrame]
+
+
+def say_what_is_read(pipeline: Pipeline) -> None:
     corpus = pipeline.data.corpus
     console.print(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
         f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
     )
-    quality, judge_quality = pipeline.reward_quality, pipeline.judge_quality
+
+
+def made_by(study: Study, pipeline: Pipeline) -> Made:
+    """Runs what is not done yet."""
     # These two do not depend on the seed of post-training: one row each.
     rows = [
-        pipeline.rows_of(policy_folder, on).assign(method=name, seed=study.seeds[0])
+        pipeline.rows_of(policy_folder, study.on).assign(method=name, seed=study.seeds[0])
         for name, policy_folder in (
             ("Popularity", None),
             ("Pretrained", pipeline.pretrained_folder),
         )
     ]
     trained: dict[str, Path] = {}
-    points: list[pd.DataFrame] = []  # of the curves of over-optimisation
+    points: list[pd.DataFrame] = []
     for seed in study.seeds:
-        for run in study.runs:
-            trained[f"{run.label}/{seed}"] = pipeline.posttrained_folder(replace(run, seed=seed))
-            rows_of_run = pipeline.rows_of(trained[f"{run.label}/{seed}"], on, run.noise)
+        for run in (study.with_seed(run, seed) for run in study.runs):
+            folder = trained[f"{run.label}/{seed}"] = pipeline.posttrained_folder(run)
+            rows_of_run = pipeline.rows_of(folder, study.on, run.noise)
             rows.append(rows_of_run.assign(method=run.label, seed=seed))
             if run.posttraining.snapshots:
-                curve = pipeline.curve_of(trained[f"{run.label}/{seed}"], on, run.noise)
+                curve = pipeline.curve_of(folder, study.on, run.noise)
                 points.append(curve.assign(method=run.label, seed=seed))
-    progress.finish()
+    return Made(pd.concat(rows, ignore_index=True), trained, points)
 
+
+def write_study(
+    study: Study, pipeline: Pipeline, made: Made, folder: Path, more: dict[str, Any]
+) -> None:
+    """Writes and prints the tables. more: `command`, and what else belongs into run.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    quality, judge_quality = pipeline.reward_quality, pipeline.judge_quality
     with replacing(folder / "rows.parquet") as temporary:
-        pd.concat(rows, ignore_index=True).to_parquet(temporary)
-    quality.to_parquet(folder / "reward_models.parquet")
+        made.rows.to_parquet(temporary)
+    with replacing(folder / "reward_models.parquet") as temporary:
+        quality.to_parquet(temporary)
     _write_quality(
         quality, _quality_caption("Reward models", pipeline), folder / "reward_models.md"
     )
     if judge_quality is not None:
         _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
-    write_json(folder / "run.json", _record(study, pipeline, trained, overrides))
+    write_json(folder / "run.json", _record(study, pipeline, made.trained) | more)
     study_table(folder, None, None)
-    if points:
-        what = f"{corpus.name}, {on} targets"
-        console.print(write_curves(pd.concat(points, ignore_index=True), folder, what))
+    if made.points:
+        what = f"{pipeline.data.corpus.name}, {study.on} targets"
+        console.print(write_curves(pd.concat(made.points, ignore_index=True), folder, what))
     console.print(track(folder), markup=False)
-    return folder
 
 
 def study_table(folder: Path, control: str | None, relative_to: str | None) -> None:
@@ -159,7 +187,7 @@ def _read_rows(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-class _Progress:
+class Progress:
     """One line per stage: what, and whether it was there already or how long it took."""
 
     def __init__(self) -> None:
@@ -218,9 +246,7 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
     return table
 
 
-def _record(
-    study: Study, pipeline: Pipeline, trained: dict[str, Path], overrides: Sequence[str]
-) -> dict[str, Any]:
+def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
     shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.reward_folder}
     if pipeline.judge_folder is not None:
@@ -232,7 +258,6 @@ def _record(
         "name": study.name,
         "on": study.on,
         "tuning": study.tuning,
-        "command": _command(study, overrides),
         "commit": git_commit(),
         "versions": package_versions(),
         "dataset": corpus.name,
@@ -247,7 +272,7 @@ def _record(
         "steps": sorted(steps),
         "runs": [describe(run) for run in study.runs],
         "noise": {
-            run.label: pipeline.noise_report(run.noise)
+            run.label: _noise_report(study, run, pipeline)
             for run in study.runs
             if run.noise.active() != RewardNoise()
         },
@@ -258,6 +283,20 @@ def _record(
             }
             for name, folder in {**shared, **trained}.items()
         },
+    }
+
+
+def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[str, float]]:
+    """Of noise that each seed draws anew, means over the seeds."""
+    reports = [
+        pipeline.noise_report(study.with_seed(run, seed).noise)
+        for seed in (study.seeds if study.redraws_noise else study.seeds[:1])
+    ]
+    return {
+        place: {
+            name: float(np.mean([report[place][name] for report in reports])) for name in measured
+        }
+        for place, measured in reports[0].items()
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 from recsys_posttrain.__main__ import main
 from recsys_posttrain.errors import UserError
 
-VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "table", "recommend"]
+VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "sweep", "table", "recommend"]
 
 
 def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -35,10 +35,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     for module, names in {
         "study": ["run_study", "study_table", "study_agreement"],
         "recommend": ["recommend"],
+        "sweep.run": ["run_sweep"],
     }.items():
         fake = types.ModuleType(f"recsys_posttrain.{module}")
         for name in names:
             setattr(fake, name, record(name))
+        fake.Options = dict  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return made
 
@@ -93,6 +95,45 @@ def test_run_passes_everything_on(
             *("validation", "global-time"),
         ),
     ]
+
+
+def test_sweep_passes_everything_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]
+) -> None:
+    file = tmp_path / "sweep.py"
+    file.write_text("")
+    assert _end(monkeypatch, "sweep", str(file)) == 0
+    options = (
+        "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
+        "--accept-changes --device cuda --data-root x.zip --output out --is-worker"
+    )
+    assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
+    assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
+    default, given = (call[2] for call in calls)
+    assert default == dict(
+        dataset=None,
+        trials=None,
+        seeds=None,
+        workers=1,
+        storage=None,
+        accepts_changes=False,
+        device="cpu",
+        data_root=None,
+        output=Path("runs"),
+        is_worker=False,
+    )
+    assert given == dict(
+        dataset="ml-1m",
+        trials=4,
+        seeds=3,
+        workers=2,
+        storage="postgresql://a/b",
+        accepts_changes=True,
+        device="cuda",
+        data_root="x.zip",
+        output=Path("out"),
+        is_worker=True,
+    )
 
 
 def test_table_and_recommend_pass_everything_on(

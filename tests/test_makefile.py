@@ -11,15 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLES = [
-    "DATASET",
-    "SPLIT",
-    "SEEDS",
-    "DEVICE",
-    "DATA_ROOT",
-    "STUDY",
-    "SET",
-    "PYTHON",
-    "PIP_ARGS",
+    *("DATASET", "SPLIT", "SEEDS", "DEVICE", "DATA_ROOT", "STUDY", "WORKERS", "TRIALS", "STORAGE"),
+    *("SET", "PYTHON", "PIP_ARGS"),
 ]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -69,6 +62,35 @@ def test_benchmark_passes_its_variables_as_flags() -> None:
     assert _flags("SEEDS=3", "DEVICE=cuda", "DATA_ROOT=a b/c.zip", "SET=a.b=1 c=2") == (
         f'{study} --dataset "ml-100k" --seeds "3" --device "cuda" --data-root "a b/c.zip" '
         '--set "a.b=1" --set "c=2"'
+    )
+
+
+def _command(*arguments: str) -> str:
+    code, printed = _make("-n", *arguments)
+    assert code == 0, printed
+    return " ".join(printed.replace("\\\n", " ").split())
+
+
+def test_sweep_is_small_on_ml_100k_alone() -> None:
+    sweep = "recsys_posttrain sweep experiments/sweep_noise.py"
+    assert _command("sweep").endswith(
+        f'{sweep} --dataset "ml-100k" --workers "2" --trials "3" --seeds "2"'
+    )
+    assert _command("sweep", "DATASET=ml-1m").endswith(f'{sweep} --dataset "ml-1m" --workers "2"')
+    assert _command(
+        "sweep", "TRIALS=9", "SEEDS=1", "WORKERS=4", "STORAGE=postgresql://a/b"
+    ).endswith(
+        f'{sweep} --dataset "ml-100k" --workers "4" --storage "postgresql://a/b" '
+        '--trials "9" --seeds "1"'
+    )
+
+
+def test_dashboard_serves_the_file_or_the_server() -> None:
+    assert _command("dashboard", "DATASET=ml-1m").endswith(
+        'optuna-dashboard "sqlite:///runs/sweep_noise-ml-1m/study.db"'
+    )
+    assert _command("dashboard", "STORAGE=postgresql://a:b@c/d").endswith(
+        'optuna-dashboard "postgresql+psycopg://a:b@c/d"'
     )
 
 

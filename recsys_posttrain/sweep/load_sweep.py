@@ -1,0 +1,35 @@
+"""The SWEEP of an experiment file, changed as asked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.load_study import experiment_module, reading
+from recsys_posttrain.sweep.definition import Sweep
+
+
+def load_sweep(
+    file: Path,
+    dataset: str | None = None,
+    data_root: str | None = None,
+    trials: int | None = None,
+    seeds: int | None = None,
+) -> Sweep:
+    """trials: per cell. seeds: how many, from 0."""
+    sweep = getattr(experiment_module(file), "SWEEP", None)
+    if not isinstance(sweep, Sweep):
+        raise UserError(
+            f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
+            "experiments/sweep_noise.py"
+        )
+    return replace(
+        sweep,
+        base=reading(sweep.base, dataset, data_root),
+        trials=sweep.trials if trials is None else trials,
+        seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
+    )
+
+
+def name_of(file: Path, sweep: Sweep) -> str:
+    """Of its folder, and of all that it keeps in a storage."""
+    return f"{file.stem}-{Path(sweep.base.dataset.name).stem}"

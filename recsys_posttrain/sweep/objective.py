@@ -1,0 +1,77 @@
+"""What a trial is worth: on validation targets, by runs that have no test targets at all."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import TrainingFailed, UserError
+from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.run import Run
+from recsys_posttrain.stage_keys import On
+from recsys_posttrain.sweep.definition import Cell, Sweep
+from recsys_posttrain.sweep.space import Setting
+
+
+class _NoTargets:
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"a trial of a sweep asked for test targets ({name})")
+
+
+def tuning_pipeline(base: Run, root: Path, device: str = "cpu") -> Pipeline:
+    """The stages of tuning. The split's test targets are gone before any of them is made, and the
+    truth of a world, which only test rows read, is out of reach with them."""
+    pipeline = Pipeline(base, root, device)
+    pipeline.data = replace(pipeline.data, test=_NoTargets())  # type: ignore[arg-type]
+    return pipeline
+
+
+def tuning_value(pipeline: Pipeline, sweep: Sweep, cell: Cell, setting: Setting) -> float:
+    """Mean over the tuning seeds of the sweep's metric on validation targets.
+
+    Raises: TrainingFailed where there is no such number, because the setting is infeasible or
+    diverged.
+    """
+    values = [
+        value_of(pipeline, sweep, _run(cell, setting, seed), "validation")
+        for seed in sweep.tuning_seeds
+    ]
+    return float(np.mean(values))
+
+
+def final_value(pipeline: Pipeline, sweep: Sweep, cell: Cell, setting: Setting, seed: int) -> float:
+    """The same on test targets, of one run; its rows are kept as stages."""
+    return value_of(pipeline, sweep, _run(cell, setting, seed), "test")
+
+
+def _run(cell: Cell, setting: Setting, seed: int) -> Run:
+    try:
+        return cell.run(setting, seed)
+    except UserError as refusal:
+        raise TrainingFailed(str(refusal)) from refusal
+
+
+def value_of(pipeline: Pipeline, sweep: Sweep, run: Run, on: On) -> float:
+    rows = pipeline.rows_of(pipeline.posttrained_folder(run), on, run.noise)
+    value = _mean(rows, sweep)
+    if not math.isfinite(value):
+        raise TrainingFailed(f"the {on} {sweep.metric} is {value}")
+    return value
+
+
+def _mean(rows: pd.DataFrame, sweep: Sweep) -> float:
+    require(
+        sweep.metric in rows.columns,
+        f"Sweep: metric={sweep.metric!r} is not a column of validation rows; give one of "
+        f"{', '.join(rows.select_dtypes('number').columns)}.",
+    )
+    weight_N = sweep.over(rows, RewardScale())
+    require(
+        weight_N.sum() > 0,
+        f"Sweep: over={sweep.over.__name__} leaves no target of this data; give another subset.",
+    )
+    return float(np.average(rows[sweep.metric], weights=weight_N))

@@ -1,0 +1,128 @@
+"""A search space: which fields of a run are searched, and between which values.
+
+    {"algorithm.temperature": Between(0.25, 4.0, log=True),
+     "posttraining.learning_rate": Between(1e-4, 1e-3, log=True)}
+
+A setting is a dictionary of the same paths; of a choice it holds the option's label.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recsys_posttrain.config import require, suggestion
+from recsys_posttrain.run import Run
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Setting = dict[str, float | str]
+SEARCHED = ("algorithm", "posttraining")
+# What all methods have in common, so that none trains longer or stops by another rule.
+COMMON = ("steps", "epochs", "patience", "validation_steps", "batch_size", "tokens", "snapshots")
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number from low to high, evenly; log: evenly in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.low < self.high, f"{self}: low must be below high.")
+        require(self.low > 0 or not self.log, f"{self}: with log=True low must be above 0.")
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+    def value(self, set_to: float | str) -> float:
+        return float(set_to)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of some values of a field: whole numbers, words, signals, None."""
+
+    options: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        labels = self._labelled()
+        require(
+            len(self.options) == len(labels) >= 2,
+            f"OneOf({', '.join(map(_label, self.options))}): give at least 2 options that differ.",
+        )
+
+    def _labelled(self) -> dict[str, Any]:
+        return {_label(option): option for option in self.options}
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(list(self._labelled()))
+
+    def value(self, set_to: float | str) -> Any:
+        return self._labelled()[str(set_to)]
+
+
+Space = Mapping[str, Between | OneOf]
+
+
+def _label(option: Any) -> str:
+    return option.__name__ if inspect.isfunction(option) else str(option)
+
+
+def check_space(run: Run, space: Space) -> None:
+    """UserError for a path that is no field of the run, that is common to all methods, or that
+    holds no number where one is searched."""
+    for path, dimension in space.items():
+        *above, name = path.split(".")
+        where = f"search space of {run.label}: {path!r}"
+        value: Any = run
+        for part in [*above, name]:
+            is_there = dataclasses.is_dataclass(value) and part in _fields(value)
+            require(is_there, f"{where} is not a field of the run{suggestion([run], path)}.")
+            value = getattr(value, part)
+        require(
+            above and above[0] in SEARCHED,
+            f"{where} cannot be searched: give a field of {' or of '.join(SEARCHED)}.",
+        )
+        require(
+            above != ["posttraining"] or name not in COMMON,
+            f"{where} cannot be searched, because all methods have the same length and the same "
+            "early stopping: set it in the base of the sweep.",
+        )
+        require(
+            isinstance(dimension, OneOf) or isinstance(value, float),
+            f"{where} is {_label(value)}, not a float: search it with OneOf((...)).",
+        )
+
+
+def with_setting(run: Run, space: Space, setting: Setting) -> Run:
+    """The run with the searched fields set. Raises: UserError where its parts refuse a value."""
+    for path, set_to in setting.items():
+        run = _replaced(run, path.split("."), space[path].value(set_to))
+    return run
+
+
+def _replaced(owner: Any, path: list[str], value: Any) -> Any:
+    name, *rest = path
+    new = _replaced(getattr(owner, name), rest, value) if rest else value
+    return dataclasses.replace(owner, **{name: new})
+
+
+def _fields(value: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(value) if field.init}
+
+
+def described(setting: Setting) -> str:
+    """temperature=0.43, learning_rate=0.0003: for lines and captions."""
+    return ", ".join(
+        f"{path.rpartition('.')[2]}={value if isinstance(value, str) else format(value, '.3g')}"
+        for path, value in setting.items()
+    )

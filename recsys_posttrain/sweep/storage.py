@@ -1,0 +1,142 @@
+"""Where trials are kept: an SQLite file of one machine, or PostgreSQL for any number of them."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from recsys_posttrain.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+# Seconds. A worker whose heart has not beaten for GRACE is taken for dead and its trial is queued
+# again. If it lives, its trial is done twice and counts once.
+HEARTBEAT, GRACE = 10, 60
+FIRST_ATTEMPTS = 5  # of several machines that create the tables of one new database at once
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path.resolve()}"
+
+
+def is_sqlite(url: str) -> bool:
+    return url.startswith("sqlite:")
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Raises: UserError for another kind of database, or one that does not answer or is damaged."""
+    with storage_is_explained(url):
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise UserError(
+                f"--storage {url}: write it as postgresql://user:password@host:port/database"
+            ) from None
+        if parsed.get_backend_name() not in ("postgresql", "sqlite"):
+            raise UserError(
+                f"--storage {parsed}: {parsed.get_backend_name()} is not supported; give a "
+                "postgresql://user:password@host:port/database, or leave it out"
+            )
+        sqlite = parsed.get_backend_name() == "sqlite"
+        if not sqlite:
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        # Two processes that write to one SQLite file wait for each other.
+        options = {"timeout": 100} if sqlite else {"connect_timeout": 10}
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return _opened(
+                parsed.render_as_string(hide_password=False),
+                {"connect_args": options, "pool_pre_ping": True},
+            )
+
+
+def _opened(url: str, options: dict[str, object]) -> RDBStorage:
+    for attempt in range(FIRST_ATTEMPTS):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs=dict(options),
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
+        except SQLAlchemyError as error:
+            # Another machine created a table in between; what is wrong otherwise is so again.
+            was_created = any(word in str(error) for word in ("already exists", "UniqueViolation"))
+            if attempt == FIRST_ATTEMPTS - 1 or not was_created:
+                raise
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def storage_is_explained(url: str) -> Iterator[None]:
+    """UserError, without the password, for what a database answers when it cannot serve."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        missing = isinstance(error, ImportError) and "psycopg" not in f"{error} {error.__cause__}"
+        if missing:
+            raise
+        raise UserError(f"{_shown(url)}: {_reason(error)}; {_fix(url, error)}") from error
+    except RuntimeError as error:
+        if "optuna" not in str(error).lower():
+            raise
+        raise UserError(f"{_shown(url)}: {error}; give another --storage or --output") from error
+
+
+def _shown(url: str) -> str:
+    try:
+        return f"the storage {make_url(url)}"
+    except ArgumentError:
+        return f"the storage {url}"
+
+
+def _reason(error: BaseException) -> str:
+    """The last cause's first line: what the database itself said."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(getattr(error, "orig", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _fix(url: str, error: BaseException) -> str:
+    if isinstance(error, ImportError):
+        return "install recsys-posttrain[postgresql] to use PostgreSQL"
+    if is_sqlite(url):
+        if "full" in _reason(error):
+            return "free some space and run the same command again (what is finished is kept)"
+        return (
+            "if the file is damaged, move it away: finished runs are stages of their own and are "
+            "reused when the sweep begins anew"
+        )
+    return "start the server or correct --storage, and run the same command again"
+
+
+@contextmanager
+def heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
+    """Beats in a thread while the block runs."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT):
+            try:
+                storage.record_heartbeat(trial_id)
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+                _log.warning("no heartbeat of trial %s: %s", trial_id, _reason(error))
+        storage.remove_session()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,72 @@
+"""A sweep is refused where it would not be fair; its cells are the ones that noise can change."""
+
+from dataclasses import replace
+
+import pytest
+
+from recsys_posttrain.algorithms import ASFT, BC, ExpRSFT
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise
+from recsys_posttrain.run import Run
+from recsys_posttrain.sweep import spaces
+from recsys_posttrain.sweep.definition import Method, Sweep, noise_name
+from recsys_posttrain.sweep.space import Between
+
+ONE = {"algorithm.temperature": Between(0.5, 2.0)}
+METHODS = (Method(ExpRSFT(), ONE), Method(ASFT(), ONE, "A-SFT", asks_model=True))
+SWEEP = Sweep(Run(BC()), METHODS)
+
+
+def test_a_method_that_does_not_ask_the_model_has_no_cell_where_only_the_model_errs():
+    noise = (
+        RewardNoise(),
+        RewardNoise(model=ItemBias(0.5)),
+        RewardNoise(log=Flips(0.2)),
+        RewardNoise(model=ItemBias(0.5), log=Flips(0.2, resampled=True)),
+    )
+    assert [cell.label for cell in replace(SWEEP, noise=noise).cells] == [
+        "ExpRSFT",
+        "ExpRSFT, Flips 0.2 in the log",
+        "ExpRSFT, ItemBias 0.5, Flips 0.2 in the log resampled",
+        "A-SFT",
+        "A-SFT, ItemBias 0.5",
+        "A-SFT, Flips 0.2 in the log",
+        "A-SFT, ItemBias 0.5, Flips 0.2 in the log resampled",
+    ]
+    assert noise_name(RewardNoise(model=ItemBias(0.0))) == ""
+
+
+def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
+    noisy = replace(SWEEP, noise=(RewardNoise(model=ItemBias(0.5)),))
+    (cell,) = noisy.cells
+    run = cell.run({"algorithm.temperature": 0.7}, 3)
+    assert run.algorithm == ASFT(temperature=0.7)
+    assert (run.seed, run.noise, run.label) == (
+        3,
+        RewardNoise(model=ItemBias(0.5), seed=3),
+        "A-SFT, ItemBias 0.5",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"trials": 0}, "trials=0 tunes nothing; give at least 1 per cell"),
+        ({"seeds": (0, 100)}, "seed 100 is in seeds and in tuning_seeds"),
+        ({"seeds": ()}, "must hold at least one seed each"),
+        ({"methods": ()}, "methods is empty"),
+        (
+            {"methods": (METHODS[0], Method(BC(), spaces.BC))},
+            r"equally many fields, at least one, and these search 1 \(ExpRSFT\), 2 \(BC\)",
+        ),
+        ({"methods": (Method(BC(), {}),)}, r"at least one, and these search 0 \(BC\)"),
+        ({"methods": METHODS[:1] * 2}, "two cells are called 'ExpRSFT'"),
+        (
+            {"methods": (Method(ExpRSFT(), {"algorithm.temprature": Between(0.5, 2.0)}),)},
+            "search space of ExpRSFT: .*; did you mean 'algorithm.temperature'",
+        ),
+    ],
+)
+def test_what_is_refused(changed, sentence):
+    with pytest.raises(UserError, match=sentence):
+        replace(SWEEP, **changed)

@@ -1,0 +1,91 @@
+"""What a trial may see: no test target and no truth; and what it is worth."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recsys_posttrain.errors import TrainingFailed, UserError
+from recsys_posttrain.evaluation.subsets import all_targets, liked
+from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.sweep.definition import Method, Sweep
+from recsys_posttrain.sweep.objective import tuning_pipeline, tuning_value
+from recsys_posttrain.sweep.space import Between
+
+SPACE = {"algorithm.temperature": Between(-1.0, 2.0)}
+
+
+@pytest.fixture(scope="module")
+def world(in_a_folder):
+    """A world whose truth raises when it is asked for, and a sweep in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(Path(__file__).resolve().parents[1]), *sys.path])
+        import test_truth_is_sealed as sealed
+
+        run = sealed.run_in(sealed.Made(None))
+        sweep = Sweep(run, (Method(run.algorithm, SPACE),), tuning_seeds=(100, 101))
+        yield sweep, Path("objective").resolve()
+
+
+def test_an_objective_has_neither_test_targets_nor_truth(world):
+    """The whole of a trial: shared stages, post-training and evaluation, from nothing."""
+    sweep, root = world
+    pipeline = tuning_pipeline(sweep.base, root)
+    (cell,) = sweep.cells
+    assert 0 <= tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1.0}) <= 1
+    with pytest.raises(AssertionError, match="asked for test targets"):
+        pipeline.data.test.items_N.sum()
+    with pytest.raises(AssertionError, match="asked for test targets"):
+        pipeline.rows_of(pipeline.pretrained_folder, "test")
+
+
+def test_the_value_is_the_mean_over_seeds_of_the_mean_over_the_subset(world):
+    sweep, root = world
+    (cell,) = sweep.cells
+    pipeline = Pipeline(sweep.base, root)
+    frames = []
+    for seed in (100, 101):
+        folder = pipeline.posttrained_folder(cell.run({"algorithm.temperature": 0.5}, seed))
+        frames.append(pipeline.rows_of(folder, "validation"))
+    by_hand = [frame.loc[frame["reward"] >= 4, "ndcg@10"].mean() for frame in frames]
+    found = tuning_value(
+        tuning_pipeline(sweep.base, root), sweep, cell, {"algorithm.temperature": 0.5}
+    )
+    assert found == pytest.approx(sum(by_hand) / 2, rel=1e-12)
+
+
+def test_infeasible_and_diverged_settings_fail_with_the_reason(world, monkeypatch):
+    sweep, root = world
+    (cell,) = sweep.cells
+    pipeline = tuning_pipeline(sweep.base, root)
+    with pytest.raises(TrainingFailed, match=r"temperature=-0.5 must be above 0"):
+        tuning_value(pipeline, sweep, cell, {"algorithm.temperature": -0.5})
+    with pytest.raises(TrainingFailed, match=r"the loss became .* at step 0"):
+        tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1e-320})
+    rows = pd.DataFrame({"reward": [5.0], "ndcg@10": [float("nan")]})
+    monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
+    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run: Path())
+    with pytest.raises(TrainingFailed, match="the validation ndcg@10 is nan"):
+        tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("metric", "over", "sentence"),
+    [
+        ("reward/gold@5", all_targets, "is not a column of validation rows; give one of reward"),
+        ("ndcg@10", liked, "over=liked leaves no target of this data"),
+    ],
+)
+def test_a_metric_that_validation_does_not_have_is_the_users_mistake(
+    world, monkeypatch, metric, over, sentence
+):
+    sweep, root = world
+    sweep = Sweep(sweep.base, sweep.methods, metric=metric, over=over)
+    pipeline = tuning_pipeline(sweep.base, root)
+    rows = pd.DataFrame({"reward": [2.0], "ndcg@10": [0.5]})
+    monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
+    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run: Path())
+    with pytest.raises(UserError, match=sentence) as refusal:
+        tuning_value(pipeline, sweep, sweep.cells[0], {"algorithm.temperature": 1.0})
+    assert not isinstance(refusal.value, TrainingFailed)

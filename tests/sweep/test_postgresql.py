@@ -1,0 +1,97 @@
+"""Two workers share a sweep in a PostgreSQL server that the test starts."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from recsys_posttrain.sweep.run import run_sweep
+from recsys_posttrain.sweep.slots import Slots, is_outcome
+from recsys_posttrain.sweep.storage import open_storage
+
+SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
+
+
+def _program(name: str) -> str | None:
+    """Debian keeps the server's programs out of the path."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    return shutil.which(name) or next(map(str, places), None)
+
+
+@pytest.fixture(scope="module")
+def url():
+    initdb, postgres = _program("initdb"), _program("postgres")
+    if initdb is None or postgres is None:
+        pytest.skip("the PostgreSQL server is not installed (Debian: apt install postgresql)")
+    pytest.importorskip("psycopg", reason="psycopg is not installed ([postgresql])")
+    # The server refuses root; another user must be able to reach its folder.
+    user = "nobody" if os.getuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    try:
+        if user is not None:
+            shutil.chown(folder, user)
+        data = folder / "data"
+        run = {"cwd": folder, "user": user, "stdout": subprocess.DEVNULL}
+        subprocess.run(
+            [initdb, "--pgdata", data, "--username", "me", "--auth", "trust", "--no-sync"],
+            check=True,
+            **run,
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off".split()
+        server = subprocess.Popen(
+            [postgres, "-D", data, "-k", folder, *options], stderr=subprocess.PIPE, **run
+        )
+        try:
+            assert server.stderr is not None
+            for line in server.stderr:
+                if b"ready to accept connections" in line:
+                    break
+            yield f"postgresql://me@127.0.0.1:{port}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)  # fast: does not wait for clients
+            server.communicate()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_trial_is_claimed_by_one_of_two_connections(url):
+    """Both put the same slots there, as machines that begin at the same moment do."""
+    queues = [Slots("race", tuple(range(6)), open_storage(url), None) for _ in range(2)]
+    for queue in queues:
+        queue.study  # noqa: B018
+    first, second = (queue.claim("w") for queue in queues)
+    assert {first[0].user_attrs["slot"], second[0].user_attrs["slot"]} == {0, 1}
+    queues[1].finish(first[0], 0.1, 0.5)
+    assert queues[0].outcomes()[0].value == 0.5
+    for queue in queues:
+        queue.storage.engine.dispose()
+
+
+def test_two_workers_do_each_trial_once(url, options):
+    folder = run_sweep(SMALL_SWEEP, options._replace(storage=url, workers=2, output=Path("pg")))
+    trials = pd.read_csv(folder / "trials.csv")
+    assert trials["trial"].tolist() == 4 * [0, 1, 2]
+    assert set(trials["state"]) == {"complete"}
+    assert len(pd.read_csv(folder / "table.csv")["method"].unique()) == 2 + 4
+    assert not (folder / "study.db").exists()
+    storage = open_storage(url)
+    workers, outcomes = set(), 0
+    for study in storage.get_all_studies():
+        if study.study_name.startswith("small_sweep-small/"):
+            for trial in storage.get_all_trials(study._study_id):
+                assert trial.state == TrialState.COMPLETE
+                outcomes += is_outcome(trial)
+                workers.add(trial.user_attrs["worker"])
+    storage.engine.dispose()
+    assert outcomes == 4 * (3 + 2)
+    assert len(workers) == 2

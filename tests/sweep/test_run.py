@@ -1,0 +1,210 @@
+"""A whole sweep: what it leaves, what it refuses, and how it goes on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.stages import read_stage
+from recsys_posttrain.sweep import work
+from recsys_posttrain.sweep.run import run_sweep
+
+SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
+NAME = "small_sweep-small"
+CELLS = ["BC", "ExpRSFT", "PPO", "PPO, ItemBias 1"]
+TABLES = ("table.csv", "rows.parquet")
+
+
+@pytest.fixture
+def copied(finished, tmp_path, options):
+    """Options of a copy of the finished sweep."""
+    shutil.copytree(finished, tmp_path / "runs")
+    return options._replace(output=tmp_path / "runs")
+
+
+def tables(root):
+    """Their bytes; table.md and table.tex hold the command too, so they name the folder."""
+    return {name: (root / NAME / name).read_bytes() for name in TABLES}
+
+
+def trained(root):
+    return {path.name for path in (root / "stages").glob("posttrain-*")}
+
+
+def test_what_a_sweep_leaves_behind(finished):
+    folder = finished / NAME
+    trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    assert trials.columns[:7].tolist() == [
+        *("algorithm", "noise", "trial", "state", "reason", "value", "seconds")
+    ]
+    assert set(trials.columns[7:]) == {
+        "param.posttraining.learning_rate",
+        "param.posttraining.weight_decay",
+        "param.algorithm.temperature",
+        "param.algorithm.kl_coefficient",
+    }
+    assert trials["trial"].tolist() == 4 * [0, 1, 2]
+    assert trials["algorithm"].tolist() == 3 * ["BC"] + 3 * ["ExpRSFT"] + 6 * ["PPO"]
+    assert trials["noise"].tolist() == 9 * [""] + 3 * ["ItemBias 1"]
+    assert set(trials["state"]) == {"complete"}
+    rows = pd.read_parquet(folder / "rows.parquet")
+    assert rows["method"].unique().tolist() == ["Popularity", "Pretrained", *CELLS]
+    assert sorted(rows.loc[rows["method"] == "BC", "seed"].unique()) == [0, 1]
+    record = json.loads((folder / "run.json").read_text())
+    assert record["command"].startswith("recsys-posttrain sweep ")
+    assert "0 trials failed" in record["tuning"]
+    assert [run["name"] for run in record["runs"]] == CELLS
+    assert set(record["noise"]) == {"PPO, ItemBias 1"}
+
+
+def test_only_the_best_trials_setting_enters_the_table(finished):
+    """Chosen by the trials' values as they are written; its runs have the fresh seeds alone."""
+    folder = finished / NAME
+    trials = pd.read_csv(folder / "trials.csv")
+    record = json.loads((folder / "run.json").read_text())
+    exprsft = trials[trials["algorithm"] == "ExpRSFT"]
+    best = exprsft.loc[exprsft["value"].idxmax()]
+    (run,) = (run for run in record["runs"] if run["name"] == "ExpRSFT")
+    assert run["algorithm"]["temperature"] == best["param.algorithm.temperature"]
+    assert run["posttraining"]["learning_rate"] == best["param.posttraining.learning_rate"]
+    for seed in (0, 1):
+        stage = record["stages"][f"ExpRSFT/{seed}"]["folder"]
+        key = read_stage(finished / "stages" / stage)["key"]
+        assert key["seed"] == seed
+        assert key["algorithm"]["temperature"] == run["algorithm"]["temperature"]
+
+
+def test_each_seed_of_a_noise_draws_errors_of_its_own(finished):
+    """And what the noise achieved is the mean over them."""
+    record = json.loads((finished / NAME / "run.json").read_text())
+    stages = [record["stages"][f"PPO, ItemBias 1/{seed}"]["folder"] for seed in (0, 1)]
+    seeds = [read_stage(finished / "stages" / stage)["key"]["noise"]["seed"] for stage in stages]
+    assert seeds == [0, 1]
+    reports = [
+        read_stage(path)["record"]["model"]["rmse"]
+        for path in (finished / "stages").glob("noise-report-*")
+    ]
+    assert len(reports) == 2
+    assert record["noise"]["PPO, ItemBias 1"]["model"]["rmse"] == pytest.approx(np.mean(reports))
+
+
+def test_again_it_only_reads(copied, finished, monkeypatch, capsys):
+    def fail(*arguments, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fail)
+    run_sweep(SMALL_SWEEP, copied)
+    assert tables(copied.output) == tables(finished)
+    assert "trial 1 of" not in capsys.readouterr().out
+
+
+def test_interrupted_in_a_trial_it_goes_on_and_ends_in_the_same_table(
+    finished, options, tmp_path, monkeypatch
+):
+    """Ctrl-C in the second and in a final run: each trial is done once, with the same setting."""
+    options = options._replace(output=tmp_path)
+    shutil.copytree(finished / "stages", tmp_path / "stages")
+    for path in (tmp_path / "stages").glob("posttrain-*"):
+        shutil.rmtree(path)
+    original, calls = work.tuning_value, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) in (2, 9):
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(work, "tuning_value", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(SMALL_SWEEP, options)
+    run_sweep(SMALL_SWEEP, options)
+    assert len(calls) == 12 + 2
+    assert tables(tmp_path) == tables(finished)
+    assert trained(tmp_path) == trained(finished)
+
+
+def test_a_changed_definition_is_named_and_refused_until_it_is_accepted(copied, finished):
+    """A longer budget keeps the trials there are; the new ones look at them."""
+    options = copied._replace(trials=4)
+    with pytest.raises(UserError, match=r"\(trials: 3 before, 4 now\): add --accept-changes"):
+        run_sweep(SMALL_SWEEP, options)
+    assert tables(copied.output) == tables(finished)
+    run_sweep(SMALL_SWEEP, options._replace(accepts_changes=True))
+    old, new = (pd.read_csv(root / NAME / "trials.csv") for root in (finished, copied.output))
+    kept = new[new["trial"] < 3].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, old)
+    assert len(new) == 16
+    run_sweep(SMALL_SWEEP, options)  # accepted once, it is the definition
+
+
+def test_failed_trials_count_and_are_named_with_their_reason(copied, tmp_path):
+    text = SMALL_SWEEP.read_text().replace("Between(0.25, 4.0, log=True)", "Between(-9.0, 0.001)")
+    file = tmp_path / SMALL_SWEEP.name
+    file.write_text(text)
+    (tmp_path / "small_study.py").write_text(SMALL_SWEEP.with_name("small_study.py").read_text())
+    with pytest.raises(UserError, match=r"methods.ExpRSFT.space.algorithm.temperature.low: 0.25"):
+        run_sweep(file, copied)
+    folder = run_sweep(file, copied._replace(accepts_changes=True))
+    trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    failed = trials[trials["state"] == "failed"]
+    assert failed["algorithm"].tolist() == 3 * ["ExpRSFT"]
+    assert all("must be above 0" in reason for reason in failed["reason"])
+    assert set(failed["value"]) == {""}
+    caption = (folder / "table.md").read_text()
+    assert "3 trials failed (ExpRSFT 3); no row for ExpRSFT, no trial completed" in caption
+    assert "| ExpRSFT" not in caption
+
+
+def test_a_damaged_database_is_named_and_the_results_stay(copied, finished):
+    path = copied.output / NAME / "study.db"
+    for damage in (b"garbage", path.read_bytes()[:4096] + b"x" * 50_000):
+        path.write_bytes(damage)
+        with pytest.raises(UserError, match=rf"{path}: .*(not a database|malformed).* move it awa"):
+            run_sweep(SMALL_SWEEP, copied)
+        assert tables(copied.output) == tables(finished)
+    path.unlink()
+    before = trained(copied.output)
+    run_sweep(SMALL_SWEEP, copied)
+    assert trained(copied.output) == before, "every run was a stage"
+    assert tables(copied.output) == tables(finished)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"workers": 0}, "--workers 0: give at least 1"),
+        ({"trials": 0}, "trials=0 tunes nothing"),
+        ({"seeds": 0}, "must hold at least one seed"),
+        ({"storage": "nonsense"}, "--storage nonsense: write it as postgresql://"),
+        ({"storage": "mysql://a/b"}, "mysql is not supported; give a postgresql://"),
+        (
+            {"storage": "postgresql://me:secret@127.0.0.1:1/x"},
+            r"postgresql://me:\*\*\*@127.0.0.1:1/x: .*refused.*; start the server",
+        ),
+        ({"dataset": "ml-100"}, "did you mean ml-100k"),
+    ],
+)
+def test_bad_input_is_one_sentence(options, changed, sentence):
+    with pytest.raises(UserError, match=sentence) as refusal:
+        run_sweep(SMALL_SWEEP, options._replace(**changed))
+    assert "\n" not in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_file_without_a_sweep(options, tmp_path):
+    (tmp_path / "none.py").write_text("SWEEP = 3")
+    with pytest.raises(UserError, match=r"none.py defines no SWEEP: give it SWEEP = Sweep\("):
+        run_sweep(tmp_path / "none.py", options)
+
+
+def test_the_same_data_in_another_place_is_the_same_sweep(copied, finished, tmp_path):
+    shutil.copy(copied.dataset, tmp_path / "small.csv")
+    before = trained(copied.output)
+    run_sweep(SMALL_SWEEP, copied._replace(dataset=str(tmp_path / "small.csv")))
+    assert trained(copied.output) == before
