@@ -133,7 +133,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
     sending = processor_seconds(server.pid)
     server.stdin.write("\n")
     server.stdin.flush()
-    deadline = time.time() + updates * 0.5 + 5
+    deadline = time.time() + updates * 0.5 + 15
     while len(delays) < sockets * updates and time.time() < deadline:
         await asyncio.sleep(0.2)
     sending = processor_seconds(server.pid) - sending
