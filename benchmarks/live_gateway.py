@@ -23,12 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from recsys_posttrain.live.broker import EmbeddedBroker
-from recsys_posttrain.live.gateway import Gateway
+from recsys_posttrain.live.gateway import Gateway, GatewaySettings
 from recsys_posttrain.live.prefetch import PrefetchServer
 from recsys_posttrain.live.state import EventState
 from recsys_posttrain.live.token import Claim, sign
 
 SECRET, EVENT, PIPELINES = b"0" * 32, "bench", 8
+SETTINGS = GatewaySettings(ping=600)  # a Socket answers no pings
 PUBLISHED = re.compile(rb'"published":([0-9.]+)')
 
 
@@ -75,7 +76,7 @@ async def serve(updates: int) -> None:
     http, sockets = (socket.create_server(("127.0.0.1", 0), backlog=4096) for _ in range(2))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(PrefetchServer(Lists(), SECRET, broker).run(http, stop))
-        tasks.create_task(Gateway(EVENT, SECRET).run(broker, sockets, stop))
+        tasks.create_task(Gateway(EVENT, SECRET, SETTINGS).run(broker, sockets, stop))
         print(http.getsockname()[1], sockets.getsockname()[1], flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for version in range(1, updates + 1):
@@ -132,7 +133,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
     sending = processor_seconds(server.pid)
     server.stdin.write("\n")
     server.stdin.flush()
-    deadline = time.time() + updates * 0.5 + 5
+    deadline = time.time() + updates * 0.5 + 15
     while len(delays) < sockets * updates and time.time() < deadline:
         await asyncio.sleep(0.2)
     sending = processor_seconds(server.pid) - sending

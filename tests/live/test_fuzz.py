@@ -21,7 +21,7 @@ from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState
 from recsys_posttrain.live.token import user_of
 
-CASES = int(os.environ.get("RECSYS_POSTTRAIN_FUZZ", "100"))
+CASES = int(os.environ.get("RECSYS_POSTTRAIN_FUZZ", "60"))
 TOGETHER = 10
 # A connection, request or message that stays holds more than this (a connection 17 KiB); what the
 # interpreter keeps of its own over so many cases is less.
