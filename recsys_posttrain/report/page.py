@@ -65,8 +65,8 @@ def _facts(study: StudyFolder) -> list[str]:
 
 
 def _json(section: Section) -> list[str]:
-    """Figures as JSON that may stand in a script element."""
-    return [str(figure.to_json()).replace("</", "<\\/") for _, figure in section.panels]
+    """Figures as JSON that may stand in a script element: Plotly escapes what could end it."""
+    return [str(figure.to_json()) for _, figure in section.panels]
 
 
 def _resource(name: str) -> str:

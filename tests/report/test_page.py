@@ -121,7 +121,7 @@ def test_a_browser_shows_the_page_without_errors(finished_study: Path, tmp_path:
             *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             f"--user-data-dir={tmp_path / 'profile'}",
-            *("--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom"),
+            *("--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"),
             (finished_study / "report.html").as_uri(),
         ],
         capture_output=True,

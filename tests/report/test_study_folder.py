@@ -1,5 +1,6 @@
 """What is read back from a study's folder, with and without its parts."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,15 @@ def test_runs_that_differ_in_noise_alone_are_one_line(finished_study: Path) -> N
     lines = by_line(study_folder(finished_study), "NDCG@10 all")
     assert lines["method"].tolist() == ["Popularity", "Pretrained", "BC", "PPO", "PPO"]
     assert lines["place"].tolist() == ["", "", "", "", "model"]
+
+
+def test_the_longest_name_that_a_noisy_run_begins_with_is_its_line(finished_study: Path) -> None:
+    """A-SFT and "A-SFT, model reward" are two methods."""
+    path = finished_study / "run.json"
+    record = json.loads(path.read_text())
+    record["runs"].append(record["runs"][0] | {"name": "P"})
+    path.write_text(json.dumps(record))
+    assert by_line(study_folder(finished_study), "NDCG@10 all")["method"].iloc[-1] == "PPO"
 
 
 def test_the_truth_judges_before_liked_targets(finished_study: Path) -> None:
