@@ -26,12 +26,13 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.demo_report import Recording, Sample
 from recsys_posttrain.live.device import Device, DeviceSettings
-from recsys_posttrain.live.gateway import Gateway
+from recsys_posttrain.live.gateway import Gateway, GatewaySettings
 from recsys_posttrain.live.materialize import materialize
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.prefetch import PrefetchServer
 from recsys_posttrain.live.producer import Producer
 from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.live.running import run_to_the_end
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 from recsys_posttrain.live.token import Claim, sign
 from recsys_posttrain.saved_policy import save_policy
@@ -41,7 +42,7 @@ from recsys_posttrain.training.pretrain import new_policy
 EVENT, SECRET, HOST = "final", b"a secret of the demo alone", "127.0.0.1"
 STAGES = {"before": None, "live": 1, "break": 4, "after": 10}  # the place of the live title
 _ITEMS, _RATINGS, _K = 200, 10, 10
-_SAMPLE_SECONDS = 0.1
+_SAMPLE_SECONDS, _DRAIN_SECONDS = 0.1, 0.5
 
 # The story, as shares of its length.
 _OPENED, _PREPARED = 0.125, 0.25  # all apps are open; all devices have prefetched
@@ -113,7 +114,9 @@ class Service:
         """Its URL; port 0: any that is free."""
         listening = socket.create_server((HOST, port), backlog=4096)
         self._ports.append(listening.getsockname()[1])
-        gateway = Gateway(EVENT, SECRET, seed=len(self.gateways))
+        gateway = Gateway(
+            EVENT, SECRET, GatewaySettings(drain=_DRAIN_SECONDS), seed=len(self.gateways)
+        )
         self.gateways.append(gateway)
         run = gateway.run(self.broker, listening, self.stop)
         self._running.append(self._tasks.create_task(run))
@@ -266,4 +269,10 @@ def run(demo: Demo, output: Path, say: Callable[[float, str], None]) -> Recordin
     calls = ModelCalls()
     lists = make_lists(demo, output / "made")
     require(calls.count, "the demo's policy was not called: its count of model calls is wrong")
-    return asyncio.run(play(demo, lists, calls, output / "schedule.json", say))
+    recordings: list[Recording] = []
+
+    async def work() -> None:
+        recordings.append(await play(demo, lists, calls, output / "schedule.json", say))
+
+    run_to_the_end(work())
+    return recordings[0]

@@ -96,15 +96,16 @@ def summary(recording: Recording) -> dict[str, Any]:
 
 def _version(recording: Recording, state: EventState) -> dict[str, Any]:
     delays = recording.delays_ms(state)
-    p50, p99, longest = np.percentile(delays, (50, 99, 100)) if len(delays) else [np.nan] * 3
+    values: list[float | None] = [None] * 3
+    if len(delays):
+        values = [round(float(each), 1) for each in np.percentile(delays, (50, 99, 100))]
     return {
         "version": state.version,
         "stage": state.stage,
         "published_second": round(state.published - recording.start, 2),
         "devices": len(delays),
-        **{name: round(float(value), 1) for name, value in
-           (("p50_ms", p50), ("p99_ms", p99), ("max_ms", longest))},
-    }  # fmt: skip
+        **dict(zip(("p50_ms", "p99_ms", "max_ms"), values, strict=True)),
+    }
 
 
 def _is_wrong(user: str, device: Device, newest: EventState, lists: Recommendations) -> bool:
@@ -136,7 +137,7 @@ def text(figures: dict[str, Any]) -> str:
         f"{'update':<10}{'at, s':>8}{'devices':>10}{'p50, ms':>10}{'p99, ms':>10}{'max, ms':>10}",
         *(
             f"{each['stage']:<10}{each['published_second']:>8.1f}{each['devices']:>10}"
-            f"{each['p50_ms']:>10.1f}{each['p99_ms']:>10.1f}{each['max_ms']:>10.1f}"
+            + "".join(_cell(each[name]) for name in ("p50_ms", "p99_ms", "max_ms"))
             for each in figures["versions"]
         ),
         "(milliseconds from publish to shown, by the devices' logs; the gateway is killed just "
@@ -150,6 +151,10 @@ def text(figures: dict[str, Any]) -> str:
         for name, what in PROMISES.items()
     ]
     return "\n".join([*lines, "", *promises])
+
+
+def _cell(milliseconds: float | None) -> str:
+    return f"{'-' if milliseconds is None else f'{milliseconds:,.1f}':>10}"
 
 
 def draw(recording: Recording, path: Path) -> None:
@@ -180,18 +185,21 @@ def draw(recording: Recording, path: Path) -> None:
     requests.set(title="Requests to the prefetch server", ylabel="requests/s")
     for axis in (showing, reconnects, requests):
         axis.set(xlabel="seconds after the start", xlim=(0, recording.seconds))
-        _mark(axis, recording.moments)
+        axis.set_ylim(bottom=0)
+        for moment in recording.moments.values():
+            axis.axvline(moment, color="#777777", lw=0.8, ls=":")
+    for axis in (showing, reconnects):  # the third has its legend there
+        _name(axis, recording.moments)
     for axis in (showing, delay, requests):
         axis.legend(frameon=False, fontsize=8.5)
     save(figure, path)
 
 
-def _mark(axis: Any, moments: dict[str, float]) -> None:
+def _name(axis: Any, moments: dict[str, float]) -> None:
     """Names each moment in room of its own above the curves."""
-    top = 1.45 * axis.dataLim.y1
+    top = 1.45 * max(1, axis.dataLim.y1)
     axis.set_ylim(0, top)
     for name, moment in moments.items():
-        axis.axvline(moment, color="#777777", lw=0.8, ls=":")
         axis.annotate(
             name, (moment, top), rotation=90, fontsize=7.5, color="#333333", ha="right", va="top",
             xytext=(-2, -2), textcoords="offset points",
@@ -209,7 +217,5 @@ def _showing(recording: Recording, version: int) -> tuple[list[float], list[int]
                 if following is not None:
                     steps.append((following.at - recording.start, -1))
     steps.sort()
-    ends = [(recording.seconds, 0)]
-    at = [0.0, *(second for second, _ in steps), *(second for second, _ in ends)]
-    shown = np.cumsum([0, *(change for _, change in steps), 0]).tolist()
-    return at, shown
+    at = [0.0, *(second for second, _ in steps), recording.seconds]
+    return at, np.cumsum([0, *(change for _, change in steps), 0]).tolist()
