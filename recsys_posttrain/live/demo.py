@@ -7,6 +7,7 @@ devices get no word, as from a process that died.
 
 import asyncio
 import csv
+import gc
 import logging
 import socket
 import time
@@ -269,6 +270,8 @@ def run(demo: Demo, output: Path, say: Callable[[float, str], None]) -> Recordin
     calls = ModelCalls()
     lists = make_lists(demo, output / "made")
     require(calls.count, "the demo's policy was not called: its count of model calls is wrong")
+    gc.collect()
+    gc.freeze()  # else collections walk all that torch has loaded, and every device waits
     recordings: list[Recording] = []
 
     async def work() -> None:

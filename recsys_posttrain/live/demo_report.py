@@ -82,6 +82,7 @@ def summary(recording: Recording) -> dict[str, Any]:
         "versions": [_version(recording, state) for state in recording.states],
         "reconnects_after_kill": recording.since("reconnects", killed),
         "peak_reconnects_per_second": round(float(reconnects[at >= killed].max()), 1),
+        "longest_pause_ms": round(1000 * float(np.diff(at).max())),
         "wrong_final_state": sum(
             _is_wrong(user, device, newest, recording.lists) for user, device in devices.items()
         ),
@@ -145,6 +146,8 @@ def text(figures: dict[str, Any]) -> str:
         "",
         f"{figures['reconnects_after_kill']} reconnects after the kill, at most "
         f"{figures['peak_reconnects_per_second']:.0f} in a second",
+        f"a watch that looks every 100 ms came at most {figures['longest_pause_ms']:,} ms after "
+        "the last time: so long was the process held up",
     ]
     promises = [
         f"{'kept  ' if figures[name] == 0 else 'BROKEN'}  {what}: {figures[name]}"
@@ -185,7 +188,7 @@ def draw(recording: Recording, path: Path) -> None:
     requests.set(title="Requests to the prefetch server", ylabel="requests/s")
     for axis in (showing, reconnects, requests):
         axis.set(xlabel="seconds after the start", xlim=(0, recording.seconds))
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.15 * max(1, axis.dataLim.y1))
         for moment in recording.moments.values():
             axis.axvline(moment, color="#777777", lw=0.8, ls=":")
     for axis in (showing, reconnects):  # the third has its legend there
