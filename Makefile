@@ -35,7 +35,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study sweep dashboard report theory mutants bench bench-growth bench-peers doctor clean
+.PHONY: help setup test check benchmark study sweep dashboard report theory mutants bench bench-growth bench-peers live-demo doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -137,6 +137,9 @@ $(PEERS_STAMP): benchmarks/peers/requirements.txt | setup
 	    || echo "error: $$peer was not installed; make bench-peers goes on without it" >&2; \
 	done
 	@touch $(PEERS_STAMP)
+
+live-demo: setup ## play a live event with 500 devices and a killed gateway (2 minutes)
+	@$(VENV) -m recsys_posttrain live demo
 
 doctor: setup ## check this machine and say what to do about each problem
 	@$(VENV) -m recsys_posttrain doctor

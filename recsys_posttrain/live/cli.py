@@ -1,5 +1,6 @@
 """`recsys-posttrain live ...`: parse, call, print. A verb imports what is slow to import."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,6 +116,41 @@ def herd(
         ),
     ):
         typer.echo(f"{title}\n{frame.to_string(float_format='{:,.1f}'.format)}\n")
+
+
+@app.command()
+def demo(
+    devices: Annotated[int, typer.Option(min=2, max=5000, help="How many devices.")] = 500,
+    seconds: Annotated[float, typer.Option(min=4, max=3600, help="How long it takes.")] = 120,
+    output: Annotated[Path, typer.Option(help="The folder for summary.json and demo.png.")] = Path(
+        "runs/live-demo"
+    ),
+) -> None:
+    """Play an event in this process: prefetch, a moved start, a killed gateway, an end by hand.
+
+    Made-up recommendations, an embedded broker, real sockets. Exit code 1 where a promise is
+    broken.
+
+    \b
+    Example:
+      recsys-posttrain live demo
+      recsys-posttrain live demo --devices 20 --seconds 8
+    """
+    from recsys_posttrain.live import demo_report as report
+    from recsys_posttrain.live.demo import Demo, run
+    from recsys_posttrain.stages import write_json
+
+    def say(second: float, text: str) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"{second:6.1f} s  {text}", err=True)
+
+    recording = run(Demo(devices, seconds), output, say)
+    figures = report.summary(recording)
+    write_json(output / "summary.json", figures)
+    report.draw(recording, output / "demo.png")
+    typer.echo(f"{report.text(figures)}\n\n{output}/summary.json and demo.png")
+    if any(figures[name] for name in report.PROMISES):
+        raise typer.Exit(1)
 
 
 for verb in (commands.serve, commands.gateway, commands.produce, commands.device):

@@ -103,6 +103,11 @@ class Gateway:
         self.counters["states"] += 1
         self.counters["messages"] += len(self._open)
 
+    def abort(self) -> None:
+        """Breaks every connection without a word, as the death of a process does."""
+        for connection in list(self._open):
+            connection.transport.abort()
+
     async def _connected(self, connection: ServerConnection) -> None:
         # First among those that get the next state, then the newest: a state between is not lost.
         self._open.add(connection)
