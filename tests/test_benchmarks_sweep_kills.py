@@ -3,9 +3,12 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 FILE = Path(__file__).resolve().parents[1] / "benchmarks" / "sweep_kills.py"
 
 
+@pytest.mark.timeout(900)  # five processes one after the other, and a machine may be busy
 def test_two_kills_lose_nothing(tmp_path: Path, small_ratings_csv: Path) -> None:
     spec = importlib.util.spec_from_file_location("sweep_kills", FILE)
     assert spec is not None
