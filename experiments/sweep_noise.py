@@ -3,8 +3,8 @@
     recsys-posttrain sweep experiments/sweep_noise.py --dataset ml-1m --workers 2
     make sweep
 
-BC, RWR, Exp-RSFT and A-SFT with observed rewards and a learned baseline do not ask the reward model,
-so its errors leave them as they are. ItemBias is the kind of error that policies exploit
+BC, RWR, Exp-RSFT, and A-SFT on observed rewards with a learned baseline, do not ask the reward
+model, so its errors leave them as they are. ItemBias is the kind of error that policies exploit
 (noise_vs_quality.py has all kinds).
 """
 
