@@ -3,8 +3,9 @@
     recsys-posttrain sweep experiments/sweep_noise.py --dataset ml-1m --workers 2
     make sweep
 
-BC, RWR and Exp-RSFT do not ask the reward model, so its errors leave them as they are. ItemBias is
-the kind of error that policies exploit (noise_vs_quality.py has all kinds).
+BC, RWR, Exp-RSFT, and A-SFT on observed rewards with a learned baseline, do not ask the reward
+model, so its errors leave them as they are. ItemBias is the kind of error that policies exploit
+(noise_vs_quality.py has all kinds).
 """
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
@@ -20,7 +21,7 @@ SWEEP = Sweep(
         Method(BC(), spaces.BC),
         Method(RWR(), spaces.RWR),
         Method(ExpRSFT(), spaces.EXP_RSFT, "Exp-RSFT"),
-        Method(ASFT(), spaces.ASFT, "A-SFT", asks_model=True),
+        Method(ASFT(), spaces.ASFT, "A-SFT"),
         Method(
             ASFT(model_reward, reference_value),
             spaces.ASFT,

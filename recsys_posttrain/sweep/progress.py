@@ -52,14 +52,14 @@ class CellProgress:
             ("final run", before.finals, now.finals, len(sweep.seeds)),
         ):
             known = {trial.number for trial in old}
-            for trial in new:
-                if trial.number not in known:
-                    self.console.print(
-                        f"{now.cell.label}: {kind} {len(new)} of {budget}, {_outcome(trial)}, "
-                        f"{described(trial.params)} ({self._left()} left)",
-                        markup=False,
-                        soft_wrap=True,
-                    )
+            found = [trial for trial in new if trial.number not in known]
+            for count, trial in enumerate(found, start=len(old) + 1):
+                self.console.print(
+                    f"{now.cell.label}: {kind} {count} of {budget}, {_outcome(trial)}, "
+                    f"{described(trial.params)} ({self._left()} left)",
+                    markup=False,
+                    soft_wrap=True,
+                )
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
