@@ -25,6 +25,7 @@ from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import git_commit, package_versions, read_stage, replacing, write_json
+from recsys_posttrain.sweep.storage import open_storage, sqlite_url
 from recsys_posttrain.training.pretrain import PRETRAINING
 
 BASE = HSTU(target_time=True)
@@ -85,13 +86,8 @@ def main() -> None:
         print(f"trial {trial.number}: {trial.params}: {record['best_value']:.4f}", flush=True)
         return float(record["best_value"])
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=optuna.storages.RDBStorage(
-            f"sqlite:///{arguments.stages / name}-{arguments.epochs}-epochs.db",
-            heartbeat_interval=30,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-        ),
+        storage=open_storage(sqlite_url(arguments.stages / f"{name}-{arguments.epochs}-epochs.db")),
         study_name=name,
         direction="maximize",
         sampler=optuna.samplers.TPESampler(
@@ -102,9 +98,8 @@ def main() -> None:
     for settings in FIRST:
         study.enqueue_trial(settings, skip_if_exists=True)
     taken = (TrialState.COMPLETE, TrialState.RUNNING)
-    callback = optuna.study.MaxTrialsCallback(arguments.trials, states=taken)
     while len(study.get_trials(deepcopy=False, states=taken)) < arguments.trials:
-        study.optimize(validation, n_trials=1, callbacks=[callback])
+        study.optimize(validation, n_trials=1)
     write(study, arguments.output / name, arguments)
 
 

@@ -24,14 +24,15 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from recsys_posttrain.config import describe, digest
 from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _log = logging.getLogger(__name__)
 _PACKAGES = (
@@ -196,8 +197,10 @@ def read_json(path: Path, fix: str = "restore it or make it again") -> Any:
         raise UserError(f"{path} is cut short or not JSON ({error}): {fix}") from None
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Writes named tensors as safetensors, whole or not at all; same tensors, same bytes."""
+    from safetensors.torch import save_file  # and torch, which live services do without
+
     # A copy of each, because safetensors refuses tensors that share memory (tied weights, views).
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
@@ -206,11 +209,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def load_tensors(
     path: Path, expected: Mapping[str, Sequence[int]] | None = None
-) -> dict[str, Tensor]:
+) -> "dict[str, Tensor]":
     """Named tensors on the CPU; with `expected`, exactly those names and shapes.
 
     Errors: UserError for a file that is missing, damaged, or of another model.
     """
+    from safetensors.torch import load_file
+
     if not path.is_file():
         raise UserError(f"{path} does not exist: it should hold a model's tensors (safetensors)")
     try:

@@ -3,6 +3,9 @@
 import importlib.util
 import os
 import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -46,12 +49,32 @@ def finished_study(drawn_study: Path, tmp_path: Path) -> Path:
     return shutil.copytree(drawn_study, tmp_path / "drawn")
 
 
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A script by its path in the repository, as a module; it finds what lies beside it."""
+
+    def load(path: str) -> ModuleType:
+        file = Path(__file__).parents[1] / path
+        monkeypatch.syspath_prepend(file.parent)
+        # Not under its own name: `coverage` is another package. A dataclass looks itself up there.
+        return _module(f"script_{file.stem}", file, partial(monkeypatch.setitem, sys.modules))
+
+    return load
+
+
 def _beside(name: str) -> ModuleType:
     """A module of this folder, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    return _module(name, Path(__file__).with_name(f"{name}.py"))
+
+
+def _module(
+    name: str, file: Path, register: Callable[[str, ModuleType], object] = lambda *_: None
+) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    register(name, module)
     spec.loader.exec_module(module)
     return module
 

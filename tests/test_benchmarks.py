@@ -1,9 +1,9 @@
 """The benchmarks run: the synthetic log has its shape, and both steps do the same work."""
 
-import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,14 +18,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def train_step(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(FOLDER)
-    spec = importlib.util.spec_from_file_location("train_step", FOLDER / "train_step.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def train_step(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("benchmarks/train_step.py")
 
 
 @pytest.fixture

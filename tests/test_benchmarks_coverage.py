@@ -1,12 +1,13 @@
 """The simulated studies have the truth they claim, and intervals and tests hold in a few of them.
 
+from collections.abc import Callable
 The long run, 1,000 studies of each kind, is benchmarks/results/coverage.json.
 """
 
-import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -20,14 +21,8 @@ CHANCE = 1e-4  # that a right method falls out of a region below by chance
 
 
 @pytest.fixture
-def coverage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(FOLDER)
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", FOLDER / "coverage.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def coverage(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("benchmarks/coverage.py")
 
 
 def test_the_truth_of_the_studies(coverage: ModuleType) -> None:

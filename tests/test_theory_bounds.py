@@ -1,28 +1,19 @@
 """The theory experiment in a reduced form: its claims hold, and one that does not is reported."""
 
-import importlib.util
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[1] / "experiments"
-
 
 @pytest.fixture
-def theory_bounds(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(FOLDER)
-    spec = importlib.util.spec_from_file_location("theory_bounds", FOLDER / "theory_bounds.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "theory_bounds", module)  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
+def theory_bounds(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("experiments/theory_bounds.py")
 
 
 def test_every_claim_holds_in_a_reduced_form(theory_bounds: ModuleType, tmp_path: Path) -> None:

@@ -74,11 +74,7 @@ METHODS = (
     Method("BC", {"": BC()}),
     Method("RWR", {"": RWR()}),
     Method("Exp-RSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
-    Method(
-        "A-SFT",
-        {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)},
-        asks_model=True,
-    ),
+    Method("A-SFT", {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
     Method(
         "A-SFT, model reward",
         {

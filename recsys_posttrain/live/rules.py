@@ -1,14 +1,13 @@
 """What an event shows in each of its stages: at which place of the list the live title stands."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.state import is_name
 from recsys_posttrain.stages import read_json
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what an address and a stream's key can hold
 _EXAMPLE = '{"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}'
 
 
@@ -36,7 +35,7 @@ class EventRules:
         )
         for what, name in (("event", self.event), *(("stage", name) for name in self.stages)):
             require(
-                isinstance(name, str) and _NAME.fullmatch(name),
+                is_name(name),
                 f"the {what} {name!r} is not a name: use 1 to 64 letters, digits, '.', '_' or '-'",
             )
         for name, place in self.stages.items():

@@ -21,6 +21,7 @@ from typing import Any
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.state import json_object, require_name
+from recsys_posttrain.stages import replacing
 
 _SCHEDULE_BYTES = 65_536
 _FIELDS = {"event", "stages", "starts", "ended"}
@@ -94,8 +95,6 @@ class Schedule:
 
     def write(self, path: Path) -> None:
         """Replaces the file, so that a reader sees the old schedule or the new one."""
-        from recsys_posttrain.stages import replacing  # with torch, which no service needs
-
         starts = {
             stage: datetime.fromtimestamp(start, UTC).isoformat()
             for stage, start in self.starts.items()

@@ -59,10 +59,16 @@ class EventState:
         return cls(**value)
 
 
+def is_name(name: object) -> bool:
+    """1 to 64 letters, digits, dots, underscores or hyphens: what an address and a stream's key can
+    hold."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def require_name(name: object, what: str) -> None:
-    """UserError unless `name` is 1 to 64 letters, digits, dots, underscores or hyphens."""
+    """UserError unless `name` is one."""
     require(
-        isinstance(name, str) and _NAME.fullmatch(name),
+        is_name(name),
         f"{what} must be 1 to 64 of A-Z a-z 0-9 . _ -, not {name!r:.40}",
     )
 

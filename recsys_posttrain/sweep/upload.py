@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from recsys_posttrain.doctor import wandb_login
 
-SECONDS = 90.0  # for all of a study's runs; what is left over is uploaded by the next call
+SECONDS = 90.0  # for a study's runs and workspace; what is left over is for the next call
 
 
 def is_logged_in() -> bool:
@@ -20,6 +21,7 @@ def is_logged_in() -> bool:
 def upload(runs: Path, study: Path, seconds: float | None = None) -> str:
     """Uploads the folder's offline runs, and the workspace beside them; returns how it went."""
     limit = SECONDS if seconds is None else seconds
+    began = time.monotonic()
     again = f"to upload later: recsys-posttrain wandb-sync {study}"
     waiting = [
         str(run)
@@ -37,7 +39,7 @@ def upload(runs: Path, study: Path, seconds: float | None = None) -> str:
     if ended:
         return f"warning: runs not uploaded ({said}); they are in {runs}; {again}"
     module = [sys.executable, "-m", "recsys_posttrain.sweep.workspace", str(study)]
-    ended, said = _run(module, limit)
+    ended, said = _run(module, max(0.0, limit - (time.monotonic() - began)))
     return f"{len(waiting)} runs uploaded; workspace: {said if ended == 0 else 'not made'}"
 
 

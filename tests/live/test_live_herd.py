@@ -1,6 +1,5 @@
 """The experiment writes its table, its figure and its figures, and meets the target."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,11 +7,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
 
-def test_it_writes_everything(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(FOLDER)
-    spec = importlib.util.spec_from_file_location("live_herd", FOLDER / "live_herd.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_it_writes_everything(tmp_path, monkeypatch, capsys, script):
+    module = script("experiments/live_herd.py")
     monkeypatch.setattr(sys, "argv", ["live_herd.py", "--output", str(tmp_path), "--draws", "1"])
     module.main()
     tables = json.loads((tmp_path / "results.json").read_text())["tables"]
