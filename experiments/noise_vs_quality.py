@@ -81,7 +81,8 @@ def study(
     base: Run, seeds: int, kinds: set[str] | None, processes: int, stages: Path, folder: Path
 ) -> None:
     """Runs what is missing and writes the folder. kinds: names of the noises; None: all."""
-    began = time.monotonic()
+    # Asked first: what is written below makes a checkout differ from its commit.
+    began, commit = time.monotonic(), git_commit()
     pipeline = Pipeline(base, stages, announce=lambda title, _: print(f"  {title}", flush=True))
     # The shared stages, before several processes ask for them.
     baselines = references(base, stages, seed=0)
@@ -97,7 +98,7 @@ def study(
     table = results.cells(compared, selected, quality)
     column = results.value_column(test)
     unit = f"{column.metric} {column.over}"
-    caption = _caption(base, next(iter(compared.values())), seeds)
+    caption = _caption(base, next(iter(compared.values())), seeds, commit)
 
     folder.mkdir(parents=True, exist_ok=True)
     _write(f"## {unit}\n\n{results.markdown(table)}\n{caption}\n", folder / "table.md")
@@ -110,7 +111,7 @@ def study(
     lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
     noise_quality.frontiers(lines, shown, unit, folder / "frontier.png")
     record = {
-        "commit": git_commit(),
+        "commit": commit,
         "versions": package_versions(),
         "command": f"python experiments/noise_vs_quality.py --dataset {base.dataset.name} "
         f"--seeds {seeds}",
@@ -153,7 +154,7 @@ def _write(text: str, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _caption(base: Run, compared: results.Comparison, seeds: int) -> str:
+def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -> str:
     over = "users and seeds" if compared.over_seeds else "users; one seed gives none over seeds"
     return (
         f"{base.dataset.name}, {base.split.label}; {compared.num_users:,} test users; {seeds} "
@@ -163,7 +164,7 @@ def _caption(base: Run, compared: results.Comparison, seeds: int) -> str:
         "method that the noise cannot change keeps its value. Pairwise accuracy and RMSE: of the "
         "reward model on logged rewards of users that it did not learn from, or of the noisy log "
         "against the clean one. Exploitable share: of the error's variance, what the reference's "
-        f"state explains. Commit {git_commit()}."
+        f"state explains. Commit {commit}."
     )
 
 
