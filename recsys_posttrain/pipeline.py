@@ -17,7 +17,6 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.data import prepare
-from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, true_value
 from recsys_posttrain.evaluation.curve import curve_point
 from recsys_posttrain.frozen import FrozenPolicy
@@ -39,7 +38,7 @@ from recsys_posttrain.saved_policy import load_policy, save_policy
 from recsys_posttrain.stage_keys import On, Stage, StageKeys
 from recsys_posttrain.stages import build, load_tensors, replacing, save_tensors
 from recsys_posttrain.training import posttrain, pretrain
-from recsys_posttrain.training.fit import Fitted
+from recsys_posttrain.training.fit import Fitted, Report, validations
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth, truth_of
 from recsys_posttrain.worlds.true_reward import TrueReward
@@ -270,9 +269,13 @@ class Pipeline:
 
         return self._made(self.keys.noise_report(noise), "what the noise does", make)
 
-    def posttrained_folder(self, run: Run) -> Path:
-        """Raises: UserError for the control `TrueRewards` on a dataset that is no world;
-        TrainingFailed where post-training itself refuses, because it diverged say."""
+    def posttrained_folder(self, run: Run, report: Report = lambda _: None) -> Path:
+        """report: called with what each validation of the run gave, also where it is there already.
+
+        Raises: UserError for the control `TrueRewards` on a dataset that is no world;
+        TrainingFailed where post-training itself refuses, because it diverged say.
+        """
+        was_made = False
         # Reward models are trained under lines of their own, not inside this stage's.
         if run.noise.of_training().model is not None:
             self.reward_of(run.noise)
@@ -280,26 +283,30 @@ class Pipeline:
             self._shuffled_reward(run.control)
 
         def make(folder: Path) -> dict[str, Any]:
+            nonlocal was_made
+            was_made = True
             reward, log = self._given(run)
-            try:
-                trained, fitted = posttrain.posttrain(
-                    self.pretrained,
-                    self.data,
-                    run.algorithm,
-                    reward,
-                    run.posttraining,
-                    run.seed,
-                    folder,
-                    self.device,
-                    log,
-                )
-            except UserError as refusal:
-                raise TrainingFailed(str(refusal)) from refusal
+            trained, fitted = posttrain.posttrain(
+                self.pretrained,
+                self.data,
+                run.algorithm,
+                reward,
+                run.posttraining,
+                run.seed,
+                folder,
+                self.device,
+                log,
+                report,
+            )
             self._save(folder, trained)
             return fitted._asdict()
 
         stage = self.keys.posttrain(run)
         self._made(stage, f"{run.label}, seed {run.seed}", make)
+        if not was_made:
+            with (stage.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+                for metrics in validations(lines):
+                    report(metrics)
         return stage.folder
 
     def rows_of(

@@ -32,6 +32,7 @@ from recsys_posttrain.evaluation import (
     metrics,
     ranking,
     rollout,
+    subsets,
     true_value,
 )
 from recsys_posttrain.losses import base as loss_base
@@ -77,6 +78,7 @@ _POSTTRAINING = (
     positions,
     posttrain,
     signals,
+    subsets,
     weights,
 )
 

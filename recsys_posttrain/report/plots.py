@@ -26,6 +26,10 @@ COLORS = ("#111111", ACCENT, "#b5522a", "#5f9e6e", "#8a6bae", "#9a9a9a", "#c28f2
 SVG_DASHES = ("", "6 3", "6 3 1.5 3", "1.5 2.5", "9 4", "9 3 1.5 3", "", "6 3")
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x")
 DASHES = ("solid", "dash", "dashdot", "dot", "longdash", "longdashdot", "solid", "dash")
+_WITHOUT_VALUE = {  # how a trial that has none is drawn
+    "failed": {"symbol": "x", "color": "#b5522a", "size": 9},
+    "pruned": {"symbol": "triangle-down-open", "color": "#9a9a9a", "size": 8},
+}
 SAME_ACCURACY = 0.003  # less than this is not seen in a panel
 UNITS = {column.name: column for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
 
@@ -114,8 +118,8 @@ def over_optimisation(points: pd.DataFrame) -> list[tuple[str, "Figure"]]:
 
 
 def tuning(trials: pd.DataFrame) -> list[tuple[str, "Figure"]]:
-    """Of each algorithm the value of every trial, by noise, and the best so far. A failed trial is
-    a cross on the axis."""
+    """Of each algorithm the value of every trial, by noise, and the best so far. On the axis: a
+    cross where a trial failed, a grey triangle where it was ended early."""
     found = []
     noises = [str(noise) for noise in trials["noise"].unique()]
     for algorithm, rows in trials.groupby("algorithm", sort=False):
@@ -124,21 +128,23 @@ def tuning(trials: pd.DataFrame) -> list[tuple[str, "Figure"]]:
         lowest = rows["value"].min()
         for noise in noises:
             cell = rows[rows["noise"].astype(str) == noise].sort_values("trial")
-            done, failed = (cell[cell["state"] == state] for state in ("complete", "failed"))
+            done = cell[cell["state"] == "complete"]
             name = noise or "no noise"
             _line(figure, name, noises, done["trial"], done["value"], mode="markers", named=noise)
             _line(
                 figure, name, noises, done["trial"], done["value"].cummax(),
                 mode="lines", named=noise, line_shape="hv", opacity=0.6,
             )  # fmt: skip
-            figure.add_scatter(
-                x=failed["trial"],
-                y=[lowest] * len(failed),
-                mode="markers",
-                marker={"symbol": "x", "color": "#b5522a", "size": 9},
-                customdata=failed["reason"],
-                hovertemplate="trial %{x} failed: %{customdata}<extra></extra>",
-            )
+            for state, mark in _WITHOUT_VALUE.items():
+                ended = cell[cell["state"] == state]
+                figure.add_scatter(
+                    x=ended["trial"],
+                    y=[lowest] * len(ended),
+                    mode="markers",
+                    marker=mark,
+                    customdata=ended["reason"],
+                    hovertemplate=f"trial %{{x}} {state}: %{{customdata}}<extra></extra>",
+                )
         found.append((str(algorithm), figure))
     return found
 

@@ -141,7 +141,7 @@ def tuning_sections(study: StudyFolder) -> Iterator[Section]:
     lead = f"{len(trials)} trials, chosen on validation only. Stairs: the best so far."
     noises = tuple(str(noise) or "no noise" for noise in trials["noise"].unique())
     yield Section("tuning", "Tuning history", lead, panels, frame_html(table), noises)
-    failed = trials[trials["state"] != "complete"]
+    failed = trials[trials["state"] == "failed"]
     lead = f"{len(failed)} of {len(trials)} trials failed; each counts as one of its budget."
     shown = failed[["algorithm", "noise", "trial", "reason"]]
     yield Section("failed", "Failed trials", lead, html=frame_html(shown) if len(failed) else "")

@@ -34,7 +34,8 @@ class Sweep:
     """trials: of each cell, a method under a noise. tuning_seeds: of post-training and of the noise
     while settings are chosen; a trial's value is the mean over them. seeds: the same of the runs
     that enter the table. metric, over: a column of the validation rows and the targets over which
-    its mean decides, higher is better. seed: of the sampler. Noises are given without a seed."""
+    its mean decides, higher is better. seed: of the sampler. pruning: whether a trial ends where
+    it is behind the median of its cell's (pruning.py). Noises are given without a seed."""
 
     base: Run
     methods: tuple[Method, ...]
@@ -45,6 +46,7 @@ class Sweep:
     metric: str = "ndcg@10"
     over: Subset = liked
     seed: int = 0
+    pruning: bool = True
 
     def __post_init__(self) -> None:
         require(self.methods, "Sweep: methods is empty; give at least one Method.")

@@ -32,7 +32,14 @@ class CellState(NamedTuple):
 
     @property
     def failed(self) -> int:
-        return sum(trial.state == TrialState.FAIL for trial in (*self.trials, *self.finals))
+        return self._count(TrialState.FAIL)
+
+    @property
+    def pruned(self) -> int:
+        return self._count(TrialState.PRUNED)
+
+    def _count(self, state: TrialState) -> int:
+        return sum(trial.state == state for trial in (*self.trials, *self.finals))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +67,7 @@ class Ledger:
                     stages.rows(None, "validation", run.noise, False).folder.name for run in runs
                 ],
                 "space": cell.method.space,
-                "chosen by": [sweep.metric, sweep.over, sweep.seed],
+                "chosen by": [sweep.metric, sweep.over, sweep.seed, sweep.pruning],
             }
             found[cell.label] = digest(key, 8)
         return found

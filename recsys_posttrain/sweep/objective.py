@@ -15,6 +15,7 @@ from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On
 from recsys_posttrain.sweep.definition import Cell, Sweep
 from recsys_posttrain.sweep.space import Setting
+from recsys_posttrain.training.fit import Report
 
 
 class _NoTargets:
@@ -30,14 +31,22 @@ def tuning_pipeline(base: Run, root: Path, device: str = "cpu") -> Pipeline:
     return pipeline
 
 
-def tuning_value(pipeline: Pipeline, sweep: Sweep, cell: Cell, setting: Setting) -> float:
+def tuning_value(
+    pipeline: Pipeline,
+    sweep: Sweep,
+    cell: Cell,
+    setting: Setting,
+    report: Report = lambda _: None,
+) -> float:
     """Mean over the tuning seeds of the sweep's metric on validation targets.
+
+    report: hears of every validation, seed by seed; may raise to end the trial.
 
     Raises: TrainingFailed where there is no such number, because the setting is infeasible or
     diverged.
     """
     values = [
-        value_of(pipeline, sweep, _run(cell, setting, seed), "validation")
+        value_of(pipeline, sweep, _run(cell, setting, seed), "validation", report)
         for seed in sweep.tuning_seeds
     ]
     return float(np.mean(values))
@@ -55,8 +64,10 @@ def _run(cell: Cell, setting: Setting, seed: int) -> Run:
         raise TrainingFailed(str(refusal)) from refusal
 
 
-def value_of(pipeline: Pipeline, sweep: Sweep, run: Run, on: On) -> float:
-    rows = pipeline.rows_of(pipeline.posttrained_folder(run), on, run.noise)
+def value_of(
+    pipeline: Pipeline, sweep: Sweep, run: Run, on: On, report: Report = lambda _: None
+) -> float:
+    rows = pipeline.rows_of(pipeline.posttrained_folder(run, report), on, run.noise)
     value = _mean(rows, sweep)
     if not math.isfinite(value):
         raise TrainingFailed(f"the {on} {sweep.metric} is {value}")

@@ -14,7 +14,7 @@ from recsys_posttrain.stages import replacing
 from recsys_posttrain.study import made_by, write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
-from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT
+from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES
 
 
 def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> None:
@@ -68,7 +68,7 @@ def _row(state: CellState, trial: FrozenTrial) -> dict[str, Any]:
         "algorithm": state.cell.method.label,
         "noise": noise_name(state.cell.noise),
         "trial": trial.user_attrs[SLOT],
-        "state": "complete" if is_complete else "failed",
+        "state": STATES[trial.state],
         "reason": "" if is_complete else trial.user_attrs[REASON],
         "value": trial.value if is_complete else None,
         "seconds": trial.user_attrs[SECONDS],
@@ -97,6 +97,8 @@ def _failures(states: list[CellState]) -> Iterator[str]:
     )
     where = ", ".join(f"{label} {count}" for label, count in counts.items())
     yield f"{counts.total()} trials failed" + (f" ({where})" if where else "")
+    if pruned := sum(state.pruned for state in states):
+        yield f"{pruned} trials ended early, behind the median of their method's"
     for state in states:
         if reason := left_out(state):
             yield f"no row for {state.cell.label}, {reason}"
@@ -111,4 +113,5 @@ def sweep_record(sweep: Sweep, states: list[CellState]) -> dict[str, Any]:
         "sampler": {"class": "TPESampler", "seed": sweep.seed},
         "chosen": {state.cell.label: state.setting for state in states},
         "failed": sum(state.failed for state in states),
+        "pruned": sum(state.pruned for state in states),
     }

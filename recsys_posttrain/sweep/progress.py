@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from recsys_posttrain.sweep.ledger import CellState, Ledger
-from recsys_posttrain.sweep.slots import REASON
+from recsys_posttrain.sweep.slots import REASON, STATES
 from recsys_posttrain.sweep.space import described
 
 
@@ -63,7 +63,7 @@ class CellProgress:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        for title in ("cell", "trials", "final runs", "failed", "left"):
+        for title in ("cell", "trials", "final runs", "pruned", "failed", "left"):
             table.add_column(title, justify="left" if title == "cell" else "right")
         sweep = self.ledger.sweep
         for label, state in self._states.items():
@@ -71,10 +71,11 @@ class CellProgress:
                 label,
                 f"{len(state.trials)}/{sweep.trials}",
                 f"{len(state.finals)}/{len(sweep.seeds)}",
+                str(state.pruned or ""),
                 str(state.failed or ""),
                 "" if state.is_done else self._left(state),
             )
-        table.add_row("all", "", "", "", self._left())
+        table.add_row("all", "", "", "", "", self._left())
         return table
 
     def _left(self, *of: CellState) -> str:
@@ -93,4 +94,4 @@ class CellProgress:
 def _outcome(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
         return f"{trial.value:.4f}"
-    return f"failed: {trial.user_attrs[REASON]}"
+    return f"{STATES[trial.state]}: {trial.user_attrs[REASON]}"

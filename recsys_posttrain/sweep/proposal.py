@@ -22,8 +22,9 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def propose(space: Space, history: Sequence[FrozenTrial], seed: int) -> Setting:
-    """history: complete trials count with their values; running ones, by other workers, as bad, so
-    that two workers do not try the same. In a fixed order: ties are broken by it."""
+    """history: complete trials count with their values, pruned ones below them with how far they
+    came; running ones, by other workers, as bad, so that two workers do not try the same. In a
+    fixed order: ties are broken by it."""
     study = optuna.create_study(
         direction="maximize",
         sampler=TPESampler(
@@ -36,7 +37,11 @@ def propose(space: Space, history: Sequence[FrozenTrial], seed: int) -> Setting:
             value = trial.value if trial.state == TrialState.COMPLETE else None
             study.add_trial(
                 create_trial(
-                    state=trial.state, value=value, params=trial.params, distributions=searched
+                    state=trial.state,
+                    value=value,
+                    params=trial.params,
+                    distributions=searched,
+                    intermediate_values=trial.intermediate_values,
                 )
             )
     return dict(study.ask(searched).params)

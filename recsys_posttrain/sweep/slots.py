@@ -7,7 +7,7 @@ reason, is the slot's outcome, and no other attempt of it begins.
 
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from recsys_posttrain.stages import locked
 
 SLOT, WORKER, REASON, SECONDS = "slot", "worker", "reason", "seconds"
+# Of an outcome.
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,18 +93,22 @@ class Slots:
         return None
 
     def finish(
-        self, trial: FrozenTrial, seconds: float, value: float | None, reason: str = ""
+        self,
+        trial: FrozenTrial,
+        seconds: float,
+        state: TrialState,
+        value: float | None = None,
+        reason: str = "",
     ) -> None:
         """The outcome of a claimed attempt: its value, or why there is none. Without effect where
         the attempt was taken for dead meanwhile: another has its place."""
         trial_id = trial._trial_id
         try:
             self.storage.set_trial_user_attr(trial_id, SECONDS, round(seconds, 3))
-            if value is None:
+            if reason:
                 self.storage.set_trial_user_attr(trial_id, REASON, reason)
-                self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-            else:
-                self.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
+            values = None if value is None else [value]
+            self.storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
             pass
 
@@ -125,6 +131,11 @@ class Slots:
                 assert follow is not None  # see open_storage
                 follow(study, trial)
 
+    def keep_validation(self, trial: FrozenTrial, number: int, value: float) -> None:
+        """Writes what a trial is worth on its way. Without effect where it was taken for dead."""
+        with suppress(UpdateFinishedTrialError):
+            self.storage.set_trial_intermediate_value(trial._trial_id, number, value)
+
     def keep_setting(
         self, trial: FrozenTrial, setting: dict[str, Any], searched: dict[str, Any]
     ) -> None:
@@ -137,7 +148,7 @@ class Slots:
 def is_outcome(trial: FrozenTrial) -> bool:
     if trial.state == TrialState.FAIL:
         return REASON in trial.user_attrs
-    return trial.state == TrialState.COMPLETE
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def _is_dead(trial: FrozenTrial) -> bool:

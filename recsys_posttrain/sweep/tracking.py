@@ -111,7 +111,7 @@ def trial_entries(trials: pd.DataFrame) -> Iterator[Entry]:
         }
         values = {name: trial[name] for name in ("state", "reason", "value", "seconds")}
         name = f"{trial['algorithm']}/{trial['noise'] or CLEAN}/trial {trial['trial']}"
-        yield Entry(name, "trial", config, _finite(values), trial["state"] != "complete")
+        yield Entry(name, "trial", config, _finite(values), trial["state"] == "failed")
 
 
 def field(column: object) -> str:
@@ -178,7 +178,8 @@ def _write(
             reinit="create_new",
             settings=wandb.Settings(
                 silent=True, console="off", x_disable_stats=True, x_disable_meta=True,
-                disable_git=True, save_code=False,
+                disable_git=True, save_code=False, disable_job_creation=True,
+                x_save_requirements=False,
             ),
         )  # fmt: skip
         _define_axes(run)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.pipeline import Pipeline
@@ -19,6 +19,7 @@ from recsys_posttrain.sweep.definition import Cell
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.objective import final_value, tuning_pipeline, tuning_value
 from recsys_posttrain.sweep.proposal import distributions, propose
+from recsys_posttrain.sweep.pruning import Pruned, Pruning
 from recsys_posttrain.sweep.slots import SLOT, Slots
 from recsys_posttrain.sweep.space import Setting
 from recsys_posttrain.sweep.storage import heartbeat
@@ -27,13 +28,15 @@ SECONDS_BETWEEN_LOOKS = 1.0  # while other workers have all that is left
 
 
 class Job(NamedTuple):
-    """A claimed attempt. setting: what is tried. seed: of a final run; None while tuning."""
+    """A claimed attempt. setting: what is tried. seed: of a final run; None while tuning.
+    known: of the other slots, their outcomes and running attempts."""
 
     cell: Cell
     slots: Slots
     trial: FrozenTrial
     setting: Setting
     seed: int | None
+    known: list[FrozenTrial]
 
 
 def worker_name(pid: int | None = None) -> str:
@@ -84,7 +87,7 @@ class Worker:
                 if (claim := slots.claim(worker_name())) is not None:
                     slots.keep_setting(claim[0], state.setting, distributions(cell.method.space))
                     seed = claim[0].user_attrs[SLOT]
-                    return Job(cell, slots, claim[0], state.setting, seed)
+                    return Job(cell, slots, claim[0], state.setting, seed, claim[1])
         return None
 
     def _trial(self, cell: Cell) -> Job | None:
@@ -99,7 +102,7 @@ class Worker:
             sweep_seed = self.ledger.sweep.seed
             setting = propose(space, known, derived_seed(sweep_seed, cell.label, slot))
             slots.keep_setting(trial, setting, distributions(space))
-        return Job(cell, slots, trial, setting, None)
+        return Job(cell, slots, trial, setting, None, known)
 
     def _do(self, job: Job) -> None:
         sweep, began = self.ledger.sweep, time.monotonic()
@@ -110,15 +113,18 @@ class Worker:
                 redirect_stderr(log),  # Lightning's progress bar is for a terminal
             ):
                 if job.seed is None:
-                    value = tuning_value(self._tuning, sweep, job.cell, job.setting)
+                    keep = partial(job.slots.keep_validation, job.trial)
+                    pruning = Pruning(sweep, job.known, keep)
+                    value = tuning_value(self._tuning, sweep, job.cell, job.setting, pruning)
                 else:
                     pipeline = self.ledger.pipeline
                     value = final_value(pipeline, sweep, job.cell, job.setting, job.seed)
-        except TrainingFailed as reason:
-            job.slots.finish(job.trial, time.monotonic() - began, None, str(reason))
+        except (TrainingFailed, Pruned) as reason:
+            state = TrialState.PRUNED if isinstance(reason, Pruned) else TrialState.FAIL
+            job.slots.finish(job.trial, time.monotonic() - began, state, reason=str(reason))
         except BaseException:
             # Not the setting's fault: an interrupt, a full disk, a mistake of ours.
             job.slots.requeue(lambda trial: trial._trial_id == job.trial._trial_id)
             raise
         else:
-            job.slots.finish(job.trial, time.monotonic() - began, value)
+            job.slots.finish(job.trial, time.monotonic() - began, TrialState.COMPLETE, value)

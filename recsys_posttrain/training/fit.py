@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,9 @@ from recsys_posttrain.types import Batch
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 STEPS_BETWEEN_LOG_LINES = 10
+
+# Hears of every validation; may raise to end the training.
+Report = Callable[[dict[str, float]], None]
 
 
 class Fitted(NamedTuple):
@@ -51,6 +54,7 @@ class _Keeper(Callback):
         monitor: str,
         patience: int | None,
         average: WeightAverage | None,
+        report: Report | None,
     ) -> None:
         self.average = average
         self.folder = folder
@@ -60,6 +64,7 @@ class _Keeper(Callback):
         self.validate = validate
         self.monitor = monitor
         self.patience = patience
+        self.report = report
         self.best_value: float | None = None
         self.best_step = 0
         self.best_weights: dict[str, Tensor] = {}
@@ -82,7 +87,10 @@ class _Keeper(Callback):
         if validates and self.validate is not None:
             module.model.eval()
             with self._kept_weights():
-                self._judge(trainer, module, self.validate())
+                metrics = self.validate()
+                self._judge(trainer, module, metrics)
+            if self.report is not None:
+                self.report(metrics)
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)
@@ -139,6 +147,9 @@ class _Keeper(Callback):
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
         self.lines = progress["lines"]
+        if self.report is not None:
+            for metrics in validations(self.lines):
+                self.report(metrics)
         optimizer: dict[int, dict[str, Tensor]] = {}
         weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
         for name, value in tensors.items():
@@ -186,6 +197,7 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int | None = None,
     monitor: str = "",
+    report: Report | None = None,
 ) -> Fitted:
     """Trains in place.
 
@@ -193,6 +205,7 @@ def fit(
     nothing on disk. validate:
     called every `validate_every` steps (None: after each epoch) with the model in evaluation mode;
     its `monitor` decides, higher is better, which weights stay when the plan has a patience.
+    report: called with what each validation gave, first of those before an interruption.
     """
     module.total_steps = stream.stop
     keeper = _Keeper(
@@ -202,6 +215,7 @@ def fit(
         monitor,
         module.training_plan.patience,
         WeightAverage(module.model, decay) if (decay := module.training_plan.average) else None,
+        report,
     )
     callbacks: list[Callback] = [keeper]
     if keeper.checkpoint is not None and keeper.checkpoint.exists():
@@ -236,6 +250,15 @@ def fit(
     keeper.finish(module.model)
     best_step = keeper.best_step if keeper.best_weights else module.steps_done
     return Fitted(module.steps_done, best_step, keeper.best_value)
+
+
+def validations(lines: Iterable[str]) -> Iterator[dict[str, float]]:
+    """What each validation gave, from the lines of metrics.jsonl."""
+    for line in lines:
+        entry = json.loads(line)
+        del entry["step"]
+        if "loss" not in entry:
+            yield entry
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.config import require
 from recsys_posttrain.data.batching import BatchStream
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.logsumexp import fast_products
 from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.seeding import derived_seed
@@ -155,7 +155,7 @@ class TrainingModule(pl.LightningModule):
         mask_BT = batch.mask_BT if output.mask_BT is None else output.mask_BT
         loss = masked_mean(output.loss_BT, mask_BT)
         if not math.isfinite(loss.item()):
-            raise UserError(
+            raise TrainingFailed(
                 f"the loss became {loss.item()} at step {self.steps_done}; lower the "
                 f"learning rate (now {self.training_plan.learning_rate}) or the strength of the "
                 "algorithm."

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,19 +12,23 @@ from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.evaluation.subsets import RewardScale, liked
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.stages import save_tensors
 from recsys_posttrain.training.actors import Actors, logged_rewards
-from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
+from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
 
 POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
 VALIDATIONS = 4
+VALIDATED = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
+LIKED_NDCG = "ndcg@10 liked"  # where there are such targets; what settings are chosen by
 DRIFT_POSITIONS = 256
 SNAPSHOT = "step-{:06d}.safetensors"
 
@@ -38,16 +43,20 @@ def posttrain(
     folder: Path | None = None,
     device: str = "cpu",
     log: NoisyLog | None = None,
+    report: Report | None = None,
 ) -> tuple[Policy, Fitted]:
     """The post-trained copy of `policy`, which itself stays as it is.
 
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
     every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
     `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
-    same on validation targets, with `ndcg@10`. folder: as for `pretrain`; the weights after the
-    steps of `snapshot_steps` are left there too.
+    same on validation targets, with `ndcg@10`, over all of them and over the liked ones.
+    folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are left there too.
     log: what is read in place of data.train; with a noisy one, and a noisy reward model (which
     validation asks too), see rewards/noise: both are made beforehand with this `policy`.
+    report: hears of every validation, also of those before an interruption; may raise.
+
+    Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
     num_items = data.corpus.num_items
     require(
@@ -68,7 +77,10 @@ def posttrain(
         actors.forget()
         if log.redraw is not None:
             batch = log.redraw(batch, actors.generator.initial_seed())
-        output = algorithm.loss(batch, actors)
+        try:
+            output = algorithm.loss(batch, actors)
+        except UserError as refusal:
+            raise TrainingFailed(str(refusal)) from refusal
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
             output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
         return output
@@ -97,8 +109,10 @@ def posttrain(
             actors.policy, data, reward, actors.reference, targets=data.validation
         ).per_user
         batches_hold(positions)
-        names = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
-        return {f"validation/{name}": float(rows[name].mean()) for name in names}
+        means = {name: float(rows[name].mean()) for name in VALIDATED}
+        if (weight_N := liked(rows, RewardScale())).any():
+            means[LIKED_NDCG] = float(np.average(rows["ndcg@10"], weights=weight_N))
+        return {f"validation/{name}": mean for name, mean in means.items()}
 
     module = TrainingModule(
         actors,
@@ -121,6 +135,7 @@ def posttrain(
             validate=validate,
             validate_every=-(-stream.stop // VALIDATIONS),
             monitor="validation/ndcg@10",
+            report=report,
         )
     finally:
         actors.multiply_in(None)

@@ -63,19 +63,21 @@ def test_gains_are_differences_to_the_first_step(finished_study: Path) -> None:
 
 
 def test_the_tuning_shows_the_best_so_far_and_every_failure() -> None:
-    values = [0.2, None, 0.1, 0.4]
+    values = [0.2, None, 0.1, 0.4, None]
     trials = pd.DataFrame(
         {
             "algorithm": "PPO",
             "noise": "",
-            "trial": range(4),
-            "state": ["complete", "failed", "complete", "complete"],
-            "reason": ["", "diverged", "", ""],
+            "trial": range(5),
+            "state": ["complete", "failed", "complete", "complete", "pruned"],
+            "reason": ["", "diverged", "", "", "behind"],
             "value": values,
         }
     )
     ((_, figure),) = plots.tuning(trials)
-    tried, best, failed = figure.data
+    tried, best, failed, pruned = figure.data
     assert list(tried.y) == [0.2, 0.1, 0.4]
     assert list(best.y) == [0.2, 0.2, 0.4]
     assert (list(failed.x), list(failed.customdata)) == ([1], ["diverged"])
+    assert (list(pruned.x), list(pruned.customdata)) == ([4], ["behind"])
+    assert list(failed.y) == list(pruned.y) == [0.1]

@@ -65,7 +65,7 @@ def test_infeasible_and_diverged_settings_fail_with_the_reason(world, monkeypatc
         tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1e-320})
     rows = pd.DataFrame({"reward": [5.0], "ndcg@10": [float("nan")]})
     monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
-    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run: Path())
+    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run, report: Path())
     with pytest.raises(TrainingFailed, match="the validation ndcg@10 is nan"):
         tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1.0})
 
@@ -85,7 +85,7 @@ def test_a_metric_that_validation_does_not_have_is_the_users_mistake(
     pipeline = tuning_pipeline(sweep.base, root)
     rows = pd.DataFrame({"reward": [2.0], "ndcg@10": [0.5]})
     monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
-    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run: Path())
+    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run, report: Path())
     with pytest.raises(UserError, match=sentence) as refusal:
         tuning_value(pipeline, sweep, sweep.cells[0], {"algorithm.temperature": 1.0})
     assert not isinstance(refusal.value, TrainingFailed)

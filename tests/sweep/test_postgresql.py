@@ -72,7 +72,7 @@ def test_a_trial_is_claimed_by_one_of_two_connections(url):
         queue.study  # noqa: B018
     first, second = (queue.claim("w") for queue in queues)
     assert {first[0].user_attrs["slot"], second[0].user_attrs["slot"]} == {0, 1}
-    queues[1].finish(first[0], 0.1, 0.5)
+    queues[1].finish(first[0], 0.1, TrialState.COMPLETE, 0.5)
     assert queues[0].outcomes()[0].value == 0.5
     for queue in queues:
         queue.storage.engine.dispose()

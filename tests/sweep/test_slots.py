@@ -7,6 +7,8 @@ from recsys_posttrain.sweep import storage as storage_module
 from recsys_posttrain.sweep.slots import Slots
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url
 
+COMPLETE, FAIL = TrialState.COMPLETE, TrialState.FAIL
+
 
 @pytest.fixture
 def slots(tmp_path):
@@ -31,8 +33,8 @@ def test_slots_are_claimed_in_order_once(slots):
     assert [trial.user_attrs["slot"] for trial in trials] == [0, 1, 2]
     assert claimed(slots) is None
     assert claimed(other) is None
-    slots.finish(trials[0], 1.5, 0.25)
-    other.finish(trials[2], 0.5, None, "diverged")
+    slots.finish(trials[0], 1.5, COMPLETE, 0.25)
+    other.finish(trials[2], 0.5, FAIL, reason="diverged")
     outcomes = again(slots).outcomes()
     assert list(outcomes) == [0, 2]
     assert outcomes[0].value == 0.25
@@ -43,7 +45,7 @@ def test_slots_are_claimed_in_order_once(slots):
 
 def test_what_is_known_of_the_others(slots):
     first = claimed(slots)
-    slots.finish(first, 1, 0.5)
+    slots.finish(first, 1, COMPLETE, 0.5)
     second = claimed(slots)
     _, known = slots.claim("w")
     assert [trial.number for trial in known] == [first.number, second.number]
@@ -62,9 +64,9 @@ def test_the_trial_of_a_dead_worker_is_done_again_first_and_with_its_setting(slo
     retried = claimed(again(slots))
     assert retried.user_attrs["slot"] == 0
     assert retried.params == {"x": 0.75}
-    slots.finish(trial, 1, 0.1)  # it was not dead after all: too late
+    slots.finish(trial, 1, COMPLETE, 0.1)  # it was not dead after all: too late
     assert not slots.outcomes()
-    slots.finish(retried, 1, 0.2)
+    slots.finish(retried, 1, COMPLETE, 0.2)
     assert {slot: each.value for slot, each in slots.outcomes().items()} == {0: 0.2}
 
 

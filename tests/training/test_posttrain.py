@@ -228,7 +228,8 @@ def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):
     ]
     names = ["ndcg@10", "reward/proxy@10", "kl", "entropy"]
     for line in by_kind[False]:
-        assert set(line) == {"step", *(f"validation/{name}" for name in names)}
+        expected = {"step", "validation/ndcg@10 liked", *(f"validation/{name}" for name in names)}
+        assert set(line) == expected
     kls = [line["validation/kl"] for line in by_kind[False]]
     assert 0 < kls[0] < kls[-1]
     rows = evaluate(
@@ -236,6 +237,8 @@ def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):
     ).per_user
     for name in names:
         assert by_kind[False][-1][f"validation/{name}"] == pytest.approx(rows[name].mean())
+    by_hand = rows.loc[rows["reward"] >= 4, "ndcg@10"].mean()
+    assert by_kind[False][-1]["validation/ndcg@10 liked"] == pytest.approx(by_hand)
 
 
 def test_the_best_epoch_stays_when_it_is_asked_for(tiny, tmp_path):
