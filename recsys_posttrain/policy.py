@@ -68,6 +68,10 @@ class Policy(nn.Module):
     def forget(self) -> None:
         self._remembered = None
 
+    def remember(self, batch: Batch, states_ND: Tensor) -> None:
+        """What `states` returns for this batch until `forget`; without a graph."""
+        self._remembered = (batch, False, states_ND)
+
     def states(self, batch: Batch) -> Tensor:
         """[N, D] at the real positions."""
         # States remembered without a graph must not serve a caller who needs the gradient.

@@ -102,8 +102,9 @@ class OfflinePPO:
         return value_head(dim) if self.baseline is learned_value else {}
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        old = actors.old_at(batch)
         with torch.no_grad():
-            items_BTK, old_BTK = actors.old.sample(batch, self.samples, actors.generator)
+            items_BTK, old_BTK = old.sample(batch, self.samples, actors.generator)
             reference_BTK = actors.reference.log_prob(batch, items_BTK)
             reward_BTK = actors.reward.score(batch, items_BTK)
         baseline_BT = self.baseline(batch, actors)

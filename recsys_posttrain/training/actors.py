@@ -65,6 +65,7 @@ class Actors(nn.Module):
         self.log = log
         self.generator = torch.Generator()
         self.step = 0
+        self._refreshed_at: int | None = None
 
     def multiply_in(self, products: torch.dtype | None) -> None:
         """The dtype of products with the catalogue: one for all, so that what it rounds away
@@ -88,6 +89,13 @@ class Actors(nn.Module):
         """pi_old becomes the policy as it is now."""
         self.old.load_state_dict(self.policy.state_dict())
         self.old.forget()
+        self._refreshed_at = self.step
+
+    def old_at(self, batch: Batch) -> Policy:
+        """pi_old, which has the policy's own states until the policy's next step."""
+        if self._refreshed_at == self.step:
+            self.old.remember(batch, self.policy.states(batch).detach())
+        return self.old
 
     def head(self, name: str, batch: Batch) -> Tensor:
         """Output [B, T] of a head of width 1 on the policy's states, cut off from the policy:

@@ -241,6 +241,32 @@ def test_old_is_renewed_every_few_steps_and_the_reference_never(tabular, algorit
     assert torch.equal(actors.reference.backbone.logits, reference)
 
 
+def test_old_shares_the_policys_states_until_the_policy_steps(tabular, monkeypatch):
+    """They are the same then; one step later pi_old is behind, and is asked itself."""
+    batch, actors = tabular.random()
+    actors.step = 3
+    OfflinePPO(refresh_every=3).after_step(actors)
+    own = actors.old.states(batch)
+    actors.forget()
+    calls, forward = [], type(actors.old.backbone).forward
+    monkeypatch.setattr(
+        type(actors.old.backbone),
+        "forward",
+        lambda self, history: (calls.append(self), forward(self, history))[1],
+    )
+    old = actors.old_at(batch)
+    with torch.no_grad():
+        assert torch.equal(old.states(batch), own)
+    assert actors.old.backbone not in calls
+    assert actors.policy.states(batch).requires_grad
+    actors.forget()
+    actors.step = 4
+    with torch.no_grad():
+        actors.policy.backbone.logits.add_(torch.arange(3.0))
+    assert torch.equal(actors.old_at(batch).states(batch), own)
+    assert actors.old.backbone in calls
+
+
 @pytest.mark.parametrize(
     "wrong", [{"clip": 0.0}, {"clip": 1.0}, {"kl_coefficient": -0.1}, {"refresh_every": 0}]
 )
