@@ -44,8 +44,8 @@ class FrozenPolicy(Policy):
         if not self._memory.holds(self.table_VD.shape[1]):
             return super().states(batch)
         if self._remembered is None or self._remembered[0] is not batch:
-            read = self._memory.read
-            self.remember(batch, read("states", batch, super().states, self.table_VD))
+            states_ND = self._memory.read("states", batch, super().states, self.table_VD)
+            self._remembered = (batch, False, states_ND)
         return self._remembered[2]
 
     def log_normaliser(self, batch: Batch) -> Tensor:
