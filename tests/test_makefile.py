@@ -71,17 +71,21 @@ def _command(*arguments: str) -> str:
     return " ".join(printed.replace("\\\n", " ").split())
 
 
-def test_sweep_is_small_on_ml_100k_alone() -> None:
+def test_sweep_is_small_on_ml_100k_alone_and_ends_in_the_page() -> None:
     sweep = "recsys_posttrain sweep experiments/sweep_noise.py"
+    report = ".venv/bin/python -m recsys_posttrain report"
     assert _command("sweep").endswith(
-        f'{sweep} --dataset "ml-100k" --workers "2" --trials "3" --seeds "2"'
+        f'{sweep} --dataset "ml-100k" --workers "2" --trials "3" --seeds "2" '
+        f'{report} "runs/sweep_noise-ml-100k"'
     )
-    assert _command("sweep", "DATASET=ml-1m").endswith(f'{sweep} --dataset "ml-1m" --workers "2"')
+    assert _command("sweep", "DATASET=a/my log.csv").endswith(
+        f'{sweep} --dataset "a/my log.csv" --workers "2" {report} "runs/sweep_noise-my log"'
+    )
     assert _command(
         "sweep", "TRIALS=9", "SEEDS=1", "WORKERS=4", "STORAGE=postgresql://a/b"
     ).endswith(
         f'{sweep} --dataset "ml-100k" --workers "4" --storage "postgresql://a/b" '
-        '--trials "9" --seeds "1"'
+        f'--trials "9" --seeds "1" {report} "runs/sweep_noise-ml-100k"'
     )
 
 
