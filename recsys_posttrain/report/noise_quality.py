@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEGEND_WIDTH = 2.3  # inches, beside the panels
 WHERE = {"model": "reward model", "log": "log"}
 CONDITION = ["place", "kind", "level"]
 BANDS = {
@@ -92,11 +93,16 @@ def frontiers(
 def _finish(
     figure: "Figure", axes: "list[Axes]", used: int, columns: int, unit: str, path: Path
 ) -> None:
-    """One label for each row, nothing where there is no panel, one legend for all."""
+    """One label for each row, nothing where there is no panel, one legend for all: above where it
+    is as wide as the panels, beside them where it is not."""
     for axis in axes[::columns]:
         axis.set_ylabel(unit)
     for axis in axes[used:]:
         axis.set_visible(False)
     lines, labels = axes[0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside upper center", ncols=5, frameon=False)
+    place, entries_in_a_row = "outside upper center", 5
+    if used <= 2:
+        place, entries_in_a_row = "outside right upper", 1
+        figure.set_figwidth(figure.get_figwidth() + LEGEND_WIDTH)
+    figure.legend(lines, labels, loc=place, ncols=entries_in_a_row, frameon=False)
     save(figure, path)

@@ -138,7 +138,9 @@ def noise_of(described: Mapping[str, Any]) -> tuple[str, str, float]:
 
 def by_line(study: StudyFolder, column: str) -> pd.DataFrame:
     """The cells of one column, for figures of noise: runs that differ in their noise alone are one
-    method there, called by the longest label of a run without noise that theirs begins with."""
+    method there, called by the longest label of a run without noise that theirs begins with. A
+    method of a sweep that was not run under errors of the reward model does not ask it, so it has
+    its value without noise there."""
     cells = study.cells[study.cells["column"] == column]
     clean = [label for label, _, noise in runs_of(study.record) if not noise["place"]]
 
@@ -147,7 +149,17 @@ def by_line(study: StudyFolder, column: str) -> pd.DataFrame:
         return max(begun, key=len, default=label)
 
     named = [line(*pair) for pair in cells[["method", "place"]].itertuples(index=False, name=None)]
-    return cells.assign(method=named)
+    lines = cells.assign(method=named)
+    return _with_unaffected(lines) if "sweep" in study.record else lines
+
+
+def _with_unaffected(lines: pd.DataFrame) -> pd.DataFrame:
+    """The lines, and what they are without noise again under each noise that they do not have."""
+    of_model, clean = lines[lines["place"] == "model"], lines[lines["place"] == ""]
+    unaffected = clean[~clean["method"].isin(of_model["method"])]
+    noise = ["place", "kind", "level", *(name for name in ACHIEVED if name in lines)]
+    conditions = of_model[noise].drop_duplicates(["place", "kind", "level"])
+    return pd.concat([lines, unaffected.drop(columns=noise).merge(conditions, how="cross")])
 
 
 def value_columns(study: StudyFolder) -> list[str]:

@@ -29,6 +29,23 @@ def test_runs_that_differ_in_noise_alone_are_one_line(finished_study: Path) -> N
     assert lines["place"].tolist() == ["", "", "", "", "model"]
 
 
+def test_in_a_sweep_what_does_not_ask_the_model_stays_as_it_is(finished_study: Path) -> None:
+    """Under the errors of the model it has its own value, at the accuracy that they leave."""
+    path = finished_study / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sweep": {}}))
+    lines = by_line(study_folder(finished_study), "NDCG@10 all")
+    noisy = lines[lines["place"] == "model"].set_index("method")
+    assert noisy.index.tolist() == ["PPO", "Popularity", "Pretrained", "BC"]
+    assert set(noisy["kind"]) == {"ItemBias"}
+    assert set(noisy["level"]) == {0.6}
+    assert set(noisy["pairwise_accuracy"]) == {0.55}
+    clean = lines[lines["place"] == ""].set_index("method")
+    for column in ("mean", "low", "high", "difference"):
+        for name in ("Pretrained", "BC"):
+            assert noisy.loc[name, column] == pytest.approx(clean.loc[name, column], nan_ok=True)
+    assert clean.loc["PPO", "mean"] != noisy.loc["PPO", "mean"]
+
+
 def test_the_longest_name_that_a_noisy_run_begins_with_is_its_line(finished_study: Path) -> None:
     """A-SFT and "A-SFT, model reward" are two methods."""
     path = finished_study / "run.json"
