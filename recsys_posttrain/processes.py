@@ -33,6 +33,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+PRELOADED = ["recsys_posttrain.pipeline", "recsys_posttrain.processes"]
 INTERRUPTED = 130
 
 
@@ -106,7 +107,7 @@ def _quiet_start() -> Iterator[None]:
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         if START == "forkserver":
-            forkserver.set_forkserver_preload(["recsys_posttrain.pipeline", __name__])
+            forkserver.set_forkserver_preload(PRELOADED)
             forkserver.ensure_running()
         yield
     finally:
