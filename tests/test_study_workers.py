@@ -52,7 +52,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(world, small_ratings_csv):
-    def run_on_the_small_file(output, workers, file="study.py", seeds=2):
+    def run_on_the_small_file(output, workers, file="study.py", seeds=1):
         csv = str(small_ratings_csv)
         options = Options(dataset=csv, seeds=seeds, workers=workers, output=Path(output))
         return run_study(Path(file), options)
@@ -89,7 +89,7 @@ def lines(printed):
 def test_two_workers_make_the_same_bytes_and_a_rerun_starts_none(
     run, alone, tmp_path, capsys, monkeypatch
 ):
-    """With an algorithm of the experiment file, and a reward model that four runs share."""
+    """With an algorithm of the experiment file, and a reward model that two runs share."""
     capsys.readouterr()
     folder = run(tmp_path, workers=2)
     assert result(folder) == result(alone)
@@ -97,9 +97,10 @@ def test_two_workers_make_the_same_bytes_and_a_rerun_starts_none(
     printed = capsys.readouterr().out
     said = lines(printed)
     assert "reused" not in said.values()
-    assert len(said) + 1 == len(stages(tmp_path))  # what the noise does has its line later
-    assert f"0 stages reused, {len(said)} made, " in printed
-    assert {"Mine, seed 0", "starved, seed 1", "starved, curve, seed 1"} <= said.keys()
+    assert len(said) == len(stages(tmp_path))
+    count = len(said) - 1  # what the noise does is measured after the count
+    assert f"\n0 stages reused, {count} made, " in printed
+    assert {"Mine, seed 0", "starved, seed 0", "starved, curve, seed 0"} <= said.keys()
     assert len([title for title in said if title.startswith("reward model, ")]) == 1
 
     before = stages(tmp_path)
@@ -109,7 +110,7 @@ def test_two_workers_make_the_same_bytes_and_a_rerun_starts_none(
     again = capsys.readouterr().out
     assert set(lines(again).values()) == {"reused"}
     assert lines(again).keys() == said.keys()
-    assert f"{len(said)} stages reused, 0 made, " in again
+    assert f"\n{count} stages reused, 0 made, " in again
 
 
 def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, monkeypatch):
@@ -125,7 +126,7 @@ def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, workers=2)
     before = stages(tmp_path)
-    assert len([name for name in before if name.startswith("evaluate-")]) < 2 + 6
+    assert len([name for name in before if name.startswith("evaluate-")]) < 2 + 3
     monkeypatch.setattr(study_runs, "finished", finished)
     folder = run(tmp_path, workers=2)
     assert result(folder) == result(alone)
@@ -134,10 +135,12 @@ def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, mo
 
 
 def test_training_that_fails_is_its_sentence_and_the_others_stay(run, tmp_path):
-    runs = "RUNS = [BASE, replace(BASE, algorithm=Mine(1e39))]"
+    runs = "RUNS = [BASE, replace(BASE, algorithm=Mine(3e38))]"
     Path("failing.py").write_text(STUDY + OWN + runs)
-    with pytest.raises(TrainingFailed, match=r"^the loss became (inf|nan) at step 0; lower the learning"):
-        run(tmp_path, workers=2, file="failing.py", seeds=1)
+    with pytest.raises(
+        TrainingFailed, match=r"^the loss became (inf|nan) at step 0; lower the learning"
+    ):
+        run(tmp_path, workers=2, file="failing.py")
     assert not (tmp_path / "failing-small" / "rows.parquet").exists()
     kept = pd.Series(list(stages(tmp_path)))
     assert kept.str.startswith("pretrain-").sum() == 1
