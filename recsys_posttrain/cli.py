@@ -116,8 +116,8 @@ def run(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes for the runs, one thread each, about 0.6 GB each; one per core, at "
-            "most 8, by default. 1: this process, with all its threads."
+            help="Processes for the runs, of one thread and about 0.3 GB (ML-100K) each; by default "
+            "one per core, at most 8. 1: this process, with all its threads."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
