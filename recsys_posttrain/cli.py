@@ -116,7 +116,7 @@ def run(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes for the runs, of one thread and about 0.3 GB (ML-100K) each; by default "
+            help="Processes for the runs, of one thread and some 0.3 GB (ML-100K) each; by default "
             "one per core, at most 8. 1: this process, with all its threads."
         ),
     ] = None,

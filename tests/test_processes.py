@@ -45,12 +45,14 @@ def test_each_task_once_in_other_processes_of_one_thread_each(log, capfd, monkey
     monkeypatch.setenv("SET_AFTER_THE_START", "seen")
     threads, said = "__import__('torch').get_num_threads()", "print('in the log', flush=True)"
     variable = "__import__('os').environ['SET_AFTER_THE_START']"
-    tasks = [SLOWLY.format(0.2), threads, "2 + 3", said, variable]
+    blocked = "(s := __import__('signal')).pthread_sigmask(s.SIG_BLOCK, [])"
+    tasks = [SLOWLY.format(0.2), threads, "2 + 3", said, variable, blocked]
     results = dict(evaluated(tasks, log))
     assert results.keys() == set(tasks)
     assert results["2 + 3"] == 5
     assert results[threads] == 1
     assert results[variable] == "seen"
+    assert results[blocked] == {signal.SIGINT}, "Ctrl-C is for this process alone"
     assert results[tasks[0]] != os.getpid()
     assert log.read_text() == "in the log\n"
     assert capfd.readouterr() == ("", "")
