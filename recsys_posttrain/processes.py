@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from datetime import timedelta
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,10 +22,12 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.progress import Task as Bar
+from rich.text import Text
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.progress import console
@@ -44,6 +47,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+class _Left(ProgressColumn):
+    """At the mean pace so far: rich's own goes by the last tasks, which processes end together."""
+
+    def render(self, task: Bar) -> Text:
+        if not task.completed:
+            return Text("-:--:--")
+        pace = (task.elapsed or 0.0) / task.completed
+        return Text(str(timedelta(seconds=round(pace * (task.remaining or 0)))))
+
+
 def finished(
     work: Callable[[Task], Result], tasks: Sequence[Task], processes: int, title: str, log: Path
 ) -> Iterator[tuple[Task, Result]]:
@@ -61,7 +74,7 @@ def finished(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        _Left(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(title, total=len(tasks))
