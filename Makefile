@@ -13,8 +13,8 @@ DEVICE ?=
 DATA_ROOT ?=
 #? STUDY=             a study's folder, for make report
 STUDY ?=
-#? WORKERS=2          processes of make sweep, one thread each
-WORKERS ?= 2
+#? WORKERS=           processes, one thread each (default: one per core; make sweep 2)
+WORKERS ?=
 #? TRIALS=            trials per method and noise of make sweep (default: 3 on ml-100k, else its own)
 TRIALS ?=
 #? STORAGE=           postgresql://... that make sweep shares with other machines
@@ -86,21 +86,22 @@ check: setup ## lint, format check, types, then the tests
 benchmark: setup ## run the main study and print its table
 	$(VENV) -m recsys_posttrain run experiments/movielens_main.py --dataset "$(DATASET)" \
 	  $(if $(SPLIT),--split "$(SPLIT)") \
-	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DEVICE),--device "$(DEVICE)") \
-	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
+	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(WORKERS),--workers "$(WORKERS)") \
+	  $(if $(DEVICE),--device "$(DEVICE)") $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach assignment,$(SET),--set "$(assignment)")
 
 study: setup ## reward noise against true policy value; on Jester unless DATASET is given (40 minutes)
 	$(VENV) experiments/noise_vs_quality.py \
 	  $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
-	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(WORKERS),--workers "$(WORKERS)") \
+	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 
 # On ML-100K a budget that ends within 15 minutes on 2 cores; elsewhere that of the file.
 SMALL := $(filter ml-100k,$(DATASET))
 SWEPT = runs/sweep_noise-$(basename $(notdir $(DATASET)))
 sweep: setup ## tune every algorithm alike under reward noise and compare them (15 minutes)
 	$(VENV) -m recsys_posttrain sweep experiments/sweep_noise.py --dataset "$(DATASET)" \
-	  --workers "$(WORKERS)" $(if $(STORAGE),--storage "$(STORAGE)") \
+	  --workers "$(or $(WORKERS),2)" $(if $(STORAGE),--storage "$(STORAGE)") \
 	  $(if $(TRIALS)$(SMALL),--trials "$(or $(TRIALS),3)") \
 	  $(if $(SEEDS)$(SMALL),--seeds "$(or $(SEEDS),2)") $(if $(DEVICE),--device "$(DEVICE)") \
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")

@@ -1,7 +1,7 @@
 """The study: reward-model quality against true policy quality, by algorithm.
 
     make study
-    python experiments/noise_vs_quality.py [--dataset jester] [--seeds 5] [--processes 2]
+    python experiments/noise_vs_quality.py [--dataset jester] [--seeds 5] [--workers 2]
 
 Every method at three strengths, under every kind of noise at four levels, in the reward model and,
 apart from that, in the logged rewards; each seed draws noise of its own (quality/grid.py). Users of
@@ -17,7 +17,6 @@ policy as a stage under --stages: interrupted, it continues; repeated, it only r
 """
 
 import argparse
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.processes import cores
 from recsys_posttrain.report import noise_quality
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="jester", help="jester, semi-ml-100k, ml-1m, ...")
     parser.add_argument("--data-root")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=cores(), help="processes")
     parser.add_argument("--kinds", help="only these, e.g. ItemBias,Independent")
     parser.add_argument("--stages", type=Path, default=Path("runs"))
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -61,7 +61,7 @@ def main() -> None:
         _check(arguments.seeds, kinds)
         base = base_of(dataset_named(arguments.dataset, arguments.data_root))
         folder = arguments.output / f"noise_vs_quality-{base.dataset.name}"
-        study(base, arguments.seeds, kinds, arguments.processes, arguments.stages, folder)
+        study(base, arguments.seeds, kinds, arguments.workers, arguments.stages, folder)
     except UserError as error:
         parser.exit(2, f"error: {error}\n")
 

@@ -113,6 +113,13 @@ def run(
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Run the study on this dataset.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many post-training seeds.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes for the runs, of one thread and some 0.3 GB (ML-100K) each; by default "
+            "one per core, at most 8. 1: this process, with all its threads."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     data_root: DataRoot = None,
     output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
@@ -136,8 +143,22 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --split global-time
     """
     from recsys_posttrain.study import run_study
+    from recsys_posttrain.study_runs import Options
 
-    run_study(file, overrides or [], dataset, seeds, device, data_root, output, on, split)
+    run_study(
+        file,
+        Options(
+            overrides=tuple(overrides or ()),
+            dataset=dataset,
+            seeds=seeds,
+            workers=workers,
+            device=device,
+            data_root=data_root,
+            output=output,
+            on=on,
+            split=split,
+        ),
+    )
 
 
 @app.command()

@@ -1,30 +1,27 @@
 """A study: the runs of an experiment file, over seeds, ending in rows on disk and a table."""
 
 import shlex
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
-from recsys_posttrain.load_study import Study, load_study
+from recsys_posttrain.load_study import Study
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.progress import Progress as Progress
+from recsys_posttrain.progress import console as console
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
-from recsys_posttrain.stage_keys import On
 from recsys_posttrain.stages import (
     git_commit,
     package_versions,
@@ -33,40 +30,28 @@ from recsys_posttrain.stages import (
     replacing,
     write_json,
 )
+from recsys_posttrain.study_runs import Options, make_in_processes, number_of_workers, run_made
 from recsys_posttrain.sweep.tracking import track
-
-# Piped output is as wide as the table needs; a terminal keeps its own width.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 110, soft_wrap=False)
-
 
 MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
 
 
-def run_study(
-    file: Path,
-    overrides: Sequence[str],
-    dataset: str | None,
-    seeds: int | None,
-    device: str,
-    data_root: str | None,
-    output: Path,
-    on: On = "test",
-    split: str | None = None,
-) -> Path:
-    """Runs what is not done yet, prints and writes the tables; returns the study's folder.
-
-    on: the targets of the table. Settings are chosen on "validation", so that "test" stays unseen.
-    """
-    study = load_study(file, overrides, dataset, seeds, data_root, on, split)
+def run_study(file: Path, options: Options) -> Path:
+    """Runs what is not done yet, prints and writes the tables; returns the study's folder."""
+    study = options.study(file)
+    workers = number_of_workers(options, study)
     progress = Progress()
-    pipeline = Pipeline(study.runs[0], output, device, progress.announce)
+    pipeline = Pipeline(study.runs[0], options.output, options.device, progress.announce)
     say_what_is_read(pipeline)
     # Evaluated with the shared models, so these are made first.
     _ = pipeline.reward_quality, pipeline.judge_quality
-    made = made_by(study, pipeline)
+    shared = shared_rows(study, pipeline)
+    if workers > 1:
+        make_in_processes(file, options, study, pipeline, progress, workers)
+    made = made_by(study, pipeline, shared)
     progress.finish()
-    folder = output / study.name
-    write_study(study, pipeline, made, folder, {"command": _command(study, overrides)})
+    folder = options.output / study.name
+    write_study(study, pipeline, made, folder, {"command": _command(study, options.overrides)})
     return folder
 
 
@@ -87,26 +72,29 @@ def say_what_is_read(pipeline: Pipeline) -> None:
     )
 
 
-def made_by(study: Study, pipeline: Pipeline) -> Made:
-    """Runs what is not done yet."""
-    # These two do not depend on the seed of post-training: one row each.
-    rows = [
+def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
+    """Of what is not post-trained: one row each, as no seed of post-training changes them."""
+    return [
         pipeline.rows_of(policy_folder, study.on).assign(method=name, seed=study.seeds[0])
         for name, policy_folder in (
             ("Popularity", None),
             ("Pretrained", pipeline.pretrained_folder),
         )
     ]
+
+
+def made_by(study: Study, pipeline: Pipeline, shared: list[pd.DataFrame] | None = None) -> Made:
+    """Runs what is not done yet. shared: of `shared_rows`."""
+    rows = list(shared or shared_rows(study, pipeline))
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
     for seed in study.seeds:
         for run in (study.with_seed(run, seed) for run in study.runs):
-            folder = trained[f"{run.label}/{seed}"] = pipeline.posttrained_folder(run)
-            rows_of_run = pipeline.rows_of(folder, study.on, run.noise)
-            rows.append(rows_of_run.assign(method=run.label, seed=seed))
-            if run.posttraining.snapshots:
-                curve = pipeline.curve_of(folder, study.on, run.noise)
-                points.append(curve.assign(method=run.label, seed=seed))
+            made = run_made(pipeline, run, study.on)
+            trained[f"{run.label}/{seed}"] = made.trained
+            rows.append(made.rows.assign(method=run.label, seed=seed))
+            if made.points is not None:
+                points.append(made.points.assign(method=run.label, seed=seed))
     return Made(pd.concat(rows, ignore_index=True), trained, points)
 
 
@@ -185,33 +173,6 @@ def _read_rows(folder: Path) -> pd.DataFrame:
         "command in run.json (published results have no rows, which name users of the data)",
     )
     return pd.read_parquet(path)
-
-
-class Progress:
-    """One line per stage: what, and whether it was there already or how long it took."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.reused = self.made = 0
-        self._open: tuple[str, float, bool] | None = None
-
-    def announce(self, title: str, folder: Path) -> None:
-        self._close()
-        self._open = (title, time.monotonic(), folder.exists())
-
-    def _close(self) -> None:
-        if self._open is None:
-            return
-        title, began, was_there = self._open
-        self.reused, self.made = self.reused + was_there, self.made + (not was_there)
-        took = "reused" if was_there else f"{time.monotonic() - began:.1f} s"
-        console.print(f"  {title:<44}{took:>10}")
-        self._open = None
-
-    def finish(self) -> None:
-        self._close()
-        seconds = time.monotonic() - self.started
-        console.print(f"{self.reused} stages reused, {self.made} made, {seconds:.0f} s")
 
 
 def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
@@ -300,7 +261,7 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
     }
 
 
-def _command(study: Study, overrides: Sequence[str]) -> str:
+def _command(study: Study, overrides: tuple[str, ...]) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     if study.file == MAIN_STUDY and study.on == "test":
         chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)

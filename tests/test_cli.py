@@ -34,6 +34,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     for module, names in {
         "study": ["run_study", "study_table", "study_agreement"],
+        "study_runs": [],
         "recommend": ["recommend"],
         "sweep.run": ["run_sweep"],
     }.items():
@@ -81,20 +82,36 @@ def test_run_passes_everything_on(
     study.write_text("")
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
-        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --device cuda --output out "
+        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --device cuda --output out "
         "--on validation --split global-time"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
     assert _end(monkeypatch, *arguments) == 0
-    root = f"{tmp_path}/x.zip"
-    assert calls == [
-        ("run_study", study, [], None, None, "cpu", None, Path("runs"), "test", None),
-        (
-            *("run_study", study, ["a=1", "b.c=2"], "ml-1m", 3, "cuda", root, Path("out")),
-            *("validation", "global-time"),
-        ),
-    ]
+    assert [call[:2] for call in calls] == 2 * [("run_study", study)]
+    default, given = (call[2] for call in calls)
+    assert default == dict(
+        overrides=(),
+        dataset=None,
+        seeds=None,
+        workers=None,
+        device="cpu",
+        data_root=None,
+        output=Path("runs"),
+        on="test",
+        split=None,
+    )
+    assert given == dict(
+        overrides=("a=1", "b.c=2"),
+        dataset="ml-1m",
+        seeds=3,
+        workers=4,
+        device="cuda",
+        data_root=f"{tmp_path}/x.zip",
+        output=Path("out"),
+        on="validation",
+        split="global-time",
+    )
 
 
 def test_sweep_passes_everything_on(

@@ -59,8 +59,11 @@ def test_benchmark_passes_its_variables_as_flags() -> None:
     assert _flags() == f'{study} --dataset "ml-100k"'
     assert _flags("DATASET=ml-1m") == f'{study} --dataset "ml-1m"'
     assert _flags("SPLIT=global-time") == f'{study} --dataset "ml-100k" --split "global-time"'
-    assert _flags("SEEDS=3", "DEVICE=cuda", "DATA_ROOT=a b/c.zip", "SET=a.b=1 c=2") == (
-        f'{study} --dataset "ml-100k" --seeds "3" --device "cuda" --data-root "a b/c.zip" '
+    assert _flags(
+        "SEEDS=3", "WORKERS=2", "DEVICE=cuda", "DATA_ROOT=a b/c.zip", "SET=a.b=1 c=2"
+    ) == (
+        f'{study} --dataset "ml-100k" --seeds "3" --workers "2" --device "cuda" '
+        '--data-root "a b/c.zip" '
         '--set "a.b=1" --set "c=2"'
     )
 

@@ -18,6 +18,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import load_study
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.study import run_study, study_agreement, study_table
+from recsys_posttrain.study_runs import Options
 
 STUDY = Path(__file__).with_name("small_study.py").read_text(encoding="utf-8")
 FILES = {"rows.parquet", "table.md", "table.tex", "reward_models.md", "run.json"}
@@ -37,7 +38,16 @@ def world(tmp_path_factory):
 def run(world, small_ratings_csv):
     def run_on_the_small_file(output, *overrides, seeds=1, file="study.py", on="test", split=None):
         csv = str(small_ratings_csv)
-        return run_study(Path(file), overrides, csv, seeds, "cpu", None, Path(output), on, split)
+        options = Options(
+            overrides=overrides,
+            dataset=csv,
+            seeds=seeds,
+            workers=1,
+            output=Path(output),
+            on=on,
+            split=split,
+        )
+        return run_study(Path(file), options)
 
     return run_on_the_small_file
 
@@ -348,7 +358,8 @@ def test_kill_9_twice_and_the_table_is_the_same_bytes(run, finished, tmp_path, s
     """Once in pretraining, once anywhere after it; the third attempt ends the study."""
     moments = random.Random()
     for reached in (".partial-pretrain*", ".partial-posttrain*"):
-        options = ["--dataset", str(small_ratings_csv), "--output", str(tmp_path), "--seeds", "1"]
+        options = ["--dataset", str(small_ratings_csv), "--output", str(tmp_path)]
+        options += ["--seeds", "1", "--workers", "1"]
         process = subprocess.Popen(
             [sys.executable, "-c", PROCESS, "run", "study.py", *options],
             stdout=subprocess.DEVNULL,

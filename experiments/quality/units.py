@@ -5,24 +5,14 @@ interrupted continues and one that is finished is only read.
 """
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from quality.grid import Condition
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from recsys_posttrain import processes
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
@@ -108,34 +98,6 @@ def _kept(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[TARGET + [name for name in MEASURED if name in rows.columns]]
 
 
-def finished(units: list[Unit], processes: int, title: str) -> Iterator[tuple[Unit, Outcome]]:
-    """Each unit with its outcome, as they finish, under a progress bar. processes: 1 is this one.
-
-    A process per core, each with one thread: faster for models this small.
-    """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task(title, total=len(units))
-        pairs = zip(units, map(work, units), strict=True) if processes == 1 else None
-        for pair in pairs or _in_pool(units, processes):
-            progress.advance(task)
-            yield pair
-
-
-def _in_pool(units: list[Unit], processes: int) -> Iterator[tuple[Unit, Outcome]]:
-    context = get_context("spawn")  # a fork of a process with threads can hang
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
-        waiting = {pool.submit(work, unit): unit for unit in units}
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def finished(units: list[Unit], count: int, title: str) -> Iterator[tuple[Unit, Outcome]]:
+    """Each unit with its outcome, as they finish. count: of processes; 1 is this one."""
+    return processes.finished(work, units, count, title, units[0].root / "workers.log")

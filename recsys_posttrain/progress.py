@@ -1,0 +1,63 @@
+"""What a study prints while it runs: one line per stage, and the counts at the end."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+# Piped output is as wide as the table needs; a terminal keeps its own width.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 110, soft_wrap=False)
+
+
+class Done(NamedTuple):
+    """A stage that is there. seconds: what it took; None: it was there already."""
+
+    title: str
+    folder: Path
+    seconds: float | None
+
+
+def _say(done: Done) -> None:
+    took = "reused" if done.seconds is None else f"{done.seconds:.1f} s"
+    console.print(f"  {done.title:<44}{took:>10}", markup=False)
+
+
+class Progress:
+    """One line per stage: what, and whether it was there already or how long it took.
+
+    say: told of each stage once, however often it is needed.
+    """
+
+    def __init__(self, say: Callable[[Done], None] = _say) -> None:
+        self.started = time.monotonic()
+        self._say = say
+        self._told: dict[Path, Done] = {}
+        self._open: tuple[str, Path, float, bool] | None = None
+
+    def announce(self, title: str, folder: Path) -> None:
+        """A stage is about to be made or reused; so the one before it is done."""
+        if folder not in self._told:
+            self.close()
+            self._open = (title, folder, time.monotonic(), folder.exists())
+
+    def close(self) -> None:
+        """The stage that was announced last is done."""
+        if self._open is not None:
+            title, folder, began, was_there = self._open
+            self._open = None
+            self.add(Done(title, folder, None if was_there else time.monotonic() - began))
+
+    def add(self, done: Done) -> None:
+        if done.folder not in self._told:
+            self._told[done.folder] = done
+            self._say(done)
+
+    def finish(self) -> None:
+        self.close()
+        seconds = time.monotonic() - self.started
+        reused = sum(done.seconds is None for done in self._told.values())
+        made = len(self._told) - reused
+        console.print(f"{reused} stages reused, {made} made, {seconds:.0f} s")
