@@ -14,8 +14,7 @@ from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.load_study import Study
 from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.progress import Progress as Progress
-from recsys_posttrain.progress import console as console
+from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table

@@ -100,9 +100,9 @@ def _finish(
     for axis in axes[used:]:
         axis.set_visible(False)
     lines, labels = axes[0].get_legend_handles_labels()
-    place, entries_in_a_row = "outside upper center", 5
-    if used <= 2:
-        place, entries_in_a_row = "outside right upper", 1
+    if used > 2:
+        figure.legend(lines, labels, loc="outside upper center", ncols=5, frameon=False)
+    else:
         figure.set_figwidth(figure.get_figwidth() + LEGEND_WIDTH)
-    figure.legend(lines, labels, loc=place, ncols=entries_in_a_row, frameon=False)
+        figure.legend(lines, labels, loc="outside right upper", frameon=False)
     save(figure, path)

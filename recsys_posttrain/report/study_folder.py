@@ -105,7 +105,13 @@ def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
     blank = {"method": "", "place": "", "kind": "", "level": 0.0}
     runs = [blank] + [{"method": label, **noise} for label, _, noise in runs_of(record)]
     joined = cells.merge(pd.DataFrame(runs), how="left", on="method")
-    return joined.fillna({name: blank[name] for name in ("place", "kind", "level")})
+    joined = joined.fillna({name: blank[name] for name in ("place", "kind", "level")})
+    is_clean = joined["place"] == ""  # also what is no run: popularity and the pretrained policy
+    for name in ACHIEVED:
+        if name in joined:
+            found = joined.loc[is_clean, name]
+            joined.loc[is_clean, name] = found.fillna(found.max())
+    return joined
 
 
 def runs_of(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:

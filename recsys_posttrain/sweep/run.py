@@ -13,8 +13,9 @@ import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.stages import disk_is_explained
-from recsys_posttrain.study import Progress, console, say_what_is_read
+from recsys_posttrain.study import say_what_is_read
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
