@@ -138,7 +138,7 @@ def test_a_device_prints_what_it_shows(files, redis_server) -> None:
     ports = "--port", "0", "--gateway-port", "0"
     words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
     with _process(*words, lines=2) as (_, (http, sockets)):
-        device = ["device", "final", "--user", "u7", "--secret-file", str(secret)]
+        device = ["device", "final", "--users", "u7", "--secret-file", str(secret)]
         device += ["--prefetch", f"http://{http}", "--gateway", f"ws://{sockets}"]
         with _process(*device) as (_, printed):
             assert printed == ["before"]
