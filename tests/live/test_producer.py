@@ -197,3 +197,21 @@ def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
         await broker.close()
 
     _play(story)
+
+
+def test_a_number_that_holds_no_state_is_passed_over(world: World, redis_server) -> None:
+    """Redis refuses the number next to the newest state's, where something else wrote it."""
+
+    async def story() -> None:
+        world.broker = broker = RedisBroker(redis_server.url)  # type: ignore[assignment]
+        world.producer = world.restarted()
+        await world.at(10)
+        for number in (11, 12):
+            await broker._redis.xadd("live:final", {"state": "{"}, id=f"{number}-0")
+        for _ in range(4):
+            await world.at(100)
+        assert await world.written() == [(10, "before"), (13, "live")]
+        assert world.producer.counters["states_refused"] == 2
+        await broker.close()
+
+    _play(story)

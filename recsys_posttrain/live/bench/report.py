@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,9 +41,10 @@ SHOWN = {
 }
 CAPTION = (
     "Times: from an update's publication until a device shows it, over all devices and updates of "
-    "the fault. Last right: seconds from the fault (of sleeping devices: from their waking) or the "
-    "last update, whichever is later, until the last device shows that update. Skipped: device and "
-    "update pairs that never met; a state replaces the one before it, so none is missed. "
+    "the fault. The devices share the cores with the service, so their own work is in them. Last "
+    "right: seconds from the fault (of sleeping devices: from their waking) or the last update, "
+    "whichever is later, until the last device shows that update. Skipped: device and update pairs "
+    "that never met; a state replaces the one before it, so nothing is lacking. "
     "Requests: what devices asked of the prefetch server meanwhile, the load that a fault "
     "displaces. Peaks are within one second. CPU and memory are the gateways'; memory is what they "
     "hold beyond their own at their start, by connection. Wrong, twice, not their own and can call "
@@ -68,7 +70,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "load_average_before": round(os.getloadavg()[0], 1),
         "redis": redis.partition("v=")[2].partition(" ")[0],
-        "redis_options": " ".join(PERSISTENCE),
+        "redis_options": shlex.join(PERSISTENCE),
     }
 
 
@@ -77,7 +79,8 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"{row['fault']:<20}  p99 {row['p99_ms']:>9,.1f} ms  "
         f"last right {row['last_right_s']:>6.2f} s  wrong {row['wrong_final_state']}  "
-        f"twice {row['twice_or_backwards']}  reconnects/s {row['peak_reconnects_per_s']:>5,}  ({row['seconds']:.0f} s)"
+        f"twice {row['twice_or_backwards']}  reconnects/s {row['peak_reconnects_per_s']:>5,}  "
+        f"({row['seconds']:.0f} s)"
     )
 
 

@@ -41,7 +41,7 @@ async def measured(service: Service, fault: Fault, lists: measure.Lists) -> Meas
     note = await fault(service)
     await service.until(service.is_right)
     await service.until(service.is_connected)
-    await asyncio.sleep(0.2)  # for what comes twice, and for the last counters
+    await asyncio.sleep(max(0.2, service.bench.pause / 3))  # for what comes twice or late
     await service.look()
     ended, states = time.time(), service.states[first:]
     logs = {user: log for each in service.logs for user, log in each.shown.items()}
