@@ -1,6 +1,7 @@
 """The commands that run the delivery of an event: serve, produce, gateway, device."""
 
 import asyncio
+import logging
 import time
 from contextlib import nullcontext
 from functools import partial
@@ -80,7 +81,7 @@ def serve(
         broker = await redis_at(url)
         server = PrefetchServer(recommendations, secret, broker, watched)
         broker.counters = server.counters  # so that /metrics shows them
-        await server.run(listening(host, port, "prefetch"), stop_on_signals())
+        await server.run(listening(host, port, "http"), stop_on_signals())
 
     async def alone() -> None:
         if schedule is None or watched is None:
@@ -88,7 +89,7 @@ def serve(
         broker, stop = EmbeddedBroker(), stop_on_signals()
         server = PrefetchServer(recommendations, secret, broker, watched)
         gateway = Gateway(recommendations.event, secret)
-        http, sockets = listening(host, port, "prefetch"), listening(host, gateway_port, "ws")
+        http, sockets = listening(host, port, "http"), listening(host, gateway_port, "ws")
         async with asyncio.TaskGroup() as tasks:
             producing = tasks.create_task(Producer(ScheduleFile(schedule), broker).run())
             tasks.create_task(server.run(http, stop))
@@ -142,6 +143,8 @@ def produce(
         changed.write(schedule)
         typer.echo(f"{changed.event}: {changed.stage_at(now)} now")
         return
+
+    logging.getLogger(Producer.__module__).setLevel(logging.INFO)  # a line for each state
 
     async def run() -> None:
         await until_stopped(Producer(file, await redis_at(redis)).run())

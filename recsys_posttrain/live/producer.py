@@ -63,10 +63,14 @@ class Producer:
 
     async def run(self, interval: float = 0.1) -> None:
         """Steps for ever, every `interval` seconds; a broker that is down is asked again."""
+        is_down = False
         while True:
             try:
                 await self.step()
+                is_down = False
             except BrokerDown as error:
                 self.counters["broker_errors"] += 1
-                _log.warning("%s; trying again", error)
+                if not is_down:  # once, not at every attempt
+                    _log.warning("%s; trying again", error)
+                is_down = True
             await asyncio.sleep(interval)

@@ -75,7 +75,7 @@ def listening(host: str, port: int, scheme: str) -> socket.socket:
         raise UserError(
             f"cannot listen at {host}:{port} ({error.strerror}): another port?"
         ) from None
-    typer.echo(f"{scheme} at {host}:{opened.getsockname()[1]}")
+    typer.echo(f"serving {scheme}://{host}:{opened.getsockname()[1]}")
     return opened
 
 

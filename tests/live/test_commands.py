@@ -43,7 +43,7 @@ def _process(*words: str, lines: int = 1) -> Iterator[tuple[subprocess.Popen[str
         [sys.executable, "-c", PROCESS, *words], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    addresses = [process.stdout.readline().split()[-1] for _ in range(lines)]
+    addresses = [process.stdout.readline().split()[-1].rpartition("/")[2] for _ in range(lines)]
     try:
         yield process, addresses
         process.send_signal(signal.SIGTERM)

@@ -138,7 +138,7 @@ async def schedule_moved(service: Service) -> str:
     if service.states[-1].stage != "live":
         await service.publish()
         await service.until(service.is_right)
-    pause = max(1.0, service.bench.pause)
+    pause = max(0.5, service.bench.pause)
     service.hit()
     planned = time.time() + pause
     service.plan(break_in=pause)
