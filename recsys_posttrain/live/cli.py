@@ -174,10 +174,14 @@ def bench(
     """
     from recsys_posttrain.live.bench.rows import broken_promises
     from recsys_posttrain.live.bench.run import run_bench
-    from recsys_posttrain.live.bench.service import Bench
+    from recsys_posttrain.live.bench.service import Bench, NotRecovered
     from recsys_posttrain.sweep.tracking import track
 
-    rows = run_bench(Bench(devices, seconds), output, typer.echo)
+    try:
+        rows = run_bench(Bench(devices, seconds), output, typer.echo)
+    except NotRecovered as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"written: {output}/table.md, faults.csv, run.json and figures\n{track(output)}")
     if broken := broken_promises(rows):
         typer.echo("\n".join(broken), err=True)

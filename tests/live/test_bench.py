@@ -1,9 +1,11 @@
 """The fault bench in its small form, the same code with a dozen devices; and its parts by hand."""
 
+import asyncio
 import json
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,10 +17,10 @@ from recsys_posttrain.live.bench import run as module
 from recsys_posttrain.live.bench.fleet_log import FleetLog, counts
 from recsys_posttrain.live.bench.hostile import garbled
 from recsys_posttrain.live.bench.processes import Process, free_ports
-from recsys_posttrain.live.bench.report import table
-from recsys_posttrain.live.bench.rows import PROMISES, broken_promises
+from recsys_posttrain.live.bench.report import line, table
+from recsys_posttrain.live.bench.rows import PROMISES, broken_promises, measured
 from recsys_posttrain.live.bench.run import run_bench
-from recsys_posttrain.live.bench.service import Bench
+from recsys_posttrain.live.bench.service import Bench, NotRecovered
 from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.state import EventState
 
@@ -117,6 +119,57 @@ def test_a_broken_promise_is_one_sentence_that_names_the_fault(
     assert error == (sentence if code else "")
     assert ("every promise" in out) == (not code)
     assert broken_promises([row]) == sentence.splitlines() * code
+
+
+def test_a_service_that_does_not_go_on_is_one_sentence_too(monkeypatch, capsys, tmp_path):
+    def stuck(bench, output, say):
+        raise NotRecovered("broken under 'redis killed': no update to live came")
+
+    monkeypatch.setattr(module, "run_bench", stuck)
+    code, _, error = _command(monkeypatch, capsys, "--output", tmp_path)
+    assert code == 1
+    assert error == "broken under 'redis killed': no update to live came\n"
+
+
+def test_devices_that_nothing_reaches_are_a_broken_promise(tmp_path):
+    """No device shows anything: figures that are not there do not hide it."""
+
+    class Silent:
+        bench, hit_at, processes = Bench(2, 1.0), 5.0, {}
+        states: ClassVar = [EventState("final", 1, "live", 1.0)]
+        logs: ClassVar = [FleetLog(tmp_path / "none", ["0", "1"], 0.0)]
+
+        async def until(self, holds):
+            return False
+
+        async def look(self):
+            pass
+
+        async def bytes_per_connection(self):
+            return 0.0
+
+        is_right = is_connected = None
+        processor_seconds = connections = count = lambda self, *names: 0
+
+    async def no_update(service):
+        """Nothing comes."""
+        service.states.append(EventState("final", 2, "live", 6.0))
+        return ""
+
+    async def lost(service):
+        raise NotRecovered("no update to live came")
+
+    lists = {user: {"live": ["1"]} for user in "01"}
+    row = asyncio.run(measured(Silent(), no_update, lists)).row
+    assert (row["wrong_final_state"], row["disconnected"], row["skipped"]) == (2, 2, 2)
+    assert (row["p99_ms"], row["last_right_s"]) == (None, None)
+    assert "no update" in line(row)
+    assert [text.partition(": ")[2] for text in broken_promises([row])] == [
+        "2 devices with a wrong final state; 0 were promised",
+        "2 devices without a connection in the end; 0 were promised",
+    ]
+    with pytest.raises(NotRecovered, match="broken under 'lost': no update to live came"):
+        asyncio.run(measured(Silent(), lost, lists))
 
 
 def test_without_redis_it_says_how_to_install_it(monkeypatch, capsys, tmp_path):

@@ -151,7 +151,9 @@ def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) -> None:
     _play(story)
 
 
-def test_run_goes_on_when_the_broker_is_down(world: World) -> None:
+def test_run_goes_on_when_the_broker_is_down(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     newest, calls = world.broker.newest, 0
 
     async def flaky(event: str) -> EventState | None:
@@ -169,6 +171,7 @@ def test_run_goes_on_when_the_broker_is_down(world: World) -> None:
             assert await world.broker.after("final", 0, 5.0)
         running.cancel()
         assert world.producer.counters["broker_errors"] == 3
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
 
     _play(story)
 

@@ -25,6 +25,7 @@ SHOWN = {
     "wrong_final_state": "wrong final state",
     "twice_or_backwards": "twice or backwards",
     "not_their_own": "not their own",
+    "disconnected": "no connection",
     "loaded_torch": "can call a model",
     "updates": "updates",
     "skipped": "skipped",
@@ -47,8 +48,7 @@ CAPTION = (
     "that never met; a state replaces the one before it, so nothing is lacking. "
     "Requests: what devices asked of the prefetch server meanwhile, the load that a fault "
     "displaces. Peaks are within one second. CPU and memory are the gateways'; memory is what they "
-    "hold beyond their own at their start, by connection. Wrong, twice, not their own and can call "
-    "a model must be 0."
+    "hold beyond their own at their start, by connection. The first five columns must be 0."
 )
 _TIMES, _CROWD = "time_to_update", "reconnects"
 _CROWDS = ("gateway killed", "all connections cut")
@@ -77,8 +77,8 @@ def machine() -> dict[str, Any]:
 def line(row: dict[str, Any]) -> str:
     """A row for the terminal."""
     return (
-        f"{row['fault']:<20}  p99 {row['p99_ms']:>9,.1f} ms  "
-        f"last right {row['last_right_s']:>6.2f} s  wrong {row['wrong_final_state']}  "
+        f"{row['fault']:<20}  p99 {_cell(row['p99_ms']):>9} ms  "
+        f"last right {_cell(row['last_right_s']):>6} s  wrong {row['wrong_final_state']}  "
         f"twice {row['twice_or_backwards']}  reconnects/s {row['peak_reconnects_per_s']:>5,}  "
         f"({row['seconds']:.0f} s)"
     )

@@ -12,10 +12,14 @@ import numpy as np
 from recsys_posttrain.live import measure
 from recsys_posttrain.live.bench.faults import Fault
 from recsys_posttrain.live.bench.fleet_log import counts
-from recsys_posttrain.live.bench.service import Service
+from recsys_posttrain.live.bench.service import NotRecovered, Service
 from recsys_posttrain.live.measure import Floats
 
-PROMISES = {**measure.PROMISES, "loaded_torch": "service processes that could call a model"}
+PROMISES = {
+    **measure.PROMISES,
+    "disconnected": "devices without a connection in the end",
+    "loaded_torch": "service processes that could call a model",
+}
 _ASKED = (
     *("pulls", "pull_failures"),
     *("prefetch_200", "prefetch_304", "prefetch_shed", "prefetch_failures"),
@@ -38,7 +42,11 @@ async def measured(service: Service, fault: Fault, lists: measure.Lists) -> Meas
     began, first = time.time(), len(service.states)
     processor = service.processor_seconds()
     before = _promises(service, lists)
-    note = await fault(service)
+    name = fault.__name__.replace("_", " ")
+    try:
+        note = await fault(service)
+    except NotRecovered as error:
+        raise NotRecovered(f"broken under {name!r}: {error}") from None
     await service.until(service.is_right)
     await service.until(service.is_connected)
     await asyncio.sleep(max(0.2, service.bench.pause / 3))  # for what comes twice or late
@@ -46,23 +54,25 @@ async def measured(service: Service, fault: Fault, lists: measure.Lists) -> Meas
     ended, states = time.time(), service.states[first:]
     logs = {user: log for each in service.logs for user, log in each.shown.items()}
     delays = np.concatenate([measure.delays_ms(logs, state) for state in states])
-    last = [log[-1].at for log in logs.values() if log and log[-1].version == states[-1].version]
+    rightly = [log[-1].at for log in logs.values() if log and log[-1].version == states[-1].version]
+    since = max(service.hit_at, states[-1].published)
     at, connections = counts(service.logs, began, ended, "connections")
     _, asked = counts(service.logs, began, ended, *_ASKED)
     rates = [measure.per_second(at, count) for count in (connections, asked)]
     broken = _promises(service, lists)
     processor = service.processor_seconds() - processor
     row = {
-        "fault": fault.__name__.replace("_", " "),
+        "fault": name,
         "what": " ".join((fault.__doc__ or "").split()),
         "sockets": service.bench.devices,
         "cores": len(os.sched_getaffinity(0)),
         **{name: broken[name] - before[name] * (name != "wrong_final_state") for name in broken},
+        "disconnected": service.bench.devices - service.connections(),
         "loaded_torch": sum(p.has_loaded("libtorch") for p in service.processes.values()),
         "updates": len(states),
         "skipped": len(states) * len(logs) - len(delays),
         **measure.quantiles(np.sort(delays)),
-        "last_right_s": round(max(last) - max(service.hit_at, states[-1].published), 2),
+        "last_right_s": round(max(rightly) - since, 2) if rightly else None,
         "reconnects": round(connections[-1]),
         "peak_reconnects_per_s": round(float(rates[0].max())),
         "requests": round(asked[-1]),

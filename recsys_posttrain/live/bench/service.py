@@ -41,6 +41,10 @@ class Bench:
         return self.seconds / 20
 
 
+class NotRecovered(Exception):
+    """The service or a fleet did not go on after a fault."""
+
+
 class Service:
     """Started by `start`; ends with `kill`."""
 
@@ -141,12 +145,12 @@ class Service:
         return await self.published(self.change())
 
     async def published(self, stage: str) -> EventState:
-        """The newest state, once it is of this stage. Errors: UserError where it does not come."""
+        """The newest state, once it is of this stage. Errors: NotRecovered if it does not come."""
         self._stage = stage
         deadline = time.time() + PATIENCE
         while not self.states or self.states[-1].stage != stage:
             if time.time() > deadline:
-                raise UserError(f"no update to {stage} came: {self._silent()}")
+                raise NotRecovered(f"no update to {stage} came")
             await self.look()
             await asyncio.sleep(0.02)
         return self.states[-1]
@@ -171,7 +175,7 @@ class Service:
             await asyncio.sleep(0.05)
 
     async def look(self) -> None:
-        """Reads what is new in the stream and in the logs. Errors: UserError for a dead fleet."""
+        """Reads what is new in the stream and the logs. Errors: NotRecovered for a dead fleet."""
         newest = self.states[-1].version if self.states else 0
         try:
             new = await self.broker.after(EVENT, newest, 0.001)
@@ -183,7 +187,7 @@ class Service:
             log.read()
             fleet = self.processes.get(_fleet(place))
             if fleet is not None and not fleet.is_running():
-                raise UserError(f"{fleet.name} ended: {fleet.last_words()}")
+                raise NotRecovered(f"{fleet.name} ended: {fleet.last_words()}")
 
     def is_right(self) -> bool:
         """Whether every device shows the newest state."""
@@ -193,7 +197,7 @@ class Service:
 
     def is_connected(self) -> bool:
         """Whether every device has a connection."""
-        return self._connections() == self.bench.devices
+        return self.connections() == self.bench.devices
 
     def processor_seconds(self) -> float:
         """Of all gateways so far."""
@@ -231,14 +235,11 @@ class Service:
         return "--secret-file", str(self._secret), "--redis", self.redis.url
 
     def _ready(self) -> int:
-        return min(self.count("prefetch_200"), self._connections())
+        return min(self.count("prefetch_200"), self.connections())
 
-    def _connections(self) -> int:
+    def connections(self) -> int:
+        """How many devices have one."""
         return self.count("connections") - self.count("disconnections")
-
-    def _silent(self) -> str:
-        ended = [each.name for each in self.processes.values() if not each.is_running()]
-        return f"{', '.join(ended)} ended" if ended else "all processes run"
 
 
 def gateway(place: int) -> str:
