@@ -16,7 +16,12 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.bench import run as module
 from recsys_posttrain.live.bench.fleet_log import FleetLog, counts
 from recsys_posttrain.live.bench.hostile import garbled
-from recsys_posttrain.live.bench.processes import Process, free_ports
+from recsys_posttrain.live.bench.processes import (
+    Process,
+    free_ports,
+    memory_bytes,
+    processor_seconds,
+)
 from recsys_posttrain.live.bench.report import line, table
 from recsys_posttrain.live.bench.rows import PROMISES, broken_promises, measured
 from recsys_posttrain.live.bench.run import run_bench
@@ -230,7 +235,7 @@ def test_a_process_that_ends_at_its_start_says_why(tmp_path):
     process = Process("gateway-0", words, tmp_path)
     with pytest.raises(UserError, match=r"gateway-0 ended at its start: error: the secret's file"):
         process.listens()
-    assert process.memory_bytes() == 0 or not process.is_running()
+    assert memory_bytes(process.pid) == 0 or not process.is_running()
     process.kill()
 
 
@@ -243,14 +248,14 @@ def test_a_clock_may_be_off_and_torch_be_seen(tmp_path):
     read = FleetLog(log, ["7"], clock=0.0)
     _wait(lambda: read.read() or read.at)
     assert 3500 < time.time() - read.at[0] < 3700
-    assert process.processor_seconds() > 0
+    assert processor_seconds(process.pid) > 0
     assert not process.has_loaded("libtorch")
     assert process.has_loaded("libc.so")
     process.stop()
     _wait(lambda: _state(process.pid) == "T")
     process.go_on()
     process.kill()
-    assert process.memory_bytes() == process.processor_seconds() == 0
+    assert memory_bytes(process.pid) == processor_seconds(process.pid) == 0
 
 
 def _wait(holds) -> None:

@@ -86,25 +86,28 @@ class Process:
         """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
-    def processor_seconds(self) -> float:
-        """Time that it has computed; 0 where it is gone."""
-        with suppress(OSError):
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return 0.0
-
-    def memory_bytes(self) -> int:
-        """Resident memory; 0 where it is gone."""
-        with suppress(OSError):
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-            return pages * os.sysconf("SC_PAGESIZE")
-        return 0
-
     def has_loaded(self, library: str) -> bool:
         """Whether a file of this name is mapped: a process without torch calls no model."""
         with suppress(OSError):
             return library in Path(f"/proc/{self.pid}/maps").read_text()
         return False
+
+
+def processor_seconds(pid: int) -> float:
+    """Time that a process has computed, which on a busy machine is less than what has passed; 0
+    where it is gone."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def memory_bytes(pid: int) -> int:
+    """Memory that a process holds; 0 where it is gone."""
+    with suppress(OSError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
+    return 0
 
 
 def free_ports(count: int) -> list[int]:

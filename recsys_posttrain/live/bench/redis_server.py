@@ -19,7 +19,7 @@ def require_installed() -> None:
     require(
         shutil.which("redis-server"),
         "live bench needs redis-server, which is not installed: apt-get install redis-server "
-        "(Debian, Ubuntu), or brew install redis (macOS)",
+        "(Debian, Ubuntu)",
     )
 
 

@@ -51,6 +51,7 @@ CAPTION = (
     "hold beyond their own at their start, by connection. The first five columns must be 0."
 )
 _TIMES, _CROWD = "time_to_update", "reconnects"
+_QUIET_LOAD = 0.5
 _CROWDS = ("gateway killed", "all connections cut")
 
 
@@ -108,13 +109,15 @@ def write(bench: Bench, machine: dict[str, Any], found: Sequence[Measured], fold
 
 def table(bench: Bench, machine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     """The rows as Markdown, and what is needed to judge them."""
+    load = machine["load_average_before"]
+    busy = ": other work was running, so times are too long" if load > _QUIET_LOAD else ""
     head = (
         f"{bench.devices:,} devices with a socket each, in {FLEETS} processes; {GATEWAYS} "
         f"gateways, a prefetch server, a producer and Redis {machine['redis']} "
         f"(`{machine['redis_options']}`), each a process, on loopback without TLS. "
         f"{machine['cores_used']} of {machine['cores']} cores ({machine['processor']}, "
         f"{machine['memory_gib']} GiB), shared by all of them; load average before: "
-        f"{machine['load_average_before']}."
+        f"{load}{busy}."
     )
     lines = [list(SHOWN.values()), [":--", *["--:"] * (len(SHOWN) - 1)]]
     lines += [[_cell(row[name]) for name in SHOWN] for row in rows]

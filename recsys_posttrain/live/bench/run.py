@@ -33,6 +33,7 @@ def run_bench(bench: Bench, output: Path, say: Callable[[str], None]) -> list[di
         f"--devices {bench.devices}: a process may have {most} open files here, and one gateway "
         "holds all connections when the other is killed: give fewer, or raise it (ulimit -Hn)",
     )
+    require(Path("/proc/self/stat").exists(), "live bench reads /proc, which only Linux has")
     require_installed()
     for name in ("redis_broker", "broker"):  # of the watch, which sees what is put into the stream
         logging.getLogger(f"recsys_posttrain.live.{name}").setLevel(logging.CRITICAL)

@@ -10,7 +10,12 @@ from pathlib import Path
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.bench.fleet_log import FleetLog
-from recsys_posttrain.live.bench.processes import Process, free_ports
+from recsys_posttrain.live.bench.processes import (
+    Process,
+    free_ports,
+    memory_bytes,
+    processor_seconds,
+)
 from recsys_posttrain.live.bench.redis_server import RedisServer
 from recsys_posttrain.live.broker import BrokerDown
 from recsys_posttrain.live.http_get import get
@@ -106,12 +111,12 @@ class Service:
             self._begin(gateway(place), words, clock)
         for place in places or range(GATEWAYS):
             process = self.processes[gateway(place)].listens()
-            self._empty_bytes[process.name] = process.memory_bytes()
+            self._empty_bytes[process.name] = memory_bytes(process.pid)
 
     def kill_gateways(self, *places: int) -> None:
         for place in places or range(GATEWAYS):
             process = self.processes[gateway(place)]
-            self._gone_seconds += process.processor_seconds()
+            self._gone_seconds += processor_seconds(process.pid)
             process.kill()
 
     def start_hostile(self, place: int) -> None:
@@ -202,7 +207,7 @@ class Service:
     def processor_seconds(self) -> float:
         """Of all gateways so far."""
         alive = (self.processes[gateway(place)] for place in range(GATEWAYS))
-        return self._gone_seconds + sum(process.processor_seconds() for process in alive)
+        return self._gone_seconds + sum(processor_seconds(process.pid) for process in alive)
 
     def count(self, *names: str) -> int:
         """The newest sum of all devices' counters of these names."""
@@ -216,7 +221,7 @@ class Service:
             text = (await get(f"http://127.0.0.1:{port}/metrics", {}, 10)).body.decode()
             values = dict(line.rsplit(" ", 1) for line in text.splitlines())
             connections += float(values["live_gateway_connections"])
-            held += process.memory_bytes() - self._empty_bytes[process.name]
+            held += memory_bytes(process.pid) - self._empty_bytes[process.name]
         return held / max(1.0, connections)
 
     def _start_fleet(self, place: int, log: FleetLog) -> None:
