@@ -171,7 +171,8 @@ def test_run_goes_on_when_the_broker_is_down(
             assert await world.broker.after("final", 0, 5.0)
         running.cancel()
         assert world.producer.counters["broker_errors"] == 3
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        levels = [record.levelname for record in caplog.records]
+        assert levels.count("WARNING") == 1
 
     _play(story)
 
