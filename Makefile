@@ -143,7 +143,7 @@ live-demo: setup ## play a live event with 500 devices and a killed gateway (2 m
 
 # Needs redis-server. 5,000 sockets: a machine that allows fewer open files says so.
 live-bench: setup ## kill the parts of a live service under 5,000 devices; needs redis-server (6 minutes)
-	$(VENV) -m recsys_posttrain live bench
+	$(VENV) -m recsys_posttrain live bench --output benchmarks/results/live_bench
 
 doctor: setup ## check this machine and say what to do about each problem
 	@$(VENV) -m recsys_posttrain doctor

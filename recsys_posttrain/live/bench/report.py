@@ -55,8 +55,17 @@ _QUIET_LOAD = 0.5
 _CROWDS = ("gateway killed", "all connections cut")
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on, before the bench adds its own load."""
+def circumstances() -> dict[str, Any]:
+    """What the figures depend on, before the bench adds its load and its files."""
+    return {
+        "command": COMMAND,
+        "commit": git_commit(),
+        "versions": package_versions(),
+        "machine": _machine(),
+    }
+
+
+def _machine() -> dict[str, Any]:
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -85,15 +94,12 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def write(bench: Bench, machine: dict[str, Any], found: Sequence[Measured], folder: Path) -> None:
-    """table.md, faults.csv, run.json and the figures as PNG and PDF."""
+def write(bench: Bench, before: dict[str, Any], found: Sequence[Measured], folder: Path) -> None:
+    """table.md, faults.csv, run.json and the figures as PNG and PDF. before: `circumstances`."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [each.row for each in found]
     record = {
-        "command": COMMAND,
-        "commit": git_commit(),
-        "versions": package_versions(),
-        "machine": machine,
+        **before,
         "bench": {**describe(bench), "gateways": GATEWAYS, "fleets": FLEETS},
         "rows": rows,
     }
@@ -103,7 +109,7 @@ def write(bench: Bench, machine: dict[str, Any], found: Sequence[Measured], fold
     with replacing(folder / FAULTS_CSV) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     with replacing(folder / "table.md") as temporary:
-        temporary.write_text(table(bench, machine, rows), encoding="utf-8")
+        temporary.write_text(table(bench, before["machine"], rows), encoding="utf-8")
     write_json(folder / "run.json", record)
 
 

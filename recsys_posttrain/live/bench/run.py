@@ -37,7 +37,7 @@ def run_bench(bench: Bench, output: Path, say: Callable[[str], None]) -> list[di
     require_installed()
     for name in ("redis_broker", "broker"):  # of the watch, which sees what is put into the stream
         logging.getLogger(f"recsys_posttrain.live.{name}").setLevel(logging.CRITICAL)
-    machine = report.machine()
+    before = report.circumstances()
     found: list[Measured] = []
     folder = Path(tempfile.mkdtemp(prefix="live-bench-"))
     try:
@@ -58,5 +58,5 @@ def run_bench(bench: Bench, output: Path, say: Callable[[str], None]) -> list[di
         run_to_the_end(play())
     finally:
         shutil.rmtree(folder)
-    report.write(bench, machine, found, output)
+    report.write(bench, before, found, output)
     return [each.row for each in found]
