@@ -103,14 +103,14 @@ def write(bench: Bench, before: dict[str, Any], found: Sequence[Measured], folde
         "bench": {**describe(bench), "gateways": GATEWAYS, "fleets": FLEETS},
         "rows": rows,
     }
-    for suffix in (".png", ".pdf"):
-        draw_times(found, folder / f"{_TIMES}{suffix}")
-        draw_reconnects(found, folder / f"{_CROWD}{suffix}")
     with replacing(folder / FAULTS_CSV) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     with replacing(folder / "table.md") as temporary:
         temporary.write_text(table(bench, before["machine"], rows), encoding="utf-8")
     write_json(folder / "run.json", record)
+    for suffix in (".png", ".pdf"):
+        draw_times(found, folder / f"{_TIMES}{suffix}")
+        draw_reconnects(found, folder / f"{_CROWD}{suffix}")
 
 
 def table(bench: Bench, machine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
