@@ -35,7 +35,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study sweep dashboard report theory mutants bench bench-growth bench-peers live-demo doctor clean
+.PHONY: help setup test check benchmark study sweep dashboard report theory mutants bench bench-growth bench-peers live-demo live-bench doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -143,6 +143,10 @@ $(PEERS_STAMP): benchmarks/peers/requirements.txt | setup
 
 live-demo: setup ## play a live event with 500 devices and a killed gateway (2 minutes)
 	@$(VENV) -m recsys_posttrain live demo
+
+# Needs redis-server. 5,000 sockets: a machine that allows fewer open files says so.
+live-bench: setup ## kill the parts of a live service under 5,000 devices; needs redis-server (6 minutes)
+	$(VENV) -m recsys_posttrain live bench --output benchmarks/results/live_bench
 
 doctor: setup ## check this machine and say what to do about each problem
 	@$(VENV) -m recsys_posttrain doctor

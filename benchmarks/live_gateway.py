@@ -18,10 +18,10 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
+from recsys_posttrain.live.bench.processes import memory_bytes, processor_seconds
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
 from recsys_posttrain.live.prefetch import PrefetchServer
@@ -56,18 +56,6 @@ class Socket(asyncio.Protocol):
         if data.startswith(b"HTTP/1.1 101 "):
             self.opened.append(at)
         self.delays += [at - float(published) for published in PUBLISHED.findall(data)]
-
-
-def resident(process: int) -> int:
-    """Bytes of memory that a process holds."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE")
-
-
-def processor_seconds(process: int) -> float:
-    """Time that a process has computed, on a busy machine less than what has passed."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def serve(updates: int) -> None:
@@ -114,7 +102,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
         *(revalidate(http, line, time.time() + seconds) for line in lines[:PIPELINES])
     )
     computed = processor_seconds(server.pid) - computed
-    before, loop = resident(server.pid), asyncio.get_running_loop()
+    before, loop = memory_bytes(server.pid), asyncio.get_running_loop()
     opened: list[float] = []
     delays: list[float] = []
     upgrade = (
@@ -129,7 +117,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
         )
     while len(opened) < sockets:
         await asyncio.sleep(0.1)
-    held = resident(server.pid)
+    held = memory_bytes(server.pid)
     sending = processor_seconds(server.pid)
     server.stdin.write("\n")
     server.stdin.flush()

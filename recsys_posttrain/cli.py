@@ -243,16 +243,22 @@ StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's fo
 
 
 @app.command()
-def report(folder: StudyFolder) -> None:
+def report(
+    folder: StudyFolder,
+    live: Annotated[
+        Path | None, typer.Option(help="A folder of live bench: its faults get a section.")
+    ] = None,
+) -> None:
     """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
 
     \b
     Example:
       recsys-posttrain report runs/movielens_main-ml-1m
+      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
     """
     from recsys_posttrain.report.page import write_report
 
-    write_report(folder)
+    write_report(folder, live)
 
 
 @app.command()

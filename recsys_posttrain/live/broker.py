@@ -84,15 +84,18 @@ async def follow(
 
     While the broker is down it is asked again after a random time, and `counters` show it.
     """
-    cursor = 0
+    cursor, is_down = 0, False
     while True:
         try:
             states = await broker.after(event, cursor, _WAIT_SECONDS)
         except BrokerDown as error:
             counters["broker_errors"] += 1
-            _log.warning("%s; trying again", error)
+            if not is_down:  # once, not at every attempt
+                _log.warning("%s; trying again", error)
+            is_down = True
             await asyncio.sleep(random.uniform(0, _RETRY_SECONDS))
         else:
+            is_down = False
             if states and states[-1].version > cursor:
                 cursor = states[-1].version
                 receive(states[-1])

@@ -153,5 +153,41 @@ def demo(
         raise typer.Exit(1)
 
 
+@app.command()
+def bench(
+    devices: Annotated[int, typer.Option(min=2, help="Real sockets, one for each.")] = 5000,
+    seconds: Annotated[
+        float, typer.Option(min=0.5, help="How long devices sleep; other waits are shares of it.")
+    ] = 60,
+    output: Annotated[Path, typer.Option(help="The folder for the table and the figures.")] = Path(
+        "runs/live-bench"
+    ),
+) -> None:
+    """Run a service as processes, do to it what goes wrong, and measure what devices saw.
+
+    Needs redis-server. Exit code 1 where a promise is broken.
+
+    \b
+    Example:
+      recsys-posttrain live bench
+      recsys-posttrain live bench --devices 20 --seconds 2
+    """
+    from recsys_posttrain.live.bench.rows import broken_promises
+    from recsys_posttrain.live.bench.run import run_bench
+    from recsys_posttrain.live.bench.service import Bench, NotRecovered
+    from recsys_posttrain.sweep.tracking import track
+
+    try:
+        rows = run_bench(Bench(devices, seconds), output, typer.echo)
+    except NotRecovered as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"written: {output}/table.md, faults.csv, run.json and figures\n{track(output)}")
+    if broken := broken_promises(rows):
+        typer.echo("\n".join(broken), err=True)
+        raise typer.Exit(1)
+    typer.echo("kept under every fault: every promise")
+
+
 for verb in (commands.serve, commands.gateway, commands.produce, commands.device):
     app.command()(verb)

@@ -1,7 +1,10 @@
 """The commands that run the delivery of an event: serve, produce, gateway, device."""
 
 import asyncio
+import logging
 import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +18,7 @@ from recsys_posttrain.live.running import (
     require_url,
     run_to_the_end,
     stop_on_signals,
+    until_stopped,
 )
 
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
@@ -73,11 +77,11 @@ def serve(
         missing = set(planned.stages) - set(recommendations.stages)
         require(not missing, f"{folder} has nothing for the stages {', '.join(sorted(missing))}")
 
-    async def withredis_at(url: str) -> None:
+    async def with_redis(url: str) -> None:
         broker = await redis_at(url)
         server = PrefetchServer(recommendations, secret, broker, watched)
         broker.counters = server.counters  # so that /metrics shows them
-        await server.run(listening(host, port, "prefetch"), stop_on_signals())
+        await server.run(listening(host, port, "http"), stop_on_signals())
 
     async def alone() -> None:
         if schedule is None or watched is None:
@@ -85,7 +89,7 @@ def serve(
         broker, stop = EmbeddedBroker(), stop_on_signals()
         server = PrefetchServer(recommendations, secret, broker, watched)
         gateway = Gateway(recommendations.event, secret)
-        http, sockets = listening(host, port, "prefetch"), listening(host, gateway_port, "ws")
+        http, sockets = listening(host, port, "http"), listening(host, gateway_port, "ws")
         async with asyncio.TaskGroup() as tasks:
             producing = tasks.create_task(Producer(ScheduleFile(schedule), broker).run())
             tasks.create_task(server.run(http, stop))
@@ -93,7 +97,7 @@ def serve(
             await stop.wait()
             producing.cancel()
 
-    run_to_the_end(withredis_at(redis) if redis else alone())
+    run_to_the_end(with_redis(redis) if redis else alone())
 
 
 def produce(
@@ -140,13 +144,10 @@ def produce(
         typer.echo(f"{changed.event}: {changed.stage_at(now)} now")
         return
 
+    logging.getLogger(Producer.__module__).setLevel(logging.INFO)  # a line for each state
+
     async def run() -> None:
-        producing = asyncio.create_task(Producer(file, await redis_at(redis)).run())
-        stopping = asyncio.create_task(stop_on_signals().wait())
-        await asyncio.wait((producing, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if producing.done():
-            producing.result()
-        producing.cancel()
+        await until_stopped(Producer(file, await redis_at(redis)).run())
 
     run_to_the_end(run())
 
@@ -181,22 +182,33 @@ def gateway(
 
 def device(
     event: EventName,
-    user: Annotated[str, typer.Option(help="A user of the materialised recommendations.")],
+    users: Annotated[
+        str, typer.Option(metavar="IDS", help="Comma-separated; one device for each user.")
+    ],
     secret_file: SecretFile,
     prefetch: Annotated[str, typer.Option(help="The prefetch server.")] = "http://127.0.0.1:8000",
     gateways: Annotated[
         list[str] | None, typer.Option("--gateway", help="A gateway; give it once for each.")
     ] = None,
+    spread: Annotated[
+        float, typer.Option(min=0, help="Devices start at random times within so many seconds.")
+    ] = 0.0,
+    log: Annotated[
+        Path | None, typer.Option(help="A file for what is shown, as lines of JSON; not printed.")
+    ] = None,
 ) -> None:
-    """Be one device of a user, and print what it shows: to try a service out.
+    """Be devices of users of the materialised recommendations, and print what they show.
 
-    It signs its own token; a real device gets one where its user signs in.
+    To try a service out: it signs its own tokens; a real device gets one where its user signs in.
 
     \b
     Example:
-      recsys-posttrain live device final --user 7 --secret-file secret --gateway ws://127.0.0.1:8001
+      recsys-posttrain live device final --users 7 --secret-file secret
+      recsys-posttrain live device final --users 7,8 --secret-file secret \\
+        --gateway ws://127.0.0.1:8001 --gateway ws://127.0.0.1:8002
     """
-    from recsys_posttrain.live.device import Device
+    from recsys_posttrain.live.device import Device, Shown
+    from recsys_posttrain.live.fleet import play, write_counters, write_shown
     from recsys_posttrain.live.state import require_name
     from recsys_posttrain.live.token import Claim, read_secret, sign
 
@@ -205,19 +217,23 @@ def device(
     require_url(prefetch, "http", "--prefetch")
     for url in urls:
         require_url(url, "ws", "--gateway")
-    token = sign(Claim(user, event, time.time() + _TOKEN_SECONDS), read_secret(secret_file))
-    client = Device(user, event, token, prefetch.rstrip("/"), urls)
+    secret, expires = read_secret(secret_file), time.time() + _TOKEN_SECONDS
+    names = [part.strip() for part in users.split(",") if part.strip()]
+    require(names, f"--users {users!r}: give one id or more")
+    devices = {
+        user: Device(
+            user, event, sign(Claim(user, event, expires), secret), prefetch.rstrip("/"), urls
+        )
+        for user in names
+    }
+
+    def tell(user: str, shown: Shown) -> None:
+        typer.echo(f"user {user}, version {shown.version}, {shown.stage}: {' '.join(shown.items)}")
 
     async def run() -> None:
-        running, stop, printed = asyncio.create_task(client.run()), stop_on_signals(), None
-        while not stop.is_set() and not running.done():
-            last = client.shown[-1] if client.shown else None
-            if last is not None and last is not printed:
-                typer.echo(f"version {last.version}, {last.stage}: {' '.join(last.items)}")
-                printed = last
-            await asyncio.sleep(0.1)
-        if running.done():
-            running.result()
-        running.cancel()
+        with log.open("w", encoding="utf-8") if log else nullcontext() as file:
+            hear = partial(write_shown, file) if file else tell
+            look = partial(write_counters, file) if file else lambda counters: None
+            await until_stopped(play(devices, spread, hear, look))
 
     run_to_the_end(run())

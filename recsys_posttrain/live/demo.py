@@ -1,12 +1,10 @@
 """A whole event in one process: prefetch, a start that moves, a killed gateway, an end by hand.
 
-The recommendations are those of a policy with random weights on made-up ratings, materialised as
-any other. A killed gateway here is a task that is cancelled after its sockets were aborted: its
-devices get no word, as from a process that died.
+A killed gateway here is a task that is cancelled after its sockets were aborted: its devices get no
+word, as from a process that died.
 """
 
 import asyncio
-import csv
 import gc
 import logging
 import socket
@@ -20,29 +18,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.config import require
-from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.demo_report import Recording, Sample
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
-from recsys_posttrain.live.materialize import materialize
+from recsys_posttrain.live.made_lists import EVENT, STAGES, make_lists
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.prefetch import PrefetchServer
 from recsys_posttrain.live.producer import Producer
-from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.live.running import run_to_the_end
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 from recsys_posttrain.live.token import Claim, sign
-from recsys_posttrain.saved_policy import save_policy
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.training.pretrain import new_policy
 
-EVENT, SECRET, HOST = "final", b"a secret of the demo alone", "127.0.0.1"
-STAGES = {"before": None, "live": 1, "break": 4, "after": 10}  # the place of the live title
-_ITEMS, _RATINGS, _K = 200, 10, 10
+SECRET, HOST = b"a secret of the demo alone", "127.0.0.1"
 _SAMPLE_SECONDS, _DRAIN_SECONDS = 0.1, 0.5
 
 # The story, as shares of its length.
@@ -61,29 +52,6 @@ class Demo:
     devices: int = 500
     seconds: float = 120.0
     seed: int = 0
-
-
-def make_lists(demo: Demo, folder: Path) -> Materialized:
-    """A list per stage for as many users as devices, from a policy that was never trained."""
-    generator = np.random.default_rng(derived_seed(demo.seed, "live_demo_ratings"))
-    folder.mkdir(parents=True, exist_ok=True)
-    ratings = folder / "ratings.csv"
-    with ratings.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("user_id", "item_id", "rating", "timestamp"))
-        for user in range(demo.devices):
-            items = generator.choice(_ITEMS, _RATINGS, replace=False)
-            stars = generator.integers(1, 6, _RATINGS)
-            rows = zip(items.tolist(), stars.tolist(), range(_RATINGS), strict=True)
-            writer.writerows((user, *row) for row in rows)
-    corpus = prepare(RatingsFile(str(ratings)), minimum_item_ratings=1)
-    backbone = SASRec(dim=16, blocks=1, feed_forward=32, max_length=_RATINGS)
-    policy = new_policy(backbone, corpus.num_items, demo.seed)
-    (folder / "policy").mkdir(exist_ok=True)
-    save_policy(folder / "policy", policy, backbone, corpus, str(ratings), 1)
-    rules = EventRules(EVENT, str(corpus.item_ids[0]), STAGES)
-    materialize(folder / "policy", rules, _K, folder / "lists")
-    return Materialized.open(folder / "lists")
 
 
 class ModelCalls:
@@ -268,7 +236,7 @@ def run(demo: Demo, output: Path, say: Callable[[float, str], None]) -> Recordin
     # A kill breaks handshakes that are on their way; each would be logged with its traceback.
     logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     calls = ModelCalls()
-    lists = make_lists(demo, output / "made")
+    lists = make_lists(demo.devices, demo.seed, output / "made")
     require(calls.count, "the demo's policy was not called: its count of model calls is wrong")
     gc.collect()
     gc.freeze()  # else collections walk all that torch has loaded, and every device waits

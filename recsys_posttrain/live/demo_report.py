@@ -1,24 +1,18 @@
 """What a demo's devices say afterwards, by their own logs: a summary, its promises, a picture."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from recsys_posttrain.live import measure
 from recsys_posttrain.live.device import Device
 from recsys_posttrain.live.prefetch import Recommendations
 from recsys_posttrain.live.state import EventState
 from recsys_posttrain.report.figures import LINES, panels, save
 
-PROMISES = {
-    "wrong_final_state": "devices with a wrong final state",
-    "twice_or_backwards": "updates applied twice or backwards",
-    "not_their_own": "lists shown that are not the user's own",
-    "model_calls_at_event": "model calls at event time",
-}
+PROMISES = {**measure.PROMISES, "model_calls_at_event": "model calls at event time"}
 
 
 class Sample(NamedTuple):
@@ -45,18 +39,18 @@ class Recording:
     model_calls_before: int
     model_calls_at_event: int
 
-    def delays_ms(self, state: EventState) -> NDArray[np.float64]:
-        """From publish to shown, of the devices that showed this version; sorted."""
-        logs = (device.shown for device in self.devices.values())
-        delays = [1000 * (e.at - state.published) for log in logs for e in log
-                  if e.version == state.version]  # fmt: skip
-        return np.sort(np.array(delays, dtype=np.float64))
+    @property
+    def logs(self) -> measure.Logs:
+        return {user: device.shown for user, device in self.devices.items()}
 
-    def rate(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def delays_ms(self, state: EventState) -> measure.Floats:
+        return measure.delays_ms(self.logs, state)
+
+    def rate(self, name: str) -> tuple[measure.Floats, measure.Floats]:
         """(seconds after the start, count of a Sample's field in the second that ends there)."""
         at = np.array([sample.at for sample in self.samples])
         count = np.array([getattr(sample, name) for sample in self.samples], dtype=np.float64)
-        return at, count - np.interp(at - 1, at, count, left=0)
+        return at, measure.per_second(at, count)
 
     def since(self, name: str, at: float) -> int:
         """How much a Sample's field grew from `at` to the end."""
@@ -69,6 +63,8 @@ def summary(recording: Recording) -> dict[str, Any]:
     devices, newest = recording.devices, recording.states[-1]
     announced, killed = recording.moments["announced"], recording.moments["gateway killed"]
     at, reconnects = recording.rate("reconnects")
+    lists = {user: recording.lists.of(user) or {} for user in devices}
+    applied = sum(device.counters["states_applied"] for device in devices.values())
     return {
         "devices": len(devices),
         "seconds": recording.seconds,
@@ -83,44 +79,19 @@ def summary(recording: Recording) -> dict[str, Any]:
         "reconnects_after_kill": recording.since("reconnects", killed),
         "peak_reconnects_per_second": round(float(reconnects[at >= killed].max()), 1),
         "longest_pause_ms": round(1000 * float(np.diff(at).max())),
-        "wrong_final_state": sum(
-            _is_wrong(user, device, newest, recording.lists) for user, device in devices.items()
-        ),
-        "twice_or_backwards": sum(map(_twice_or_backwards, devices.values())),
-        "not_their_own": sum(
-            list(entry.items) != (recording.lists.of(user) or {}).get(entry.stage)
-            for user, device in devices.items()
-            for entry in device.shown
-        ),
+        **measure.promises(recording.logs, newest, lists, applied),
     }
 
 
 def _version(recording: Recording, state: EventState) -> dict[str, Any]:
     delays = recording.delays_ms(state)
-    values: list[float | None] = [None] * 3
-    if len(delays):
-        values = [round(float(each), 1) for each in np.percentile(delays, (50, 99, 100))]
     return {
         "version": state.version,
         "stage": state.stage,
         "published_second": round(state.published - recording.start, 2),
         "devices": len(delays),
-        **dict(zip(("p50_ms", "p99_ms", "max_ms"), values, strict=True)),
+        **measure.quantiles(delays),
     }
-
-
-def _is_wrong(user: str, device: Device, newest: EventState, lists: Recommendations) -> bool:
-    last = device.shown[-1] if device.shown else None
-    if device.state != newest or last is None or last.version != newest.version:
-        return True
-    return list(last.items) != (lists.of(user) or {}).get(newest.stage)
-
-
-def _twice_or_backwards(device: Device) -> int:
-    """Every device had its lists before the first update, so it shows whatever it applies."""
-    versions = [entry.version for entry in device.shown]
-    backwards = sum(later <= earlier for earlier, later in pairwise(versions))
-    return backwards + max(0, device.counters["states_applied"] - len(versions))
 
 
 def text(figures: dict[str, Any]) -> str:
@@ -129,7 +100,7 @@ def text(figures: dict[str, Any]) -> str:
         f"{figures['devices']} devices, {figures['seconds']:g} s, one process",
         f"{figures['prefetches']} prefetches before the event; during it "
         f"{figures['prefetch_requests_at_event']} prefetch requests, and "
-        f"{figures['state_requests_at_event']} of devices that reached no gateway for the state",
+        f"{figures['state_requests_at_event']} for the state, of devices that reached no gateway",
         f"{figures['model_calls_before']} model calls before the event, "
         f"{figures['model_calls_at_event']} during it",
         f"{figures['updates_published']} updates published, {figures['messages_sent']} messages "
@@ -146,8 +117,7 @@ def text(figures: dict[str, Any]) -> str:
         "",
         f"{figures['reconnects_after_kill']} reconnects after the kill, at most "
         f"{figures['peak_reconnects_per_second']:.0f} in a second",
-        f"a watch that looks every 100 ms came at most {figures['longest_pause_ms']:,} ms after "
-        "the last time: so long was the process held up",
+        f"a timer of 100 ms in this process took at most {figures['longest_pause_ms']:,} ms",
     ]
     promises = [
         f"{'kept  ' if figures[name] == 0 else 'BROKEN'}  {what}: {figures[name]}"
@@ -165,15 +135,16 @@ def draw(recording: Recording, path: Path) -> None:
     figure, (showing, delay, reconnects, requests) = panels(2, 2, width=5.8, height=3.8)
     count = len(recording.devices)
     for state, line in zip(recording.states, LINES, strict=False):
-        look = {"color": line["color"], "linestyle": line["linestyle"], "lw": 1.8}
+        look = {**measure.look(line), "lw": 1.8}
         seconds, shown = _showing(recording, state.version)
         showing.step(seconds, shown, where="post", label=state.stage, **look)
         delays = np.maximum(recording.delays_ms(state), 0.1)
         done = np.arange(1, len(delays) + 1)
         delay.step(delays, done, where="post", label=state.stage, **look)
     showing.set(title="What devices show", ylabel="devices")
-    delay.set(title="Devices that have applied an update", ylabel="devices", xscale="log",
+    delay.set(title="Devices that have applied an update", ylabel="devices",
               xlabel="milliseconds after its publication", ylim=(0, 1.05 * count))  # fmt: skip
+    measure.plain_ticks(delay)
     at, rate = recording.rate("reconnects")
     reconnects.plot(at, rate, color=LINES[0]["color"], lw=1.3)
     reconnects.set(title="Reconnects", ylabel="reconnects/s")
@@ -182,9 +153,7 @@ def draw(recording: Recording, path: Path) -> None:
         ("state_requests", "state, of devices without a gateway", LINES[1]),
     ):
         at, rate = recording.rate(name)
-        requests.plot(
-            at, rate, label=label, color=line["color"], linestyle=line["linestyle"], lw=1.3
-        )
+        requests.plot(at, rate, label=label, lw=1.3, **measure.look(line))
     requests.set(title="Requests to the prefetch server", ylabel="requests/s")
     for axis in (showing, reconnects, requests):
         axis.set(xlabel="seconds after the start", xlim=(0, recording.seconds))

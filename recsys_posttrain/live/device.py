@@ -140,7 +140,8 @@ class Device:
     async def _get(self, path: str, headers: Mapping[str, str]) -> Answer:
         answer = await get(self._base + path, headers, self._settings.timeout, _BODY_BYTES)
         if answer.status in (401, 403, 404):
-            raise UserError(f"the prefetch server refuses {self._user}: {answer.body[:200]!r}")
+            why = answer.body[:200].decode(errors="replace")
+            raise UserError(f"the prefetch server refuses user {self._user!r}: {why}")
         return answer
 
     def _keep(self, answer: Answer) -> None:
@@ -204,7 +205,7 @@ class Device:
                         self.receive(message)
             except InvalidStatus as error:
                 if error.response.status_code in (401, 403, 404):
-                    raise UserError(f"the gateway refuses {self._user}: {error}") from None
+                    raise UserError(f"the gateway refuses user {self._user!r}: {error}") from None
             except (OSError, WebSocketException) as error:
                 _log.info("disconnected: %s", error)
             self.counters["disconnections"] += is_reached

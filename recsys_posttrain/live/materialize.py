@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.recommend import histories_of_dataset
 from recsys_posttrain.saved_policy import WEIGHTS, SavedPolicy, load_policy
-from recsys_posttrain.stages import replacing, write_json
+from recsys_posttrain.stages import disk_is_explained, replacing, write_json
 from recsys_posttrain.types import Sequences
 
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
@@ -55,7 +54,8 @@ def materialize(
     live_item = _live_item(saved, rules.live_title)
     wanted = None if users is None else list(dict.fromkeys(users))
     user_ids, histories = histories_of_dataset(saved, wanted, data_root)
-    with _disk_is_explained(output):
+    require(not output.is_file(), f"--output {output} is a file: give a folder")
+    with disk_is_explained(output):
         output.mkdir(parents=True, exist_ok=True)
         with replacing(output / "lists.arrow") as temporary:
             write_lists(temporary, saved, user_ids, histories, live_item, rules, k)
@@ -164,13 +164,3 @@ def _chunks(order: list[int]) -> Iterator[list[int]]:
             rows = order[start : start + USERS_PER_CHUNK]
             yield rows
             progress.advance(task, len(rows))
-
-
-@contextmanager
-def _disk_is_explained(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {output} ({error}): make room there or choose another --output"
-        ) from error

@@ -28,6 +28,7 @@ class Producer:
         self._broker = broker
         self._clock = clock
         self._written: EventState | None = None
+        self._refused = 0
 
     async def step(self) -> EventState | None:
         """Writes the state that the schedule asks for now; None where the newest is that already.
@@ -47,10 +48,13 @@ class Producer:
         # From the clock where nothing is known, so that a broker and a producer that both start
         # from nothing during an event still go on above what devices have.
         version = newest.version + 1 if newest else max(1, int(now))
+        if self._refused >= version:
+            version = self._refused + 1  # the number has something in it that is no state
         state = EventState(schedule.event, version, stage, now)
         if not await self._broker.append(state):
             self.counters["states_refused"] += 1
-            _log.warning("version %d was refused: another producer writes too", version)
+            self._refused = version
+            _log.warning("version %d was refused: another writer has used it", version)
             return None
         self.counters["states_written"] += 1
         _log.info("version %d: %s", version, stage)
@@ -59,10 +63,14 @@ class Producer:
 
     async def run(self, interval: float = 0.1) -> None:
         """Steps for ever, every `interval` seconds; a broker that is down is asked again."""
+        is_down = False
         while True:
             try:
                 await self.step()
+                is_down = False
             except BrokerDown as error:
                 self.counters["broker_errors"] += 1
-                _log.warning("%s; trying again", error)
+                if not is_down:  # once, not at every attempt
+                    _log.warning("%s; trying again", error)
+                is_down = True
             await asyncio.sleep(interval)

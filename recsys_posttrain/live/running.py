@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Coroutine
@@ -14,12 +15,20 @@ import typer
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 
+_OPEN_FILES = 65_536  # where there is no limit
+
 if TYPE_CHECKING:
     from recsys_posttrain.live.redis_broker import RedisBroker
 
 
 def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Runs until it ends; a UserError of a task is raised as itself."""
+    """Runs until it ends, with as many open files, which sockets are, as the system allows.
+
+    A UserError of a task is raised as itself.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         with suppress(asyncio.CancelledError):
@@ -39,6 +48,16 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Runs work that has no end of its own until the process is asked to end, or it fails."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop_on_signals().wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if working.done():
+        working.result()
+    working.cancel()
+
+
 async def redis_at(url: str) -> "RedisBroker":
     """A broker that answers. Errors: UserError where none does."""
     from recsys_posttrain.live.redis_broker import RedisBroker
@@ -56,7 +75,7 @@ def listening(host: str, port: int, scheme: str) -> socket.socket:
         raise UserError(
             f"cannot listen at {host}:{port} ({error.strerror}): another port?"
         ) from None
-    typer.echo(f"{scheme} at {host}:{opened.getsockname()[1]}")
+    typer.echo(f"serving {scheme}://{host}:{opened.getsockname()[1]}")
     return opened
 
 

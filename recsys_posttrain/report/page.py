@@ -14,15 +14,16 @@ from recsys_posttrain.report.study_folder import StudyFolder, study_folder
 from recsys_posttrain.stages import replacing
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, live: Path | None = None) -> Path:
     """Writes report.html and figures/ into a study's folder; returns the page.
 
+    live: a folder of `live bench`, which gets a section.
     Raises: UserError for no study, or one without results; a machine without matplotlib gets the
     page and one line that says what is missing.
     """
     study = study_folder(folder)
     with replacing(folder / "report.html") as temporary:
-        temporary.write_text(page(study), encoding="utf-8")
+        temporary.write_text(page(study, live), encoding="utf-8")
     try:
         written = pictures.write_figures(study, folder / "figures")
         print(f"written: {folder}/report.html and {len(written)} figures in {folder}/figures")
@@ -31,13 +32,13 @@ def write_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def page(study: StudyFolder) -> str:
+def page(study: StudyFolder, live: Path | None = None) -> str:
     """The page as text; the same folder gives the same bytes."""
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     own = {name: _resource(f"page.{name}") for name in ("html", "css", "js")}
-    shown = sections(study)
+    shown = sections(study, live)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(own["html"]).render(
         title=study.name,

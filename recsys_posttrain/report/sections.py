@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 from markdown_it import MarkdownIt
 
+from recsys_posttrain.config import require
 from recsys_posttrain.report import plots
 from recsys_posttrain.report.noise_quality import methods_drawn
 from recsys_posttrain.report.render import NOTHING, decimal
@@ -42,7 +43,8 @@ def question(study: StudyFolder) -> str:
     return f"Which post-training method is best on {study.dataset}?"
 
 
-def sections(study: StudyFolder) -> list[Section]:
+def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
+    """live: a folder of `live bench`, for a section of its own."""
     return [
         section
         for section in (
@@ -52,6 +54,7 @@ def sections(study: StudyFolder) -> list[Section]:
             reward_section(study),
             calibration_section(study),
             *tuning_sections(study),
+            live_section(live) if live else None,
             environment_section(study),
         )
         if section is not None
@@ -145,6 +148,16 @@ def tuning_sections(study: StudyFolder) -> Iterator[Section]:
     lead = f"{len(failed)} of {len(trials)} trials failed; each counts as one of its budget."
     shown = failed[["algorithm", "noise", "trial", "reason"]]
     yield Section("failed", "Failed trials", lead, html=frame_html(shown) if len(failed) else "")
+
+
+def live_section(folder: Path) -> Section:
+    """Raises: UserError for a folder that `live bench` did not write."""
+    table = folder / "table.md"
+    require(table.is_file(), f"--live {folder} has no table.md: give a folder of live bench")
+    text, *_ = table.read_text(encoding="utf-8").partition("\n![")
+    pictures = "".join(image(path) for path in sorted(folder.glob("*.png")))
+    lead = "Faults of a live event's delivery, and what the devices saw."
+    return Section("live", "Live events", lead, html=pictures + html_of(text))
 
 
 def environment_section(study: StudyFolder) -> Section:

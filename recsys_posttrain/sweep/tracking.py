@@ -2,7 +2,8 @@
 
 One run per trial of trials.csv and per method and seed of rows.parquet (per method of table.csv
 where the rows are not there), and one for the study: its table, its figures, and what each method
-is worth against the level of the noise and against the achieved quality of the reward model.
+is worth against the level of the noise and against the achieved quality of the reward model. A
+folder of `live bench` is one run.
 Every run is first written offline, below WANDB_DIR or the study's folder, under an id made of its
 content: what is there is not written again, so that this can be called after every row, after an
 interruption, or later by `recsys-posttrain wandb-sync`. Only means leave the machine: rows name
@@ -29,9 +30,11 @@ from recsys_posttrain.report.study_folder import (
     study_folder,
     value_columns,
 )
+from recsys_posttrain.stages import read_json
 from recsys_posttrain.sweep.upload import is_logged_in, upload
 
 PROJECT = "recsys-posttrain"
+LIVE = "faults.csv"  # what live bench leaves
 CLEAN = "clean"  # in names, of no noise
 LEVEL, QUALITY = "noise/level", "reward_model/pairwise_accuracy"
 AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against which axis
@@ -70,7 +73,8 @@ def track(folder: Path) -> str:
 
 def sync(folder: Path) -> str:
     """`track`, asked for by the user. Raises: UserError for no study, or with W&B turned off."""
-    study_folder(folder)
+    if not (folder / LIVE).is_file():
+        study_folder(folder)
     require(
         os.environ.get("WANDB_MODE") != "disabled",
         "WANDB_MODE=disabled turns W&B off; unset it to mirror a study.",
@@ -91,6 +95,8 @@ def mirror(folder: Path) -> int:
     study = study_folder(folder) if has_results(folder) else None
     if study is not None:
         new += [*row_entries(study), summary_entry(study)]
+    if (folder / LIVE).is_file():
+        new.append(live_entry(folder))
     group, there, written = folder.resolve().name, wandb_folder(folder), 0
     for entry in new:
         identifier = digest([group, *entry], 12)
@@ -156,6 +162,19 @@ def summary_entry(study: StudyFolder) -> Entry:
     values = dict(zip("mean/" + best["method"], best["mean"], strict=True))
     values |= {"trials": 0 if study.trials is None else len(study.trials), "complete": finished}
     return Entry(study.name, "study", record, _finite(values))
+
+
+def live_entry(folder: Path) -> Entry:
+    """The bench of live delivery: its machine, and its rows as <fault>/<figure>."""
+    record = read_json(folder / "run.json")
+    rows = record.pop("rows")
+    values = {
+        f"{row['fault']}/{name}": value
+        for row in rows
+        for name, value in row.items()
+        if not isinstance(value, str)
+    }
+    return Entry(folder.resolve().name, "live", record, _finite(values))
 
 
 def _write(

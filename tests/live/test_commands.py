@@ -43,7 +43,7 @@ def _process(*words: str, lines: int = 1) -> Iterator[tuple[subprocess.Popen[str
         [sys.executable, "-c", PROCESS, *words], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    addresses = [process.stdout.readline().split()[-1] for _ in range(lines)]
+    addresses = [process.stdout.readline().split()[-1].rpartition("/")[2] for _ in range(lines)]
     try:
         yield process, addresses
         process.send_signal(signal.SIGTERM)
@@ -133,15 +133,22 @@ def test_processes_are_killed_and_no_device_is_wrong(files, until, token_of, red
         asyncio.run(story(http, gateways, first.kill, producer))
 
 
-def test_a_device_prints_what_it_shows(files, redis_server) -> None:
+def test_devices_print_what_they_show(files) -> None:
     secret, schedule = files
     ports = "--port", "0", "--gateway-port", "0"
     words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
     with _process(*words, lines=2) as (_, (http, sockets)):
-        device = ["device", "final", "--user", "u7", "--secret-file", str(secret)]
+        device = ["device", "final", "--users", "u7, u8", "--secret-file", str(secret)]
         device += ["--prefetch", f"http://{http}", "--gateway", f"ws://{sockets}"]
-        with _process(*device) as (_, printed):
-            assert printed == ["before"]
+        with _process(*device, lines=2) as (process, printed):
+            assert printed == ["before", "before"]
+            commands.produce(schedule, advance="live")
+            said = sorted(process.stdout.readline().split() for _ in range(2))
+            version = said[0][3]
+            assert said == [
+                ["user", f"{user},", "version", version, "live:", user, "live"]
+                for user in ("u7", "u8")
+            ]
 
 
 @pytest.fixture
@@ -177,6 +184,8 @@ def test_wrong_input_is_one_sentence(files, folder: Path) -> None:
     with pytest.raises(UserError, match="is not JSON"):
         commands.produce(schedule, end=True)
     assert schedule.read_text() == "{"
+    with pytest.raises(UserError, match="--users ' , ': give one id or more"):
+        commands.device("final", " , ", secret)
     with pytest.raises(UserError, match="the event must be"):
         commands.gateway("a b", secret)
     for option in ({"prefetch": "ws://x"}, {"gateways": ["http://x"]}, {"prefetch": "http://x:y"}):
@@ -218,3 +227,16 @@ def test_end_is_kept_in_the_file(files) -> None:
     commands.produce(schedule, end=True)
     assert ScheduleFile(schedule).current().stage_at(0) == "after"
     assert os.listdir(schedule.parent).count("schedule.json") == 1
+
+
+def test_a_service_may_open_as_many_files_as_the_system_allows() -> None:
+    script = (
+        "import resource\n"
+        "from recsys_posttrain.live.running import run_to_the_end\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))\n"
+        "async def nothing(): pass\n"
+        "run_to_the_end(nothing())\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "(512, 512)", done.stderr

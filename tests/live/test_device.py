@@ -196,7 +196,7 @@ def test_an_answer_that_is_not_for_it_is_not_kept(answering, value: object) -> N
 def test_refused_tokens_end_it_and_other_answers_do_not(answering) -> None:
     for status in (401, 403, 404):
         answering(_answer(status, {"error": "why"}))
-        with pytest.raises(UserError, match=r"refuses u1: .*why"):
+        with pytest.raises(UserError, match=r"refuses user 'u1': .*why"):
             asyncio.run(_device().prefetch())
     for status in (400, 413, 500, 502):
         answering(_answer(status))

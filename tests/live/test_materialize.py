@@ -126,13 +126,17 @@ def test_a_run_that_fails_leaves_what_was_there(policy_folder, rules, tmp_path, 
 
     monkeypatch.setattr(module, "best_others", fails_later)
     monkeypatch.setattr(module, "USERS_PER_CHUNK", 10)
-    with pytest.raises(UserError, match=r"cannot write to .*No space left.* another --output"):
+    with pytest.raises(UserError, match=r"the disk is full: .* another folder with --output"):
         materialize(policy_folder, EventRules("final", "8", {"live": 1}), 5, tmp_path)
     assert Materialized.open(tmp_path).version == version
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_mistakes_are_one_sentence_each(policy_folder, rules, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file: give a folder"):
+        materialize(policy_folder, rules, 5, tmp_path / "file")
+
     def refused(match, folder=policy_folder, rules=rules, k=5, users=None):
         with pytest.raises(UserError, match=match) as caught:
             materialize(folder, rules, k, tmp_path / "out", users)

@@ -151,7 +151,9 @@ def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) -> None:
     _play(story)
 
 
-def test_run_goes_on_when_the_broker_is_down(world: World) -> None:
+def test_run_goes_on_when_the_broker_is_down(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     newest, calls = world.broker.newest, 0
 
     async def flaky(event: str) -> EventState | None:
@@ -169,6 +171,8 @@ def test_run_goes_on_when_the_broker_is_down(world: World) -> None:
             assert await world.broker.after("final", 0, 5.0)
         running.cancel()
         assert world.producer.counters["broker_errors"] == 3
+        levels = [record.levelname for record in caplog.records]
+        assert levels.count("WARNING") == 1
 
     _play(story)
 
@@ -194,6 +198,24 @@ def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
         await broker._redis.flushall()
         assert await producer.step() is None
         assert await broker.after("final", 0, 0.01) == states[1:]
+        await broker.close()
+
+    _play(story)
+
+
+def test_a_number_that_holds_no_state_is_passed_over(world: World, redis_server) -> None:
+    """Redis refuses the number next to the newest state's, where something else wrote it."""
+
+    async def story() -> None:
+        world.broker = broker = RedisBroker(redis_server.url)  # type: ignore[assignment]
+        world.producer = world.restarted()
+        await world.at(10)
+        for number in (11, 12):
+            await broker._redis.xadd("live:final", {"state": "{"}, id=f"{number}-0")
+        for _ in range(4):
+            await world.at(100)
+        assert await world.written() == [(10, "before"), (13, "live")]
+        assert world.producer.counters["states_refused"] == 2
         await broker.close()
 
     _play(story)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.report import page
 from recsys_posttrain.report.page import write_report
 from recsys_posttrain.report.sections import html_of
@@ -110,6 +111,20 @@ def test_published_studies_have_a_page(name: str) -> None:
     value = {"noise_vs_quality-jester": "3.283", "movielens_main-ml-1m": ".1926"}[name]
     assert any(cell.startswith(value) for table in read.tables for row in table for cell in row)
     assert "rows.parquet" in html
+
+
+def test_faults_of_live_events_have_a_section_where_they_are_given(
+    finished_study: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "table.md").write_text("Five.\n\n| fault |\n|---|\n| naught |\n\n![x](x.png)\n")
+    (tmp_path / "x.png").write_bytes(b"picture")
+    read = _Tables(html := page.page(study_folder(finished_study), tmp_path))
+    assert read.sections == [*SECTIONS[:-1], "live", SECTIONS[-1]]
+    assert [["fault"], ["naught"]] in read.tables
+    assert html.count("data:image/png;base64,cGljdHVyZQ==") == 1
+    assert "x.png" not in html
+    with pytest.raises(UserError, match=r"--live .*figures has no table.md"):
+        page.page(study_folder(finished_study), finished_study / "figures")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: the page is not opened")

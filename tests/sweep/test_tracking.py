@@ -153,6 +153,24 @@ def test_no_study_to_sync_is_one_sentence(tmp_path: Path) -> None:
         sync(tmp_path / "nowhere")
 
 
+def test_a_bench_of_live_delivery_is_one_run(tmp_path: Path) -> None:
+    rows = [
+        {"fault": "none", "p99_ms": 12.5, "wrong_final_state": 0, "note": "calm"},
+        {"fault": "redis killed", "p99_ms": None, "wrong_final_state": 3, "note": ""},
+    ]
+    record = {"command": "make live-bench", "machine": {"cores": 2}, "rows": rows}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / "faults.csv").write_text("fault\nnone\nredis killed\n")
+    entry = tracking.live_entry(tmp_path)
+    assert (entry.name, entry.stage) == (tmp_path.name, "live")
+    assert entry.config == {"command": "make live-bench", "machine": {"cores": 2}}
+    assert entry.values == {
+        "none/p99_ms": 12.5, "none/wrong_final_state": 0, "redis killed/wrong_final_state": 3
+    }  # fmt: skip
+    assert "1 new runs, offline" in track(tmp_path)
+    assert "0 new runs" in sync(tmp_path)
+
+
 def test_trouble_is_one_line_and_no_error(
     finished_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
