@@ -1,7 +1,7 @@
 """What one gateway and one prefetch server do on this machine: sockets held, time of an update to
 all, memory of a connection, and revalidations (304) per second of one core.
 
-    python benchmarks/live_gateway.py [--sockets 5000] [--updates 20] [--seconds 5]
+    python benchmarks/live_gateway.py [--sockets 5000 10000] [--updates 20] [--seconds 5]
 
 The servers are one process and the devices another, on loopback without TLS, each pinned to a core
 of its own. An update's time is from its publication to when the device's process reads it, for
@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -143,7 +144,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sockets", type=int, default=5000)
+    parser.add_argument("--sockets", type=int, nargs="+", default=[5000, 10000])
     parser.add_argument("--updates", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -151,4 +152,10 @@ if __name__ == "__main__":
     if asked.serve:
         asyncio.run(serve(asked.updates))
     else:
-        print(json.dumps(asyncio.run(measure(asked.sockets, asked.updates, asked.seconds))))
+        from shared.workload import write_result  # not in the server: it loads torch
+
+        runs = []
+        for sockets in asked.sockets:
+            runs.append(asyncio.run(measure(sockets, asked.updates, asked.seconds)))
+            print(json.dumps(runs[-1]), flush=True)
+        write_result(Path(__file__), {"runs": runs})
