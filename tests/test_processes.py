@@ -133,6 +133,8 @@ def sleeping(tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell starts what it runs in the background with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     pids = [tmp_path / "pid-1", tmp_path / "pid-2"]
     try:
