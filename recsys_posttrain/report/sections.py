@@ -142,8 +142,8 @@ def tuning_sections(study: StudyFolder) -> Iterator[Section]:
     counts = trials.groupby(["algorithm", "noise"], sort=False)["state"].value_counts()
     table = counts.unstack(fill_value=0).reset_index().rename_axis(columns=None)
     lead = (
-        f"{len(trials)} trials, chosen on validation only. Stairs: the best so far; triangles: ended "
-        "early, behind the others; crosses: failed."
+        f"{len(trials)} trials, chosen on validation only. Stairs: the best so far; triangles: "
+        "ended early, behind the others; crosses: failed."
     )
     noises = tuple(str(noise) or "no noise" for noise in trials["noise"].unique())
     yield Section("tuning", "Tuning history", lead, panels, frame_html(table), noises)
