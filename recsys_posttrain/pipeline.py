@@ -269,7 +269,7 @@ class Pipeline:
 
         return self._made(self.keys.noise_report(noise), "what the noise does", make)
 
-    def posttrained_folder(self, run: Run, report: Report = lambda _: None) -> Path:
+    def posttrained_folder(self, run: Run, report: Report | None = None) -> Path:
         """report: called with what each validation of the run gave, also where it is there already.
 
         Raises: UserError for the control `TrueRewards` on a dataset that is no world;
@@ -303,7 +303,7 @@ class Pipeline:
 
         stage = self.keys.posttrain(run)
         self._made(stage, f"{run.label}, seed {run.seed}", make)
-        if not was_made:
+        if report is not None and not was_made:
             with (stage.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
                 for metrics in validations(lines):
                     report(metrics)

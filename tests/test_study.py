@@ -21,6 +21,7 @@ from recsys_posttrain.study import run_study, study_agreement, study_table
 from recsys_posttrain.study_runs import Options
 
 STUDY = Path(__file__).with_name("small_study.py").read_text(encoding="utf-8")
+OWN = Path(__file__).with_name("own_algorithm.py").read_text(encoding="utf-8")
 FILES = {"rows.parquet", "table.md", "table.tex", "reward_models.md", "run.json"}
 
 
@@ -323,21 +324,8 @@ def test_the_table_again_and_relative_to_another(finished, copied, capsys):
 
 def test_an_algorithm_may_live_in_the_experiment_file(run, copied):
     """It takes part in the stage's name with its own code."""
-    code = """
-from dataclasses import dataclass
-import torch
-from recsys_posttrain.algorithms.base import LossOutput
-
-@dataclass(frozen=True)
-class Mine:
-    strength: float = 1.0
-
-    def loss(self, batch, actors):
-        weight_BT = torch.full_like(batch.rewards_BT, self.strength)
-        return LossOutput(actors.policy.weighted_nll(batch, weight_BT), {})
-"""
     runs = "RUNS = [BASE, replace(BASE, algorithm=Mine())]"
-    Path("own.py").write_text(STUDY + code + runs)
+    Path("own.py").write_text(STUDY + OWN + runs)
     rows = pd.read_parquet(run(copied, file="own.py") / "rows.parquet")
     assert rows["method"].drop_duplicates().tolist()[2:] == ["BC", "Mine"]
     columns = ["rank", "kl", "mrr"]

@@ -13,21 +13,9 @@ from recsys_posttrain.study import run_study
 from recsys_posttrain.study_runs import Options, number_of_workers
 
 STUDY = Path(__file__).with_name("small_study.py").read_text(encoding="utf-8")
-OWN = """
-from dataclasses import dataclass
-import torch
-from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.rewards.noise import RewardNoise, Starvation
-
-@dataclass(frozen=True)
-class Mine:
-    strength: float = 1.0
-
-    def loss(self, batch, actors):
-        weight_BT = torch.full_like(batch.rewards_BT, self.strength)
-        return LossOutput(actors.policy.weighted_nll(batch, weight_BT), {})
-"""
+OWN = Path(__file__).with_name("own_algorithm.py").read_text(encoding="utf-8")
 NOISE = """
+from recsys_posttrain.rewards.noise import RewardNoise, Starvation
 starved = RewardNoise(model=Starvation(0.5))
 short = replace(BASE.posttraining, snapshots=1)
 """

@@ -36,7 +36,7 @@ def tuning_value(
     sweep: Sweep,
     cell: Cell,
     setting: Setting,
-    report: Report = lambda _: None,
+    report: Report | None = None,
 ) -> float:
     """Mean over the tuning seeds of the sweep's metric on validation targets.
 
@@ -65,7 +65,7 @@ def _run(cell: Cell, setting: Setting, seed: int) -> Run:
 
 
 def value_of(
-    pipeline: Pipeline, sweep: Sweep, run: Run, on: On, report: Report = lambda _: None
+    pipeline: Pipeline, sweep: Sweep, run: Run, on: On, report: Report | None = None
 ) -> float:
     rows = pipeline.rows_of(pipeline.posttrained_folder(run, report), on, run.noise)
     value = _mean(rows, sweep)

@@ -63,14 +63,13 @@ def trials_frame(states: list[CellState]) -> pd.DataFrame:
 
 
 def _row(state: CellState, trial: FrozenTrial) -> dict[str, Any]:
-    is_complete = trial.state == TrialState.COMPLETE
     return {
         "algorithm": state.cell.method.label,
         "noise": noise_name(state.cell.noise),
         "trial": trial.user_attrs[SLOT],
         "state": STATES[trial.state],
-        "reason": "" if is_complete else trial.user_attrs[REASON],
-        "value": trial.value if is_complete else None,
+        "reason": trial.user_attrs.get(REASON, ""),
+        "value": trial.value,
         "seconds": trial.user_attrs[SECONDS],
         **{f"param.{path}": value for path, value in trial.params.items()},
     }

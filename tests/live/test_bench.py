@@ -143,6 +143,7 @@ def test_devices_that_nothing_reaches_are_a_broken_promise(tmp_path):
         bench, hit_at, processes = Bench(2, 1.0), 5.0, {}
         states: ClassVar = [EventState("final", 1, "live", 1.0)]
         logs: ClassVar = [FleetLog(tmp_path / "none", ["0", "1"], 0.0)]
+        shown: ClassVar = {"0": [], "1": []}
 
         async def until(self, holds):
             return False

@@ -17,8 +17,8 @@ from recsys_posttrain.live.bench.rows import Measured
 from recsys_posttrain.live.bench.service import FLEETS, GATEWAYS, Bench
 from recsys_posttrain.report.figures import LINES, panels, save
 from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
+from recsys_posttrain.sweep.tracking import LIVE
 
-FAULTS_CSV = "faults.csv"
 COMMAND = "make live-bench"
 SHOWN = {
     "fault": "fault",
@@ -103,7 +103,7 @@ def write(bench: Bench, before: dict[str, Any], found: Sequence[Measured], folde
         "bench": {**describe(bench), "gateways": GATEWAYS, "fleets": FLEETS},
         "rows": rows,
     }
-    with replacing(folder / FAULTS_CSV) as temporary:
+    with replacing(folder / LIVE) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
     with replacing(folder / "table.md") as temporary:
         temporary.write_text(table(bench, before["machine"], rows), encoding="utf-8")

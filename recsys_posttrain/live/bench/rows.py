@@ -52,8 +52,8 @@ async def measured(service: Service, fault: Fault, lists: measure.Lists) -> Meas
     await asyncio.sleep(max(0.2, service.bench.pause / 3))  # for what comes twice or late
     await service.look()
     ended, states = time.time(), service.states[first:]
-    logs = {user: log for each in service.logs for user, log in each.shown.items()}
-    delays = np.concatenate([measure.delays_ms(logs, state) for state in states])
+    logs = service.shown
+    delays = np.sort(np.concatenate([measure.delays_ms(logs, state) for state in states]))
     rightly = [log[-1].at for log in logs.values() if log and log[-1].version == states[-1].version]
     since = max(service.hit_at, states[-1].published)
     at, connections = counts(service.logs, began, ended, "connections")
@@ -71,7 +71,7 @@ async def measured(service: Service, fault: Fault, lists: measure.Lists) -> Meas
         "loaded_torch": sum(p.has_loaded("libtorch") for p in service.processes.values()),
         "updates": len(states),
         "skipped": len(states) * len(logs) - len(delays),
-        **measure.quantiles(np.sort(delays)),
+        **measure.quantiles(delays),
         "last_right_s": round(max(rightly) - since, 2) if rightly else None,
         "reconnects": round(connections[-1]),
         "peak_reconnects_per_s": round(float(rates[0].max())),
@@ -83,7 +83,7 @@ async def measured(service: Service, fault: Fault, lists: measure.Lists) -> Meas
         "seconds": round(ended - began, 1),
         "note": note,
     }
-    return Measured(row, np.sort(delays), at - service.hit_at, rates[0])
+    return Measured(row, delays, at - service.hit_at, rates[0])
 
 
 def broken_promises(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -97,5 +97,5 @@ def broken_promises(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _promises(service: Service, lists: measure.Lists) -> dict[str, int]:
-    logs = {user: log for each in service.logs for user, log in each.shown.items()}
-    return measure.promises(logs, service.states[-1], lists, service.count("states_applied"))
+    newest, applied = service.states[-1], service.count("states_applied")
+    return measure.promises(service.shown, newest, lists, applied)

@@ -18,6 +18,7 @@ from recsys_posttrain.live.bench.processes import (
 )
 from recsys_posttrain.live.bench.redis_server import RedisServer
 from recsys_posttrain.live.broker import BrokerDown
+from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.made_lists import EVENT, STAGES
 from recsys_posttrain.live.redis_broker import RedisBroker
@@ -194,11 +195,15 @@ class Service:
             if fleet is not None and not fleet.is_running():
                 raise NotRecovered(f"{fleet.name} ended: {fleet.last_words()}")
 
+    @property
+    def shown(self) -> dict[str, list[Shown]]:
+        """What every device has shown so far, by user."""
+        return {user: log for each in self.logs for user, log in each.shown.items()}
+
     def is_right(self) -> bool:
         """Whether every device shows the newest state."""
         newest = self.states[-1].version
-        logs = (log for each in self.logs for log in each.shown.values())
-        return all(log and log[-1].version == newest for log in logs)
+        return all(log and log[-1].version == newest for log in self.shown.values())
 
     def is_connected(self) -> bool:
         """Whether every device has a connection."""
