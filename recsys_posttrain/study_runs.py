@@ -86,11 +86,14 @@ def make_in_processes(
     if not missing:
         return
     progress.close()
+    there = set((pipeline.root / "stages").glob("*"))
     work = partial(_make, file, options)
     log = options.output / study.name / "workers.log"
     for _, stages in finished(work, missing, count, "post-training", log):
         for done in stages:
-            progress.add(done)
+            # One that another worker made meanwhile: that one says how long it took.
+            if done.seconds is not None or done.folder in there:
+                progress.add(done)
 
 
 def _is_made(pipeline: Pipeline, run: Run, on: On) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from recsys_posttrain import study_runs
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.load_study import load_study
+from recsys_posttrain.progress import Done, Progress
 from recsys_posttrain.study import run_study
-from recsys_posttrain.study_runs import Options, number_of_workers
+from recsys_posttrain.study_runs import Options, make_in_processes, number_of_workers
 
 STUDY = Path(__file__).with_name("small_study.py").read_text(encoding="utf-8")
 OWN = Path(__file__).with_name("own_algorithm.py").read_text(encoding="utf-8")
@@ -99,6 +101,25 @@ def test_two_workers_make_the_same_bytes_and_a_rerun_starts_none(
     assert set(lines(again).values()) == {"reused"}
     assert lines(again).keys() == said.keys()
     assert f"\n{count} stages reused, 0 made, " in again
+
+
+def test_a_stage_that_one_worker_made_is_not_reused_because_another_found_it(
+    small_ratings_csv, tmp_path, monkeypatch
+):
+    """Whoever found it may be heard of first."""
+    options = Options(dataset=str(small_ratings_csv), output=tmp_path)
+    old, new = (tmp_path / "stages" / name for name in ("reward-old", "reward-new"))
+    old.mkdir(parents=True)
+    heard = [
+        (None, [Done("old", old, None), Done("new", new, None)]),
+        (None, [Done("old", old, None), Done("new", new, 0.3)]),
+    ]
+    monkeypatch.setattr(study_runs, "finished", lambda *arguments: iter(heard))
+    monkeypatch.setattr(study_runs, "_is_made", lambda *arguments: False)
+    said, file = [], Path("study.py")
+    pipeline, progress = SimpleNamespace(root=tmp_path), Progress(said.append)
+    make_in_processes(file, options, options.study(file), pipeline, progress, 2)
+    assert said == [Done("old", old, None), Done("new", new, 0.3)]
 
 
 def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, monkeypatch):
