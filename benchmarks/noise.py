@@ -4,8 +4,11 @@
 
 OfflinePPO asks the reward model for samples and for its exact mean under the reference; ASFT-model
 weights logged items by prediction minus that mean. Weights are random: the time does not depend
-on them. The steps take turns in one process, and the ratio of the CPU seconds of neighbours in time
-is taken: on a shared machine that is what can be compared.
+on them. Two kinds of steps: `first` computes everything, as on a position that no step has had yet;
+`remembered` reads what frozen models say of a position from memory, as every later step of a study
+does (frozen.py), where only resampled noise has to be asked again. The steps take turns in one
+process, and the ratio of the CPU seconds of neighbours in time is taken: on a shared machine that
+is what can be compared.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from recsys_posttrain.algorithms import ASFT, OfflinePPO
 from recsys_posttrain.algorithms.base import Algorithm, LossOutput
 from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import (
@@ -38,7 +42,7 @@ from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.training.pretrain import new_policy
-from recsys_posttrain.types import Batch, Split
+from recsys_posttrain.types import Batch, Sequences, Split
 
 ALGORITHMS: dict[str, Algorithm] = {
     "OfflinePPO": OfflinePPO(),
@@ -58,8 +62,10 @@ NOISES = {
 Step = Callable[[Batch], None]
 
 
-def step_of(algorithm: Algorithm, noise: RewardNoise, data: Split) -> Step:
-    """What `posttrain` does between two batches."""
+def step_of(
+    algorithm: Algorithm, noise: RewardNoise, data: Split, positions: TrainingPositions | None
+) -> Step:
+    """What `posttrain` does between two batches; with positions it remembers."""
     num_items = data.corpus.num_items
     reference = FrozenPolicy(new_policy(SASRec(), num_items, seed=0))
     reward = RewardEnsemble().build(num_items, 3.5)
@@ -67,6 +73,8 @@ def step_of(algorithm: Algorithm, noise: RewardNoise, data: Split) -> Step:
     actors = Actors(reference, noisy, logged_rewards(data.train, num_items))
     actors.multiply_in(POSTTRAINING.products("cpu"))
     log = noise.on_log(data, reference)
+    for frozen in (reference, noisy):
+        frozen.at(positions if log.redraw is None else None)
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()
@@ -89,6 +97,14 @@ def step_of(algorithm: Algorithm, noise: RewardNoise, data: Split) -> Step:
     return step
 
 
+def first_of(sequences: Sequences, count: int) -> Sequences:
+    """A log short enough to be remembered for each noise anew."""
+    offsets_N1 = sequences.offsets_N1[: count + 1]
+    events = slice(0, int(offsets_N1[-1]))
+    fields = sequences.items_E, sequences.rewards_E, sequences.timestamps_E
+    return Sequences(*(field_E[events] for field_E in fields), offsets_N1)
+
+
 def cpu_seconds(step: Step, batch: Batch) -> float:
     began = time.process_time()
     step(batch)
@@ -96,17 +112,21 @@ def cpu_seconds(step: Step, batch: Batch) -> float:
 
 
 def compare(
-    algorithm: Algorithm, data: Split, batch: Batch, rounds: int
+    algorithm: Algorithm,
+    data: Split,
+    positions: TrainingPositions | None,
+    batch: Batch,
+    rounds: int,
 ) -> dict[str, dict[str, float]]:
     """For each noise: medians over rounds of the seconds and of the ratio to the step before it
     without noise."""
-    steps = {name: step_of(algorithm, noise, data) for name, noise in NOISES.items()}
+    steps = {name: step_of(algorithm, noise, data, positions) for name, noise in NOISES.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     ratios: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in range(rounds + 1):
         for name, step in steps.items():
             plain, noisy = cpu_seconds(steps["none"], batch), cpu_seconds(step, batch)
-            if round_ > 0:  # the first step allocates
+            if round_ > 0:  # the first step allocates, and remembers
                 seconds[name].append(noisy)
                 ratios[name].append(noisy / plain)
     return {
@@ -128,16 +148,19 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
 
     data = ml_1m_or_synthetic(arguments.data_root)
-    batch = next(iter(BatchStream(data.train, LENGTH, arguments.rows, 1, seed=0)))
+    remembered = first_of(data.train, 4 * arguments.rows)
+    batch = next(iter(BatchStream(remembered, LENGTH, arguments.rows, 1, seed=0)))
     print(f"{data.corpus.name}: {int(batch.mask_BT.sum()):,} events a step; {machine()}")
+    kinds = {"first": None, "remembered": TrainingPositions(remembered, LENGTH)}
     result = {
         "dataset": data.corpus.name,
         "events": int(batch.mask_BT.sum()),
         "items": data.corpus.num_items,
         "rounds": arguments.rounds,
         "cpu_seconds_of_a_step": {
-            name: compare(algorithm, data, batch, arguments.rounds)
+            f"{name}, {kind}": compare(algorithm, data, positions, batch, arguments.rounds)
             for name, algorithm in ALGORITHMS.items()
+            for kind, positions in kinds.items()
         },
     }
     print(json.dumps(result, indent=2))

@@ -6,7 +6,8 @@
 Every method at three strengths, under every kind of noise at four levels, in the reward model and,
 apart from that, in the logged rewards; each seed draws noise of its own (quality/grid.py). Users of
 policy, reward model, judge, validation and test are disjoint. A policy is worth the mean true
-reward of its five best unseen items where the truth is known, otherwise what the judge says of ten.
+reward of its five best unseen items where the truth is known, otherwise what the judge says of five
+greedy steps, with ranking metrics beside it.
 Which strength stands for a method is decided by NDCG@10 of liked validation targets, means over
 seeds, three trials for all that have a strength; never by the truth. Under two kinds of noise it is
 decided at each level anew; under the others the strength chosen without noise stays. A script and
@@ -86,7 +87,7 @@ def study(
     pipeline = Pipeline(base, stages, announce=lambda title, _: print(f"  {title}", flush=True))
     # The shared stages, before several processes ask for them.
     baselines = references(base, stages, seed=0)
-    _ = pipeline.reward_folder, pipeline.judge_folder
+    _ = pipeline.rewards.folder, pipeline.rewards.judge_folder
     outcomes = _outcomes(base, seeds, kinds, processes, stages)
     test = pd.concat([outcome.test for _, outcome in outcomes], ignore_index=True)
     validation = pd.concat([outcome.validation for _, outcome in outcomes], ignore_index=True)
@@ -96,7 +97,7 @@ def study(
     num_items = pipeline.data.corpus.num_items
     compared = dict(results.comparisons(test, selected, baselines, num_items))
     table = results.cells(compared, selected, quality)
-    column = results.value_column(test)
+    column = results.value_columns(test)[0]
     unit = f"{column.metric} {column.over}"
     caption = _caption(base, next(iter(compared.values())), seeds, commit)
 
@@ -105,7 +106,8 @@ def study(
     frontier = results.frontier(test)
     for name, frame in (("results.csv", table), ("frontier.csv", frontier)):
         _write(frame.round(6).to_csv(index=False), folder / name)
-    noise_quality.quality_against_value(table, unit, folder / "quality.png")
+    judged_by = table[table["column"] == column.name]
+    noise_quality.quality_against_value(judged_by, unit, folder / "quality.png")
     there = set(frontier[noise_quality.CONDITION].itertuples(index=False, name=None))
     shown = [condition for condition in SHOWN if condition in there]
     lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC

@@ -41,7 +41,7 @@ def advise_on(
     )
     run = Run(BC(), dataset=dataset_named(dataset, data_root))
     pipeline = Pipeline(run, output, device)
-    quality = pipeline.reward_quality
+    quality = pipeline.rewards.quality
     model = quality.iloc[-1]  # after the baselines
     return "\n".join(
         [

@@ -29,6 +29,7 @@ from recsys_posttrain.evaluation import (
     curve,
     evaluate,
     expectation,
+    judged_value,
     metrics,
     ranking,
     rollout,
@@ -67,6 +68,7 @@ _TRAINING = (
 _EVALUATION = (evaluate, metrics, ranking)
 _LOSS = (loss_base, negatives, one_pass)
 _TRUTH = (worlds, expectation, rollout, true_value)
+_JUDGED = (judged_value, rollout)
 _CURVE = (curve, expectation, ranking)
 _REWARD = (base, ensemble, reward_training)
 _POSTTRAINING = (
@@ -186,10 +188,11 @@ class StageKeys:
     def rows(
         self, policy_folder: Path | None, on: On, noise: RewardNoise, has_judge: bool
     ) -> Stage:
+        rollouts = _JUDGED if has_judge and self.is_judged_by_judge(on) else ()
         key = {
             **self._judged(on, noise, has_judge),
             "policy": "popularity" if policy_folder is None else policy_folder.name,
-            "code": code_digest(*_EVALUATION),
+            "code": code_digest(*_EVALUATION, *rollouts),
         }
         return self._stage("evaluate", key)
 
@@ -219,6 +222,10 @@ class StageKeys:
     def is_judged_by_truth(self, on: On) -> bool:
         """Test rows of a world. Settings are chosen on validation rows, so never by the truth."""
         return on == "test" and isinstance(self.run.dataset, World)
+
+    def is_judged_by_judge(self, on: On) -> bool:
+        """Test rows of logged data, where the split has a judge to stand for the user."""
+        return on == "test" and not isinstance(self.run.dataset, World)
 
 
 def shared_part(run: Run) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from recsys_posttrain.config import describe, digest
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 _log = logging.getLogger(__name__)
@@ -185,6 +186,11 @@ def write_json(path: Path, value: object) -> None:
     text = json.dumps(value, indent=2)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_parquet(frame: "pd.DataFrame", path: Path) -> None:
+    with replacing(path) as temporary:
+        frame.to_parquet(temporary)
 
 
 def read_json(path: Path, fix: str = "restore it or make it again") -> Any:

@@ -28,6 +28,7 @@ from recsys_posttrain.stages import (
     read_stage,
     replacing,
     write_json,
+    write_parquet,
 )
 from recsys_posttrain.study_runs import Options, make_in_processes, number_of_workers, run_made
 from recsys_posttrain.sweep.tracking import track
@@ -43,7 +44,7 @@ def run_study(file: Path, options: Options) -> Path:
     pipeline = Pipeline(study.runs[0], options.output, options.device, progress.announce)
     say_what_is_read(pipeline)
     # Evaluated with the shared models, so these are made first.
-    _ = pipeline.reward_quality, pipeline.judge_quality
+    _ = pipeline.rewards.quality, pipeline.rewards.judge_quality
     shared = shared_rows(study, pipeline)
     if workers > 1:
         make_in_processes(file, options, study, pipeline, progress, workers)
@@ -102,11 +103,9 @@ def write_study(
 ) -> None:
     """Writes and prints the tables. more: `command`, and what else belongs into run.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    quality, judge_quality = pipeline.reward_quality, pipeline.judge_quality
-    with replacing(folder / "rows.parquet") as temporary:
-        made.rows.to_parquet(temporary)
-    with replacing(folder / "reward_models.parquet") as temporary:
-        quality.to_parquet(temporary)
+    quality, judge_quality = pipeline.rewards.quality, pipeline.rewards.judge_quality
+    write_parquet(made.rows, folder / "rows.parquet")
+    write_parquet(quality, folder / "reward_models.parquet")
     _write_quality(
         quality, _quality_caption("Reward models", pipeline), folder / "reward_models.md"
     )
@@ -208,9 +207,9 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
 
 def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
-    shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.reward_folder}
-    if pipeline.judge_folder is not None:
-        shared["judge"] = pipeline.judge_folder
+    shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.rewards.folder}
+    if pipeline.rewards.judge_folder is not None:
+        shared["judge"] = pipeline.rewards.judge_folder
     targets = pipeline.data.test if study.on == "test" else pipeline.data.validation
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
@@ -249,7 +248,7 @@ def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[
 def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[str, float]]:
     """Of noise that each seed draws anew, means over the seeds."""
     reports = [
-        pipeline.noise_report(study.with_seed(run, seed).noise)
+        pipeline.rewards.report(study.with_seed(run, seed).noise)
         for seed in (study.seeds if study.redraws_noise else study.seeds[:1])
     ]
     return {

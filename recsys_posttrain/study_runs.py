@@ -98,7 +98,7 @@ def make_in_processes(
 
 def _is_made(pipeline: Pipeline, run: Run, on: On) -> bool:
     keys, noise = pipeline.keys, replace(run.noise, log=None)
-    trained, has_judge = keys.posttrain(run).folder, pipeline.judge_folder is not None
+    trained, has_judge = keys.posttrain(run).folder, pipeline.rewards.judge_folder is not None
     stages = [trained, keys.rows(trained, on, noise, has_judge).folder]
     if run.posttraining.snapshots:
         stages.append(keys.curve(trained, on, noise, has_judge).folder)
@@ -123,5 +123,5 @@ def _loaded(file: Path, options: Options) -> tuple[Study, Pipeline]:
     study = options.study(file)
     pipeline = Pipeline(study.runs[0], options.output, options.device)
     # Made by the main process, which has said so.
-    _ = pipeline.pretrained_folder, pipeline.reward_folder, pipeline.judge_folder
+    _ = pipeline.pretrained_folder, pipeline.rewards.folder, pipeline.rewards.judge_folder
     return study, pipeline

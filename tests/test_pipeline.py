@@ -14,7 +14,8 @@ from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.config import override
 from recsys_posttrain.data import GlobalTime, LeaveOneOut, RatingsFile, UserHoldout
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
+from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity, event_counts
+from recsys_posttrain.evaluation.judged_value import judged_value, judged_value_of_popularity
 from recsys_posttrain.losses import GBCE, SampledSoftmax
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
@@ -30,7 +31,7 @@ from recsys_posttrain.training.pretrain import pretrain
 
 PLAN = Training(epochs=2, batch_size=16, patience=2)
 ENCODER = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, history_rewards=True)
-
+ROLLOUT = "reward/judge-rollout@5"
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -66,7 +67,7 @@ def test_stages_hold_what_the_functions_make(made, run):
     policy, fitted = pretrain(made.data, run.backbone, PLAN, 0)
     assert_equal(made.pretrained, policy)
     reward, _ = train_reward(made.data, run.reward, 0)
-    assert_equal(made.reward, reward)
+    assert_equal(made.rewards.model, reward)
     better, _ = posttrain(policy, made.data, BC(), reward, run.posttraining, 0)
     folder = made.posttrained_folder(run)
     assert_equal(load_policy(folder).policy, better)
@@ -176,7 +177,7 @@ def test_all_algorithms_start_from_one_policy_and_leave_it_alone(made, run):
 
 
 def test_the_quality_of_the_reward_model_is_a_stage(made):
-    frame = made.reward_quality
+    frame = made.rewards.quality
     assert "ensemble of 2" in frame.index
     assert len(frame) >= 5
     assert len(list((made.root / "stages").glob("reward-quality-*"))) == 1
@@ -193,7 +194,10 @@ def test_runs_with_and_without_noise_share_the_reward_model(made, run):
     )
     data, reference = made.data, made.pretrained
     expected = evaluate(
-        load_policy(folder).policy, data, noise.on_model(made.reward, data, reference), reference
+        load_policy(folder).policy,
+        data,
+        noise.on_model(made.rewards.model, data, reference),
+        reference,
     ).per_user
     pd.testing.assert_frame_equal(noisy, expected)
     assert (noisy["reward/proxy@10"] - clean["reward/proxy@10"]).abs().max() > 0.1
@@ -207,17 +211,17 @@ def test_a_reward_model_of_worse_data_is_a_stage_of_its_own(made, run):
     noise = RewardNoise(model=Flips(0.5), seed=1)
     rows = made.rows_of(made.posttrained_folder(run), noise=noise)
     expected, _ = train_reward(made.data, run.reward, 0, noise=noise)
-    assert_equal(made.reward_of(noise), expected)
+    assert_equal(made.rewards.model_of(noise), expected)
     again = Pipeline(run, made.root)
-    assert_equal(again.reward_of(noise), expected)
-    assert not torch.equal(expected.item_factor, made.reward.item_factor)
+    assert_equal(again.rewards.model_of(noise), expected)
+    assert not torch.equal(expected.item_factor, made.rewards.model.item_factor)
     clean = made.rows_of(made.posttrained_folder(run))
     assert not rows["reward/proxy@10"].equals(clean["reward/proxy@10"])
-    report = made.noise_report(noise)["model"]
-    assert again.noise_report(noise) == {"model": report}
+    report = made.rewards.report(noise)["model"]
+    assert again.rewards.report(noise) == {"model": report}
     assert report["error_deviation"] > 0
     assert 0 <= report["exploitable_share"] <= 1
-    quality = made.reward_quality.loc["ensemble of 2"]
+    quality = made.rewards.quality.loc["ensemble of 2"]
     for name in ("rmse", "pairwise_accuracy"):
         assert report[f"clean_{name}"] == pytest.approx(quality[name], rel=1e-5)
         assert report[name] != report[f"clean_{name}"]
@@ -230,24 +234,32 @@ def test_damaged_weights_are_named_and_other_stages_stay(made, run, tmp_path):
     path = damaged.keys.reward().folder / "reward.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match=rf"{path} should have .* delete the folder {path.parent}"):
-        _ = damaged.reward
+        _ = damaged.rewards.model
     assert_equal(damaged.pretrained, made.pretrained)
 
 
 def test_a_judge_where_the_split_has_users_for_one(made, run):
-    assert made.judge is None
-    assert made.judge_folder is None
-    assert made.judge_quality is None
+    assert made.rewards.judge is None
+    assert made.rewards.judge_folder is None
+    assert made.rewards.judge_quality is None
     assert "reward/judge@10" not in made.rows_of(None).columns
     other = Pipeline(replace(run, split=UserHoldout(0.3, 0.2, 0.2, 0.1, 0.2)), made.root)
     judge, _ = train_judge(other.data, run.reward, 0)
-    assert_equal(other.judge, judge)
-    assert "ensemble of 2" in other.judge_quality.index
+    assert_equal(other.rewards.judge, judge)
+    assert "ensemble of 2" in other.rewards.judge_quality.index
     rows = other.rows_of(other.pretrained_folder)
-    expected = evaluate(other.pretrained, other.data, other.reward, other.pretrained, judge=judge)
-    pd.testing.assert_frame_equal(rows, expected.per_user)
+    expected = evaluate(
+        other.pretrained, other.data, other.rewards.model, other.pretrained, judge=judge
+    )
+    opinion = judged_value(other.pretrained, judge, other.data.test)
+    pd.testing.assert_frame_equal(rows, expected.per_user.join(opinion))
     assert not rows["reward/judge@10"].equals(rows["reward/proxy@10"])
-    assert "reward/judge@10" in other.rows_of(None).columns
+    popular = other.rows_of(None)
+    count_V = event_counts(other.data)
+    opinion = judged_value_of_popularity(count_V, judge, other.data.test)
+    pd.testing.assert_series_equal(popular[ROLLOUT], opinion[ROLLOUT])
+    assert "reward/judge@10" in popular
+    assert ROLLOUT not in other.rows_of(None, "validation")
 
 
 def test_what_runs_of_a_study_share(run):

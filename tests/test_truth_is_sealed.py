@@ -38,8 +38,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
 WORLDS = "recsys_posttrain.worlds"
 SEALED = ("algorithms", "backbones", "data", "rewards", "training")
 SEALED_FILES = ("signals", "policy", "run", "ops", "types", "saved_policy")
-# Who may call truth() or truth_of(): evaluation, its own module, and the report on a world.
-ASKERS = {"cli.py", "pipeline.py", "worlds/base.py", "worlds/calibration.py"}
+# Who may call truth() or truth_of(): evaluation, the control that names it, its own module, and the
+# report on a world.
+ASKERS = {
+    "cli.py",
+    "pipeline.py",
+    "reward_stages.py",
+    "worlds/base.py",
+    "worlds/calibration.py",
+}
 
 
 # The import graph.
@@ -148,14 +155,24 @@ def test_who_asks_for_the_truth() -> None:
     assert askers == ASKERS
 
 
+def readers_of(attribute: str, file: str) -> set[str]:
+    """The functions of a file that read the attribute."""
+    return {
+        function.name
+        for function in ast.walk(ast.parse((PACKAGE / file).read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+        if node.attr == attribute
+    }
+
+
 def test_the_pipeline_reads_it_in_three_places() -> None:
-    """For rows and curves, which are reported, and for the control that names it."""
-    readers = set()
-    for function in ast.walk(ast.parse((PACKAGE / "pipeline.py").read_text(encoding="utf-8"))):
-        if isinstance(function, ast.FunctionDef):
-            read = {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
-            readers |= {function.name} if "_truth" in read else set()
-    assert readers == {"_rows", "curve_of", "make", "_by_control"}  # `make` is within `curve_of`
+    """For rows and curves, which are reported (`make` is within `curve_of`), and for the control
+    that names it, which has a way to it from `rewards`."""
+    found = readers_of("_truth", "pipeline.py")
+    assert found == {"_rows", "curve_of", "make", "rewards"}
+    assert readers_of("truth", "reward_stages.py") == {"_by_control"}
 
 
 # A world whose truth is a parameter, and a log that is not.
@@ -234,7 +251,7 @@ def test_training_and_selection_never_ask(
 ) -> None:
     """Only the rows that are reported do: validation rows, from which settings are chosen, have no
     gold column."""
-    _ = blind.pretrained, blind.reward, blind.reward_quality
+    _ = blind.pretrained, blind.rewards.model, blind.rewards.quality
     posttrained = blind.posttrained_folder(replace(blind.run, control=control))
     for folder in (blind.pretrained_folder, posttrained, None):
         rows = blind.rows_of(folder, "validation")
@@ -273,13 +290,13 @@ def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
 ) -> None:
     """And the rows that are reported differ in the gold columns, and in nothing else."""
     first, second = (Pipeline(run_in(Made(seed)), tmp_path / str(seed)) for seed in (1, 2))
-    for stage in ("pretrained_folder", "reward_folder"):
-        names = {getattr(pipeline, stage).name for pipeline in (blind, first, second)}
+    for folder_of in (lambda each: each.pretrained_folder, lambda each: each.rewards.folder):
+        names = {folder_of(pipeline).name for pipeline in (blind, first, second)}
         assert len(names) == 1, "the name of the stage does not depend on the truth either"
     folders = [each.posttrained_folder(each.run) for each in (blind, first, second)]
     assert len({folder.name for folder in folders}) == 1
     for pipeline in (first, second):
-        for folder in (blind.pretrained_folder, blind.reward_folder, folders[0]):
+        for folder in (blind.pretrained_folder, blind.rewards.folder, folders[0]):
             (path,) = folder.glob("*.safetensors")
             copy = pipeline.root / path.relative_to(blind.root)
             assert copy.read_bytes() == path.read_bytes(), path
@@ -339,7 +356,7 @@ def test_what_training_is_given_holds_nothing_of_the_truth(blind: Pipeline, tmp_
     pipeline = Pipeline(run_in(world), tmp_path)
     data = pipeline.data
     batch = batch_of(data.train, torch.arange(USERS), 8)
-    actors = Actors(blind.pretrained, blind.reward, logged_rewards(data.train, ITEMS))
+    actors = Actors(blind.pretrained, blind.rewards.model, logged_rewards(data.train, ITEMS))
     for given in (data, batch, actors):
         assert unlogged_rewards_in(given, world) == 0
     logged = data.corpus.sequences.rewards_E.numpy()

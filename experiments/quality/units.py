@@ -19,7 +19,8 @@ from recsys_posttrain.run import Run
 from recsys_posttrain.worlds.base import World
 
 TARGET = ["user_id", "item_id", "reward", "total_reward"]
-MEASURED = ["reward/gold@5", "reward/gold", "reward/judge@10", "reward/proxy@10", "kl", "ndcg@10"]
+MEASURED = ["reward/gold@5", "reward/gold", "reward/judge@10", "reward/judge-rollout@5"]
+MEASURED += ["reward/proxy@10", "kl", "ndcg@10"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def work(unit: Unit) -> Outcome:
             test.append(_kept(pipeline.rows_of(folder, "test", noise)).assign(**named))
             chosen_by = liked_ndcg(pipeline.rows_of(folder, "validation", noise))
             validation.append({**named, "liked_ndcg@10": chosen_by})
-    report = {} if noise == RewardNoise() else pipeline.noise_report(noise)
+    report = {} if noise == RewardNoise() else pipeline.rewards.report(noise)
     return Outcome(pd.concat(test, ignore_index=True), pd.DataFrame(validation), report)
 
 

@@ -1,4 +1,6 @@
-"""Greedy interaction with a world: show an item, take its true reward, ask the policy again."""
+"""Greedy interaction: show an item, take its reward, ask again."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -6,32 +8,58 @@ from torch import Tensor
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.types import Sequences, Targets
-from recsys_posttrain.worlds.base import Truth
 
 SECONDS_PER_STEP = 60
+STEPS = 5
+DISCOUNT = 0.9
+
+# (histories, times_N) -> what is shown to each, [N]; 0 where nothing is left.
+Show = Callable[[Sequences, Tensor], Tensor]
+# (histories, items_N, times_N) -> the reward of what was shown, [N]; NaN for item 0.
+RewardOf = Callable[[Sequences, Tensor, Tensor], Tensor]
 
 
 @torch.inference_mode()
-def rollout(policy: Policy, truth: Truth, targets: Targets, steps: int) -> Tensor:
-    """r* of the item shown at each step, [N, steps]; NaN once a user has seen everything.
+def rollout(show: Show, reward_of: RewardOf, targets: Targets, steps: int = STEPS) -> Tensor:
+    """The reward of the item shown at each step, [N, steps]; NaN once nothing is left.
 
-    At each step the policy's first unseen item is shown and joins the history with its true
-    reward. Step s happens s x 60 seconds after the time of the target.
+    At each step what is shown joins the history with its reward. Step s happens s x 60 seconds
+    after the time of the target.
     """
-    policy.eval()
     histories, reward_NS = targets.history, []
     for step in range(steps):
         time_N = targets.times_N + step * SECONDS_PER_STEP
-        states_ND = policy.last_states(histories, time_N)
-        items_N1, _ = top_items(
-            states_ND, policy.table_VD, 1, histories.items_E, histories.offsets_N1
-        )
-        reward_NS.append(truth.rewards_of(targets.users_N, items_N1)[:, 0])
-        histories = appended(histories, items_N1[:, 0], reward_NS[-1], time_N)
+        items_N = show(histories, time_N)
+        reward_NS.append(reward_of(histories, items_N, time_N))
+        histories = appended(histories, items_N, reward_NS[-1], time_N)
     return torch.stack(reward_NS, dim=1)
 
 
-def discounted_mean(reward_NS: Tensor, discount: float) -> Tensor:
+def first_of(policy: Policy) -> Show:
+    """The unseen item that the policy ranks first."""
+    policy.eval()
+
+    def show(histories: Sequences, times_N: Tensor) -> Tensor:
+        return _first(policy.last_states(histories, times_N), policy.table_VD, histories)
+
+    return show
+
+
+def most_popular(count_V: Tensor) -> Show:
+    """The unseen item that was chosen most often."""
+
+    def show(histories: Sequences, _: Tensor) -> Tensor:
+        return _first(torch.ones(len(histories), 1), count_V.float()[:, None], histories)
+
+    return show
+
+
+def _first(states_ND: Tensor, table_VD: Tensor, histories: Sequences) -> Tensor:
+    seen = histories.items_E, histories.offsets_N1
+    return top_items(states_ND, table_VD, 1, *seen)[0][:, 0]
+
+
+def discounted_mean(reward_NS: Tensor, discount: float = DISCOUNT) -> Tensor:
     """sum over steps s of discount^s r_s / sum of discount^s, over the steps that are not NaN."""
     weight_S = discount ** torch.arange(reward_NS.shape[1], dtype=torch.float64)
     weight_NS = weight_S * ~reward_NS.isnan()

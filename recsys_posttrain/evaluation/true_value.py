@@ -19,14 +19,12 @@ from torch import Tensor
 
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.evaluation.rollout import discounted_mean, rollout
+from recsys_posttrain.evaluation.rollout import STEPS, discounted_mean, first_of, rollout
 from recsys_posttrain.policy import Policy
-from recsys_posttrain.types import Targets
+from recsys_posttrain.types import Sequences, Targets
 from recsys_posttrain.worlds.base import Truth
 
 SLATES = (5, 10)
-STEPS = 5
-DISCOUNT = 0.9
 
 
 def true_value(policy: Policy, truth: Truth, targets: Targets) -> pd.DataFrame:
@@ -34,12 +32,16 @@ def true_value(policy: Policy, truth: Truth, targets: Targets) -> pd.DataFrame:
     policy.eval()
     states_ND = policy.last_states(targets.history, targets.times_N)
     table_VD = policy.table_VD.detach()
+
+    def true_reward(_: Sequences, items_N: Tensor, __: Tensor) -> Tensor:
+        return truth.rewards_of(targets.users_N, items_N[:, None])[:, 0]
+
     return _frame(
         truth,
         targets,
         expected_reward(states_ND, table_VD, truth, targets),
         _slate_rewards(states_ND, table_VD, truth, targets),
-        discounted_mean(rollout(policy, truth, targets, STEPS), DISCOUNT),
+        discounted_mean(rollout(first_of(policy), true_reward, targets)),
     )
 
 
@@ -52,9 +54,7 @@ def true_value_of_popularity(count_V: Tensor, truth: Truth, targets: Targets) ->
     table_V1 = count_V.double().clamp(min=1e-9).log()[:, None]
     reward_NK = _slate_rewards(states_N1, table_V1, truth, targets)
     expected_N = expected_reward(states_N1, table_V1, truth, targets)
-    return _frame(
-        truth, targets, expected_N, reward_NK, discounted_mean(reward_NK[:, :STEPS], DISCOUNT)
-    )
+    return _frame(truth, targets, expected_N, reward_NK, discounted_mean(reward_NK[:, :STEPS]))
 
 
 def true_value_of_uniform(truth: Truth, targets: Targets) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def true_value_of_uniform(truth: Truth, targets: Targets) -> pd.DataFrame:
 def true_value_of_oracle(truth: Truth, targets: Targets) -> pd.DataFrame:
     """Of showing the best unseen items, best first: what no policy exceeds."""
     best_NK = _best_rewards(truth, targets)
-    rollout_N = discounted_mean(best_NK[:, :STEPS], DISCOUNT)
+    rollout_N = discounted_mean(best_NK[:, :STEPS])
     return _frame(truth, targets, best_NK[:, 0], best_NK, rollout_N)
 
 

@@ -57,10 +57,11 @@ COLUMNS = (
     Column("Gini", "@10", "top10", of_lists=gini, higher_is_better=False, bold=False),
 )
 
-# The judge of a split that keeps users for one, and, of a world only, the true reward
-# (evaluation/true_value.py).
+# What the judge says, of a split that keeps users for one (its rollouts not of a world), and, of a
+# world only, the true reward (evaluation/judged_value.py, true_value.py).
 OPTIONAL_COLUMNS = (
     Column("reward", "judge@10", "reward/judge@10"),
+    Column("reward", "judge-rollout@5", "reward/judge-rollout@5"),
     Column("reward", "gold", "reward/gold"),
     Column("reward", "gold@5", "reward/gold@5"),
     Column("reward", "gold@10", "reward/gold@10"),

@@ -14,7 +14,7 @@ import pandas as pd
 from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, RL, Fit, Floats, fit
 from recsys_posttrain.report.figures import Curve, over_optimisation
 from recsys_posttrain.report.render import NOTHING, decimal, escaped
-from recsys_posttrain.stages import replacing
+from recsys_posttrain.stages import replacing, write_parquet
 
 MEANING = {
     "gold": "gold: the true reward",
@@ -66,8 +66,7 @@ def write_curves(points: pd.DataFrame, folder: Path, what: str) -> str:
     the rest is written.
     """
     curves = mean_curves(points)
-    with replacing(folder / "curves.parquet") as temporary:
-        points.to_parquet(temporary)
+    write_parquet(points, folder / "curves.parquet")
     with replacing(folder / "over_optimisation.md") as temporary:
         text = curves_markdown(curves, what, points["seed"].nunique())
         temporary.write_text(text, encoding="utf-8")

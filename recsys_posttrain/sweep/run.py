@@ -84,7 +84,7 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
         say_what_is_read(ledger.pipeline)
         # Evaluated with the shared models, so these are made first.
         _ = ledger.pipeline.pretrained_folder
-        _ = ledger.pipeline.reward_quality, ledger.pipeline.judge_quality
+        _ = ledger.pipeline.rewards.quality, ledger.pipeline.rewards.judge_quality
         progress.finish()
         ledger.pipeline.announce = lambda *_: None
         with CellProgress(ledger, console, options.workers).shown() as cells:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from recsys_posttrain.backbones import HSTU, SASRec
-from recsys_posttrain.evaluation.rollout import appended, discounted_mean, rollout
+from recsys_posttrain.evaluation.rollout import appended, discounted_mean, first_of, rollout
 from recsys_posttrain.evaluation.true_value import (
     expected_reward,
     true_value,
@@ -226,7 +226,10 @@ def test_the_chunk_does_not_change_a_value(chunk, truth):
 
 
 def test_each_step_of_a_rollout_shows_something_new(policy, truth, targets):
-    reward_NS = rollout(policy, truth, targets, 14)
+    def true_reward(_, items_N, __):
+        return truth.rewards_of(targets.users_N, items_N[:, None])[:, 0]
+
+    reward_NS = rollout(first_of(policy), true_reward, targets, 14)
     for n, seen in enumerate(SEEN):
         found = [float(value) for value in reward_NS[n] if not value.isnan()]
         unseen = [value for item, value in true_rewards(truth, n).items() if item not in seen]

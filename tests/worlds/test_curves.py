@@ -77,7 +77,7 @@ def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
         assert point["kl"] == pytest.approx(rows["kl"].mean(), rel=1e-5, abs=1e-12)
         assert point["reward/gold"] == pytest.approx(rows["reward/gold"].mean(), rel=1e-9)
     policy, targets = load_policy(folder).policy, pipeline.data.test
-    for name, model in (("proxy", pipeline.reward), ("judge", pipeline.judge)):
+    for name, model in (("proxy", pipeline.rewards.model), ("judge", pipeline.rewards.judge)):
         expected = slow_worth(policy, model, targets)
         assert last[f"reward/{name}"] == pytest.approx(expected, rel=1e-5)
 
@@ -85,7 +85,7 @@ def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
     noisy = pipeline.curve_of(folder, noise=noise)
     same = [name for name in curve if name != "reward/proxy"]
     pd.testing.assert_frame_equal(noisy[same], curve[same])
-    expected = slow_worth(policy, pipeline.noisy_reward(noise), targets)
+    expected = slow_worth(policy, pipeline.rewards.noisy(noise), targets)
     assert noisy.iloc[-1]["reward/proxy"] == pytest.approx(expected, rel=1e-5)
     assert abs(expected - last["reward/proxy"]) > 1e-3
 

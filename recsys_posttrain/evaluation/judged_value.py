@@ -1,0 +1,57 @@
+"""What a judge says of a policy on logged data, one row per target: the judge stands for the user.
+
+Column, in reward units, NaN where a user has seen everything:
+
+    reward/judge-rollout@5  discounted mean of what the judge predicts for 5 greedy steps, discount
+                            .9; each item shown joins the history with that prediction (rollout.py)
+
+An opinion, not a measurement: a judge can be wrong as any reward model can. It was trained on users
+that neither the policy nor its reward model saw, and its quality has a table of its own.
+"""
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from recsys_posttrain.evaluation.rollout import (
+    STEPS,
+    RewardOf,
+    Show,
+    discounted_mean,
+    first_of,
+    most_popular,
+    rollout,
+)
+from recsys_posttrain.ops import chosen_logits
+from recsys_posttrain.policy import Policy
+from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.types import Sequences, Targets
+
+
+def judged_value(policy: Policy, judge: RewardModel, targets: Targets) -> pd.DataFrame:
+    """The column of the module's text for a policy."""
+    return _frame(first_of(policy), judge, targets)
+
+
+def judged_value_of_popularity(
+    count_V: Tensor, judge: RewardModel, targets: Targets
+) -> pd.DataFrame:
+    """Of showing what was chosen most often."""
+    return _frame(most_popular(count_V), judge, targets)
+
+
+def _frame(show: Show, judge: RewardModel, targets: Targets) -> pd.DataFrame:
+    reward_NS = rollout(show, _reward_of(judge, targets), targets)
+    return pd.DataFrame({f"reward/judge-rollout@{STEPS}": discounted_mean(reward_NS).numpy()})
+
+
+def _reward_of(judge: RewardModel, targets: Targets) -> RewardOf:
+    def reward_of(histories: Sequences, items_N: Tensor, times_N: Tensor) -> Tensor:
+        # Only the first histories are those of every policy; the others would drive them out of
+        # the judge's memory.
+        factors = judge.last_states if histories is targets.history else judge.next_factors
+        state_NR, factor_VR = factors(histories, times_N, targets.users_N)
+        reward_N = chosen_logits(state_NR, factor_VR, items_N.clamp(min=1)[:, None])[:, 0]
+        return reward_N.masked_fill(items_N == 0, torch.nan)
+
+    return reward_of
