@@ -7,14 +7,15 @@ Every method at three strengths, under every kind of noise at four levels, in th
 apart from that, in the logged rewards; each seed draws noise of its own (quality/grid.py). Users of
 policy, reward model, judge, validation and test are disjoint. A policy is worth the mean true
 reward of its five best unseen items where the truth is known, otherwise what the judge says of five
-greedy steps, with ranking metrics beside it.
-Which strength stands for a method is decided by NDCG@10 of liked validation targets, means over
-seeds, three trials for all that have a strength; never by the truth. Under two kinds of noise it is
-decided at each level anew; under the others the strength chosen without noise stays. A script and
-not a list of RUNS: one study holds one table, this one holds many.
+greedy steps, with ranking metrics beside it. Which strength stands for a method is decided by
+NDCG@10 of liked validation targets, means over seeds, three trials for all that have a strength;
+never by the truth. Under two kinds of noise it is decided at each level anew; under the others the
+strength chosen without noise stays. A script and not a list of RUNS: one study holds one table,
+this one holds many.
 
-Writes results.csv, table.md, two PNG files and run.json to experiments/results/ and keeps every
-policy as a stage under --stages: interrupted, it continues; repeated, it only reads.
+Writes results.csv, table.md, selection.md and .csv (what other rules would have chosen),
+frontier.csv, two PNG files and run.json to experiments/results/, and keeps every policy as a stage
+under --stages: interrupted, it continues; repeated, it only reads.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from quality import results
+from quality import results, selection
 from quality.grid import METHODS, base_of, conditions
 from quality.units import Outcome, Unit, finished, references
 
@@ -45,6 +46,13 @@ SHOWN = [
     ("model", "ItemBias", 0.6),
     ("model", "ItemBias", 1.2),
 ]
+
+RULES = (
+    "What each rule gets that chooses a method's strength on validation targets: mean, difference "
+    "to the study's own rule (NDCG@10 liked) ± half of the 95% interval over users and seeds, and "
+    "the strength. proxy: the method's own reward model, with its errors; judge: a model of other "
+    "users, without; hindsight: the best of the strengths, which nobody can know."
+)
 
 
 def main() -> None:
@@ -104,7 +112,10 @@ def study(
     folder.mkdir(parents=True, exist_ok=True)
     _write(f"## {unit}\n\n{results.markdown(table)}\n{caption}\n", folder / "table.md")
     frontier = results.frontier(test)
-    for name, frame in (("results.csv", table), ("frontier.csv", frontier)):
+    rules = selection.selections(test, validation, num_items)
+    _write(f"## {unit}\n\n{selection.markdown(rules)}\n{RULES}\n", folder / "selection.md")
+    frames = {"results.csv": table, "frontier.csv": frontier, "selection.csv": rules}
+    for name, frame in frames.items():
         _write(frame.round(6).to_csv(index=False), folder / name)
     judged_by = table[table["column"] == column.name]
     noise_quality.quality_against_value(judged_by, unit, folder / "quality.png")
@@ -123,7 +134,7 @@ def study(
     }
     write_json(folder / "run.json", record)
     print((folder / "table.md").read_text(encoding="utf-8"))
-    print(f"written: {folder}/table.md, results.csv, frontier.csv, quality.png, frontier.png")
+    print(f"written: {folder}/table.md, selection.md, three .csv files, quality.png, frontier.png")
 
 
 def _outcomes(

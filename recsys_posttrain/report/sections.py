@@ -51,6 +51,7 @@ def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
             noise_section(study),
             leaderboard_section(study),
             over_optimisation_section(study),
+            selection_section(study),
             reward_section(study),
             calibration_section(study),
             *tuning_sections(study),
@@ -112,6 +113,14 @@ def over_optimisation_section(study: StudyFolder) -> Section | None:
         return None
     lead = "What each run gained over the reference on its way (the points were not kept)."
     return Section("way", title, lead, html=(image(picture) if picture.is_file() else "") + text)
+
+
+def selection_section(study: StudyFolder) -> Section | None:
+    text = study.text("selection.md")
+    if text is None:
+        return None
+    lead = "What each method would be worth had another rule chosen its strength."
+    return Section("selection", "Choosing a strength", lead, html=html_of(text.partition("\n")[2]))
 
 
 def reward_section(study: StudyFolder) -> Section | None:

@@ -113,6 +113,18 @@ def test_published_studies_have_a_page(name: str) -> None:
     assert "rows.parquet" in html
 
 
+def test_rules_that_choose_a_strength_have_a_section_where_they_were_compared(
+    finished_study: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished_study, tmp_path / "study")
+    assert _Tables(page.page(study_folder(folder))).sections == SECTIONS
+    (folder / "selection.md").write_text("## value\n\n| rule |\n|---|\n| judge |\n\nWhat it got.\n")
+    read = _Tables(html := page.page(study_folder(folder)))
+    assert "selection" in read.sections
+    assert [["rule"], ["judge"]] in read.tables
+    assert "What it got." in html
+
+
 def test_faults_of_live_events_have_a_section_where_they_are_given(
     finished_study: Path, tmp_path: Path
 ) -> None:

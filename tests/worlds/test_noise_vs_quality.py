@@ -93,6 +93,44 @@ def test_methods_are_compared_under_each_noise_and_others_keep_their_value(
     }
 
 
+def test_what_each_rule_would_have_got(experiments: None) -> None:
+    """NDCG takes the timid strength, the proxy the wild one, the judge the bold one, which is the
+    best. BC has no strength to choose. Users differ by .5, the same for all strengths."""
+    selection = importlib.import_module("quality.selection")
+    worth = {"timid": 3.0, "bold": 3.4, "wild": 2.8}
+    trials = [
+        [*CLEAN, seed, "PPO", strength, *means]
+        for seed in (0, 1)
+        for strength, means in (
+            ("timid", (0.3, 3.0, 3.0)),
+            ("bold", (0.2, 3.5, 3.3)),
+            ("wild", (0.1, 4.0, 2.9)),
+        )
+    ] + [[*CLEAN, 0, "BC", "", 0.3, 3.0, 3.0]]
+    names = ["place", "kind", "level", "seed", "method", "strength"]
+    validation = pd.DataFrame(trials, columns=[*names, *selection.RULES.values()])
+    rows = [
+        [*CLEAN, seed, "PPO", strength, user, value + 0.5 * user]
+        for strength, value in worth.items()
+        for seed in (0, 1)
+        for user in (0, 1)
+    ]
+    test = pd.DataFrame(rows, columns=[*names, "user_id", "reward/gold@5"])
+    test = test.assign(item_id=1, reward=4.0, total_reward=8.0)
+    found = selection.selections(test, validation, num_items=5).set_index("rule").round(6)
+    assert set(found["method"]) == {"PPO"}
+    assert found["strength"].to_dict() == {
+        "NDCG@10 liked": "timid",
+        "proxy": "wild",
+        "judge": "bold",
+        "hindsight": "bold",
+    }
+    assert found["mean"].tolist() == [3.25, 3.05, 3.65, 3.65]
+    assert found["difference"].tolist()[1:] == [-0.2, 0.4, 0.4]
+    text = selection.markdown(found.reset_index())
+    assert "| none | PPO | 3.250 (timid) | 3.050, -0.200 ± 0.000 (wild) |" in text
+
+
 def test_what_noise_achieved_is_a_mean_over_seeds_beside_the_clean_model(
     results: ModuleType,
 ) -> None:
@@ -153,7 +191,7 @@ def test_the_whole_study_in_a_reduced_form(
     assert bc.nunique() == 1
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["policies"] == (1 + 3 + 2) + 3
-    for name in ("table.md", "frontier.csv", "quality.png", "frontier.png"):
+    for name in ("table.md", "selection.md", "frontier.csv", "quality.png", "frontier.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     text = (tmp_path / "out" / "table.md").read_text()
     assert "one seed gives none over seeds" in text
