@@ -1,12 +1,13 @@
 """Why the true reward is no upper bound: what post-training counts and what a list shows differ.
 
-    python experiments/seen_items.py [--seeds 3] [--stages runs]
+    python experiments/seen_items.py [--dataset jester] [--seeds 3] [--stages runs]
 
 Post-training counts every item; a list, and so every evaluation, leaves out what a user has seen.
 In Jester's world a user has seen 39 of 100 jokes and their rewards are in the history, so a policy
 that is paid the true reward learns to show again what was liked. This measures both values for the
 methods of noise_vs_quality.py without noise, and the share of a policy that falls on seen items.
-Writes table.md and run.json to experiments/results/seen_items-jester.
+In a semi-synthetic world it is some 100 of 1,350 films. Writes table.md and run.json to
+experiments/results/seen_items-<dataset>.
 """
 
 import argparse
@@ -20,25 +21,28 @@ from quality.grid import BOLD_PPO, base_of
 
 from recsys_posttrain.algorithms import ASFT, BC
 from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.bootstrap import bootstrap_interval
 from recsys_posttrain.evaluation.expectation import expected_unseen
+from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.control import RewardControl, TrueRewards
+from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy
 from recsys_posttrain.signals import model_reward, reference_value
 from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
 from recsys_posttrain.types import Targets
 from recsys_posttrain.worlds.base import Truth, truth_of
-from recsys_posttrain.worlds.jester import Jester
 
+# The last number: how many times the steps of the study.
 METHODS: tuple[tuple[str, Algorithm, RewardControl | None, int], ...] = (
-    ("BC", BC(), None, 200),
-    ("A-SFT, model reward", ASFT(model_reward, reference_value, temperature=0.25), None, 200),
-    ("PPO", BOLD_PPO, None, 200),
-    ("PPO, true reward", BOLD_PPO, TrueRewards(), 200),
-    ("PPO, 4 x the steps", BOLD_PPO, None, 800),
-    ("PPO, true reward, 4 x the steps", BOLD_PPO, TrueRewards(), 800),
+    ("BC", BC(), None, 1),
+    ("A-SFT, model reward", ASFT(model_reward, reference_value, temperature=0.25), None, 1),
+    ("PPO", BOLD_PPO, None, 1),
+    ("PPO, true reward", BOLD_PPO, TrueRewards(), 1),
+    ("PPO, 4 x the steps", BOLD_PPO, None, 4),
+    ("PPO, true reward, 4 x the steps", BOLD_PPO, TrueRewards(), 4),
 )
 AGAINST = (
     ("PPO, true reward", "PPO"),
@@ -78,33 +82,43 @@ def logged(truth: Truth, targets: Targets) -> NDArray[np.float64]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="jester", help="jester, semi-ml-100k, semi-ml-1m")
     parser.add_argument("--data-root")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--stages", type=Path, default=Path("runs"))
     parser.add_argument("--output", type=Path, default=Path("experiments/results"))
     arguments = parser.parse_args()
+    try:
+        base = base_of(dataset_named(arguments.dataset, arguments.data_root))
+        measure(base, arguments.seeds, arguments.stages, arguments.output)
+    except UserError as error:
+        parser.exit(2, f"error: {error}\n")
 
-    base = base_of(Jester(data_root=arguments.data_root))
-    pipeline = Pipeline(base, arguments.stages, announce=lambda what, _: print(f"  {what}"))
-    targets, seeds = pipeline.data.test, range(arguments.seeds)
+
+def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
+    """Trains what is missing and writes the table of a world."""
+    pipeline = Pipeline(base, stages, announce=lambda what, _: print(f"  {what}"))
+    steps = base.posttraining.steps
+    commit = git_commit()  # before a tracked file is written
+    targets, seeds = pipeline.data.test, range(num_seeds)
     truth = truth_of(base.dataset, pipeline.data.corpus)
     found = {
-        "Logging policy": np.stack([logged(truth, targets)] * arguments.seeds),
-        "Pretrained": np.stack([values(pipeline.pretrained, truth, targets)] * arguments.seeds),
+        "Logging policy": np.stack([logged(truth, targets)] * num_seeds),
+        "Pretrained": np.stack([values(pipeline.pretrained, truth, targets)] * num_seeds),
     }
-    for name, algorithm, control, steps in METHODS:
-        training = replace(base.posttraining, steps=steps)
+    for name, algorithm, control, times in METHODS:
+        training = replace(base.posttraining, steps=times * steps)
         run = replace(base, algorithm=algorithm, control=control, posttraining=training)
         runs = [replace(run, seed=seed) for seed in seeds]
         policies = [load_policy(pipeline.posttrained_folder(each)).policy for each in runs]
         found[name] = np.stack([values(policy, truth, targets) for policy in policies])
 
-    folder = arguments.output / "seen_items-jester"
+    folder = output / f"seen_items-{base.dataset.name}"
     folder.mkdir(parents=True, exist_ok=True)
     text = table(found)
     with replacing(folder / "table.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
-    record = {"commit": git_commit(), "versions": package_versions(), "seeds": arguments.seeds}
+    record = {"commit": commit, "versions": package_versions(), "seeds": num_seeds}
     write_json(folder / "run.json", record)
     print(text)
 
