@@ -1,6 +1,7 @@
 """Runs with a control, through the whole pipeline; what each control does, rewards/test_control."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.controls import controls
 from recsys_posttrain.data import MovieLens100K, RatingsFile, UserHoldout
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.load_study import load_study
+from recsys_posttrain.load_study import Study, load_study
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
@@ -182,6 +183,17 @@ def test_a_control_and_a_noise_exclude_each_other():
     Run(BC(), control=ShuffledRewards(), noise=RewardNoise(log=ItemBias(0)))
     with pytest.raises(UserError, match=r"BC: control=.*TrueRewards.* is not a control"):
         Run(BC(), control=TrueRewards)
+
+
+def test_each_seed_has_a_shuffle_of_its_own():
+    """Otherwise an interval over seeds would be that of one shuffle."""
+    shuffled = Run(BC(), control=ShuffledRewards())
+    runs = [shuffled.with_seed(seed) for seed in (0, 1)]
+    assert runs == [Run(BC(), control=ShuffledRewards(n), seed=n) for n in (0, 1)]
+    for control in (None, ConstantRewards(), TrueRewards()):
+        assert Run(BC(), control=control).with_seed(1) == Run(BC(), control=control, seed=1)
+    study = Study(Path("s.py"), None, "s", (shuffled,), (0, 1), "test", "", None)
+    assert [study.with_seed(shuffled, seed) for seed in study.seeds] == runs
 
 
 def test_the_standard_controls_of_a_run():

@@ -67,8 +67,7 @@ def work(unit: Unit) -> Outcome:
                 algorithm=algorithm,
                 noise=noise,
                 control=method.control,
-                seed=unit.seed,
-            )
+            ).with_seed(unit.seed)
             folder = pipeline.posttrained_folder(run)
             named = {"method": method.name, "strength": strength, **unit.key()}
             test.append(_kept(pipeline.rows_of(folder, "test", noise)).assign(**named))
