@@ -103,11 +103,11 @@ def study(
 
     selected = results.chosen(validation)
     num_items = pipeline.data.corpus.num_items
-    compared = dict(results.comparisons(test, selected, baselines, num_items))
+    compared = list(results.comparisons(test, selected, baselines, num_items))
     table = results.cells(compared, selected, quality)
     column = results.value_columns(test)[0]
     unit = f"{column.metric} {column.over}"
-    caption = _caption(base, next(iter(compared.values())), seeds, commit)
+    caption = _caption(base, compared[0][1], seeds, commit)
 
     folder.mkdir(parents=True, exist_ok=True)
     _write(f"## {unit}\n\n{results.markdown(table)}\n{caption}\n", folder / "table.md")
@@ -173,11 +173,12 @@ def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -
         f"{base.dataset.name}, {base.split.label}; {compared.num_users:,} test users; {seeds} "
         f"seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% interval "
         f"over {over}. In brackets the strength that NDCG@10 of liked validation targets chose. "
-        "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column). A "
-        "method that the noise cannot change keeps its value. Pairwise accuracy and RMSE: of the "
-        "reward model on logged rewards of users that it did not learn from, or of the noisy log "
-        "against the clean one. Exploitable share: of the error's variance, what the reference's "
-        f"state explains. Commit {commit}."
+        "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); rows "
+        "with a shuffled or constant reward from BC with the same rewards. A method that the noise "
+        "cannot change keeps its value. Pairwise accuracy and RMSE: of the reward model on logged "
+        "rewards of users that it did not learn from, or of the noisy log against the clean one. "
+        "Exploitable share: of the error's variance, what the reference's state explains. Commit "
+        f"{commit}."
     )
 
 

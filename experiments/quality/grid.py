@@ -93,13 +93,13 @@ METHODS = (
     Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in (2.0, 0.5, 0.1)}, asks_model=True),
 )
 
-# Run without noise only, at the boldest strengths, so that what rewards do has room to show.
+# Run without noise only, at the boldest strengths, so that what rewards do has room to show. BC as
+# well: where a policy reads the rewards of its history, they change what it learns to imitate.
 BOLD_ASFT, BOLD_PPO = ASFT(temperature=0.5), OfflinePPO(kl_coefficient=0.03)
-CONTROLS = (
-    Method("A-SFT, shuffled reward", {"": BOLD_ASFT}, control=ShuffledRewards()),
-    Method("A-SFT, constant reward", {"": BOLD_ASFT}, control=ConstantRewards()),
-    Method("PPO, shuffled reward", {"": BOLD_PPO}, control=ShuffledRewards()),
-    Method("PPO, constant reward", {"": BOLD_PPO}, control=ConstantRewards()),
+CONTROLS = tuple(
+    Method(f"{name}, {rewards} reward", {"": algorithm}, control=control)
+    for rewards, control in (("shuffled", ShuffledRewards()), ("constant", ConstantRewards()))
+    for name, algorithm in (("BC", BC()), ("A-SFT", BOLD_ASFT), ("PPO", BOLD_PPO))
 )
 BOUNDS = (
     Method("PPO, true reward", {"": BOLD_PPO}, control=TrueRewards()),

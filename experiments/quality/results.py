@@ -1,6 +1,6 @@
 """From rows to numbers: which strength validation chose, what it is worth, what differs from BC."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.report.noise_quality import CONDITION, noise_kinds, of_kind
 
 CONTROL = "BC"
+SAY_NOTHING = (", shuffled reward", ", constant reward")  # how names of such controls end
 WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
 
 
@@ -48,7 +49,8 @@ def comparisons(
 ) -> Iterator[tuple[NoiseLevel, Comparison]]:
     """Of each condition: all methods at their chosen strength against BC on the same users and
     seeds. A method that the noise cannot change keeps the value it has without noise; controls
-    are compared without noise alone."""
+    are compared without noise alone, those with rewards that say nothing against BC with the same
+    rewards."""
     columns = value_columns(test)
     kept = test.merge(selected, on=[*CONDITION, "method", "strength"])
     clean = kept[kept["place"] == ""]
@@ -56,17 +58,23 @@ def comparisons(
     for key, rows in kept.groupby(CONDITION, sort=False):
         unchanged = repeated[~repeated["method"].isin(set(rows["method"]))]
         together = pd.concat([references, unchanged, rows] if key[0] else [references, clean])
-        compared = compare(
-            together,
-            columns,
-            num_items=num_items,
-            control=CONTROL,
-            relative=False,
-            scale=RewardScale(),
-            resamples=2_000,
-            rng=np.random.default_rng(0),
-        )
-        yield NoiseLevel(*key), compared
+        says_nothing = together["method"].str.endswith(tuple(SAY_NOTHING))
+        parts = [(CONTROL, together[~says_nothing])]
+        for ending in SAY_NOTHING:
+            parts.append((CONTROL + ending, together[together["method"].str.endswith(ending)]))
+        for control, part in parts:
+            if len(part):
+                compared = compare(
+                    part,
+                    columns,
+                    num_items=num_items,
+                    control=control,
+                    relative=False,
+                    scale=RewardScale(),
+                    resamples=2_000,
+                    rng=np.random.default_rng(0),
+                )
+                yield NoiseLevel(*key), compared
 
 
 def frontier(test: pd.DataFrame) -> pd.DataFrame:
@@ -96,13 +104,13 @@ def achieved(reports: Mapping[tuple[str, str, float, int], dict[str, Any]]) -> p
 
 
 def cells(
-    compared: Mapping[NoiseLevel, Comparison], selected: pd.DataFrame, quality: pd.DataFrame
+    compared: Sequence[tuple[NoiseLevel, Comparison]],
+    selected: pd.DataFrame,
+    quality: pd.DataFrame,
 ) -> pd.DataFrame:
     """All comparisons as one frame: the cells of each with its condition, the chosen strength and
     what the noise achieved."""
-    frames = [
-        comparison.cells.assign(**condition._asdict()) for condition, comparison in compared.items()
-    ]
+    frames = [comparison.cells.assign(**condition._asdict()) for condition, comparison in compared]
     joined = pd.concat(frames, ignore_index=True)
     joined = joined.merge(selected, how="left", on=[*CONDITION, "method"])
     return joined.merge(quality, how="left", on=CONDITION)
@@ -125,7 +133,7 @@ def _without_noise(table: pd.DataFrame, column: str) -> str:
     for _, cell in table[table["place"] == ""].iterrows():
         half = (cell["difference_high"] - cell["difference_low"]) / 2
         against = f"{cell['difference']:+.3f} ± {half:.3f} | {cell['p_holm']:.3g}"
-        against = " | " if cell["method"] == CONTROL else against
+        against = " | " if np.isnan(cell["difference"]) else against
         lines.append(f"| {cell['method']} | {_cell(cell)} | {against} |")
     return "\n".join(lines)
 

@@ -45,6 +45,40 @@ def study(experiments: None, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def test_rewards_that_say_nothing_are_compared_with_imitation_given_the_same(
+    results: ModuleType,
+) -> None:
+    """BC is worth 2, with shuffled rewards 4, where A-SFT is worth 3: a loss of 1."""
+    worth = {"BC": 2.0, "BC, shuffled reward": 4.0, "A-SFT, shuffled reward": 3.0}
+    rows = [
+        [*CLEAN, seed, method, "", user, value + 0.1 * user]
+        for method, value in worth.items()
+        for seed in (0, 1)
+        for user in (0, 1)
+    ]
+    names = ["place", "kind", "level", "seed", "method", "strength", "user_id", "reward/gold@5"]
+    test = pd.DataFrame(rows, columns=names).assign(item_id=1, reward=4.0, total_reward=8.0)
+    selected = pd.DataFrame(
+        [[*CLEAN, method, ""] for method in worth],
+        columns=["place", "kind", "level", "method", "strength"],
+    )
+    pretrained = test[(test["method"] == "BC") & (test["seed"] == 0)].assign(method="Pretrained")
+    compared = list(results.comparisons(test, selected, pretrained, num_items=5))
+    found = pd.concat(comparison.cells for _, comparison in compared).set_index("method")
+    assert found["difference"].round(6).fillna(0).to_dict() == {
+        "Pretrained": 0,
+        "BC": 0,
+        "BC, shuffled reward": 0,
+        "A-SFT, shuffled reward": -1,
+    }
+    assert found["difference"].isna().to_dict() == {
+        "Pretrained": False,
+        "BC": True,
+        "BC, shuffled reward": True,
+        "A-SFT, shuffled reward": False,
+    }
+
+
 def test_the_strength_with_the_best_mean_over_seeds_is_chosen(results: ModuleType) -> None:
     """Timid: mean .25; bold: .30, although it has the worst seed. Under noise it is the reverse."""
     rows = [
@@ -174,7 +208,8 @@ def test_the_whole_study_in_a_reduced_form(
     )
     kinds = {"", "ItemBias"}
     monkeypatch.setattr(grid, "LOG_NOISE", {})
-    monkeypatch.setattr(grid, "CONTROLS", grid.CONTROLS[-1:])
+    constant = tuple(each for each in grid.CONTROLS if each.name.endswith("constant reward"))
+    monkeypatch.setattr(grid, "CONTROLS", constant)
     monkeypatch.setattr(grid, "BOUNDS", grid.BOUNDS[-1:])
     made = []
     for _ in range(2):
@@ -185,12 +220,12 @@ def test_the_whole_study_in_a_reduced_form(
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     everywhere = {"Popularity", "Pretrained", "BC", "A-SFT, model reward"}
     without_noise = set(table[table["level"] == 0]["method"])
-    assert without_noise == everywhere | {"PPO, constant reward", "OnlineRL"}
+    assert without_noise == everywhere | {each.name for each in constant} | {"OnlineRL"}
     assert set(table[table["level"] == 1]["method"]) == everywhere
     bc = table[table["method"] == "BC"]["mean"]
     assert bc.nunique() == 1
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["policies"] == (1 + 3 + 2) + 3
+    assert record["policies"] == (1 + 3 + 4) + 3
     for name in ("table.md", "selection.md", "frontier.csv", "quality.png", "frontier.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     text = (tmp_path / "out" / "table.md").read_text()
