@@ -105,6 +105,8 @@ def over_optimisation_section(study: StudyFolder) -> Section | None:
         legend = ("gold (truth)", "proxy (reward model)", "judge (of other users)")
         return Section("way", title, lead, plots.over_optimisation(points), text, legend)
     if frontier is not None:
+        # Controls have one strength, so no line, and there are fewer styles than methods.
+        frontier = frontier[frontier["method"].isin(methods_drawn(frontier))]
         lead = "Value against the distance from the reference, at every strength that was tried."
         legend = tuple(dict.fromkeys(frontier["method"]))
         return Section("way", title, lead, plots.frontiers(frontier), text, legend)
