@@ -6,14 +6,16 @@
 Every method at three strengths, under every kind of noise at four levels, in the reward model and,
 apart from that, in the logged rewards; each seed draws noise of its own (quality/grid.py). Users of
 policy, reward model, judge, validation and test are disjoint. A policy is worth the mean true
-reward of its five best unseen items where the truth is known, otherwise what the judge says of ten.
-Which strength stands for a method is decided by NDCG@10 of liked validation targets, means over
-seeds, three trials for all that have a strength; never by the truth. Under two kinds of noise it is
-decided at each level anew; under the others the strength chosen without noise stays. A script and
-not a list of RUNS: one study holds one table, this one holds many.
+reward of its five best unseen items where the truth is known, otherwise what the judge says of five
+greedy steps, with ranking metrics beside it. Which strength stands for a method is decided by
+NDCG@10 of liked validation targets, means over seeds, three trials for all that have a strength;
+never by the truth. Under two kinds of noise it is decided at each level anew; under the others the
+strength chosen without noise stays. A script and not a list of RUNS: one study holds one table,
+this one holds many.
 
-Writes results.csv, table.md, two PNG files and run.json to experiments/results/ and keeps every
-policy as a stage under --stages: interrupted, it continues; repeated, it only reads.
+Writes results.csv, table.md, selection.md and .csv (what other rules would have chosen),
+frontier.csv, two PNG files and run.json to experiments/results/, and keeps every policy as a stage
+under --stages: interrupted, it continues; repeated, it only reads.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from quality import results
+from quality import results, selection
 from quality.grid import METHODS, base_of, conditions
 from quality.units import Outcome, Unit, finished, references
 
@@ -44,6 +46,13 @@ SHOWN = [
     ("model", "ItemBias", 0.6),
     ("model", "ItemBias", 1.2),
 ]
+
+RULES = (
+    "What each rule gets that chooses a method's strength on validation targets: mean, difference "
+    "to the study's own rule (NDCG@10 liked) ± half of the 95% interval over users and seeds, and "
+    "the strength. proxy: the method's own reward model, with its errors; judge: a model of other "
+    "users, without; hindsight: the best of the strengths, which nobody can know."
+)
 
 
 def main() -> None:
@@ -94,18 +103,22 @@ def study(
 
     selected = results.chosen(validation)
     num_items = pipeline.data.corpus.num_items
-    compared = dict(results.comparisons(test, selected, baselines, num_items))
+    compared = list(results.comparisons(test, selected, baselines, num_items))
     table = results.cells(compared, selected, quality)
-    column = results.value_column(test)
+    column = results.value_columns(test)[0]
     unit = f"{column.metric} {column.over}"
-    caption = _caption(base, next(iter(compared.values())), seeds, commit)
+    caption = _caption(base, compared[0][1], seeds, commit)
 
     folder.mkdir(parents=True, exist_ok=True)
     _write(f"## {unit}\n\n{results.markdown(table)}\n{caption}\n", folder / "table.md")
     frontier = results.frontier(test)
-    for name, frame in (("results.csv", table), ("frontier.csv", frontier)):
+    rules = selection.selections(test, validation, num_items)
+    _write(f"## {unit}\n\n{selection.markdown(rules)}\n{RULES}\n", folder / "selection.md")
+    frames = {"results.csv": table, "frontier.csv": frontier, "selection.csv": rules}
+    for name, frame in frames.items():
         _write(frame.round(6).to_csv(index=False), folder / name)
-    noise_quality.quality_against_value(table, unit, folder / "quality.png")
+    judged_by = table[table["column"] == column.name]
+    noise_quality.quality_against_value(judged_by, unit, folder / "quality.png")
     there = set(frontier[noise_quality.CONDITION].itertuples(index=False, name=None))
     shown = [condition for condition in SHOWN if condition in there]
     lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
@@ -121,7 +134,7 @@ def study(
     }
     write_json(folder / "run.json", record)
     print((folder / "table.md").read_text(encoding="utf-8"))
-    print(f"written: {folder}/table.md, results.csv, frontier.csv, quality.png, frontier.png")
+    print(f"written: {folder}/table.md, selection.md, three .csv files, quality.png, frontier.png")
 
 
 def _outcomes(
@@ -160,11 +173,12 @@ def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -
         f"{base.dataset.name}, {base.split.label}; {compared.num_users:,} test users; {seeds} "
         f"seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% interval "
         f"over {over}. In brackets the strength that NDCG@10 of liked validation targets chose. "
-        "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column). A "
-        "method that the noise cannot change keeps its value. Pairwise accuracy and RMSE: of the "
-        "reward model on logged rewards of users that it did not learn from, or of the noisy log "
-        "against the clean one. Exploitable share: of the error's variance, what the reference's "
-        f"state explains. Commit {commit}."
+        "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); rows "
+        "with a shuffled or constant reward from BC with the same rewards. A method that the noise "
+        "cannot change keeps its value. Pairwise accuracy and RMSE: of the reward model on logged "
+        "rewards of users that it did not learn from, or of the noisy log against the clean one. "
+        "Exploitable share: of the error's variance, what the reference's state explains. Commit "
+        f"{commit}."
     )
 
 

@@ -37,7 +37,7 @@ class Study(NamedTuple):
 
     def with_seed(self, run: Run, seed: int) -> Run:
         noise = replace(run.noise, seed=seed) if self.redraws_noise else run.noise
-        return replace(run, seed=seed, noise=noise)
+        return replace(run, noise=noise).with_seed(seed)
 
 
 def load_study(

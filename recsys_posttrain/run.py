@@ -1,6 +1,6 @@
 """A Run: everything that one row of a table depends on, as one frozen value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.backbones.base import BackboneConfig
@@ -10,7 +10,7 @@ from recsys_posttrain.data import LeaveOneOut, MovieLens100K, SplitConfig
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
-from recsys_posttrain.rewards.control import RewardControl
+from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.training.module import Training
@@ -52,6 +52,14 @@ class Run:
             f"{self.label}: control={self.control!r} replaces the rewards that {self.noise!r} "
             "would change; leave out one of the two.",
         )
+
+    def with_seed(self, seed: int) -> "Run":
+        """This run with another seed, and where its rewards are shuffled with another shuffle: that
+        is one draw of chance, which an interval over seeds has to cover."""
+        control = self.control
+        if isinstance(control, ShuffledRewards):
+            control = replace(control, seed=seed)
+        return replace(self, seed=seed, control=control)
 
     @property
     def label(self) -> str:

@@ -32,7 +32,6 @@ from recsys_posttrain.run import Run
 from recsys_posttrain.signals import model_reward, reference_value
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import POSTTRAINING
-from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 
 Kind = type[ErrorNoise] | type[Flips] | type[Starvation]
 
@@ -40,14 +39,12 @@ Kind = type[ErrorNoise] | type[Flips] | type[Starvation]
 def base_of(dataset: Dataset) -> Run:
     """What all runs on a dataset share. Jester has 100 items, so its models are small, and they
     read the rewards of the history: a joke that was liked says more there than one that was shown.
-    In a semi-synthetic world the policy is half as wide and reads half as far, because there are a
+    Elsewhere the policy is half as wide as by default and reads half as far, because there are a
     thousand of them to train.
     """
     run = Run(BC(), dataset=dataset, split=UserHoldout(seed=1))
-    if isinstance(dataset, SemiSyntheticMovieLens):
-        return replace(run, backbone=SASRec(dim=32, feed_forward=128, max_length=100))
     if dataset.name != "jester":
-        return run
+        return replace(run, backbone=SASRec(dim=32, feed_forward=128, max_length=100))
     small = SASRec(dim=32, feed_forward=64, history_rewards=True)
     return replace(
         run,
@@ -96,13 +93,13 @@ METHODS = (
     Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in (2.0, 0.5, 0.1)}, asks_model=True),
 )
 
-# Run without noise only, at the boldest strengths, so that what rewards do has room to show.
+# Run without noise only, at the boldest strengths, so that what rewards do has room to show. BC as
+# well: where a policy reads the rewards of its history, they change what it learns to imitate.
 BOLD_ASFT, BOLD_PPO = ASFT(temperature=0.5), OfflinePPO(kl_coefficient=0.03)
-CONTROLS = (
-    Method("A-SFT, shuffled reward", {"": BOLD_ASFT}, control=ShuffledRewards()),
-    Method("A-SFT, constant reward", {"": BOLD_ASFT}, control=ConstantRewards()),
-    Method("PPO, shuffled reward", {"": BOLD_PPO}, control=ShuffledRewards()),
-    Method("PPO, constant reward", {"": BOLD_PPO}, control=ConstantRewards()),
+CONTROLS = tuple(
+    Method(f"{name}, {rewards} reward", {"": algorithm}, control=control)
+    for rewards, control in (("shuffled", ShuffledRewards()), ("constant", ConstantRewards()))
+    for name, algorithm in (("BC", BC()), ("A-SFT", BOLD_ASFT), ("PPO", BOLD_PPO))
 )
 BOUNDS = (
     Method("PPO, true reward", {"": BOLD_PPO}, control=TrueRewards()),

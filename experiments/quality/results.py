@@ -1,18 +1,19 @@
 """From rows to numbers: which strength validation chose, what it is worth, what differs from BC."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from quality.grid import METHODS
 
-from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.evaluation.subsets import RewardScale, liked
 from recsys_posttrain.report.columns import Column
 from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.report.noise_quality import CONDITION, noise_kinds, of_kind
 
 CONTROL = "BC"
+SAY_NOTHING = (", shuffled reward", ", constant reward")  # how names of such controls end
 WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
 
 
@@ -24,11 +25,16 @@ class NoiseLevel(NamedTuple):
     level: float
 
 
-def value_column(rows: pd.DataFrame) -> Column:
-    """What policies are judged by: the truth where it is known, otherwise the judge."""
+def value_columns(rows: pd.DataFrame) -> tuple[Column, ...]:
+    """What policies are judged by: the truth where it is known, otherwise first of all the judge,
+    then what was chosen."""
     if "reward/gold@5" in rows.columns:
-        return Column("true reward", "of the top 5", "reward/gold@5")
-    return Column("judge's reward", "of the top 10", "reward/judge@10")
+        return (Column("true reward", "of the top 5", "reward/gold@5"),)
+    return (
+        Column("judge's reward", "of 5 greedy steps", "reward/judge-rollout@5"),
+        Column("NDCG@10", "liked", "ndcg@10", liked),
+        Column("NDCG@10", "all", "ndcg@10"),
+    )
 
 
 def chosen(validation: pd.DataFrame) -> pd.DataFrame:
@@ -43,30 +49,37 @@ def comparisons(
 ) -> Iterator[tuple[NoiseLevel, Comparison]]:
     """Of each condition: all methods at their chosen strength against BC on the same users and
     seeds. A method that the noise cannot change keeps the value it has without noise; controls
-    are compared without noise alone."""
-    column = value_column(test)
+    are compared without noise alone, those with rewards that say nothing against BC with the same
+    rewards."""
+    columns = value_columns(test)
     kept = test.merge(selected, on=[*CONDITION, "method", "strength"])
     clean = kept[kept["place"] == ""]
     repeated = clean[clean["method"].isin([method.name for method in METHODS])]
     for key, rows in kept.groupby(CONDITION, sort=False):
         unchanged = repeated[~repeated["method"].isin(set(rows["method"]))]
         together = pd.concat([references, unchanged, rows] if key[0] else [references, clean])
-        compared = compare(
-            together,
-            [column],
-            num_items=num_items,
-            control=CONTROL,
-            relative=False,
-            scale=RewardScale(),
-            resamples=2_000,
-            rng=np.random.default_rng(0),
-        )
-        yield NoiseLevel(*key), compared
+        says_nothing = together["method"].str.endswith(tuple(SAY_NOTHING))
+        parts = [(CONTROL, together[~says_nothing])]
+        for ending in SAY_NOTHING:
+            parts.append((CONTROL + ending, together[together["method"].str.endswith(ending)]))
+        for control, part in parts:
+            if len(part):
+                compared = compare(
+                    part,
+                    columns,
+                    num_items=num_items,
+                    control=control,
+                    relative=False,
+                    scale=RewardScale(),
+                    resamples=2_000,
+                    rng=np.random.default_rng(0),
+                )
+                yield NoiseLevel(*key), compared
 
 
 def frontier(test: pd.DataFrame) -> pd.DataFrame:
     """Mean kl and value of each condition, method and strength."""
-    source = value_column(test).source
+    source = value_columns(test)[0].source
     groups = test.groupby([*CONDITION, "method", "strength"], sort=False)
     return groups[[source, "kl"]].mean().rename(columns={source: "value"}).reset_index()
 
@@ -91,41 +104,46 @@ def achieved(reports: Mapping[tuple[str, str, float, int], dict[str, Any]]) -> p
 
 
 def cells(
-    compared: Mapping[NoiseLevel, Comparison], selected: pd.DataFrame, quality: pd.DataFrame
+    compared: Sequence[tuple[NoiseLevel, Comparison]],
+    selected: pd.DataFrame,
+    quality: pd.DataFrame,
 ) -> pd.DataFrame:
     """All comparisons as one frame: the cells of each with its condition, the chosen strength and
     what the noise achieved."""
-    frames = [
-        comparison.cells.assign(**condition._asdict()) for condition, comparison in compared.items()
-    ]
+    frames = [comparison.cells.assign(**condition._asdict()) for condition, comparison in compared]
     joined = pd.concat(frames, ignore_index=True)
     joined = joined.merge(selected, how="left", on=[*CONDITION, "method"])
     return joined.merge(quality, how="left", on=CONDITION)
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """What all methods and controls are worth without noise; then one block per place and kind of
-    noise: methods by levels, mean ± half of the interval."""
-    blocks = [_without_noise(table), *(_block(table, *pair) for pair in noise_kinds(table))]
+    """For each column what all methods and controls are worth without noise; then one block per
+    place and kind of noise: methods by levels, mean ± half of the interval."""
+    blocks = []
+    for place, (name, cells) in enumerate(table.groupby("column", sort=False)):
+        shown = f"{name}: " if place else ""  # the first is the title of all
+        blocks.append(_without_noise(cells, shown))
+        blocks += [_block(cells, *pair, shown) for pair in noise_kinds(cells)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _without_noise(table: pd.DataFrame) -> str:
-    lines = ["### Without noise", "", "| | value | minus BC | p (Holm) |", "|---|---:|---:|---:|"]
+def _without_noise(table: pd.DataFrame, column: str) -> str:
+    title = f"### {column}Without noise"
+    lines = [title, "", "| | value | minus BC | p (Holm) |", "|---|---:|---:|---:|"]
     for _, cell in table[table["place"] == ""].iterrows():
         half = (cell["difference_high"] - cell["difference_low"]) / 2
         against = f"{cell['difference']:+.3f} ± {half:.3f} | {cell['p_holm']:.3g}"
-        against = " | " if cell["method"] == CONTROL else against
+        against = " | " if np.isnan(cell["difference"]) else against
         lines.append(f"| {cell['method']} | {_cell(cell)} | {against} |")
     return "\n".join(lines)
 
 
-def _block(table: pd.DataFrame, place: str, kind: str) -> str:
+def _block(table: pd.DataFrame, place: str, kind: str, column: str) -> str:
     rows = of_kind(table, place, kind)
     levels = sorted(rows["level"].unique())
     by_level = [rows[rows["level"] == level].set_index("method") for level in levels]
     lines = [
-        f"### {kind}, in the {WHERE[place]}",
+        f"### {column}{kind}, in the {WHERE[place]}",
         "",
         "| | " + " | ".join(f"level {level:g}" for level in levels) + " |",
         "|---|" + "---:|" * len(levels),

@@ -19,7 +19,8 @@ from recsys_posttrain.run import Run
 from recsys_posttrain.worlds.base import World
 
 TARGET = ["user_id", "item_id", "reward", "total_reward"]
-MEASURED = ["reward/gold@5", "reward/gold", "reward/judge@10", "reward/proxy@10", "kl", "ndcg@10"]
+MEASURED = ["reward/gold@5", "reward/gold", "reward/judge@10", "reward/judge-rollout@5"]
+MEASURED += ["reward/proxy@10", "kl", "ndcg@10"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """test: one row per method, strength and target. validation: the mean of what settings are
+    """test: one row per method, strength and target. validation: the means of what settings can be
     chosen by, one row per method and strength. report: what the noise achieved (noise_report)."""
 
     test: pd.DataFrame
@@ -66,13 +67,13 @@ def work(unit: Unit) -> Outcome:
                 algorithm=algorithm,
                 noise=noise,
                 control=method.control,
-                seed=unit.seed,
-            )
+            ).with_seed(unit.seed)
             folder = pipeline.posttrained_folder(run)
             named = {"method": method.name, "strength": strength, **unit.key()}
             test.append(_kept(pipeline.rows_of(folder, "test", noise)).assign(**named))
-            chosen_by = liked_ndcg(pipeline.rows_of(folder, "validation", noise))
-            validation.append({**named, "liked_ndcg@10": chosen_by})
+            validation.append(
+                {**named, **_chosen_by(pipeline.rows_of(folder, "validation", noise))}
+            )
     report = {} if noise == RewardNoise() else pipeline.noise_report(noise)
     return Outcome(pd.concat(test, ignore_index=True), pd.DataFrame(validation), report)
 
@@ -89,9 +90,12 @@ def references(base: Run, root: Path, seed: int) -> pd.DataFrame:
     )
 
 
-def liked_ndcg(rows: pd.DataFrame, liked: float = 4.0) -> float:
-    """What settings are chosen by: NDCG@10 of validation targets that were liked."""
-    return float(rows.loc[rows["reward"] >= liked, "ndcg@10"].mean())
+def _chosen_by(rows: pd.DataFrame, liked: float = 4.0) -> dict[str, float]:
+    """What settings are chosen by, NDCG@10 of validation targets that were liked; and what they
+    could be chosen by instead (selection.py)."""
+    others = [name for name in ("reward/proxy@10", "reward/judge@10") if name in rows]
+    chosen_by = float(rows.loc[rows["reward"] >= liked, "ndcg@10"].mean())
+    return {"liked_ndcg@10": chosen_by, **rows[others].mean().to_dict()}
 
 
 def _kept(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ and level, the achieved pairwise_accuracy, mean, low and high.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 LEGEND_WIDTH = 2.3  # inches, beside the panels
 WHERE = {"model": "reward model", "log": "log"}
 CONDITION = ["place", "kind", "level"]
-BANDS = {
-    "Pretrained": "#e4e4e4",
-    "BC": "#cccccc",
-    "PPO, shuffled reward": "#f0e0c8",
-    "PPO, true reward": "#cfe3cf",
+# Filled or hatched, so that bands that overlap are seen, in grey as well.
+BANDS: dict[str, dict[str, Any]] = {
+    "Pretrained": {"facecolor": "#ececec"},
+    "BC": {"facecolor": "#c8c8c8"},
+    "PPO, shuffled reward": {"facecolor": "none", "edgecolor": "#c09050", "hatch": "////"},
+    "PPO, true reward": {"facecolor": "none", "edgecolor": "#60a060", "hatch": "...."},
 }
 
 
@@ -56,9 +57,9 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
     clean = table[table["place"] == ""]
     for axis, (place, kind) in zip(axes, kinds, strict=False):
         rows = of_kind(table, place, kind)
-        for name, color in BANDS.items():
+        for name, band in BANDS.items():
             for _, cell in clean[clean["method"] == name].iterrows():
-                axis.axhspan(cell["low"], cell["high"], color=color, label=f"{name} (95%)", lw=0)
+                axis.axhspan(cell["low"], cell["high"], label=f"{name} (95%)", lw=0, **band)
         for name, line in zip(methods_drawn(table), LINES, strict=False):
             one = rows[rows["method"] == name].sort_values("level")
             error = [one["mean"] - one["low"], one["high"] - one["mean"]]

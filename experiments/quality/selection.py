@@ -1,0 +1,88 @@
+"""By what should the strength of a method be chosen? What each rule would have got, in truth.
+
+Every rule reads validation targets alone. The study's own is NDCG@10 of liked targets; the others
+are what the method's own reward model says of the lists (reward/proxy@10), and what a judge says
+that was trained on other users (reward/judge@10). Beside them the best strength in hindsight, which
+no rule can beat and nobody can know.
+"""
+
+import numpy as np
+import pandas as pd
+from quality.results import value_columns
+
+from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.report.comparison import compare
+from recsys_posttrain.report.noise_quality import CONDITION
+
+OWN = "NDCG@10 liked"
+RULES = {OWN: "liked_ndcg@10", "proxy": "reward/proxy@10", "judge": "reward/judge@10"}
+HINDSIGHT = "hindsight"
+
+
+def selections(test: pd.DataFrame, validation: pd.DataFrame, num_items: int) -> pd.DataFrame:
+    """One row per condition, method and rule, where a method has several strengths: the strength
+    that the rule chose, its mean value with interval, and its paired difference to the study's own
+    rule. test, validation: of all units, as `Outcome` holds them."""
+    frames = [
+        _of_method(test, key, trials, num_items)
+        for key, trials in validation.groupby([*CONDITION, "method"], sort=False)
+        if trials["strength"].nunique() > 1
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _of_method(
+    test: pd.DataFrame, key: tuple[str, str, float, str], trials: pd.DataFrame, num_items: int
+) -> pd.DataFrame:
+    column = value_columns(test)[0]
+    rows = test[(test[[*CONDITION, "method"]] == list(key)).all(axis=1)]
+    by_rule = {
+        name: str(trials.groupby("strength", sort=False)[source].mean().idxmax())
+        for name, source in RULES.items()
+        if source in trials
+    }
+    by_rule[HINDSIGHT] = str(rows.groupby("strength", sort=False)[column.source].mean().idxmax())
+    named = [rows[rows["strength"] == at].assign(method=rule) for rule, at in by_rule.items()]
+    compared = compare(
+        pd.concat(named),
+        [column],
+        num_items=num_items,
+        control=OWN,
+        relative=False,
+        scale=RewardScale(),
+        resamples=2_000,
+        rng=np.random.default_rng(0),
+    )
+    wanted = ["mean", "low", "high", "difference", "difference_low", "difference_high"]
+    found = compared.cells.set_index("method")[wanted].rename_axis("rule").reset_index()
+    place, kind, level, method = key
+    return found.assign(
+        place=place,
+        kind=kind,
+        level=level,
+        method=method,
+        strength=found["rule"].map(by_rule),
+    )[[*CONDITION, "method", "rule", "strength", *wanted]]
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Conditions and methods by rules: value, difference to the study's own rule, strength."""
+    rules = list(dict.fromkeys(table["rule"]))
+    lines = ["| noise | method | " + " | ".join(rules) + " |", "|---|---|" + "---:|" * len(rules)]
+    for (_, kind, level, method), rows in table.groupby([*CONDITION, "method"], sort=False):
+        cells = rows.set_index("rule")
+        own = cells.loc[OWN, "strength"]
+        shown = [_cell(cells.loc[rule], own) if rule in cells.index else "" for rule in rules]
+        noise = f"{kind} {level:g}" if kind else "none"
+        lines.append(f"| {noise} | {method} | " + " | ".join(shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(cell: pd.Series, own: str) -> str:
+    text = f"{cell['mean']:.3f}"
+    if not np.isnan(cell["difference"]):
+        if cell["strength"] == own:
+            return "the same"
+        half = (cell["difference_high"] - cell["difference_low"]) / 2
+        text += f", {cell['difference']:+.3f} ± {half:.3f}"
+    return f"{text} ({cell['strength']})"
