@@ -127,7 +127,7 @@ def study(
         "commit": commit,
         "versions": package_versions(),
         "command": f"python experiments/noise_vs_quality.py --dataset {base.dataset.name} "
-        f"--seeds {seeds}",
+        f"--seeds {seeds}" + (f" --kinds {','.join(sorted(kinds - {''}))}" if kinds else ""),
         "seconds": round(time.monotonic() - began),  # of this call: what was there is only read
         "policies": len(validation),
         "trials": {method.name: len(method.strengths) for method in METHODS},
