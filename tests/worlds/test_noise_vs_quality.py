@@ -225,7 +225,13 @@ def test_the_whole_study_in_a_reduced_form(
     bc = table[table["method"] == "BC"]["mean"]
     assert bc.nunique() == 1
     record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["policies"] == (1 + 3 + 4) + 3
+    assert record["policies"] == (3 + 3 + 3 + 3) + 3
+    keys = [
+        json.loads(path.read_text())["key"]
+        for path in (tmp_path / "stages" / "stages").glob("posttrain-*/stage.json")
+    ]
+    steps = {key["training"]["steps"] for key in keys if key["algorithm"]["class"] == "BC"}
+    assert steps == {1, 2}, "imitation for a quarter, half and all of two steps"
     for name in ("table.md", "selection.md", "frontier.csv", "quality.png", "frontier.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0, name
     text = (tmp_path / "out" / "table.md").read_text()
