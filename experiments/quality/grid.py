@@ -60,7 +60,8 @@ def base_of(dataset: Dataset) -> Run:
 
 @dataclass(frozen=True)
 class Method:
-    """One line of the figure. strengths: the same algorithm, timid first; each is a trial.
+    """One line of the figure. strengths: the same algorithm, timid first; each is a trial. steps:
+    the share of the post-training steps that a strength takes, where it is not all of them.
 
     asks_model: whether errors of the reward model can change it. Logged rewards change all, because
     policies read those of the history. control: what it is given in place of the rewards.
@@ -70,10 +71,15 @@ class Method:
     strengths: Mapping[str, Algorithm] = field(hash=False)
     asks_model: bool = False
     control: RewardControl | None = None
+    steps: Mapping[str, float] = field(default_factory=dict, hash=False)
 
+
+# As many trials as the others: imitation has no strength but how long it goes on.
+BC_STEPS = {"a quarter of the steps": 0.25, "half of the steps": 0.5, "all steps": 1.0}
+IMITATION = dict.fromkeys(BC_STEPS, BC())
 
 METHODS = (
-    Method("BC", {"": BC()}),
+    Method("BC", IMITATION, steps=BC_STEPS),
     Method("RWR", {"": RWR()}),
     Method("Exp-RSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
     Method("A-SFT", {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
@@ -97,9 +103,13 @@ METHODS = (
 # well: where a policy reads the rewards of its history, they change what it learns to imitate.
 BOLD_ASFT, BOLD_PPO = ASFT(temperature=0.5), OfflinePPO(kl_coefficient=0.03)
 CONTROLS = tuple(
-    Method(f"{name}, {rewards} reward", {"": algorithm}, control=control)
+    method
     for rewards, control in (("shuffled", ShuffledRewards()), ("constant", ConstantRewards()))
-    for name, algorithm in (("BC", BC()), ("A-SFT", BOLD_ASFT), ("PPO", BOLD_PPO))
+    for method in (
+        Method(f"BC, {rewards} reward", IMITATION, control=control, steps=BC_STEPS),
+        Method(f"A-SFT, {rewards} reward", {"": BOLD_ASFT}, control=control),
+        Method(f"PPO, {rewards} reward", {"": BOLD_PPO}, control=control),
+    )
 )
 BOUNDS = (
     Method("PPO, true reward", {"": BOLD_PPO}, control=TrueRewards()),

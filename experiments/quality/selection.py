@@ -2,8 +2,8 @@
 
 Every rule reads validation targets alone. The study's own is NDCG@10 of liked targets; the others
 are what the method's own reward model says of the lists (reward/proxy@10), and what a judge says
-that was trained on other users (reward/judge@10). Beside them the best strength in hindsight, which
-no rule can beat and nobody can know.
+that was trained on other users (reward/judge@10); not where the same judge decides what a policy is
+worth. Beside them the best strength in hindsight, which no rule can beat and nobody can know.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def _of_method(
     by_rule = {
         name: str(trials.groupby("strength", sort=False)[source].mean().idxmax())
         for name, source in RULES.items()
-        if source in trials
+        if source in trials and not (name == "judge" and "judge" in column.source)
     }
     by_rule[HINDSIGHT] = str(rows.groupby("strength", sort=False)[column.source].mean().idxmax())
     named = [rows[rows["strength"] == at].assign(method=rule) for rule, at in by_rule.items()]

@@ -62,9 +62,13 @@ def work(unit: Unit) -> Outcome:
         for strength, algorithm in method.strengths.items():
             if unit.only is not None and unit.only[method.name] != strength:
                 continue
+            plan = unit.base.posttraining
+            if strength in method.steps:
+                plan = replace(plan, steps=max(1, round(method.steps[strength] * plan.steps)))
             run = replace(
                 unit.base,
                 algorithm=algorithm,
+                posttraining=plan,
                 noise=noise,
                 control=method.control,
             ).with_seed(unit.seed)
