@@ -65,6 +65,7 @@ def test_rewards_that_say_nothing_are_compared_with_imitation_given_the_same(
     pretrained = test[(test["method"] == "BC") & (test["seed"] == 0)].assign(method="Pretrained")
     compared = list(results.comparisons(test, selected, pretrained, num_items=5))
     found = pd.concat(comparison.cells for _, comparison in compared).set_index("method")
+    assert found.index.is_unique, "none is also compared with the BC of other rewards"
     assert found["difference"].round(6).fillna(0).to_dict() == {
         "Pretrained": 0,
         "BC": 0,
