@@ -64,7 +64,8 @@ class Method:
     the share of the post-training steps that a strength takes, where it is not all of them.
 
     asks_model: whether errors of the reward model can change it. Logged rewards change all, because
-    policies read those of the history. control: what it is given in place of the rewards.
+    policies read those of the history. control: what it is given in place of the rewards. against:
+    the imitation that it is compared with, which was given the same.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Method:
     asks_model: bool = False
     control: RewardControl | None = None
     steps: Mapping[str, float] = field(default_factory=dict, hash=False)
+    against: str = "BC"
 
 
 # As many trials as the others: imitation has no strength but how long it goes on.
@@ -104,11 +106,14 @@ METHODS = (
 BOLD_ASFT, BOLD_PPO = ASFT(temperature=0.5), OfflinePPO(kl_coefficient=0.03)
 CONTROLS = tuple(
     method
-    for rewards, control in (("shuffled", ShuffledRewards()), ("constant", ConstantRewards()))
+    for given, control in (
+        ("shuffled reward", ShuffledRewards()),
+        ("constant reward", ConstantRewards()),
+    )
     for method in (
-        Method(f"BC, {rewards} reward", IMITATION, control=control, steps=BC_STEPS),
-        Method(f"A-SFT, {rewards} reward", {"": BOLD_ASFT}, control=control),
-        Method(f"PPO, {rewards} reward", {"": BOLD_PPO}, control=control),
+        Method(f"BC, {given}", IMITATION, control=control, steps=BC_STEPS, against=f"BC, {given}"),
+        Method(f"A-SFT, {given}", {"": BOLD_ASFT}, control=control, against=f"BC, {given}"),
+        Method(f"PPO, {given}", {"": BOLD_PPO}, control=control, against=f"BC, {given}"),
     )
 )
 BOUNDS = (

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from quality.grid import METHODS
+from quality.grid import BOUNDS, CONTROLS, METHODS
 
 from recsys_posttrain.evaluation.subsets import RewardScale, liked
 from recsys_posttrain.report.columns import Column
@@ -13,7 +13,7 @@ from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.report.noise_quality import CONDITION, noise_kinds, of_kind
 
 CONTROL = "BC"
-SAY_NOTHING = (", shuffled reward", ", constant reward")  # how names of such controls end
+AGAINST = {method.name: method.against for method in (*METHODS, *CONTROLS, *BOUNDS)}
 WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
 
 
@@ -49,8 +49,7 @@ def comparisons(
 ) -> Iterator[tuple[NoiseLevel, Comparison]]:
     """Of each condition: all methods at their chosen strength against BC on the same users and
     seeds. A method that the noise cannot change keeps the value it has without noise; controls
-    are compared without noise alone, those with rewards that say nothing against BC with the same
-    rewards."""
+    are compared without noise alone, each with its own BC (`Method.against`)."""
     columns = value_columns(test)
     kept = test.merge(selected, on=[*CONDITION, "method", "strength"])
     clean = kept[kept["place"] == ""]
@@ -58,23 +57,25 @@ def comparisons(
     for key, rows in kept.groupby(CONDITION, sort=False):
         unchanged = repeated[~repeated["method"].isin(set(rows["method"]))]
         together = pd.concat([references, unchanged, rows] if key[0] else [references, clean])
-        says_nothing = together["method"].str.endswith(tuple(SAY_NOTHING))
-        parts = [(CONTROL, together[~says_nothing])]
-        for ending in SAY_NOTHING:
-            parts.append((CONTROL + ending, together[together["method"].str.endswith(ending)]))
-        for control, part in parts:
-            if len(part):
-                compared = compare(
-                    part,
-                    columns,
-                    num_items=num_items,
-                    control=control,
-                    relative=False,
-                    scale=RewardScale(),
-                    resamples=2_000,
-                    rng=np.random.default_rng(0),
-                )
-                yield NoiseLevel(*key), compared
+        own = together["method"].map(AGAINST).fillna(CONTROL)
+        for control, part in together.groupby(own, sort=False):
+            yield NoiseLevel(*key), compared_with(str(control), part, columns, num_items)
+
+
+def compared_with(
+    control: str, rows: pd.DataFrame, columns: Sequence[Column], num_items: int
+) -> Comparison:
+    """All methods of the rows against one of them, on the same users, seeds and draws."""
+    return compare(
+        rows,
+        columns,
+        num_items=num_items,
+        control=control,
+        relative=False,
+        scale=RewardScale(),
+        resamples=2_000,
+        rng=np.random.default_rng(0),
+    )
 
 
 def frontier(test: pd.DataFrame) -> pd.DataFrame:

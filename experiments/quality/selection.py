@@ -8,10 +8,8 @@ worth. Beside them the best strength in hindsight, which no rule can beat and no
 
 import numpy as np
 import pandas as pd
-from quality.results import value_columns
+from quality.results import compared_with, value_columns
 
-from recsys_posttrain.evaluation.subsets import RewardScale
-from recsys_posttrain.report.comparison import compare
 from recsys_posttrain.report.noise_quality import CONDITION
 
 OWN = "NDCG@10 liked"
@@ -23,8 +21,9 @@ def selections(test: pd.DataFrame, validation: pd.DataFrame, num_items: int) -> 
     """One row per condition, method and rule, where a method has several strengths: the strength
     that the rule chose, its mean value with interval, and its paired difference to the study's own
     rule. test, validation: of all units, as `Outcome` holds them."""
+    of_method = test.groupby([*CONDITION, "method"], sort=False)
     frames = [
-        _of_method(test, key, trials, num_items)
+        _of_method(of_method.get_group(key), key, trials, num_items)
         for key, trials in validation.groupby([*CONDITION, "method"], sort=False)
         if trials["strength"].nunique() > 1
     ]
@@ -32,10 +31,9 @@ def selections(test: pd.DataFrame, validation: pd.DataFrame, num_items: int) -> 
 
 
 def _of_method(
-    test: pd.DataFrame, key: tuple[str, str, float, str], trials: pd.DataFrame, num_items: int
+    rows: pd.DataFrame, key: tuple[str, str, float, str], trials: pd.DataFrame, num_items: int
 ) -> pd.DataFrame:
-    column = value_columns(test)[0]
-    rows = test[(test[[*CONDITION, "method"]] == list(key)).all(axis=1)]
+    column = value_columns(rows)[0]
     by_rule = {
         name: str(trials.groupby("strength", sort=False)[source].mean().idxmax())
         for name, source in RULES.items()
@@ -43,16 +41,7 @@ def _of_method(
     }
     by_rule[HINDSIGHT] = str(rows.groupby("strength", sort=False)[column.source].mean().idxmax())
     named = [rows[rows["strength"] == at].assign(method=rule) for rule, at in by_rule.items()]
-    compared = compare(
-        pd.concat(named),
-        [column],
-        num_items=num_items,
-        control=OWN,
-        relative=False,
-        scale=RewardScale(),
-        resamples=2_000,
-        rng=np.random.default_rng(0),
-    )
+    compared = compared_with(OWN, pd.concat(named), [column], num_items)
     wanted = ["mean", "low", "high", "difference", "difference_low", "difference_high"]
     found = compared.cells.set_index("method")[wanted].rename_axis("rule").reset_index()
     place, kind, level, method = key

@@ -13,6 +13,7 @@ import pandas as pd
 from quality.grid import Condition
 
 from recsys_posttrain import processes
+from recsys_posttrain.evaluation.subsets import RewardScale, liked
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
@@ -94,11 +95,11 @@ def references(base: Run, root: Path, seed: int) -> pd.DataFrame:
     )
 
 
-def _chosen_by(rows: pd.DataFrame, liked: float = 4.0) -> dict[str, float]:
+def _chosen_by(rows: pd.DataFrame) -> dict[str, float]:
     """What settings are chosen by, NDCG@10 of validation targets that were liked; and what they
     could be chosen by instead (selection.py)."""
     others = [name for name in ("reward/proxy@10", "reward/judge@10") if name in rows]
-    chosen_by = float(rows.loc[rows["reward"] >= liked, "ndcg@10"].mean())
+    chosen_by = float(rows.loc[liked(rows, RewardScale()) > 0, "ndcg@10"].mean())
     return {"liked_ndcg@10": chosen_by, **rows[others].mean().to_dict()}
 
 
