@@ -35,7 +35,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study sweep dashboard report theory mutants bench bench-growth bench-peers live-demo live-bench doctor clean
+.PHONY: help setup test check benchmark study sweep dashboard report theory mutants fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -118,6 +118,9 @@ theory: setup ## check the theory by simulation in worlds small enough to be exa
 
 mutants: setup ## break one sign or detach in each loss file; each must make a test fail
 	$(VENV) tests/mutants.py
+
+fuzz: setup ## give the product 6,000 broken and unusual inputs (10 minutes)
+	$(VENV) tests/fuzz/fuzz.py
 
 bench: setup ## measure speed and memory of our steps (minutes)
 	@for file in $(filter-out %/growth.py %/peers.py,$(wildcard benchmarks/*.py)); do \
