@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.types import Corpus, Interactions
 
 FORMAT_VERSION = 2  # raise it when the same source would be prepared differently
+FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 LOWER_MINIMUM = (
     "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
     "split=LeaveOneOut(minimum_item_ratings=1) in the experiment file)"
@@ -70,9 +71,11 @@ def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None 
         }
         interactions = dataset.load()
         users, items, left_out = _tables(interactions, minimum_item_ratings)
-        provenance["ticks_per_second"] = interactions.ticks_per_second
-        provenance["left_out_user_ids"] = left_out
-        _save(folder, users, items, fingerprint, provenance)
+        facts = {
+            "ticks_per_second": interactions.ticks_per_second,
+            "left_out_user_ids": left_out,
+        }
+        _save(folder, users, items, facts, fingerprint, provenance)
     return _read(folder, dataset.name, content_hash)
 
 
@@ -115,7 +118,12 @@ def _tables(
 
 
 def _save(
-    folder: Path, users: pa.Table, items: pa.Table, fingerprint: str, provenance: dict[str, Any]
+    folder: Path,
+    users: pa.Table,
+    items: pa.Table,
+    facts: dict[str, Any],
+    fingerprint: str,
+    provenance: dict[str, Any],
 ) -> None:
     datasets = _quiet_datasets()
     with new_folder(folder) as temporary:
@@ -124,6 +132,7 @@ def _save(
             datasets.Dataset(
                 datasets.table.InMemoryTable(table), fingerprint=f"{fingerprint}-{name}"
             ).save_to_disk(temporary / name)
+        (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         record = json.dumps(provenance | {"files": _hashes(temporary)}, indent=2, sort_keys=True)
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
@@ -137,8 +146,8 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
-    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    ticks_per_second = provenance["ticks_per_second"]
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    ticks_per_second = facts["ticks_per_second"]
 
     def events(column: str) -> torch.Tensor:
         # A view of the mapped file first, then one copy, so that the file can be replaced.
@@ -162,7 +171,7 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
         content_hash=content_hash,
         ticks_E=None if ticks_per_second == 1 else times_E,
         ticks_per_second=ticks_per_second,
-        left_out_user_ids=np.array(provenance["left_out_user_ids"], dtype=object),
+        left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),
     )
 
 
