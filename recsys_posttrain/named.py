@@ -2,6 +2,7 @@
 
 import difflib
 
+from recsys_posttrain.config import require
 from recsys_posttrain.data import (
     GlobalTime,
     LeaveOneOut,
@@ -13,18 +14,29 @@ from recsys_posttrain.data import (
     UserHoldout,
 )
 from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.data.read_table import SUFFIXES, suffix_of
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 
 
-def dataset_named(text: str, data_root: str | None = None) -> Dataset:
+def dataset_named(
+    text: str, data_root: str | None = None, duplicates: Duplicates | None = None
+) -> Dataset:
     """ml-100k, ml-1m, ml-latest-small, a world (jester, semi-ml-100k, semi-ml-1m), or the path of
-    a .csv or .parquet file.
+    a table file (`SUFFIXES`).
+
+    duplicates: the rule of `RatingsFile`, which nothing else has; None: its default.
 
     Raises:
         UserError: none of these; the nearest name is suggested.
     """
-    if text.lower().endswith((".csv", ".parquet")):
-        return RatingsFile(text)
+    if suffix_of(text):
+        return RatingsFile(text, duplicates=duplicates or "refuse")
+    require(
+        duplicates is None,
+        f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the dataset is "
+        f"{text!r}; leave it out.",
+    )
     logs: tuple[Dataset, ...] = (
         MovieLens100K(data_root),
         MovieLens1M(data_root),
@@ -42,7 +54,7 @@ def dataset_named(text: str, data_root: str | None = None) -> Dataset:
     suggestion = f"did you mean {nearest[0]}? Otherwise " if nearest else ""
     raise UserError(
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
-        "or the path of a .csv or .parquet file."
+        f"or the path of a file ({', '.join(SUFFIXES)})."
     )
 
 

@@ -51,7 +51,7 @@ def run_study(file: Path, options: Options) -> Path:
     made = made_by(study, pipeline, shared)
     progress.finish()
     folder = options.output / study.name
-    write_study(study, pipeline, made, folder, {"command": _command(study, options.overrides)})
+    write_study(study, pipeline, made, folder, {"command": _command(study, options)})
     return folder
 
 
@@ -259,9 +259,10 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
     }
 
 
-def _command(study: Study, overrides: tuple[str, ...]) -> str:
+def _command(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
-    if study.file == MAIN_STUDY and study.on == "test":
+    overrides = options.overrides
+    if study.file == MAIN_STUDY and study.on == "test" and options.duplicates is None:
         chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
@@ -270,6 +271,7 @@ def _command(study: Study, overrides: tuple[str, ...]) -> str:
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += f" --split {study.split}" if study.split else ""
+    command += f" --duplicates {options.duplicates}" if options.duplicates else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")
 
