@@ -69,21 +69,16 @@ def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None 
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        interactions = dataset.load()
-        users, items, left_out = _tables(interactions, minimum_item_ratings)
-        facts = {
-            "ticks_per_second": interactions.ticks_per_second,
-            "left_out_user_ids": left_out,
-        }
+        users, items, facts = _tables(dataset.load(), minimum_item_ratings)
         _save(folder, users, items, facts, fingerprint, provenance)
     return _read(folder, dataset.name, content_hash)
 
 
 def _tables(
     interactions: Interactions, minimum_item_ratings: int
-) -> tuple[pa.Table, pa.Table, list[Any]]:
-    """One row per user (user_id, items, rewards, times), one row per item (item_id), and the ids of
-    the users who have none of these items."""
+) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+    """One row per user (user_id, items, rewards, times), one row per item (item_id), and facts
+    about the whole, among them who has none of these items."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -114,7 +109,11 @@ def _tables(
             "times": per_user(timestamp_E, pa.int64()),
         }
     )
-    return users, pa.table({"item_id": pa.array(item_ids)}), left_out
+    facts = {
+        "ticks_per_second": interactions.ticks_per_second,
+        "left_out_user_ids": left_out,
+    }
+    return users, pa.table({"item_id": pa.array(item_ids)}), facts
 
 
 def _save(
@@ -138,16 +137,20 @@ def _save(
 
 
 def _read(folder: Path, name: str, content_hash: str) -> Corpus:
-    import numpy as np
-    import torch
-
-    from recsys_posttrain.types import Corpus, Sequences
-
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    ticks_per_second = facts["ticks_per_second"]
+    return _corpus(users, items, facts, name, content_hash)
+
+
+def _corpus(
+    users: pa.Table, items: pa.Table, facts: dict[str, Any], name: str, content_hash: str
+) -> Corpus:
+    import numpy as np
+    import torch
+
+    from recsys_posttrain.types import Corpus, Sequences
 
     def events(column: str) -> torch.Tensor:
         # A view of the mapped file first, then one copy, so that the file can be replaced.
@@ -156,7 +159,7 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
 
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
-    times_E = events("times")
+    times_E, ticks_per_second = events("times"), facts["ticks_per_second"]
     sequences = Sequences(
         events("items"),
         events("rewards"),
