@@ -11,7 +11,7 @@ from typing import NamedTuple
 from recsys_posttrain.config import digest, override, suggestion
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.named import dataset_named, split_named
+from recsys_posttrain.named import by_rule, dataset_named, split_named
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On, shared_part
@@ -97,7 +97,7 @@ def reading(
     if dataset is not None:
         return replace(run, dataset=dataset_named(dataset, data_root, duplicates))
     if duplicates is not None:
-        run = override(run, f"dataset.duplicates={duplicates}")
+        run = replace(run, dataset=by_rule(run.dataset, duplicates))
     if data_root is not None and hasattr(run.dataset, "data_root"):
         return override(run, f"dataset.data_root={data_root}")
     return run

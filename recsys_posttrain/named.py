@@ -1,8 +1,8 @@
 """The dataset, world or split that a word on the command line means."""
 
 import difflib
+from dataclasses import replace
 
-from recsys_posttrain.config import require
 from recsys_posttrain.data import (
     GlobalTime,
     LeaveOneOut,
@@ -30,13 +30,10 @@ def dataset_named(
     Raises:
         UserError: none of these; the nearest name is suggested.
     """
+    if duplicates is not None:
+        return by_rule(dataset_named(text, data_root), duplicates)
     if suffix_of(text):
-        return RatingsFile(text, duplicates=duplicates or "refuse")
-    require(
-        duplicates is None,
-        f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the dataset is "
-        f"{text!r}; leave it out.",
-    )
+        return RatingsFile(text)
     logs: tuple[Dataset, ...] = (
         MovieLens100K(data_root),
         MovieLens1M(data_root),
@@ -56,6 +53,20 @@ def dataset_named(
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
         f"or the path of a file ({', '.join(SUFFIXES)})."
     )
+
+
+def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:
+    """The table file, read by another rule for duplicates.
+
+    Raises:
+        UserError: the dataset is no table file.
+    """
+    if not isinstance(dataset, RatingsFile):
+        raise UserError(
+            f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the "
+            f"dataset is {dataset.name}; leave it out."
+        )
+    return replace(dataset, duplicates=duplicates)
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:
