@@ -1,7 +1,7 @@
 # The only interface to the project. `make` alone prints what there is.
 # Recipes use relative paths only, so the checkout may lie in a folder with spaces in its name.
 
-#? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, jester, or a .csv or .parquet file
+#? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, jester, or a .csv, .tsv or .parquet file
 DATASET ?= ml-100k
 #? SPLIT=             leave-one-out, global-time, user-holdout (default: the study's own)
 SPLIT ?=

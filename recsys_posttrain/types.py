@@ -97,7 +97,11 @@ class Corpus:
     @property
     def times_E(self) -> Tensor:
         """Exact, int64, in ticks: what decides which of two events is earlier."""
-        return self.sequences.timestamps_E if self.ticks_E is None else self.ticks_E
+        if self.ticks_E is None:
+            return self.sequences.timestamps_E
+        if len(self.ticks_E) != len(self.sequences.items_E):
+            raise ValueError("a corpus with other events needs other ticks_E too, or None")
+        return self.ticks_E
 
 
 @dataclass(frozen=True, eq=False)
