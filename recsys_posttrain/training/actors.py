@@ -14,7 +14,7 @@ from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 
-
+FIXED = ("reference", "reward")  # the parts of `Actors` that never change
 ARRAYS = 8  # of one chunk that `over_catalogue` holds at once, about
 
 
