@@ -105,8 +105,9 @@ def sample_items(
 
 def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
     """Items in proportion to their weights, [C, K]."""
-    full = weight_CV.shape[1] // SAMPLING_BLOCK * SAMPLING_BLOCK  # the last block may be smaller
-    blocks_CSV = weight_CV[:, :full].unflatten(1, (-1, SAMPLING_BLOCK))
+    blocks = weight_CV.shape[1] // SAMPLING_BLOCK  # and a shorter one, it may be
+    full = blocks * SAMPLING_BLOCK
+    blocks_CSV = weight_CV[:, :full].view(len(weight_CV), blocks, SAMPLING_BLOCK)
     sums = [blocks_CSV.sum(dim=2, dtype=uniform_CK.dtype)]
     if full < weight_CV.shape[1]:
         sums.append(weight_CV[:, full:].sum(dim=1, keepdim=True, dtype=uniform_CK.dtype))
