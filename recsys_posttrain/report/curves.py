@@ -86,8 +86,8 @@ def curves_markdown(curves: dict[str, Curve], what: str, seeds: int) -> str:
     head = ["run", "points", "largest KL", "proxy gain there"]
     caption = (
         f"Over-optimisation on {escaped(what)}; {seeds} seed{'s' if seeds > 1 else ''}, mean over "
-        "targets and seeds. Gain: expected reward of one item drawn from the policy, items that the user "
-        "has seen left out, minus that of the reference. KL to the reference in nats."
+        "targets and seeds. Gain: expected reward of one item drawn from the policy, items that "
+        "the user has seen left out, minus that of the reference. KL to the reference in nats."
     )
     first = judged(next(iter(curves.values())))  # the same for all runs of a study
     if first is None:
