@@ -53,7 +53,8 @@ def load_study(
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
-    `TUNING` in the file, a sentence, says how its settings were chosen.
+    The file is Python and is executed: whoever wrote it can do what you can. `TUNING` in it, a
+    sentence, says how its settings were chosen.
     """
     experiment = experiment_module(file)
     runs = tuple(getattr(experiment, "RUNS", ()))
@@ -77,7 +78,7 @@ def load_study(
 
 
 def experiment_module(file: Path) -> ModuleType:
-    """The experiment file, run as a module."""
+    """The experiment file, executed as a module: only for files that are trusted."""
     specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
     if specification is None or specification.loader is None or file.suffix != ".py":
         raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
