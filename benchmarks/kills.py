@@ -183,6 +183,8 @@ def drills(work: Path, ratings: Path, kills: int, seed: int) -> list[Drill]:
         drill = Drill(verb, workers, work, ratings, rng)
         drill.play(kills // 4 + (place < kills % 4))
         print(drill.line(), flush=True)
+        for sentence in drill.broken:
+            print(f"BROKEN {sentence}", flush=True)
         found.append(drill)
     return found
 
@@ -217,8 +219,6 @@ def main() -> int:
         "broken": broken,
     }
     write_result(Path(__file__), result, arguments.output)
-    for sentence in broken:
-        print(f"BROKEN {sentence}", file=sys.stderr)
     return bool(broken)
 
 
