@@ -34,6 +34,9 @@ class Broker(Protocol):
     async def newest(self, event: str) -> EventState | None:
         """The newest state; None where there is none."""
 
+    async def repaired(self, event: str) -> EventState | None:
+        """The newest state, after what is no state was removed; for the producer, who may write."""
+
     async def after(self, event: str, version: int, wait: float) -> list[EventState]:
         """States newer than `version`, oldest first; where none is, waits up to `wait` seconds."""
 
@@ -57,6 +60,9 @@ class EmbeddedBroker:
     async def newest(self, event: str) -> EventState | None:
         kept = self._states.get(event)
         return kept[-1] if kept else None
+
+    async def repaired(self, event: str) -> EventState | None:
+        return await self.newest(event)
 
     async def after(self, event: str, version: int, wait: float) -> list[EventState]:
         appended = self._appended
