@@ -155,6 +155,7 @@ def change(path: Path, changed: Callable[[Schedule], Schedule]) -> Schedule:
     Errors: UserError where it cannot be read, changed or written.
     """
     path = path.resolve()
+    _read(path)  # before a lock is left where there is none
     try:
         with locked(path.with_name(f".{path.name}.lock")):
             schedule = changed(Schedule.from_json(_read(path)))
