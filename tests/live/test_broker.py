@@ -1,6 +1,7 @@
 """The embedded broker and Redis: the same behaviour, from the same tests."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -53,6 +54,18 @@ def test_versions_only_grow(run: Callable[[Story], None]) -> None:
         assert await broker.append(_state(9))
         assert await broker.newest("final") == _state(9)
         assert await broker.append(_state(1, event="other"))
+
+    run(story)
+
+
+def test_a_version_far_ahead_of_the_clock_is_refused(run: Callable[[Story], None]) -> None:
+    async def story(broker: Broker) -> None:
+        now = int(time.time())
+        assert await broker.append(_state(now + 3000))
+        for version in (now + 3700, now + 10**6, 2**53 - 1):
+            assert not await broker.append(_state(version))
+        assert await broker.append(_state(now + 3001))
+        assert await broker.newest("final") == _state(now + 3001)
 
     run(story)
 

@@ -62,7 +62,8 @@ class Proxy:
             "http {\n": LOCAL, "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
             "/etc/ssl/certs/live.pem": str(certificate[0]),
             "/etc/ssl/private/live.key": str(certificate[1]),
-            "client_header_timeout 10s": "client_header_timeout 1s", "processes auto": "processes 1",
+            "client_header_timeout 10s": "client_header_timeout 1s",
+            "processes auto": "processes 1",
             **{f"127.0.0.1:{old}": f"127.0.0.1:{new}" for old, new in ports.items()},
         }  # fmt: skip
         for old, new in changes.items():
