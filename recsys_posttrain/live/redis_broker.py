@@ -131,12 +131,12 @@ class RedisBroker:
                         pipe.xadd(key, entry, id=f"{newest.version}-0", maxlen=STATES_KEPT)
                     try:
                         await pipe.execute()
-                    except (WatchError, ResponseError) as error:
-                        if "equal or smaller" not in str(error) and isinstance(
-                            error, ResponseError
-                        ):
-                            raise
+                    except WatchError:
                         continue  # another writer was between
+                    except ResponseError as error:
+                        if "equal or smaller" not in str(error):
+                            raise
+                        continue  # XSETID was, which no watch sees
                     if is_foreign:
                         self.counters["streams_replaced"] += 1
                         _log.warning("%s had entries that are no states: replaced", key)

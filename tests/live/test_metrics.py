@@ -15,8 +15,6 @@ from recsys_posttrain.live.running import listening_for_metrics
 
 
 def test_they_are_at_their_own_port_and_nowhere_else(serving, until, monkeypatch) -> None:
-    monkeypatch.setattr(metrics, "_SECONDS", 0.5)
-
     async def story() -> None:
         async with serving() as service:
             listening = socket.create_server(("127.0.0.1", 0))
@@ -33,7 +31,11 @@ def test_they_are_at_their_own_port_and_nowhere_else(serving, until, monkeypatch
                 assert "live_gateway_connections 0" in lines
                 for path in ("/", "/v1/events/final/prefetch", "/metricsx"):
                     assert (await get(url + path, {}, 5)).status == 404
+                monkeypatch.setattr(metrics, "_SECONDS", 60.0)
                 async with crowd(port, 100) as silent:
+                    await until(lambda: 0 < sum(map(is_open, silent)) <= 20)
+                monkeypatch.setattr(metrics, "_SECONDS", 0.5)
+                async with crowd(port, 20) as silent:
                     began = time.monotonic()
                     await until(lambda: not any(map(is_open, silent)))
                     assert time.monotonic() - began < 5
