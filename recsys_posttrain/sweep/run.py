@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.stages import disk_is_explained
@@ -42,6 +43,7 @@ class Options(NamedTuple):
     data_root: str | None = None
     output: Path = Path("runs")
     is_worker: bool = False
+    duplicates: Duplicates | None = None
 
 
 def run_sweep(file: Path, options: Options) -> Path:
@@ -51,7 +53,14 @@ def run_sweep(file: Path, options: Options) -> Path:
     search space that makes no sense.
     """
     require(options.workers >= 1, f"--workers {options.workers}: give at least 1.")
-    sweep = load_sweep(file, options.dataset, options.data_root, options.trials, options.seeds)
+    sweep = load_sweep(
+        file,
+        options.dataset,
+        options.data_root,
+        options.trials,
+        options.seeds,
+        options.duplicates,
+    )
     folder = options.output / name_of(file, sweep)
     with disk_is_explained(_existing(options.output)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,6 +135,7 @@ def _arguments(file: Path, options: Options) -> list[str]:
         "--seeds": options.seeds,
         "--storage": options.storage,
         "--data-root": options.data_root,
+        "--duplicates": options.duplicates,
         "--device": options.device if options.device != "cpu" else None,
         "--output": options.output if options.output != Path("runs") else None,
     }
