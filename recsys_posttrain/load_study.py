@@ -11,6 +11,7 @@ from typing import NamedTuple
 from recsys_posttrain.config import digest, override, suggestion
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import dataset_named, split_named
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On, shared_part
@@ -22,7 +23,7 @@ NO_TUNING = "no trials for any method, all at their defaults"
 class Study(NamedTuple):
     """file: where it is written. dataset: the one asked for; None: the runs' own. name: of its
     folder. runs: one per row of the table, without seeds. on: the targets of the table. tuning: how
-    the settings were chosen, for the caption. split: the name given for it on the command line.
+    the settings were chosen, for the caption. split, thresholds: given on the command line.
     redraws_noise: whether each seed draws noise of its own."""
 
     file: Path
@@ -33,6 +34,7 @@ class Study(NamedTuple):
     on: On
     tuning: str
     split: str | None
+    thresholds: Thresholds = Thresholds()
     redraws_noise: bool = False
 
     def with_seed(self, run: Run, seed: int) -> Run:
@@ -48,6 +50,7 @@ def load_study(
     data_root: str | None,
     on: On = "test",
     split: str | None = None,
+    thresholds: Thresholds = Thresholds(),
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
@@ -57,7 +60,7 @@ def load_study(
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(reading(run, dataset, data_root) for run in runs)
+    runs = tuple(reading(run, dataset, data_root, thresholds) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
@@ -65,13 +68,13 @@ def load_study(
     name = f"{file.stem}-{Path(runs[0].dataset.name).stem}"
     if split is not None:
         name += f"-{split}"
-    if overrides:
-        name += f"-{digest(sorted(overrides), 6)}"
+    if changes := sorted([*overrides, *thresholds.options]):
+        name += f"-{digest(changes, 6)}"
     if on != "test":
         name += f"-{on}"
     count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
     tuning = getattr(experiment, "TUNING", NO_TUNING)
-    return Study(file, dataset, name, runs, count, on, tuning, split)
+    return Study(file, dataset, name, runs, count, on, tuning, split, thresholds)
 
 
 def experiment_module(file: Path) -> ModuleType:
@@ -87,8 +90,12 @@ def experiment_module(file: Path) -> ModuleType:
     return experiment
 
 
-def reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
-    """The run on the dataset of that name, or on its own; read from data_root where it is given."""
+def reading(
+    run: Run, dataset: str | None, data_root: str | None, thresholds: Thresholds = Thresholds()
+) -> Run:
+    """The run on the dataset of that name, or on its own; read from data_root, and with thresholds,
+    where they are given."""
+    run = replace(run, thresholds=replace(run.thresholds, **thresholds.given))
     if dataset is not None:
         return replace(run, dataset=dataset_named(dataset, data_root))
     if data_root is not None and hasattr(run.dataset, "data_root"):

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from recsys_posttrain.reward_scale import RewardScale
+
 PADDING = 0
 
 
@@ -23,11 +25,13 @@ class Interactions:
 
     frame: columns user_id, item_id, rating (float), timestamp (int, seconds).
     content_hash: SHA-256 of the bytes that the ratings were read from.
+    has_ratings: False where the source has none; `rating` is then 1 everywhere.
     """
 
     name: str
     frame: pd.DataFrame
     content_hash: str
+    has_ratings: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Sequences:
     """Events of N sequences laid end to end; sequence n is [offsets[n], offsets[n + 1])."""
 
     items_E: Tensor  # int64, 1..V
-    rewards_E: Tensor  # float32
+    rewards_E: Tensor  # float32, in stars (reward_scale.py), as are all below
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
 
@@ -67,7 +71,8 @@ class Corpus:
 
     sequences: one per user, in the order of user_ids.
     user_ids, item_ids: original ids; item_ids[v - 1] is the id of item v.
-    content_hash: of the source.
+    content_hash: of the source. reward_scale: in what the rewards of `sequences` differ from the
+    source's; by default in nothing, and they are 1..5 stars.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Corpus:
     user_ids: np.ndarray
     item_ids: np.ndarray
     content_hash: str
+    reward_scale: RewardScale = RewardScale()
 
     @property
     def num_items(self) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recsys_posttrain.data.files import cache_folder, new_folder, note
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,17 +35,24 @@ class Dataset(Protocol):
     def load(self) -> Interactions: ...
 
 
-def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None = None) -> Corpus:
+def prepare(
+    dataset: Dataset,
+    minimum_item_ratings: int = 5,
+    cache: Path | None = None,
+    thresholds: Thresholds = Thresholds(),
+) -> Corpus:
     """Filter, order and encode a dataset; reused from the cache when it was done before.
 
     Items with fewer than minimum_item_ratings are dropped in one pass. Events are sorted by
     (user, timestamp), ties in file order. Users and items are numbered by first appearance in
     the file, so sources that only name them differently give equal tensors.
 
-    cache: the folder for prepared data (default: `cache_folder()`).
+    cache: the folder for prepared data (default: `cache_folder()`). thresholds: of the rewards,
+    in place of those of the log's scale (reward_scale.py).
 
     Raises:
-        UserError: no item has enough ratings; the source or the cache folder fails.
+        UserError: no item has enough ratings; the source or the cache folder fails; the thresholds
+            do not fit the rewards.
     """
     if minimum_item_ratings < 1:
         raise UserError(
@@ -64,9 +72,12 @@ def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None 
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        users, items = _tables(dataset.load(), minimum_item_ratings)
-        _save(folder, users, items, fingerprint, provenance)
-    return _read(folder, dataset.name, content_hash)
+        log = dataset.load()
+        users, items = _tables(log, minimum_item_ratings)
+        _save(folder, users, items, fingerprint, provenance | {"has_ratings": log.has_ratings})
+    # What a world knows of every choice is in the unit of its log, which is read as it is.
+    declared = RewardScale() if hasattr(dataset, "truth") else None
+    return _read(folder, dataset.name, content_hash, thresholds, declared)
 
 
 def _tables(interactions: Interactions, minimum_item_ratings: int) -> tuple[pa.Table, pa.Table]:
@@ -117,7 +128,9 @@ def _save(
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
 
-def _read(folder: Path, name: str, content_hash: str) -> Corpus:
+def _read(
+    folder: Path, name: str, content_hash: str, thresholds: Thresholds, declared: RewardScale | None
+) -> Corpus:
     import numpy as np
     import torch
 
@@ -127,15 +140,26 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
 
-    def events(column: str) -> torch.Tensor:
+    def events(column: str) -> np.ndarray:
         # A view of the mapped file first, then one copy, so that the file can be replaced.
         values = users.column(column).combine_chunks().flatten()
-        return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=True)))
+        return np.array(values.to_numpy(zero_copy_only=True))
 
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    reward_E = events("rewards")
+    scale = scale_of(
+        reward_E,
+        thresholds,
+        declared=declared,
+        has_ratings=provenance.get("has_ratings", True),  # older folders have none without
+    )
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
     sequences = Sequences(
-        events("items"), events("rewards"), events("timestamps"), torch.from_numpy(offsets_N1)
+        torch.from_numpy(events("items")),
+        torch.from_numpy(scale.to_stars(reward_E)),
+        torch.from_numpy(events("timestamps")),
+        torch.from_numpy(offsets_N1),
     )
     return Corpus(
         name=name,
@@ -143,6 +167,7 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
         user_ids=users.column("user_id").to_numpy(),
         item_ids=items.column("item_id").to_numpy(),
         content_hash=content_hash,
+        reward_scale=scale,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import experiment_module, reading
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.sweep.definition import Sweep
 
 
@@ -14,6 +15,7 @@ def load_sweep(
     data_root: str | None = None,
     trials: int | None = None,
     seeds: int | None = None,
+    thresholds: Thresholds = Thresholds(),
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
     sweep = getattr(experiment_module(file), "SWEEP", None)
@@ -24,7 +26,7 @@ def load_sweep(
         )
     return replace(
         sweep,
-        base=reading(sweep.base, dataset, data_root),
+        base=reading(sweep.base, dataset, data_root, thresholds),
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )
