@@ -107,24 +107,30 @@ class RewardScale:
         """Stars, of any type that can be calculated with, in the log's unit."""
         return stars if self.is_stars else self.zero + self.unit * stars
 
+    def shown(self, reward: float) -> str:
+        """A reward, or a star, as text, without what rounding adds."""
+        return f"{round(reward, 4 - math.floor(math.log10(self.unit))) + 0.0:g}"
+
     def line(self, reward_E: Floats) -> str:
         """One line that says how the rewards of a log, in its own unit, are understood."""
         if self.missing:
             return f"rewards: none to learn from, {self.missing}"
+        shown = self.shown
         ends_2 = np.array([reward_E.min(), reward_E.max()])
-        span = "{:g} to {:g}".format(*ends_2)
+        span = " to ".join(map(shown, ends_2))
         if self.is_stars:
             span += " stars"
         else:
-            span += f" in steps of {self.step:g}" if self.step else ""
-            span += ", counted as {:g} to {:g} stars".format(*self.to_stars(ends_2))
-        top = "" if self.top == ends_2[1] else " or more"
+            span += f" in steps of {shown(self.step)}" if self.step else ""
+            span += ", counted as {:.3g} to {:.3g} stars".format(*self.to_stars(ends_2))
+        top = shown(self.top) + ("" if shown(self.top) == shown(ends_2[1]) else " or more")
+        shares = [reward_E >= self.liked, reward_E >= self.top, reward_E <= self.disliked]
+        liked_share, top_share, disliked_share = (f"{each.mean():.0%}" for each in shares)
         return (
-            f"rewards: {span}; liked: {self.liked:g} or more "
-            f"({(reward_E >= self.liked).mean():.0%} of events), top: {self.top:g}{top} "
-            f"({(reward_E >= self.top).mean():.0%}), disliked: {self.disliked:g} or less "
-            f"({(reward_E <= self.disliked).mean():.0%}), zero {self.zero:g}; temperatures count "
-            f"in stars of {self.unit:g} ({self.unit / reward_E.std():.2f} standard deviations)"
+            f"rewards: {span}; liked: {shown(self.liked)} or more ({liked_share} of events), "
+            f"top: {top} ({top_share}), disliked: {shown(self.disliked)} or less "
+            f"({disliked_share}), zero {shown(self.zero)}; temperatures count in stars of "
+            f"{shown(self.unit)} ({self.unit / reward_E.std():.2f} standard deviations)"
         )
 
 

@@ -52,7 +52,7 @@ def unusable(subset: Subset, weight_N: Weights, scale: RewardScale) -> str:
     if scale.missing:
         return scale.missing
     if (weight_N < 0).any():
-        return f"some rewards are below zero ({scale.zero:g})"
+        return f"some rewards are below zero ({scale.shown(scale.zero)})"
     if not weight_N.any():
         return "no target"
     return "every target alike" if np.ptp(weight_N) == 0 else ""

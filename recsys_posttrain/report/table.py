@@ -31,9 +31,9 @@ class Provenance:
     split: str = ""
     steps: str = ""
     tuning: str = ""
-    left_out: str = ""
     commit: str = ""
     command: str = ""
+    left_out: str = ""  # methods without a row, and why
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,12 +188,13 @@ def _of_rewards(scale: RewardScale) -> list[str]:
     """Which targets count as what, and in what temperatures are given."""
     if scale.missing:
         return []
-    above = f" above {scale.zero:g}" if scale.zero else ""
+    shown = scale.shown
+    above = f" above {shown(scale.zero)}" if scale.zero else ""
     targets = (
-        f"Targets: liked: reward ≥ {scale.liked:g}; top: ≥ {scale.top:g}; disliked: "
-        f"≤ {scale.disliked:g}; weighted: by reward{above}."
+        f"Targets: liked: reward ≥ {shown(scale.liked)}; top: ≥ {shown(scale.top)}; disliked: "
+        f"≤ {shown(scale.disliked)}; weighted: by reward{above}."
     )
-    stars = f"Temperatures count in stars, rewards in their own unit: a star is {scale.unit:g}."
+    stars = f"Rewards are in their own unit; temperatures count in stars of {shown(scale.unit)}."
     return [targets] if scale.is_stars else [targets, stars]
 
 
