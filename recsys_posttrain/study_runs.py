@@ -120,7 +120,7 @@ def made_by(
         console.print(f"left out: {by_reason(left_out)}", markup=False, soft_wrap=True)
     require(
         len(left_out) < len(study.runs),
-        f"{study.file}: no method could be trained; change their settings.",
+        f"{study.file}: no method could be trained: {by_reason(left_out)}",
     )
     every = pd.concat(rows, ignore_index=True)
     return Made(

@@ -42,7 +42,7 @@ def above_median(rows: pd.DataFrame, scale: RewardScale) -> Weights:
 
 def reward_weighted(rows: pd.DataFrame, scale: RewardScale) -> Weights:
     """Every target, weighted by its reward above `scale.zero`."""
-    return _weights(rows["reward"] - scale.zero)
+    return _weights((rows["reward"] - scale.zero) / scale.unit)  # in stars: alike in every unit
 
 
 def unusable(subset: Subset, weight_N: Weights, scale: RewardScale) -> str:

@@ -49,9 +49,9 @@ def check_rewards(pipeline: Pipeline, sweep: Sweep) -> None:
     why = subsets.unusable(sweep.over, weight_N, corpus.reward_scale)
     require(
         not why,
-        f"Sweep: over={sweep.over.__name__} cannot choose settings on {corpus.name}, whose "
-        f"validation targets give it {why}; give over=all_targets in the sweep's file, or other "
-        "thresholds such as --liked 50%.",
+        f"Sweep: over={sweep.over.__name__} cannot choose settings on the validation targets of "
+        f"{corpus.name} ({why}); give over=all_targets in its file, or other thresholds such "
+        "as --liked 50%.",
     )
 
 
