@@ -183,7 +183,7 @@ def scale_of(
 
 
 def scale_in(record: dict[str, Any]) -> RewardScale:
-    """That of a run.json; older ones knew no other than stars."""
+    """That of a run.json or policy.json; older ones knew no other than stars."""
     return RewardScale(**record.get("reward_scale", {}))
 
 

@@ -9,12 +9,17 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain import study_runs
+from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import load_study
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.recommend import recommend
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
+from recsys_posttrain.saved_policy import save_policy
 from recsys_posttrain.study import run_study, study_table
 from recsys_posttrain.study_runs import Options
+from recsys_posttrain.training.pretrain import new_policy
 
 STUDY = Path(__file__).with_name("rewards_study.py")
 METHODS = ["Popularity", "Pretrained", "BC", "RWR", "ExpRSFT", "ASFT", "OfflinePPO"]
@@ -208,6 +213,21 @@ def test_rewards_of_any_kind_end_in_a_table(tmp_path, reward_of):
     assert all(name in caption.partition("Nothing to show in ")[2] for name in empty.index[empty])
     assert not empty[["NDCG@10 all", "reward proxy@10"]].any()
     assert empty["NDCG@10 liked"] == (pd.read_csv(path)["rating"].min() >= 4)  # all are
+
+
+def test_a_policy_reads_the_rewards_of_a_file_as_those_that_it_was_trained_on(units, tmp_path):
+    """With a backbone that reads them; rewards in another unit are then other rewards."""
+    backbone = SASRec(dim=8, blocks=1, max_length=10, history_rewards=True)
+    corpus = prepare(RatingsFile("signed.csv"))
+    policy = new_policy(backbone, corpus.num_items, seed=1)
+    save_policy(tmp_path, policy, backbone, corpus, "signed.csv", 5)
+
+    def scores(users, file):
+        return recommend(tmp_path, users, file, 3, tmp_path / "top.csv")["score"].to_numpy()
+
+    of_dataset = scores(sorted(map(str, corpus.user_ids), key=int), None)
+    np.testing.assert_allclose(scores(None, Path("signed.csv")), of_dataset, rtol=1e-6)
+    assert np.abs(scores(None, Path("stars.csv")) - of_dataset).max() > 0.01
 
 
 def test_thresholds_train_again_only_what_reads_them(units, tmp_path):
