@@ -2,14 +2,18 @@
 of one where rewards say little or nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+import recsys_posttrain as rp
 from recsys_posttrain import study_runs
 from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.cli import app
 from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import load_study
@@ -21,6 +25,7 @@ from recsys_posttrain.study import run_study, study_table
 from recsys_posttrain.study_runs import Options
 from recsys_posttrain.training.pretrain import new_policy
 
+BACKBONE = SASRec(dim=8, blocks=1, max_length=10)
 STUDY = Path(__file__).with_name("rewards_study.py")
 METHODS = ["Popularity", "Pretrained", "BC", "RWR", "ExpRSFT", "ASFT", "OfflinePPO"]
 UNITS = {"stars": (1, 0), "quarters": (0.25, -0.25), "percent": (20, 0), "signed": (1, -3)}
@@ -217,7 +222,7 @@ def test_rewards_of_any_kind_end_in_a_table(tmp_path, reward_of):
 
 def test_a_policy_reads_the_rewards_of_a_file_as_those_that_it_was_trained_on(units, tmp_path):
     """With a backbone that reads them; rewards in another unit are then other rewards."""
-    backbone = SASRec(dim=8, blocks=1, max_length=10, history_rewards=True)
+    backbone = replace(BACKBONE, history_rewards=True)
     corpus = prepare(RatingsFile("signed.csv"))
     policy = new_policy(backbone, corpus.num_items, seed=1)
     save_policy(tmp_path, policy, backbone, corpus, "signed.csv", 5)
@@ -246,6 +251,39 @@ def test_thresholds_train_again_only_what_reads_them(units, tmp_path):
     assert before[2] != liked[2]
     assert all(a != b for a, b in zip(before, zero, strict=True))
     assert folders(top="70%", disliked="20%") == before
+
+
+def test_python_has_the_scale_and_the_thresholds_too(units):
+    """The median of the drawn rewards is 0, and nothing here is said twice by hand."""
+    data = rp.load("signed.csv", thresholds=Thresholds(liked="50%"))
+    assert data.corpus.reward_scale.liked == 0
+    policy = new_policy(BACKBONE, data.corpus.num_items, seed=1)
+    results = {name: rp.evaluate(policy, data) for name in ("A", "B")}
+    table = rp.compare(results, control="A")
+    assert "liked: reward ≥ 0; top: ≥ 2; disliked: ≤ -1" in table.caption
+    assert "Nothing to show in reward proxy@10: it was not measured." in table.caption
+    liked = results["A"].per_user["reward"] >= 0
+    by_hand = results["A"].per_user.loc[liked, "ndcg@10"].mean()
+    cells = table.frame().set_index(["method", "column"])["mean"]
+    assert cells["A", "NDCG@10 liked"] == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("signed.csv", "rewards: -2 to 2 in steps of 1, counted as 1 to 5 stars; liked: 1 or more"),
+        ("ones.csv", "rewards: none to learn from, every reward is 1"),
+    ],
+)
+def test_an_audit_says_how_rewards_are_read(units, name, line):
+    if name == "ones.csv":
+        write_log(name, lambda stars: np.ones(len(stars)))
+    result = CliRunner().invoke(app, ["data", "audit", name])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[-1].startswith(line)
+    last = [each for each in lines if "of users' last events are rated 1 or more" in each]
+    assert len(last) == (name == "signed.csv")
 
 
 def test_thresholds_name_the_folder_and_the_command(units):
