@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import NamedTuple
 
 from recsys_posttrain.config import digest, override, suggestion
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.named import dataset_named, split_named
+from recsys_posttrain.named import by_rule, dataset_named, split_named
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run
@@ -23,7 +24,7 @@ NO_TUNING = "no trials for any method, all at their defaults"
 class Study(NamedTuple):
     """file: where it is written. dataset: the one asked for; None: the runs' own. name: of its
     folder. runs: one per row of the table, without seeds. on: the targets of the table. tuning: how
-    the settings were chosen, for the caption. split, thresholds: given on the command line.
+    the settings were chosen, for the caption. split: the name given for it on the command line.
     redraws_noise: whether each seed draws noise of its own."""
 
     file: Path
@@ -34,7 +35,6 @@ class Study(NamedTuple):
     on: On
     tuning: str
     split: str | None
-    thresholds: Thresholds = Thresholds()
     redraws_noise: bool = False
 
     def with_seed(self, run: Run, seed: int) -> Run:
@@ -51,16 +51,18 @@ def load_study(
     on: On = "test",
     split: str | None = None,
     thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
-    `TUNING` in the file, a sentence, says how its settings were chosen.
+    The file is Python and is executed: whoever wrote it can do what you can. `TUNING` in it, a
+    sentence, says how its settings were chosen.
     """
     experiment = experiment_module(file)
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(reading(run, dataset, data_root, thresholds) for run in runs)
+    runs = tuple(reading(run, dataset, data_root, thresholds, duplicates) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
@@ -74,11 +76,11 @@ def load_study(
         name += f"-{on}"
     count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
     tuning = getattr(experiment, "TUNING", NO_TUNING)
-    return Study(file, dataset, name, runs, count, on, tuning, split, thresholds)
+    return Study(file, dataset, name, runs, count, on, tuning, split)
 
 
 def experiment_module(file: Path) -> ModuleType:
-    """The experiment file, run as a module."""
+    """The experiment file, executed as a module: only for files that are trusted."""
     specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
     if specification is None or specification.loader is None or file.suffix != ".py":
         raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
@@ -91,13 +93,19 @@ def experiment_module(file: Path) -> ModuleType:
 
 
 def reading(
-    run: Run, dataset: str | None, data_root: str | None, thresholds: Thresholds = Thresholds()
+    run: Run,
+    dataset: str | None,
+    data_root: str | None,
+    thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
 ) -> Run:
-    """The run on the dataset of that name, or on its own; read from data_root, and with thresholds,
-    where they are given."""
+    """The run on the dataset of that name, or on its own; read from data_root, with thresholds, and
+    by that rule for duplicates, where they are given."""
     run = replace(run, thresholds=replace(run.thresholds, **thresholds.given))
     if dataset is not None:
-        return replace(run, dataset=dataset_named(dataset, data_root))
+        return replace(run, dataset=dataset_named(dataset, data_root, duplicates))
+    if duplicates is not None:
+        run = replace(run, dataset=by_rule(run.dataset, duplicates))
     if data_root is not None and hasattr(run.dataset, "data_root"):
         return override(run, f"dataset.data_root={data_root}")
     return run

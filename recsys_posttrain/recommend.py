@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import RatingsFile, prepare
@@ -57,7 +56,7 @@ def recommend(
         }
     )
     if output is None:
-        Console(highlight=False).print(frame.to_string(index=False))
+        print(frame.to_string(index=False))
         return frame
     with replacing(output) as temporary:
         if output.suffix == ".csv":
@@ -97,7 +96,8 @@ def as_read(saved: SavedPolicy, raw_E: np.ndarray) -> torch.Tensor:
 def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     """Events of a ratings file in time order; events on items the policy does not know are left
     out, because it has no vector for them."""
-    frame = RatingsFile(str(path), minimum_events=1).load().frame
+    interactions = RatingsFile(str(path), minimum_events=1).load()
+    frame = interactions.frame.assign(seconds=interactions.seconds)
     frame = frame.sort_values(["user_id", "timestamp"], kind="stable")
     index_of = {str(item): index + 1 for index, item in enumerate(saved.item_ids.tolist())}
     item_E = frame["item_id"].astype(str).map(index_of)
@@ -112,6 +112,6 @@ def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     return np.asarray(user_ids), Sequences(
         items_E=torch.tensor(item_E.to_numpy(dtype=np.int64)),
         rewards_E=as_read(saved, frame["rating"].to_numpy()),
-        timestamps_E=torch.tensor(frame["timestamp"].to_numpy(dtype=np.int64)),
+        timestamps_E=torch.tensor(frame["seconds"].to_numpy(dtype=np.int64)),
         offsets_N1=torch.tensor(np.concatenate([[0], count_N.cumsum()])),
     )

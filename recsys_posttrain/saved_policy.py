@@ -57,7 +57,7 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
 
     Errors: UserError for a folder without a policy, or one whose two files disagree."""
     card = _card(folder)
-    item_ids = np.asarray(card["item_ids"])
+    item_ids = ids_array(card["item_ids"])
     policy = new_policy(_backbone(card["backbone"], folder), len(item_ids), seed=0)
     shapes = {name: value.shape for name, value in policy.state_dict().items()}
     policy.load_state_dict(load_tensors(folder / weights, shapes))
@@ -68,6 +68,12 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
         item_ids,
         scale_in(card),
     )
+
+
+def ids_array(ids: list[Any]) -> np.ndarray:
+    """Text as objects: an array of text gives every id the room of the longest."""
+    is_text = any(isinstance(each, str) for each in ids)
+    return np.asarray(ids, dtype=object if is_text else None)
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.load_study import Study
 from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.progress import Progress, console
+from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.curves import write_curves
+from recsys_posttrain.report.render import escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.rewards.noise import RewardNoise
@@ -64,13 +65,13 @@ def run_study(file: Path, options: Options) -> Path:
     made = made_by(study, pipeline, shared, left_out)
     progress.finish()
     folder = options.output / study.name
-    write_study(study, pipeline, made, folder, {"command": _command(study, options.overrides)})
+    write_study(study, pipeline, made, folder, {"command": _command(study, options)})
     return folder
 
 
 def say_what_is_read(pipeline: Pipeline) -> None:
     corpus = pipeline.data.corpus
-    console.print(
+    say(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
         f"users, {corpus.num_items:,} items; "
         + ("" if corpus.reward_scale.missing else "every event has its reward, ")
@@ -97,8 +98,8 @@ def write_study(
     study_table(folder, None, None)
     if made.points:
         what = f"{pipeline.data.corpus.name}, {study.on} targets"
-        console.print(write_curves(pd.concat(made.points, ignore_index=True), folder, what))
-    console.print(track(folder), markup=False)
+        say(write_curves(pd.concat(made.points, ignore_index=True), folder, what))
+    say(track(folder))
 
 
 def study_table(folder: Path, control: str | None, relative_to: str | None) -> None:
@@ -118,7 +119,7 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
         console.print(_quality_table(pd.read_parquet(quality)))
     console.print(table.rich())
     models = "reward_models.md, " if quality.is_file() else ""
-    console.print(f"\nwritten: {folder}/table.md, table.tex, {models}rows.parquet, run.json")
+    say(f"\nwritten: {folder}/table.md, table.tex, {models}rows.parquet, run.json")
 
 
 def study_agreement(folder: Path, against: Path) -> None:
@@ -143,8 +144,8 @@ def study_agreement(folder: Path, against: Path) -> None:
     path = folder / f"agreement-{against.resolve().name}.md"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    console.print(text, markup=False)
-    console.print(f"written: {path}")
+    say(text)
+    say(f"written: {path}")
 
 
 def _read_rows(folder: Path) -> pd.DataFrame:
@@ -159,7 +160,7 @@ def _read_rows(folder: Path) -> pd.DataFrame:
 
 def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(quality_markdown(quality, caption), encoding="utf-8")
+        temporary.write_text(quality_markdown(quality, escaped(caption)), encoding="utf-8")
 
 
 def _quality_caption(what: str, pipeline: Pipeline) -> str:
@@ -248,9 +249,11 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
     }
 
 
-def _command(study: Study, overrides: tuple[str, ...]) -> str:
+def _command(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
-    if study.file == MAIN_STUDY and study.on == "test" and not study.thresholds.given:
+    overrides = options.overrides
+    changes_data = options.duplicates is not None or options.thresholds.given
+    if study.file == MAIN_STUDY and study.on == "test" and not changes_data:
         chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
@@ -259,7 +262,8 @@ def _command(study: Study, overrides: tuple[str, ...]) -> str:
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += f" --split {study.split}" if study.split else ""
-    command += "".join(f" {option}" for option in study.thresholds.options)
+    command += "".join(f" {option}" for option in options.thresholds.options)
+    command += f" --duplicates {options.duplicates}" if options.duplicates else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")
 

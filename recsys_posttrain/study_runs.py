@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.load_study import Study, load_study
 from recsys_posttrain.pipeline import Pipeline
@@ -36,6 +37,7 @@ class Options(NamedTuple):
     on: On = "test"
     split: str | None = None
     thresholds: Thresholds = Thresholds()
+    duplicates: Duplicates | None = None
 
     def study(self, file: Path) -> Study:
         return load_study(
@@ -47,6 +49,7 @@ class Options(NamedTuple):
             self.on,
             self.split,
             self.thresholds,
+            self.duplicates,
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from recsys_posttrain.__main__ import main
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import Thresholds
 
 VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "sweep", "table", "recommend"]
 
@@ -83,7 +84,7 @@ def test_run_passes_everything_on(
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --device cuda --output out "
-        "--on validation --split global-time"
+        "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
@@ -100,6 +101,8 @@ def test_run_passes_everything_on(
         output=Path("runs"),
         on="test",
         split=None,
+        thresholds=Thresholds(),
+        duplicates=None,
     )
     assert given == dict(
         overrides=("a=1", "b.c=2"),
@@ -111,6 +114,8 @@ def test_run_passes_everything_on(
         output=Path("out"),
         on="validation",
         split="global-time",
+        thresholds=Thresholds(liked="80%", zero=-3.0),
+        duplicates="first",
     )
 
 
@@ -122,7 +127,8 @@ def test_sweep_passes_everything_on(
     assert _end(monkeypatch, "sweep", str(file)) == 0
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --device cuda --data-root x.zip --output out --is-worker"
+        "--accept-changes --device cuda --data-root x.zip --output out --is-worker "
+        "--top 4.5 --disliked 1 --duplicates last"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
     assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
@@ -137,7 +143,9 @@ def test_sweep_passes_everything_on(
         device="cpu",
         data_root=None,
         output=Path("runs"),
+        thresholds=Thresholds(),
         is_worker=False,
+        duplicates=None,
     )
     assert given == dict(
         dataset="ml-1m",
@@ -149,7 +157,9 @@ def test_sweep_passes_everything_on(
         device="cuda",
         data_root="x.zip",
         output=Path("out"),
+        thresholds=Thresholds(top=4.5, disliked=1.0),
         is_worker=True,
+        duplicates="last",
     )
 
 

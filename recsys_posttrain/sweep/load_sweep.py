@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import experiment_module, reading
 from recsys_posttrain.reward_scale import Thresholds
@@ -16,6 +17,7 @@ def load_sweep(
     trials: int | None = None,
     seeds: int | None = None,
     thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
     sweep = getattr(experiment_module(file), "SWEEP", None)
@@ -26,7 +28,7 @@ def load_sweep(
         )
     return replace(
         sweep,
-        base=reading(sweep.base, dataset, data_root, thresholds),
+        base=reading(sweep.base, dataset, data_root, thresholds, duplicates),
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.reward_scale import Thresholds
@@ -45,6 +46,7 @@ class Options(NamedTuple):
     output: Path = Path("runs")
     thresholds: Thresholds = Thresholds()
     is_worker: bool = False
+    duplicates: Duplicates | None = None
 
 
 def run_sweep(file: Path, options: Options) -> Path:
@@ -61,6 +63,7 @@ def run_sweep(file: Path, options: Options) -> Path:
         options.trials,
         options.seeds,
         options.thresholds,
+        options.duplicates,
     )
     folder = options.output / name_of(file, sweep)
     with disk_is_explained(_existing(options.output)):
@@ -137,6 +140,7 @@ def _arguments(file: Path, options: Options) -> list[str]:
         "--seeds": options.seeds,
         "--storage": options.storage,
         "--data-root": options.data_root,
+        "--duplicates": options.duplicates,
         "--device": options.device if options.device != "cpu" else None,
         "--output": options.output if options.output != Path("runs") else None,
     }
