@@ -1,5 +1,6 @@
 """A policy on disk: policy.safetensors beside policy.json, enough to recommend without the rest."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from recsys_posttrain.config import describe
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
+from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stages import load_tensors, read_json, save_tensors, write_json
 from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import Corpus
@@ -19,12 +21,14 @@ WEIGHTS = "policy.safetensors"
 
 
 class SavedPolicy(NamedTuple):
-    """dataset: what `dataset_named` reads. item_ids[v - 1]: the dataset's id of item v."""
+    """dataset: what `dataset_named` reads. item_ids[v - 1]: the dataset's id of item v.
+    reward_scale: by which its backbone reads the rewards of a history, where it does."""
 
     policy: FrozenPolicy
     dataset: str
     minimum_item_ratings: int
     item_ids: np.ndarray
+    reward_scale: RewardScale
 
 
 def save_policy(
@@ -43,6 +47,7 @@ def save_policy(
             "dataset": dataset,
             "minimum_item_ratings": minimum_item_ratings,
             "item_ids": corpus.item_ids.tolist(),
+            "reward_scale": asdict(corpus.reward_scale),
         },
     )
 
@@ -57,7 +62,11 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
     shapes = {name: value.shape for name, value in policy.state_dict().items()}
     policy.load_state_dict(load_tensors(folder / weights, shapes))
     return SavedPolicy(
-        FrozenPolicy(policy), card["dataset"], card["minimum_item_ratings"], item_ids
+        FrozenPolicy(policy),
+        card["dataset"],
+        card["minimum_item_ratings"],
+        item_ids,
+        scale_in(card),
     )
 
 
@@ -70,7 +79,7 @@ def ids_array(ids: list[Any]) -> np.ndarray:
 def _card(folder: Path) -> dict[str, Any]:
     fix = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/posttrain-..."
     card = read_json(folder / "policy.json", fix=fix)
-    missing = (*SavedPolicy._fields[1:], "backbone")
+    missing = (*SavedPolicy._fields[1:-1], "backbone")
     if not isinstance(card, dict) or not set(missing) <= card.keys():
         raise UserError(f"{folder / 'policy.json'} does not describe a policy: {fix}")
     return card

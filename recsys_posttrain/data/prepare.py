@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recsys_posttrain.data.files import cache_folder, new_folder, note
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from recsys_posttrain.types import Corpus, Interactions
 
-FORMAT_VERSION = 2  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 3  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 LOWER_MINIMUM = (
     "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
@@ -39,17 +40,24 @@ class Dataset(Protocol):
     def load(self) -> Interactions: ...
 
 
-def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None = None) -> Corpus:
+def prepare(
+    dataset: Dataset,
+    minimum_item_ratings: int = 5,
+    cache: Path | None = None,
+    thresholds: Thresholds = Thresholds(),
+) -> Corpus:
     """Filter, order and encode a dataset; reused from the cache when it was done before.
 
     Items with fewer than minimum_item_ratings are dropped in one pass. Events are sorted by
     (user, exact time), ties in file order. Users and items are numbered by first appearance in
     the file, so sources that only name them differently give equal tensors.
 
-    cache: the folder for prepared data (default: `cache_folder()`).
+    cache: the folder for prepared data (default: `cache_folder()`). thresholds: of the rewards,
+    in place of those of the log's scale (reward_scale.py).
 
     Raises:
-        UserError: no item has enough ratings; the source or the cache folder fails.
+        UserError: no item has enough ratings; the source or the cache folder fails; the thresholds
+            do not fit the rewards.
     """
     if minimum_item_ratings < 1:
         raise UserError(
@@ -71,7 +79,9 @@ def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None 
         }
         users, items, facts = _tables(dataset.load(), minimum_item_ratings)
         _save(folder, users, items, facts, fingerprint, provenance)
-    return _read(folder, dataset.name, content_hash)
+    # What a world knows of every choice is in the unit of its log, which is read as it is.
+    declared = RewardScale() if hasattr(dataset, "truth") else None
+    return _read(folder, dataset.name, content_hash, thresholds, declared)
 
 
 def _tables(
@@ -110,6 +120,7 @@ def _tables(
         }
     )
     facts = {
+        "has_ratings": interactions.has_ratings,
         "ticks_per_second": interactions.ticks_per_second,
         "left_out_user_ids": left_out,
     }
@@ -136,34 +147,44 @@ def _save(
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
 
-def _read(folder: Path, name: str, content_hash: str) -> Corpus:
+def _read(
+    folder: Path, name: str, content_hash: str, thresholds: Thresholds, declared: RewardScale | None
+) -> Corpus:
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return _corpus(users, items, facts, name, content_hash)
+    return _corpus(users, items, facts, name, content_hash, thresholds, declared)
 
 
 def _corpus(
-    users: pa.Table, items: pa.Table, facts: dict[str, Any], name: str, content_hash: str
+    users: pa.Table,
+    items: pa.Table,
+    facts: dict[str, Any],
+    name: str,
+    content_hash: str,
+    thresholds: Thresholds = Thresholds(),
+    declared: RewardScale | None = None,
 ) -> Corpus:
     import numpy as np
     import torch
 
     from recsys_posttrain.types import Corpus, Sequences
 
-    def events(column: str) -> torch.Tensor:
+    def events(column: str) -> np.ndarray:
         # A view of the mapped file first, then one copy, so that the file can be replaced.
         values = users.column(column).combine_chunks().flatten()
-        return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=True)))
+        return np.array(values.to_numpy(zero_copy_only=True))
 
+    reward_E = events("rewards")
+    scale = scale_of(reward_E, thresholds, declared=declared, has_ratings=facts["has_ratings"])
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
     times_E, ticks_per_second = events("times"), facts["ticks_per_second"]
     sequences = Sequences(
-        events("items"),
-        events("rewards"),
-        times_E // ticks_per_second,
+        torch.from_numpy(events("items")),
+        torch.from_numpy(scale.to_stars(reward_E)),
+        torch.from_numpy(times_E // ticks_per_second),
         torch.from_numpy(offsets_N1),
     )
     return Corpus(
@@ -172,9 +193,10 @@ def _corpus(
         user_ids=users.column("user_id").to_numpy(),
         item_ids=items.column("item_id").to_numpy(),
         content_hash=content_hash,
-        ticks_E=None if ticks_per_second == 1 else times_E,
+        ticks_E=None if ticks_per_second == 1 else torch.from_numpy(times_E),
         ticks_per_second=ticks_per_second,
         left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),
+        reward_scale=scale,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import experiment_module, reading
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.sweep.definition import Sweep
 
 
@@ -15,6 +16,7 @@ def load_sweep(
     data_root: str | None = None,
     trials: int | None = None,
     seeds: int | None = None,
+    thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
@@ -26,7 +28,7 @@ def load_sweep(
         )
     return replace(
         sweep,
-        base=reading(sweep.base, dataset, data_root, duplicates),
+        base=reading(sweep.base, dataset, data_root, thresholds, duplicates),
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )
