@@ -1,6 +1,5 @@
 """The command line: parse, call, print. What is slow to import is imported by the command."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +7,14 @@ import typer
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
+from recsys_posttrain.options import (
+    DataRoot,
+    Device,
+    Output,
+    expanded,
+    path_argument,
+    path_option,
+)
 
 # Plain help and errors: rich's would triple the time that --help takes.
 app = typer.Typer(
@@ -21,15 +28,19 @@ data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_ar
 app.add_typer(data_app, name="data")
 app.add_typer(live_app, name="live")
 
+DATASET_WORDS = "ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."
 DatasetName = Annotated[
-    str,
-    typer.Argument(help="ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."),
+    str, typer.Argument(help=DATASET_WORDS, callback=lambda text: text and expanded(text))
 ]
-DataRoot = Annotated[
+StudyFolder = Annotated[Path, path_argument("STUDY", "A study's folder.")]
+ExperimentFile = Annotated[
+    Path, path_argument("FILE", "A Python file. It is executed: run only files that you trust.")
+]
+Dataset = Annotated[
     str | None,
     typer.Option(
-        help="A folder or zip that holds the ratings; no other source then.",
-        callback=lambda text: text and os.path.expanduser(text),  # --data-root=~/x, make's too
+        help=f"In place of the file's own: {DATASET_WORDS}",
+        callback=lambda text: text and expanded(text),
     ),
 ]
 
@@ -106,12 +117,12 @@ def truth(name: DatasetName, data_root: DataRoot = None) -> None:
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A study: a Python file.", exists=True)],
+    file: ExperimentFile,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Run the study on this dataset.")] = None,
+    dataset: Dataset = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many post-training seeds.")] = None,
     workers: Annotated[
         int | None,
@@ -120,9 +131,9 @@ def run(
             "one per core, at most 8. 1: this process, with all its threads."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     data_root: DataRoot = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    output: Output = Path("runs"),
     on: Annotated[
         Literal["test", "validation"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
@@ -163,10 +174,14 @@ def run(
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="A sweep: a Python file.", exists=True)],
-    dataset: Annotated[str | None, typer.Option(help="Run the sweep on this dataset.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Trials of each method and noise.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Fresh seeds of each chosen setting.")] = None,
+    file: ExperimentFile,
+    dataset: Dataset = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of each method and noise.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Fresh seeds of each chosen setting.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
     storage: Annotated[
         str | None,
@@ -177,9 +192,9 @@ def sweep(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on though the definition changed.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     data_root: DataRoot = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    output: Output = Path("runs"),
     is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
@@ -212,7 +227,7 @@ def sweep(
 
 @app.command()
 def table(
-    folder: Annotated[Path, typer.Argument(help="A study's or a run's folder.")],
+    folder: StudyFolder,
     relative_to: Annotated[
         str | None, typer.Option(metavar="ALGORITHM", help="Show differences in % of this one.")
     ] = None,
@@ -222,7 +237,7 @@ def table(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="Another study's folder: print how alike the two rank the methods."),
+        path_option("Another study's folder: print how alike the two rank the methods."),
     ] = None,
 ) -> None:
     """Print the table of a finished study again.
@@ -232,21 +247,21 @@ def table(
       recsys-posttrain table runs/movielens_main --relative-to RWR
       recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
     """
-    from recsys_posttrain.study import study_agreement, study_table
+    from recsys_posttrain.study import study_table
 
     study_table(folder, control, relative_to)
     if against is not None:
+        from recsys_posttrain.study_agreement import study_agreement
+
         study_agreement(folder, against)
-
-
-StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")]
 
 
 @app.command()
 def report(
     folder: StudyFolder,
     live: Annotated[
-        Path | None, typer.Option(help="A folder of live bench: its faults get a section.")
+        Path | None,
+        path_option("A folder of live bench: its faults get a section."),
     ] = None,
 ) -> None:
     """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
@@ -276,13 +291,14 @@ def wandb_sync(folder: StudyFolder) -> None:
 
 @app.command()
 def advise(
-    dataset: Annotated[str, typer.Option(help="A named dataset, or a .csv or .parquet file.")],
+    dataset: Annotated[str, typer.Option(help=DATASET_WORDS, callback=expanded)],
     data_root: DataRoot = None,
     studies: Annotated[
-        Path | None, typer.Option(help="Where noise_vs_quality-* folders are.")
+        Path | None,
+        path_option("Where noise_vs_quality-* folders are."),
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    output: Output = Path("runs"),
+    device: Device = "cpu",
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
 
@@ -297,17 +313,22 @@ def advise(
 
 @app.command()
 def recommend(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY_FOLDER", help="A saved policy.")],
+    policy: Annotated[
+        Path,
+        path_argument("POLICY_FOLDER", "A saved policy."),
+    ],
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
     ] = None,
     histories: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file of other users' events.")
+        Path | None,
+        path_option("A .csv or .parquet file of other users' events."),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
     data_root: DataRoot = None,
     output: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file to write; otherwise printed.")
+        Path | None,
+        path_option("A .csv or .parquet file to write; otherwise printed."),
     ] = None,
 ) -> None:
     """Recommend items to users with a saved policy.

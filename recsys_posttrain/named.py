@@ -24,6 +24,7 @@ def dataset_named(text: str, data_root: str | None = None) -> Dataset:
         UserError: none of these; the nearest name is suggested.
     """
     if text.lower().endswith((".csv", ".parquet")):
+        check_data_root(data_root, text)
         return RatingsFile(text)
     logs: tuple[Dataset, ...] = (
         MovieLens100K(data_root),
@@ -44,6 +45,15 @@ def dataset_named(text: str, data_root: str | None = None) -> Dataset:
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
         "or the path of a .csv or .parquet file."
     )
+
+
+def check_data_root(data_root: str | None, path: str) -> None:
+    """Refused beside a file, which is its own source."""
+    if data_root is not None:
+        raise UserError(
+            f"--data-root {data_root} is for named datasets; {path} is read from where it lies, so "
+            "leave --data-root out."
+        )
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:

@@ -12,9 +12,9 @@ from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.files import replacing
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.saved_policy import SavedPolicy, load_policy
-from recsys_posttrain.stages import replacing
 from recsys_posttrain.types import Sequences
 
 

@@ -33,7 +33,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return lambda *arguments: made.append((name, *arguments))
 
     for module, names in {
-        "study": ["run_study", "study_table", "study_agreement"],
+        "study": ["run_study", "study_table"],
+        "study_agreement": ["study_agreement"],
         "study_runs": [],
         "recommend": ["recommend"],
         "sweep.run": ["run_sweep"],
@@ -82,7 +83,7 @@ def test_run_passes_everything_on(
     study.write_text("")
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
-        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --device cuda --output out "
+        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
         "--on validation --split global-time"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -106,9 +107,9 @@ def test_run_passes_everything_on(
         dataset="ml-1m",
         seeds=3,
         workers=4,
-        device="cuda",
+        device="cpu",
         data_root=f"{tmp_path}/x.zip",
-        output=Path("out"),
+        output=tmp_path / "out",
         on="validation",
         split="global-time",
     )
@@ -122,7 +123,7 @@ def test_sweep_passes_everything_on(
     assert _end(monkeypatch, "sweep", str(file)) == 0
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --device cuda --data-root x.zip --output out --is-worker"
+        "--accept-changes --data-root x.zip --output out --is-worker"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
     assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
@@ -146,7 +147,7 @@ def test_sweep_passes_everything_on(
         workers=2,
         storage="postgresql://a/b",
         accepts_changes=True,
-        device="cuda",
+        device="cpu",
         data_root="x.zip",
         output=Path("out"),
         is_worker=True,
@@ -213,7 +214,8 @@ def test_an_interrupt_that_a_library_turned_into_exit_1_is_still_one(
     [
         (["rnu"], "rnu"),
         (["table", "x", "--relativ-to", "RWR"], "--relative-to"),
-        (["run", "no-such-study.py"], "no-such-study.py"),
+        (["run", "x.py", "--device", "gpu0"], "--device gpu0: give cpu, cuda, or one GPU by its"),
+        (["advise", "--dataset", "ml-100k", "--device", "cuda:x"], "--device cuda:x: give cpu"),
         (["recommend", "p"], "recommend needs --users IDS or --histories FILE, and not both"),
         (["recommend", "p", "--users", "1", "--histories", "h.csv"], "and not both"),
         (["recommend", "p", "--users", "1", "--k", "0"], "--k"),

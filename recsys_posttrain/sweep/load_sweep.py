@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.load_study import experiment_module, reading
+from recsys_posttrain.experiment import experiment_module
+from recsys_posttrain.load_study import reading
 from recsys_posttrain.sweep.definition import Sweep
 
 
@@ -32,4 +33,4 @@ def load_sweep(
 
 def name_of(file: Path, sweep: Sweep) -> str:
     """Of its folder, and of all that it keeps in a storage."""
-    return f"{file.stem}-{Path(sweep.base.dataset.name).stem}"
+    return f"{file.stem}-{sweep.base.dataset.name}"

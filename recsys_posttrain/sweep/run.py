@@ -12,10 +12,11 @@ from typing import NamedTuple
 import torch
 
 from recsys_posttrain.config import require
+from recsys_posttrain.files import disk_is_explained
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
-from recsys_posttrain.stages import disk_is_explained
 from recsys_posttrain.study import say_what_is_read
+from recsys_posttrain.study_results import claim, definition, say_what_is_replaced
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
@@ -53,8 +54,9 @@ def run_sweep(file: Path, options: Options) -> Path:
     require(options.workers >= 1, f"--workers {options.workers}: give at least 1.")
     sweep = load_sweep(file, options.dataset, options.data_root, options.trials, options.seeds)
     folder = options.output / name_of(file, sweep)
-    with disk_is_explained(_existing(options.output)):
-        folder.mkdir(parents=True, exist_ok=True)
+    if not options.is_worker:
+        claim(folder, definition(file, sweep.base.dataset, kind="sweep"))
+    with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)
         storage = open_storage(url)
         progress = Progress()
@@ -82,6 +84,7 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
             for slots in ledger.queues():  # nobody else works on this file: they are dead
                 slots.requeue()
         say_what_is_read(ledger.pipeline)
+        say_what_is_replaced(folder, ledger.pipeline.data.corpus.content_hash)
         # Evaluated with the shared models, so these are made first.
         _ = ledger.pipeline.pretrained_folder
         _ = ledger.pipeline.rewards.quality, ledger.pipeline.rewards.judge_quality
@@ -107,11 +110,6 @@ def _presence(folder: Path) -> Iterator[bool]:
             is_alone = False
         fcntl.flock(file, fcntl.LOCK_SH)
         yield is_alone
-
-
-def _existing(folder: Path) -> Path:
-    """The folder or the nearest one above it that exists, to ask how full its disk is."""
-    return folder if folder.exists() else _existing(folder.absolute().parent)
 
 
 def _command(file: Path, options: Options) -> str:

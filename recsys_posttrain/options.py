@@ -1,0 +1,61 @@
+"""What options of several commands have in common: paths, and the device."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recsys_posttrain.errors import UserError
+
+
+def expanded(text: str) -> str:
+    """The text of a path without ~; where there is no such user's home, as it is."""
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:
+        return text
+
+
+def path(text: str | Path) -> Path:
+    """Of every option, so that --output=~/runs, where no shell replaces ~, is the home folder."""
+    return Path(expanded(str(text)))
+
+
+def path_option(help: str) -> Any:
+    return typer.Option(help=help, parser=path)
+
+
+def path_argument(metavar: str, help: str) -> Any:
+    return typer.Argument(metavar=metavar, help=help, parser=path)
+
+
+def checked_device(text: str) -> str:
+    """cpu, cuda or cuda:1, which this machine has.
+
+    Raises: UserError for another word, and for a GPU that is not there.
+    """
+    if text == "cpu":
+        return text
+    if not re.fullmatch(r"cuda(:\d{1,3})?", text):
+        raise UserError(f"--device {text}: give cpu, cuda, or one GPU by its number as cuda:1")
+    import torch  # a second, which only those with a GPU spend here
+
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise UserError(f"--device {text}: PyTorch finds no GPU here; leave --device out for cpu")
+    if text != "cuda" and int(text.removeprefix("cuda:")) >= count:
+        there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise UserError(f"--device {text}: this machine has {there}")
+    return text
+
+
+DataRoot = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder or zip that holds the ratings of a named dataset; no other source then.",
+        callback=lambda text: text and expanded(text),
+    ),
+]
+Output = Annotated[Path, path_option("Where runs and stages are kept.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=checked_device)]
