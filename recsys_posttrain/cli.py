@@ -8,13 +8,19 @@ import typer
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
 from recsys_posttrain.options import (
+    DATASET_WORDS,
     DataRoot,
+    Dataset,
+    DatasetName,
     Device,
+    ExperimentFile,
     Output,
+    Storage,
     expanded,
     path_argument,
     path_option,
 )
+from recsys_posttrain.report.cli import report, table, wandb_sync
 
 # Plain help and errors: rich's would triple the time that --help takes.
 app = typer.Typer(
@@ -27,22 +33,6 @@ app = typer.Typer(
 data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(live_app, name="live")
-
-DATASET_WORDS = "ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."
-DatasetName = Annotated[
-    str, typer.Argument(help=DATASET_WORDS, callback=lambda text: text and expanded(text))
-]
-StudyFolder = Annotated[Path, path_argument("STUDY", "A study's folder.")]
-ExperimentFile = Annotated[
-    Path, path_argument("FILE", "A Python file. It is executed: run only files that you trust.")
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        help=f"In place of the file's own: {DATASET_WORDS}",
-        callback=lambda text: text and expanded(text),
-    ),
-]
 
 
 @app.command()
@@ -183,18 +173,16 @@ def sweep(
         int | None, typer.Option(min=1, help="Fresh seeds of each chosen setting.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="postgresql://...; a file in the run's folder by default."
-        ),
-    ] = None,
+    storage: Storage = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on though the definition changed.")
     ] = False,
     device: Device = "cpu",
     data_root: DataRoot = None,
     output: Output = Path("runs"),
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the page of `report` at the end.")
+    ] = False,
     is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
@@ -208,7 +196,7 @@ def sweep(
     """
     from recsys_posttrain.sweep.run import Options, run_sweep
 
-    run_sweep(
+    folder = run_sweep(
         file,
         Options(
             dataset=dataset,
@@ -223,70 +211,33 @@ def sweep(
             is_worker=is_worker,
         ),
     )
+    if report and not is_worker:
+        from recsys_posttrain.report.page import write_report
+
+        write_report(folder)
 
 
 @app.command()
-def table(
-    folder: StudyFolder,
-    relative_to: Annotated[
-        str | None, typer.Option(metavar="ALGORITHM", help="Show differences in % of this one.")
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="ALGORITHM", help="What each one is compared with; BC if left out."),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        path_option("Another study's folder: print how alike the two rank the methods."),
-    ] = None,
+def dashboard(
+    file: ExperimentFile,
+    dataset: Dataset = None,
+    storage: Storage = None,
+    output: Output = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
 ) -> None:
-    """Print the table of a finished study again.
+    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
 
     \b
     Example:
-      recsys-posttrain table runs/movielens_main --relative-to RWR
-      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
+      recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
     """
-    from recsys_posttrain.study import study_table
+    from recsys_posttrain.sweep.dashboard import serve
 
-    study_table(folder, control, relative_to)
-    if against is not None:
-        from recsys_posttrain.study_agreement import study_agreement
-
-        study_agreement(folder, against)
+    serve(file, dataset, storage, output, port)
 
 
-@app.command()
-def report(
-    folder: StudyFolder,
-    live: Annotated[
-        Path | None,
-        path_option("A folder of live bench: its faults get a section."),
-    ] = None,
-) -> None:
-    """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
-
-    \b
-    Example:
-      recsys-posttrain report runs/movielens_main-ml-1m
-      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
-    """
-    from recsys_posttrain.report.page import write_report
-
-    write_report(folder, live)
-
-
-@app.command()
-def wandb_sync(folder: StudyFolder) -> None:
-    """Mirror a study to Weights & Biases: offline, or uploaded where you are logged in.
-
-    \b
-    Example:
-      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
-    """
-    from recsys_posttrain.sweep.tracking import sync
-
-    typer.echo(sync(folder))
+for verb in (table, report, wandb_sync):
+    app.command()(verb)
 
 
 @app.command()

@@ -59,3 +59,22 @@ DataRoot = Annotated[
 ]
 Output = Annotated[Path, path_option("Where runs and stages are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=checked_device)]
+DATASET_WORDS = "ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."
+DatasetName = Annotated[
+    str, typer.Argument(help=DATASET_WORDS, callback=lambda text: text and expanded(text))
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="postgresql://...; a file in the run's folder by default."),
+]
+StudyFolder = Annotated[Path, path_argument("STUDY", "A study's folder.")]
+ExperimentFile = Annotated[
+    Path, path_argument("FILE", "A Python file. It is executed: run only files that you trust.")
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"In place of the file's own: {DATASET_WORDS}",
+        callback=lambda text: text and expanded(text),
+    ),
+]
