@@ -19,6 +19,10 @@ _RUN: Kind = {
     "algorithm": {"class": str},
     "?noise": {"?model": _NOISE, "?log": _NOISE},
 }
+_ACHIEVED = (
+    *("pairwise_accuracy", "rmse", "exploitable_share"),
+    *("clean_pairwise_accuracy", "clean_rmse"),
+)
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         ("?name", "?on", "?tuning", "?commit", "?command", "?dataset", "?split", "?content_hash"),
@@ -29,7 +33,7 @@ _KINDS: dict[str, Kind] = {
     "?seeds": [int],
     "?steps": [int],
     "?runs": [_RUN],
-    "?noise": {str: {str: {str: float}}},
+    "?noise": {str: {"?model": dict.fromkeys(_ACHIEVED, float), "?log": {str: float}}},
     "?stages": {str: {"?seconds": float}},
     "?sweep": {},
 }

@@ -109,7 +109,7 @@ def study_folder(path: Path) -> StudyFolder:
     return StudyFolder(
         path,
         record,
-        cells if is_of_noise else _with_noise(cells, record),
+        cells if is_of_noise else _with_noise(cells, record, path / "run.json"),
         _control(cells),
         trials_of(path),
         tuple(f"{name}: {what}" for name, what in OPTIONAL.items() if not (path / name).is_file()),
@@ -133,12 +133,14 @@ def _control(cells: pd.DataFrame) -> str:
     return named[0] if named else str(cells["method"].iloc[0])
 
 
-def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
+def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any], path: Path) -> pd.DataFrame:
     """The cells with place, kind, level and what the noise achieved, from run.json's runs."""
     blank = {"method": "", "place": "", "kind": "", "level": 0.0}
     runs = [blank] + [{"method": label, **noise} for label, _, noise in runs_of(record)]
     joined = cells.merge(pd.DataFrame(runs), how="left", on="method")
     joined = joined.fillna({name: blank[name] for name in ("place", "kind", "level")})
+    for name in ACHIEVED[:2] if (joined["place"] != "").any() else ():
+        require(name in joined, f"{path} does not say what the noise achieved ({name}): {FIX}")
     is_clean = joined["place"] == ""  # also what is no run: popularity and the pretrained policy
     for name in ACHIEVED:
         if name in joined:

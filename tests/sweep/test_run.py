@@ -148,6 +148,10 @@ def test_failed_trials_count_and_are_named_with_their_reason(copied, tmp_path):
     file = tmp_path / SMALL_SWEEP.name
     file.write_text(text)
     (tmp_path / "small_study.py").write_text(SMALL_SWEEP.with_name("small_study.py").read_text())
+    with pytest.raises(UserError, match=r"file tests/small_sweep.py there and /.*small_sweep.py"):
+        run_sweep(file, copied)
+    definition = copied.output / NAME / "definition.json"  # as if it had been that file before
+    definition.write_text(definition.read_text().replace("tests/small_sweep.py", str(file)))
     with pytest.raises(UserError, match=r"methods.ExpRSFT.space.algorithm.temperature.low: 0.25"):
         run_sweep(file, copied)
     folder = run_sweep(file, copied._replace(accepts_changes=True))
