@@ -30,7 +30,7 @@ from recsys_posttrain.files import (
 
 DEFINITION = "definition.json"
 RECORD = "run.json"  # in a folder of results the last to come and the first to go
-CONTENT = "SHA-256 of the file"
+CONTENT, DATA = "SHA-256 of the file", "SHA-256 of the data"
 
 # All that `run`, `sweep`, `table` and `report` write, so that nothing of earlier results stays.
 RESULTS = (
@@ -58,6 +58,8 @@ def definition(file: Path, dataset: Dataset, **chosen: str) -> dict[str, str]:
         "file": _place(file),
         CONTENT: content,
         "dataset": _identity(dataset),
+        # Of a file, which may be moved; what a named dataset holds is no part of its definition.
+        DATA: dataset.content_hash() if hasattr(dataset, "path") else "",
         **chosen,
     }
 

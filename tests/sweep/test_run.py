@@ -184,7 +184,7 @@ def test_a_damaged_database_is_named_and_the_results_stay(copied, finished):
     [
         ({"workers": 0}, "--workers 0: give at least 1"),
         ({"trials": 0}, "trials=0 tunes nothing"),
-        ({"seeds": 0}, "must hold at least one seed"),
+        ({"seeds": 0}, "must be a tuple of one or more whole numbers"),
         ({"storage": "nonsense"}, "--storage nonsense: write it as postgresql://"),
         ({"storage": "mysql://a/b"}, "mysql is not supported; give a postgresql://"),
         (
