@@ -106,15 +106,15 @@ def study(
     quality = results.achieved({tuple(u.key().values()): o.report for u, o in outcomes})
 
     selected = results.chosen(validation)
-    num_items = pipeline.data.corpus.num_items
-    compared = list(results.comparisons(test, selected, baselines, num_items))
+    about = pipeline.data.corpus.num_items, pipeline.data.corpus.reward_scale
+    compared = list(results.comparisons(test, selected, baselines, *about))
     table = results.cells(compared, selected, quality)
     column = results.value_columns(test)[0]
     unit = f"{column.metric} {column.over}"
     caption = _caption(base, compared[0][1], seeds, commit)
 
     frontier = results.frontier(test)
-    rules = selection.selections(test, validation, num_items)
+    rules = selection.selections(test, validation, *about)
     frames = {"results.csv": table, "frontier.csv": frontier, "selection.csv": rules}
     judged_by = table[table["column"] == column.name]
     there = set(frontier[noise_quality.CONDITION].itertuples(index=False, name=None))

@@ -8,20 +8,25 @@ from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.evaluation.evaluate import Evaluation
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.report.table import Table, comparison_table
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.types import Split
 
 
 def load(
-    dataset: str | Dataset, data_root: str | None = None, split: SplitConfig = LeaveOneOut()
+    dataset: str | Dataset,
+    data_root: str | None = None,
+    split: SplitConfig = LeaveOneOut(),
+    thresholds: Thresholds = Thresholds(),
 ) -> Split:
     """A named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...) or a .csv or .parquet file,
     split; or a dataset or world itself, such as `Jester(users=2000)`.
 
     data_root: of a named one: a folder or zip that holds the ratings; otherwise they are downloaded
-    once.
+    once. thresholds: where its rewards count as liked, top and disliked, in place of those that its
+    scale says (`data.corpus.reward_scale`).
     """
     source = dataset_named(dataset, data_root) if isinstance(dataset, str) else dataset
-    return split.split(prepare(source, split.minimum_item_ratings))
+    return split.split(prepare(source, split.minimum_item_ratings, thresholds=thresholds))
 
 
 def compare(
@@ -29,10 +34,11 @@ def compare(
 ) -> Table:
     """The table of named evaluations of the same targets, one seed each; see `comparison_table`."""
     rows = [result.per_user.assign(method=name, seed=0) for name, result in results.items()]
-    num_items = next(iter(results.values())).num_items
+    first = next(iter(results.values()))
     return comparison_table(
         pd.concat(rows, ignore_index=True),
-        num_items=num_items,
+        num_items=first.num_items,
         control=control,
         relative_to=relative_to,
+        scale=first.reward_scale,
     )

@@ -5,21 +5,27 @@ from typing import Annotated, Literal
 
 import typer
 
-from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.cli import app as live_app
-from recsys_posttrain.options import (
+from recsys_posttrain.cli_options import (
     DATASET_WORDS,
     DataRoot,
     Dataset,
     DatasetName,
     Device,
+    Disliked,
+    Duplicates,
     ExperimentFile,
+    Liked,
     Output,
     Storage,
+    Top,
+    Zero,
     expanded,
     path_argument,
     path_option,
+    thresholds,
 )
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.cli import app as live_app
 from recsys_posttrain.report.cli import report, table, wandb_sync
 
 # Plain help and errors: rich's would triple the time that --help takes.
@@ -50,7 +56,7 @@ def doctor() -> None:
 
 
 @data_app.command()
-def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
+def fetch(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates = None) -> None:
     """Download, verify and prepare a dataset, or reuse the cache.
 
     \b
@@ -61,7 +67,7 @@ def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
     from recsys_posttrain.data import prepare
     from recsys_posttrain.named import dataset_named
 
-    corpus = prepare(dataset_named(name, data_root))
+    corpus = prepare(dataset_named(name, data_root, duplicates))
     events, users = len(corpus.sequences.items_E), len(corpus.sequences)
     typer.echo(
         f"{corpus.name}: {events:,} events, {users:,} users, {corpus.num_items:,} items with "
@@ -70,7 +76,7 @@ def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
 
 
 @data_app.command()
-def audit(name: DatasetName, data_root: DataRoot = None) -> None:
+def audit(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates = None) -> None:
     """Print the ties, the leakage and the rewards of a dataset.
 
     \b
@@ -78,11 +84,11 @@ def audit(name: DatasetName, data_root: DataRoot = None) -> None:
       recsys-posttrain data audit ml-1m
     """
     from recsys_posttrain.data import audit as audit_of
-    from recsys_posttrain.data import audit_lines, prepare
+    from recsys_posttrain.data import audit_lines, prepare, rewards_line
     from recsys_posttrain.named import dataset_named
 
-    corpus = prepare(dataset_named(name, data_root), minimum_item_ratings=1)
-    typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
+    corpus = prepare(dataset_named(name, data_root, duplicates), minimum_item_ratings=1)
+    typer.echo("\n".join([*audit_lines(corpus.name, audit_of(corpus)), rewards_line(corpus)]))
 
 
 @data_app.command()
@@ -131,6 +137,11 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
+    liked: Liked = None,
+    top: Top = None,
+    disliked: Disliked = None,
+    reward_zero: Zero = None,
+    duplicates: Duplicates = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -142,6 +153,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
       recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
       recsys-posttrain run experiments/movielens_main.py --split global-time
+      recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
     """
     from recsys_posttrain.study import run_study
     from recsys_posttrain.study_runs import Options
@@ -158,6 +170,8 @@ def run(
             output=output,
             on=on,
             split=split,
+            thresholds=thresholds(liked, top, disliked, reward_zero),
+            duplicates=duplicates,
         ),
     )
 
@@ -183,7 +197,12 @@ def sweep(
     report: Annotated[
         bool, typer.Option("--report", help="Write the page of `report` at the end.")
     ] = False,
+    liked: Liked = None,
+    top: Top = None,
+    disliked: Disliked = None,
+    reward_zero: Zero = None,
     is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
+    duplicates: Duplicates = None,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
 
@@ -208,7 +227,9 @@ def sweep(
             device=device,
             data_root=data_root,
             output=output,
+            thresholds=thresholds(liked, top, disliked, reward_zero),
             is_worker=is_worker,
+            duplicates=duplicates,
         ),
     )
     if report and not is_worker:
@@ -250,6 +271,7 @@ def advise(
     ] = None,
     output: Output = Path("runs"),
     device: Device = "cpu",
+    duplicates: Duplicates = None,
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
 
@@ -259,7 +281,7 @@ def advise(
     """
     from recsys_posttrain.advise import advise_on
 
-    typer.echo(advise_on(dataset, data_root, studies, output, device))
+    typer.echo(advise_on(dataset, data_root, studies, output, device, duplicates))
 
 
 @app.command()

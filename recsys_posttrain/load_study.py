@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recsys_posttrain.config import digest, override, require, suggestion
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.experiment import experiment_module
-from recsys_posttrain.named import check_data_root, dataset_named, split_named
+from recsys_posttrain.named import by_rule, check_data_root, dataset_named, split_named
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run
 from recsys_posttrain.seeding import require_seeds
@@ -59,17 +61,20 @@ def load_study(
     data_root: str | None,
     on: On = "test",
     split: str | None = None,
+    thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
-    `TUNING` in the file, a sentence, says how its settings were chosen.
+    The file is Python and is executed: whoever wrote it can do what you can. `TUNING` in it, a
+    sentence, says how its settings were chosen.
     """
     experiment = experiment_module(file)
     runs = getattr(experiment, "RUNS", None)
     is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
     if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(reading(run, dataset, data_root) for run in runs)
+    runs = tuple(reading(run, dataset, data_root, thresholds, duplicates) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
@@ -77,8 +82,8 @@ def load_study(
     name = f"{file.stem}-{runs[0].dataset.name}"
     if split is not None:
         name += f"-{split}"
-    if overrides:
-        name += f"-{digest(sorted(overrides), 6)}"
+    if changes := sorted([*overrides, *thresholds.options]):
+        name += f"-{digest(changes, 6)}"
     if on != "test":
         name += f"-{on}"
     chosen = getattr(experiment, "SEEDS", (0,)) if seeds is None else tuple(range(seeds))
@@ -88,10 +93,20 @@ def load_study(
     return Study(file, dataset, name, runs, tuple(chosen), on, tuning, split)
 
 
-def reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
-    """The run on the dataset of that name, or on its own; read from data_root where it is given."""
+def reading(
+    run: Run,
+    dataset: str | None,
+    data_root: str | None,
+    thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
+) -> Run:
+    """The run on the dataset of that name, or on its own; read from data_root, with thresholds, and
+    by that rule for duplicates, where they are given."""
+    run = replace(run, thresholds=replace(run.thresholds, **thresholds.given))
     if dataset is not None:
-        return replace(run, dataset=dataset_named(dataset, data_root))
+        return replace(run, dataset=dataset_named(dataset, data_root, duplicates))
+    if duplicates is not None:
+        run = replace(run, dataset=by_rule(run.dataset, duplicates))
     if data_root is None:
         return run
     if hasattr(run.dataset, "data_root"):

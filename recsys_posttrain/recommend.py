@@ -1,11 +1,11 @@
 """Top items from a saved policy, for users of its dataset or for anybody with a history."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import RatingsFile, prepare
@@ -59,7 +59,7 @@ def recommend(
         }
     )
     if output is None:
-        Console(highlight=False).print(frame.to_string(index=False))
+        print(frame.to_string(index=False))
         return frame
     with disk_is_explained(output.parent):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +76,10 @@ def histories_of_dataset(
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all, for None)."""
     corpus = prepare(dataset_named(saved.dataset, data_root), saved.minimum_item_ratings)
+    raw_E = corpus.reward_scale.from_stars(corpus.sequences.rewards_E.double().numpy())
+    sequences = replace(corpus.sequences, rewards_E=as_read(saved, raw_E))
     if users is None:
-        return corpus.user_ids, corpus.sequences
+        return corpus.user_ids, sequences
     require(users, "--users names nobody; give one id or more, separated by commas")
     row_of = {str(user): row for row, user in enumerate(corpus.user_ids.tolist())}
     unknown = [user for user in users if user not in row_of]
@@ -87,14 +89,20 @@ def histories_of_dataset(
             f"example {next(iter(row_of))!r}); give ids as the dataset writes them"
         )
     rows_N = torch.tensor([row_of[user] for user in users], dtype=torch.int64)
-    longest = int(corpus.sequences.lengths_N.max())
-    return corpus.user_ids[rows_N.numpy()], latest_events(corpus.sequences, rows_N, longest)
+    longest = int(sequences.lengths_N.max())
+    return corpus.user_ids[rows_N.numpy()], latest_events(sequences, rows_N, longest)
+
+
+def as_read(saved: SavedPolicy, raw_E: np.ndarray) -> torch.Tensor:
+    """Rewards as they are logged, in the stars that the policy was trained on."""
+    return torch.from_numpy(saved.reward_scale.to_stars(raw_E.astype(np.float32)))
 
 
 def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     """Events of a ratings file in time order; events on items the policy does not know are left
     out, because it has no vector for them."""
-    frame = RatingsFile(str(path), minimum_events=1).load().frame
+    interactions = RatingsFile(str(path), minimum_events=1).load()
+    frame = interactions.frame.assign(seconds=interactions.seconds)
     frame = frame.sort_values(["user_id", "timestamp"], kind="stable")
     index_of = {str(item): index + 1 for index, item in enumerate(saved.item_ids.tolist())}
     item_E = frame["item_id"].astype(str).map(index_of)
@@ -108,7 +116,7 @@ def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     count_N = np.bincount(user_E)
     return np.asarray(user_ids), Sequences(
         items_E=torch.tensor(item_E.to_numpy(dtype=np.int64)),
-        rewards_E=torch.tensor(frame["rating"].to_numpy(dtype=np.float32)),
-        timestamps_E=torch.tensor(frame["timestamp"].to_numpy(dtype=np.int64)),
+        rewards_E=as_read(saved, frame["rating"].to_numpy()),
+        timestamps_E=torch.tensor(frame["seconds"].to_numpy(dtype=np.int64)),
         offsets_N1=torch.tensor(np.concatenate([[0], count_N.cumsum()])),
     )

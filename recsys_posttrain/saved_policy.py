@@ -1,5 +1,6 @@
 """A policy on disk: policy.safetensors beside policy.json, enough to recommend without the rest."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_record, write_json
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
+from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stages import RECORD, read_stage
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.pretrain import new_policy
@@ -25,12 +27,14 @@ FIX = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/
 
 
 class SavedPolicy(NamedTuple):
-    """dataset: what `dataset_named` reads. item_ids[v - 1]: the dataset's id of item v."""
+    """dataset: what `dataset_named` reads. item_ids[v - 1]: the dataset's id of item v.
+    reward_scale: by which its backbone reads the rewards of a history, where it does."""
 
     policy: FrozenPolicy
     dataset: str
     minimum_item_ratings: int
     item_ids: np.ndarray
+    reward_scale: RewardScale
 
 
 def save_policy(
@@ -49,6 +53,7 @@ def save_policy(
             "dataset": dataset,
             "minimum_item_ratings": minimum_item_ratings,
             "item_ids": corpus.item_ids.tolist(),
+            "reward_scale": asdict(corpus.reward_scale),
         },
     )
 
@@ -60,7 +65,7 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
     if (folder / RECORD).is_file():
         read_stage(folder)  # whether its files are those that it was finished with
     card = _card(folder)
-    item_ids = np.asarray(card["item_ids"])
+    item_ids = ids_array(card["item_ids"])
     backbone = _backbone(card["backbone"], folder)
     with torch.device("meta"):  # without memory: a damaged card may ask for any amount
         like = Policy(backbone.build(len(item_ids))).state_dict()
@@ -68,12 +73,22 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
     policy = new_policy(backbone, len(item_ids), seed=0)
     policy.load_state_dict(tensors)
     return SavedPolicy(
-        FrozenPolicy(policy), card["dataset"], card["minimum_item_ratings"], item_ids
+        FrozenPolicy(policy),
+        card["dataset"],
+        card["minimum_item_ratings"],
+        item_ids,
+        scale_in(card),
     )
 
 
+def ids_array(ids: list[Any]) -> np.ndarray:
+    """Text as objects: an array of text gives every id the room of the longest."""
+    is_text = any(isinstance(each, str) for each in ids)
+    return np.asarray(ids, dtype=object if is_text else None)
+
+
 def _card(folder: Path) -> dict[str, Any]:
-    card = read_record(folder / CARD, (*SavedPolicy._fields[1:], "backbone"), FIX)
+    card = read_record(folder / CARD, (*SavedPolicy._fields[1:-1], "backbone"), FIX)
     items, minimum = card["item_ids"], card["minimum_item_ratings"]
     is_policy = (
         isinstance(items, list)

@@ -16,6 +16,7 @@ from recsys_posttrain import (
     logsumexp,
     ops,
     policy,
+    reward_scale,
     seeding,
     types,
     worlds,
@@ -39,6 +40,7 @@ from recsys_posttrain.evaluation import (
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
 from recsys_posttrain.provenance import code_digest
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards import base, baselines, control, ensemble, noise_report, quality
 from recsys_posttrain.rewards import noise as noises
 from recsys_posttrain.rewards import train as reward_training
@@ -62,6 +64,7 @@ _TRAINING = (
     module,
     ops,
     policy,
+    reward_scale,
     seeding,
     split,
     types,
@@ -92,11 +95,13 @@ class Stage(NamedTuple):
 
 
 class StageKeys:
-    """Of the runs that share what `run` names, on data with this content hash; kept in `root`."""
+    """Of the runs that share what `run` names, on data with this content hash and scale of rewards;
+    kept in `root`."""
 
-    def __init__(self, run: Run, content_hash: str, root: Path) -> None:
+    def __init__(self, run: Run, content_hash: str, scale: RewardScale, root: Path) -> None:
         self.run = run
         self.content_hash = content_hash
+        self.scale = scale
         self.root = root
 
     def _stage(self, name: str, key: dict[str, Any]) -> Stage:
@@ -107,6 +112,7 @@ class StageKeys:
         return {
             "content_hash": self.content_hash,
             "format": FORMAT_VERSION,
+            "rewards": self.scale.map,
             "split": self.run.split,
             "split_code": code_digest(_module_of(self.run.split)),
         }
@@ -166,6 +172,7 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
+            "liked": self.scale.liked,  # validations are told of these targets too
             # Validation only decides which weights stay where there is a patience.
             "selection": code_digest(*_EVALUATION) if run.posttraining.patience else None,
             "code": code_digest(*_POSTTRAINING, _module_of(run.algorithm)),
@@ -174,6 +181,8 @@ class StageKeys:
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
         """What decides the rewards that the run's post-training reads."""
+        if self.scale.missing:
+            return {}
         match run.control:
             case None:
                 return {"reward": self.reward(run.noise).folder.name, **_of_noise(run.noise)}
@@ -211,7 +220,7 @@ class StageKeys:
             **self._data,
             "targets": on,
             "reference": self.pretrain.folder.name,
-            "reward": self.reward(noise).folder.name,
+            "reward": None if self.scale.missing else self.reward(noise).folder.name,
             **_of_noise(noise),
         }
         if self.is_judged_by_truth(on):

@@ -7,12 +7,14 @@ Item ids inside the framework are 1..V and 0 is padding. A sequence is right-pad
 position 0 is a user's first event, so a position means the same whatever follows it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
+
+from recsys_posttrain.reward_scale import RewardScale
 
 PADDING = 0
 
@@ -21,13 +23,22 @@ PADDING = 0
 class Interactions:
     """Raw ratings as a dataset file gives them, in file order.
 
-    frame: columns user_id, item_id, rating (float), timestamp (int, seconds).
+    frame: columns user_id, item_id, rating (float), timestamp (int, so many ticks since 1970).
     content_hash: SHA-256 of the bytes that the ratings were read from.
+    ticks_per_second: 1, or 10**9 where times have fractions of a second. Ticks give the order;
+        models read `seconds`.
+    has_ratings: whether the file has them; otherwise every rating is 1.
     """
 
     name: str
     frame: pd.DataFrame
     content_hash: str
+    ticks_per_second: int = 1
+    has_ratings: bool = True
+
+    @property
+    def seconds(self) -> pd.Series:
+        return self.frame["timestamp"] // self.ticks_per_second
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +46,7 @@ class Sequences:
     """Events of N sequences laid end to end; sequence n is [offsets[n], offsets[n + 1])."""
 
     items_E: Tensor  # int64, 1..V
-    rewards_E: Tensor  # float32
+    rewards_E: Tensor  # float32, in stars (reward_scale.py), as are all below
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
 
@@ -68,6 +79,10 @@ class Corpus:
     sequences: one per user, in the order of user_ids.
     user_ids, item_ids: original ids; item_ids[v - 1] is the id of item v.
     content_hash: of the source.
+    ticks_E, ticks_per_second: the exact time of each event, where seconds cut it short.
+    left_out_user_ids: the users of the source whose items all have too few ratings.
+    reward_scale: how the source's rewards became those of `sequences`; by default they are 1..5
+        stars and stayed as they were.
     """
 
     name: str
@@ -75,10 +90,23 @@ class Corpus:
     user_ids: np.ndarray
     item_ids: np.ndarray
     content_hash: str
+    ticks_E: Tensor | None = None  # int64
+    ticks_per_second: int = 1
+    left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
+    reward_scale: RewardScale = RewardScale()
 
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
+
+    @property
+    def times_E(self) -> Tensor:
+        """Exact, int64, in ticks: what decides which of two events is earlier."""
+        if self.ticks_E is None:
+            return self.sequences.timestamps_E
+        if len(self.ticks_E) != len(self.sequences.items_E):
+            raise ValueError("a corpus with other events needs other ticks_E too, or None")
+        return self.ticks_E
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import pytest
 
 from recsys_posttrain.__main__ import main
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import Thresholds
 
 VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "sweep", "table", "recommend"]
 
@@ -84,7 +85,7 @@ def test_run_passes_everything_on(
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
-        "--on validation --split global-time"
+        "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
@@ -101,6 +102,8 @@ def test_run_passes_everything_on(
         output=Path("runs"),
         on="test",
         split=None,
+        thresholds=Thresholds(),
+        duplicates=None,
     )
     assert given == dict(
         overrides=("a=1", "b.c=2"),
@@ -112,6 +115,8 @@ def test_run_passes_everything_on(
         output=tmp_path / "out",
         on="validation",
         split="global-time",
+        thresholds=Thresholds(liked="80%", zero=-3.0),
+        duplicates="first",
     )
 
 
@@ -123,7 +128,8 @@ def test_sweep_passes_everything_on(
     assert _end(monkeypatch, "sweep", str(file)) == 0
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --data-root x.zip --output out --is-worker"
+        "--accept-changes --data-root x.zip --output out --is-worker "
+        "--top 4.5 --disliked 1 --duplicates last"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
     assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
@@ -138,7 +144,9 @@ def test_sweep_passes_everything_on(
         device="cpu",
         data_root=None,
         output=Path("runs"),
+        thresholds=Thresholds(),
         is_worker=False,
+        duplicates=None,
     )
     assert given == dict(
         dataset="ml-1m",
@@ -150,7 +158,9 @@ def test_sweep_passes_everything_on(
         device="cpu",
         data_root="x.zip",
         output=Path("out"),
+        thresholds=Thresholds(top=4.5, disliked=1.0),
         is_worker=True,
+        duplicates="last",
     )
 
 

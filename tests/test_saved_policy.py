@@ -9,7 +9,7 @@ from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.saved_policy import ids_array, load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
@@ -104,3 +104,10 @@ def test_a_card_cut_short_is_named(saved):
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match=r"policy.json is cut short or not JSON"):
         load_policy(saved[1])
+
+
+def test_one_long_id_does_not_widen_the_others():
+    ids = ids_array(["x" * 500, *(str(n) for n in range(999))])
+    assert ids.nbytes == 8 * 1000  # references; a width for all would be 4 bytes x 500 x 1000
+    assert ids[999] == "998"
+    assert ids_array([3, 4]).dtype == "int64"

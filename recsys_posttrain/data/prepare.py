@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recsys_posttrain.data.files import cache_folder, new_folder, note
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
     from recsys_posttrain.types import Corpus, Interactions
 
-FORMAT_VERSION = 1  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 3  # raise it when the same source would be prepared differently
+FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
+LOWER_MINIMUM = (
+    "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
+    "split=LeaveOneOut(minimum_item_ratings=1) in the experiment file)"
+)
 
 
 class Dataset(Protocol):
@@ -34,17 +40,24 @@ class Dataset(Protocol):
     def load(self) -> Interactions: ...
 
 
-def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None = None) -> Corpus:
+def prepare(
+    dataset: Dataset,
+    minimum_item_ratings: int = 5,
+    cache: Path | None = None,
+    thresholds: Thresholds = Thresholds(),
+) -> Corpus:
     """Filter, order and encode a dataset; reused from the cache when it was done before.
 
     Items with fewer than minimum_item_ratings are dropped in one pass. Events are sorted by
-    (user, timestamp), ties in file order. Users and items are numbered by first appearance in
+    (user, exact time), ties in file order. Users and items are numbered by first appearance in
     the file, so sources that only name them differently give equal tensors.
 
-    cache: the folder for prepared data (default: `cache_folder()`).
+    cache: the folder for prepared data (default: `cache_folder()`). thresholds: of the rewards,
+    in place of those of the log's scale (reward_scale.py).
 
     Raises:
-        UserError: no item has enough ratings; the source or the cache folder fails.
+        UserError: no item has enough ratings; the source or the cache folder fails; the thresholds
+            do not fit the rewards.
     """
     if minimum_item_ratings < 1:
         raise UserError(
@@ -64,25 +77,31 @@ def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None 
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        users, items = _tables(dataset.load(), minimum_item_ratings)
-        _save(folder, users, items, fingerprint, provenance)
-    return _read(folder, dataset.name, content_hash)
+        users, items, facts = _tables(dataset.load(), minimum_item_ratings)
+        _save(folder, users, items, facts, fingerprint, provenance)
+    # What a world knows of every choice is in the unit of its log, which is read as it is.
+    declared = RewardScale() if hasattr(dataset, "truth") else None
+    return _read(folder, dataset.name, content_hash, thresholds, declared)
 
 
-def _tables(interactions: Interactions, minimum_item_ratings: int) -> tuple[pa.Table, pa.Table]:
-    """One row per user (user_id, items, rewards, timestamps), and one row per item (item_id)."""
+def _tables(
+    interactions: Interactions, minimum_item_ratings: int
+) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+    """One row per user (user_id, items, rewards, times), one row per item (item_id), and facts
+    about the whole, among them who has none of these items."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     frame = interactions.frame
     ratings_per_item = frame.groupby("item_id")["rating"].transform("size")
-    frame = frame[ratings_per_item >= minimum_item_ratings]
+    source, frame = frame, frame[ratings_per_item >= minimum_item_ratings]
     if frame.empty:
         raise UserError(
-            f"{interactions.name} has no item with {minimum_item_ratings} ratings or more; "
-            "lower minimum_item_ratings."
+            f"{interactions.name} has no item with {minimum_item_ratings} ratings or more (the "
+            f"most is {int(ratings_per_item.max())}); {LOWER_MINIMUM}."
         )
+    left_out = source["user_id"][~source["user_id"].isin(frame["user_id"])].unique().tolist()
     user_E, user_ids = pd.factorize(frame["user_id"])
     item_E, item_ids = pd.factorize(frame["item_id"])
     timestamp_E = frame["timestamp"].to_numpy()
@@ -97,14 +116,24 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> tuple[pa.T
             "user_id": pa.array(user_ids),
             "items": per_user(item_E + 1, pa.int64()),
             "rewards": per_user(frame["rating"].to_numpy(dtype=np.float32), pa.float32()),
-            "timestamps": per_user(timestamp_E, pa.int64()),
+            "times": per_user(timestamp_E, pa.int64()),
         }
     )
-    return users, pa.table({"item_id": pa.array(item_ids)})
+    facts = {
+        "has_ratings": interactions.has_ratings,
+        "ticks_per_second": interactions.ticks_per_second,
+        "left_out_user_ids": left_out,
+    }
+    return users, pa.table({"item_id": pa.array(item_ids)}), facts
 
 
 def _save(
-    folder: Path, users: pa.Table, items: pa.Table, fingerprint: str, provenance: dict[str, Any]
+    folder: Path,
+    users: pa.Table,
+    items: pa.Table,
+    facts: dict[str, Any],
+    fingerprint: str,
+    provenance: dict[str, Any],
 ) -> None:
     datasets = _quiet_datasets()
     with new_folder(folder) as temporary:
@@ -113,29 +142,50 @@ def _save(
             datasets.Dataset(
                 datasets.table.InMemoryTable(table), fingerprint=f"{fingerprint}-{name}"
             ).save_to_disk(temporary / name)
+        (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         record = json.dumps(provenance | {"files": _hashes(temporary)}, indent=2, sort_keys=True)
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
 
-def _read(folder: Path, name: str, content_hash: str) -> Corpus:
+def _read(
+    folder: Path, name: str, content_hash: str, thresholds: Thresholds, declared: RewardScale | None
+) -> Corpus:
+    datasets = _quiet_datasets()
+    users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
+    items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return _corpus(users, items, facts, name, content_hash, thresholds, declared)
+
+
+def _corpus(
+    users: pa.Table,
+    items: pa.Table,
+    facts: dict[str, Any],
+    name: str,
+    content_hash: str,
+    thresholds: Thresholds = Thresholds(),
+    declared: RewardScale | None = None,
+) -> Corpus:
     import numpy as np
     import torch
 
     from recsys_posttrain.types import Corpus, Sequences
 
-    datasets = _quiet_datasets()
-    users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
-    items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
-
-    def events(column: str) -> torch.Tensor:
+    def events(column: str) -> np.ndarray:
         # A view of the mapped file first, then one copy, so that the file can be replaced.
         values = users.column(column).combine_chunks().flatten()
-        return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=True)))
+        return np.array(values.to_numpy(zero_copy_only=True))
 
+    reward_E = events("rewards")
+    scale = scale_of(reward_E, thresholds, declared=declared, has_ratings=facts["has_ratings"])
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
+    times_E, ticks_per_second = events("times"), facts["ticks_per_second"]
     sequences = Sequences(
-        events("items"), events("rewards"), events("timestamps"), torch.from_numpy(offsets_N1)
+        torch.from_numpy(events("items")),
+        torch.from_numpy(scale.to_stars(reward_E)),
+        torch.from_numpy(times_E // ticks_per_second),
+        torch.from_numpy(offsets_N1),
     )
     return Corpus(
         name=name,
@@ -143,6 +193,10 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
         user_ids=users.column("user_id").to_numpy(),
         item_ids=items.column("item_id").to_numpy(),
         content_hash=content_hash,
+        ticks_E=None if ticks_per_second == 1 else torch.from_numpy(times_E),
+        ticks_per_second=ticks_per_second,
+        left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),
+        reward_scale=scale,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from recsys_posttrain.options import StudyFolder, path_option
+from recsys_posttrain.cli_options import StudyFolder, path_option
 
 
 def table(

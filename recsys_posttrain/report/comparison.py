@@ -12,8 +12,8 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.aggregates import improvement, iqm_freedom, iqm_over_seeds
 from recsys_posttrain.evaluation.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.evaluation.significance import effect_size, holm
-from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import Column
+from recsys_posttrain.reward_scale import RewardScale
 
 Floats = NDArray[np.float64]
 Runs = dict[str, list[pd.DataFrame]]  # method -> one frame per seed, targets in one order
@@ -31,7 +31,7 @@ class Comparison:
     (percent of the control when relative), p_value, p_holm, effect_size; iqm, iqm_low, iqm_high
     (interquartile mean over seeds); improvement, improvement_low, improvement_high (probability of
     being better than the control for one user; half is no difference); significant, best.
-    single_run: the methods with one seed where others have more.
+    single_run: the methods with one seed where others have more. nothing: why columns are empty.
     """
 
     cells: pd.DataFrame
@@ -40,6 +40,7 @@ class Comparison:
     single_run: tuple[str, ...]
     num_users: int
     num_targets: int
+    nothing: dict[str, str]
 
     @property
     def over_seeds(self) -> bool:
@@ -106,6 +107,7 @@ def compare(
         single_run=tuple(m for m in methods if len(seeds) > 1 and len(set(map(id, runs[m]))) == 1),
         num_users=targets["user_id"].nunique(),
         num_targets=len(targets),
+        nothing={each.name: why for each in columns if (why := each.nothing(targets, scale))},
     )
 
 
@@ -188,7 +190,7 @@ def _per_user(
     values_CMSN = np.full((len(columns), len(runs), num_seeds, len(users)), np.nan)
     weights_CN = np.empty((len(columns), len(users)))
     for c, column in enumerate(columns):
-        weight_T = column.subset(targets, scale)
+        weight_T = column.weights(targets, scale)
         weights_CN[c] = np.bincount(user_T, weight_T, len(users))
         used_N = weights_CN[c] > 0
         for m, (method, frames) in enumerate(runs.items()):

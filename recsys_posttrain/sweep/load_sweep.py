@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.experiment import experiment_module
 from recsys_posttrain.load_study import reading
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.sweep.definition import Sweep
 
 
@@ -15,6 +17,8 @@ def load_sweep(
     data_root: str | None = None,
     trials: int | None = None,
     seeds: int | None = None,
+    thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
     sweep = getattr(experiment_module(file), "SWEEP", None)
@@ -25,7 +29,7 @@ def load_sweep(
         )
     return replace(
         sweep,
-        base=reading(sweep.base, dataset, data_root),
+        base=reading(sweep.base, dataset, data_root, thresholds, duplicates),
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )

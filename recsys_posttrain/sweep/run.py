@@ -12,14 +12,17 @@ from typing import NamedTuple
 import torch
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.files import disk_is_explained
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.study import say_what_is_read
 from recsys_posttrain.study_results import claim, definition, say_what_is_replaced
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
+from recsys_posttrain.sweep.objective import check_rewards
 from recsys_posttrain.sweep.outcome import write_outcome
 from recsys_posttrain.sweep.progress import CellProgress
 from recsys_posttrain.sweep.storage import is_sqlite, open_storage, sqlite_url, storage_is_explained
@@ -42,7 +45,9 @@ class Options(NamedTuple):
     device: str = "cpu"
     data_root: str | None = None
     output: Path = Path("runs")
+    thresholds: Thresholds = Thresholds()
     is_worker: bool = False
+    duplicates: Duplicates | None = None
 
 
 def run_sweep(file: Path, options: Options) -> Path:
@@ -52,10 +57,19 @@ def run_sweep(file: Path, options: Options) -> Path:
     search space that makes no sense.
     """
     require(options.workers >= 1, f"--workers {options.workers}: give at least 1.")
-    sweep = load_sweep(file, options.dataset, options.data_root, options.trials, options.seeds)
+    sweep = load_sweep(
+        file,
+        options.dataset,
+        options.data_root,
+        options.trials,
+        options.seeds,
+        options.thresholds,
+        options.duplicates,
+    )
     folder = options.output / name_of(file, sweep)
     if not options.is_worker:
-        claim(folder, definition(file, sweep.base.dataset, kind="sweep"))
+        chosen = " ".join(options.thresholds.options)
+        claim(folder, definition(file, sweep.base.dataset, kind="sweep", set=chosen))
     with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)
         storage = open_storage(url)
@@ -85,6 +99,7 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
                 slots.requeue()
         say_what_is_read(ledger.pipeline)
         say_what_is_replaced(folder, ledger.pipeline.data.corpus.content_hash)
+        check_rewards(ledger.pipeline, ledger.sweep)
         # Evaluated with the shared models, so these are made first.
         _ = ledger.pipeline.pretrained_folder
         _ = ledger.pipeline.rewards.quality, ledger.pipeline.rewards.judge_quality
@@ -124,8 +139,10 @@ def _arguments(file: Path, options: Options) -> list[str]:
         "--seeds": options.seeds,
         "--storage": options.storage,
         "--data-root": options.data_root,
+        "--duplicates": options.duplicates,
         "--device": options.device if options.device != "cpu" else None,
         "--output": options.output if options.output != Path("runs") else None,
     }
     pairs = [[name, str(value)] for name, value in given.items() if value is not None]
-    return ["sweep", str(file), *(word for pair in pairs for word in pair)]
+    words = [word for pair in pairs for word in pair]
+    return ["sweep", str(file), *words, *options.thresholds.options]

@@ -14,13 +14,13 @@ from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.evaluation.subsets import RewardScale, liked
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.tensors import save_tensors
-from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.training.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
@@ -48,9 +48,9 @@ def posttrain(
     """The post-trained copy of `policy`, which itself stays as it is.
 
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
-    every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
-    `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
-    same on validation targets, with `ndcg@10`, over all of them and over the liked ones.
+    every few steps: the loss, the algorithm's own metrics (in stars), and of the current batch the
+    exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` = E_pi[r_hat];
+    four times the same on validation targets, with `ndcg@10`, over all of them and over the liked.
     folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are left there too.
     log: what is read in place of data.train; with a noisy one, and a noisy reward model (which
     validation asks too), see rewards/noise: both are made beforehand with this `policy`.
@@ -58,7 +58,7 @@ def posttrain(
 
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    num_items = data.corpus.num_items
+    num_items, scale = data.corpus.num_items, data.corpus.reward_scale
     require(
         len(policy.table_VD) == num_items,
         f"the policy knows {len(policy.table_VD)} items and {data.corpus.name} has {num_items}; "
@@ -82,7 +82,9 @@ def posttrain(
         except UserError as refusal:
             raise TrainingFailed(str(refusal)) from refusal
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
-            output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
+            measured = drift(batch, actors)
+            measured["reward/proxy"] = scale.from_stars(measured["reward/proxy"])
+            output = output._replace(metrics={**output.metrics, **measured})
         return output
 
     def on_step(step: int) -> None:
@@ -110,7 +112,7 @@ def posttrain(
         ).per_user
         batches_hold(positions)
         means = {name: float(rows[name].mean()) for name in VALIDATED}
-        if (weight_N := liked(rows, RewardScale())).any():
+        if not scale.missing and (weight_N := liked(rows, scale)).any():
             means[LIKED_NDCG] = float(np.average(rows["ndcg@10"], weights=weight_N))
         return {f"validation/{name}": mean for name, mean in means.items()}
 
@@ -122,6 +124,7 @@ def posttrain(
         dropout=False,
         reseed=reseed,
         after_step=on_step,
+        fixed=FIXED,
     )
     try:
         actors.multiply_in(training.products(device))

@@ -1,12 +1,43 @@
-"""What options of several commands have in common: paths, and the device."""
+"""Options that several commands have: paths, device, and what the rewards of a log mean."""
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    from recsys_posttrain.reward_scale import Thresholds
+
+Liked = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REWARD",
+        help="Liked from here on: a reward in the data's own unit, or a quantile such as 50%.",
+    ),
+]
+Top = Annotated[str | None, typer.Option(metavar="REWARD", help="Top from here on.")]
+Disliked = Annotated[str | None, typer.Option(metavar="REWARD", help="Disliked down from here.")]
+Zero = Annotated[
+    str | None,
+    typer.Option("--reward-zero", metavar="REWARD", help="The reward that is worth nothing."),
+]
+
+
+def thresholds(*given: str | None) -> "Thresholds":
+    """Of what was given for liked, top, disliked and zero, in this order."""
+    from recsys_posttrain.reward_scale import Thresholds
+
+    return Thresholds(*map(_number_or_text, given))
+
+
+def _number_or_text(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def expanded(text: str) -> str:
@@ -59,7 +90,7 @@ DataRoot = Annotated[
 ]
 Output = Annotated[Path, path_option("Where runs and stages are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=checked_device)]
-DATASET_WORDS = "ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."
+DATASET_WORDS = "ml-100k, ml-1m, jester, ..., or a file: .csv, .tsv (.gz too), .parquet."
 DatasetName = Annotated[
     str, typer.Argument(help=DATASET_WORDS, callback=lambda text: text and expanded(text))
 ]
@@ -76,5 +107,12 @@ Dataset = Annotated[
     typer.Option(
         help=f"In place of the file's own: {DATASET_WORDS}",
         callback=lambda text: text and expanded(text),
+    ),
+]
+Duplicates = Annotated[
+    Literal["refuse", "first", "last"] | None,
+    typer.Option(
+        help="In a file: which row to keep of those with one user, item and time; by default such "
+        "a file is refused."
     ),
 ]
