@@ -122,9 +122,10 @@ def _check(folder: Path, before: dict[str, Any], now: dict[str, str]) -> None:
         f"{part} {before.get(part) or 'none'} there and {now.get(part) or 'none'} here"
         for part in dict.fromkeys([*before, *now])
         if before.get(part) != now.get(part)
-        and part != CONTENT
-        # A study file that was only moved is the same one.
+        and part not in (CONTENT, DATA)
+        # A study file or data that was only moved is the same.
         and not (part == "file" and is_same_text)
+        and not (part == "dataset" and now[DATA] and before.get(DATA) == now[DATA])
     ]
     if differ:
         raise UserError(

@@ -174,3 +174,12 @@ def test_killed_while_a_set_is_swapped_the_folder_has_no_run_json_and_is_cleaned
     assert [path for path in folder.iterdir() if path.name.startswith(".tmp-")]
     claim(folder, of())
     assert not [path for path in folder.iterdir() if path.name.startswith(".tmp-")]
+
+
+def test_data_that_was_only_moved_is_the_same_and_changed_data_in_its_place_too():
+    folder = Path("runs/study-log")
+    claim(folder, of())
+    shutil.copy("a/log.csv", "b/log.csv")
+    claim(folder, of(dataset="b/log.csv"))
+    Path("b/log.csv").write_text("the next day")
+    claim(folder, of(dataset="b/log.csv"))
