@@ -111,22 +111,21 @@ study: setup ## reward noise against true policy value; on Jester unless DATASET
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 
 # On ML-100K a budget that ends within 15 minutes on 2 cores; elsewhere that of the file.
-SMALL := $(filter ml-100k,$(DATASET))
+SMALL := $(if $(subst ml-100k,,$(DATASET)),,yes)
+SWEEP := experiments/sweep_noise.py --dataset "$(DATASET)"
 ifneq ($(STORAGE),)
 # Not as an argument, which everybody on this machine can read: it may hold a password.
-sweep: export RECSYS_POSTTRAIN_STORAGE := $(STORAGE)
+sweep dashboard: export RECSYS_POSTTRAIN_STORAGE := $(STORAGE)
 endif
-SWEPT = runs/sweep_noise-$(basename $(notdir $(DATASET)))
 sweep: setup ## tune every algorithm alike under reward noise and compare them (15 minutes)
-	$(VENV) -m recsys_posttrain sweep experiments/sweep_noise.py --dataset "$(DATASET)" \
+	$(VENV) -m recsys_posttrain sweep $(SWEEP) \
 	  --workers "$(or $(WORKERS),2)" \
 	  $(if $(TRIALS)$(SMALL),--trials "$(or $(TRIALS),3)") \
 	  $(if $(SEEDS)$(SMALL),--seeds "$(or $(SEEDS),2)") $(if $(DEVICE),--device "$(DEVICE)") \
-	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
-	$(VENV) -m recsys_posttrain report "$(SWEPT)"
+	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") --report
 
 dashboard: setup ## serve optuna-dashboard on the sweep of DATASET, or on STORAGE
-	.venv/bin/optuna-dashboard "$(if $(STORAGE),$(patsubst postgresql://%,postgresql+psycopg://%,$(STORAGE)),sqlite:///$(SWEPT)/study.db)"
+	$(VENV) -m recsys_posttrain dashboard $(SWEEP)
 
 report: setup ## write a study as one HTML page, STUDY=runs/NAME
 	$(VENV) -m recsys_posttrain report "$(or $(STUDY),$(error give a study, e.g. make report STUDY=runs/movielens_main-ml-100k))"

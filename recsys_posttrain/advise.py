@@ -98,7 +98,7 @@ def verdict(
 ) -> str:
     """One paragraph; "not enough evidence" unless one method is supported for both errors."""
     lowest, highest = evidence.studied_range(study)
-    if study.dataset != Path(dataset).stem:
+    if study.dataset != dataset:
         return (
             f"not enough evidence: the study is of {study.dataset}, and whether its order of "
             f"methods holds on {dataset} was not tested."

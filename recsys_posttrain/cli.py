@@ -1,14 +1,32 @@
 """The command line: parse, call, print. What is slow to import is imported by the command."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from recsys_posttrain.cli_options import Disliked, Liked, Top, Zero, thresholds
+from recsys_posttrain.cli_options import (
+    DATASET_WORDS,
+    DataRoot,
+    Dataset,
+    DatasetName,
+    Device,
+    Disliked,
+    Duplicates,
+    ExperimentFile,
+    Liked,
+    Output,
+    Storage,
+    Top,
+    Zero,
+    expanded,
+    path_argument,
+    path_option,
+    thresholds,
+)
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
+from recsys_posttrain.report.cli import report, table, wandb_sync
 
 # Plain help and errors: rich's would triple the time that --help takes.
 app = typer.Typer(
@@ -21,27 +39,6 @@ app = typer.Typer(
 data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(live_app, name="live")
-
-DatasetName = Annotated[
-    str,
-    typer.Argument(
-        help="ml-100k, ml-1m, jester, semi-ml-1m, ..., or a file: .csv, .tsv (.gz too), .parquet."
-    ),
-]
-Duplicates = Annotated[
-    Literal["refuse", "first", "last"] | None,
-    typer.Option(
-        help="In a file: which row to keep of those with one user, item and time; by default such "
-        "a file is refused."
-    ),
-]
-DataRoot = Annotated[
-    str | None,
-    typer.Option(
-        help="A folder or zip that holds the ratings; no other source then.",
-        callback=lambda text: text and os.path.expanduser(text),  # --data-root=~/x, make's too
-    ),
-]
 
 
 @app.command()
@@ -116,12 +113,12 @@ def truth(name: DatasetName, data_root: DataRoot = None) -> None:
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A study: a Python file.", exists=True)],
+    file: ExperimentFile,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Run the study on this dataset.")] = None,
+    dataset: Dataset = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many post-training seeds.")] = None,
     workers: Annotated[
         int | None,
@@ -130,9 +127,9 @@ def run(
             "one per core, at most 8. 1: this process, with all its threads."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     data_root: DataRoot = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    output: Output = Path("runs"),
     on: Annotated[
         Literal["test", "validation"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
@@ -181,26 +178,25 @@ def run(
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="A sweep: a Python file.", exists=True)],
-    dataset: Annotated[str | None, typer.Option(help="Run the sweep on this dataset.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Trials of each method and noise.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Fresh seeds of each chosen setting.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="RECSYS_POSTTRAIN_STORAGE",
-            help="postgresql://user@host/database; a file in the run's folder by default. A "
-            "password belongs in PGPASSWORD or ~/.pgpass: arguments are for all to see.",
-        ),
+    file: ExperimentFile,
+    dataset: Dataset = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of each method and noise.")
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Fresh seeds of each chosen setting.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
+    storage: Storage = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on though the definition changed.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     data_root: DataRoot = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    output: Output = Path("runs"),
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the page of `report` at the end.")
+    ] = False,
     liked: Liked = None,
     top: Top = None,
     disliked: Disliked = None,
@@ -219,7 +215,7 @@ def sweep(
     """
     from recsys_posttrain.sweep.run import Options, run_sweep
 
-    run_sweep(
+    folder = run_sweep(
         file,
         Options(
             dataset=dataset,
@@ -236,83 +232,45 @@ def sweep(
             duplicates=duplicates,
         ),
     )
+    if report and not is_worker:
+        from recsys_posttrain.report.page import write_report
+
+        write_report(folder)
 
 
 @app.command()
-def table(
-    folder: Annotated[Path, typer.Argument(help="A study's or a run's folder.")],
-    relative_to: Annotated[
-        str | None, typer.Option(metavar="ALGORITHM", help="Show differences in % of this one.")
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="ALGORITHM", help="What each one is compared with; BC if left out."),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(help="Another study's folder: print how alike the two rank the methods."),
-    ] = None,
+def dashboard(
+    file: ExperimentFile,
+    dataset: Dataset = None,
+    storage: Storage = None,
+    output: Output = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
 ) -> None:
-    """Print the table of a finished study again.
+    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
 
     \b
     Example:
-      recsys-posttrain table runs/movielens_main --relative-to RWR
-      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
+      recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
     """
-    from recsys_posttrain.study import study_agreement, study_table
+    from recsys_posttrain.sweep.dashboard import serve
 
-    study_table(folder, control, relative_to)
-    if against is not None:
-        study_agreement(folder, against)
+    serve(file, dataset, storage, output, port)
 
 
-StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")]
-
-
-@app.command()
-def report(
-    folder: StudyFolder,
-    live: Annotated[
-        Path | None, typer.Option(help="A folder of live bench: its faults get a section.")
-    ] = None,
-) -> None:
-    """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
-
-    \b
-    Example:
-      recsys-posttrain report runs/movielens_main-ml-1m
-      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
-    """
-    from recsys_posttrain.report.page import write_report
-
-    write_report(folder, live)
-
-
-@app.command()
-def wandb_sync(folder: StudyFolder) -> None:
-    """Mirror a study to Weights & Biases: offline, or uploaded where you are logged in.
-
-    \b
-    Example:
-      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
-    """
-    from recsys_posttrain.sweep.tracking import sync
-
-    typer.echo(sync(folder))
+for verb in (table, report, wandb_sync):
+    app.command()(verb)
 
 
 @app.command()
 def advise(
-    dataset: Annotated[
-        str, typer.Option(help="A named dataset, or a file (.csv, .tsv, .parquet).")
-    ],
+    dataset: Annotated[str, typer.Option(help=DATASET_WORDS, callback=expanded)],
     data_root: DataRoot = None,
     studies: Annotated[
-        Path | None, typer.Option(help="Where noise_vs_quality-* folders are.")
+        Path | None,
+        path_option("Where noise_vs_quality-* folders are."),
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    output: Output = Path("runs"),
+    device: Device = "cpu",
     duplicates: Duplicates = None,
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
@@ -328,17 +286,22 @@ def advise(
 
 @app.command()
 def recommend(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY_FOLDER", help="A saved policy.")],
+    policy: Annotated[
+        Path,
+        path_argument("POLICY_FOLDER", "A saved policy."),
+    ],
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
     ] = None,
     histories: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file of other users' events.")
+        Path | None,
+        path_option("A .csv or .parquet file of other users' events."),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
     data_root: DataRoot = None,
     output: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file to write; otherwise printed.")
+        Path | None,
+        path_option("A .csv or .parquet file to write; otherwise printed."),
     ] = None,
 ) -> None:
     """Recommend items to users with a saved policy.

@@ -33,6 +33,7 @@ def dataset_named(
     if duplicates is not None:
         return by_rule(dataset_named(text, data_root), duplicates)
     if suffix_of(text):
+        check_data_root(data_root, text)
         return RatingsFile(text)
     logs: tuple[Dataset, ...] = (
         MovieLens100K(data_root),
@@ -53,6 +54,15 @@ def dataset_named(
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
         f"or the path of a file ({', '.join(SUFFIXES)})."
     )
+
+
+def check_data_root(data_root: str | None, path: str) -> None:
+    """Refused beside a file, which is its own source."""
+    if data_root is not None:
+        raise UserError(
+            f"--data-root {data_root} is for named datasets; {path} is read from where it lies, so "
+            "leave --data-root out."
+        )
 
 
 def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:

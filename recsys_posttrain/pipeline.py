@@ -18,17 +18,18 @@ from recsys_posttrain.data import prepare
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.curve import curve_point
+from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.reward_stages import RewardStages
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
-from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.saved_policy import POLICY_FILES, load_policy, save_policy
 from recsys_posttrain.stage_keys import On, Stage, StageKeys
-from recsys_posttrain.stages import build, write_parquet
+from recsys_posttrain.stages import build, delete
 from recsys_posttrain.training import posttrain, pretrain
-from recsys_posttrain.training.fit import Report, validations
+from recsys_posttrain.training.fit import METRICS, Report, validations
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth, truth_of
 
@@ -61,11 +62,11 @@ class Pipeline:
         return StageKeys(self.run, corpus.content_hash, corpus.reward_scale, self.root)
 
     def _made(
-        self, stage: Stage, title: str, make: Callable[[Path], dict[str, Any]]
+        self, stage: Stage, title: str, make: Callable[[Path], dict[str, Any]], *files: str
     ) -> dict[str, Any]:
-        """The record of a stage, which is there afterwards."""
+        """The record of a stage, which is there afterwards. files: what `make` leaves."""
         self.announce(title, stage.folder)
-        return build(stage.folder, stage.key, make)
+        return build(stage.folder, stage.key, make, files)
 
     def _save(self, folder: Path, trained: Policy) -> None:
         save_policy(
@@ -93,7 +94,7 @@ class Pipeline:
             self._save(folder, trained)
             return fitted._asdict()
 
-        self._made(self.keys.pretrain, "pretrained policy", make)
+        self._made(self.keys.pretrain, "pretrained policy", make, *POLICY_FILES, METRICS)
         return self.keys.pretrain.folder
 
     @cached_property
@@ -153,9 +154,10 @@ class Pipeline:
             return fitted._asdict()
 
         stage = self.keys.posttrain(run)
-        self._made(stage, f"{run.label}, seed {run.seed}", make)
+        files = (*POLICY_FILES, METRICS, "step-*.safetensors")
+        self._made(stage, f"{run.label}, seed {run.seed}", make, *files)
         if report is not None and not was_made:
-            with (stage.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+            with (stage.folder / METRICS).open(encoding="utf-8") as lines:
                 for metrics in validations(lines):
                     report(metrics)
         return stage.folder
@@ -183,8 +185,8 @@ class Pipeline:
             return {"targets": len(rows)}
 
         stage = self.keys.rows(policy_folder, on, noise, has_judge)
-        self._made(stage, f"{on} rows of {stage.key['policy']}", make)
-        return pd.read_parquet(stage.folder / "rows.parquet")
+        self._made(stage, f"{on} rows of {stage.key['policy']}", make, "rows.parquet")
+        return read_parquet(stage.folder / "rows.parquet", fix=delete(stage.folder))
 
     def _rows(self, policy_folder: Path | None, on: On, reward: RewardModel | None) -> pd.DataFrame:
         data, judge = self.data, self.rewards.judge
@@ -244,8 +246,8 @@ class Pipeline:
             return {"points": len(rows)}
 
         stage = self.keys.curve(posttrained, on, noise, has_judge)
-        self._made(stage, f"{on} curve of {posttrained.name}", make)
-        return pd.read_parquet(stage.folder / "curve.parquet")
+        self._made(stage, f"{on} curve of {posttrained.name}", make, "curve.parquet")
+        return read_parquet(stage.folder / "curve.parquet", fix=delete(stage.folder))
 
     @cached_property
     def _truth(self) -> Truth:

@@ -12,9 +12,9 @@ from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.files import check_writable, disk_is_explained, replacing
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.saved_policy import SavedPolicy, load_policy
-from recsys_posttrain.stages import replacing
 from recsys_posttrain.types import Sequences
 
 
@@ -32,8 +32,11 @@ def recommend(
     same item ids. The score is the policy's logit, comparable within one user only. Written as
     .csv or .parquet, or printed. Errors: UserError for unknown users, items or file types.
     """
-    if output is not None and output.suffix not in (".csv", ".parquet"):
-        raise UserError(f"--output {output}: the name must end in .csv or .parquet")
+    if output is not None:
+        if output.suffix not in (".csv", ".parquet"):
+            raise UserError(f"--output {output}: the name must end in .csv or .parquet")
+        require(not output.is_dir(), f"--output {output} is a folder: give the name of a file")
+        check_writable(output.parent)
     saved = load_policy(policy_folder)
     user_ids, sequences = (
         histories_of_dataset(saved, users, data_root)
@@ -58,6 +61,8 @@ def recommend(
     if output is None:
         print(frame.to_string(index=False))
         return frame
+    with disk_is_explained(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
         if output.suffix == ".csv":
             frame.to_csv(temporary, index=False)

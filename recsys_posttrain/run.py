@@ -18,6 +18,21 @@ from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.training.pretrain import PRETRAINING
 
+# What each part is asked for, so that a wrong one is refused before anything runs.
+_METHODS = {
+    "algorithm": "loss",
+    "dataset": "load",
+    "split": "split",
+    "backbone": "build",
+    "pretraining_loss": "build",
+}
+_KINDS = {
+    "pretraining": Training,
+    "posttraining": Training,
+    "reward": RewardEnsemble,
+    "noise": RewardNoise,
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -45,6 +60,16 @@ class Run:
     pretraining_seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, method in _METHODS.items():
+            part = getattr(self, name)
+            require(
+                callable(getattr(part, method, None)) and not isinstance(part, type),
+                f"Run: {name}={part!r} has no method {method}; give a value such as "
+                "algorithm=BC(), with its brackets.",
+            )
+        for name, kind in _KINDS.items():
+            part = getattr(self, name)
+            require(isinstance(part, kind), f"Run: {name}={part!r} must be a {kind.__name__}(...).")
         require(
             self.control is None or isinstance(self.control, RewardControl),
             f"{self.label}: control={self.control!r} is not a control of "

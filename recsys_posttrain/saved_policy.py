@@ -5,19 +5,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 import recsys_posttrain.backbones as backbones
 from recsys_posttrain.backbones.base import BackboneConfig
-from recsys_posttrain.config import describe
+from recsys_posttrain.config import describe, require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import read_record, write_json
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.reward_scale import RewardScale, scale_in
-from recsys_posttrain.stages import load_tensors, read_json, save_tensors, write_json
+from recsys_posttrain.stages import RECORD, read_stage
+from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import Corpus
 
 WEIGHTS = "policy.safetensors"
+CARD = "policy.json"
+POLICY_FILES = (WEIGHTS, CARD)
+FIX = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/posttrain-..."
 
 
 class SavedPolicy(NamedTuple):
@@ -41,7 +47,7 @@ def save_policy(
 ) -> None:
     save_tensors(folder / WEIGHTS, policy.state_dict())
     write_json(
-        folder / "policy.json",
+        folder / CARD,
         {
             "backbone": describe(backbone),
             "dataset": dataset,
@@ -56,11 +62,16 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
     """weights: the file in the folder; those of a step on the way are beside the last ones.
 
     Errors: UserError for a folder without a policy, or one whose two files disagree."""
+    if (folder / RECORD).is_file():
+        read_stage(folder)  # whether its files are those that it was finished with
     card = _card(folder)
     item_ids = ids_array(card["item_ids"])
-    policy = new_policy(_backbone(card["backbone"], folder), len(item_ids), seed=0)
-    shapes = {name: value.shape for name, value in policy.state_dict().items()}
-    policy.load_state_dict(load_tensors(folder / weights, shapes))
+    backbone = _backbone(card["backbone"], folder)
+    with torch.device("meta"):  # without memory: a damaged card may ask for any amount
+        like = Policy(backbone.build(len(item_ids))).state_dict()
+    tensors = load_tensors(folder / weights, like, FIX)
+    policy = new_policy(backbone, len(item_ids), seed=0)
+    policy.load_state_dict(tensors)
     return SavedPolicy(
         FrozenPolicy(policy),
         card["dataset"],
@@ -77,23 +88,32 @@ def ids_array(ids: list[Any]) -> np.ndarray:
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    fix = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/posttrain-..."
-    card = read_json(folder / "policy.json", fix=fix)
-    missing = (*SavedPolicy._fields[1:-1], "backbone")
-    if not isinstance(card, dict) or not set(missing) <= card.keys():
-        raise UserError(f"{folder / 'policy.json'} does not describe a policy: {fix}")
+    card = read_record(folder / CARD, (*SavedPolicy._fields[1:-1], "backbone"), FIX)
+    items, minimum = card["item_ids"], card["minimum_item_ratings"]
+    is_policy = (
+        isinstance(items, list)
+        and len({type(item) for item in items}) == 1
+        and isinstance(items[0], str | int)
+        and isinstance(minimum, int)
+        and isinstance(card["dataset"], str)
+    )
+    require(is_policy, f"{folder / CARD} does not describe a policy: {FIX}")
     return card
 
 
 def _backbone(described: dict[str, Any], folder: Path) -> BackboneConfig:
     """The frozen dataclass of the package `backbones` that describe() wrote down."""
-    fields = dict(described)
-    kind = getattr(backbones, fields.pop("class"), None)
     try:
-        config: BackboneConfig = kind(**fields)  # type: ignore[misc]
-    except TypeError:
-        raise UserError(
-            f"{folder / 'policy.json'} names the backbone {described}, which this version does "
-            "not have; use the version that saved it"
-        ) from None
-    return config
+        fields = dict(described)
+        config: BackboneConfig = getattr(backbones, fields.pop("class"))(**fields)
+        # One with values of other types, a size of "64" say, describes itself otherwise.
+        if describe(config) == described:
+            return config
+    except UserError as refusal:
+        raise UserError(f"{folder / CARD}: {refusal}") from None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        pass
+    raise UserError(
+        f"{folder / CARD} names the backbone {described}, which this version does not have; use "
+        "the version that saved it"
+    )

@@ -39,6 +39,7 @@ from recsys_posttrain.evaluation import (
 )
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
+from recsys_posttrain.provenance import code_digest
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards import base, baselines, control, ensemble, noise_report, quality
 from recsys_posttrain.rewards import noise as noises
@@ -46,7 +47,7 @@ from recsys_posttrain.rewards import train as reward_training
 from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards, TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
-from recsys_posttrain.stages import code_digest, stage_folder
+from recsys_posttrain.stages import stage_folder
 from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
 from recsys_posttrain.worlds.base import World, world
 

@@ -1,8 +1,10 @@
 """A study: the runs of an experiment file, over seeds, ending in rows on disk and a table."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,30 +12,25 @@ import pandas as pd
 from rich import box
 from rich.table import Table as RichTable
 
-from recsys_posttrain.config import describe, require
+from recsys_posttrain.config import describe
 from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.split import LeaveOneOut, untrained_items
-from recsys_posttrain.evaluation.bootstrap import RESAMPLES
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.load_study import Study
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console, say
-from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.curves import write_curves
+from recsys_posttrain.report.record import read_rows, study_record
 from recsys_posttrain.report.render import escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
-from recsys_posttrain.stages import (
-    git_commit,
-    package_versions,
-    read_json,
-    read_stage,
-    replacing,
-    write_json,
-    write_parquet,
-)
+from recsys_posttrain.stages import read_stage
+from recsys_posttrain.study_results import RECORD, claim, result_set, say_what_is_replaced
 from recsys_posttrain.study_runs import (
     Made,
     Options,
@@ -46,6 +43,14 @@ from recsys_posttrain.study_runs import (
 )
 from recsys_posttrain.sweep.tracking import track
 
+TABLES = ("table.md", "table.tex", "table.csv")
+NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
+QUALITY = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "pairwise_accuracy": "pairwise acc.",
+    "spearman": "Spearman",
+}
 MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
 
 
@@ -53,9 +58,12 @@ def run_study(file: Path, options: Options) -> Path:
     """Runs what is not done yet, prints and writes the tables; returns the study's folder."""
     study = options.study(file)
     workers = number_of_workers(options, study)
+    folder = options.output / study.name
+    claim(folder, study.definition([*options.overrides, *options.thresholds.options]))
     progress = Progress()
     pipeline = Pipeline(study.runs[0], options.output, options.device, progress.announce)
     say_what_is_read(pipeline)
+    say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
     left_out = refused(study, pipeline)
     # Evaluated with the shared models, so these are made first.
     _ = pipeline.rewards.quality, pipeline.rewards.judge_quality
@@ -64,7 +72,6 @@ def run_study(file: Path, options: Options) -> Path:
         make_in_processes(file, options, study, pipeline, progress, workers, left_out)
     made = made_by(study, pipeline, shared, left_out)
     progress.finish()
-    folder = options.output / study.name
     write_study(study, pipeline, made, folder, {"command": _command(study, options)})
     return folder
 
@@ -81,86 +88,74 @@ def say_what_is_read(pipeline: Pipeline) -> None:
 
 
 def write_study(
-    study: Study, pipeline: Pipeline, made: Made, folder: Path, more: dict[str, Any]
+    study: Study,
+    pipeline: Pipeline,
+    made: Made,
+    folder: Path,
+    more: dict[str, Any],
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Writes and prints the tables. more: `command`, and what else belongs into run.json."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes and prints the tables. more: `command`, and what else belongs into run.json. texts:
+    further files, by name."""
     quality, judge_quality = pipeline.rewards.quality, pipeline.rewards.judge_quality
-    write_parquet(made.rows, folder / "rows.parquet")
-    if quality is not None:
-        write_parquet(quality, folder / "reward_models.parquet")
-        _write_quality(
-            quality, _quality_caption("Reward models", pipeline), folder / "reward_models.md"
-        )
-    if judge_quality is not None:
-        _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
-    write_json(folder / "run.json", _record(study, pipeline, made) | more)
-    study_table(folder, None, None)
-    if made.points:
-        what = f"{pipeline.data.corpus.name}, {study.on} targets"
-        say(write_curves(pd.concat(made.points, ignore_index=True), folder, what))
+    record = _record(study, pipeline, made) | more
+    table = _table(made.rows, record, _control(made.rows), None)
+    gains = None
+    with result_set(folder) as new:
+        write_parquet(made.rows, new / "rows.parquet")
+        if quality is not None:
+            write_parquet(quality, new / "reward_models.parquet")
+            _write_quality(
+                quality, _quality_caption("Reward models", pipeline), new / "reward_models.md"
+            )
+        if judge_quality is not None:
+            _write_quality(judge_quality, _quality_caption("Judge", pipeline), new / "judge.md")
+        for name, text in texts.items():
+            write_text(new / name, text)
+        write_table(table, new)
+        if made.points:
+            what = f"{pipeline.data.corpus.name}, {study.on} targets"
+            gains = write_curves(pd.concat(made.points, ignore_index=True), new, what)
+        write_json(new / RECORD, record)
+    _show(quality, table, f"written: {folder}/{', '.join(TABLES)}")
+    if gains is not None:
+        say(gains)
     say(track(folder))
 
 
 def study_table(folder: Path, control: str | None, relative_to: str | None) -> None:
     """Prints and writes table.md, table.tex and table.csv from rows.parquet and run.json.
 
-    control: BC by default, or the first run of a study without it.
+    control: BC by default, or the first run of a study without it. Where they cannot be written
+    the table is printed all the same.
     """
-    record = read_json(folder / "run.json", fix="give the folder of a finished study")
-    rows = _read_rows(folder)
-    if control is None:
-        methods = list(rows["method"].unique())
-        control = "BC" if "BC" in methods else methods[2]  # after popularity and pretrained
-    table = _table(rows, record, control, relative_to)
-    write_table(table, folder)
-    quality = folder / "reward_models.parquet"
-    if quality.is_file():
-        console.print(_quality_table(pd.read_parquet(quality)))
+    record, rows = study_record(folder, NEEDED), read_rows(folder)
+    table = _table(rows, record, control or _control(rows), relative_to)
+    path = folder / "reward_models.parquet"
+    quality = read_parquet(path, dict.fromkeys(QUALITY, float)) if path.exists() else None
+    try:
+        write_table(table, folder)
+        written = f"written: {folder}/{', '.join(TABLES)}"
+    except UserError as refusal:
+        written = f"not written: {refusal}"
+    _show(quality, table, written)
+
+
+def _show(quality: pd.DataFrame | None, table: Table, written: str) -> None:
+    if quality is not None:
+        console.print(_quality_table(quality))
     console.print(table.rich())
-    models = "reward_models.md, " if quality.is_file() else ""
-    say(f"\nwritten: {folder}/table.md, table.tex, {models}rows.parquet, run.json")
+    say(f"\n{written}")
 
 
-def study_agreement(folder: Path, against: Path) -> None:
-    """Prints and writes how alike two finished studies rank their methods (`rank_agreement`).
-
-    Popularity is left out: it stands apart in every column and would raise every correlation.
-    """
-    named, rows, scales = [], [], []
-    for each in (folder, against):
-        record = read_json(each / "run.json", fix="give the folder of a finished study")
-        split = record.get("split", LeaveOneOut().label)  # older records had no other
-        named.append(f"{record['dataset']}, {split} (commit {record['commit']})")
-        scales.append(scale_in(record))
-        found = _read_rows(each)
-        rows.append(found[found["method"] != "Popularity"])
-    text = agreement_markdown(
-        rank_agreement(*rows, scales=(scales[0], scales[1])),
-        f"How alike the methods are ranked: {named[0]} against {named[1]}. Rank correlation of the "
-        f"methods' means, without Popularity, with 95% intervals ({RESAMPLES:,} draws of users "
-        "and seeds, independent in the two). Noise hides agreement: a low interval proves nothing.",
-    )
-    path = folder / f"agreement-{against.resolve().name}.md"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    say(text)
-    say(f"written: {path}")
-
-
-def _read_rows(folder: Path) -> pd.DataFrame:
-    path = folder / "rows.parquet"
-    require(
-        path.is_file(),
-        f"{path} does not exist: the table is made from these rows; run the study again with the "
-        "command in run.json (published results have no rows, which name users of the data)",
-    )
-    return pd.read_parquet(path)
+def _control(rows: pd.DataFrame) -> str:
+    """BC, or the first after popularity and pretrained."""
+    methods = [str(method) for method in rows["method"].unique()]
+    return "BC" if "BC" in methods else methods[min(2, len(methods) - 1)]
 
 
 def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(quality_markdown(quality, escaped(caption)), encoding="utf-8")
+    write_text(path, quality_markdown(quality, escaped(caption)))
 
 
 def _quality_caption(what: str, pipeline: Pipeline) -> str:
@@ -177,16 +172,10 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
         box=box.SIMPLE_HEAD, pad_edge=False, title="\nReward models", title_justify="left"
     )
     table.add_column("model", min_width=17)
-    shown = {
-        "rmse": "RMSE",
-        "mae": "MAE",
-        "pairwise_accuracy": "pairwise acc.",
-        "spearman": "Spearman",
-    }
-    for title in shown.values():
+    for title in QUALITY.values():
         table.add_column(title, justify="right")
     for name, row in quality.iterrows():
-        table.add_row(str(name), *(f"{row[column]:.4f}" for column in shown))
+        table.add_row(str(name), *(f"{row[column]:.4f}" for column in QUALITY))
     return table
 
 

@@ -34,7 +34,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return lambda *arguments: made.append((name, *arguments))
 
     for module, names in {
-        "study": ["run_study", "study_table", "study_agreement"],
+        "study": ["run_study", "study_table"],
+        "study_agreement": ["study_agreement"],
         "study_runs": [],
         "recommend": ["recommend"],
         "sweep.run": ["run_sweep"],
@@ -83,7 +84,7 @@ def test_run_passes_everything_on(
     study.write_text("")
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
-        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --device cuda --output out "
+        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
         "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -109,9 +110,9 @@ def test_run_passes_everything_on(
         dataset="ml-1m",
         seeds=3,
         workers=4,
-        device="cuda",
+        device="cpu",
         data_root=f"{tmp_path}/x.zip",
-        output=Path("out"),
+        output=tmp_path / "out",
         on="validation",
         split="global-time",
         thresholds=Thresholds(liked="80%", zero=-3.0),
@@ -127,7 +128,7 @@ def test_sweep_passes_everything_on(
     assert _end(monkeypatch, "sweep", str(file)) == 0
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --device cuda --data-root x.zip --output out --is-worker "
+        "--accept-changes --data-root x.zip --output out --is-worker "
         "--top 4.5 --disliked 1 --duplicates last"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
@@ -154,7 +155,7 @@ def test_sweep_passes_everything_on(
         workers=2,
         storage="postgresql://a/b",
         accepts_changes=True,
-        device="cuda",
+        device="cpu",
         data_root="x.zip",
         output=Path("out"),
         thresholds=Thresholds(top=4.5, disliked=1.0),
@@ -223,7 +224,8 @@ def test_an_interrupt_that_a_library_turned_into_exit_1_is_still_one(
     [
         (["rnu"], "rnu"),
         (["table", "x", "--relativ-to", "RWR"], "--relative-to"),
-        (["run", "no-such-study.py"], "no-such-study.py"),
+        (["run", "x.py", "--device", "gpu0"], "--device gpu0: give cpu, cuda, or one GPU by its"),
+        (["advise", "--dataset", "ml-100k", "--device", "cuda:x"], "--device cuda:x: give cpu"),
         (["recommend", "p"], "recommend needs --users IDS or --histories FILE, and not both"),
         (["recommend", "p", "--users", "1", "--histories", "h.csv"], "and not both"),
         (["recommend", "p", "--users", "1", "--k", "0"], "--k"),

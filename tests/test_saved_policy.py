@@ -79,7 +79,16 @@ def test_weights_cut_short_are_named(saved):
     [
         ({"backbone": {"class": "Recurrent", "dim": 8}}, "names the backbone .*Recurrent"),
         ({"backbone": {"class": "SASRec", "dims": 8}}, "names the backbone .*dims"),
-        ({"item_ids": None}, "does not describe a policy"),
+        ({"item_ids": None}, "policy.json has no 'item_ids'"),
+        ({"item_ids": [[1], [2]]}, "does not describe a policy"),
+        ({"item_ids": 40}, "does not describe a policy"),
+        ({"dataset": 5}, "does not describe a policy"),
+        ({"minimum_item_ratings": "5"}, "does not describe a policy"),
+        ({"backbone": {"class": "SASRec", "dim": "8"}}, "policy.json: SASRec: dim='8' must be"),
+        ({"backbone": {"class": "SASRec", "blocks": True}}, "blocks=True must be a whole number"),
+        ({"backbone": {"class": "SASRec", "dim": 10**9}}, "dim=1000000000 must be a whole number"),
+        ({"backbone": {"class": "SASRec", "blocks": 10**6}}, "blocks=1000000 must be a whole num"),
+        ({"backbone": 5}, "names the backbone 5"),
     ],
 )
 def test_a_card_that_this_version_cannot_read_is_named(saved, change, message):

@@ -32,9 +32,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, linear, silu
 
+from recsys_posttrain.backbones.base import check_sizes
 from recsys_posttrain.backbones.dropout import Dropout
 from recsys_posttrain.backbones.embedding import EventEmbedding
-from recsys_posttrain.config import require
 from recsys_posttrain.types import History
 
 BUCKETS, BUCKET_WIDTH = 128, 0.301
@@ -175,18 +175,13 @@ class HSTU:
     target_time: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            min(self.dim, self.blocks, self.heads, self.max_length) >= 1,
-            f"HSTU: every size must be at least 1, but this is {self}.",
-        )
-        require(
-            self.dim % self.heads == 0,
-            f"HSTU: dim={self.dim} cannot be split over heads={self.heads}; "
-            "choose a number of heads that divides dim.",
-        )
-        require(
-            0 <= self.dropout < 1,
-            f"HSTU: dropout={self.dropout} must be at least 0 and below 1.",
+        check_sizes(
+            "HSTU",
+            dim=self.dim,
+            blocks=self.blocks,
+            heads=self.heads,
+            max_length=self.max_length,
+            dropout=self.dropout,
         )
 
     def build(self, num_items: int) -> HSTUModule:

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from recsys_posttrain.backbones.base import check_sizes
 from recsys_posttrain.backbones.dropout import Dropout
 from recsys_posttrain.backbones.embedding import EventEmbedding
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require_counts
 from recsys_posttrain.types import History
 
 
@@ -123,19 +124,15 @@ class SASRec:
     history_rewards: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            min(self.dim, self.blocks, self.heads, self.feed_forward, self.max_length) >= 1,
-            f"SASRec: every size must be at least 1, but this is {self}.",
+        check_sizes(
+            "SASRec",
+            dim=self.dim,
+            blocks=self.blocks,
+            heads=self.heads,
+            max_length=self.max_length,
+            dropout=self.dropout,
         )
-        require(
-            self.dim % self.heads == 0,
-            f"SASRec: dim={self.dim} cannot be split over heads={self.heads}; "
-            "choose a number of heads that divides dim.",
-        )
-        require(
-            0 <= self.dropout < 1,
-            f"SASRec: dropout={self.dropout} must be at least 0 and below 1.",
-        )
+        require_counts("SASRec", 1, 2**20, feed_forward=self.feed_forward)
 
     def build(self, num_items: int) -> SASRecModule:
         return SASRecModule(self, num_items)

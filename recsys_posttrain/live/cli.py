@@ -136,9 +136,9 @@ def demo(
       recsys-posttrain live demo
       recsys-posttrain live demo --devices 20 --seconds 8
     """
+    from recsys_posttrain.files import write_json
     from recsys_posttrain.live import demo_report as report
     from recsys_posttrain.live.demo import Demo, run
-    from recsys_posttrain.stages import write_json
 
     def say(second: float, text: str) -> None:
         if sys.stderr.isatty():

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import replacing
 from recsys_posttrain.live.broker import Broker, BrokerDown
 from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.schedule import ScheduleFile
 from recsys_posttrain.live.state import AHEAD_SECONDS, MESSAGE_BYTES, EventState, json_object
-from recsys_posttrain.stages import replacing
 
 _ASK_SECONDS = 2.0
 _log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from recsys_posttrain.config import require
+from recsys_posttrain.files import read_csv, read_text
 from recsys_posttrain.report import plots
 from recsys_posttrain.report.noise_quality import methods_drawn
 from recsys_posttrain.report.render import NOTHING, decimal
@@ -143,7 +144,7 @@ def calibration_section(study: StudyFolder) -> Section | None:
     pictures = [f / f"{names[0]}.png" for f in folders if (f / f"{names[0]}.png").is_file()]
     if not tables:
         return None
-    body = "".join(map(image, pictures)) + "".join(frame_html(pd.read_csv(t)) for t in tables)
+    body = "".join(map(image, pictures)) + "".join(frame_html(read_csv(t)) for t in tables)
     lead = "How much the world's log looks like the real one, and what there is to gain in it."
     return Section("world", "World calibration", lead, html=body)
 
@@ -171,7 +172,7 @@ def live_section(folder: Path) -> Section:
     """Raises: UserError for a folder that `live bench` did not write."""
     table = folder / "table.md"
     require(table.is_file(), f"--live {folder} has no table.md: give a folder of live bench")
-    text, *_ = table.read_text(encoding="utf-8").partition("\n![")
+    text, *_ = read_text(table).partition("\n![")
     pictures = "".join(image(path) for path in sorted(folder.glob("*.png")))
     lead = "Faults of a live event's delivery, and what the devices saw."
     return Section("live", "Live events", lead, html=pictures + html_of(text))

@@ -16,11 +16,11 @@ import pandas as pd
 from rich.console import Group
 
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
+from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
 from recsys_posttrain.report.columns import Column, columns_of
 from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stages import replacing
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,13 @@ def comparison_table(
 
 def write_table(table: Table, folder: Path) -> list[Path]:
     """table.md, table.tex and table.csv in the folder, each replaced as a whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "table.md": table.markdown(),
         "table.tex": table.latex(),
         "table.csv": table.frame().to_csv(index=False, float_format="%.10g", lineterminator="\n"),
     }
     for name, text in texts.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_text(folder / name, text)
     return [folder / name for name in texts]
 
 

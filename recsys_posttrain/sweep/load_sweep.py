@@ -5,7 +5,8 @@ from pathlib import Path
 
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.load_study import experiment_module, reading
+from recsys_posttrain.experiment import experiment_module
+from recsys_posttrain.load_study import reading
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.sweep.definition import Sweep
 
@@ -36,4 +37,4 @@ def load_sweep(
 
 def name_of(file: Path, sweep: Sweep) -> str:
     """Of its folder, and of all that it keeps in a storage."""
-    return f"{file.stem}-{Path(sweep.base.dataset.name).stem}"
+    return f"{file.stem}-{sweep.base.dataset.name}"

@@ -9,13 +9,17 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.config import describe, require
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import write_text
 from recsys_posttrain.load_study import Study
-from recsys_posttrain.stages import replacing
 from recsys_posttrain.study import write_study
+from recsys_posttrain.study_results import result_set
 from recsys_posttrain.study_runs import made_by
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES
+
+TRIALS = "trials.csv"
 
 
 def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> None:
@@ -29,15 +33,15 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         f"{len(left)} of {len(states)} methods are not finished ({', '.join(left)}): run the same "
         "command again to go on; no table is written before.",
     )
-    trials = trials_frame(states)
-    with replacing(folder / "trials.csv") as temporary:
-        trials.to_csv(temporary, index=False, lineterminator="\n")
+    trials = trials_frame(states).to_csv(index=False, lineterminator="\n")
     worked = [state for state in states if not left_out(state)]
-    require(
-        worked,
-        f"no method has a setting that worked: see the reasons in {folder / 'trials.csv'}; change "
-        "the search spaces.",
-    )
+    if not worked:
+        with result_set(folder) as new:  # no table of an earlier outcome stays beside it
+            write_text(new / TRIALS, trials)
+        raise UserError(
+            f"no method has a setting that worked: see the reasons in {folder / TRIALS}; change "
+            "the search spaces."
+        )
     study = Study(
         file=file,
         dataset=None,
@@ -50,7 +54,7 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         redraws_noise=True,
     )
     more = {"command": command, "sweep": sweep_record(sweep, states)}
-    write_study(study, pipeline, made_by(study, pipeline), folder, more)
+    write_study(study, pipeline, made_by(study, pipeline), folder, more, {TRIALS: trials})
 
 
 def left_out(state: CellState) -> str:

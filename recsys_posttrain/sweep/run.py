@@ -13,11 +13,12 @@ import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.files import disk_is_explained
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.reward_scale import Thresholds
-from recsys_posttrain.stages import disk_is_explained
 from recsys_posttrain.study import say_what_is_read
+from recsys_posttrain.study_results import claim, definition, say_what_is_replaced
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
@@ -67,8 +68,10 @@ def run_sweep(file: Path, options: Options) -> Path:
         options.duplicates,
     )
     folder = options.output / name_of(file, sweep)
-    with disk_is_explained(_existing(options.output)):
-        folder.mkdir(parents=True, exist_ok=True)
+    if not options.is_worker:
+        chosen = " ".join(options.thresholds.options)
+        claim(folder, definition(file, sweep.base.dataset, kind="sweep", set=chosen))
+    with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)
         if has_secret(url) and any(url in word for word in sys.argv):
             console.print(
@@ -104,6 +107,7 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
             for slots in ledger.queues():  # nobody else works on this file: they are dead
                 slots.requeue()
         say_what_is_read(ledger.pipeline)
+        say_what_is_replaced(folder, ledger.pipeline.data.corpus.content_hash)
         check_rewards(ledger.pipeline, ledger.sweep)
         # Evaluated with the shared models, so these are made first.
         _ = ledger.pipeline.pretrained_folder
@@ -138,11 +142,6 @@ def _presence(folder: Path) -> Iterator[bool]:
             is_alone = False
         fcntl.flock(file, fcntl.LOCK_SH)
         yield is_alone
-
-
-def _existing(folder: Path) -> Path:
-    """The folder or the nearest one above it that exists, to ask how full its disk is."""
-    return folder if folder.exists() else _existing(folder.absolute().parent)
 
 
 def _command(file: Path, options: Options) -> str:

@@ -20,18 +20,19 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from recsys_posttrain.config import digest, require
+from recsys_posttrain.files import read_json
 from recsys_posttrain.report import plots
 from recsys_posttrain.report.noise_quality import noise_kinds, of_kind
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
     by_line,
     has_results,
-    read_csv,
     runs_of,
     study_folder,
+    trials_of,
     value_columns,
 )
-from recsys_posttrain.stages import locked, read_json
+from recsys_posttrain.stages import locked
 from recsys_posttrain.sweep.offline_runs import (
     LOCK,
     complete,
@@ -104,8 +105,8 @@ def wandb_folder(study: Path) -> Path:
 def mirror(folder: Path) -> tuple[int, set[str]]:
     """Writes what is not there yet as offline runs; returns their number, and the identities of all
     that the study has. Of a study that is still running only the trials."""
-    trials = folder / "trials.csv"
-    new = list(trial_entries(read_csv(trials))) if trials.is_file() else []
+    trials = trials_of(folder)
+    new = [] if trials is None else list(trial_entries(trials))
     study = study_folder(folder) if has_results(folder) else None
     if study is not None:
         new += [*row_entries(study), summary_entry(study)]

@@ -27,11 +27,14 @@ from torch.utils.data import DataLoader
 
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.endings import Stopped
-from recsys_posttrain.stages import load_tensors, save_tensors
+from recsys_posttrain.files import write_text
+from recsys_posttrain.stages import delete
+from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.average import WeightAverage
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch
 
+METRICS = "metrics.jsonl"
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 STEPS_BETWEEN_LOG_LINES = 10
 
@@ -146,7 +149,7 @@ class _Keeper(Callback):
     def load(self, module: TrainingModule) -> dict[int, dict[str, Tensor]]:
         """Restores the module and this keeper; returns the optimiser's state by parameter."""
         assert self.checkpoint is not None
-        tensors = load_tensors(self.checkpoint)
+        tensors = load_tensors(self.checkpoint, fix=delete(self.checkpoint.parent))
         progress = json.loads(bytes(tensors.pop("progress").tolist()))
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
@@ -177,7 +180,7 @@ class _Keeper(Callback):
             module.model.load_state_dict(self.average.weights, strict=False)
         if self.folder is not None and self.checkpoint is not None:
             text = "".join(line + "\n" for line in self.lines)
-            (self.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+            write_text(self.folder / METRICS, text)
             self.checkpoint.unlink(missing_ok=True)
 
 
@@ -240,8 +243,7 @@ def fit(
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")
             trainer = pl.Trainer(
                 max_epochs=1,
-                accelerator="cpu" if device == "cpu" else "gpu",
-                devices=1,
+                **hardware(device),
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -257,6 +259,13 @@ def fit(
     keeper.finish(module)
     best_step = keeper.best_step if keeper.best_weights else module.steps_done
     return Fitted(module.steps_done, best_step, keeper.best_value)
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Lightning's words for cpu, cuda (the first GPU) or cuda:1."""
+    if device == "cpu":
+        return {"accelerator": "cpu", "devices": 1}
+    return {"accelerator": "gpu", "devices": [torch.device(device).index or 0]}
 
 
 def validations(lines: Iterable[str]) -> Iterator[dict[str, float]]:

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.logsumexp import fast_products
 from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences
+
+MOST_STEPS = 10**9
+MOST_SNAPSHOTS = 10**4
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,25 @@ class Training:
             self.epochs is not None or self.steps is not None,
             "Training: epochs and steps are both none; give at least one of them.",
         )
+        require_counts(
+            *("Training", 1, MOST_STEPS),
+            epochs=self.epochs,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            validation_steps=self.validation_steps,
+            tokens=self.tokens,
+        )
+        require_counts(
+            *("Training", 0, MOST_STEPS), warmup_steps=self.warmup_steps, patience=self.patience
+        )
+        require_counts("Training", 0, MOST_SNAPSHOTS, snapshots=self.snapshots)
         require(
-            all(number is None or number >= 1 for number in (self.epochs, self.steps))
-            and min(self.batch_size, self.validation_steps) >= 1,
-            f"Training: epochs={self.epochs}, steps={self.steps}, batch_size={self.batch_size} and "
-            f"validation_steps={self.validation_steps} must be at least 1.",
+            0 < self.learning_rate < math.inf,
+            f"Training: learning_rate={self.learning_rate} must be above 0, and finite.",
         )
         require(
-            self.learning_rate > 0,
-            f"Training: learning_rate={self.learning_rate} must be above 0.",
+            0 <= self.weight_decay < math.inf,
+            f"Training: weight_decay={self.weight_decay} must be at least 0, and finite.",
         )
         require(
             0 <= self.average < 1,

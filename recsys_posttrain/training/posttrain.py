@@ -19,7 +19,7 @@ from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import NoisyLog
-from recsys_posttrain.stages import save_tensors
+from recsys_posttrain.tensors import save_tensors
 from recsys_posttrain.training.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
 from recsys_posttrain.training.module import Training, TrainingModule

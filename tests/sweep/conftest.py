@@ -18,7 +18,7 @@ SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
 
 @pytest.fixture(scope="module")
 def in_a_folder(tmp_path_factory):
-    """A working directory outside any repository, so that no commit enters the tables."""
+    """A working directory and a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.chdir(tmp_path_factory.mktemp("work"))

@@ -5,7 +5,7 @@ import torch
 
 from recsys_posttrain.algorithms import OfflinePPO
 from recsys_posttrain.signals import learned_value
-from recsys_posttrain.stages import load_tensors
+from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.training import fit as fit_file
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.training.posttrain import posttrain

@@ -222,6 +222,7 @@ def test_the_whole_study_in_a_reduced_form(
     monkeypatch.setattr(grid, "CONTROLS", constant)
     monkeypatch.setattr(grid, "BOUNDS", grid.BOUNDS[-1:])
     made = []
+    (tmp_path / "out").mkdir()
     for _ in range(2):
         study.study(base, 1, kinds, 1, tmp_path / "stages", tmp_path / "out")
         folders = (tmp_path / "stages" / "stages").iterdir()
