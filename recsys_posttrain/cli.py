@@ -25,6 +25,13 @@ DatasetName = Annotated[
     str,
     typer.Argument(help="ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."),
 ]
+Repeats = Annotated[
+    Literal["never", "allowed"] | None,
+    typer.Option(
+        help="never: what a user had is not shown again. allowed: it may be. Default: as measured "
+        "in the log."
+    ),
+]
 DataRoot = Annotated[
     str | None,
     typer.Option(
@@ -130,6 +137,7 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
+    repeats: Repeats = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -148,7 +156,7 @@ def run(
     run_study(
         file,
         Options(
-            overrides=tuple(overrides or ()),
+            overrides=(*(overrides or ()), *([f"repeats={repeats}"] if repeats else ())),
             dataset=dataset,
             seeds=seeds,
             workers=workers,
@@ -180,6 +188,7 @@ def sweep(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     data_root: DataRoot = None,
     output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    repeats: Repeats = None,
     is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
@@ -206,6 +215,7 @@ def sweep(
             data_root=data_root,
             output=output,
             is_worker=is_worker,
+            repeats=repeats,
         ),
     )
 
@@ -309,19 +319,32 @@ def recommend(
     output: Annotated[
         Path | None, typer.Option(help="A .csv or .parquet file to write; otherwise printed.")
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Read the users' events from this dataset now.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Read them from this .csv or .parquet file now.")
+    ] = None,
+    repeats: Repeats = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 
-    The users are the dataset's own, by id, or those whose events a file holds.
+    The users are those of the data that the policy was trained on, or of --dataset or --log, by id;
+    or those whose events a file of histories holds. Items are matched by id.
 
     \b
     Example:
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
+      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --log log_of_today.csv
     """
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
+    if histories is not None and (dataset, log) != (None, None):
+        raise UserError("--histories holds the events itself: leave out --dataset and --log")
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
 
+    from recsys_posttrain.named import log_or_dataset
     from recsys_posttrain.recommend import recommend as recommend_to
 
-    recommend_to(policy, ids, histories, k, output, data_root)
+    source = log_or_dataset(log, dataset, data_root)
+    recommend_to(policy, ids, histories, k, output, data_root, source, repeats)

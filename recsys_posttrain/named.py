@@ -1,7 +1,12 @@
 """The dataset, world or split that a word on the command line means."""
 
 import difflib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from recsys_posttrain import data
+from recsys_posttrain.config import described_value, require
 from recsys_posttrain.data import (
     GlobalTime,
     LeaveOneOut,
@@ -44,6 +49,32 @@ def dataset_named(text: str, data_root: str | None = None) -> Dataset:
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
         "or the path of a .csv or .parquet file."
     )
+
+
+def log_or_dataset(log: Path | None, dataset: str | None, data_root: str | None) -> Dataset | None:
+    """Where the command line says that the data are now; None: where they were.
+
+    A log may hold single events: whoever recommends needs no more.
+    """
+    require(log is None or dataset is None, "give --dataset NAME or --log FILE, and not both")
+    if log is not None:
+        return RatingsFile(str(log), minimum_events=1)
+    return None if dataset is None else dataset_named(dataset, data_root)
+
+
+def dataset_described(described: dict[str, Any], data_root: str | None) -> Dataset:
+    """The dataset of which `config.describe` made this, with its settings.
+
+    Raises:
+        UserError: it is none of this package's.
+    """
+    from recsys_posttrain.worlds import jester, semi_synthetic, tabular
+
+    names = vars(semi_synthetic) | vars(jester) | vars(tabular) | vars(data)
+    found: Dataset = described_value(described, names)
+    if data_root is not None and hasattr(found, "data_root"):
+        return replace(found, data_root=data_root)  # type: ignore[type-var]
+    return found
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:

@@ -49,12 +49,14 @@ class Pipeline:
 
     @cached_property
     def data(self) -> Split:
-        corpus = prepare(self.run.dataset, self.run.split.minimum_item_ratings)
-        return self.run.split.split(corpus)
+        run = self.run
+        minimum = run.split.minimum_item_ratings
+        return run.split.split(prepare(run.dataset, minimum, repeats=run.repeats))
 
     @cached_property
     def keys(self) -> StageKeys:
-        return StageKeys(self.run, self.data.corpus.content_hash, self.root)
+        corpus = self.data.corpus
+        return StageKeys(self.run, corpus.content_hash, self.root, corpus.repeats)
 
     def _made(
         self, stage: Stage, title: str, make: Callable[[Path], dict[str, Any]]
@@ -64,14 +66,7 @@ class Pipeline:
         return build(stage.folder, stage.key, make)
 
     def _save(self, folder: Path, trained: Policy) -> None:
-        save_policy(
-            folder,
-            trained,
-            self.run.backbone,
-            self.data.corpus,
-            getattr(self.run.dataset, "path", self.run.dataset.name),
-            self.run.split.minimum_item_ratings,
-        )
+        save_policy(folder, trained, self.run.backbone, self.data.corpus, self.run.dataset)
 
     @cached_property
     def pretrained_folder(self) -> Path:

@@ -179,6 +179,7 @@ class RewardStages:
 
     def _ensemble(self, folder: Path) -> EnsembleModule:
         model = self.run.reward.build(self.data.corpus.num_items, 0.0)
+        model.item_ids = self.data.corpus.item_ids
         shapes = {name: value.shape for name, value in model.state_dict().items()}
         model.load_state_dict(load_tensors(folder / "reward.safetensors", shapes))
         model.requires_grad_(False).eval()

@@ -16,6 +16,7 @@ from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.training.pretrain import PRETRAINING
+from recsys_posttrain.types import Repeats
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Run:
     seed: of post-training. pretraining_seed: of the pretrained policy and the reward model, which
     all runs of a study share. noise: in the reward that post-training sees, each run its own.
     control: what post-training is given in place of the log's rewards and the reward model.
+    repeats: whether users choose items again, which decides what may be shown; None: as measured in
+    the log (data/repeats.py).
     """
 
     algorithm: Algorithm
@@ -40,6 +43,7 @@ class Run:
     control: RewardControl | None = None
     seed: int = 0
     pretraining_seed: int = 0
+    repeats: Repeats | None = None
 
     def __post_init__(self) -> None:
         require(

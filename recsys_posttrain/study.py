@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, require
+from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.load_study import Study
@@ -18,6 +19,7 @@ from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
+from recsys_posttrain.report.undefined import undefined_values
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
@@ -70,6 +72,8 @@ def say_what_is_read(pipeline: Pipeline) -> None:
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
         f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
     )
+    sentence = repeats_sentence(pipeline.data, pipeline.run.repeats is None)
+    console.print(sentence, markup=False, soft_wrap=True)
 
 
 def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
@@ -111,7 +115,9 @@ def write_study(
     )
     if judge_quality is not None:
         _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
-    write_json(folder / "run.json", _record(study, pipeline, made.trained) | more)
+    undefined = undefined_values(made.rows)
+    record = _record(study, pipeline, made.trained) | {"targets_undefined": undefined}
+    write_json(folder / "run.json", record | more)
     study_table(folder, None, None)
     if made.points:
         what = f"{pipeline.data.corpus.name}, {study.on} targets"
@@ -225,7 +231,9 @@ def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[
         "events": len(corpus.sequences.items_E),
         "users": len(corpus.sequences),
         "num_items": corpus.num_items,
+        "repeats": corpus.repeats,
         "targets": len(targets.items_N),
+        "targets_unshowable": targets.unshowable,
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
         "steps": sorted(steps),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recsys_posttrain.backbones import HSTU, SASRec
-from recsys_posttrain.data import RatingsFile, prepare
+from recsys_posttrain.data import MovieLens100K, RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.saved_policy import load_policy, save_policy
@@ -23,7 +23,7 @@ def corpus(small_ratings_csv, tmp_path_factory):
 @pytest.fixture
 def saved(corpus, tmp_path):
     policy = new_policy(BACKBONE, corpus.num_items, seed=1)
-    save_policy(tmp_path, policy, BACKBONE, corpus, "ml-100k", 5)
+    save_policy(tmp_path, policy, BACKBONE, corpus, MovieLens100K())
     return policy, tmp_path
 
 
@@ -32,7 +32,7 @@ def saved(corpus, tmp_path):
 )
 def test_it_comes_back_with_equal_log_probabilities(backbone, corpus, tmp_path):
     policy, folder = new_policy(backbone, corpus.num_items, seed=1), tmp_path
-    save_policy(folder, policy, backbone, corpus, "ml-100k", 5)
+    save_policy(folder, policy, backbone, corpus, MovieLens100K())
     loaded = load_policy(folder)
     batch = batch_of(corpus.sequences, torch.arange(20), 10)
     expected = policy.eval().log_prob(batch)
@@ -40,15 +40,18 @@ def test_it_comes_back_with_equal_log_probabilities(backbone, corpus, tmp_path):
     assert not loaded.policy.training
     assert not any(parameter.requires_grad for parameter in loaded.policy.parameters())
     assert loaded.item_ids.tolist() == corpus.item_ids.tolist()
-    assert (loaded.dataset, loaded.minimum_item_ratings) == ("ml-100k", 5)
-    assert sorted(path.name for path in folder.iterdir()) == ["policy.json", "policy.safetensors"]
+    assert loaded.policy.item_ids.tolist() == corpus.item_ids.tolist()
+    assert (loaded.dataset, loaded.content_hash) == ("small", corpus.content_hash)
+    assert loaded.dataset_again("folder") == MovieLens100K("folder")
+    names = ["policy.json", "policy.safetensors", "source.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
 
 
 def test_the_weights_of_another_model_are_refused_with_both_shapes(saved, corpus, tmp_path_factory):
     _, folder = saved
     other_folder = tmp_path_factory.mktemp("other")
     other = SASRec(dim=12, blocks=1, feed_forward=16, max_length=10)
-    save_policy(other_folder, new_policy(other, 40, 0), other, corpus, "ml-100k", 5)
+    save_policy(other_folder, new_policy(other, 40, 0), other, corpus, MovieLens100K())
     (other_folder / "policy.safetensors").replace(folder / "policy.safetensors")
     with pytest.raises(
         UserError, match=r"policy.safetensors.*\(41, 12\).*\(41, 8\).*another model"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    from recsys_posttrain.types import Corpus, Interactions
+    from recsys_posttrain.types import Corpus, Interactions, Repeats
 
 FORMAT_VERSION = 1  # raise it when the same source would be prepared differently
 
@@ -34,14 +34,20 @@ class Dataset(Protocol):
     def load(self) -> Interactions: ...
 
 
-def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None = None) -> Corpus:
+def prepare(
+    dataset: Dataset,
+    minimum_item_ratings: int = 5,
+    cache: Path | None = None,
+    repeats: Repeats | None = None,
+) -> Corpus:
     """Filter, order and encode a dataset; reused from the cache when it was done before.
 
     Items with fewer than minimum_item_ratings are dropped in one pass. Events are sorted by
     (user, timestamp), ties in file order. Users and items are numbered by first appearance in
     the file, so sources that only name them differently give equal tensors.
 
-    cache: the folder for prepared data (default: `cache_folder()`).
+    cache: the folder for prepared data (default: `cache_folder()`). repeats: whether users choose
+    items again; None: measured in what is left after filtering (data/repeats.py).
 
     Raises:
         UserError: no item has enough ratings; the source or the cache folder fails.
@@ -66,7 +72,13 @@ def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None 
         }
         users, items = _tables(dataset.load(), minimum_item_ratings)
         _save(folder, users, items, fingerprint, provenance)
-    return _read(folder, dataset.name, content_hash)
+    return _read(folder, dataset.name, content_hash, repeats)
+
+
+def corpus_of(interactions: Interactions, minimum_item_ratings: int = 1) -> Corpus:
+    """What `prepare` would make of the same ratings, without the cache."""
+    tables = _tables(interactions, minimum_item_ratings)
+    return _corpus(*tables, interactions.name, interactions.content_hash, None)
 
 
 def _tables(interactions: Interactions, minimum_item_ratings: int) -> tuple[pa.Table, pa.Table]:
@@ -117,15 +129,21 @@ def _save(
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
 
-def _read(folder: Path, name: str, content_hash: str) -> Corpus:
-    import numpy as np
-    import torch
-
-    from recsys_posttrain.types import Corpus, Sequences
-
+def _read(folder: Path, name: str, content_hash: str, repeats: Repeats | None) -> Corpus:
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
+    return _corpus(users, items, name, content_hash, repeats)
+
+
+def _corpus(
+    users: pa.Table, items: pa.Table, name: str, content_hash: str, repeats: Repeats | None
+) -> Corpus:
+    import numpy as np
+    import torch
+
+    from recsys_posttrain.data.repeats import measured_repeats
+    from recsys_posttrain.types import Corpus, Sequences
 
     def events(column: str) -> torch.Tensor:
         # A view of the mapped file first, then one copy, so that the file can be replaced.
@@ -143,6 +161,7 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
         user_ids=users.column("user_id").to_numpy(),
         item_ids=items.column("item_id").to_numpy(),
         content_hash=content_hash,
+        repeats=repeats or measured_repeats(sequences),
     )
 
 

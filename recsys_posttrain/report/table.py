@@ -16,6 +16,7 @@ import pandas as pd
 from rich.console import Group
 
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
+from recsys_posttrain.evaluation.metrics import LIST_LENGTH
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report import render
 from recsys_posttrain.report.columns import Column, columns_of
@@ -107,6 +108,8 @@ def comparison_table(
     )
     relative = relative_to is not None
     caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
+    if num_items <= LIST_LENGTH:
+        caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
     return Table(comparison, tuple(columns), against, relative, caption)
 
 
@@ -177,6 +180,12 @@ def _caption(
         f"Targets: liked: reward ≥ {scale.liked:g}; top: ≥ {scale.top:g}; disliked: "
         f"≤ {scale.disliked:g}; weighted: by reward."
     )
+    undefined = {name: count for name, count in comparison.undefined.items() if count}
+    if undefined:
+        counts = ", ".join(
+            f"{_counted(count, 'target')} ({name})" for name, count in undefined.items()
+        )
+        sentences.append(f"Left out, because a method has no value there: {counts}.")
     if any(column.of_lists for column in columns):
         lists = ", ".join(column.name for column in columns if column.of_lists)
         sentences.append(f"No interval or test for {lists} (mean over seeds).")

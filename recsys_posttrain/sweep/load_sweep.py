@@ -6,6 +6,7 @@ from pathlib import Path
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import experiment_module, reading
 from recsys_posttrain.sweep.definition import Sweep
+from recsys_posttrain.types import Repeats
 
 
 def load_sweep(
@@ -14,6 +15,7 @@ def load_sweep(
     data_root: str | None = None,
     trials: int | None = None,
     seeds: int | None = None,
+    repeats: Repeats | None = None,
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
     sweep = getattr(experiment_module(file), "SWEEP", None)
@@ -22,9 +24,10 @@ def load_sweep(
             f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
             "experiments/sweep_noise.py"
         )
+    base = reading(sweep.base, dataset, data_root)
     return replace(
         sweep,
-        base=reading(sweep.base, dataset, data_root),
+        base=replace(base, repeats=repeats) if repeats else base,
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )
@@ -32,4 +35,5 @@ def load_sweep(
 
 def name_of(file: Path, sweep: Sweep) -> str:
     """Of its folder, and of all that it keeps in a storage."""
-    return f"{file.stem}-{Path(sweep.base.dataset.name).stem}"
+    rule = f"-repeats-{sweep.base.repeats}" if sweep.base.repeats else ""
+    return f"{file.stem}-{Path(sweep.base.dataset.name).stem}{rule}"

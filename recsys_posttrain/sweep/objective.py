@@ -80,6 +80,7 @@ def _mean(rows: pd.DataFrame, sweep: Sweep) -> float:
         f"Sweep: metric={sweep.metric!r} is not a column of validation rows; give one of "
         f"{', '.join(rows.select_dtypes('number').columns)}.",
     )
+    rows = rows[rows[sweep.metric].notna()]  # undefined where nothing was left to show
     weight_N = sweep.over(rows, RewardScale())
     require(
         weight_N.sum() > 0,

@@ -24,6 +24,7 @@ from recsys_posttrain.sweep.progress import CellProgress
 from recsys_posttrain.sweep.storage import is_sqlite, open_storage, sqlite_url, storage_is_explained
 from recsys_posttrain.sweep.work import Worker
 from recsys_posttrain.sweep.workers import end_with_parent, run_workers
+from recsys_posttrain.types import Repeats
 
 DATABASE = "study.db"
 
@@ -42,6 +43,7 @@ class Options(NamedTuple):
     data_root: str | None = None
     output: Path = Path("runs")
     is_worker: bool = False
+    repeats: Repeats | None = None
 
 
 def run_sweep(file: Path, options: Options) -> Path:
@@ -51,7 +53,9 @@ def run_sweep(file: Path, options: Options) -> Path:
     search space that makes no sense.
     """
     require(options.workers >= 1, f"--workers {options.workers}: give at least 1.")
-    sweep = load_sweep(file, options.dataset, options.data_root, options.trials, options.seeds)
+    sweep = load_sweep(
+        file, options.dataset, options.data_root, options.trials, options.seeds, options.repeats
+    )
     folder = options.output / name_of(file, sweep)
     with disk_is_explained(_existing(options.output)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,6 +129,7 @@ def _arguments(file: Path, options: Options) -> list[str]:
         "--trials": options.trials,
         "--seeds": options.seeds,
         "--storage": options.storage,
+        "--repeats": options.repeats,
         "--data-root": options.data_root,
         "--device": options.device if options.device != "cpu" else None,
         "--output": options.output if options.output != Path("runs") else None,

@@ -125,7 +125,7 @@ def test_targets_of_items_without_a_training_event() -> None:
 
 
 def test_a_users_first_event_as_a_target_has_no_history() -> None:
-    targets = targets_at(corpus_of([2, 0, 3]).sequences, torch.tensor([0, 2, 4]))
+    targets = targets_at(corpus_of([2, 0, 3]), torch.tensor([0, 2, 4]))
     assert targets.users_N.tolist() == [0, 2, 2]
     assert as_lists(targets.history) == [[], [], [(3, 1.0, 20), (4, 1.5, 30)]]
 
