@@ -34,15 +34,15 @@ def compare(
 ) -> Table:
     """The table of named evaluations of the same targets, one seed each; see `comparison_table`."""
     rows = [result.per_user.assign(method=name, seed=0) for name, result in results.items()]
-    num_items, *others = {result.num_items for result in results.values()}
+    sizes = sorted({result.num_items for result in results.values()})
     require(
-        not others,
-        f"the policies rank {num_items:,} and {others and others[0]:,} items: compare policies "
+        len(sizes) == 1,
+        f"the policies rank catalogues of {' and '.join(map(str, sizes))} items: compare those "
         "that were trained on the same data.",
     )
     return comparison_table(
         pd.concat(rows, ignore_index=True),
-        num_items=num_items,
+        num_items=sizes[0],
         control=control,
         relative_to=relative_to,
     )

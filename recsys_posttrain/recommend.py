@@ -9,7 +9,7 @@ from rich.console import Console
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, RatingsFile, prepare
-from recsys_posttrain.data.encode import as_text, encoder, left_out, some
+from recsys_posttrain.data.encode import as_text, counted, encoder, left_out, some
 from recsys_posttrain.data.files import note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.repeats import removed_items
@@ -63,6 +63,12 @@ def recommend(
             "rank": rank_R + 1,
         }
     )
+    if (served := set(row_R.tolist())) != set(range(len(user_ids))):
+        rest = [str(user) for row, user in enumerate(user_ids.tolist()) if row not in served]
+        note(
+            f"{counted(len(rest), 'user')} had every item that the policy knows, so nothing is left "
+            f"to recommend: {some(rest)}"
+        )
     if output is None:
         Console(highlight=False).print(frame.to_string(index=False))
         return frame
@@ -138,7 +144,7 @@ def _known(
         f"{saved.dataset}, such as {as_text(saved.item_ids)[0]!r}",
     )
     if empty_N.any():
-        said.append("users without an item that it knows get no recommendation")
+        said.append("such users get no recommendation")
     if said:
         note(f"{corpus.name}: " + "; ".join(said))
     rows = torch.from_numpy(np.flatnonzero(~empty_N))

@@ -133,7 +133,7 @@ def encode(data: Split, item_ids: np.ndarray) -> Split:
         )
     sentence = left_out(data.corpus, encoded.corpus)
     if before > after:
-        sentence += f" and {before - after:,} of {before:,} targets"
+        sentence += f", so {before - after:,} of {before:,} targets"
     note(f"{data.corpus.name}: items are matched with the policy's by id; {sentence}")
     return encoded
 
@@ -148,11 +148,15 @@ def left_out(before: Corpus, after: Corpus) -> str:
     users = as_text(before.user_ids[emptied_N.numpy()])
     if not events:
         return "nothing is left out"
-    return (
-        f"left out: {events:,} events on {len(items):,} items that it does not know "
-        f"({some(items)}), {len(users):,} users with no other event"
-        + (f" ({some(users)})" if users else "")
+    text = f"left out: {counted(events, 'event')} on {counted(len(items), 'item')} that the policy "
+    text += f"does not know ({some(items)})"
+    return text + (
+        f", and {counted(len(users), 'user')} with no other ({some(users)})" if users else ""
     )
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def some(names: Sequence[str]) -> str:

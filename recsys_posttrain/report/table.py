@@ -108,7 +108,7 @@ def comparison_table(
     )
     relative = relative_to is not None
     caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
-    if num_items <= LIST_LENGTH:
+    if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
         caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
     return Table(comparison, tuple(columns), against, relative, caption)
 
