@@ -71,10 +71,17 @@ def dataset_described(described: dict[str, Any], data_root: str | None) -> Datas
     from recsys_posttrain.worlds import jester, semi_synthetic, tabular
 
     names = vars(semi_synthetic) | vars(jester) | vars(tabular) | vars(data)
-    found: Dataset = described_value(described, names)
-    if data_root is not None and hasattr(found, "data_root"):
-        return replace(found, data_root=data_root)  # type: ignore[type-var]
+    found: Dataset = _rooted(described_value(described, names), data_root)
     return found
+
+
+def _rooted(dataset: Any, data_root: str | None) -> Any:
+    """Read from data_root, itself or the ratings that it is made of."""
+    if data_root is None:
+        return dataset
+    if hasattr(dataset, "source"):
+        return replace(dataset, source=_rooted(dataset.source, data_root))
+    return replace(dataset, data_root=data_root) if hasattr(dataset, "data_root") else dataset
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:

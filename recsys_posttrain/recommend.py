@@ -66,8 +66,8 @@ def recommend(
     if (served := set(row_R.tolist())) != set(range(len(user_ids))):
         rest = [str(user) for row, user in enumerate(user_ids.tolist()) if row not in served]
         note(
-            f"{counted(len(rest), 'user')} had every item that the policy knows, so nothing is left "
-            f"to recommend: {some(rest)}"
+            f"{counted(len(rest), 'user')} had every item that the policy knows, so nothing is "
+            f"left to recommend: {some(rest)}"
         )
     if output is None:
         Console(highlight=False).print(frame.to_string(index=False))

@@ -1,6 +1,7 @@
 """A policy on disk: the same afterwards, or a sentence that says what is wrong."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -13,6 +14,14 @@ from recsys_posttrain.saved_policy import load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A dataset of an experiment file."""
+
+    users: int
+    name: str = "own"
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +107,25 @@ def test_a_card_cut_short_is_named(saved):
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match=r"policy.json is cut short or not JSON"):
         load_policy(saved[1])
+
+
+def test_a_dataset_that_is_not_there_again_is_named(saved, corpus, tmp_path, monkeypatch):
+    """One of the user's own, and a file that is gone; a relative path becomes an absolute one."""
+    policy, folder = saved
+    save_policy(folder, policy, BACKBONE, corpus, Own(users=3))
+    with pytest.raises(UserError, match=r"trained on small .*'Own'.*--log FILE or --dataset NAME"):
+        load_policy(folder).dataset_again()
+    monkeypatch.chdir(tmp_path)
+    save_policy(folder, policy, BACKBONE, corpus, RatingsFile("log.csv"))
+    monkeypatch.chdir("/")
+    with pytest.raises(UserError, match=r"on .*/log.csv, which is not there any more: say where"):
+        load_policy(folder).dataset_again()
+    (tmp_path / "log.csv").touch()
+    assert load_policy(folder).dataset_again() == RatingsFile(str(tmp_path / "log.csv"))
+
+
+def test_what_a_policy_is_does_not_depend_on_where_its_log_was(saved, corpus):
+    policy, folder = saved
+    before = (folder / "policy.json").read_bytes()
+    save_policy(folder, policy, BACKBONE, corpus, RatingsFile("elsewhere.csv"))
+    assert (folder / "policy.json").read_bytes() == before
