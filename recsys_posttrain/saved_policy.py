@@ -82,7 +82,9 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
     Errors: UserError for a folder without a policy, or one whose files disagree."""
     card = _read(folder / "policy.json", "backbone", "content_hash", "repeats", "item_ids")
     source = _read(folder / "source.json", "name", "dataset")
-    item_ids = np.asarray(card["item_ids"])
+    ids = card["item_ids"]
+    # As objects, because an array of text is as wide as its longest.
+    item_ids = np.array(ids, dtype=object if ids and isinstance(ids[0], str) else None)
     policy = new_policy(_backbone(card["backbone"], folder), len(item_ids), seed=0)
     policy.item_ids = item_ids
     shapes = {name: value.shape for name, value in policy.state_dict().items()}

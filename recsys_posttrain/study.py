@@ -115,9 +115,7 @@ def write_study(
     )
     if judge_quality is not None:
         _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
-    undefined = undefined_values(made.rows)
-    record = _record(study, pipeline, made.trained) | {"targets_undefined": undefined}
-    write_json(folder / "run.json", record | more)
+    write_json(folder / "run.json", _record(study, pipeline, made) | more)
     study_table(folder, None, None)
     if made.points:
         what = f"{pipeline.data.corpus.name}, {study.on} targets"
@@ -211,13 +209,13 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
     return table
 
 
-def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[str, Any]:
+def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
     shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.rewards.folder}
     if pipeline.rewards.judge_folder is not None:
         shared["judge"] = pipeline.rewards.judge_folder
     targets = pipeline.data.test if study.on == "test" else pipeline.data.validation
-    steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
+    steps = {read_stage(folder)["record"]["steps"] for folder in made.trained.values()}
     corpus = pipeline.data.corpus
     return {
         "name": study.name,
@@ -234,6 +232,7 @@ def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[
         "repeats": corpus.repeats,
         "targets": len(targets.items_N),
         "targets_unshowable": targets.unshowable,
+        "targets_undefined": undefined_values(made.rows),
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
         "steps": sorted(steps),
@@ -248,7 +247,7 @@ def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[
                 "folder": folder.name,
                 **{k: read_stage(folder)[k] for k in ("record", "seconds")},
             }
-            for name, folder in {**shared, **trained}.items()
+            for name, folder in {**shared, **made.trained}.items()
         },
     }
 
