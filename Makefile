@@ -1,7 +1,7 @@
 # The only interface to the project. `make` alone prints what there is.
 # Recipes use relative paths only, so the checkout may lie in a folder with spaces in its name.
 
-#? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, jester, or a .csv or .parquet file
+#? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, jester, or a .csv, .tsv or .parquet file
 DATASET ?= ml-100k
 #? SPLIT=             leave-one-out, global-time, user-holdout (default: the study's own)
 SPLIT ?=
@@ -48,6 +48,18 @@ setup: $(STAMP) ## create .venv from requirements.lock; instant when it is up to
 	  echo "error: .venv is $$($(VENV) -V 2>&1) and PYTHON=$(PYTHON) is" \
 	    "$$("$(PYTHON)" -V 2>&1 || true): run make clean first to change it" >&2; exit 2; }
 
+# Every file is checked against the hashes of the lock. torch comes first and by itself, because pip
+# prefers a build of a known hash to the one that it was to take. An index in PIP_ARGS has other
+# builds than the lock names, so its torch is not checked, but nothing else is taken from it
+# unchecked. Last come the CUDA packages that torch names: a CPU build has none.
+INSTALL = $(VENV) -m pip install --disable-pip-version-check $(PIP_ARGS)
+TORCH = $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)
+CHECKED_TORCH = rm -rf .venv/torch && $(VENV) -m pip download --disable-pip-version-check $(PIP_ARGS) \
+	  --no-deps -d .venv/torch "$(TORCH)" && \
+	sed -n '/^torch==/,/[^\\]$$/p' requirements.lock >.venv/torch/lock && \
+	$(INSTALL) --require-hashes --no-deps --no-index --find-links .venv/torch -r .venv/torch/lock && \
+	rm -r .venv/torch
+
 # The stamp marks a complete environment: it goes before an installation starts and comes back
 # when it ended well, and an environment without it is made anew.
 $(STAMP): requirements.lock setup.cfg pyproject.toml
@@ -70,7 +82,9 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 	  "$$python" -m venv --clear .venv; \
 	fi
 	@rm -f $(STAMP)
-	$(VENV) -m pip install --disable-pip-version-check $(PIP_ARGS) -r requirements.lock
+	$(if $(findstring index,$(PIP_ARGS)),$(INSTALL) --no-deps "$(TORCH)",$(CHECKED_TORCH))
+	$(INSTALL) --require-hashes --no-deps -r requirements.lock
+	$(INSTALL) "$(TORCH)"
 	$(VENV) -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 

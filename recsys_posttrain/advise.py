@@ -9,6 +9,7 @@ import pandas as pd
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.report import evidence
@@ -25,7 +26,12 @@ MEANING: dict[Errors, str] = {
 
 
 def advise_on(
-    dataset: str, data_root: str | None, studies: Path | None, output: Path, device: str
+    dataset: str,
+    data_root: str | None,
+    studies: Path | None,
+    output: Path,
+    device: str,
+    duplicates: Duplicates | None = None,
 ) -> str:
     """Trains and measures the default reward model on the dataset (a stage, reused), and reads
     every noise_vs_quality-* folder in `studies`, by default the checkout's.
@@ -39,7 +45,7 @@ def advise_on(
         f"{folder} holds no study noise_vs_quality-*; give --studies experiments/results of a "
         "checkout, or make one with make study.",
     )
-    run = Run(BC(), dataset=dataset_named(dataset, data_root))
+    run = Run(BC(), dataset=dataset_named(dataset, data_root, duplicates))
     pipeline = Pipeline(run, output, device)
     quality = pipeline.rewards.quality
     model = quality.iloc[-1]  # after the baselines

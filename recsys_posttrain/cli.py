@@ -23,7 +23,16 @@ app.add_typer(live_app, name="live")
 
 DatasetName = Annotated[
     str,
-    typer.Argument(help="ml-100k, ml-1m, jester, semi-ml-1m, ..., or a .csv or .parquet file."),
+    typer.Argument(
+        help="ml-100k, ml-1m, jester, semi-ml-1m, ..., or a file: .csv, .tsv (.gz too), .parquet."
+    ),
+]
+Duplicates = Annotated[
+    Literal["refuse", "first", "last"] | None,
+    typer.Option(
+        help="In a file: which row to keep of those with one user, item and time; by default such "
+        "a file is refused."
+    ),
 ]
 Repeats = Annotated[
     Literal["never", "allowed"] | None,
@@ -56,7 +65,7 @@ def doctor() -> None:
 
 
 @data_app.command()
-def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
+def fetch(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates = None) -> None:
     """Download, verify and prepare a dataset, or reuse the cache.
 
     \b
@@ -67,7 +76,7 @@ def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
     from recsys_posttrain.data import prepare
     from recsys_posttrain.named import dataset_named
 
-    corpus = prepare(dataset_named(name, data_root))
+    corpus = prepare(dataset_named(name, data_root, duplicates))
     events, users = len(corpus.sequences.items_E), len(corpus.sequences)
     typer.echo(
         f"{corpus.name}: {events:,} events, {users:,} users, {corpus.num_items:,} items with "
@@ -76,7 +85,7 @@ def fetch(name: DatasetName, data_root: DataRoot = None) -> None:
 
 
 @data_app.command()
-def audit(name: DatasetName, data_root: DataRoot = None) -> None:
+def audit(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates = None) -> None:
     """Print the ties, the leakage and the rewards of a dataset.
 
     \b
@@ -87,7 +96,7 @@ def audit(name: DatasetName, data_root: DataRoot = None) -> None:
     from recsys_posttrain.data import audit_lines, prepare
     from recsys_posttrain.named import dataset_named
 
-    corpus = prepare(dataset_named(name, data_root), minimum_item_ratings=1)
+    corpus = prepare(dataset_named(name, data_root, duplicates), minimum_item_ratings=1)
     typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
 
 
@@ -138,6 +147,7 @@ def run(
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
     repeats: Repeats = None,
+    duplicates: Duplicates = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -165,6 +175,7 @@ def run(
             output=output,
             on=on,
             split=split,
+            duplicates=duplicates,
         ),
     )
 
@@ -190,6 +201,7 @@ def sweep(
     output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
     repeats: Repeats = None,
     is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
+    duplicates: Duplicates = None,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
 
@@ -216,6 +228,7 @@ def sweep(
             output=output,
             is_worker=is_worker,
             repeats=repeats,
+            duplicates=duplicates,
         ),
     )
 
@@ -286,13 +299,16 @@ def wandb_sync(folder: StudyFolder) -> None:
 
 @app.command()
 def advise(
-    dataset: Annotated[str, typer.Option(help="A named dataset, or a .csv or .parquet file.")],
+    dataset: Annotated[
+        str, typer.Option(help="A named dataset, or a file (.csv, .tsv, .parquet).")
+    ],
     data_root: DataRoot = None,
     studies: Annotated[
         Path | None, typer.Option(help="Where noise_vs_quality-* folders are.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    duplicates: Duplicates = None,
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
 
@@ -302,7 +318,7 @@ def advise(
     """
     from recsys_posttrain.advise import advise_on
 
-    typer.echo(advise_on(dataset, data_root, studies, output, device))
+    typer.echo(advise_on(dataset, data_root, studies, output, device, duplicates))
 
 
 @app.command()

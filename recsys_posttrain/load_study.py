@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import NamedTuple
 
 from recsys_posttrain.config import digest, override, suggestion
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.named import dataset_named, split_named
+from recsys_posttrain.named import by_rule, dataset_named, split_named
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On, shared_part
@@ -48,16 +49,18 @@ def load_study(
     data_root: str | None,
     on: On = "test",
     split: str | None = None,
+    duplicates: Duplicates | None = None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
-    `TUNING` in the file, a sentence, says how its settings were chosen.
+    The file is Python and is executed: whoever wrote it can do what you can. `TUNING` in it, a
+    sentence, says how its settings were chosen.
     """
     experiment = experiment_module(file)
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(reading(run, dataset, data_root) for run in runs)
+    runs = tuple(reading(run, dataset, data_root, duplicates) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
@@ -75,7 +78,7 @@ def load_study(
 
 
 def experiment_module(file: Path) -> ModuleType:
-    """The experiment file, run as a module."""
+    """The experiment file, executed as a module: only for files that are trusted."""
     specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
     if specification is None or specification.loader is None or file.suffix != ".py":
         raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
@@ -87,10 +90,15 @@ def experiment_module(file: Path) -> ModuleType:
     return experiment
 
 
-def reading(run: Run, dataset: str | None, data_root: str | None) -> Run:
-    """The run on the dataset of that name, or on its own; read from data_root where it is given."""
+def reading(
+    run: Run, dataset: str | None, data_root: str | None, duplicates: Duplicates | None = None
+) -> Run:
+    """The run on the dataset of that name, or on its own; read from data_root, and by that rule for
+    duplicates, where they are given."""
     if dataset is not None:
-        return replace(run, dataset=dataset_named(dataset, data_root))
+        return replace(run, dataset=dataset_named(dataset, data_root, duplicates))
+    if duplicates is not None:
+        run = replace(run, dataset=by_rule(run.dataset, duplicates))
     if data_root is not None and hasattr(run.dataset, "data_root"):
         return override(run, f"dataset.data_root={data_root}")
     return run

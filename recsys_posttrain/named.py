@@ -18,17 +18,25 @@ from recsys_posttrain.data import (
     UserHoldout,
 )
 from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.data.read_table import SUFFIXES, suffix_of
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 
 
-def dataset_named(text: str, data_root: str | None = None) -> Dataset:
+def dataset_named(
+    text: str, data_root: str | None = None, duplicates: Duplicates | None = None
+) -> Dataset:
     """ml-100k, ml-1m, ml-latest-small, a world (jester, semi-ml-100k, semi-ml-1m), or the path of
-    a .csv or .parquet file.
+    a table file (`SUFFIXES`).
+
+    duplicates: the rule of `RatingsFile`, which nothing else has; None: its default.
 
     Raises:
         UserError: none of these; the nearest name is suggested.
     """
-    if text.lower().endswith((".csv", ".parquet")):
+    if duplicates is not None:
+        return by_rule(dataset_named(text, data_root), duplicates)
+    if suffix_of(text):
         return RatingsFile(text)
     logs: tuple[Dataset, ...] = (
         MovieLens100K(data_root),
@@ -47,7 +55,7 @@ def dataset_named(text: str, data_root: str | None = None) -> Dataset:
     suggestion = f"did you mean {nearest[0]}? Otherwise " if nearest else ""
     raise UserError(
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
-        "or the path of a .csv or .parquet file."
+        f"or the path of a file ({', '.join(SUFFIXES)})."
     )
 
 
@@ -82,6 +90,20 @@ def _rooted(dataset: Any, data_root: str | None) -> Any:
     if hasattr(dataset, "source"):
         return replace(dataset, source=_rooted(dataset.source, data_root))
     return replace(dataset, data_root=data_root) if hasattr(dataset, "data_root") else dataset
+
+
+def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:
+    """The table file, read by another rule for duplicates.
+
+    Raises:
+        UserError: the dataset is no table file.
+    """
+    if not isinstance(dataset, RatingsFile):
+        raise UserError(
+            f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the "
+            f"dataset is {dataset.name}; leave it out."
+        )
+    return replace(dataset, duplicates=duplicates)
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:

@@ -69,11 +69,11 @@ def finished(
     Raises: UserError when a process was killed; what `work` raised in one of them.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("left", markup=False),
         _Left(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, RatingsFile, prepare
@@ -70,7 +69,7 @@ def recommend(
             f"left to recommend: {some(rest)}"
         )
     if output is None:
-        Console(highlight=False).print(frame.to_string(index=False))
+        print(frame.to_string(index=False))
         return frame
     with replacing(output) as temporary:
         if output.suffix == ".csv":

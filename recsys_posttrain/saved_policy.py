@@ -82,9 +82,7 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
     Errors: UserError for a folder without a policy, or one whose files disagree."""
     card = _read(folder / "policy.json", "backbone", "content_hash", "repeats", "item_ids")
     source = _read(folder / "source.json", "name", "dataset")
-    ids = card["item_ids"]
-    # As objects, because an array of text is as wide as its longest.
-    item_ids = np.array(ids, dtype=object if ids and isinstance(ids[0], str) else None)
+    item_ids = ids_array(card["item_ids"])
     policy = new_policy(_backbone(card["backbone"], folder), len(item_ids), seed=0)
     policy.item_ids = item_ids
     shapes = {name: value.shape for name, value in policy.state_dict().items()}
@@ -97,6 +95,12 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
         source["name"],
         source["dataset"],
     )
+
+
+def ids_array(ids: list[Any]) -> np.ndarray:
+    """Text as objects: an array of text gives every id the room of the longest."""
+    is_text = any(isinstance(each, str) for each in ids)
+    return np.asarray(ids, dtype=object if is_text else None)
 
 
 def _read(path: Path, *keys: str) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.load_study import Study
 from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.progress import Progress, console
+from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
 from recsys_posttrain.report.curves import write_curves
+from recsys_posttrain.report.render import escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.report.undefined import undefined_values
 from recsys_posttrain.rewards.noise import RewardNoise
@@ -53,7 +54,7 @@ def run_study(file: Path, options: Options) -> Path:
     made = made_by(study, pipeline, shared)
     progress.finish()
     folder = options.output / study.name
-    write_study(study, pipeline, made, folder, {"command": _command(study, options.overrides)})
+    write_study(study, pipeline, made, folder, {"command": _command(study, options)})
     return folder
 
 
@@ -68,7 +69,7 @@ class Made(NamedTuple):
 
 def say_what_is_read(pipeline: Pipeline) -> None:
     corpus = pipeline.data.corpus
-    console.print(
+    say(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
         f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
     )
@@ -119,8 +120,8 @@ def write_study(
     study_table(folder, None, None)
     if made.points:
         what = f"{pipeline.data.corpus.name}, {study.on} targets"
-        console.print(write_curves(pd.concat(made.points, ignore_index=True), folder, what))
-    console.print(track(folder), markup=False)
+        say(write_curves(pd.concat(made.points, ignore_index=True), folder, what))
+    say(track(folder))
 
 
 def study_table(folder: Path, control: str | None, relative_to: str | None) -> None:
@@ -137,9 +138,7 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     write_table(table, folder)
     console.print(_quality_table(pd.read_parquet(folder / "reward_models.parquet")))
     console.print(table.rich())
-    console.print(
-        f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json"
-    )
+    say(f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json")
 
 
 def study_agreement(folder: Path, against: Path) -> None:
@@ -163,8 +162,8 @@ def study_agreement(folder: Path, against: Path) -> None:
     path = folder / f"agreement-{against.resolve().name}.md"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    console.print(text, markup=False)
-    console.print(f"written: {path}")
+    say(text)
+    say(f"written: {path}")
 
 
 def _read_rows(folder: Path) -> pd.DataFrame:
@@ -179,7 +178,7 @@ def _read_rows(folder: Path) -> pd.DataFrame:
 
 def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(quality_markdown(quality, caption), encoding="utf-8")
+        temporary.write_text(quality_markdown(quality, escaped(caption)), encoding="utf-8")
 
 
 def _quality_caption(what: str, pipeline: Pipeline) -> str:
@@ -266,9 +265,10 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
     }
 
 
-def _command(study: Study, overrides: tuple[str, ...]) -> str:
+def _command(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
-    if study.file == MAIN_STUDY and study.on == "test":
+    overrides = options.overrides
+    if study.file == MAIN_STUDY and study.on == "test" and options.duplicates is None:
         chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
@@ -277,6 +277,7 @@ def _command(study: Study, overrides: tuple[str, ...]) -> str:
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += f" --split {study.split}" if study.split else ""
+    command += f" --duplicates {options.duplicates}" if options.duplicates else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")
 

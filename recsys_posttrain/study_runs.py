@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.load_study import Study, load_study
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.processes import cores, finished
@@ -33,10 +34,18 @@ class Options(NamedTuple):
     output: Path = Path("runs")
     on: On = "test"
     split: str | None = None
+    duplicates: Duplicates | None = None
 
     def study(self, file: Path) -> Study:
         return load_study(
-            file, self.overrides, self.dataset, self.seeds, self.data_root, self.on, self.split
+            file,
+            self.overrides,
+            self.dataset,
+            self.seeds,
+            self.data_root,
+            self.on,
+            self.split,
+            self.duplicates,
         )
 
 

@@ -7,7 +7,7 @@ Item ids inside the framework are 1..V and 0 is padding. A sequence is right-pad
 position 0 is a user's first event, so a position means the same whatever follows it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,13 +24,22 @@ Repeats = Literal["never", "allowed"]
 class Interactions:
     """Raw ratings as a dataset file gives them, in file order.
 
-    frame: columns user_id, item_id, rating (float), timestamp (int, seconds).
+    frame: columns user_id, item_id, rating (float), timestamp (int, so many ticks since 1970).
     content_hash: SHA-256 of the bytes that the ratings were read from.
+    ticks_per_second: 1, or 10**9 where times have fractions of a second. Ticks give the order;
+        models read `seconds`.
+    has_ratings: whether the file has them; otherwise every rating is 1.
     """
 
     name: str
     frame: pd.DataFrame
     content_hash: str
+    ticks_per_second: int = 1
+    has_ratings: bool = True
+
+    @property
+    def seconds(self) -> pd.Series:
+        return self.frame["timestamp"] // self.ticks_per_second
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +85,8 @@ class Corpus:
     sequences: one per user, in the order of user_ids.
     user_ids, item_ids: original ids; item_ids[v - 1] is the id of item v.
     content_hash: of the source. repeats: whether its users choose items again (data/repeats.py).
+    ticks_E, ticks_per_second: the exact time of each event, where seconds cut it short.
+    left_out_user_ids: the users of the source whose items all have too few ratings.
     """
 
     name: str
@@ -84,10 +95,22 @@ class Corpus:
     item_ids: np.ndarray
     content_hash: str
     repeats: Repeats = "never"
+    ticks_E: Tensor | None = None  # int64
+    ticks_per_second: int = 1
+    left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
 
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
+
+    @property
+    def times_E(self) -> Tensor:
+        """Exact, int64, in ticks: what decides which of two events is earlier."""
+        if self.ticks_E is None:
+            return self.sequences.timestamps_E
+        if len(self.ticks_E) != len(self.sequences.items_E):
+            raise ValueError("a corpus with other events needs other ticks_E too, or None")
+        return self.ticks_E
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,7 @@ def test_run_passes_everything_on(
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --device cuda --output out "
-        "--on validation --split global-time --repeats never"
+        "--on validation --split global-time --duplicates first --repeats never"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
@@ -100,6 +100,7 @@ def test_run_passes_everything_on(
         output=Path("runs"),
         on="test",
         split=None,
+        duplicates=None,
     )
     assert given == dict(
         overrides=("a=1", "b.c=2", "repeats=never"),
@@ -111,6 +112,7 @@ def test_run_passes_everything_on(
         output=Path("out"),
         on="validation",
         split="global-time",
+        duplicates="first",
     )
 
 
@@ -122,7 +124,8 @@ def test_sweep_passes_everything_on(
     assert _end(monkeypatch, "sweep", str(file)) == 0
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --device cuda --data-root x.zip --output out --is-worker --repeats never"
+        "--accept-changes --device cuda --data-root x.zip --output out --is-worker "
+        "--duplicates last --repeats never"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
     assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
@@ -139,6 +142,7 @@ def test_sweep_passes_everything_on(
         output=Path("runs"),
         is_worker=False,
         repeats=None,
+        duplicates=None,
     )
     assert given == dict(
         dataset="ml-1m",
@@ -152,6 +156,7 @@ def test_sweep_passes_everything_on(
         output=Path("out"),
         is_worker=True,
         repeats="never",
+        duplicates="last",
     )
 
 

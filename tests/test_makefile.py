@@ -157,7 +157,12 @@ def test_a_failed_installation_leaves_no_stamp_and_a_good_one_is_not_repeated(
     code, printed = _make(*setup, folder=checkout)
     assert code == 0, printed
     assert "VENV" in printed.split()  # what the failed attempt left is not trusted
-    assert "--some-index -r requirements.lock" in printed
+    installed = [line for line in printed.splitlines() if line.startswith("PIP")]
+    unchecked, checked, rest, ours = (line.split("-version-check ")[1] for line in installed)
+    assert re.fullmatch(r"--some-index --no-deps torch==[\d.]+", unchecked)
+    assert checked == "--some-index --require-hashes --no-deps -r requirements.lock"
+    assert re.fullmatch(r"--some-index torch==[\d.]+", rest)
+    assert ours.endswith("-e .")
     assert stamp.exists()
     code, printed = _make(*setup, folder=checkout)
     assert (code, "PIP" in printed, "VENV" in printed) == (0, False, False)

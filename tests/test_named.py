@@ -56,7 +56,7 @@ def test_nearest_name_is_suggested(text: str, nearest: str) -> None:
 
 
 def test_a_word_like_no_name() -> None:
-    with pytest.raises(UserError, match=r"no dataset 'xyz'; give ml-100k, .*\.csv or \.parquet"):
+    with pytest.raises(UserError, match=r"no dataset 'xyz'; give ml-100k, .*\.csv, \.tsv, .*"):
         dataset_named("xyz")
 
 

@@ -10,7 +10,7 @@ from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import MovieLens100K, RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.saved_policy import ids_array, load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
@@ -129,3 +129,10 @@ def test_what_a_policy_is_does_not_depend_on_where_its_log_was(saved, corpus):
     before = (folder / "policy.json").read_bytes()
     save_policy(folder, policy, BACKBONE, corpus, RatingsFile("elsewhere.csv"))
     assert (folder / "policy.json").read_bytes() == before
+
+
+def test_one_long_id_does_not_widen_the_others():
+    ids = ids_array(["x" * 500, *(str(n) for n in range(999))])
+    assert ids.nbytes == 8 * 1000  # references; a width for all would be 4 bytes x 500 x 1000
+    assert ids[999] == "998"
+    assert ids_array([3, 4]).dtype == "int64"

@@ -142,8 +142,10 @@ class OfflinePPO:
 
 @dataclass(frozen=True)
 class ExactPPO:
-    """The objective of OfflinePPO without sampling variance; each step costs four products with
-    the whole catalogue per position. Fields as there; learned_value would only add error here."""
+    """The objective of OfflinePPO without sampling variance. A step makes the products of policy,
+    pi_old, reference and reward with the whole catalogue at every position, and those of the policy
+    again for the gradient, all in float32: 7.7 steps of OfflinePPO at 200,000 items. Fields as
+    there; learned_value would only add error here."""
 
     baseline: Signal = reference_value
     clip: float = 0.2

@@ -1,10 +1,15 @@
 """SASRec: a causal transformer over item ids (arXiv 1808.09781).
 
-Departures from the paper: normalisation comes before each sub-layer (steadier training), the
-feed-forward is GELU, dropout acts on the embedding and on both residual branches but not inside
-the attention (there it costs 1.7x on a CPU and did not pay), positions count from a user's first
-visible event, so that a state never depends on how many events follow. The output layer is the
-item embedding itself.
+A block is x + dropout(g(norm(x))) for attention and then for the feed-forward, as the paper writes
+it. The authors' code, and others after it, differ from that: their queries are normalised, keys and
+values are not, and the residual is added to the normalised query.
+Departures from the paper: the feed-forward is GELU and, by default, four times as wide as the
+states, not as wide; the attention has an output projection; item vectors are not multiplied by the
+root of the width on the way in (they start small, see embedding.py); the norms' epsilon is 1e-5
+(the authors' code has 1e-8); dropout acts on the embedding and on both residual branches but not
+inside the attention (there it costs 1.7x on a CPU and did not pay); positions count from a user's
+first visible event, so that a state never depends on how many events follow. The output layer is
+the item embedding itself, as in the paper.
 """
 
 from dataclasses import dataclass

@@ -20,8 +20,8 @@ def audit(corpus: Corpus) -> dict[str, float]:
     Prepare it with minimum_item_ratings=1 to audit the dataset itself.
 
     `density` is events / (users x items). Ties: `tied_with_previous` is the share of events that
-    carry the same second as their user's event before (their order is the file's, not time's);
-    `shares_second` is the share that carry the same second as any other event of their user.
+    carry the same time as their user's event before (their order is the file's, not time's);
+    `shares_time` is the share that carry the same time as any other event of their user.
     `users_within_an_hour` is the share of users whose first and last event are at most 3600 s
     apart. `last_rating_at_least_4` is the share of users whose last event has reward >= 4.
     `train_after_test` is the share of pairs (leave-one-out training event of any user, test
@@ -31,7 +31,8 @@ def audit(corpus: Corpus) -> dict[str, float]:
     """
     import numpy as np
 
-    sequences = corpus.sequences
+    # In ticks, so that times in one second are told apart.
+    sequences = replace(corpus.sequences, timestamps_E=corpus.times_E)
     lengths_N = sequences.lengths_N.numpy()
     first_N, last_N = sequences.offsets_N1[:-1].numpy(), sequences.offsets_N1[1:].numpy() - 1
     timestamp_E, reward_E = sequences.timestamps_E.numpy(), sequences.rewards_E.numpy()
@@ -41,16 +42,17 @@ def audit(corpus: Corpus) -> dict[str, float]:
     tied_E[first_N] = False  # a first event has no event of the same user before it
     tied_with_previous_E, tied_with_next_E = tied_E[:-1], tied_E[1:]
 
+    lasted_N = timestamp_E[last_N] - timestamp_E[first_N]
     figures = {
         "rows": float(len(reward_E)),
         "users": float(len(lengths_N)),
         "items": float(corpus.num_items),
         "density": len(reward_E) / (len(lengths_N) * corpus.num_items),
         "tied_with_previous": float(tied_with_previous_E.mean()),
-        "shares_second": float((tied_with_previous_E | tied_with_next_E).mean()),
-        "users_within_an_hour": float((timestamp_E[last_N] - timestamp_E[first_N] <= HOUR).mean()),
+        "shares_time": float((tied_with_previous_E | tied_with_next_E).mean()),
+        "users_within_an_hour": float((lasted_N <= HOUR * corpus.ticks_per_second).mean()),
         "last_rating_at_least_4": float((reward_E[last_N] >= 4).mean()),
-        "train_after_test": _train_after_test(corpus),
+        "train_after_test": _train_after_test(replace(corpus, sequences=sequences)),
     }
     rewards, counts = np.unique(reward_E, return_counts=True)
     figures |= {f"rating/{r:g}": float(n) for r, n in zip(rewards, counts, strict=True)}
@@ -93,8 +95,8 @@ def audit_lines(name: str, figures: dict[str, float]) -> list[str]:
         f"{figures['items']:,.0f} items, density {figures['density']:.2%}",
         "ratings: " + ", ".join(f"{n} of {r}" for r, n in _shortened(of_kind["rating/"])),
         "events per user, by quantile: " + ", ".join(f"{q}: {n}" for q, n in of_kind["length/"]),
-        f"{share['tied_with_previous']} of events carry the same second as the user's event "
-        f"before ({share['shares_second']} as any other of the user): file order breaks the tie",
+        f"{share['tied_with_previous']} of events carry the same time as the user's event "
+        f"before ({share['shares_time']} as any other of the user): file order breaks the tie",
         f"{share['users_within_an_hour']} of users rated everything within an hour",
         f"{share['last_rating_at_least_4']} of users' last events are rated 4 or more: "
         "likelihood and reward are different goals",

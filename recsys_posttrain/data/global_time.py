@@ -72,7 +72,7 @@ class GlobalTime:
 
         check_shares(self, "train", "validation", "test")
         sequences = corpus.sequences
-        time_E, events = sequences.timestamps_E, len(sequences.timestamps_E)
+        time_E, events = corpus.times_E, len(corpus.times_E)  # exact: seconds may tie
         places = [round(events * share) for share in (self.train, self.train + self.validation)]
         first_cut, second_cut = time_E.sort().values[torch.tensor(places).clamp(max=events - 1)]
         user_E = torch.repeat_interleave(sequences.lengths_N)
@@ -80,7 +80,8 @@ class GlobalTime:
         if not bool(is_train_E.any()):
             raise UserError(
                 f"{corpus.name} cannot be split by time: no event is earlier than the first cut "
-                f"(second {int(first_cut)}); give a larger train share or data with other times."
+                f"(second {int(first_cut) / corpus.ticks_per_second:.10g}); give a larger train "
+                "share or data with other times."
             )
         train = first_events(
             sequences, torch.bincount(user_E[is_train_E], minlength=len(sequences))

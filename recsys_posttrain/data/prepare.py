@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
     from recsys_posttrain.types import Corpus, Interactions, Repeats
 
-FORMAT_VERSION = 1  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 2  # raise it when the same source would be prepared differently
+FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
+LOWER_MINIMUM = (
+    "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
+    "split=LeaveOneOut(minimum_item_ratings=1) in the experiment file)"
+)
 
 
 class Dataset(Protocol):
@@ -43,7 +48,7 @@ def prepare(
     """Filter, order and encode a dataset; reused from the cache when it was done before.
 
     Items with fewer than minimum_item_ratings are dropped in one pass. Events are sorted by
-    (user, timestamp), ties in file order. Users and items are numbered by first appearance in
+    (user, exact time), ties in file order. Users and items are numbered by first appearance in
     the file, so sources that only name them differently give equal tensors.
 
     cache: the folder for prepared data (default: `cache_folder()`). repeats: whether users choose
@@ -70,8 +75,8 @@ def prepare(
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        users, items = _tables(dataset.load(), minimum_item_ratings)
-        _save(folder, users, items, fingerprint, provenance)
+        users, items, facts = _tables(dataset.load(), minimum_item_ratings)
+        _save(folder, users, items, facts, fingerprint, provenance)
     return _read(folder, dataset.name, content_hash, repeats)
 
 
@@ -81,20 +86,24 @@ def corpus_of(interactions: Interactions, minimum_item_ratings: int = 1) -> Corp
     return _corpus(*tables, interactions.name, interactions.content_hash, None)
 
 
-def _tables(interactions: Interactions, minimum_item_ratings: int) -> tuple[pa.Table, pa.Table]:
-    """One row per user (user_id, items, rewards, timestamps), and one row per item (item_id)."""
+def _tables(
+    interactions: Interactions, minimum_item_ratings: int
+) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+    """One row per user (user_id, items, rewards, times), one row per item (item_id), and facts
+    about the whole, among them who has none of these items."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     frame = interactions.frame
     ratings_per_item = frame.groupby("item_id")["rating"].transform("size")
-    frame = frame[ratings_per_item >= minimum_item_ratings]
+    source, frame = frame, frame[ratings_per_item >= minimum_item_ratings]
     if frame.empty:
         raise UserError(
-            f"{interactions.name} has no item with {minimum_item_ratings} ratings or more; "
-            "lower minimum_item_ratings."
+            f"{interactions.name} has no item with {minimum_item_ratings} ratings or more (the "
+            f"most is {int(ratings_per_item.max())}); {LOWER_MINIMUM}."
         )
+    left_out = source["user_id"][~source["user_id"].isin(frame["user_id"])].unique().tolist()
     user_E, user_ids = pd.factorize(frame["user_id"])
     item_E, item_ids = pd.factorize(frame["item_id"])
     timestamp_E = frame["timestamp"].to_numpy()
@@ -109,14 +118,23 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> tuple[pa.T
             "user_id": pa.array(user_ids),
             "items": per_user(item_E + 1, pa.int64()),
             "rewards": per_user(frame["rating"].to_numpy(dtype=np.float32), pa.float32()),
-            "timestamps": per_user(timestamp_E, pa.int64()),
+            "times": per_user(timestamp_E, pa.int64()),
         }
     )
-    return users, pa.table({"item_id": pa.array(item_ids)})
+    facts = {
+        "ticks_per_second": interactions.ticks_per_second,
+        "left_out_user_ids": left_out,
+    }
+    return users, pa.table({"item_id": pa.array(item_ids)}), facts
 
 
 def _save(
-    folder: Path, users: pa.Table, items: pa.Table, fingerprint: str, provenance: dict[str, Any]
+    folder: Path,
+    users: pa.Table,
+    items: pa.Table,
+    facts: dict[str, Any],
+    fingerprint: str,
+    provenance: dict[str, Any],
 ) -> None:
     datasets = _quiet_datasets()
     with new_folder(folder) as temporary:
@@ -125,6 +143,7 @@ def _save(
             datasets.Dataset(
                 datasets.table.InMemoryTable(table), fingerprint=f"{fingerprint}-{name}"
             ).save_to_disk(temporary / name)
+        (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         record = json.dumps(provenance | {"files": _hashes(temporary)}, indent=2, sort_keys=True)
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
@@ -133,11 +152,17 @@ def _read(folder: Path, name: str, content_hash: str, repeats: Repeats | None) -
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
-    return _corpus(users, items, name, content_hash, repeats)
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return _corpus(users, items, facts, name, content_hash, repeats)
 
 
 def _corpus(
-    users: pa.Table, items: pa.Table, name: str, content_hash: str, repeats: Repeats | None
+    users: pa.Table,
+    items: pa.Table,
+    facts: dict[str, Any],
+    name: str,
+    content_hash: str,
+    repeats: Repeats | None,
 ) -> Corpus:
     import numpy as np
     import torch
@@ -152,8 +177,12 @@ def _corpus(
 
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
+    times_E, ticks_per_second = events("times"), facts["ticks_per_second"]
     sequences = Sequences(
-        events("items"), events("rewards"), events("timestamps"), torch.from_numpy(offsets_N1)
+        events("items"),
+        events("rewards"),
+        times_E // ticks_per_second,
+        torch.from_numpy(offsets_N1),
     )
     return Corpus(
         name=name,
@@ -162,6 +191,9 @@ def _corpus(
         item_ids=items.column("item_id").to_numpy(),
         content_hash=content_hash,
         repeats=repeats or measured_repeats(sequences),
+        ticks_E=None if ticks_per_second == 1 else times_E,
+        ticks_per_second=ticks_per_second,
+        left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.prepare import LOWER_MINIMUM
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LeaveOneOut:
                 f"{corpus.name} cannot be split: no user has 3 events after filtering "
                 f"(the longest history has {int(lengths_N.max())}), and leave-one-out needs one "
                 "to train on, one to validate and one to test; give data with longer histories "
-                "or lower minimum_item_ratings."
+                f"or {LOWER_MINIMUM}."
             )
         train = first_events(corpus.sequences, lengths_N - 2 * evaluated_N.long())
         end_N = corpus.sequences.offsets_N1[1:][evaluated_N]

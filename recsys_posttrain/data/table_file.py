@@ -1,12 +1,17 @@
-"""Ratings from the user's own CSV or parquet file, checked before anything is built on them."""
+"""Ratings from the user's own table file, checked before anything is built on them."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from recsys_posttrain.data.files import note
+from recsys_posttrain.data.ids import read_ids
+from recsys_posttrain.data.read_table import SUFFIXES, read_table, suffix_of
+from recsys_posttrain.data.times import read_times
+from recsys_posttrain.data.values import SHOWN, read_ratings
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,179 +26,141 @@ ALIASES = {
     "rating": ("rating", "ratings", "score", "reward", "stars", "value"),
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
+EVENT = ["user_id", "item_id", "timestamp"]
+SHOWN_COLUMNS = 20
+
+Duplicates = Literal["refuse", "first", "last"]
 
 
 @dataclass(frozen=True)
 class RatingsFile:
-    """A .csv or .parquet with user_id, item_id, rating and timestamp (usual other names too).
+    """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp.
 
-    Timestamps are seconds, or ISO 8601 dates, read as UTC when they name no zone.
+    Usual other names serve too. Without a column of ratings every event has the rating 1.
+    Timestamps are numbers of one unit, seconds to nanoseconds, or ISO 8601 dates, read as UTC
+    when they name no zone.
+
+    duplicates: which row to keep of those with one user, item and timestamp, "first" or "last" in
+    the file; "refuse": none may be there.
     """
 
     path: str
     minimum_events: int = 2  # of the longest history: what training needs; recommending needs 1
+    duplicates: Duplicates = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.duplicates not in ("refuse", "first", "last"):
+            raise UserError(f"duplicates is {self.duplicates!r}; give refuse, first or last.")
 
     @property
     def name(self) -> str:
-        return Path(self.path).stem
+        name = Path(self.path).name
+        return name[: len(name) - len(suffix_of(name))]
 
     def content_hash(self) -> str:
+        """SHA-256 of the file, and of the rule for duplicates where one changes what is read."""
         try:
-            return hashlib.sha256(self._existing().read_bytes()).hexdigest()
+            with self._existing().open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UserError(f"Cannot read {self.path}: {error.strerror or error}.") from error
+        if self.duplicates == "refuse":
+            return content
+        return hashlib.sha256(f"{content} duplicates={self.duplicates}".encode()).hexdigest()
 
     def load(self) -> Interactions:
-        """Read and check the file.
+        """Read and check the file. What is converted or left out is said in one line each.
 
         Raises:
-            UserError: the file is missing, unreadable or empty; a column is missing; a value is
-                missing, not finite or not a number or time; an event is there twice; no user has
-                two events.
+            UserError: the file is missing, unreadable or empty; a column is missing; a row has
+                another number of fields than the header; a value is missing, not finite or not a
+                number or time; an event is there twice; no user has two events.
         """
         import pandas as pd
 
         from recsys_posttrain.types import Interactions
 
         content_hash = self.content_hash()
-        table = _read(self._existing())
-        columns = _columns(table, self.path)
-        if table.empty:
-            raise UserError(f"{self.path} has no rows; give a file with at least one rating.")
+        columns = read_table(self._existing(), self._chosen)
+        rows = len(columns["user_id"].values)
+        if not rows:
+            raise UserError(f"{self.path} has no rows; give a file with at least one event.")
+        has_ratings = "rating" in columns
+        if not has_ratings:
+            note(f"{self.path}: no rating column, so every event has the rating 1")
+        times = read_times(columns["timestamp"])
         frame = pd.DataFrame(
             {
-                "user_id": _ids(table[columns["user_id"]], self.path),
-                "item_id": _ids(table[columns["item_id"]], self.path),
-                "rating": _ratings(table[columns["rating"]], self.path),
-                "timestamp": _seconds(table[columns["timestamp"]], self.path),
+                "user_id": read_ids(columns["user_id"]),
+                "item_id": read_ids(columns["item_id"]),
+                "rating": read_ratings(columns["rating"]) if has_ratings else 1.0,
+                "timestamp": times.ticks_E,
             }
         )
-        _check_events(frame, self.path, self.minimum_events)
-        return Interactions(self.name, frame, content_hash)
+        frame = self._without_duplicates(frame)
+        self._check_lengths(frame)
+        return Interactions(
+            self.name, frame, content_hash, times.ticks_per_second, has_ratings=has_ratings
+        )
 
     def _existing(self) -> Path:
         path = Path(self.path).expanduser()
-        if path.suffix.lower() not in (".csv", ".parquet"):
-            raise UserError(f"{self.path} is neither .csv nor .parquet; convert it to one of them.")
-        if not path.is_file():
+        if not suffix_of(self.path):
+            raise UserError(
+                f"{self.path} is none of {', '.join(SUFFIXES)}; convert it to one of them."
+            )
+        if path.is_dir():
+            raise UserError(f"{self.path} is a folder; give the path of one file.")
+        if not path.exists():
             raise UserError(f"There is no file {self.path}; check the path.")
+        if not path.is_file():
+            raise UserError(f"{self.path} is not a regular file; save what it gives as a file.")
         return path
 
+    def _chosen(self, names: list[str]) -> dict[str, int]:
+        """Which column of the file, by place, is each of ours."""
+        plain = ["".join(c for c in name.lower() if c not in "_- ") for name in names]
+        shown = [" ".join(name.split())[:SHOWN] for name in names[:SHOWN_COLUMNS]]
+        shown += ["..."] * (len(names) > SHOWN_COLUMNS)
+        columns = {}
+        for wanted, aliases in ALIASES.items():
+            found = [place for place, name in enumerate(names) if name.strip() == wanted]
+            found = found or [place for place, text in enumerate(plain) if text in aliases]
+            if len(found) > 1:
+                raise UserError(
+                    f"{self.path} has several columns for {wanted}: "
+                    f"{', '.join(names[place] for place in found)}; "
+                    f"rename the right one to {wanted} and the others to something else."
+                )
+            if found:
+                columns[wanted] = found[0]
+            elif wanted != "rating":
+                raise UserError(
+                    f"{self.path} has no column {wanted}; the columns found are "
+                    f"{', '.join(shown)}; rename one to {wanted}."
+                )
+        return columns
 
-def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-    import pyarrow as pa  # type: ignore[import-untyped]
-
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        # As text, so that ids keep leading zeros and a bad value can be named as it is written;
-        # only an empty field is missing: an item may be called "None" or "NA".
-        return pd.read_csv(
-            path,
-            dtype=str,
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            na_values=[""],
-            index_col=False,  # otherwise a surplus field would shift every column by one
-        )
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path} is empty; give a file with a header and rows.") from error
-    except (pd.errors.ParserError, UnicodeDecodeError, pa.ArrowException, ValueError) as error:
-        kind = path.suffix.lower().removeprefix(".")
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} is not a readable {kind} file: {reason}.") from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
-def _columns(table: pd.DataFrame, path: str) -> dict[str, str]:
-    """Which column of the file is each of ours."""
-    plain = {
-        str(column): "".join(c for c in str(column).lower() if c not in "_- ")
-        for column in table.columns
-    }
-    columns = {}
-    for wanted, aliases in ALIASES.items():
-        found = [column for column, text in plain.items() if text in aliases]
-        if wanted in found:
-            found = [wanted]
-        if not found:
+    def _without_duplicates(self, frame: pd.DataFrame) -> pd.DataFrame:
+        keep: Literal["first", "last"] = "last" if self.duplicates == "last" else "first"
+        repeated = frame.duplicated(EVENT, keep=keep).to_numpy()
+        count = int(repeated.sum())
+        if not count:
+            return frame
+        if self.duplicates == "refuse":
+            row = int(repeated.argmax())
+            user, item, time = frame[EVENT].iloc[row]
             raise UserError(
-                f"{path} has no column {wanted}; the columns found are {', '.join(plain)}; "
-                f"rename one to {wanted}."
+                f"{self.path}: row {row + 1} repeats an earlier event (user {user}, item {item}, "
+                f"timestamp {time}); remove the {count} duplicate rows, or keep one of each with "
+                "--duplicates first or last."
             )
-        if len(found) > 1:
+        note(f"{self.path}: {count:,} duplicate events left out, the {keep} of each is kept")
+        return frame[~repeated].reset_index(drop=True)
+
+    def _check_lengths(self, frame: pd.DataFrame) -> None:
+        if int(frame["user_id"].value_counts().max()) < self.minimum_events:
             raise UserError(
-                f"{path} has several columns for {wanted}: {', '.join(found)}; "
-                f"rename the right one to {wanted}."
+                f"{self.path} has one event per user; sequences need users with several events: "
+                "check that the user column is the right one."
             )
-        columns[wanted] = found[0]
-    return columns
-
-
-def _ids(values: pd.Series, path: str) -> pd.Series:
-    """Ids as they are; text that is a whole number, written plainly, becomes one."""
-    import pandas as pd
-
-    _check(values.notna(), values, f"{path}: every event needs a value in {values.name}")
-    text = values.astype(str)
-    numbers = pd.to_numeric(text, errors="coerce")
-    if numbers.dtype == "int64" and bool((numbers.astype(str) == text).all()):
-        return numbers
-    return text
-
-
-def _ratings(values: pd.Series, path: str) -> pd.Series:
-    import pandas as pd
-
-    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
-    # A comparison with NaN is False, so this is also the check for missing values and text.
-    _check(numbers.abs() < float("inf"), values, f"{path}: the rating must be a finite number")
-    return numbers
-
-
-def _seconds(values: pd.Series, path: str) -> pd.Series:
-    import numpy as np
-    import pandas as pd
-
-    rule = f"{path}: the timestamp must be in seconds or a date like 2024-01-31T12:00:00"
-    if not pd.api.types.is_datetime64_any_dtype(values):
-        numbers = pd.to_numeric(values, errors="coerce")
-        if bool(numbers.notna().any()):
-            # Beyond 2**53 neighbouring whole numbers cannot be told apart as floats.
-            _check((numbers.abs() < 2.0**53).astype("boolean").fillna(False), values, rule)
-            seconds: pd.Series = np.floor(numbers)
-            return seconds.astype("int64")
-    times = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
-    _check(times.notna(), values, rule)
-    return times.dt.tz_localize(None).astype("datetime64[s]").astype("int64")
-
-
-def _check(good: pd.Series, values: pd.Series, rule: str) -> None:
-    """Name the first row that breaks a rule. Rows are counted from 1, without the header."""
-    import pandas as pd
-
-    if bool(good.all()):
-        return
-    row = int((~good.to_numpy(dtype=bool)).argmax())
-    value = values.iloc[row]
-    written = "nothing" if pd.isna(value) else repr(str(value))
-    raise UserError(f"{rule}; row {row + 1} has {written}: correct or remove that row.")
-
-
-def _check_events(frame: pd.DataFrame, path: str, minimum: int) -> None:
-    event = ["user_id", "item_id", "timestamp"]
-    repeated = frame.duplicated(event).to_numpy()
-    if repeated.any():
-        row = int(repeated.argmax())
-        user, item, time = frame[event].iloc[row]
-        raise UserError(
-            f"{path}: row {row + 1} repeats an earlier event (user {user}, item {item}, "
-            f"timestamp {time}); remove the {int(repeated.sum())} duplicate rows."
-        )
-    if int(frame["user_id"].value_counts().max()) < minimum:
-        raise UserError(
-            f"{path} has one event per user; sequences need users with several events: "
-            "check that the user column is the right one."
-        )

@@ -85,7 +85,7 @@ def true_value_of_oracle(truth: Truth, targets: Targets) -> pd.DataFrame:
 
 
 def expected_reward(
-    states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets, chunk: int = 512
+    states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets, chunk: int | None = None
 ) -> Tensor:
     """E[r*] under softmax(state_n . table) over the unseen items of target n, [N], float64."""
     state_NR = truth.state_UR[targets.users_N]

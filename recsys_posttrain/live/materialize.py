@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from recsys_posttrain.config import require
@@ -21,6 +20,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.progress import plain_console
 from recsys_posttrain.recommend import histories_of_dataset
 from recsys_posttrain.saved_policy import WEIGHTS, SavedPolicy, load_policy
 from recsys_posttrain.stages import disk_is_explained, replacing, write_json
@@ -163,8 +163,9 @@ def _policy_sha256(folder: Path) -> str:
 
 def _chunks(order: list[int]) -> Iterator[list[int]]:
     """Parts of the order under a progress bar, on a terminal only."""
-    console = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = plain_console(stderr=True)
+    title = TextColumn("{task.description}", markup=False)
+    columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("users", total=len(order))
         for start in range(0, len(order), USERS_PER_CHUNK):

@@ -15,7 +15,7 @@ from recsys_posttrain.evaluation.bootstrap import RESAMPLES, Interval, interval
 from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import COLUMNS, OPTIONAL_COLUMNS, Column
 from recsys_posttrain.report.comparison import bootstrap_levels
-from recsys_posttrain.report.render import decimal
+from recsys_posttrain.report.render import decimal, escaped
 
 Floats = NDArray[np.float64]
 
@@ -109,7 +109,7 @@ def agreement_markdown(frame: pd.DataFrame, caption: str) -> str:
             for name in ("spearman", "kendall")
         ]
         lines.append(f"| {column} | {row['methods']:.0f} | {' | '.join(cells)} |")
-    return "\n".join([caption, "", *lines, ""])
+    return "\n".join([escaped(caption), "", *lines, ""])
 
 
 def _cell(found: Interval) -> str:

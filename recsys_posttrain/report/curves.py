@@ -85,9 +85,9 @@ def curves_markdown(curves: dict[str, Curve], what: str, seeds: int) -> str:
     """A caption, the observed gains of each run, and the laws fitted to them."""
     head = ["run", "points", "largest KL", "proxy gain there"]
     caption = (
-        f"Over-optimisation on {what}; {seeds} seed{'s' if seeds > 1 else ''}, mean over targets "
-        "and seeds. Gain: expected reward of one item drawn from the policy, items that the user "
-        "has seen left out, minus that of the reference. KL to the reference in nats."
+        f"Over-optimisation on {escaped(what)}; {seeds} seed{'s' if seeds > 1 else ''}, mean over "
+        "targets and seeds. Gain: expected reward of one item drawn from the policy, items that "
+        "the user has seen left out, minus that of the reference. KL to the reference in nats."
     )
     first = judged(next(iter(curves.values())))  # the same for all runs of a study
     if first is None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import experiment_module, reading
 from recsys_posttrain.sweep.definition import Sweep
@@ -16,6 +17,7 @@ def load_sweep(
     trials: int | None = None,
     seeds: int | None = None,
     repeats: Repeats | None = None,
+    duplicates: Duplicates | None = None,
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
     sweep = getattr(experiment_module(file), "SWEEP", None)
@@ -24,7 +26,7 @@ def load_sweep(
             f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
             "experiments/sweep_noise.py"
         )
-    base = reading(sweep.base, dataset, data_root)
+    base = reading(sweep.base, dataset, data_root, duplicates)
     return replace(
         sweep,
         base=replace(base, repeats=repeats) if repeats else base,

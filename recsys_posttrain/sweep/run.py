@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.stages import disk_is_explained
@@ -44,6 +45,7 @@ class Options(NamedTuple):
     output: Path = Path("runs")
     is_worker: bool = False
     repeats: Repeats | None = None
+    duplicates: Duplicates | None = None
 
 
 def run_sweep(file: Path, options: Options) -> Path:
@@ -54,7 +56,13 @@ def run_sweep(file: Path, options: Options) -> Path:
     """
     require(options.workers >= 1, f"--workers {options.workers}: give at least 1.")
     sweep = load_sweep(
-        file, options.dataset, options.data_root, options.trials, options.seeds, options.repeats
+        file,
+        options.dataset,
+        options.data_root,
+        options.trials,
+        options.seeds,
+        options.repeats,
+        options.duplicates,
     )
     folder = options.output / name_of(file, sweep)
     with disk_is_explained(_existing(options.output)):
@@ -131,6 +139,7 @@ def _arguments(file: Path, options: Options) -> list[str]:
         "--storage": options.storage,
         "--repeats": options.repeats,
         "--data-root": options.data_root,
+        "--duplicates": options.duplicates,
         "--device": options.device if options.device != "cpu" else None,
         "--output": options.output if options.output != Path("runs") else None,
     }

@@ -97,7 +97,8 @@ class TrainingModule(pl.LightningModule):
 
     dropout: keep the model in training mode. Post-training turns it off, otherwise the ratio of
     policy to reference would not start at 1. reseed(step, seed): called before each step with its
-    number and its own seed. after_step(steps): called once the optimiser has stepped.
+    number and its own seed. after_step(steps): called once the optimiser has stepped. fixed: the
+    parts of the model that never change, which a checkpoint leaves out.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class TrainingModule(pl.LightningModule):
         dropout: bool,
         reseed: Callable[[int, int], object] | None = None,
         after_step: Callable[[int], object] | None = None,
+        fixed: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -119,9 +121,24 @@ class TrainingModule(pl.LightningModule):
         self.dropout = dropout
         self.reseed = reseed
         self.after_step = after_step
+        self.fixed = fixed
         self.steps_done = 0
         self.total_steps: int | None = None  # `fit` knows it
         self.latest: dict[str, Tensor] = {}
+
+    def changing_weights(self) -> dict[str, Tensor]:
+        """The model's state without its fixed parts."""
+        state = self.model.state_dict()
+        return {name: value for name, value in state.items() if not self._is_fixed(name)}
+
+    def load_changing_weights(self, weights: dict[str, Tensor]) -> None:
+        found = self.model.load_state_dict(weights, strict=False)
+        missing = [name for name in found.missing_keys if not self._is_fixed(name)]
+        if missing or found.unexpected_keys:
+            raise RuntimeError(f"missing: {missing}, unexpected: {found.unexpected_keys}")
+
+    def _is_fixed(self, name: str) -> bool:
+        return name.partition(".")[0] in self.fixed
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [p for p in self.model.parameters() if p.requires_grad]

@@ -22,7 +22,7 @@ from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.stages import save_tensors
-from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.training.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
@@ -130,6 +130,7 @@ def posttrain(
         dropout=False,
         reseed=reseed,
         after_step=on_step,
+        fixed=FIXED,
     )
     try:
         actors.multiply_in(training.products(device))

@@ -52,7 +52,7 @@ def shape_of(log: Interactions) -> Shape:
         jaccard_P=jaccard_P,
         lift_P=lift_P,
         step_E=step_counts(user_E, item_E),
-        time_E=frame["timestamp"].to_numpy(),
+        time_E=frame["timestamp"].to_numpy() // log.ticks_per_second,
     )
 
 

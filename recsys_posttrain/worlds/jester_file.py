@@ -5,7 +5,6 @@ ratings or more, -10.00 to +10.00. Free for research use with the reference: "Ei
 Time Collaborative Filtering Algorithm", Information Retrieval 4(2), 133-151.
 """
 
-import gzip
 import io
 import zlib
 
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_posttrain.data.archives import NotHere
+from recsys_posttrain.data.archives import NotHere, unpacked
 from recsys_posttrain.data.sources import Origin, fetch
 from recsys_posttrain.errors import UserError
 
@@ -49,7 +48,7 @@ def _table(filename: str, content: bytes) -> NDArray[np.float64]:
         if filename == _EXCEL:
             frame = pd.read_excel(io.BytesIO(content), header=None)
         else:
-            text = gzip.decompress(content) if filename == _COMPRESSED else content
+            text = unpacked(content) if filename == _COMPRESSED else content
             frame = pd.read_csv(io.BytesIO(text), header=None)
         return frame.to_numpy(dtype=np.float64)
     except ImportError as error:

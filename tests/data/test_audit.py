@@ -33,7 +33,7 @@ def test_by_hand() -> None:
     # Events 2 and 3 of the first user, the last of the second, the last of the third; equal
     # seconds of neighbouring users (3600, 9000) are no ties.
     assert figures["tied_with_previous"] == pytest.approx(0.4)
-    assert figures["shares_second"] == pytest.approx(0.7)
+    assert figures["shares_time"] == pytest.approx(0.7)
     assert figures["users_within_an_hour"] == pytest.approx(2 / 3)  # 3600 s counts, 5400 does not
     assert figures["last_rating_at_least_4"] == pytest.approx(1 / 3)  # 3.5, 4, 1
     # Training: 0 0 | 3600 5000 | 9000 9000 (a user of two events trains with both).

@@ -1,5 +1,7 @@
 """Another numbering of the same items: every event keeps its id, or is counted as left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +102,11 @@ def test_mistakes_are_one_sentence_each():
     assert encoder(corpus, None, 7) is None
     with pytest.raises(UserError, match=r"made: no validation target is of an item that the pol"):
         encode(LeaveOneOut().split(corpus), np.array(["a"]))
+
+
+def test_exact_times_go_with_their_events():
+    corpus = corpus_of([["a", "x", "b"], ["x", "c"]], list("abcx"))
+    finer = replace(corpus, ticks_E=torch.tensor([5, 6, 7, 8, 9]), ticks_per_second=10)
+    encoded = encoder(finer, np.array(list("cba"), dtype=object), 3).corpus(finer)
+    assert encoded.ticks_E.tolist() == [5, 7, 9]
+    assert encoded.ticks_per_second == 10

@@ -134,12 +134,12 @@ def test_what_is_on_disk(cache: Path, tmp_path: Path) -> None:
     assert provenance["content_hash"] == Made().content_hash()
     assert provenance["minimum_item_ratings"] == 1
     users = datasets.load_from_disk(folder / "users")
-    assert users.column_names == ["user_id", "items", "rewards", "timestamps"]
+    assert users.column_names == ["user_id", "items", "rewards", "times"]
     assert users[1] == {
         "user_id": "a",
         "items": [1, 4, 2],
         "rewards": [4.0, 3.0, 1.0],
-        "timestamps": [10, 20, 30],
+        "times": [10, 20, 30],
     }
     other = prepare(Made(tuple(ROWS[:-1])), 1, cache=tmp_path / "elsewhere")
     assert len(other.sequences) == 2
@@ -233,7 +233,7 @@ def test_tensors_own_their_memory(cache: Path) -> None:
 
 
 def test_no_item_has_enough_ratings(cache: Path) -> None:
-    with pytest.raises(UserError, match="made has no item with 4 ratings or more; lower"):
+    with pytest.raises(UserError, match=r"with 4 ratings or more \(the most is 2\); lower"):
         prepare(Made(), 4)
     assert not (cache / "prepared").exists()
 

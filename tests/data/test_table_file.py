@@ -61,7 +61,7 @@ def test_ids_beyond_64_bits_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("times", "seconds"),
     [
-        (["1.0", "2.9"], [1, 2]),
+        (["1.0", "2.0"], [1, 2]),
         (["-5", "1e9"], [-5, 1_000_000_000]),
         (["1970-01-02", "1970-01-02T00:00:01"], [86_400, 86_401]),
         (["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:07Z"], [0, 7]),
@@ -79,7 +79,7 @@ def test_parquet_with_dates_and_nullable_columns(tmp_path: Path) -> None:
             "user": ["a", "a"],
             "item": pd.array([1, 2], dtype="Int64"),
             "rating": pd.array([1, 2], dtype="Int32"),
-            "time": pd.to_datetime([60.5, 120.0], unit="s"),
+            "time": pd.to_datetime([60.0, 120.0], unit="s"),
         }
     ).to_parquet(path)
     frame = RatingsFile(str(path)).load().frame
@@ -95,18 +95,18 @@ def test_parquet_with_missing_values_names_the_row(tmp_path: Path) -> None:
             RatingsFile(str(tmp_path / "mine.parquet")).load()
 
 
-NUMBER, TIME = "the rating must be a finite number", "the timestamp must be in seconds .*"
+NUMBER, TIME = "the rating must be a finite number", "the timestamp must be a number of seconds.*"
 FOUND = "the columns found are"
 BAD = {
     "no column": (
-        "user_id,item_id,time\n1,2,3\n",
-        f"no column rating; {FOUND} user_id, item_id, time",
+        "user_id,rating,time\n1,2,3\n",
+        f"no column item_id; {FOUND} user_id, rating, time",
     ),
     "two columns": (
         "uid,user,item,rating,ts\n1,2,3,4,5\n",
         "several columns for user_id: uid, user",
     ),
-    "semicolons": ("user_id;item_id\n1;2\n", f"no column user_id; {FOUND} user_id;item_id"),
+    "semicolons": ("user_id;item_id\n1;2\n", f"no column timestamp; {FOUND} user_id, item_id"),
     "text rating": (HEADER + "1,10,4,100\n1,20,good,200\n", f"{NUMBER}; row 2 has 'good'"),
     "no rating": (HEADER + "1,10,,100\n1,20,3,200\n", f"{NUMBER}; row 1 has nothing"),
     "NaN rating": (HEADER + "1,10,4,100\n1,20,NaN,200\n", f"{NUMBER}; row 2 has 'NaN'"),
@@ -120,7 +120,7 @@ BAD = {
     "duplicates": (
         GOOD + "1,20,1,200\n1,20,2,200\n",
         r"row 4 repeats an earlier event \(user 1, item 20, timestamp 200\); "
-        "remove the 2 duplicate rows",
+        "remove the 2 duplicate rows, or keep one of each with --duplicates first or last",
     ),
     "one event each": (HEADER + "1,10,4,100\n2,10,3,200\n", "has one event per user"),
     "header only": (HEADER, "has no rows"),
@@ -149,28 +149,23 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_other_kind_of_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"mine\.xlsx is neither \.csv nor \.parquet"):
+    with pytest.raises(UserError, match=r"mine\.xlsx is none of \.csv, .*\.parquet; convert"):
         written(tmp_path, GOOD, "mine.xlsx").load()
 
 
-@pytest.mark.parametrize("name", ["mine.csv", "mine.parquet"])
-def test_file_that_is_not_what_its_name_says(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mine.csv", "mine.csv is not a text file: line 3 holds a NUL byte"),
+        ("mine.csv.gz", "mine.csv.gz is not a readable csv.gz file"),
+        ("mine.parquet", "mine.parquet is not a readable parquet file"),
+    ],
+)
+def test_file_that_is_not_what_its_name_says(name: str, sentence: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4)
-    kind = path.suffix[1:]
-    with pytest.raises(UserError, match=rf"mine\.{kind} is not a readable {kind} file"):
+    with pytest.raises(UserError, match=sentence):
         RatingsFile(str(path)).load()
-
-
-def test_csv_with_a_surplus_field_in_one_row(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is not a readable csv file: .*line 3"):
-        written(tmp_path, HEADER + "1,10,4,100\n1,20,3,200,9\n").load()
-
-
-@pytest.mark.filterwarnings("ignore:Length of header")
-def test_csv_with_a_surplus_field_in_every_row_is_not_shifted(tmp_path: Path) -> None:
-    frame = written(tmp_path, HEADER + "1,10,4,100,\n1,20,3,200,\n").load().frame
-    assert frame.to_numpy().tolist() == [[1, 10, 4.0, 100], [1, 20, 3.0, 200]]
 
 
 def test_generated_file_goes_all_the_way(small_ratings_csv: Path) -> None:

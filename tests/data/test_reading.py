@@ -1,0 +1,193 @@
+"""What the bytes of a table file may be: separators, encodings, compression, rows, parquet."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys_posttrain.data import RatingsFile, prepare
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.named import dataset_named
+
+HEADER = "user_id,item_id,rating,timestamp\n"
+GOOD = HEADER + "1,10,4,100\n1,20,3.5,200\n2,10,1,150\n"
+ROWS = [[1, 10, 4.0, 100], [1, 20, 3.5, 200], [2, 10, 1.0, 150]]
+
+
+def loaded(path: Path, content: bytes | str) -> list[list[object]]:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    source = dataset_named(str(path))
+    assert source.name == "mine"
+    rows: list[list[object]] = source.load().frame.to_numpy().tolist()
+    return rows
+
+
+READ = {
+    "commas": ("mine.csv", GOOD, None),
+    "tabs of a tsv": ("mine.tsv", GOOD.replace(",", "\t"), None),
+    "tabs": ("mine.csv", GOOD.replace(",", "\t"), "with tabs between the columns"),
+    "semicolons": ("mine.csv", GOOD.replace(",", ";"), "with semicolons between"),
+    "bars": ("mine.csv", GOOD.replace(",", "|"), "with bars between"),
+    "commas in a tsv": ("mine.tsv", GOOD, "with commas between"),
+    "gz": ("mine.csv.gz", gzip.compress(GOOD.encode()), None),
+    "gz of a tsv": ("mine.tsv.gz", gzip.compress(GOOD.replace(",", "\t").encode()), None),
+    "capitals": ("mine.CSV", GOOD, None),
+    "decimal commas": (
+        "mine.csv",
+        GOOD.replace(",", ";").replace("3.5", "3,5"),
+        "rating is written with decimal commas",
+    ),
+    "UTF-8 with a mark": ("mine.csv", "\ufeff" + GOOD, None),
+    "UTF-16": ("mine.csv", GOOD.encode("utf-16"), "is read as UTF-16"),
+    "UTF-32": ("mine.csv", GOOD.encode("utf-32"), "is read as UTF-32"),
+    "lines of Windows": ("mine.csv", GOOD.replace("\n", "\r\n"), None),
+    "lines of an old Mac": ("mine.csv", GOOD.replace("\n", "\r"), None),
+    "no last line end": ("mine.csv", GOOD.rstrip(), None),
+    "blank lines": ("mine.csv", "\n" + GOOD.replace("\n", "\n\n"), None),
+    "quotes": ("mine.csv", GOOD.replace("10", '"10"').replace("rating", '"rating"'), None),
+    "blanks in the header": ("mine.csv", GOOD.replace(",", ", ", 3), None),
+    "a column twice that is not ours": (
+        "mine.csv",
+        HEADER.replace("\n", ",x,x\n") + "1,10,4,100,,\n1,20,3.5,200,a,b\n2,10,1,150,a,\n",
+        None,
+    ),
+    "a line end in a column that is not ours": (
+        "mine.csv",
+        HEADER.replace("\n", ',"te\nxt"\n') + '1,10,4,100,"a\nb"\n1,20,3.5,200,\n2,10,1,150,c\n',
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_files_that_are_read(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, content, said = READ[case]
+    assert loaded(tmp_path / name, content) == ROWS
+    lines = [line for line in capsys.readouterr().err.splitlines() if "blanks" not in line]
+    assert any(said in line for line in lines) if said else not lines
+
+
+SURPLUS = "title,user_id,item_id,rating,timestamp\nGood, Bad and Ugly,7,12,4,1700000200\n"
+REFUSED = {
+    "surplus field in the first row": (
+        SURPLUS + "Heat,1,10,5,1700000000\n",
+        "row 1 has 6 fields and the header 5: 'Good, Bad and Ugly,7,12,4,1700000200'",
+    ),
+    "surplus field later": (GOOD + "1,30,3,200,9\n", "row 4 has 5 fields and the header 4: '1,30"),
+    "surplus field in every row": (HEADER + "1,10,4,100,\n1,20,3,200,\n", "row 1 has 5 fields"),
+    "missing field": (HEADER + "1,10,4,100\n1,20,3\n", "row 2 has 3 fields and the header 4"),
+    "open quote": (HEADER + '1,10,4,100\n1,"20,3,200\n1,30,3,300\n', "row 2 has 2 fields"),
+    "one number as two": (HEADER + "1,10,3,5,100\n", "row 1 has 5 fields and the header 4"),
+    "thousands": (GOOD.replace(",", ";").replace("3.5", "3,500"), "which could have a decimal"),
+    "Latin-1": (GOOD.encode() + b"\xe9,30,3,200\n", "not UTF-8 text: line 5 holds the byte 0xe9"),
+    "Latin-1 header": (b"\xe9," + GOOD.encode(), "not UTF-8 text: line 1 holds the byte 0xe9"),
+    "Latin-1 far below": (
+        HEADER.encode() + b"1,10,4,1\n" * 9000 + b"\xe9,30,3,200\n",
+        "not UTF-8 text: line 9002 holds the byte 0xe9",
+    ),
+    "NUL byte": (GOOD.encode() + b"1,a\0b,3,200\n", "not a text file: line 5 holds a NUL byte"),
+    "UTF-16 without a mark": (GOOD.encode("utf-16-le"), "line 1 holds a NUL byte; save it as UTF"),
+    "UTF-16 cut": (GOOD.encode("utf-16")[:-1], "is not a readable csv file"),
+    "header alone": (HEADER.strip(), "has no rows"),
+    "blank": (" \n \n", "is empty"),
+    "a column of ours twice": (
+        HEADER.replace("\n", ",rating\n") + "1,10,4,100,5\n",
+        "several columns for rating: rating, rating",
+    ),
+    "one long line": ("x" * 1_000_000, "has no column user_id"),
+    "a line end in a name": ('"user\nid",item_id,time\n1,2,3\n', "the columns found are user id,"),
+    "too large for models": (GOOD + "1,30,1e39,5\n2,30,1e38,5\n", "row 4 has '1e39'"),
+    "a square too large for models": (GOOD + "1,30,1e16,5\n", "row 4 has '1e16'"),
+    "too small for models": (GOOD + "1,30,1e-60,5\n", "row 4 has '1e-60'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_files_that_are_refused(case: str, tmp_path: Path) -> None:
+    content, sentence = REFUSED[case]
+    with pytest.raises(UserError) as raised:
+        loaded(tmp_path / "mine.csv", content)
+    assert sentence in str(raised.value)
+    assert str(tmp_path / "mine.csv") in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+
+
+def test_the_largest_rating_is_named_beside_the_first_that_is_too_large(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the largest is 3e\+40; row 4 has '-2e39'"):
+        loaded(tmp_path / "mine.csv", GOOD + "1,30,-2e39,5\n2,30,3e40,5\n")
+
+
+def test_accepted_ratings_have_a_finite_sum_of_squares(tmp_path: Path) -> None:
+    """Of as many as a batch can hold, in the models' float32."""
+    rows = loaded(tmp_path / "mine.csv", GOOD + "1,30,1e15,5\n")
+    largest = np.float32(rows[-1][2])
+    assert np.isfinite(np.float32(10_000_000) * largest * largest)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "not one"])
+def test_damaged_gz_is_one_sentence(damage: str, tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(GOOD.encode()))
+    if damage == "flipped":
+        packed[15] ^= 0xFF
+    content = {"cut": bytes(packed[:-5]), "flipped": bytes(packed), "not one": GOOD.encode()}
+    with pytest.raises(UserError, match=r"mine\.csv\.gz is not a readable csv\.gz file: "):
+        loaded(tmp_path / "mine.csv.gz", content[damage])
+
+
+def test_a_gz_that_grows_a_thousandfold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unpacks to more than 100 times its size"):
+        loaded(tmp_path / "mine.csv.gz", gzip.compress(b"0" * 30_000_000))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").mkdir()
+    for ask in (RatingsFile.load, RatingsFile.content_hash):
+        with pytest.raises(UserError, match=r"mine\.csv is a folder; give the path of one file"):
+            ask(RatingsFile(str(tmp_path / "mine.csv")))
+
+
+@pytest.mark.parametrize("index", [["user_id"], ["user_id", "item_id"]])
+def test_ids_in_the_index_of_a_parquet_are_found(index: list[str], tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(","))
+    frame.set_index(index).to_parquet(tmp_path / "mine.parquet")
+    assert dataset_named(str(tmp_path / "mine.parquet")).load().frame.to_numpy().tolist() == ROWS
+
+
+def test_a_nameless_index_is_not_taken_for_a_user(tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(",")).drop(columns="user_id")
+    frame.index = pd.Index(["a", "a", "b"])
+    frame.to_parquet(tmp_path / "mine.parquet")
+    with pytest.raises(UserError, match="no column user_id; the columns found are item_id"):
+        RatingsFile(str(tmp_path / "mine.parquet")).load()
+
+
+def test_without_ratings_every_event_has_the_rating_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("user_id,item_id,timestamp\n1,10,100\n1,20,200\n")
+    interactions = RatingsFile(str(path)).load()
+    assert not interactions.has_ratings
+    assert interactions.frame["rating"].tolist() == [1.0, 1.0]
+    assert "no rating column" in capsys.readouterr().err
+    path.write_text("user_id,item_id,timestamp,value\n1,10,100,7\n1,20,200,8\n")
+    interactions = RatingsFile(str(path)).load()
+    assert interactions.has_ratings
+    assert interactions.frame["rating"].tolist() == [7.0, 8.0]
+
+
+def test_a_duplicate_rule_that_is_none_is_refused() -> None:
+    with pytest.raises(UserError, match="duplicates is 'newest'; give refuse, first or last"):
+        RatingsFile("mine.csv", duplicates="newest")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--duplicates first is for table files"):
+        dataset_named("ml-100k", duplicates="first")
+
+
+def test_users_with_rare_items_alone_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(HEADER + "u1,a,3,1\nu2,a,3,2\nu1,b,3,3\nu3,c,3,4\nu3,d,3,5\n")
+    assert prepare(RatingsFile(str(path)), 2).left_out_user_ids.tolist() == ["u3"]
+    assert prepare(RatingsFile(str(path)), 1).left_out_user_ids.tolist() == []
