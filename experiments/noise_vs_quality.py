@@ -102,8 +102,8 @@ def study(
     quality = results.achieved({tuple(u.key().values()): o.report for u, o in outcomes})
 
     selected = results.chosen(validation)
-    num_items = pipeline.data.corpus.num_items
-    compared = list(results.comparisons(test, selected, baselines, num_items))
+    about = pipeline.data.corpus.num_items, pipeline.data.corpus.reward_scale
+    compared = list(results.comparisons(test, selected, baselines, *about))
     table = results.cells(compared, selected, quality)
     column = results.value_columns(test)[0]
     unit = f"{column.metric} {column.over}"
@@ -112,7 +112,7 @@ def study(
     folder.mkdir(parents=True, exist_ok=True)
     _write(f"## {unit}\n\n{results.markdown(table)}\n{caption}\n", folder / "table.md")
     frontier = results.frontier(test)
-    rules = selection.selections(test, validation, num_items)
+    rules = selection.selections(test, validation, *about)
     _write(f"## {unit}\n\n{selection.markdown(rules)}\n{RULES}\n", folder / "selection.md")
     frames = {"results.csv": table, "frontier.csv": frontier, "selection.csv": rules}
     for name, frame in frames.items():

@@ -41,6 +41,7 @@ _HOME = {
     "SampledSoftmax": "recsys_posttrain.losses",
     "Training": "recsys_posttrain.training.module",
     "RewardEnsemble": "recsys_posttrain.rewards.ensemble",
+    "Thresholds": "recsys_posttrain.reward_scale",
     "UserError": "recsys_posttrain.errors",
 }
 _ALGORITHMS = "recsys_posttrain.algorithms"

@@ -48,6 +48,12 @@ def advise_on(
     run = Run(BC(), dataset=dataset_named(dataset, data_root, duplicates))
     pipeline = Pipeline(run, output, device)
     quality = pipeline.rewards.quality
+    require(
+        quality is not None,
+        f"{run.dataset.name} has no rewards to learn: {pipeline.rewards.missing}; give "
+        "a dataset with rewards.",
+    )
+    assert quality is not None
     model = quality.iloc[-1]  # after the baselines
     return "\n".join(
         [

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from recsys_posttrain.cli_options import Disliked, Liked, Top, Zero, thresholds
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
 
@@ -93,11 +94,11 @@ def audit(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates 
       recsys-posttrain data audit ml-1m
     """
     from recsys_posttrain.data import audit as audit_of
-    from recsys_posttrain.data import audit_lines, prepare
+    from recsys_posttrain.data import audit_lines, prepare, rewards_line
     from recsys_posttrain.named import dataset_named
 
     corpus = prepare(dataset_named(name, data_root, duplicates), minimum_item_ratings=1)
-    typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
+    typer.echo("\n".join([*audit_lines(corpus.name, audit_of(corpus)), rewards_line(corpus)]))
 
 
 @data_app.command()
@@ -147,6 +148,10 @@ def run(
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
     repeats: Repeats = None,
+    liked: Liked = None,
+    top: Top = None,
+    disliked: Disliked = None,
+    reward_zero: Zero = None,
     duplicates: Duplicates = None,
 ) -> None:
     """Run a study and print its table.
@@ -159,6 +164,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
       recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
       recsys-posttrain run experiments/movielens_main.py --split global-time
+      recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
     """
     from recsys_posttrain.study import run_study
     from recsys_posttrain.study_runs import Options
@@ -175,6 +181,7 @@ def run(
             output=output,
             on=on,
             split=split,
+            thresholds=thresholds(liked, top, disliked, reward_zero),
             duplicates=duplicates,
         ),
     )
@@ -200,6 +207,10 @@ def sweep(
     data_root: DataRoot = None,
     output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
     repeats: Repeats = None,
+    liked: Liked = None,
+    top: Top = None,
+    disliked: Disliked = None,
+    reward_zero: Zero = None,
     is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
     duplicates: Duplicates = None,
 ) -> None:
@@ -226,6 +237,7 @@ def sweep(
             device=device,
             data_root=data_root,
             output=output,
+            thresholds=thresholds(liked, top, disliked, reward_zero),
             is_worker=is_worker,
             repeats=repeats,
             duplicates=duplicates,

@@ -12,6 +12,7 @@ from recsys_posttrain.config import digest, override, suggestion
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import by_rule, dataset_named, split_named
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On, shared_part
@@ -49,6 +50,7 @@ def load_study(
     data_root: str | None,
     on: On = "test",
     split: str | None = None,
+    thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
@@ -60,7 +62,7 @@ def load_study(
     runs = tuple(getattr(experiment, "RUNS", ()))
     if not runs or not all(isinstance(run, Run) for run in runs):
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(reading(run, dataset, data_root, duplicates) for run in runs)
+    runs = tuple(reading(run, dataset, data_root, thresholds, duplicates) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
@@ -68,8 +70,8 @@ def load_study(
     name = f"{file.stem}-{Path(runs[0].dataset.name).stem}"
     if split is not None:
         name += f"-{split}"
-    if overrides:
-        name += f"-{digest(sorted(overrides), 6)}"
+    if changes := sorted([*overrides, *thresholds.options]):
+        name += f"-{digest(changes, 6)}"
     if on != "test":
         name += f"-{on}"
     count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
@@ -91,10 +93,15 @@ def experiment_module(file: Path) -> ModuleType:
 
 
 def reading(
-    run: Run, dataset: str | None, data_root: str | None, duplicates: Duplicates | None = None
+    run: Run,
+    dataset: str | None,
+    data_root: str | None,
+    thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
 ) -> Run:
-    """The run on the dataset of that name, or on its own; read from data_root, and by that rule for
-    duplicates, where they are given."""
+    """The run on the dataset of that name, or on its own; read from data_root, with thresholds, and
+    by that rule for duplicates, where they are given."""
+    run = replace(run, thresholds=replace(run.thresholds, **thresholds.given))
     if dataset is not None:
         return replace(run, dataset=dataset_named(dataset, data_root, duplicates))
     if duplicates is not None:

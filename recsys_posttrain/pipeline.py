@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.data import prepare
+from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.curve import curve_point
 from recsys_posttrain.frozen import FrozenPolicy
@@ -51,12 +53,14 @@ class Pipeline:
     def data(self) -> Split:
         run = self.run
         minimum = run.split.minimum_item_ratings
-        return run.split.split(prepare(run.dataset, minimum, repeats=run.repeats))
+        corpus = prepare(run.dataset, minimum, repeats=run.repeats, thresholds=run.thresholds)
+        return run.split.split(corpus)
 
     @cached_property
     def keys(self) -> StageKeys:
         corpus = self.data.corpus
-        return StageKeys(self.run, corpus.content_hash, self.root, corpus.repeats)
+        scale, rule = corpus.reward_scale, corpus.repeats
+        return StageKeys(self.run, corpus.content_hash, scale, self.root, rule)
 
     def _made(
         self, stage: Stage, title: str, make: Callable[[Path], dict[str, Any]]
@@ -104,13 +108,24 @@ class Pipeline:
             lambda: self._truth,
         )
 
+    def refusal(self, run: Run) -> str:
+        """Why the log's rewards cannot serve a run; empty where they can, or only trying tells."""
+        if not self.rewards.missing:
+            return ""
+        is_changed = run.control is not None or run.noise.active() != RewardNoise()
+        reads = is_changed or reads_rewards(run.algorithm)
+        return f"no rewards to read: {self.rewards.missing}" if reads else ""
+
     def posttrained_folder(self, run: Run, report: Report | None = None) -> Path:
         """report: called with what each validation of the run gave, also where it is there already.
 
         Raises: UserError for the control `TrueRewards` on a dataset that is no world;
-        TrainingFailed where post-training itself refuses, because it diverged say.
+        TrainingFailed where post-training itself refuses, because it diverged say, or there are no
+        rewards.
         """
         was_made = False
+        if reason := self.refusal(run):
+            raise TrainingFailed(reason)
         self.rewards.prepare(run)
 
         def make(folder: Path) -> dict[str, Any]:
@@ -150,13 +165,15 @@ class Pipeline:
         Test rows have the columns of `true_value` in a world, elsewhere those of `judged_value`
         where there is a judge.
         """
-        noise = replace(noise, log=None)
+        noise, has_rewards = replace(noise, log=None), not self.rewards.missing
         # Both are made under lines of their own, not inside this stage's.
-        self.rewards.model_of(noise)
+        if has_rewards:
+            self.rewards.model_of(noise)
         has_judge = self.rewards.judge_folder is not None
 
         def make(folder: Path) -> dict[str, Any]:
-            rows = self._rows(policy_folder, on, self.rewards.noisy(noise))
+            reward = self.rewards.noisy(noise) if has_rewards else None
+            rows = self._rows(policy_folder, on, reward)
             write_parquet(rows, folder / "rows.parquet")
             return {"targets": len(rows)}
 
@@ -164,7 +181,7 @@ class Pipeline:
         self._made(stage, f"{on} rows of {stage.key['policy']}", make)
         return pd.read_parquet(stage.folder / "rows.parquet")
 
-    def _rows(self, policy_folder: Path | None, on: On, reward: RewardModel) -> pd.DataFrame:
+    def _rows(self, policy_folder: Path | None, on: On, reward: RewardModel | None) -> pd.DataFrame:
         data, judge = self.data, self.rewards.judge
         targets = (
             None if on == "test" else data.validation
@@ -185,7 +202,7 @@ class Pipeline:
         if self.keys.is_judged_by_truth(on):
             return rows.join(value(self._truth, data.test))
         if judge is not None and self.keys.is_judged_by_judge(on):
-            return rows.join(opinion(judge, data.test))
+            return rows.join(data.corpus.reward_scale.from_stars(opinion(judge, data.test)))
         return rows
 
     def curve_of(
@@ -215,7 +232,10 @@ class Pipeline:
             for step in _kept_steps(posttrained):
                 policy = load_policy(posttrained, posttrain.SNAPSHOT.format(step)).policy
                 rows.append({"step": step, **point(policy)})
-            write_parquet(pd.DataFrame(rows), folder / "curve.parquet")
+            curve = pd.DataFrame(rows)
+            opinions = [f"reward/{name}" for name in models]
+            curve[opinions] = self.data.corpus.reward_scale.from_stars(curve[opinions])
+            write_parquet(curve, folder / "curve.parquet")
             return {"points": len(rows)}
 
         stage = self.keys.curve(posttrained, on, noise, has_judge)

@@ -1,5 +1,6 @@
 """Top items from a saved policy, for users of its dataset or for anybody with a history."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,13 @@ def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     return _known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"), is_log=False)
 
 
+def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
+    """The events with their rewards in the stars that the policy was trained on."""
+    raw_E = corpus.reward_scale.from_stars(corpus.sequences.rewards_E.double().numpy())
+    rewards_E = torch.from_numpy(saved.reward_scale.to_stars(raw_E.astype(np.float32)))
+    return replace(corpus.sequences, rewards_E=rewards_E)
+
+
 def _known(
     saved: SavedPolicy, corpus: Corpus, rows_N: np.ndarray, is_log: bool = True
 ) -> tuple[np.ndarray, Sequences]:
@@ -117,7 +125,7 @@ def _known(
     longest = int(corpus.sequences.lengths_N.max())
     asked = Corpus(
         corpus.name,
-        latest_events(corpus.sequences, torch.from_numpy(rows_N), longest),
+        latest_events(as_read(saved, corpus), torch.from_numpy(rows_N), longest),
         corpus.user_ids[rows_N],
         corpus.item_ids,
         corpus.content_hash,

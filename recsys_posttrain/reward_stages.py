@@ -70,6 +70,11 @@ class RewardStages:
         self._logs: dict[RewardNoise, NoisyLog] = {}
         self._controlled: dict[RewardControl, tuple[RewardModel, NoisyLog]] = {}
 
+    @property
+    def missing(self) -> str:
+        """Why there are no rewards, so neither a model nor a judge; empty where there are."""
+        return self.data.corpus.reward_scale.missing
+
     @cached_property
     def folder(self) -> Path:
         return self._trained_reward(RewardNoise())
@@ -77,7 +82,7 @@ class RewardStages:
     @cached_property
     def judge_folder(self) -> Path | None:
         """None where the split keeps no users for a judge."""
-        if self.data.judge is None:
+        if self.data.judge is None or self.missing:
             return None
         return self._reward_stage(self.keys.judge, "judge", reward_training.train_judge)
 
@@ -132,7 +137,12 @@ class RewardStages:
             self._shuffled_reward(run.control)
 
     def given(self, run: Run) -> tuple[RewardModel, NoisyLog]:
-        """The reward model and the log that the run's post-training reads."""
+        """The reward model and the log that the run's post-training reads; where there are no
+        rewards, ones that say nothing."""
+        if self.missing:
+            same = float(self.data.train.rewards_E[0])
+            model = ConstantReward(same, self.data.corpus.num_items, self.pretrained().max_length)
+            return model, NoisyLog(self.data.train)
         if run.control is None:
             return self.noisy(run.noise), self._noisy_log(run.noise)
         if run.control not in self._controlled:
@@ -186,8 +196,10 @@ class RewardStages:
         return model
 
     @cached_property
-    def quality(self) -> pd.DataFrame:
-        """The reward model beside the naive baselines, one row each."""
+    def quality(self) -> pd.DataFrame | None:
+        """The reward model beside the naive baselines, one row each; None without rewards."""
+        if self.missing:
+            return None
         measure = reward_training.reward_quality
         return self._quality("reward", self.folder, "reward model quality", measure)
 

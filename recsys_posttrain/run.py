@@ -10,6 +10,7 @@ from recsys_posttrain.data import LeaveOneOut, MovieLens100K, SplitConfig
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import RewardNoise
@@ -24,7 +25,8 @@ class Run:
     """name: in the table; the algorithm's class if left empty.
 
     seed: of post-training. pretraining_seed: of the pretrained policy and the reward model, which
-    all runs of a study share. noise: in the reward that post-training sees, each run its own.
+    all runs of a study share. thresholds: of the dataset's rewards, where its scale is not to say
+    what is liked (reward_scale.py). noise: in the reward that post-training sees, each run its own.
     control: what post-training is given in place of the log's rewards and the reward model.
     repeats: whether users choose items again, which decides what may be shown; None: as measured in
     the log (data/repeats.py).
@@ -34,6 +36,7 @@ class Run:
     name: str = ""
     dataset: Dataset = MovieLens100K()
     split: SplitConfig = LeaveOneOut()
+    thresholds: Thresholds = Thresholds()
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()

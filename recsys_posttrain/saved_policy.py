@@ -5,7 +5,7 @@ the hash and the repeat rule of the log that it was trained on. source.json says
 the dataset with its settings, and a file by its absolute path.
 """
 
-from dataclasses import is_dataclass, replace
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.named import dataset_described
 from recsys_posttrain.policy import Policy
+from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stages import load_tensors, read_json, save_tensors, write_json
 from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import Corpus, Repeats
@@ -28,7 +29,8 @@ WEIGHTS = "policy.safetensors"
 
 class SavedPolicy(NamedTuple):
     """item_ids[v - 1]: the dataset's id of item v. content_hash, repeats: of the log that it was
-    trained on. dataset: the name of that log. source: what `describe` made of it."""
+    trained on. dataset: the name of that log. source: what `describe` made of it. reward_scale: by
+    which its backbone reads the rewards of a history, where it does."""
 
     policy: FrozenPolicy
     item_ids: np.ndarray
@@ -36,6 +38,7 @@ class SavedPolicy(NamedTuple):
     repeats: Repeats
     dataset: str
     source: dict[str, Any]
+    reward_scale: RewardScale
 
     def dataset_again(self, data_root: str | None = None) -> Dataset:
         """The log that it was trained on, where that was.
@@ -67,6 +70,7 @@ def save_policy(
         "content_hash": corpus.content_hash,
         "repeats": corpus.repeats,
         "item_ids": item_ids.tolist(),
+        "reward_scale": asdict(corpus.reward_scale),
     }
     write_json(folder / "policy.json", card)
     path = getattr(dataset, "path", None)
@@ -94,6 +98,7 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
         card["repeats"],
         source["name"],
         source["dataset"],
+        scale_in(card),
     )
 
 

@@ -16,6 +16,7 @@ from recsys_posttrain import (
     logsumexp,
     ops,
     policy,
+    reward_scale,
     saved_policy,
     seeding,
     types,
@@ -39,6 +40,7 @@ from recsys_posttrain.evaluation import (
 )
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards import base, baselines, control, ensemble, noise_report, quality
 from recsys_posttrain.rewards import noise as noises
 from recsys_posttrain.rewards import train as reward_training
@@ -64,6 +66,7 @@ _TRAINING = (
     ops,
     policy,
     repeats,
+    reward_scale,
     seeding,
     split,
     types,
@@ -94,15 +97,19 @@ class Stage(NamedTuple):
 
 
 class StageKeys:
-    """Of the runs that share what `run` names, on data with this content hash; kept in `root`.
+    """Of the runs that share what `run` names, on data with this content hash and scale of rewards;
+    kept in `root`.
 
     repeats: the rule of the log. It decides which pretrained policy is kept and how each policy is
     evaluated, and no reward model.
     """
 
-    def __init__(self, run: Run, content_hash: str, root: Path, repeats: Repeats) -> None:
+    def __init__(
+        self, run: Run, content_hash: str, scale: RewardScale, root: Path, repeats: Repeats
+    ) -> None:
         self.run = run
         self.content_hash = content_hash
+        self.scale = scale
         self.repeats = repeats
         self.root = root
 
@@ -114,6 +121,7 @@ class StageKeys:
         return {
             "content_hash": self.content_hash,
             "format": FORMAT_VERSION,
+            "rewards": self.scale.map,
             "split": self.run.split,
             "split_code": code_digest(_module_of(self.run.split)),
         }
@@ -176,6 +184,7 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
+            "liked": self.scale.liked,  # validations are told of these targets too
             # Validation only decides which weights stay where there is a patience.
             "selection": code_digest(*_EVALUATION) if run.posttraining.patience else None,
             "code": code_digest(*_POSTTRAINING, _module_of(run.algorithm)),
@@ -184,6 +193,8 @@ class StageKeys:
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
         """What decides the rewards that the run's post-training reads."""
+        if self.scale.missing:
+            return {}
         match run.control:
             case None:
                 return {"reward": self.reward(run.noise).folder.name, **_of_noise(run.noise)}
@@ -221,7 +232,7 @@ class StageKeys:
             **self._data,
             "targets": on,
             "reference": self.pretrain.folder.name,
-            "reward": self.reward(noise).folder.name,
+            "reward": None if self.scale.missing else self.reward(noise).folder.name,
             **_of_noise(noise),
         }
         if self.is_judged_by_truth(on):

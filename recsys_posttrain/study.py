@@ -1,8 +1,9 @@
 """A study: the runs of an experiment file, over seeds, ending in rows on disk and a table."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from rich import box
 from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe, require
+from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
@@ -21,6 +23,7 @@ from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.render import escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.report.undefined import undefined_values
+from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
@@ -33,7 +36,16 @@ from recsys_posttrain.stages import (
     write_json,
     write_parquet,
 )
-from recsys_posttrain.study_runs import Options, make_in_processes, number_of_workers, run_made
+from recsys_posttrain.study_runs import (
+    Made,
+    Options,
+    by_reason,
+    made_by,
+    make_in_processes,
+    number_of_workers,
+    refused,
+    shared_rows,
+)
 from recsys_posttrain.sweep.tracking import track
 
 MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
@@ -46,61 +58,30 @@ def run_study(file: Path, options: Options) -> Path:
     progress = Progress()
     pipeline = Pipeline(study.runs[0], options.output, options.device, progress.announce)
     say_what_is_read(pipeline)
+    left_out = refused(study, pipeline)
     # Evaluated with the shared models, so these are made first.
     _ = pipeline.rewards.quality, pipeline.rewards.judge_quality
     shared = shared_rows(study, pipeline)
     if workers > 1:
-        make_in_processes(file, options, study, pipeline, progress, workers)
-    made = made_by(study, pipeline, shared)
+        make_in_processes(file, options, study, pipeline, progress, workers, left_out)
+    made = made_by(study, pipeline, shared, left_out)
     progress.finish()
     folder = options.output / study.name
     write_study(study, pipeline, made, folder, {"command": _command(study, options)})
     return folder
 
 
-class Made(NamedTuple):
-    """What a study computed. rows: one per target, method and seed. trained: the stages of
-    post-training by label/seed. points: of the curves of over-optimisation, one frame per run."""
-
-    rows: pd.DataFrame
-    trained: dict[str, Path]
-    points: list[pd.DataFrame]
-
-
 def say_what_is_read(pipeline: Pipeline) -> None:
     corpus = pipeline.data.corpus
     say(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
-        f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
+        f"users, {corpus.num_items:,} items; "
+        + ("" if corpus.reward_scale.missing else "every event has its reward, ")
+        + "nothing is sampled"
     )
+    console.print(rewards_line(corpus), markup=False, soft_wrap=True)
     sentence = repeats_sentence(pipeline.data, pipeline.run.repeats is None)
     console.print(sentence, markup=False, soft_wrap=True)
-
-
-def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
-    """Of what is not post-trained: one row each, as no seed of post-training changes them."""
-    return [
-        pipeline.rows_of(policy_folder, study.on).assign(method=name, seed=study.seeds[0])
-        for name, policy_folder in (
-            ("Popularity", None),
-            ("Pretrained", pipeline.pretrained_folder),
-        )
-    ]
-
-
-def made_by(study: Study, pipeline: Pipeline, shared: list[pd.DataFrame] | None = None) -> Made:
-    """Runs what is not done yet. shared: of `shared_rows`."""
-    rows = list(shared or shared_rows(study, pipeline))
-    trained: dict[str, Path] = {}
-    points: list[pd.DataFrame] = []
-    for seed in study.seeds:
-        for run in (study.with_seed(run, seed) for run in study.runs):
-            made = run_made(pipeline, run, study.on)
-            trained[f"{run.label}/{seed}"] = made.trained
-            rows.append(made.rows.assign(method=run.label, seed=seed))
-            if made.points is not None:
-                points.append(made.points.assign(method=run.label, seed=seed))
-    return Made(pd.concat(rows, ignore_index=True), trained, points)
 
 
 def write_study(
@@ -110,10 +91,11 @@ def write_study(
     folder.mkdir(parents=True, exist_ok=True)
     quality, judge_quality = pipeline.rewards.quality, pipeline.rewards.judge_quality
     write_parquet(made.rows, folder / "rows.parquet")
-    write_parquet(quality, folder / "reward_models.parquet")
-    _write_quality(
-        quality, _quality_caption("Reward models", pipeline), folder / "reward_models.md"
-    )
+    if quality is not None:
+        write_parquet(quality, folder / "reward_models.parquet")
+        _write_quality(
+            quality, _quality_caption("Reward models", pipeline), folder / "reward_models.md"
+        )
     if judge_quality is not None:
         _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
     write_json(folder / "run.json", _record(study, pipeline, made) | more)
@@ -136,9 +118,12 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
         control = "BC" if "BC" in methods else methods[2]  # after popularity and pretrained
     table = _table(rows, record, control, relative_to)
     write_table(table, folder)
-    console.print(_quality_table(pd.read_parquet(folder / "reward_models.parquet")))
+    quality = folder / "reward_models.parquet"
+    if quality.is_file():
+        console.print(_quality_table(pd.read_parquet(quality)))
     console.print(table.rich())
-    say(f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json")
+    models = "reward_models.md, " if quality.is_file() else ""
+    say(f"\nwritten: {folder}/table.md, table.tex, {models}rows.parquet, run.json")
 
 
 def study_agreement(folder: Path, against: Path) -> None:
@@ -146,15 +131,16 @@ def study_agreement(folder: Path, against: Path) -> None:
 
     Popularity is left out: it stands apart in every column and would raise every correlation.
     """
-    named, rows = [], []
+    named, rows, scales = [], [], []
     for each in (folder, against):
         record = read_json(each / "run.json", fix="give the folder of a finished study")
         split = record.get("split", LeaveOneOut().label)  # older records had no other
         named.append(f"{record['dataset']}, {split} (commit {record['commit']})")
+        scales.append(scale_in(record))
         found = _read_rows(each)
         rows.append(found[found["method"] != "Popularity"])
     text = agreement_markdown(
-        rank_agreement(*rows),
+        rank_agreement(*rows, scales=(scales[0], scales[1])),
         f"How alike the methods are ranked: {named[0]} against {named[1]}. Rank correlation of the "
         f"methods' means, without Popularity, with 95% intervals ({RESAMPLES:,} draws of users "
         "and seeds, independent in the two). Noise hides agreement: a low interval proves nothing.",
@@ -210,12 +196,15 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
 
 def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
-    shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.rewards.folder}
+    shared, trained = {"pretrained": pipeline.pretrained_folder}, made.trained
+    if not pipeline.rewards.missing:
+        shared["reward"] = pipeline.rewards.folder
     if pipeline.rewards.judge_folder is not None:
         shared["judge"] = pipeline.rewards.judge_folder
     targets = pipeline.data.test if study.on == "test" else pipeline.data.validation
-    steps = {read_stage(folder)["record"]["steps"] for folder in made.trained.values()}
+    steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
+    runs = [run for run in study.runs if run.label not in made.left_out]
     return {
         "name": study.name,
         "on": study.on,
@@ -225,6 +214,7 @@ def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
         "dataset": corpus.name,
         "split": pipeline.run.split.label + ("" if study.on == "test" else f", {study.on} targets"),
         "content_hash": corpus.content_hash,
+        "reward_scale": asdict(corpus.reward_scale),
         "events": len(corpus.sequences.items_E),
         "users": len(corpus.sequences),
         "num_items": corpus.num_items,
@@ -235,10 +225,11 @@ def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
         "steps": sorted(steps),
-        "runs": [describe(run) for run in study.runs],
+        "runs": [describe(run) for run in runs],
+        "left_out": made.left_out,
         "noise": {
             run.label: _noise_report(study, run, pipeline)
-            for run in study.runs
+            for run in runs
             if run.noise.active() != RewardNoise()
         },
         "stages": {
@@ -246,7 +237,7 @@ def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
                 "folder": folder.name,
                 **{k: read_stage(folder)[k] for k in ("record", "seconds")},
             }
-            for name, folder in {**shared, **made.trained}.items()
+            for name, folder in {**shared, **trained}.items()
         },
     }
 
@@ -268,7 +259,8 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
 def _command(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
-    if study.file == MAIN_STUDY and study.on == "test" and options.duplicates is None:
+    changes_data = options.duplicates is not None or options.thresholds.given
+    if study.file == MAIN_STUDY and study.on == "test" and not changes_data:
         chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
@@ -277,6 +269,7 @@ def _command(study: Study, options: Options) -> str:
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += f" --split {study.split}" if study.split else ""
+    command += "".join(f" {option}" for option in options.thresholds.options)
     command += f" --duplicates {options.duplicates}" if options.duplicates else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")
@@ -290,12 +283,14 @@ def _table(
         num_items=record["num_items"],
         control=control,
         relative_to=relative_to,
+        scale=scale_in(record),
         provenance=Provenance(
             dataset=record["dataset"],
             split=record.get("split", LeaveOneOut().label),  # older records had no other
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
             tuning=record["tuning"],
+            left_out=by_reason(record.get("left_out", {})),
             commit=record["commit"],
             command=record["command"],
         ),

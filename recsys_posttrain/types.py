@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from recsys_posttrain.reward_scale import RewardScale
+
 PADDING = 0
 
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
@@ -47,7 +49,7 @@ class Sequences:
     """Events of N sequences laid end to end; sequence n is [offsets[n], offsets[n + 1])."""
 
     items_E: Tensor  # int64, 1..V
-    rewards_E: Tensor  # float32
+    rewards_E: Tensor  # float32, in stars (reward_scale.py), as are all below
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
 
@@ -87,6 +89,8 @@ class Corpus:
     content_hash: of the source. repeats: whether its users choose items again (data/repeats.py).
     ticks_E, ticks_per_second: the exact time of each event, where seconds cut it short.
     left_out_user_ids: the users of the source whose items all have too few ratings.
+    reward_scale: how the source's rewards became those of `sequences`; by default they are 1..5
+        stars and stayed as they were.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Corpus:
     ticks_E: Tensor | None = None  # int64
     ticks_per_second: int = 1
     left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
+    reward_scale: RewardScale = RewardScale()
 
     @property
     def num_items(self) -> int:

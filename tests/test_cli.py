@@ -11,6 +11,7 @@ import pytest
 
 from recsys_posttrain.__main__ import main
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import Thresholds
 
 VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "sweep", "table", "recommend"]
 
@@ -83,7 +84,8 @@ def test_run_passes_everything_on(
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --device cuda --output out "
-        "--on validation --split global-time --duplicates first --repeats never"
+        "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first "
+        "--repeats never"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
@@ -100,6 +102,7 @@ def test_run_passes_everything_on(
         output=Path("runs"),
         on="test",
         split=None,
+        thresholds=Thresholds(),
         duplicates=None,
     )
     assert given == dict(
@@ -112,6 +115,7 @@ def test_run_passes_everything_on(
         output=Path("out"),
         on="validation",
         split="global-time",
+        thresholds=Thresholds(liked="80%", zero=-3.0),
         duplicates="first",
     )
 
@@ -125,7 +129,7 @@ def test_sweep_passes_everything_on(
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
         "--accept-changes --device cuda --data-root x.zip --output out --is-worker "
-        "--duplicates last --repeats never"
+        "--top 4.5 --disliked 1 --duplicates last --repeats never"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
     assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
@@ -140,6 +144,7 @@ def test_sweep_passes_everything_on(
         device="cpu",
         data_root=None,
         output=Path("runs"),
+        thresholds=Thresholds(),
         is_worker=False,
         repeats=None,
         duplicates=None,
@@ -154,6 +159,7 @@ def test_sweep_passes_everything_on(
         device="cuda",
         data_root="x.zip",
         output=Path("out"),
+        thresholds=Thresholds(top=4.5, disliked=1.0),
         is_worker=True,
         repeats="never",
         duplicates="last",

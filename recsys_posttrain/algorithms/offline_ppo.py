@@ -78,9 +78,9 @@ def _refresh(actors: Actors, every: int) -> None:
 @dataclass(frozen=True)
 class OfflinePPO:
     """samples: actions per position. baseline: signal b; it changes the variance and what is
-    clipped. clip: e. kl_coefficient: c, in units of the reward. refresh_every: optimiser steps
+    clipped. clip: e. kl_coefficient: c, in stars (reward_scale.py). refresh_every: optimiser steps
     between copies of the policy into pi_old. value_coefficient: of the critic's squared error, with
-    baseline=learned_value only. Apart from the usual clip, the defaults are ours, for ratings 1..5.
+    baseline=learned_value only. Apart from the usual clip, the defaults are ours.
     """
 
     samples: int = 8

@@ -14,6 +14,7 @@ from recsys_posttrain.data.repeats import had_before, removed_items
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
 from recsys_posttrain.policy import Policy
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.base import RewardModel, score_next
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.types import Split, Targets
@@ -21,10 +22,12 @@ from recsys_posttrain.types import Split, Targets
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """per_user: columns as `metrics.per_user_frame` describes. num_items: V, for coverage."""
+    """per_user: columns as `metrics.per_user_frame` describes, rewards in the log's own unit.
+    num_items: V, for coverage. reward_scale: of the data."""
 
     per_user: pd.DataFrame
     num_items: int
+    reward_scale: RewardScale
 
     def mean(self, metric: str = "ndcg@10") -> float:
         return float(self.per_user[metric].mean())
@@ -61,7 +64,7 @@ def evaluate(
         reference_ND, reference_VD = _of_reference(reference, policy, targets)
         kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference_VD)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
-    return Evaluation(frame, data.corpus.num_items)
+    return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 
 
 def evaluate_popularity(
@@ -76,7 +79,7 @@ def evaluate_popularity(
     targets = data.test if targets is None else targets
     states_N1 = torch.ones(len(targets.items_N), 1)
     frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward, judge)
-    return Evaluation(frame, data.corpus.num_items)
+    return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 
 
 def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
@@ -130,26 +133,31 @@ def _frame(
     rank_N = target_ranks(states_ND, table_VD, targets.items_N, *removed)
     list_length = min(LIST_LENGTH, len(table_VD))
     top_NK, _ = top_items(states_ND, table_VD, list_length, *removed)
-    users_N = targets.users_N.numpy()
+    users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
+    reward_E = scale.from_stars(data.train.rewards_E.double().numpy())
     total_reward_U = np.add.reduceat(
-        np.append(data.train.rewards_E.double().numpy(), 0.0), data.train.offsets_N1[:-1].numpy()
+        np.append(reward_E, 0.0), data.train.offsets_N1[:-1].numpy()
     ) * (data.train.lengths_N.numpy() > 0)
     frame = per_user_frame(
         rank_N.numpy(),
         top_NK.numpy(),
         user_id=data.corpus.user_ids[users_N],
         item_id=data.corpus.item_ids[targets.items_N.numpy() - 1],
-        reward_N=targets.rewards_N.numpy(),
+        reward_N=scale.from_stars(targets.rewards_N.double().numpy()),
         total_reward_N=total_reward_U[users_N],
-        proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK),
+        proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK, scale),
     )
     if judge is not None:
-        frame[f"reward/judge@{LIST_LENGTH}"] = _shown_reward(judge, targets, top_NK)
+        frame[f"reward/judge@{LIST_LENGTH}"] = _shown_reward(judge, targets, top_NK, scale)
     return frame
 
 
-def _shown_reward(model: RewardModel, targets: Targets, top_NK: Tensor) -> np.ndarray:
-    """The model's mean prediction for the items shown, [N]; NaN where nothing is."""
+def _shown_reward(
+    model: RewardModel, targets: Targets, top_NK: Tensor, scale: RewardScale
+) -> np.ndarray:
+    """The model's mean prediction for the items shown, in the log's unit, [N]; NaN where nothing
+    is."""
     shown_NK = top_NK.clamp(min=1)
     score_NK = score_next(model, targets.history, shown_NK, targets.times_N, targets.users_N)
-    return ops.masked_row_mean(score_NK, top_NK > 0).double().numpy()
+    mean_N = ops.masked_row_mean(score_NK, top_NK > 0).double().numpy()
+    return np.asarray(scale.from_stars(mean_N))

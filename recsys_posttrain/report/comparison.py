@@ -13,9 +13,9 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.aggregates import improvement, iqm_freedom, iqm_over_seeds
 from recsys_posttrain.evaluation.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.evaluation.significance import effect_size, holm
-from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import Column
 from recsys_posttrain.report.undefined import undefined_targets
+from recsys_posttrain.reward_scale import RewardScale
 
 Floats = NDArray[np.float64]
 Runs = dict[str, list[pd.DataFrame]]  # method -> one frame per seed, targets in one order
@@ -34,7 +34,7 @@ class Comparison:
     (interquartile mean over seeds); improvement, improvement_low, improvement_high (probability of
     being better than the control for one user; half is no difference); significant, best.
     single_run: the methods with one seed where others have more. undefined: of each column, how
-    many targets are left out because a method has no value there.
+    many targets are left out because a method has no value there. nothing: why columns are empty.
     """
 
     cells: pd.DataFrame
@@ -44,6 +44,7 @@ class Comparison:
     undefined: dict[str, int]
     num_users: int
     num_targets: int
+    nothing: dict[str, str]
 
     @property
     def over_seeds(self) -> bool:
@@ -111,6 +112,7 @@ def compare(
         undefined={c.name: int(_undefined(runs, c).sum()) for c in sampled},
         num_users=targets["user_id"].nunique(),
         num_targets=len(targets),
+        nothing={each.name: why for each in columns if (why := each.nothing(targets, scale))},
     )
 
 
@@ -194,7 +196,7 @@ def _per_user(
     weights_CN = np.empty((len(columns), len(users)))
     for c, column in enumerate(columns):
         # Left out of all methods alike, so that they stay paired on the same targets.
-        weight_T = np.where(_undefined(runs, column), 0.0, column.subset(targets, scale))
+        weight_T = np.where(_undefined(runs, column), 0.0, column.weights(targets, scale))
         weights_CN[c] = np.bincount(user_T, weight_T, len(users))
         used_N = weights_CN[c] > 0
         for m, frames in enumerate(runs.values()):

@@ -6,6 +6,7 @@ from pathlib import Path
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import experiment_module, reading
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.sweep.definition import Sweep
 from recsys_posttrain.types import Repeats
 
@@ -17,6 +18,7 @@ def load_sweep(
     trials: int | None = None,
     seeds: int | None = None,
     repeats: Repeats | None = None,
+    thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
@@ -26,7 +28,7 @@ def load_sweep(
             f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
             "experiments/sweep_noise.py"
         )
-    base = reading(sweep.base, dataset, data_root, duplicates)
+    base = reading(sweep.base, dataset, data_root, thresholds, duplicates)
     return replace(
         sweep,
         base=replace(base, repeats=repeats) if repeats else base,

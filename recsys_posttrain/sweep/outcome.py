@@ -11,7 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.load_study import Study
 from recsys_posttrain.stages import replacing
-from recsys_posttrain.study import made_by, write_study
+from recsys_posttrain.study import write_study
+from recsys_posttrain.study_runs import made_by
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES
@@ -48,7 +49,12 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
 def left_out(state: CellState) -> str:
     """Why the cell has no row in the table; empty where it has one."""
     if state.setting is None:
-        return "no trial completed"
+        reasons = [trial.user_attrs.get(REASON, "") for trial in state.trials]
+        return (
+            f"no trial completed: {reasons[-1]}"
+            if reasons and reasons[-1]
+            else "no trial completed"
+        )
     for trial in state.finals:
         if trial.state == TrialState.FAIL:
             return f"seed {trial.user_attrs[SLOT]} failed: {trial.user_attrs[REASON]}"

@@ -15,11 +15,13 @@ from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.stages import disk_is_explained
 from recsys_posttrain.study import say_what_is_read
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
+from recsys_posttrain.sweep.objective import check_rewards
 from recsys_posttrain.sweep.outcome import write_outcome
 from recsys_posttrain.sweep.progress import CellProgress
 from recsys_posttrain.sweep.storage import is_sqlite, open_storage, sqlite_url, storage_is_explained
@@ -43,6 +45,7 @@ class Options(NamedTuple):
     device: str = "cpu"
     data_root: str | None = None
     output: Path = Path("runs")
+    thresholds: Thresholds = Thresholds()
     is_worker: bool = False
     repeats: Repeats | None = None
     duplicates: Duplicates | None = None
@@ -62,6 +65,7 @@ def run_sweep(file: Path, options: Options) -> Path:
         options.trials,
         options.seeds,
         options.repeats,
+        options.thresholds,
         options.duplicates,
     )
     folder = options.output / name_of(file, sweep)
@@ -94,6 +98,7 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
             for slots in ledger.queues():  # nobody else works on this file: they are dead
                 slots.requeue()
         say_what_is_read(ledger.pipeline)
+        check_rewards(ledger.pipeline, ledger.sweep)
         # Evaluated with the shared models, so these are made first.
         _ = ledger.pipeline.pretrained_folder
         _ = ledger.pipeline.rewards.quality, ledger.pipeline.rewards.judge_quality
@@ -144,4 +149,5 @@ def _arguments(file: Path, options: Options) -> list[str]:
         "--output": options.output if options.output != Path("runs") else None,
     }
     pairs = [[name, str(value)] for name, value in given.items() if value is not None]
-    return ["sweep", str(file), *(word for pair in pairs for word in pair)]
+    words = [word for pair in pairs for word in pair]
+    return ["sweep", str(file), *words, *options.thresholds.options]

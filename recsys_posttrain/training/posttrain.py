@@ -15,7 +15,7 @@ from recsys_posttrain.data.encode import encode, encoder
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.evaluation.subsets import RewardScale, liked
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
@@ -50,9 +50,9 @@ def posttrain(
     """The post-trained copy of `policy`, which itself stays as it is.
 
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
-    every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
-    `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
-    same on validation targets, with `ndcg@10`, over all of them and over the liked ones.
+    every few steps: the loss, the algorithm's own metrics (in stars), and of the current batch the
+    exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` = E_pi[r_hat];
+    four times the same on validation targets, with `ndcg@10`, over all of them and over the liked.
     folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are left there too.
     log: what is read in place of data.train; with a noisy one, and a noisy reward model (which
     validation asks too), see rewards/noise: both are made beforehand with this `policy`.
@@ -62,7 +62,7 @@ def posttrain(
 
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    num_items = len(policy.table_VD)
+    num_items, scale = len(policy.table_VD), data.corpus.reward_scale
     if encoder(data.corpus, policy.item_ids, num_items) is not None:
         assert policy.item_ids is not None
         require(
@@ -90,7 +90,9 @@ def posttrain(
         except UserError as refusal:
             raise TrainingFailed(str(refusal)) from refusal
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
-            output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
+            measured = drift(batch, actors)
+            measured["reward/proxy"] = scale.from_stars(measured["reward/proxy"])
+            output = output._replace(metrics={**output.metrics, **measured})
         return output
 
     def on_step(step: int) -> None:
@@ -118,7 +120,7 @@ def posttrain(
         ).per_user
         batches_hold(positions)
         means = {name: float(rows[name].mean()) for name in VALIDATED}
-        if (weight_N := liked(rows, RewardScale())).any():
+        if not scale.missing and (weight_N := liked(rows, scale)).any():
             means[LIKED_NDCG] = float(np.average(rows["ndcg@10"], weights=weight_N))
         return {f"validation/{name}": mean for name, mean in means.items()}
 
