@@ -11,6 +11,7 @@ import pytest
 
 from recsys_posttrain.load_study import load_study
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.study import run_study
 from recsys_posttrain.study_runs import Options
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
@@ -85,4 +86,4 @@ def test_a_sweeps_value_leaves_undefined_rows_out():
     sweep = replace(load_sweep(HERE / "small_sweep.py", str(LOG)), metric="reward/proxy@10")
     values = [1.0, math.nan, 3.0]
     rows = pd.DataFrame({"reward": [5.0, 5.0, 4.0], "reward/proxy@10": values})
-    assert _mean(rows, sweep) == np.mean([1.0, 3.0])
+    assert _mean(rows, sweep, RewardScale()) == np.mean([1.0, 3.0])
