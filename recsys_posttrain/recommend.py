@@ -16,6 +16,7 @@ from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.named import dataset_described
 from recsys_posttrain.saved_policy import SavedPolicy, load_policy
 from recsys_posttrain.stages import replacing
 from recsys_posttrain.types import Corpus, Repeats, Sequences
@@ -80,6 +81,25 @@ def recommend(
     return frame
 
 
+def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
+    """The log that the policy was trained on, where that was.
+
+    Errors: UserError where it is gone, or is no dataset of this package.
+    """
+    fix = "say where its users' events are now with --log FILE or --dataset NAME"
+    try:
+        found = dataset_described(saved.source, data_root)
+    except UserError:
+        raise UserError(
+            f"the policy was trained on {saved.dataset} ({saved.source}), which cannot be read "
+            f"from here by its description: {fix}"
+        ) from None
+    path = getattr(found, "path", None)
+    if path is not None and not Path(path).is_file():
+        raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
+    return found
+
+
 def histories_of_dataset(
     saved: SavedPolicy,
     users: list[str] | None,
@@ -88,7 +108,7 @@ def histories_of_dataset(
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all by their ids, for None), as the policy reads it:
     in its log where that was, or in `source`."""
-    dataset = saved.dataset_again(data_root) if source is None else source
+    dataset = log_of(saved, data_root) if source is None else source
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
     if users is None:

@@ -17,7 +17,6 @@ from recsys_posttrain.config import describe, described_value
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.frozen import FrozenPolicy
-from recsys_posttrain.named import dataset_described
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stages import load_tensors, read_json, save_tensors, write_json
@@ -39,24 +38,6 @@ class SavedPolicy(NamedTuple):
     dataset: str
     source: dict[str, Any]
     reward_scale: RewardScale
-
-    def dataset_again(self, data_root: str | None = None) -> Dataset:
-        """The log that it was trained on, where that was.
-
-        Errors: UserError where it is gone, or is no dataset of this package.
-        """
-        fix = "say where its users' events are now with --log FILE or --dataset NAME"
-        try:
-            found = dataset_described(self.source, data_root)
-        except UserError:
-            raise UserError(
-                f"the policy was trained on {self.dataset} ({self.source}), which cannot be read "
-                f"from here by its description: {fix}"
-            ) from None
-        path = getattr(found, "path", None)
-        if path is not None and not Path(path).is_file():
-            raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
-        return found
 
 
 def save_policy(

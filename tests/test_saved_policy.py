@@ -10,6 +10,7 @@ from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import MovieLens100K, RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.recommend import log_of
 from recsys_posttrain.saved_policy import ids_array, load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
 
@@ -51,7 +52,7 @@ def test_it_comes_back_with_equal_log_probabilities(backbone, corpus, tmp_path):
     assert loaded.item_ids.tolist() == corpus.item_ids.tolist()
     assert loaded.policy.item_ids.tolist() == corpus.item_ids.tolist()
     assert (loaded.dataset, loaded.content_hash) == ("small", corpus.content_hash)
-    assert loaded.dataset_again("folder") == MovieLens100K("folder")
+    assert log_of(loaded, "folder") == MovieLens100K("folder")
     names = ["policy.json", "policy.safetensors", "source.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
 
@@ -114,14 +115,14 @@ def test_a_dataset_that_is_not_there_again_is_named(saved, corpus, tmp_path, mon
     policy, folder = saved
     save_policy(folder, policy, BACKBONE, corpus, Own(users=3))
     with pytest.raises(UserError, match=r"trained on small .*'Own'.*--log FILE or --dataset NAME"):
-        load_policy(folder).dataset_again()
+        log_of(load_policy(folder))
     monkeypatch.chdir(tmp_path)
     save_policy(folder, policy, BACKBONE, corpus, RatingsFile("log.csv"))
     monkeypatch.chdir("/")
     with pytest.raises(UserError, match=r"on .*/log.csv, which is not there any more: say where"):
-        load_policy(folder).dataset_again()
+        log_of(load_policy(folder))
     (tmp_path / "log.csv").touch()
-    assert load_policy(folder).dataset_again() == RatingsFile(str(tmp_path / "log.csv"))
+    assert log_of(load_policy(folder)) == RatingsFile(str(tmp_path / "log.csv"))
 
 
 def test_what_a_policy_is_does_not_depend_on_where_its_log_was(saved, corpus):
