@@ -16,6 +16,7 @@ from recsys_posttrain.cli_options import (
     ExperimentFile,
     Liked,
     Output,
+    Repeats,
     Storage,
     Top,
     Zero,
@@ -137,6 +138,7 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
+    repeats: Repeats = None,
     liked: Liked = None,
     top: Top = None,
     disliked: Disliked = None,
@@ -161,7 +163,7 @@ def run(
     run_study(
         file,
         Options(
-            overrides=tuple(overrides or ()),
+            overrides=(*(overrides or ()), *([f"repeats={repeats}"] if repeats else ())),
             dataset=dataset,
             seeds=seeds,
             workers=workers,
@@ -197,6 +199,7 @@ def sweep(
     report: Annotated[
         bool, typer.Option("--report", help="Write the page of `report` at the end.")
     ] = False,
+    repeats: Repeats = None,
     liked: Liked = None,
     top: Top = None,
     disliked: Disliked = None,
@@ -229,6 +232,7 @@ def sweep(
             output=output,
             thresholds=thresholds(liked, top, disliked, reward_zero),
             is_worker=is_worker,
+            repeats=repeats,
             duplicates=duplicates,
         ),
     )
@@ -303,19 +307,32 @@ def recommend(
         Path | None,
         path_option("A .csv or .parquet file to write; otherwise printed."),
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Read the users' events from this dataset now.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Read them from this .csv or .parquet file now.")
+    ] = None,
+    repeats: Repeats = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 
-    The users are the dataset's own, by id, or those whose events a file holds.
+    The users are those of the data that the policy was trained on, or of --dataset or --log, by id;
+    or those whose events a file of histories holds. Items are matched by id.
 
     \b
     Example:
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
+      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --log log_of_today.csv
     """
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
+    if histories is not None and (dataset, log) != (None, None):
+        raise UserError("--histories holds the events itself: leave out --dataset and --log")
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
 
+    from recsys_posttrain.named import log_or_dataset
     from recsys_posttrain.recommend import recommend as recommend_to
 
-    recommend_to(policy, ids, histories, k, output, data_root)
+    source = log_or_dataset(log, dataset, data_root)
+    recommend_to(policy, ids, histories, k, output, data_root, source, repeats)

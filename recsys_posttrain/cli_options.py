@@ -121,3 +121,10 @@ Duplicates = Annotated[
         "a file is refused."
     ),
 ]
+Repeats = Annotated[
+    Literal["never", "allowed"] | None,
+    typer.Option(
+        help="never: what a user had is not shown again. allowed: it may be. Default: as measured "
+        "in the log."
+    ),
+]

@@ -79,6 +79,24 @@ def describe(value: object) -> Any:
     )
 
 
+def described_value(described: Any, names: Mapping[str, Any]) -> Any:
+    """What `describe` wrote down, with the frozen dataclasses that go by these names.
+
+    Errors: UserError for a class that is not among them, or that has other fields by now.
+    """
+    if isinstance(described, list):
+        return tuple(described_value(item, names) for item in described)
+    if not isinstance(described, dict):
+        return described
+    fields = {key: described_value(item, names) for key, item in described.items()}
+    kind = names.get(fields.pop("class", None))
+    try:
+        require(isinstance(kind, type) and dataclasses.is_dataclass(kind), "")
+        return kind(**fields)  # type: ignore[misc]
+    except (TypeError, UserError):
+        raise UserError(f"{described} is nothing that this version knows") from None
+
+
 def digest(value: object, length: int = 16) -> str:
     """The first `length` hexadecimal digits of the SHA-256 of the canonical JSON of `value`."""
     canonical = json.dumps(

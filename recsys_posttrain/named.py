@@ -2,7 +2,11 @@
 
 import difflib
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from recsys_posttrain import data
+from recsys_posttrain.config import described_value, require
 from recsys_posttrain.data import (
     GlobalTime,
     LeaveOneOut,
@@ -63,6 +67,39 @@ def check_data_root(data_root: str | None, path: str) -> None:
             f"--data-root {data_root} is for named datasets; {path} is read from where it lies, so "
             "leave --data-root out."
         )
+
+
+def log_or_dataset(log: Path | None, dataset: str | None, data_root: str | None) -> Dataset | None:
+    """Where the command line says that the data are now; None: where they were.
+
+    A log may hold single events: whoever recommends needs no more.
+    """
+    require(log is None or dataset is None, "give --dataset NAME or --log FILE, and not both")
+    if log is not None:
+        return RatingsFile(str(log), minimum_events=1)
+    return None if dataset is None else dataset_named(dataset, data_root)
+
+
+def dataset_described(described: dict[str, Any], data_root: str | None) -> Dataset:
+    """The dataset of which `config.describe` made this, with its settings.
+
+    Raises:
+        UserError: it is none of this package's.
+    """
+    from recsys_posttrain.worlds import jester, semi_synthetic, tabular
+
+    names = vars(semi_synthetic) | vars(jester) | vars(tabular) | vars(data)
+    found: Dataset = _rooted(described_value(described, names), data_root)
+    return found
+
+
+def _rooted(dataset: Any, data_root: str | None) -> Any:
+    """Read from data_root, itself or the ratings that it is made of."""
+    if data_root is None:
+        return dataset
+    if hasattr(dataset, "source"):
+        return replace(dataset, source=_rooted(dataset.source, data_root))
+    return replace(dataset, data_root=data_root) if hasattr(dataset, "data_root") else dataset
 
 
 def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:

@@ -30,8 +30,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_row_mean(values_NK: Tensor, mask_NK: Tensor) -> Tensor:
-    """Mean of each row where `mask_NK` is True, [N]; 0 for a row without any."""
-    return torch.where(mask_NK, values_NK, 0).sum(dim=1) / mask_NK.sum(dim=1).clamp(min=1)
+    """Mean of each row where `mask_NK` is True, [N]; NaN for a row without any."""
+    return torch.where(mask_NK, values_NK, 0).sum(dim=1) / mask_NK.sum(dim=1)
 
 
 def pack(values_BT: Tensor, mask_BT: Tensor) -> Tensor:

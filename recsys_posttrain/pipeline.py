@@ -53,13 +53,15 @@ class Pipeline:
     @cached_property
     def data(self) -> Split:
         run = self.run
-        corpus = prepare(run.dataset, run.split.minimum_item_ratings, thresholds=run.thresholds)
+        minimum = run.split.minimum_item_ratings
+        corpus = prepare(run.dataset, minimum, repeats=run.repeats, thresholds=run.thresholds)
         return run.split.split(corpus)
 
     @cached_property
     def keys(self) -> StageKeys:
         corpus = self.data.corpus
-        return StageKeys(self.run, corpus.content_hash, corpus.reward_scale, self.root)
+        scale, rule = corpus.reward_scale, corpus.repeats
+        return StageKeys(self.run, corpus.content_hash, scale, self.root, rule)
 
     def _made(
         self, stage: Stage, title: str, make: Callable[[Path], dict[str, Any]], *files: str
@@ -69,14 +71,7 @@ class Pipeline:
         return build(stage.folder, stage.key, make, files)
 
     def _save(self, folder: Path, trained: Policy) -> None:
-        save_policy(
-            folder,
-            trained,
-            self.run.backbone,
-            self.data.corpus,
-            getattr(self.run.dataset, "path", self.run.dataset.name),
-            self.run.split.minimum_item_ratings,
-        )
+        save_policy(folder, trained, self.run.backbone, self.data.corpus, self.run.dataset)
 
     @cached_property
     def pretrained_folder(self) -> Path:

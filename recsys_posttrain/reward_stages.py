@@ -194,6 +194,7 @@ class RewardStages:
 
     def _ensemble(self, folder: Path) -> EnsembleModule:
         model = self.run.reward.build(self.data.corpus.num_items, 0.0)
+        model.item_ids = self.data.corpus.item_ids
         model.load_state_dict(load_tensors(folder / WEIGHTS, model.state_dict(), delete(folder)))
         model.requires_grad_(False).eval()
         return model

@@ -17,6 +17,7 @@ from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.training.pretrain import PRETRAINING
+from recsys_posttrain.types import Repeats
 
 # What each part is asked for, so that a wrong one is refused before anything runs.
 _METHODS = {
@@ -42,6 +43,8 @@ class Run:
     all runs of a study share. thresholds: of the dataset's rewards, where its scale is not to say
     what is liked (reward_scale.py). noise: in the reward that post-training sees, each run its own.
     control: what post-training is given in place of the log's rewards and the reward model.
+    repeats: whether users choose items again, which decides what may be shown; None: as measured in
+    the log (data/repeats.py).
     """
 
     algorithm: Algorithm
@@ -58,6 +61,7 @@ class Run:
     control: RewardControl | None = None
     seed: int = 0
     pretraining_seed: int = 0
+    repeats: Repeats | None = None
 
     def __post_init__(self) -> None:
         for name, method in _METHODS.items():

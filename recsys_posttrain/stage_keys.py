@@ -17,6 +17,7 @@ from recsys_posttrain import (
     ops,
     policy,
     reward_scale,
+    saved_policy,
     seeding,
     types,
     worlds,
@@ -24,7 +25,7 @@ from recsys_posttrain import (
 from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
-from recsys_posttrain.data import batching, positions, split
+from recsys_posttrain.data import batching, encode, positions, repeats, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import (
     curve,
@@ -49,6 +50,7 @@ from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
 from recsys_posttrain.stages import stage_folder
 from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
+from recsys_posttrain.types import Repeats
 from recsys_posttrain.worlds.base import World, world
 
 from recsys_posttrain import signals  # isort: skip
@@ -64,12 +66,13 @@ _TRAINING = (
     module,
     ops,
     policy,
+    repeats,
     reward_scale,
     seeding,
     split,
     types,
 )
-_EVALUATION = (evaluate, metrics, ranking)
+_EVALUATION = (encode, evaluate, metrics, ranking)
 _LOSS = (loss_base, negatives, one_pass)
 _TRUTH = (worlds, expectation, rollout, true_value)
 _JUDGED = (judged_value, rollout)
@@ -96,12 +99,19 @@ class Stage(NamedTuple):
 
 class StageKeys:
     """Of the runs that share what `run` names, on data with this content hash and scale of rewards;
-    kept in `root`."""
+    kept in `root`.
 
-    def __init__(self, run: Run, content_hash: str, scale: RewardScale, root: Path) -> None:
+    repeats: the rule of the log. It decides which pretrained policy is kept and how each policy is
+    evaluated, and no reward model.
+    """
+
+    def __init__(
+        self, run: Run, content_hash: str, scale: RewardScale, root: Path, repeats: Repeats
+    ) -> None:
         self.run = run
         self.content_hash = content_hash
         self.scale = scale
+        self.repeats = repeats
         self.root = root
 
     def _stage(self, name: str, key: dict[str, Any]) -> Stage:
@@ -125,8 +135,11 @@ class StageKeys:
             "backbone": self.run.backbone,
             "training": self.run.pretraining,
             "loss": self.run.pretraining_loss,
+            "repeats": self.repeats,
             "seed": self.run.pretraining_seed,
-            "code": code_digest(*_TRAINING, *_LOSS, metrics, ranking, pretrain, loss_code),
+            "code": code_digest(
+                *_TRAINING, *_LOSS, metrics, ranking, pretrain, saved_policy, loss_code
+            ),
         }
         return self._stage("pretrain", key)
 

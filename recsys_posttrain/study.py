@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 
 from recsys_posttrain.config import describe
 from recsys_posttrain.data.audit import rewards_line
+from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut, untrained_items
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_parquet, write_json, write_parquet, write_text
@@ -25,6 +26,7 @@ from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.record import read_rows, study_record
 from recsys_posttrain.report.render import escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
+from recsys_posttrain.report.undefined import undefined_values
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
@@ -85,6 +87,8 @@ def say_what_is_read(pipeline: Pipeline) -> None:
         + "nothing is sampled"
     )
     console.print(rewards_line(corpus), markup=False, soft_wrap=True)
+    sentence = repeats_sentence(pipeline.data, pipeline.run.repeats is None)
+    console.print(sentence, markup=False, soft_wrap=True)
 
 
 def write_study(
@@ -203,7 +207,10 @@ def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
         "events": len(corpus.sequences.items_E),
         "users": len(corpus.sequences),
         "num_items": corpus.num_items,
+        "repeats": corpus.repeats,
         "targets": len(targets.items_N),
+        "targets_unshowable": targets.unshowable,
+        "targets_undefined": undefined_values(made.rows),
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
         "steps": sorted(steps),

@@ -8,7 +8,7 @@ position 0 is a user's first event, so a position means the same whatever follow
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from torch import Tensor
 from recsys_posttrain.reward_scale import RewardScale
 
 PADDING = 0
+
+# Whether users choose items again: "never" leaves out of every ranking what a user had before.
+Repeats = Literal["never", "allowed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,9 @@ class Targets:
     """N events to predict, each with everything its user did before it.
 
     A user may have several, so statistics over targets draw whole users.
+
+    repeats: the rule of the log. unshowable: how many more targets there would be, were they not of
+    items that their users had before and that the rule "never" therefore cannot show.
     """
 
     history: Sequences  # N histories, untruncated: they also name the items already seen
@@ -70,6 +76,8 @@ class Targets:
     rewards_N: Tensor  # float32
     times_N: Tensor  # int64, seconds
     users_N: Tensor  # int64, index into Corpus.user_ids
+    repeats: Repeats = "never"
+    unshowable: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +86,7 @@ class Corpus:
 
     sequences: one per user, in the order of user_ids.
     user_ids, item_ids: original ids; item_ids[v - 1] is the id of item v.
-    content_hash: of the source.
+    content_hash: of the source. repeats: whether its users choose items again (data/repeats.py).
     ticks_E, ticks_per_second: the exact time of each event, where seconds cut it short.
     left_out_user_ids: the users of the source whose items all have too few ratings.
     reward_scale: how the source's rewards became those of `sequences`; by default they are 1..5
@@ -90,6 +98,7 @@ class Corpus:
     user_ids: np.ndarray
     item_ids: np.ndarray
     content_hash: str
+    repeats: Repeats = "never"
     ticks_E: Tensor | None = None  # int64
     ticks_per_second: int = 1
     left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))

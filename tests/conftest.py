@@ -141,8 +141,9 @@ def policy_folder(
     from recsys_posttrain.training.pretrain import new_policy
 
     backbone = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
-    corpus = prepare(RatingsFile(str(small_ratings_csv)))
+    dataset = RatingsFile(str(small_ratings_csv))
+    corpus = prepare(dataset)
     policy = new_policy(backbone, corpus.num_items, seed=1)
     made = tmp_path_factory.mktemp("policy")
-    save_policy(made, policy, backbone, corpus, str(small_ratings_csv), 5)
+    save_policy(made, policy, backbone, corpus, dataset)
     return made

@@ -85,7 +85,8 @@ def test_run_passes_everything_on(
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
-        "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first"
+        "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first "
+        "--repeats never"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
@@ -106,7 +107,7 @@ def test_run_passes_everything_on(
         duplicates=None,
     )
     assert given == dict(
-        overrides=("a=1", "b.c=2"),
+        overrides=("a=1", "b.c=2", "repeats=never"),
         dataset="ml-1m",
         seeds=3,
         workers=4,
@@ -129,7 +130,7 @@ def test_sweep_passes_everything_on(
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
         "--accept-changes --data-root x.zip --output out --is-worker "
-        "--top 4.5 --disliked 1 --duplicates last"
+        "--top 4.5 --disliked 1 --duplicates last --repeats never"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
     assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
@@ -146,6 +147,7 @@ def test_sweep_passes_everything_on(
         output=Path("runs"),
         thresholds=Thresholds(),
         is_worker=False,
+        repeats=None,
         duplicates=None,
     )
     assert given == dict(
@@ -160,6 +162,7 @@ def test_sweep_passes_everything_on(
         output=Path("out"),
         thresholds=Thresholds(top=4.5, disliked=1.0),
         is_worker=True,
+        repeats="never",
         duplicates="last",
     )
 
@@ -178,9 +181,9 @@ def test_table_and_recommend_pass_everything_on(
         ("study_table", Path("runs/x"), "DPO", "RWR"),
         ("study_table", Path("runs/x"), None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, None, None),
-        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv"), None),
-        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip"),
+        ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None),
+        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv"), None, None, None),
+        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", None, None),
     ]
 
 

@@ -225,7 +225,7 @@ def test_a_policy_reads_the_rewards_of_a_file_as_those_that_it_was_trained_on(un
     backbone = replace(BACKBONE, history_rewards=True)
     corpus = prepare(RatingsFile("signed.csv"))
     policy = new_policy(backbone, corpus.num_items, seed=1)
-    save_policy(tmp_path, policy, backbone, corpus, "signed.csv", 5)
+    save_policy(tmp_path, policy, backbone, corpus, RatingsFile("signed.csv"))
 
     def scores(users, file):
         return recommend(tmp_path, users, file, 3, tmp_path / "top.csv")["score"].to_numpy()

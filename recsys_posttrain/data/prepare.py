@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    from recsys_posttrain.types import Corpus, Interactions
+    from recsys_posttrain.types import Corpus, Interactions, Repeats
 
 FORMAT_VERSION = 3  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
@@ -44,6 +44,7 @@ def prepare(
     dataset: Dataset,
     minimum_item_ratings: int = 5,
     cache: Path | None = None,
+    repeats: Repeats | None = None,
     thresholds: Thresholds = Thresholds(),
 ) -> Corpus:
     """Filter, order and encode a dataset; reused from the cache when it was done before.
@@ -52,8 +53,9 @@ def prepare(
     (user, exact time), ties in file order. Users and items are numbered by first appearance in
     the file, so sources that only name them differently give equal tensors.
 
-    cache: the folder for prepared data (default: `cache_folder()`). thresholds: of the rewards,
-    in place of those of the log's scale (reward_scale.py).
+    cache: the folder for prepared data (default: `cache_folder()`). repeats: whether users choose
+    items again; None: measured in what is left after filtering (data/repeats.py). thresholds: of
+    the rewards, in place of those of the log's scale (reward_scale.py).
 
     Raises:
         UserError: no item has enough ratings; the source or the cache folder fails; the thresholds
@@ -81,7 +83,14 @@ def prepare(
         _save(folder, users, items, facts, fingerprint, provenance)
     # What a world knows of every choice is in the unit of its log, which is read as it is.
     declared = RewardScale() if hasattr(dataset, "truth") else None
-    return _read(folder, dataset.name, content_hash, thresholds, declared)
+    return _read(folder, dataset.name, content_hash, repeats, thresholds, declared)
+
+
+def corpus_of(interactions: Interactions, minimum_item_ratings: int = 1) -> Corpus:
+    """What `prepare` would make of the same ratings, without the cache; rewards as they are."""
+    tables = _tables(interactions, minimum_item_ratings)
+    name, content_hash = interactions.name, interactions.content_hash
+    return _corpus(*tables, name, content_hash, None, declared=RewardScale())
 
 
 def _tables(
@@ -148,13 +157,18 @@ def _save(
 
 
 def _read(
-    folder: Path, name: str, content_hash: str, thresholds: Thresholds, declared: RewardScale | None
+    folder: Path,
+    name: str,
+    content_hash: str,
+    repeats: Repeats | None,
+    thresholds: Thresholds,
+    declared: RewardScale | None,
 ) -> Corpus:
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return _corpus(users, items, facts, name, content_hash, thresholds, declared)
+    return _corpus(users, items, facts, name, content_hash, repeats, thresholds, declared)
 
 
 def _corpus(
@@ -163,12 +177,14 @@ def _corpus(
     facts: dict[str, Any],
     name: str,
     content_hash: str,
+    repeats: Repeats | None,
     thresholds: Thresholds = Thresholds(),
     declared: RewardScale | None = None,
 ) -> Corpus:
     import numpy as np
     import torch
 
+    from recsys_posttrain.data.repeats import measured_repeats
     from recsys_posttrain.types import Corpus, Sequences
 
     def events(column: str) -> np.ndarray:
@@ -193,6 +209,7 @@ def _corpus(
         user_ids=users.column("user_id").to_numpy(),
         item_ids=items.column("item_id").to_numpy(),
         content_hash=content_hash,
+        repeats=repeats or measured_repeats(sequences),
         ticks_E=None if ticks_per_second == 1 else torch.from_numpy(times_E),
         ticks_per_second=ticks_per_second,
         left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),

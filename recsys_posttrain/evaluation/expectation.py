@@ -1,8 +1,9 @@
-"""E_pi[r] over the items that a user has not seen, for any reward that is a product of factors."""
+"""E_pi[r] over the items that may be shown, for any reward that is a product of factors."""
 
 import torch
 from torch import Tensor
 
+from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
 from recsys_posttrain.logsumexp import LARGEST_BUFFER
 from recsys_posttrain.types import Targets
@@ -17,8 +18,8 @@ def expected_unseen(
     targets: Targets,
     chunk: int | None = None,
 ) -> Tensor:
-    """E[state_n . factor_v] for v ~ softmax(state_n . table) over the items that the history of
-    target n does not hold, exactly, [N], float64 on the CPU; NaN where it holds every item.
+    """E[state_n . factor_v] for v ~ softmax(state_n . table) over the items that may be shown at
+    target n (data/repeats.py), exactly, [N], float64 on the CPU; NaN where there is none.
 
     states_ND, table_VD: of the policy. state_NR, factor_VR: of the reward.
     """
@@ -28,7 +29,7 @@ def expected_unseen(
     only_VR = factor_VR.double() if len(parts) == 1 else None
     # In float64, logits and probabilities take as much as four float32 numbers an item; half of it.
     step = max(1, LARGEST_BUFFER // (8 * num_items))
-    seen = (targets.history.items_E, targets.history.offsets_N1)
+    seen = removed_items(targets.history, targets.repeats)
     for rows, score_nV, seen_index in score_chunks(states_ND, table_VD, None, *seen, chunk):
         score_nV.view(-1)[seen_index] = -torch.inf
         for first in range(0, len(score_nV), step):

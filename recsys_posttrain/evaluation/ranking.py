@@ -40,7 +40,8 @@ def target_ranks(
     """The rank of each target among all items that its user has not seen, from 1.
 
     rank = 1 + (unseen items that score higher) + (other unseen items that score the same) / 2.
-    A target that was seen before stays a candidate.
+    The target itself always stays a candidate. One that was seen before would be a free hit: splits
+    keep no such target, or nothing counts as seen, where users repeat items (data/repeats.py).
 
     states_ND: one state per target. item_table_VD: row v - 1 is item v. targets_N: ids 1..V.
     seen_E, seen_offsets_N1: row n has seen seen_E[offsets[n]:offsets[n + 1]] (ids 1..V,

@@ -16,6 +16,7 @@ import pandas as pd
 from rich.console import Group
 
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
+from recsys_posttrain.evaluation.metrics import LIST_LENGTH
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
 from recsys_posttrain.report.columns import Column, columns_of
@@ -107,6 +108,8 @@ def comparison_table(
     )
     relative = relative_to is not None
     caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
+    if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
+        caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
     return Table(comparison, tuple(columns), against, relative, caption)
 
 
@@ -172,6 +175,12 @@ def _caption(
         f"† differs from {control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
         "column)."
     )
+    undefined = {name: count for name, count in comparison.undefined.items() if count}
+    if undefined:
+        counts = ", ".join(
+            f"{_counted(count, 'target')} ({name})" for name, count in undefined.items()
+        )
+        sentences.append(f"Left out, because a method has no value there: {counts}.")
     sentences += _of_rewards(scale)
     for why in dict.fromkeys(comparison.nothing.values()):
         names = ", ".join(name for name, each in comparison.nothing.items() if each == why)

@@ -78,6 +78,7 @@ def train_reward(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "reward weights"))
         model = config.build(data.corpus.num_items, float(fit_on.rewards_E.double().mean()))
+    model.item_ids = data.corpus.item_ids
     weight_MS = bootstrap_weights(
         config.members, len(fit_on), derived_seed(seed, "reward bootstrap")
     )

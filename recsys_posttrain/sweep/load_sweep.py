@@ -9,6 +9,7 @@ from recsys_posttrain.experiment import experiment_module
 from recsys_posttrain.load_study import reading
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.sweep.definition import Sweep
+from recsys_posttrain.types import Repeats
 
 
 def load_sweep(
@@ -17,6 +18,7 @@ def load_sweep(
     data_root: str | None = None,
     trials: int | None = None,
     seeds: int | None = None,
+    repeats: Repeats | None = None,
     thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
 ) -> Sweep:
@@ -27,9 +29,10 @@ def load_sweep(
             f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
             "experiments/sweep_noise.py"
         )
+    base = reading(sweep.base, dataset, data_root, thresholds, duplicates)
     return replace(
         sweep,
-        base=reading(sweep.base, dataset, data_root, thresholds, duplicates),
+        base=replace(base, repeats=repeats) if repeats else base,
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )
@@ -37,4 +40,5 @@ def load_sweep(
 
 def name_of(file: Path, sweep: Sweep) -> str:
     """Of its folder, and of all that it keeps in a storage."""
-    return f"{file.stem}-{sweep.base.dataset.name}"
+    rule = f"-repeats-{sweep.base.repeats}" if sweep.base.repeats else ""
+    return f"{file.stem}-{sweep.base.dataset.name}{rule}"

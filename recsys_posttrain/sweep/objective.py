@@ -104,6 +104,9 @@ def _mean(rows: pd.DataFrame, sweep: Sweep, scale: RewardScale) -> float:
         f"Sweep: metric={sweep.metric!r} is not a column of validation rows; give one of "
         f"{', '.join(rows.select_dtypes('number').columns)}.",
     )
+    is_defined = rows[sweep.metric].notna()
+    if is_defined.any():  # at single targets it is not, where nothing was left to show
+        rows = rows[is_defined]
     weight_N = sweep.over(rows, scale)
     require(
         weight_N.sum() > 0,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.stages import read_json, write_json
+from recsys_posttrain.files import read_json, write_json
 
 LOCK = ".recsys-posttrain.lock"  # held while runs are written or uploaded
 _MARK = "recsys-posttrain.json"  # in a run's folder, once it is finished

@@ -29,6 +29,7 @@ from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_
 from recsys_posttrain.sweep.storage_url import VARIABLE, has_secret, is_sqlite, shown
 from recsys_posttrain.sweep.work import Worker
 from recsys_posttrain.sweep.workers import end_with_parent, run_workers
+from recsys_posttrain.types import Repeats
 
 DATABASE = "study.db"
 
@@ -48,6 +49,7 @@ class Options(NamedTuple):
     output: Path = Path("runs")
     thresholds: Thresholds = Thresholds()
     is_worker: bool = False
+    repeats: Repeats | None = None
     duplicates: Duplicates | None = None
 
 
@@ -64,6 +66,7 @@ def run_sweep(file: Path, options: Options) -> Path:
         options.data_root,
         options.trials,
         options.seeds,
+        options.repeats,
         options.thresholds,
         options.duplicates,
     )
@@ -154,6 +157,7 @@ def _arguments(file: Path, options: Options) -> list[str]:
         "--dataset": options.dataset,
         "--trials": options.trials,
         "--seeds": options.seeds,
+        "--repeats": options.repeats,
         "--data-root": options.data_root,
         "--duplicates": options.duplicates,
         "--device": options.device if options.device != "cpu" else None,

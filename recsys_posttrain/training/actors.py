@@ -61,8 +61,9 @@ class Actors(nn.Module):
     ) -> None:
         super().__init__()
         self.reference = reference
-        self.policy = Policy(deepcopy(reference.backbone)).requires_grad_(True)
-        self.old = Policy(deepcopy(reference.backbone)).requires_grad_(False)
+        ids = reference.item_ids
+        self.policy = Policy(deepcopy(reference.backbone), ids).requires_grad_(True)
+        self.old = Policy(deepcopy(reference.backbone), ids).requires_grad_(False)
         self.reward = reward.requires_grad_(False).eval()
         self.heads = nn.ModuleDict(heads or {})
         self.log = log

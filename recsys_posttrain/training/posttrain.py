@@ -11,6 +11,7 @@ from recsys_posttrain import ops
 from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, heads_of
 from recsys_posttrain.config import require
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.data.encode import encode, encoder
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
@@ -19,6 +20,7 @@ from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import NoisyLog
+from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
 from recsys_posttrain.training.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
@@ -55,15 +57,21 @@ def posttrain(
     log: what is read in place of data.train; with a noisy one, and a noisy reward model (which
     validation asks too), see rewards/noise: both are made beforehand with this `policy`.
     report: hears of every validation, also of those before an interruption; may raise.
+    data, reward: where they number their items otherwise than the policy, they are matched by id
+    (data/encode.py).
 
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    num_items, scale = data.corpus.num_items, data.corpus.reward_scale
-    require(
-        len(policy.table_VD) == num_items,
-        f"the policy knows {len(policy.table_VD)} items and {data.corpus.name} has {num_items}; "
-        "use a policy that was pretrained on the same data.",
-    )
+    num_items, scale = len(policy.table_VD), data.corpus.reward_scale
+    if encoder(data.corpus, policy.item_ids, num_items) is not None:
+        assert policy.item_ids is not None
+        require(
+            log is None,
+            f"the noisy log was made of {data.corpus.name}, which numbers its items otherwise than "
+            "the policy does; make it of encode(data, policy.item_ids), and give that as the data.",
+        )
+        data = encode(data, policy.item_ids)
+    reward = in_numbering(reward, policy.item_ids)
     reference = policy if isinstance(policy, FrozenPolicy) else FrozenPolicy(deepcopy(policy))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -281,9 +281,6 @@ def test_mistakes_are_named():
     ))  # fmt: skip
     other = run("X", [1.0] * 4, item_id=[4, 3, 2, 9])
     refuses("'X' with seed 0 was evaluated on other targets", pd.concat([rows, other]))
-    gap = run("X", [1.0] * 4, proxy_reward_N=[1, 2, np.nan, 3])
-    proxy = (Column("reward", "", "reward/proxy@10"),)
-    refuses("missing for 1 of 4", pd.concat([rows, gap]), columns=proxy)
 
 
 def test_compare_is_usable_alone():
