@@ -35,7 +35,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study sweep dashboard report theory mutants bench bench-growth bench-peers live-demo live-bench doctor clean
+.PHONY: help setup test check benchmark study sweep dashboard report theory mutants kills bench bench-growth bench-peers live-demo live-bench doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -112,10 +112,14 @@ study: setup ## reward noise against true policy value; on Jester unless DATASET
 
 # On ML-100K a budget that ends within 15 minutes on 2 cores; elsewhere that of the file.
 SMALL := $(filter ml-100k,$(DATASET))
+ifneq ($(STORAGE),)
+# Not as an argument, which everybody on this machine can read: it may hold a password.
+sweep: export RECSYS_POSTTRAIN_STORAGE := $(STORAGE)
+endif
 SWEPT = runs/sweep_noise-$(basename $(notdir $(DATASET)))
 sweep: setup ## tune every algorithm alike under reward noise and compare them (15 minutes)
 	$(VENV) -m recsys_posttrain sweep experiments/sweep_noise.py --dataset "$(DATASET)" \
-	  --workers "$(or $(WORKERS),2)" $(if $(STORAGE),--storage "$(STORAGE)") \
+	  --workers "$(or $(WORKERS),2)" \
 	  $(if $(TRIALS)$(SMALL),--trials "$(or $(TRIALS),3)") \
 	  $(if $(SEEDS)$(SMALL),--seeds "$(or $(SEEDS),2)") $(if $(DEVICE),--device "$(DEVICE)") \
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
@@ -130,11 +134,14 @@ report: setup ## write a study as one HTML page, STUDY=runs/NAME
 theory: setup ## check the theory by simulation in worlds small enough to be exact
 	OMP_NUM_THREADS=1 $(VENV) experiments/theory_bounds.py
 
+kills: setup ## kill a study and a sweep 150 times at random moments: nothing is lost (15 minutes)
+	$(VENV) benchmarks/kills.py
+
 mutants: setup ## break one sign or detach in each loss file; each must make a test fail
 	$(VENV) tests/mutants.py
 
 bench: setup ## measure speed and memory of our steps (minutes)
-	@for file in $(filter-out %/growth.py %/peers.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out %/growth.py %/kills.py %/peers.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
 	done
 

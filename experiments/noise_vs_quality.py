@@ -19,6 +19,7 @@ under --stages: interrupted, it continues; repeated, it only reads.
 """
 
 import argparse
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from quality.grid import METHODS, base_of, conditions
 from quality.units import Outcome, Unit, finished, references
 
 from recsys_posttrain.config import require
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.endings import exit_code
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.processes import cores
@@ -66,13 +67,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     kinds = None if arguments.kinds is None else {"", *arguments.kinds.split(",")}
-    try:
-        _check(arguments.seeds, kinds)
-        base = base_of(dataset_named(arguments.dataset, arguments.data_root))
-        folder = arguments.output / f"noise_vs_quality-{base.dataset.name}"
-        study(base, arguments.seeds, kinds, arguments.workers, arguments.stages, folder)
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
+    _check(arguments.seeds, kinds)
+    base = base_of(dataset_named(arguments.dataset, arguments.data_root))
+    folder = arguments.output / f"noise_vs_quality-{base.dataset.name}"
+    study(base, arguments.seeds, kinds, arguments.workers, arguments.stages, folder)
 
 
 def _check(seeds: int, kinds: set[str] | None) -> None:
@@ -183,4 +181,4 @@ def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

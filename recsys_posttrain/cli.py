@@ -189,7 +189,10 @@ def sweep(
     storage: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="postgresql://...; a file in the run's folder by default."
+            metavar="URL",
+            envvar="RECSYS_POSTTRAIN_STORAGE",
+            help="postgresql://user@host/database; a file in the run's folder by default. A "
+            "password belongs in PGPASSWORD or ~/.pgpass: arguments are for all to see.",
         ),
     ] = None,
     accept_changes: Annotated[

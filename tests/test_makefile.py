@@ -87,7 +87,7 @@ def test_sweep_is_small_on_ml_100k_alone_and_ends_in_the_page() -> None:
     assert _command(
         "sweep", "TRIALS=9", "SEEDS=1", "WORKERS=4", "STORAGE=postgresql://a/b"
     ).endswith(
-        f'{sweep} --dataset "ml-100k" --workers "4" --storage "postgresql://a/b" '
+        f'{sweep} --dataset "ml-100k" --workers "4" '
         f'--trials "9" --seeds "1" {report} "runs/sweep_noise-ml-100k"'
     )
 

@@ -19,9 +19,16 @@ from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES
 
 
 def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> None:
-    """Raises: UserError where no method has a setting that worked; trials.csv is there then."""
+    """Raises: UserError where slots are open, and where no method has a setting that worked;
+    trials.csv is there then."""
     sweep, pipeline = ledger.sweep, ledger.pipeline
     states = [ledger.state(cell) for cell in sweep.cells]
+    left = [state.cell.label for state in states if not state.is_done]
+    require(
+        not left,
+        f"{len(left)} of {len(states)} methods are not finished ({', '.join(left)}): run the same "
+        "command again to go on; no table is written before.",
+    )
     trials = trials_frame(states)
     with replacing(folder / "trials.csv") as temporary:
         trials.to_csv(temporary, index=False, lineterminator="\n")

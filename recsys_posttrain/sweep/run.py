@@ -24,7 +24,8 @@ from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
 from recsys_posttrain.sweep.objective import check_rewards
 from recsys_posttrain.sweep.outcome import write_outcome
 from recsys_posttrain.sweep.progress import CellProgress
-from recsys_posttrain.sweep.storage import is_sqlite, open_storage, sqlite_url, storage_is_explained
+from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
+from recsys_posttrain.sweep.storage_url import VARIABLE, has_secret, is_sqlite, shown
 from recsys_posttrain.sweep.work import Worker
 from recsys_posttrain.sweep.workers import end_with_parent, run_workers
 
@@ -69,7 +70,15 @@ def run_sweep(file: Path, options: Options) -> Path:
     with disk_is_explained(_existing(options.output)):
         folder.mkdir(parents=True, exist_ok=True)
         url = options.storage or sqlite_url(folder / DATABASE)
-        storage = open_storage(url)
+        if has_secret(url) and any(url in word for word in sys.argv):
+            console.print(
+                f"warning: --storage {shown(url)}: every user of this machine can read a password "
+                "in a command's arguments; leave it out and set PGPASSWORD, write it into "
+                f"~/.pgpass, or give the URL as {VARIABLE}",
+                markup=False,
+                soft_wrap=True,
+            )
+        storage = open_storage(url, is_patient=options.is_worker)
         progress = Progress()
         announce = (lambda *_: None) if options.is_worker else progress.announce
         pipeline = Pipeline(sweep.base, options.output, options.device, announce)
@@ -106,7 +115,15 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
                 Worker(ledger, folder / "training.log", cells.look).work()
             else:
                 command = [sys.executable, "-m", "recsys_posttrain", *_arguments(file, options)]
-                run_workers(options.workers, [*command, "--is-worker"], folder, ledger, cells.look)
+                environment = {} if options.storage is None else {VARIABLE: options.storage}
+                run_workers(
+                    options.workers,
+                    [*command, "--is-worker"],
+                    environment,
+                    folder,
+                    ledger,
+                    cells.look,
+                )
 
 
 @contextmanager
@@ -129,16 +146,15 @@ def _existing(folder: Path) -> Path:
 
 
 def _command(file: Path, options: Options) -> str:
-    return shlex.join(["recsys-posttrain", *_arguments(file, options._replace(storage=None))])
+    return shlex.join(["recsys-posttrain", *_arguments(file, options)])
 
 
 def _arguments(file: Path, options: Options) -> list[str]:
-    """The command line again, of what was given."""
+    """The command line again, of what was given; without the storage, which may hold a password."""
     given = {
         "--dataset": options.dataset,
         "--trials": options.trials,
         "--seeds": options.seeds,
-        "--storage": options.storage,
         "--data-root": options.data_root,
         "--duplicates": options.duplicates,
         "--device": options.device if options.device != "cpu" else None,

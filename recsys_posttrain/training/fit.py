@@ -9,6 +9,7 @@ safetensors and JSON, and can.
 
 import json
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -20,10 +21,12 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.endings import Stopped
 from recsys_posttrain.stages import load_tensors, save_tensors
 from recsys_posttrain.training.average import WeightAverage
 from recsys_posttrain.training.module import TrainingModule
@@ -247,7 +250,10 @@ def fit(
                 num_sanity_val_steps=0,
             )
             loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
-            trainer.fit(module, loader)
+            try:
+                trainer.fit(module, loader)
+            except SIGTERMException:  # without a code, so that the process would end with 0
+                raise Stopped(signal.SIGTERM) from None
     keeper.finish(module)
     best_step = keeper.best_step if keeper.best_weights else module.steps_done
     return Fitted(module.steps_done, best_step, keeper.best_value)
