@@ -19,6 +19,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import load_study
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.recommend import recommend
+from recsys_posttrain.report.page import write_report
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
 from recsys_posttrain.saved_policy import save_policy
 from recsys_posttrain.study import run_study, study_table
@@ -151,6 +152,8 @@ def check_unrewarded(folder, missing):
     caption = (folder / "table.md").read_text().partition("\n")[0]
     assert f"Nothing to show in {', '.join(empty)}: {missing}." in caption
     assert f"left out: RWR, ExpRSFT, ASFT, OfflinePPO (no rewards to read: {missing})" in caption
+    write_report(folder)
+    assert "Nothing to show in" in (folder / "report.html").read_text()
     record = record_of(folder)
     assert list(record["left_out"]) == METHODS[3:]
     assert not list(folder.glob("reward_models*"))

@@ -205,8 +205,9 @@ def _with_unaffected(lines: pd.DataFrame) -> pd.DataFrame:
 
 def value_columns(study: StudyFolder) -> list[str]:
     """The columns of the table, the one that policies are judged by first: the truth, otherwise
-    the judge, otherwise liked targets."""
-    there = [str(name) for name in study.cells["column"].unique()]
+    the judge, otherwise liked targets. Those that have nothing to show are left out."""
+    shown = study.cells[study.cells["mean"].notna()]
+    there = [str(name) for name in shown["column"].unique()]
     preferred = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
     first = next((name for name in preferred if name in there), there[0])
     return [first, *(name for name in there if name != first)]
