@@ -1,7 +1,7 @@
 # The only interface to the project. `make` alone prints what there is.
 # Recipes use relative paths only, so the checkout may lie in a folder with spaces in its name.
 
-#? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, jester, or a .csv or .parquet file
+#? DATASET=ml-100k    ml-100k, ml-1m, ml-latest-small, jester, or a .csv, .tsv or .parquet file
 DATASET ?= ml-100k
 #? SPLIT=             leave-one-out, global-time, user-holdout (default: the study's own)
 SPLIT ?=
@@ -35,7 +35,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study sweep dashboard report theory mutants fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
+.PHONY: help setup test check benchmark study sweep dashboard report theory mutants kills fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -47,6 +47,18 @@ setup: $(STAMP) ## create .venv from requirements.lock; instant when it is up to
 	@[ -z "$(PYTHON)" ] || [ "$$("$(PYTHON)" -V 2>&1)" = "$$($(VENV) -V 2>&1)" ] || { \
 	  echo "error: .venv is $$($(VENV) -V 2>&1) and PYTHON=$(PYTHON) is" \
 	    "$$("$(PYTHON)" -V 2>&1 || true): run make clean first to change it" >&2; exit 2; }
+
+# Every file is checked against the hashes of the lock. torch comes first and by itself, because pip
+# prefers a build of a known hash to the one that it was to take. An index in PIP_ARGS has other
+# builds than the lock names, so its torch is not checked, but nothing else is taken from it
+# unchecked. Last come the CUDA packages that torch names: a CPU build has none.
+INSTALL = $(VENV) -m pip install --disable-pip-version-check $(PIP_ARGS)
+TORCH = $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)
+CHECKED_TORCH = rm -rf .venv/torch && $(VENV) -m pip download --disable-pip-version-check $(PIP_ARGS) \
+	  --no-deps -d .venv/torch "$(TORCH)" && \
+	sed -n '/^torch==/,/[^\\]$$/p' requirements.lock >.venv/torch/lock && \
+	$(INSTALL) --require-hashes --no-deps --no-index --find-links .venv/torch -r .venv/torch/lock && \
+	rm -r .venv/torch
 
 # The stamp marks a complete environment: it goes before an installation starts and comes back
 # when it ended well, and an environment without it is made anew.
@@ -70,7 +82,9 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 	  "$$python" -m venv --clear .venv; \
 	fi
 	@rm -f $(STAMP)
-	$(VENV) -m pip install --disable-pip-version-check $(PIP_ARGS) -r requirements.lock
+	$(if $(findstring index,$(PIP_ARGS)),$(INSTALL) --no-deps "$(TORCH)",$(CHECKED_TORCH))
+	$(INSTALL) --require-hashes --no-deps -r requirements.lock
+	$(INSTALL) "$(TORCH)"
 	$(VENV) -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
@@ -97,24 +111,30 @@ study: setup ## reward noise against true policy value; on Jester unless DATASET
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 
 # On ML-100K a budget that ends within 15 minutes on 2 cores; elsewhere that of the file.
-SMALL := $(filter ml-100k,$(DATASET))
-SWEPT = runs/sweep_noise-$(basename $(notdir $(DATASET)))
+SMALL := $(if $(subst ml-100k,,$(DATASET)),,yes)
+SWEEP := experiments/sweep_noise.py --dataset "$(DATASET)"
+ifneq ($(STORAGE),)
+# Not as an argument, which everybody on this machine can read: it may hold a password.
+sweep dashboard: export RECSYS_POSTTRAIN_STORAGE := $(STORAGE)
+endif
 sweep: setup ## tune every algorithm alike under reward noise and compare them (15 minutes)
-	$(VENV) -m recsys_posttrain sweep experiments/sweep_noise.py --dataset "$(DATASET)" \
-	  --workers "$(or $(WORKERS),2)" $(if $(STORAGE),--storage "$(STORAGE)") \
+	$(VENV) -m recsys_posttrain sweep $(SWEEP) \
+	  --workers "$(or $(WORKERS),2)" \
 	  $(if $(TRIALS)$(SMALL),--trials "$(or $(TRIALS),3)") \
 	  $(if $(SEEDS)$(SMALL),--seeds "$(or $(SEEDS),2)") $(if $(DEVICE),--device "$(DEVICE)") \
-	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
-	$(VENV) -m recsys_posttrain report "$(SWEPT)"
+	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") --report
 
 dashboard: setup ## serve optuna-dashboard on the sweep of DATASET, or on STORAGE
-	.venv/bin/optuna-dashboard "$(if $(STORAGE),$(patsubst postgresql://%,postgresql+psycopg://%,$(STORAGE)),sqlite:///$(SWEPT)/study.db)"
+	$(VENV) -m recsys_posttrain dashboard $(SWEEP)
 
 report: setup ## write a study as one HTML page, STUDY=runs/NAME
 	$(VENV) -m recsys_posttrain report "$(or $(STUDY),$(error give a study, e.g. make report STUDY=runs/movielens_main-ml-100k))"
 
 theory: setup ## check the theory by simulation in worlds small enough to be exact
 	OMP_NUM_THREADS=1 $(VENV) experiments/theory_bounds.py
+
+kills: setup ## kill a study and a sweep 150 times at random moments: nothing is lost (15 minutes)
+	$(VENV) benchmarks/kills.py
 
 mutants: setup ## break one sign or detach in each loss file; each must make a test fail
 	$(VENV) tests/mutants.py
@@ -123,7 +143,7 @@ fuzz: setup ## give the product 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py
 
 bench: setup ## measure speed and memory of our steps (minutes)
-	@for file in $(filter-out %/growth.py %/peers.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out %/growth.py %/kills.py %/peers.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
 	done
 

@@ -25,12 +25,13 @@ import numpy as np
 from recsys_posttrain.live.bench.processes import memory_bytes, processor_seconds
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.prefetch import PrefetchServer
 from recsys_posttrain.live.state import EventState
 from recsys_posttrain.live.token import Claim, sign
 
-SECRET, EVENT, PIPELINES = b"0" * 32, "bench", 8
-SETTINGS = GatewaySettings(ping=600)  # a Socket answers no pings
+KEYS, EVENT, PIPELINES = Keys({"bench": b"0" * 32}), "bench", 8
+SETTINGS = GatewaySettings(ping=600, per_address=10**6)  # a Socket answers no pings
 PUBLISHED = re.compile(rb'"published":([0-9.]+)')
 
 
@@ -64,8 +65,8 @@ async def serve(updates: int) -> None:
     broker, stop = EmbeddedBroker(), asyncio.Event()
     http, sockets = (socket.create_server(("127.0.0.1", 0), backlog=4096) for _ in range(2))
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(PrefetchServer(Lists(), SECRET, broker).run(http, stop))
-        tasks.create_task(Gateway(EVENT, SECRET, SETTINGS).run(broker, sockets, stop))
+        tasks.create_task(PrefetchServer(Lists(), KEYS, broker).run(http, stop))
+        tasks.create_task(Gateway(EVENT, KEYS, SETTINGS).run(broker, sockets, stop))
         print(http.getsockname()[1], sockets.getsockname()[1], flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for version in range(1, updates + 1):
@@ -96,7 +97,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
     os.sched_setaffinity(server.pid, {max(os.sched_getaffinity(0))})
     http, gateway = map(int, server.stdout.readline().split())
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    tokens = [sign(Claim(f"user {n}", EVENT, time.time() + 900), SECRET) for n in range(sockets)]
+    tokens = [sign(Claim(f"user {n}", EVENT, time.time() + 900), KEYS) for n in range(sockets)]
     lines = [f"Authorization: Bearer {token}\r\n" for token in tokens]
     computed = processor_seconds(server.pid)
     counts = await asyncio.gather(

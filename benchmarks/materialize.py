@@ -34,7 +34,8 @@ LOOK_UPS = 2000
 def measure(users: int) -> dict[str, float]:
     corpus = synthetic(users=users)
     policy = FrozenPolicy(new_policy(SASRec(), ITEMS, seed=0))
-    saved = SavedPolicy(policy, corpus.name, 1, corpus.item_ids)
+    scale = corpus.reward_scale
+    saved = SavedPolicy(policy, corpus.item_ids, "", "never", corpus.name, {}, scale)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lists.arrow"
         began, began_cpu = time.perf_counter(), time.process_time()

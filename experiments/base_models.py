@@ -9,6 +9,7 @@ Intervals are over users and pretraining seeds. `HSTU, target time` knows when i
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,15 @@ import pandas as pd
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.backbones import HSTU, SASRec
+from recsys_posttrain.endings import exit_code
 from recsys_posttrain.evaluation.bootstrap import bootstrap_interval
 from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.files import replacing, write_json
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.run import Run
-from recsys_posttrain.stages import git_commit, package_versions, read_stage, replacing, write_json
+from recsys_posttrain.stages import read_stage
 
 BACKBONES = {
     "SASRec": SASRec(),
@@ -91,4 +95,4 @@ def table(frame: pd.DataFrame, stages: dict[str, list[dict]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

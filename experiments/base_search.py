@@ -10,6 +10,7 @@ what learns fast: see experiments/README.md.
 """
 
 import argparse
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,13 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.backbones import HSTU
 from recsys_posttrain.config import describe, require
+from recsys_posttrain.endings import exit_code
+from recsys_posttrain.files import replacing, write_json
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.run import Run
-from recsys_posttrain.stages import git_commit, package_versions, read_stage, replacing, write_json
+from recsys_posttrain.stages import read_stage
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url
 from recsys_posttrain.training.pretrain import PRETRAINING
 
@@ -74,9 +78,9 @@ def main() -> None:
         started = time.monotonic()
         try:
             record = read_stage(pipeline.pretrained_folder)["record"]
-        except (KeyboardInterrupt, SystemExit):  # Lightning makes the latter of the former
+        except (KeyboardInterrupt, SystemExit):  # an interrupt, or a signal
             trial.study.enqueue_trial(trial.params)
-            raise KeyboardInterrupt from None
+            raise
         require(
             record["best_value"] is not None,
             f"--epochs {arguments.epochs}: too few for a validation; give more.",
@@ -133,4 +137,4 @@ def _row(trial: FrozenTrial) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -16,6 +16,7 @@ import pandas as pd
 from herd.pictures import draw
 
 from recsys_posttrain.config import describe
+from recsys_posttrain.files import replacing, write_json
 from recsys_posttrain.live.herd import Herd, even
 from recsys_posttrain.live.herd_tables import (
     FIXED_WAIT,
@@ -25,8 +26,8 @@ from recsys_posttrain.live.herd_tables import (
     refresh_habits,
 )
 from recsys_posttrain.live.overload import Retry
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "python experiments/live_herd.py"
@@ -111,7 +112,7 @@ def main() -> None:
         generator,
         arguments.output / "herd.png",
     )
-    head = {"command": COMMAND, "commit": git_commit(ROOT), "versions": package_versions()}
+    head = {"command": COMMAND, "commit": git_commit(), "versions": package_versions()}
     tables = {title: frame.to_dict("index") for title, frame in frames.items()}
     write_json(
         arguments.output / "results.json",

@@ -19,6 +19,7 @@ under --stages: interrupted, it continues; repeated, it only reads.
 """
 
 import argparse
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,15 +30,18 @@ from quality.grid import METHODS, base_of, conditions
 from quality.units import Outcome, Unit, finished, references
 
 from recsys_posttrain.config import require
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.endings import exit_code
+from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.processes import cores
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report import noise_quality
 from recsys_posttrain.run import Run
-from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
+from recsys_posttrain.study_results import RESULTS, claim, definition, result_set
 
-RESULTS = Path(__file__).parent / "results"
+OUTPUT = Path(__file__).parent / "results"
+WRITTEN = (*RESULTS, "results.csv", "selection.*", "frontier.*", "quality.png")
 SHOWN = [
     ("", "", 0.0),
     ("model", "Independent", 1.2),
@@ -63,16 +67,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=cores(), help="processes")
     parser.add_argument("--kinds", help="only these, e.g. ItemBias,Independent")
     parser.add_argument("--stages", type=Path, default=Path("runs"))
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     kinds = None if arguments.kinds is None else {"", *arguments.kinds.split(",")}
-    try:
-        _check(arguments.seeds, kinds)
-        base = base_of(dataset_named(arguments.dataset, arguments.data_root))
-        folder = arguments.output / f"noise_vs_quality-{base.dataset.name}"
-        study(base, arguments.seeds, kinds, arguments.workers, arguments.stages, folder)
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
+    _check(arguments.seeds, kinds)
+    base = base_of(dataset_named(arguments.dataset, arguments.data_root))
+    folder = arguments.output / f"noise_vs_quality-{base.dataset.name}"
+    claim(folder, definition(Path(__file__), base.dataset, kind="noise_vs_quality"))
+    study(base, arguments.seeds, kinds, arguments.workers, arguments.stages, folder)
 
 
 def _check(seeds: int, kinds: set[str] | None) -> None:
@@ -102,27 +104,20 @@ def study(
     quality = results.achieved({tuple(u.key().values()): o.report for u, o in outcomes})
 
     selected = results.chosen(validation)
-    num_items = pipeline.data.corpus.num_items
-    compared = list(results.comparisons(test, selected, baselines, num_items))
+    about = pipeline.data.corpus.num_items, pipeline.data.corpus.reward_scale
+    compared = list(results.comparisons(test, selected, baselines, *about))
     table = results.cells(compared, selected, quality)
     column = results.value_columns(test)[0]
     unit = f"{column.metric} {column.over}"
     caption = _caption(base, compared[0][1], seeds, commit)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(f"## {unit}\n\n{results.markdown(table)}\n{caption}\n", folder / "table.md")
     frontier = results.frontier(test)
-    rules = selection.selections(test, validation, num_items)
-    _write(f"## {unit}\n\n{selection.markdown(rules)}\n{RULES}\n", folder / "selection.md")
+    rules = selection.selections(test, validation, *about)
     frames = {"results.csv": table, "frontier.csv": frontier, "selection.csv": rules}
-    for name, frame in frames.items():
-        _write(frame.round(6).to_csv(index=False), folder / name)
     judged_by = table[table["column"] == column.name]
-    noise_quality.quality_against_value(judged_by, unit, folder / "quality.png")
     there = set(frontier[noise_quality.CONDITION].itertuples(index=False, name=None))
     shown = [condition for condition in SHOWN if condition in there]
     lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
-    noise_quality.frontiers(lines, shown, unit, folder / "frontier.png")
     record = {
         "commit": commit,
         "versions": package_versions(),
@@ -132,8 +127,17 @@ def study(
         "policies": len(validation),
         "trials": {method.name: len(method.strengths) for method in METHODS},
     }
-    write_json(folder / "run.json", record)
-    print((folder / "table.md").read_text(encoding="utf-8"))
+    table_text = f"## {unit}\n\n{results.markdown(table)}\n{caption}\n"
+    with result_set(folder, WRITTEN) as new:
+        write_text(new / "table.md", table_text)
+        rules_text = f"## {unit}\n\n{selection.markdown(rules)}\n{RULES}\n"
+        write_text(new / "selection.md", rules_text)
+        for name, frame in frames.items():
+            write_text(new / name, frame.round(6).to_csv(index=False))
+        noise_quality.quality_against_value(judged_by, unit, new / "quality.png")
+        noise_quality.frontiers(lines, shown, unit, new / "frontier.png")
+        write_json(new / "run.json", record)
+    print(table_text)
     print(f"written: {folder}/table.md, selection.md, three .csv files, quality.png, frontier.png")
 
 
@@ -162,11 +166,6 @@ def _outcomes(
     return sorted(outcomes, key=lambda pair: order[tuple(pair[0].key().values())])
 
 
-def _write(text: str, path: Path) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -> str:
     over = "users and seeds" if compared.over_seeds else "users; one seed gives none over seeds"
     return (
@@ -183,4 +182,4 @@ def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

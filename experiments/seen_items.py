@@ -11,6 +11,7 @@ experiments/results/seen_items-<dataset>.
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,17 +22,18 @@ from quality.grid import BOLD_PPO, base_of
 
 from recsys_posttrain.algorithms import ASFT, BC
 from recsys_posttrain.algorithms.base import Algorithm
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.endings import exit_code
 from recsys_posttrain.evaluation.bootstrap import bootstrap_interval
 from recsys_posttrain.evaluation.expectation import expected_unseen
+from recsys_posttrain.files import replacing, write_json
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.policy import Policy
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.rewards.control import RewardControl, TrueRewards
 from recsys_posttrain.run import Run
 from recsys_posttrain.saved_policy import load_policy
 from recsys_posttrain.signals import model_reward, reference_value
-from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
 from recsys_posttrain.types import Targets
 from recsys_posttrain.worlds.base import Truth, truth_of
 
@@ -88,11 +90,8 @@ def main() -> None:
     parser.add_argument("--stages", type=Path, default=Path("runs"))
     parser.add_argument("--output", type=Path, default=Path("experiments/results"))
     arguments = parser.parse_args()
-    try:
-        base = base_of(dataset_named(arguments.dataset, arguments.data_root))
-        measure(base, arguments.seeds, arguments.stages, arguments.output)
-    except UserError as error:
-        parser.exit(2, f"error: {error}\n")
+    base = base_of(dataset_named(arguments.dataset, arguments.data_root))
+    measure(base, arguments.seeds, arguments.stages, arguments.output)
 
 
 def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
@@ -138,4 +137,4 @@ def table(found: dict[str, NDArray[np.float64]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

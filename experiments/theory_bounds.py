@@ -24,7 +24,8 @@ from theory.laws import over_optimisation
 from theory.normaliser import state_blind
 from theory.temperature import inverted_u
 
-from recsys_posttrain.stages import git_commit, package_versions, replacing, write_json
+from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.provenance import git_commit, package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = "python experiments/theory_bounds.py"
@@ -91,7 +92,7 @@ def reproduce(folder: Path, sizes: Sizes) -> list[str]:
         for check in claim.checks:
             print(f"  {'holds' if check.holds else 'FAILS'}: {check.claim}. {check.measured}")
         broken += [f"{check.claim}. {check.measured}" for check in claim.checks if not check.holds]
-    head = {"command": COMMAND, "commit": git_commit(ROOT), "versions": package_versions()}
+    head = {"command": COMMAND, "commit": git_commit(), "versions": package_versions()}
     write_json(folder / "results.json", {**head, "sizes": asdict(sizes), "claims": record})
     sections.append(f"Made by `{COMMAND}`, commit {head['commit']}.")
     with replacing(folder / "table.md") as temporary:

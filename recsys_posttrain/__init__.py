@@ -24,6 +24,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 _HOME = {
     "load": "recsys_posttrain.api",
     "compare": "recsys_posttrain.api",
+    "encode": "recsys_posttrain.data.encode",
     "pretrain": "recsys_posttrain.training.pretrain",
     "posttrain": "recsys_posttrain.training.posttrain",
     "train_reward": "recsys_posttrain.rewards.train",
@@ -40,6 +41,7 @@ _HOME = {
     "SampledSoftmax": "recsys_posttrain.losses",
     "Training": "recsys_posttrain.training.module",
     "RewardEnsemble": "recsys_posttrain.rewards.ensemble",
+    "Thresholds": "recsys_posttrain.reward_scale",
     "UserError": "recsys_posttrain.errors",
 }
 _ALGORITHMS = "recsys_posttrain.algorithms"

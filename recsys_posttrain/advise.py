@@ -48,6 +48,12 @@ def advise_on(
     run = Run(BC(), dataset=dataset_named(dataset, data_root, duplicates))
     pipeline = Pipeline(run, output, device)
     quality = pipeline.rewards.quality
+    require(
+        quality is not None,
+        f"{run.dataset.name} has no rewards to learn: {pipeline.rewards.missing}; give "
+        "a dataset with rewards.",
+    )
+    assert quality is not None
     model = quality.iloc[-1]  # after the baselines
     return "\n".join(
         [
@@ -92,7 +98,7 @@ def verdict(
 ) -> str:
     """One paragraph; "not enough evidence" unless one method is supported for both errors."""
     lowest, highest = evidence.studied_range(study)
-    if study.dataset != Path(dataset).stem:
+    if study.dataset != dataset:
         return (
             f"not enough evidence: the study is of {study.dataset}, and whether its order of "
             f"methods holds on {dataset} was not tested."

@@ -4,24 +4,33 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.evaluation.evaluate import Evaluation
 from recsys_posttrain.named import dataset_named
 from recsys_posttrain.report.table import Table, comparison_table
-from recsys_posttrain.types import Split
+from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.types import Repeats, Split
 
 
 def load(
-    dataset: str | Dataset, data_root: str | None = None, split: SplitConfig = LeaveOneOut()
+    dataset: str | Dataset,
+    data_root: str | None = None,
+    split: SplitConfig = LeaveOneOut(),
+    repeats: Repeats | None = None,
+    thresholds: Thresholds = Thresholds(),
 ) -> Split:
     """A named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...) or a .csv or .parquet file,
     split; or a dataset or world itself, such as `Jester(users=2000)`.
 
     data_root: of a named one: a folder or zip that holds the ratings; otherwise they are downloaded
-    once.
+    once. thresholds: where its rewards count as liked, top and disliked, in place of those that its
+    scale says (`data.corpus.reward_scale`). repeats: whether users choose items again, which
+    decides what may be shown; None: measured in the log.
     """
     source = dataset_named(dataset, data_root) if isinstance(dataset, str) else dataset
-    return split.split(prepare(source, split.minimum_item_ratings))
+    minimum = split.minimum_item_ratings
+    return split.split(prepare(source, minimum, repeats=repeats, thresholds=thresholds))
 
 
 def compare(
@@ -29,10 +38,17 @@ def compare(
 ) -> Table:
     """The table of named evaluations of the same targets, one seed each; see `comparison_table`."""
     rows = [result.per_user.assign(method=name, seed=0) for name, result in results.items()]
-    num_items = next(iter(results.values())).num_items
+    first = next(iter(results.values()))
+    sizes = sorted({result.num_items for result in results.values()})
+    require(
+        len(sizes) == 1,
+        f"the policies rank catalogues of {' and '.join(map(str, sizes))} items: compare those "
+        "that were trained on the same data.",
+    )
     return comparison_table(
         pd.concat(rows, ignore_index=True),
-        num_items=num_items,
+        num_items=first.num_items,
         control=control,
         relative_to=relative_to,
+        scale=first.reward_scale,
     )

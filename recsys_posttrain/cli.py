@@ -1,13 +1,33 @@
 """The command line: parse, call, print. What is slow to import is imported by the command."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from recsys_posttrain.cli_options import (
+    DATASET_WORDS,
+    DataRoot,
+    Dataset,
+    DatasetName,
+    Device,
+    Disliked,
+    Duplicates,
+    ExperimentFile,
+    Liked,
+    Output,
+    Repeats,
+    Storage,
+    Top,
+    Zero,
+    expanded,
+    path_argument,
+    path_option,
+    thresholds,
+)
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
+from recsys_posttrain.report.cli import report, table, wandb_sync
 
 # Plain help and errors: rich's would triple the time that --help takes.
 app = typer.Typer(
@@ -20,27 +40,6 @@ app = typer.Typer(
 data_app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(live_app, name="live")
-
-DatasetName = Annotated[
-    str,
-    typer.Argument(
-        help="ml-100k, ml-1m, jester, semi-ml-1m, ..., or a file: .csv, .tsv (.gz too), .parquet."
-    ),
-]
-Duplicates = Annotated[
-    Literal["refuse", "first", "last"] | None,
-    typer.Option(
-        help="In a file: which row to keep of those with one user, item and time; by default such "
-        "a file is refused."
-    ),
-]
-DataRoot = Annotated[
-    str | None,
-    typer.Option(
-        help="A folder or zip that holds the ratings; no other source then.",
-        callback=lambda text: text and os.path.expanduser(text),  # --data-root=~/x, make's too
-    ),
-]
 
 
 @app.command()
@@ -86,11 +85,11 @@ def audit(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates 
       recsys-posttrain data audit ml-1m
     """
     from recsys_posttrain.data import audit as audit_of
-    from recsys_posttrain.data import audit_lines, prepare
+    from recsys_posttrain.data import audit_lines, prepare, rewards_line
     from recsys_posttrain.named import dataset_named
 
     corpus = prepare(dataset_named(name, data_root, duplicates), minimum_item_ratings=1)
-    typer.echo("\n".join(audit_lines(corpus.name, audit_of(corpus))))
+    typer.echo("\n".join([*audit_lines(corpus.name, audit_of(corpus)), rewards_line(corpus)]))
 
 
 @data_app.command()
@@ -115,12 +114,12 @@ def truth(name: DatasetName, data_root: DataRoot = None) -> None:
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A study: a Python file.", exists=True)],
+    file: ExperimentFile,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Run the study on this dataset.")] = None,
+    dataset: Dataset = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many post-training seeds.")] = None,
     workers: Annotated[
         int | None,
@@ -129,9 +128,9 @@ def run(
             "one per core, at most 8. 1: this process, with all its threads."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     data_root: DataRoot = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    output: Output = Path("runs"),
     on: Annotated[
         Literal["test", "validation"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
@@ -139,6 +138,11 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
+    repeats: Repeats = None,
+    liked: Liked = None,
+    top: Top = None,
+    disliked: Disliked = None,
+    reward_zero: Zero = None,
     duplicates: Duplicates = None,
 ) -> None:
     """Run a study and print its table.
@@ -151,6 +155,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
       recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
       recsys-posttrain run experiments/movielens_main.py --split global-time
+      recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
     """
     from recsys_posttrain.study import run_study
     from recsys_posttrain.study_runs import Options
@@ -158,7 +163,7 @@ def run(
     run_study(
         file,
         Options(
-            overrides=tuple(overrides or ()),
+            overrides=(*(overrides or ()), *([f"repeats={repeats}"] if repeats else ())),
             dataset=dataset,
             seeds=seeds,
             workers=workers,
@@ -167,6 +172,7 @@ def run(
             output=output,
             on=on,
             split=split,
+            thresholds=thresholds(liked, top, disliked, reward_zero),
             duplicates=duplicates,
         ),
     )
@@ -174,23 +180,30 @@ def run(
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="A sweep: a Python file.", exists=True)],
-    dataset: Annotated[str | None, typer.Option(help="Run the sweep on this dataset.")] = None,
-    trials: Annotated[int | None, typer.Option(help="Trials of each method and noise.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Fresh seeds of each chosen setting.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="postgresql://...; a file in the run's folder by default."
-        ),
+    file: ExperimentFile,
+    dataset: Dataset = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of each method and noise.")
     ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Fresh seeds of each chosen setting.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
+    storage: Storage = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on though the definition changed.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Device = "cpu",
     data_root: DataRoot = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
+    output: Output = Path("runs"),
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the page of `report` at the end.")
+    ] = False,
+    repeats: Repeats = None,
+    liked: Liked = None,
+    top: Top = None,
+    disliked: Disliked = None,
+    reward_zero: Zero = None,
     is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
     duplicates: Duplicates = None,
 ) -> None:
@@ -205,7 +218,7 @@ def sweep(
     """
     from recsys_posttrain.sweep.run import Options, run_sweep
 
-    run_sweep(
+    folder = run_sweep(
         file,
         Options(
             dataset=dataset,
@@ -217,87 +230,51 @@ def sweep(
             device=device,
             data_root=data_root,
             output=output,
+            thresholds=thresholds(liked, top, disliked, reward_zero),
             is_worker=is_worker,
+            repeats=repeats,
             duplicates=duplicates,
         ),
     )
+    if report and not is_worker:
+        from recsys_posttrain.report.page import write_report
+
+        write_report(folder)
 
 
 @app.command()
-def table(
-    folder: Annotated[Path, typer.Argument(help="A study's or a run's folder.")],
-    relative_to: Annotated[
-        str | None, typer.Option(metavar="ALGORITHM", help="Show differences in % of this one.")
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="ALGORITHM", help="What each one is compared with; BC if left out."),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(help="Another study's folder: print how alike the two rank the methods."),
-    ] = None,
+def dashboard(
+    file: ExperimentFile,
+    dataset: Dataset = None,
+    storage: Storage = None,
+    output: Output = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
 ) -> None:
-    """Print the table of a finished study again.
+    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
 
     \b
     Example:
-      recsys-posttrain table runs/movielens_main --relative-to RWR
-      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
+      recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
     """
-    from recsys_posttrain.study import study_agreement, study_table
+    from recsys_posttrain.sweep.dashboard import serve
 
-    study_table(folder, control, relative_to)
-    if against is not None:
-        study_agreement(folder, against)
+    serve(file, dataset, storage, output, port)
 
 
-StudyFolder = Annotated[Path, typer.Argument(metavar="STUDY", help="A study's folder.")]
-
-
-@app.command()
-def report(
-    folder: StudyFolder,
-    live: Annotated[
-        Path | None, typer.Option(help="A folder of live bench: its faults get a section.")
-    ] = None,
-) -> None:
-    """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
-
-    \b
-    Example:
-      recsys-posttrain report runs/movielens_main-ml-1m
-      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
-    """
-    from recsys_posttrain.report.page import write_report
-
-    write_report(folder, live)
-
-
-@app.command()
-def wandb_sync(folder: StudyFolder) -> None:
-    """Mirror a study to Weights & Biases: offline, or uploaded where you are logged in.
-
-    \b
-    Example:
-      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
-    """
-    from recsys_posttrain.sweep.tracking import sync
-
-    typer.echo(sync(folder))
+for verb in (table, report, wandb_sync):
+    app.command()(verb)
 
 
 @app.command()
 def advise(
-    dataset: Annotated[
-        str, typer.Option(help="A named dataset, or a file (.csv, .tsv, .parquet).")
-    ],
+    dataset: Annotated[str, typer.Option(help=DATASET_WORDS, callback=expanded)],
     data_root: DataRoot = None,
     studies: Annotated[
-        Path | None, typer.Option(help="Where noise_vs_quality-* folders are.")
+        Path | None,
+        path_option("Where noise_vs_quality-* folders are."),
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where runs and stages are kept.")] = Path("runs"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    output: Output = Path("runs"),
+    device: Device = "cpu",
     duplicates: Duplicates = None,
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
@@ -313,31 +290,49 @@ def advise(
 
 @app.command()
 def recommend(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY_FOLDER", help="A saved policy.")],
+    policy: Annotated[
+        Path,
+        path_argument("POLICY_FOLDER", "A saved policy."),
+    ],
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
     ] = None,
     histories: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file of other users' events.")
+        Path | None,
+        path_option("A .csv or .parquet file of other users' events."),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
     data_root: DataRoot = None,
     output: Annotated[
-        Path | None, typer.Option(help="A .csv or .parquet file to write; otherwise printed.")
+        Path | None,
+        path_option("A .csv or .parquet file to write; otherwise printed."),
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Read the users' events from this dataset now.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Read them from this .csv or .parquet file now.")
+    ] = None,
+    repeats: Repeats = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 
-    The users are the dataset's own, by id, or those whose events a file holds.
+    The users are those of the data that the policy was trained on, or of --dataset or --log, by id;
+    or those whose events a file of histories holds. Items are matched by id.
 
     \b
     Example:
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
+      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --log log_of_today.csv
     """
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
+    if histories is not None and (dataset, log) != (None, None):
+        raise UserError("--histories holds the events itself: leave out --dataset and --log")
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
 
+    from recsys_posttrain.named import log_or_dataset
     from recsys_posttrain.recommend import recommend as recommend_to
 
-    recommend_to(policy, ids, histories, k, output, data_root)
+    source = log_or_dataset(log, dataset, data_root)
+    recommend_to(policy, ids, histories, k, output, data_root, source, repeats)

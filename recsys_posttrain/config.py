@@ -12,7 +12,7 @@ import json
 import math
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -30,16 +30,32 @@ def require(condition: object, sentence: str) -> None:
         raise UserError(sentence)
 
 
+def require_counts(owner: str, low: int, high: int, **counts: int | None) -> None:
+    """Raises UserError unless each is a whole number from low to high; None is not given."""
+    for name, count in counts.items():
+        is_whole = isinstance(count, int) and not isinstance(count, bool)
+        require(
+            count is None or (is_whole and low <= count <= high),
+            f"{owner}: {name}={count!r} must be a whole number from {low:,} to {high:,}.",
+        )
+
+
+class NotDescribable(UserError, TypeError):
+    """A value that no configuration can hold."""
+
+
 def describe(value: object) -> Any:
     """`value` as JSON: a dataclass becomes {"class": name, field: ...}, a function its full name.
 
     Fields with compare=False do not change what is computed and are left out. An integer in a
     float field is written as a float, so that equal values have equal digests.
 
-    Errors: TypeError for a value that has no stable description (a lambda, an array, a set, nan).
+    Errors: NotDescribable for what has no stable description (a lambda, an array, a set, nan).
     """
     if isinstance(value, float) and not math.isfinite(value):
-        raise TypeError(f"{value!r} cannot be part of a configuration: it is not a finite number")
+        raise NotDescribable(
+            f"{value!r} cannot be part of a configuration: it is not a finite number"
+        )
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple | list):
@@ -57,10 +73,28 @@ def describe(value: object) -> Any:
                     item = float(item)
                 described[field.name] = describe(item)
         return described
-    raise TypeError(
+    raise NotDescribable(
         f"{value!r} of type {type(value).__name__} cannot be part of a configuration: use frozen "
         "dataclasses, functions defined with def at the top of a module, numbers, text and tuples"
     )
+
+
+def described_value(described: Any, names: Mapping[str, Any]) -> Any:
+    """What `describe` wrote down, with the frozen dataclasses that go by these names.
+
+    Errors: UserError for a class that is not among them, or that has other fields by now.
+    """
+    if isinstance(described, list):
+        return tuple(described_value(item, names) for item in described)
+    if not isinstance(described, dict):
+        return described
+    fields = {key: described_value(item, names) for key, item in described.items()}
+    kind = names.get(fields.pop("class", None))
+    try:
+        require(isinstance(kind, type) and dataclasses.is_dataclass(kind), "")
+        return kind(**fields)  # type: ignore[misc]
+    except (TypeError, UserError):
+        raise UserError(f"{described} is nothing that this version knows") from None
 
 
 def digest(value: object, length: int = 16) -> str:
@@ -112,6 +146,8 @@ def suggestion(roots: Sequence[Any], assignment: str) -> str:
     written = assignment.partition("=")[0].strip()
     paths = list(dict.fromkeys(path for root in roots for path in _paths(root)))
     same_name = [path for path in paths if path.rpartition(".")[2] == written.rpartition(".")[2]]
+    if "." in written:  # posttraning.steps is nearer to one of the two .steps than to the other
+        same_name = get_close_matches(written, same_name, n=1, cutoff=0)
     nearest = same_name or get_close_matches(written, paths, n=1, cutoff=0.5)
     if not nearest:
         leaves = {path.rpartition(".")[2]: path for path in reversed(paths)}
@@ -136,7 +172,7 @@ def _parse(text: str, owner: Any, field: "dataclasses.Field[Any]", where: str) -
         return None
     example = field.default if current is None else current
     if inspect.isfunction(example) or (dataclasses.is_dataclass(example) and callable(example)):
-        return _function_beside(example, text, where, is_optional)
+        return _function_beside(example, annotation, text, where)
     if dataclasses.is_dataclass(current):
         names = ", ".join(f"{field.name}.{inner.name}" for inner in dataclasses.fields(current))
         raise UserError(
@@ -197,29 +233,48 @@ def _first_that_fits(text: str, annotations: list[Any]) -> Any:
     raise refusal
 
 
-def _function_beside(example: Any, name: str, where: str, is_optional: bool) -> Any:
-    """The public function called `name` in the module that defines `example`.
-
-    `example` is a function or a callable dataclass, which is a function with parameters.
-    """
+def _function_beside(example: Any, annotation: Any, name: str, where: str) -> Any:
+    """The function called `name` in the module that defines `example`, or one with parameters, a
+    callable dataclass, with its defaults: public, and of the kind that the field asks for."""
     loaded = sys.modules.get(example.__module__)
     module = vars(loaded) if loaded else getattr(inspect.unwrap(example), "__globals__", {})
-    public = [
+    wanted = _kind_of(example, annotation)
+    fitting = [
         key
-        for key, function in module.items()
-        if inspect.isfunction(function)
-        and function.__module__ == example.__module__
-        and not key.startswith("_")
+        for key, value in module.items()
+        if not key.startswith("_")
+        and getattr(value, "__module__", None) == example.__module__
+        and (inspect.isfunction(value) or _is_callable_dataclass(value))
+        and _kind_of(value) == wanted
     ]
-    if name not in public:
-        nearest = get_close_matches(name, public, n=1)
+    if name not in fitting:
+        nearest = get_close_matches(name, fitting, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        choices = ", ".join([*public, *(["none"] if is_optional else [])])
-        raise UserError(
-            f"{where} takes a function of {example.__module__}, not {name!r}{hint} "
-            f"(one of: {choices})"
-        )
-    return module[name]
+        choices = ", ".join([*fitting, *(["none"] if type(None) in get_args(annotation) else [])])
+        raise UserError(f"{where} has no choice {name!r}{hint} (one of: {choices})")
+    chosen = module[name]
+    return chosen if inspect.isfunction(chosen) else chosen()
+
+
+def _is_callable_dataclass(value: Any) -> bool:
+    return isinstance(value, type) and dataclasses.is_dataclass(value) and "__call__" in vars(value)
+
+
+def _kind_of(function: Any, annotation: Any = None) -> list[Any]:
+    """The types that a function takes and what it returns; of a field, those of its Callable[...].
+
+    A callable dataclass, or a value of one, is a function.
+    """
+    for option in (annotation, *get_args(annotation)):
+        if get_origin(option) is Callable and isinstance(get_args(option)[0], list):
+            return [*get_args(option)[0], get_args(option)[1]]
+    called = function if inspect.isfunction(function) else function.__call__
+    called = vars(function)["__call__"] if isinstance(function, type) else called
+    try:
+        hints = get_type_hints(called)
+    except NameError:  # something that is imported for type checks only
+        hints = dict(called.__annotations__)
+    return list(hints.values())
 
 
 def _annotation(owner: type, field: "dataclasses.Field[Any]") -> Any:

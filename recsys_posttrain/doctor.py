@@ -28,15 +28,15 @@ class Finding(NamedTuple):
 
 def diagnose() -> bool:
     """Prints the table and the advice. Returns whether the framework can be used."""
-    from rich.console import Console
     from rich.table import Table
+
+    from recsys_posttrain.progress import console
 
     findings = list(_findings())
     table = Table(box=None, show_header=False)
     for finding in findings:
         mark = "ok" if not finding.advice else "note" if finding.usable else "PROBLEM"
         table.add_row(mark, finding.what, finding.found)
-    console = Console(markup=False, highlight=False)
     console.print(table)
     for finding in findings:
         if finding.advice:
@@ -91,9 +91,8 @@ def _packages() -> Finding:
 def _locked(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pins = [line.partition("==") for line in lines if "==" in line and not line.startswith("#")]
-    return {name.strip(): version.split(";")[0].strip() for name, _, version in pins}
+    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(pins)
 
 
 def _version(package: str) -> str | None:

@@ -20,7 +20,7 @@ class FrozenPolicy(Policy):
     """
 
     def __init__(self, policy: Policy) -> None:
-        super().__init__(policy.backbone)
+        super().__init__(policy.backbone, policy.item_ids)
         self.requires_grad_(False).train(False)
         self._memory = Memory()
         self._expected_of: tuple[RewardModel, ...] = ()  # in a tuple: not a part of this module

@@ -1,20 +1,21 @@
 """An experiment file as a Study: its runs, changed as asked, and checked before anything starts."""
 
-import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
-from recsys_posttrain.config import digest, override, suggestion
+from recsys_posttrain.config import digest, override, require, suggestion
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.named import dataset_named, split_named
+from recsys_posttrain.experiment import experiment_module
+from recsys_posttrain.named import by_rule, check_data_root, dataset_named, split_named
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run
+from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.stage_keys import On, shared_part
+from recsys_posttrain.study_results import definition
 from recsys_posttrain.worlds.base import world
 
 NO_TUNING = "no trials for any method, all at their defaults"
@@ -36,6 +37,17 @@ class Study(NamedTuple):
     split: str | None
     redraws_noise: bool = False
 
+    def definition(self, overrides: Sequence[str]) -> dict[str, str]:
+        """What the study's results are of (study_results.py)."""
+        return definition(
+            self.file,
+            self.runs[0].dataset,
+            kind="study",
+            set=" ".join(sorted(overrides)),
+            split=self.split or "",
+            targets=self.on,
+        )
+
     def with_seed(self, run: Run, seed: int) -> Run:
         noise = replace(run.noise, seed=seed) if self.redraws_noise else run.noise
         return replace(run, noise=noise).with_seed(seed)
@@ -49,57 +61,59 @@ def load_study(
     data_root: str | None,
     on: On = "test",
     split: str | None = None,
+    thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
-    `TUNING` in the file, a sentence, says how its settings were chosen.
+    The file is Python and is executed: whoever wrote it can do what you can. `TUNING` in it, a
+    sentence, says how its settings were chosen.
     """
     experiment = experiment_module(file)
-    runs = tuple(getattr(experiment, "RUNS", ()))
-    if not runs or not all(isinstance(run, Run) for run in runs):
+    runs = getattr(experiment, "RUNS", None)
+    is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
+    if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(reading(run, dataset, data_root, duplicates) for run in runs)
+    runs = tuple(reading(run, dataset, data_root, thresholds, duplicates) for run in runs)
     if split is not None:
         runs = tuple(replace(run, split=split_named(split)) for run in runs)
     runs = _overridden(runs, overrides)
     _check(runs, file)
-    name = f"{file.stem}-{Path(runs[0].dataset.name).stem}"
+    name = f"{file.stem}-{runs[0].dataset.name}"
     if split is not None:
         name += f"-{split}"
-    if overrides:
-        name += f"-{digest(sorted(overrides), 6)}"
+    if changes := sorted([*overrides, *thresholds.options]):
+        name += f"-{digest(changes, 6)}"
     if on != "test":
         name += f"-{on}"
-    count = tuple(getattr(experiment, "SEEDS", (0,))) if seeds is None else tuple(range(seeds))
+    chosen = getattr(experiment, "SEEDS", (0,)) if seeds is None else tuple(range(seeds))
+    require_seeds(chosen, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
-    return Study(file, dataset, name, runs, count, on, tuning, split)
-
-
-def experiment_module(file: Path) -> ModuleType:
-    """The experiment file, run as a module."""
-    specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
-    if specification is None or specification.loader is None or file.suffix != ".py":
-        raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
-    experiment = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
-    if str(file.parent) not in sys.path:  # as Python does for a script: it may import from there
-        sys.path.append(str(file.parent))
-    specification.loader.exec_module(experiment)
-    return experiment
+    require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
+    return Study(file, dataset, name, runs, tuple(chosen), on, tuning, split)
 
 
 def reading(
-    run: Run, dataset: str | None, data_root: str | None, duplicates: Duplicates | None = None
+    run: Run,
+    dataset: str | None,
+    data_root: str | None,
+    thresholds: Thresholds = Thresholds(),
+    duplicates: Duplicates | None = None,
 ) -> Run:
-    """The run on the dataset of that name, or on its own; read from data_root, and by that rule for
-    duplicates, where they are given."""
+    """The run on the dataset of that name, or on its own; read from data_root, with thresholds, and
+    by that rule for duplicates, where they are given."""
+    run = replace(run, thresholds=replace(run.thresholds, **thresholds.given))
     if dataset is not None:
         return replace(run, dataset=dataset_named(dataset, data_root, duplicates))
     if duplicates is not None:
-        run = override(run, f"dataset.duplicates={duplicates}")
-    if data_root is not None and hasattr(run.dataset, "data_root"):
+        run = replace(run, dataset=by_rule(run.dataset, duplicates))
+    if data_root is None:
+        return run
+    if hasattr(run.dataset, "data_root"):
         return override(run, f"dataset.data_root={data_root}")
+    if hasattr(run.dataset, "source"):
+        return override(run, f"dataset.source.data_root={data_root}")
+    check_data_root(data_root, getattr(run.dataset, "path", run.dataset.name))
     return run
 
 

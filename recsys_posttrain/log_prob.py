@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys_posttrain.logsumexp import is_safe, logits_in_chunks, logsumexp, lowered, zeros_like
+from recsys_posttrain.logsumexp import (
+    exponentials,
+    is_safe,
+    logits_in_chunks,
+    logsumexp,
+    lowered,
+    zeros_like,
+)
 from recsys_posttrain.ops import chosen_logits
 
 LossOfLogProb = Callable[..., Tensor]  # (log_prob_CK, *extra_C) -> loss_C
@@ -61,13 +68,7 @@ class _LossOfLogProb(torch.autograd.Function):
         log_prob_NK = chosen_logits(hidden_ND, table_VD, items_NK)
         slope_NK = torch.empty_like(log_prob_NK)
         for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, table_VD, chunk, products):
-            lse_C = logits_CV.exp_().sum(dim=1, dtype=lse_N.dtype).log()
-            shift_C = torch.zeros_like(lse_C)
-            if not is_safe(lse_C):  # exp has left the range of float32
-                torch.mm(hidden_ND[rows].to(low_VD.dtype), low_VD.T, out=logits_CV)
-                shift_C = logits_CV.amax(dim=1).to(lse_C)
-                logits_CV.sub_(shift_C[:, None].to(low_VD.dtype)).exp_()
-                lse_C = logits_CV.sum(dim=1, dtype=lse_N.dtype).log() + shift_C
+            shift_C, lse_C = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
             log_prob_NK[rows] -= lse_C[:, None]
             with torch.enable_grad():
                 chosen_CK = log_prob_NK[rows].requires_grad_()

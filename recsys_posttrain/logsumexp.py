@@ -126,9 +126,29 @@ def is_safe(lse_N: Tensor) -> bool:
     return bool((lse_N.abs() < SAFE_EXPONENT).all())
 
 
-def positions_per_chunk(items: int) -> int:
-    """How many rows of that many logits are held at a time where nobody asks for another number."""
-    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, LARGEST_BUFFER // items))
+def exponentials(
+    logits_CV: Tensor, hidden_CD: Tensor, low_VD: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """(shift_C, lse_C), their sums in `dtype`; the logits, which are hidden_CD @ low_VD.T, are
+    overwritten by exp(logits - shift). The shift is 0 unless exp leaves the range of float32.
+
+    One function for sampling and for log-probabilities: what both round, they round alike.
+    """
+    lse_C = logits_CV.exp_().sum(dim=1, dtype=dtype).log()
+    if is_safe(lse_C):
+        return torch.zeros_like(lse_C), lse_C
+    torch.mm(hidden_CD.to(low_VD.dtype), low_VD.T, out=logits_CV)
+    top_C = logits_CV.amax(dim=1)
+    lse_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=dtype).log()
+    return top_C.to(dtype), lse_C + top_C
+
+
+def positions_per_chunk(items: int, arrays: int = 1) -> int:
+    """How many rows of that many logits are held at a time where nobody asks for another number.
+
+    arrays: float32 numbers per logit that are in memory at once.
+    """
+    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, LARGEST_BUFFER // (items * arrays)))
 
 
 def lowered(hidden_ND: Tensor, products: torch.dtype | None) -> torch.dtype:

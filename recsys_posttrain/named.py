@@ -1,8 +1,12 @@
 """The dataset, world or split that a word on the command line means."""
 
 import difflib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from recsys_posttrain.config import require
+from recsys_posttrain import data
+from recsys_posttrain.config import described_value, require
 from recsys_posttrain.data import (
     GlobalTime,
     LeaveOneOut,
@@ -30,13 +34,11 @@ def dataset_named(
     Raises:
         UserError: none of these; the nearest name is suggested.
     """
+    if duplicates is not None:
+        return by_rule(dataset_named(text, data_root), duplicates)
     if suffix_of(text):
-        return RatingsFile(text, duplicates=duplicates or "refuse")
-    require(
-        duplicates is None,
-        f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the dataset is "
-        f"{text!r}; leave it out.",
-    )
+        check_data_root(data_root, text)
+        return RatingsFile(text)
     logs: tuple[Dataset, ...] = (
         MovieLens100K(data_root),
         MovieLens1M(data_root),
@@ -56,6 +58,62 @@ def dataset_named(
         f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
         f"or the path of a file ({', '.join(SUFFIXES)})."
     )
+
+
+def check_data_root(data_root: str | None, path: str) -> None:
+    """Refused beside a file, which is its own source."""
+    if data_root is not None:
+        raise UserError(
+            f"--data-root {data_root} is for named datasets; {path} is read from where it lies, so "
+            "leave --data-root out."
+        )
+
+
+def log_or_dataset(log: Path | None, dataset: str | None, data_root: str | None) -> Dataset | None:
+    """Where the command line says that the data are now; None: where they were.
+
+    A log may hold single events: whoever recommends needs no more.
+    """
+    require(log is None or dataset is None, "give --dataset NAME or --log FILE, and not both")
+    if log is not None:
+        return RatingsFile(str(log), minimum_events=1)
+    return None if dataset is None else dataset_named(dataset, data_root)
+
+
+def dataset_described(described: dict[str, Any], data_root: str | None) -> Dataset:
+    """The dataset of which `config.describe` made this, with its settings.
+
+    Raises:
+        UserError: it is none of this package's.
+    """
+    from recsys_posttrain.worlds import jester, semi_synthetic, tabular
+
+    names = vars(semi_synthetic) | vars(jester) | vars(tabular) | vars(data)
+    found: Dataset = _rooted(described_value(described, names), data_root)
+    return found
+
+
+def _rooted(dataset: Any, data_root: str | None) -> Any:
+    """Read from data_root, itself or the ratings that it is made of."""
+    if data_root is None:
+        return dataset
+    if hasattr(dataset, "source"):
+        return replace(dataset, source=_rooted(dataset.source, data_root))
+    return replace(dataset, data_root=data_root) if hasattr(dataset, "data_root") else dataset
+
+
+def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:
+    """The table file, read by another rule for duplicates.
+
+    Raises:
+        UserError: the dataset is no table file.
+    """
+    if not isinstance(dataset, RatingsFile):
+        raise UserError(
+            f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the "
+            f"dataset is {dataset.name}; leave it out."
+        )
+    return replace(dataset, duplicates=duplicates)
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:

@@ -13,20 +13,23 @@ from typing import Any
 
 import pandas as pd
 
+from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.data import prepare
+from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.curve import curve_point
+from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.reward_stages import RewardStages
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
-from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.saved_policy import POLICY_FILES, load_policy, save_policy
 from recsys_posttrain.stage_keys import On, Stage, StageKeys
-from recsys_posttrain.stages import build, write_parquet
+from recsys_posttrain.stages import build, delete
 from recsys_posttrain.training import posttrain, pretrain
-from recsys_posttrain.training.fit import Report, validations
+from recsys_posttrain.training.fit import METRICS, Report, validations
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth, truth_of
 
@@ -49,29 +52,26 @@ class Pipeline:
 
     @cached_property
     def data(self) -> Split:
-        corpus = prepare(self.run.dataset, self.run.split.minimum_item_ratings)
-        return self.run.split.split(corpus)
+        run = self.run
+        minimum = run.split.minimum_item_ratings
+        corpus = prepare(run.dataset, minimum, repeats=run.repeats, thresholds=run.thresholds)
+        return run.split.split(corpus)
 
     @cached_property
     def keys(self) -> StageKeys:
-        return StageKeys(self.run, self.data.corpus.content_hash, self.root)
+        corpus = self.data.corpus
+        scale, rule = corpus.reward_scale, corpus.repeats
+        return StageKeys(self.run, corpus.content_hash, scale, self.root, rule)
 
     def _made(
-        self, stage: Stage, title: str, make: Callable[[Path], dict[str, Any]]
+        self, stage: Stage, title: str, make: Callable[[Path], dict[str, Any]], *files: str
     ) -> dict[str, Any]:
-        """The record of a stage, which is there afterwards."""
+        """The record of a stage, which is there afterwards. files: what `make` leaves."""
         self.announce(title, stage.folder)
-        return build(stage.folder, stage.key, make)
+        return build(stage.folder, stage.key, make, files)
 
     def _save(self, folder: Path, trained: Policy) -> None:
-        save_policy(
-            folder,
-            trained,
-            self.run.backbone,
-            self.data.corpus,
-            getattr(self.run.dataset, "path", self.run.dataset.name),
-            self.run.split.minimum_item_ratings,
-        )
+        save_policy(folder, trained, self.run.backbone, self.data.corpus, self.run.dataset)
 
     @cached_property
     def pretrained_folder(self) -> Path:
@@ -89,7 +89,7 @@ class Pipeline:
             self._save(folder, trained)
             return fitted._asdict()
 
-        self._made(self.keys.pretrain, "pretrained policy", make)
+        self._made(self.keys.pretrain, "pretrained policy", make, *POLICY_FILES, METRICS)
         return self.keys.pretrain.folder
 
     @cached_property
@@ -109,13 +109,24 @@ class Pipeline:
             lambda: self._truth,
         )
 
+    def refusal(self, run: Run) -> str:
+        """Why the log's rewards cannot serve a run; empty where they can, or only trying tells."""
+        if not self.rewards.missing:
+            return ""
+        is_changed = run.control is not None or run.noise.active() != RewardNoise()
+        reads = is_changed or reads_rewards(run.algorithm)
+        return f"no rewards to read: {self.rewards.missing}" if reads else ""
+
     def posttrained_folder(self, run: Run, report: Report | None = None) -> Path:
         """report: called with what each validation of the run gave, also where it is there already.
 
         Raises: UserError for the control `TrueRewards` on a dataset that is no world;
-        TrainingFailed where post-training itself refuses, because it diverged say.
+        TrainingFailed where post-training itself refuses, because it diverged say, or there are no
+        rewards.
         """
         was_made = False
+        if reason := self.refusal(run):
+            raise TrainingFailed(reason)
         self.rewards.prepare(run)
 
         def make(folder: Path) -> dict[str, Any]:
@@ -138,9 +149,10 @@ class Pipeline:
             return fitted._asdict()
 
         stage = self.keys.posttrain(run)
-        self._made(stage, f"{run.label}, seed {run.seed}", make)
+        files = (*POLICY_FILES, METRICS, "step-*.safetensors")
+        self._made(stage, f"{run.label}, seed {run.seed}", make, *files)
         if report is not None and not was_made:
-            with (stage.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+            with (stage.folder / METRICS).open(encoding="utf-8") as lines:
                 for metrics in validations(lines):
                     report(metrics)
         return stage.folder
@@ -155,21 +167,23 @@ class Pipeline:
         Test rows have the columns of `true_value` in a world, elsewhere those of `judged_value`
         where there is a judge.
         """
-        noise = replace(noise, log=None)
+        noise, has_rewards = replace(noise, log=None), not self.rewards.missing
         # Both are made under lines of their own, not inside this stage's.
-        self.rewards.model_of(noise)
+        if has_rewards:
+            self.rewards.model_of(noise)
         has_judge = self.rewards.judge_folder is not None
 
         def make(folder: Path) -> dict[str, Any]:
-            rows = self._rows(policy_folder, on, self.rewards.noisy(noise))
+            reward = self.rewards.noisy(noise) if has_rewards else None
+            rows = self._rows(policy_folder, on, reward)
             write_parquet(rows, folder / "rows.parquet")
             return {"targets": len(rows)}
 
         stage = self.keys.rows(policy_folder, on, noise, has_judge)
-        self._made(stage, f"{on} rows of {stage.key['policy']}", make)
-        return pd.read_parquet(stage.folder / "rows.parquet")
+        self._made(stage, f"{on} rows of {stage.key['policy']}", make, "rows.parquet")
+        return read_parquet(stage.folder / "rows.parquet", fix=delete(stage.folder))
 
-    def _rows(self, policy_folder: Path | None, on: On, reward: RewardModel) -> pd.DataFrame:
+    def _rows(self, policy_folder: Path | None, on: On, reward: RewardModel | None) -> pd.DataFrame:
         data, judge = self.data, self.rewards.judge
         targets = (
             None if on == "test" else data.validation
@@ -190,7 +204,7 @@ class Pipeline:
         if self.keys.is_judged_by_truth(on):
             return rows.join(value(self._truth, data.test))
         if judge is not None and self.keys.is_judged_by_judge(on):
-            return rows.join(opinion(judge, data.test))
+            return rows.join(data.corpus.reward_scale.from_stars(opinion(judge, data.test)))
         return rows
 
     def curve_of(
@@ -220,12 +234,15 @@ class Pipeline:
             for step in _kept_steps(posttrained):
                 policy = load_policy(posttrained, posttrain.SNAPSHOT.format(step)).policy
                 rows.append({"step": step, **point(policy)})
-            write_parquet(pd.DataFrame(rows), folder / "curve.parquet")
+            curve = pd.DataFrame(rows)
+            opinions = [f"reward/{name}" for name in models]
+            curve[opinions] = self.data.corpus.reward_scale.from_stars(curve[opinions])
+            write_parquet(curve, folder / "curve.parquet")
             return {"points": len(rows)}
 
         stage = self.keys.curve(posttrained, on, noise, has_judge)
-        self._made(stage, f"{on} curve of {posttrained.name}", make)
-        return pd.read_parquet(stage.folder / "curve.parquet")
+        self._made(stage, f"{on} curve of {posttrained.name}", make, "curve.parquet")
+        return read_parquet(stage.folder / "curve.parquet", fix=delete(stage.folder))
 
     @cached_property
     def _truth(self) -> Truth:

@@ -1,5 +1,6 @@
 """A policy: a backbone and the softmax over the catalogue that its item embedding defines."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,14 +46,16 @@ class Policy(nn.Module):
     `forget` is called (the training module does so after every step).
 
     products: dtype of the products with the catalogue in gradients (see logsumexp.py); None is
-    that of the weights.
+    that of the weights. item_ids: item_ids[v - 1] is the dataset's id of item v; None: unknown,
+    because the policy was built by hand.
     """
 
     products: torch.dtype | None = None
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, item_ids: np.ndarray | None = None) -> None:
         super().__init__()
         self.backbone = backbone
+        self.item_ids = item_ids
         self._remembered: tuple[Batch, bool, Tensor] | None = None
 
     @property

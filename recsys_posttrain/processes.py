@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from multiprocessing import forkserver, get_all_start_methods, get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 PRELOADED = ["recsys_posttrain.pipeline", "recsys_posttrain.processes"]
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143  # exit codes
 
 
 def cores() -> int:
@@ -69,11 +69,11 @@ def finished(
     Raises: UserError when a process was killed; what `work` raised in one of them.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("left", markup=False),
         _Left(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -114,8 +114,9 @@ def _in_pool(
 @contextmanager
 def _quiet_start() -> Iterator[None]:
     """Processes that start within never see Ctrl-C, which a terminal sends to all at once: this
-    one ends them. Libraries with thread pools of their own get one thread."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    one ends them; SIGTERM workers alone, once they have begun, because the process that they are
+    forked from has to clean up. Libraries with thread pools of their own get one thread."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -136,9 +137,12 @@ def _begin(reader: Connection, environment: dict[str, str], log: Path) -> None:
 
     def end_with_parent() -> None:
         reader.poll(None)
-        os._exit(INTERRUPTED)
+        _leave(INTERRUPTED)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    # At once: an exception would be sent to the parent as this task's result.
+    signal.signal(signal.SIGTERM, lambda *_: _leave(TERMINATED))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     torch.set_num_threads(1)
     os.environ.clear()  # the forkserver's are as old as that process
     os.environ.update(environment)
@@ -146,3 +150,11 @@ def _begin(reader: Connection, environment: dict[str, str], log: Path) -> None:
     with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+
+
+def _leave(code: int) -> None:
+    """At once, whatever the worker is doing. Only locks of libraries are given back, as otherwise
+    a line about leaks would be the last one of the command."""
+    with suppress(Exception):
+        util._run_finalizers()  # type: ignore[attr-defined]
+    os._exit(code)

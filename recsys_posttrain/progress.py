@@ -4,12 +4,24 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
+
+def plain_console(**options: Any) -> Console:
+    """A console that prints what it is given: an id such as [deleted] or urn:book:12 is neither
+    markup nor a picture. Every console of this package comes from here."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
 # Piped output is as wide as the table needs; a terminal keeps its own width.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 110, soft_wrap=False)
+console = plain_console(width=None if sys.stdout.isatty() else 110)
+
+
+def say(text: str) -> None:
+    """One line, however long: a path or an id is never broken where a pipe would copy it."""
+    console.print(text, soft_wrap=True)
 
 
 class Done(NamedTuple):
@@ -22,7 +34,7 @@ class Done(NamedTuple):
 
 def _say(done: Done) -> None:
     took = "reused" if done.seconds is None else f"{done.seconds:.1f} s"
-    console.print(f"  {done.title:<44}{took:>10}", markup=False)
+    say(f"  {done.title:<44}{took:>10}")
 
 
 class Progress:
@@ -60,4 +72,4 @@ class Progress:
         seconds = time.monotonic() - self.started
         reused = sum(done.seconds is None for done in self._told.values())
         made = len(self._told) - reused
-        console.print(f"{reused} stages reused, {made} made, {seconds:.0f} s")
+        say(f"{reused} stages reused, {made} made, {seconds:.0f} s")

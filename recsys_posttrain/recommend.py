@@ -1,21 +1,25 @@
 """Top items from a saved policy, for users of its dataset or for anybody with a history."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data import RatingsFile, prepare
+from recsys_posttrain.data import Dataset, RatingsFile, prepare
+from recsys_posttrain.data.encode import as_text, counted, encoder, left_out, some
+from recsys_posttrain.data.files import note
+from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.named import dataset_named
+from recsys_posttrain.files import check_writable, disk_is_explained, replacing
+from recsys_posttrain.named import dataset_described
 from recsys_posttrain.saved_policy import SavedPolicy, load_policy
-from recsys_posttrain.stages import replacing
-from recsys_posttrain.types import Sequences
+from recsys_posttrain.types import Corpus, Repeats, Sequences
 
 
 def recommend(
@@ -25,25 +29,33 @@ def recommend(
     k: int,
     output: Path | None,
     data_root: str | None = None,
+    source: Dataset | None = None,
+    repeats: Repeats | None = None,
 ) -> pd.DataFrame:
-    """k unseen items for each user: columns user_id, item_id, score, rank (from 1).
+    """k items for each user: columns user_id, item_id, score, rank (from 1).
 
-    users: ids of the policy's own dataset. histories: a ratings file of other users, with the
-    same item ids. The score is the policy's logit, comparable within one user only. Written as
-    .csv or .parquet, or printed. Errors: UserError for unknown users, items or file types.
+    users: ids of the policy's own dataset, or of `source` where that is given; None: all of them.
+    histories: a ratings file of other users, with the same item ids. repeats: whether what a user
+    had may be shown; None: as the policy's log had it. The score is the policy's logit, comparable
+    within one user only. Written as .csv or .parquet, or printed.
+
+    Events on items that the policy does not know, and users who have no others, are left out and
+    counted in one line on stderr. Errors: UserError for unknown users, items or file types.
     """
-    if output is not None and output.suffix not in (".csv", ".parquet"):
-        raise UserError(f"--output {output}: the name must end in .csv or .parquet")
+    if output is not None:
+        if output.suffix not in (".csv", ".parquet"):
+            raise UserError(f"--output {output}: the name must end in .csv or .parquet")
+        require(not output.is_dir(), f"--output {output} is a folder: give the name of a file")
+        check_writable(output.parent)
     saved = load_policy(policy_folder)
     user_ids, sequences = (
-        histories_of_dataset(saved, users, data_root)
+        histories_of_dataset(saved, users, data_root, source)
         if histories is None
         else _of_file(saved, histories)
     )
     states_ND = saved.policy.last_states(sequences)
-    items_NK, score_NK = top_items(
-        states_ND, saved.policy.table_VD, k, sequences.items_E, sequences.offsets_N1
-    )
+    removed = removed_items(sequences, repeats or saved.repeats)
+    items_NK, score_NK = top_items(states_ND, saved.policy.table_VD, k, *removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
     row_R, rank_R = np.nonzero(real_NK)
@@ -55,9 +67,17 @@ def recommend(
             "rank": rank_R + 1,
         }
     )
+    if (served := set(row_R.tolist())) != set(range(len(user_ids))):
+        rest = [str(user) for row, user in enumerate(user_ids.tolist()) if row not in served]
+        note(
+            f"{counted(len(rest), 'user')} had every item that the policy knows, so nothing is "
+            f"left to recommend: {some(rest)}"
+        )
     if output is None:
-        Console(highlight=False).print(frame.to_string(index=False))
+        print(frame.to_string(index=False))
         return frame
+    with disk_is_explained(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as temporary:
         if output.suffix == ".csv":
             frame.to_csv(temporary, index=False)
@@ -66,45 +86,98 @@ def recommend(
     return frame
 
 
+def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
+    """The log that the policy was trained on, where that was.
+
+    Errors: UserError where it is gone, or is no dataset of this package.
+    """
+    fix = "say where its users' events are now with --log FILE or --dataset NAME"
+    try:
+        found = dataset_described(saved.source, data_root)
+    except UserError:
+        raise UserError(
+            f"the policy was trained on {saved.dataset} ({saved.source}), which cannot be read "
+            f"from here by its description: {fix}"
+        ) from None
+    path = getattr(found, "path", None)
+    if path is not None and not Path(path).is_file():
+        raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
+    return found
+
+
 def histories_of_dataset(
-    saved: SavedPolicy, users: list[str] | None, data_root: str | None
+    saved: SavedPolicy,
+    users: list[str] | None,
+    data_root: str | None,
+    source: Dataset | None = None,
 ) -> tuple[np.ndarray, Sequences]:
-    """The whole history of the named users (of all, for None)."""
-    corpus = prepare(dataset_named(saved.dataset, data_root), saved.minimum_item_ratings)
+    """The whole history of the named users (of all by their ids, for None), as the policy reads it:
+    in its log where that was, or in `source`."""
+    dataset = log_of(saved, data_root) if source is None else source
+    # All items: which are rare is for the log of the training to say, not for the one of today.
+    corpus = prepare(dataset, minimum_item_ratings=1)
     if users is None:
-        return corpus.user_ids, corpus.sequences
+        return _known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"))
     require(users, "--users names nobody; give one id or more, separated by commas")
-    row_of = {str(user): row for row, user in enumerate(corpus.user_ids.tolist())}
+    row_of = {user: row for row, user in enumerate(as_text(corpus.user_ids))}
     unknown = [user for user in users if user not in row_of]
     if unknown:
         raise UserError(
             f"--users: {corpus.name} has no user {unknown[0]!r} (it has {len(row_of):,}, for "
             f"example {next(iter(row_of))!r}); give ids as the dataset writes them"
         )
-    rows_N = torch.tensor([row_of[user] for user in users], dtype=torch.int64)
-    longest = int(corpus.sequences.lengths_N.max())
-    return corpus.user_ids[rows_N.numpy()], latest_events(corpus.sequences, rows_N, longest)
+    return _known(saved, corpus, np.array([row_of[user] for user in users]))
 
 
 def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
-    """Events of a ratings file in time order; events on items the policy does not know are left
-    out, because it has no vector for them."""
-    interactions = RatingsFile(str(path), minimum_events=1).load()
-    frame = interactions.frame.assign(seconds=interactions.seconds)
-    frame = frame.sort_values(["user_id", "timestamp"], kind="stable")
-    index_of = {str(item): index + 1 for index, item in enumerate(saved.item_ids.tolist())}
-    item_E = frame["item_id"].astype(str).map(index_of)
-    frame, item_E = frame[item_E.notna()], item_E[item_E.notna()]
-    if frame.empty:
-        raise UserError(
-            f"{path}: none of its items is known to the policy, which was trained on "
-            f"{saved.dataset} with item ids such as {next(iter(index_of))!r}"
-        )
-    user_E, user_ids = pd.factorize(frame["user_id"])
-    count_N = np.bincount(user_E)
-    return np.asarray(user_ids), Sequences(
-        items_E=torch.tensor(item_E.to_numpy(dtype=np.int64)),
-        rewards_E=torch.tensor(frame["rating"].to_numpy(dtype=np.float32)),
-        timestamps_E=torch.tensor(frame["seconds"].to_numpy(dtype=np.int64)),
-        offsets_N1=torch.tensor(np.concatenate([[0], count_N.cumsum()])),
+    """Of everybody in a ratings file, by their ids."""
+    corpus = corpus_of(RatingsFile(str(path), minimum_events=1).load())
+    return _known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"), is_log=False)
+
+
+def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
+    """The events with their rewards in the stars that the policy was trained on."""
+    raw_E = corpus.reward_scale.from_stars(corpus.sequences.rewards_E.double().numpy())
+    rewards_E = torch.from_numpy(saved.reward_scale.to_stars(raw_E.astype(np.float32)))
+    return replace(corpus.sequences, rewards_E=rewards_E)
+
+
+def _known(
+    saved: SavedPolicy, corpus: Corpus, rows_N: np.ndarray, is_log: bool = True
+) -> tuple[np.ndarray, Sequences]:
+    """These users' events on items that the policy knows, and who has such. What is left out, and
+    that the log is not the one that the policy was trained on, is said in one line on stderr."""
+    longest = int(corpus.sequences.lengths_N.max())
+    asked = Corpus(
+        corpus.name,
+        latest_events(as_read(saved, corpus), torch.from_numpy(rows_N), longest),
+        corpus.user_ids[rows_N],
+        corpus.item_ids,
+        corpus.content_hash,
     )
+    found = encoder(corpus, saved.item_ids, len(saved.item_ids))
+    encoded = asked if found is None else found.corpus(asked)
+    said = []
+    if is_log and corpus.content_hash != saved.content_hash:
+        said.append(
+            f"not what the policy was trained on (SHA-256 {corpus.content_hash[:12]}..., not "
+            f"{saved.content_hash[:12]}...), so items are matched by id"
+        )
+    empty_N = (encoded.sequences.lengths_N == 0).numpy()
+    # Of its own log, a policy leaves out the items that were too rare to learn.
+    if len(encoded.sequences.items_E) < len(asked.sequences.items_E) and (
+        said or not is_log or empty_N.any()
+    ):
+        said.append(left_out(asked, encoded))
+    require(
+        not empty_N.all(),
+        f"{corpus.name}: no user asked for ({some(as_text(asked.user_ids))}) has an item that the "
+        "policy knows, so there is nothing to recommend from; give users with events on items of "
+        f"{saved.dataset}, such as {as_text(saved.item_ids)[0]!r}",
+    )
+    if empty_N.any():
+        said.append("such users get no recommendation")
+    if said:
+        note(f"{corpus.name}: " + "; ".join(said))
+    rows = torch.from_numpy(np.flatnonzero(~empty_N))
+    return asked.user_ids[~empty_N], latest_events(encoded.sequences, rows, longest)

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
+from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards import train as reward_training
@@ -26,17 +27,25 @@ from recsys_posttrain.rewards.ensemble import EnsembleModule, RewardEnsemble
 from recsys_posttrain.rewards.noise import NoisyLog, RewardNoise
 from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import Stage, StageKeys
-from recsys_posttrain.stages import load_tensors, save_tensors, write_parquet
-from recsys_posttrain.training.fit import Fitted
+from recsys_posttrain.stages import delete
+from recsys_posttrain.tensors import load_tensors, save_tensors
+from recsys_posttrain.training.fit import METRICS, Fitted
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth
 from recsys_posttrain.worlds.true_reward import TrueReward
 
-MakeStage = Callable[[Stage, str, Callable[[Path], dict[str, Any]]], dict[str, Any]]
+Make = Callable[[Path], dict[str, Any]]
 TrainReward = Callable[[Split, RewardEnsemble, int, Path, str], tuple[EnsembleModule, Fitted]]
 Measure = Callable[[EnsembleModule, Split, RewardEnsemble, int], pd.DataFrame]
 
 EVENTS_AT_A_TIME = 2**16
+WEIGHTS = "reward.safetensors"
+# Of models with a noise's errors: a study that draws noise for each seed would keep one per seed.
+KEPT = 4
+
+
+class MakeStage(Protocol):
+    def __call__(self, stage: Stage, title: str, make: Make, *files: str) -> dict[str, Any]: ...
 
 
 class RewardStages:
@@ -65,10 +74,16 @@ class RewardStages:
         self.truth = truth
         # By the noise that changed them: models and logs that all runs with that noise share, so
         # that what they remember serves all of them.
-        self._trained: dict[RewardNoise, EnsembleModule] = {}
-        self._noisy: dict[RewardNoise, RewardModel] = {}
-        self._logs: dict[RewardNoise, NoisyLog] = {}
-        self._controlled: dict[RewardControl, tuple[RewardModel, NoisyLog]] = {}
+        latest = lru_cache(KEPT)
+        self._trained = latest(self._load_trained)
+        self._noisy = latest(self._make_noisy)
+        self._noisy_log = latest(self._make_noisy_log)
+        self._controlled = latest(self._by_control)
+
+    @property
+    def missing(self) -> str:
+        """Why there are no rewards, so neither a model nor a judge; empty where there are."""
+        return self.data.corpus.reward_scale.missing
 
     @cached_property
     def folder(self) -> Path:
@@ -77,7 +92,7 @@ class RewardStages:
     @cached_property
     def judge_folder(self) -> Path | None:
         """None where the split keeps no users for a judge."""
-        if self.data.judge is None:
+        if self.data.judge is None or self.missing:
             return None
         return self._reward_stage(self.keys.judge, "judge", reward_training.train_judge)
 
@@ -91,10 +106,10 @@ class RewardStages:
             model, fitted = train(
                 self.data, self.run.reward, self.run.pretraining_seed, folder, self.device
             )
-            save_tensors(folder / "reward.safetensors", model.state_dict())
+            save_tensors(folder / WEIGHTS, model.state_dict())
             return fitted._asdict()
 
-        self.made(stage, title, make)
+        self.made(stage, title, make, WEIGHTS, METRICS)
         return stage.folder
 
     @property
@@ -103,25 +118,22 @@ class RewardStages:
 
     def model_of(self, noise: RewardNoise) -> EnsembleModule:
         """Trained on the data that the noise leaves, without the errors that it adds."""
-        noise = noise.of_training()
-        if noise not in self._trained:
-            clean = noise == RewardNoise()
-            folder = self.folder if clean else self._trained_reward(noise)
-            self._trained[noise] = self._ensemble(folder)
-        return self._trained[noise]
+        return self._trained(noise.of_training())
+
+    def _load_trained(self, noise: RewardNoise) -> EnsembleModule:
+        return self._ensemble(
+            self.folder if noise == RewardNoise() else self._trained_reward(noise)
+        )
 
     def noisy(self, noise: RewardNoise) -> RewardModel:
         """`model_of`, with the errors that the noise adds."""
-        noise = replace(noise, log=None).active()
-        if noise not in self._noisy:
-            self._noisy[noise] = noise.on_model(self.model_of(noise), self.data, self.pretrained())
-        return self._noisy[noise]
+        return self._noisy(replace(noise, log=None).active())
 
-    def _noisy_log(self, noise: RewardNoise) -> NoisyLog:
-        noise = replace(noise, model=None).active()
-        if noise not in self._logs:
-            self._logs[noise] = noise.on_log(self.data, self.pretrained())
-        return self._logs[noise]
+    def _make_noisy(self, noise: RewardNoise) -> RewardModel:
+        return noise.on_model(self.model_of(noise), self.data, self.pretrained())
+
+    def _make_noisy_log(self, noise: RewardNoise) -> NoisyLog:
+        return noise.on_log(self.data, self.pretrained())
 
     def prepare(self, run: Run) -> None:
         """Trains what the run's noise or control needs under lines of its own, so that it is not
@@ -132,12 +144,15 @@ class RewardStages:
             self._shuffled_reward(run.control)
 
     def given(self, run: Run) -> tuple[RewardModel, NoisyLog]:
-        """The reward model and the log that the run's post-training reads."""
+        """The reward model and the log that the run's post-training reads; where there are no
+        rewards, ones that say nothing."""
+        if self.missing:
+            same = float(self.data.train.rewards_E[0])
+            model = ConstantReward(same, self.data.corpus.num_items, self.pretrained().max_length)
+            return model, NoisyLog(self.data.train)
         if run.control is None:
-            return self.noisy(run.noise), self._noisy_log(run.noise)
-        if run.control not in self._controlled:
-            self._controlled[run.control] = self._by_control(run.control)
-        return self._controlled[run.control]
+            return self.noisy(run.noise), self._noisy_log(replace(run.noise, model=None).active())
+        return self._controlled(run.control)
 
     def _by_control(self, control: RewardControl) -> tuple[RewardModel, NoisyLog]:
         """Apart from evaluation, the only reader of a world's truth, and only for `TrueRewards`."""
@@ -179,14 +194,16 @@ class RewardStages:
 
     def _ensemble(self, folder: Path) -> EnsembleModule:
         model = self.run.reward.build(self.data.corpus.num_items, 0.0)
-        shapes = {name: value.shape for name, value in model.state_dict().items()}
-        model.load_state_dict(load_tensors(folder / "reward.safetensors", shapes))
+        model.item_ids = self.data.corpus.item_ids
+        model.load_state_dict(load_tensors(folder / WEIGHTS, model.state_dict(), delete(folder)))
         model.requires_grad_(False).eval()
         return model
 
     @cached_property
-    def quality(self) -> pd.DataFrame:
-        """The reward model beside the naive baselines, one row each."""
+    def quality(self) -> pd.DataFrame | None:
+        """The reward model beside the naive baselines, one row each; None without rewards."""
+        if self.missing:
+            return None
         measure = reward_training.reward_quality
         return self._quality("reward", self.folder, "reward model quality", measure)
 
@@ -206,8 +223,8 @@ class RewardStages:
             return {}
 
         stage = self.keys.quality(name, trained)
-        self.made(stage, title, make)
-        return pd.read_parquet(stage.folder / "quality.parquet")
+        self.made(stage, title, make, "quality.parquet")
+        return read_parquet(stage.folder / "quality.parquet", fix=delete(stage.folder))
 
     def report(self, noise: RewardNoise) -> dict[str, dict[str, float]]:
         """What the noise does to the reward model and to the log of the runs that have it."""

@@ -16,6 +16,8 @@ from recsys_posttrain import (
     logsumexp,
     ops,
     policy,
+    reward_scale,
+    saved_policy,
     seeding,
     types,
     worlds,
@@ -23,7 +25,7 @@ from recsys_posttrain import (
 from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.algorithms import weights
 from recsys_posttrain.config import describe
-from recsys_posttrain.data import batching, positions, split
+from recsys_posttrain.data import batching, encode, positions, repeats, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import (
     curve,
@@ -38,14 +40,17 @@ from recsys_posttrain.evaluation import (
 )
 from recsys_posttrain.losses import base as loss_base
 from recsys_posttrain.losses import negatives, one_pass
+from recsys_posttrain.provenance import code_digest
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards import base, baselines, control, ensemble, noise_report, quality
 from recsys_posttrain.rewards import noise as noises
 from recsys_posttrain.rewards import train as reward_training
 from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards, TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
-from recsys_posttrain.stages import code_digest, stage_folder
+from recsys_posttrain.stages import stage_folder
 from recsys_posttrain.training import actors, average, fit, module, posttrain, pretrain
+from recsys_posttrain.types import Repeats
 from recsys_posttrain.worlds.base import World, world
 
 from recsys_posttrain import signals  # isort: skip
@@ -61,11 +66,13 @@ _TRAINING = (
     module,
     ops,
     policy,
+    repeats,
+    reward_scale,
     seeding,
     split,
     types,
 )
-_EVALUATION = (evaluate, metrics, ranking)
+_EVALUATION = (encode, evaluate, metrics, ranking)
 _LOSS = (loss_base, negatives, one_pass)
 _TRUTH = (worlds, expectation, rollout, true_value)
 _JUDGED = (judged_value, rollout)
@@ -91,11 +98,20 @@ class Stage(NamedTuple):
 
 
 class StageKeys:
-    """Of the runs that share what `run` names, on data with this content hash; kept in `root`."""
+    """Of the runs that share what `run` names, on data with this content hash and scale of rewards;
+    kept in `root`.
 
-    def __init__(self, run: Run, content_hash: str, root: Path) -> None:
+    repeats: the rule of the log. It decides which pretrained policy is kept and how each policy is
+    evaluated, and no reward model.
+    """
+
+    def __init__(
+        self, run: Run, content_hash: str, scale: RewardScale, root: Path, repeats: Repeats
+    ) -> None:
         self.run = run
         self.content_hash = content_hash
+        self.scale = scale
+        self.repeats = repeats
         self.root = root
 
     def _stage(self, name: str, key: dict[str, Any]) -> Stage:
@@ -106,6 +122,7 @@ class StageKeys:
         return {
             "content_hash": self.content_hash,
             "format": FORMAT_VERSION,
+            "rewards": self.scale.map,
             "split": self.run.split,
             "split_code": code_digest(_module_of(self.run.split)),
         }
@@ -118,8 +135,11 @@ class StageKeys:
             "backbone": self.run.backbone,
             "training": self.run.pretraining,
             "loss": self.run.pretraining_loss,
+            "repeats": self.repeats,
             "seed": self.run.pretraining_seed,
-            "code": code_digest(*_TRAINING, *_LOSS, metrics, ranking, pretrain, loss_code),
+            "code": code_digest(
+                *_TRAINING, *_LOSS, metrics, ranking, pretrain, saved_policy, loss_code
+            ),
         }
         return self._stage("pretrain", key)
 
@@ -165,6 +185,7 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
+            "liked": self.scale.liked,  # validations are told of these targets too
             # Validation only decides which weights stay where there is a patience.
             "selection": code_digest(*_EVALUATION) if run.posttraining.patience else None,
             "code": code_digest(*_POSTTRAINING, _module_of(run.algorithm)),
@@ -173,6 +194,8 @@ class StageKeys:
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
         """What decides the rewards that the run's post-training reads."""
+        if self.scale.missing:
+            return {}
         match run.control:
             case None:
                 return {"reward": self.reward(run.noise).folder.name, **_of_noise(run.noise)}
@@ -210,7 +233,7 @@ class StageKeys:
             **self._data,
             "targets": on,
             "reference": self.pretrain.folder.name,
-            "reward": self.reward(noise).folder.name,
+            "reward": None if self.scale.missing else self.reward(noise).folder.name,
             **_of_noise(noise),
         }
         if self.is_judged_by_truth(on):

@@ -9,43 +9,32 @@ folder under `stages/` is always complete, and every algorithm starts from the s
     root/.locks/<name>-<digest>            held while a process builds; the kernel frees it
 """
 
-import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from fnmatch import fnmatchcase
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-from safetensors import SafetensorError
+from typing import Any
 
 from recsys_posttrain.config import describe, digest
 from recsys_posttrain.errors import UserError
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from torch import Tensor
+from recsys_posttrain.files import (
+    disk_is_explained,
+    read_record,
+    remove_temporaries,
+    sync,
+    write_json,
+)
+from recsys_posttrain.provenance import git_commit, package_versions
 
 _log = logging.getLogger(__name__)
-_PACKAGES = (
-    "torch",
-    "pytorch-lightning",
-    "numpy",
-    "pandas",
-    "datasets",
-    "scikit-learn",
-    "scipy",
-    "safetensors",
-)
+RECORD = "stage.json"
 
 
 def stage_folder(root: Path, name: str, key: Mapping[str, Any]) -> Path:
@@ -54,14 +43,18 @@ def stage_folder(root: Path, name: str, key: Mapping[str, Any]) -> Path:
 
 
 def build(
-    folder: Path, key: Mapping[str, Any], make: Callable[[Path], dict[str, Any]]
+    folder: Path,
+    key: Mapping[str, Any],
+    make: Callable[[Path], dict[str, Any]],
+    files: Collection[str] = (),
 ) -> dict[str, Any]:
     """The record of a stage: read where `folder` is complete, otherwise made by `make(partial)`.
 
     make receives a folder that is kept between attempts (an interrupted stage finds its own
-    checkpoints there, and deletes them when it is done) and returns a record of JSON values.
+    checkpoints there) and returns a record of JSON values. files: what it leaves, as names or
+    patterns (step-*.safetensors); whatever else lies there is removed when it is done.
     Of two processes that need the same stage, the second waits and reuses. A complete folder is
-    not to be changed: its files' sizes are checked on reuse.
+    not to be changed: its files' digests are checked on reuse.
 
     Errors: UserError when the disk is full (the partial folder stays) or `folder` is damaged.
     """
@@ -71,6 +64,7 @@ def build(
         if not folder.exists():
             was_interrupted = partial.exists()
             partial.mkdir(parents=True, exist_ok=True)
+            remove_temporaries(partial, is_locked=True)
             started = time.monotonic()
             record = make(partial)
             stage = {
@@ -82,13 +76,13 @@ def build(
                 "seconds": round(time.monotonic() - started, 3),
                 "was_interrupted": was_interrupted,
             }
-            _finish(partial, stage)
+            _finish(partial, stage, files)
             folder.parent.mkdir(parents=True, exist_ok=True)
             os.replace(partial, folder)
-            _sync(folder.parent)
+            sync(folder.parent)
         stage = read_stage(folder)
     if stage["key"] != json.loads(json.dumps(describe(key))):
-        raise UserError(f"{folder} was made from another key: {_delete(folder)}")
+        raise UserError(f"{folder} was made from another key: {delete(folder)}")
     made: dict[str, Any] = stage["record"]
     return made
 
@@ -96,31 +90,74 @@ def build(
 def read_stage(folder: Path) -> dict[str, Any]:
     """All of a complete stage's stage.json: key, record, commit, versions, seconds, files.
 
-    Errors: UserError naming what is missing or cut short, and that the folder may be deleted.
+    Every file's SHA-256 is checked, once per process while the file stays as it is.
+    Errors: UserError naming what is missing or damaged, and that the folder may be deleted.
     """
-    stage = read_json(folder / "stage.json", fix=_delete(folder))
-    if not isinstance(stage, dict) or not {"key", "record", "files"} <= stage.keys():
-        raise UserError(f"{folder / 'stage.json'} is not a stage's record: {_delete(folder)}")
-    for name, size in stage["files"].items():
-        path = folder / name
-        found = f"{path.stat().st_size} bytes" if path.is_file() else "nothing"
-        if found != f"{size} bytes":
-            raise UserError(f"{path} should have {size} bytes, found {found}: {_delete(folder)}")
+    keys = ("key", "record", "seconds", "files", "sha256")
+    stage = read_record(folder / RECORD, keys, fix=delete(folder))
+    own = stage.pop("sha256")
+    is_whole = own == _digest_of(stage) and isinstance(stage["files"], dict)
+    if not is_whole:
+        raise UserError(f"{folder / RECORD} was changed after it was written: {delete(folder)}")
+    for name, sha256 in stage["files"].items():
+        _check(folder / name, sha256)
     return stage
 
 
-def _finish(partial: Path, stage: dict[str, Any]) -> None:
-    """Flushes every file, then writes stage.json with their sizes."""
-    (partial / "stage.json").unlink(missing_ok=True)  # of an attempt killed before its rename
-    paths = sorted(path for path in partial.rglob("*") if path.is_file())
-    for path in paths:
-        _sync(path)
-    stage["files"] = {path.relative_to(partial).as_posix(): path.stat().st_size for path in paths}
-    write_json(partial / "stage.json", stage)
-    _sync(partial)
+# By file: what was seen of it when its digest was last right.
+_checked: dict[Path, tuple[int, ...]] = {}
 
 
-def _delete(folder: Path) -> str:
+def _check(path: Path, sha256: str) -> None:
+    try:
+        status = path.stat()
+        seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if _checked.get(path) == seen:
+            return
+        found = _file_digest(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {delete(path.parent)}") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} is there and may not be read ({error.strerror}): ask its owner to make it "
+            "readable (chmod a+r)"
+        ) from error
+    if found != sha256:
+        raise UserError(
+            f"{path} is damaged: its SHA-256 is not the one it was finished with: "
+            f"{delete(path.parent)}"
+        )
+    _checked[path] = seen
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(stage: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(stage, sort_keys=True).encode()).hexdigest()
+
+
+def _finish(partial: Path, stage: dict[str, Any], files: Collection[str]) -> None:
+    """Flushes the declared files, removes all others, and writes stage.json with the digests."""
+    remove_temporaries(partial, is_locked=True)
+    there = sorted(path for path in partial.iterdir())
+    kept = [path for path in there if any(fnmatchcase(path.name, each) for each in files)]
+    for path in set(there).difference(kept):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    missing = [each for each in files if not any(fnmatchcase(path.name, each) for path in kept)]
+    if any("*" not in each for each in missing):
+        raise RuntimeError(f"{partial}: the stage did not write {missing}")
+    for path in kept:
+        sync(path)
+    stage["files"] = {path.name: _file_digest(path) for path in kept}
+    write_json(partial / RECORD, stage | {"sha256": _digest_of(stage)})
+    sync(partial)
+
+
+def delete(folder: Path) -> str:
+    """The fix for a damaged stage."""
     return f"delete the folder {folder} and run the same command again"
 
 
@@ -139,141 +176,3 @@ def locked(path: Path, while_waiting: str = "") -> Iterator[None]:
                 _log.warning("%s: %s", path.name, while_waiting)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-@contextmanager
-def disk_is_explained(root: Path) -> Iterator[None]:
-    """UserError for a disk that is full or a folder that may not be written."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        number = getattr(error, "errno", None)
-        if number in (errno.EACCES, errno.EROFS):
-            raise UserError(f"{error}: give a folder that you may write with --output") from error
-        free = shutil.disk_usage(root).free / 2**20
-        # Libraries written in other languages report a full disk in words, or not at all.
-        in_words = os.strerror(errno.ENOSPC) in str(error) or free < 1
-        if number not in (errno.ENOSPC, errno.EDQUOT) and not in_words:
-            raise
-        raise UserError(
-            f"the disk is full: {free:.0f} MiB are free in {root}; free some space and run the "
-            "same command again (what is finished is kept), or choose another folder with --output"
-        ) from error
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path (same suffix) that takes the name `path` if the block ends well."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes JSON (indented, keys in the order given), whole or not at all."""
-    text = json.dumps(value, indent=2)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def write_parquet(frame: "pd.DataFrame", path: Path) -> None:
-    with replacing(path) as temporary:
-        frame.to_parquet(temporary)
-
-
-def read_json(path: Path, fix: str = "restore it or make it again") -> Any:
-    """The value in a JSON file. Errors: UserError when it is missing or not whole."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {fix}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is cut short or not JSON ({error}): {fix}") from None
-
-
-def save_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
-    """Writes named tensors as safetensors, whole or not at all; same tensors, same bytes."""
-    from safetensors.torch import save_file  # and torch, which live services do without
-
-    # A copy of each, because safetensors refuses tensors that share memory (tied weights, views).
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(copies, temporary)
-
-
-def load_tensors(
-    path: Path, expected: Mapping[str, Sequence[int]] | None = None
-) -> "dict[str, Tensor]":
-    """Named tensors on the CPU; with `expected`, exactly those names and shapes.
-
-    Errors: UserError for a file that is missing, damaged, or of another model.
-    """
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: it should hold a model's tensors (safetensors)")
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} is cut short or not a safetensors file ({error}): {_delete(path.parent)}"
-        ) from None
-    if expected is not None:
-        for name in dict.fromkeys([*expected, *tensors]):
-            found = str(tuple(tensors[name].shape)) if name in tensors else "missing"
-            wanted = str(tuple(expected[name])) if name in expected else "none"
-            if found != wanted:
-                raise UserError(
-                    f"{path}: tensor {name!r} is {found} in the file and {wanted} in the model: "
-                    "is it a checkpoint of another model?"
-                )
-    return tensors
-
-
-def code_digest(*modules: ModuleType) -> str:
-    """A digest of the source of modules, and of every .py file of packages, for a stage's key."""
-    sources = []
-    for module in modules:
-        file = Path(str(module.__file__))
-        files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-        for path in files:
-            name = path.relative_to(file.parent).as_posix()
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            sources.append([module.__name__, name, content])
-    return digest(sorted(sources))
-
-
-def git_commit(folder: Path | None = None) -> str:
-    """Short commit of the checkout around `folder` (default: the working directory).
-
-    "-dirty" is added when tracked files differ; "unknown" where git or a commit is missing.
-    """
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return "unknown"
-    return answer.stdout.strip() if answer.returncode == 0 else "unknown"
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers."""
-    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions

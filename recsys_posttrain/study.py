@@ -1,38 +1,58 @@
 """A study: the runs of an experiment file, over seeds, ending in rows on disk and a table."""
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich import box
 from rich.table import Table as RichTable
 
-from recsys_posttrain.config import describe, require
+from recsys_posttrain.config import describe
+from recsys_posttrain.data.audit import rewards_line
+from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut, untrained_items
-from recsys_posttrain.evaluation.bootstrap import RESAMPLES
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.load_study import Study
 from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.progress import Progress, console
-from recsys_posttrain.report.agreement import agreement_markdown, rank_agreement
+from recsys_posttrain.progress import Progress, console, say
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.curves import write_curves
+from recsys_posttrain.report.record import read_rows, study_record
+from recsys_posttrain.report.render import escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
+from recsys_posttrain.report.undefined import undefined_values
+from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.run import Run
-from recsys_posttrain.stages import (
-    git_commit,
-    package_versions,
-    read_json,
-    read_stage,
-    replacing,
-    write_json,
-    write_parquet,
+from recsys_posttrain.stages import read_stage
+from recsys_posttrain.study_results import RECORD, claim, result_set, say_what_is_replaced
+from recsys_posttrain.study_runs import (
+    Made,
+    Options,
+    by_reason,
+    made_by,
+    make_in_processes,
+    number_of_workers,
+    refused,
+    shared_rows,
 )
-from recsys_posttrain.study_runs import Options, make_in_processes, number_of_workers, run_made
 from recsys_posttrain.sweep.tracking import track
 
+TABLES = ("table.md", "table.tex", "table.csv")
+NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
+QUALITY = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "pairwise_accuracy": "pairwise acc.",
+    "spearman": "Spearman",
+}
 MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
 
 
@@ -40,142 +60,106 @@ def run_study(file: Path, options: Options) -> Path:
     """Runs what is not done yet, prints and writes the tables; returns the study's folder."""
     study = options.study(file)
     workers = number_of_workers(options, study)
+    folder = options.output / study.name
+    claim(folder, study.definition([*options.overrides, *options.thresholds.options]))
     progress = Progress()
     pipeline = Pipeline(study.runs[0], options.output, options.device, progress.announce)
     say_what_is_read(pipeline)
+    say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
+    left_out = refused(study, pipeline)
     # Evaluated with the shared models, so these are made first.
     _ = pipeline.rewards.quality, pipeline.rewards.judge_quality
     shared = shared_rows(study, pipeline)
     if workers > 1:
-        make_in_processes(file, options, study, pipeline, progress, workers)
-    made = made_by(study, pipeline, shared)
+        make_in_processes(file, options, study, pipeline, progress, workers, left_out)
+    made = made_by(study, pipeline, shared, left_out)
     progress.finish()
-    folder = options.output / study.name
     write_study(study, pipeline, made, folder, {"command": _command(study, options)})
     return folder
 
 
-class Made(NamedTuple):
-    """What a study computed. rows: one per target, method and seed. trained: the stages of
-    post-training by label/seed. points: of the curves of over-optimisation, one frame per run."""
-
-    rows: pd.DataFrame
-    trained: dict[str, Path]
-    points: list[pd.DataFrame]
-
-
 def say_what_is_read(pipeline: Pipeline) -> None:
     corpus = pipeline.data.corpus
-    console.print(
+    say(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
-        f"users, {corpus.num_items:,} items; every event has its reward, nothing is sampled"
+        f"users, {corpus.num_items:,} items; "
+        + ("" if corpus.reward_scale.missing else "every event has its reward, ")
+        + "nothing is sampled"
     )
-
-
-def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
-    """Of what is not post-trained: one row each, as no seed of post-training changes them."""
-    return [
-        pipeline.rows_of(policy_folder, study.on).assign(method=name, seed=study.seeds[0])
-        for name, policy_folder in (
-            ("Popularity", None),
-            ("Pretrained", pipeline.pretrained_folder),
-        )
-    ]
-
-
-def made_by(study: Study, pipeline: Pipeline, shared: list[pd.DataFrame] | None = None) -> Made:
-    """Runs what is not done yet. shared: of `shared_rows`."""
-    rows = list(shared or shared_rows(study, pipeline))
-    trained: dict[str, Path] = {}
-    points: list[pd.DataFrame] = []
-    for seed in study.seeds:
-        for run in (study.with_seed(run, seed) for run in study.runs):
-            made = run_made(pipeline, run, study.on)
-            trained[f"{run.label}/{seed}"] = made.trained
-            rows.append(made.rows.assign(method=run.label, seed=seed))
-            if made.points is not None:
-                points.append(made.points.assign(method=run.label, seed=seed))
-    return Made(pd.concat(rows, ignore_index=True), trained, points)
+    console.print(rewards_line(corpus), markup=False, soft_wrap=True)
+    sentence = repeats_sentence(pipeline.data, pipeline.run.repeats is None)
+    console.print(sentence, markup=False, soft_wrap=True)
 
 
 def write_study(
-    study: Study, pipeline: Pipeline, made: Made, folder: Path, more: dict[str, Any]
+    study: Study,
+    pipeline: Pipeline,
+    made: Made,
+    folder: Path,
+    more: dict[str, Any],
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Writes and prints the tables. more: `command`, and what else belongs into run.json."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes and prints the tables. more: `command`, and what else belongs into run.json. texts:
+    further files, by name."""
     quality, judge_quality = pipeline.rewards.quality, pipeline.rewards.judge_quality
-    write_parquet(made.rows, folder / "rows.parquet")
-    write_parquet(quality, folder / "reward_models.parquet")
-    _write_quality(
-        quality, _quality_caption("Reward models", pipeline), folder / "reward_models.md"
-    )
-    if judge_quality is not None:
-        _write_quality(judge_quality, _quality_caption("Judge", pipeline), folder / "judge.md")
-    write_json(folder / "run.json", _record(study, pipeline, made.trained) | more)
-    study_table(folder, None, None)
-    if made.points:
-        what = f"{pipeline.data.corpus.name}, {study.on} targets"
-        console.print(write_curves(pd.concat(made.points, ignore_index=True), folder, what))
-    console.print(track(folder), markup=False)
+    record = _record(study, pipeline, made) | more
+    table = _table(made.rows, record, _control(made.rows), None)
+    gains = None
+    with result_set(folder) as new:
+        write_parquet(made.rows, new / "rows.parquet")
+        if quality is not None:
+            write_parquet(quality, new / "reward_models.parquet")
+            _write_quality(
+                quality, _quality_caption("Reward models", pipeline), new / "reward_models.md"
+            )
+        if judge_quality is not None:
+            _write_quality(judge_quality, _quality_caption("Judge", pipeline), new / "judge.md")
+        for name, text in texts.items():
+            write_text(new / name, text)
+        write_table(table, new)
+        if made.points:
+            what = f"{pipeline.data.corpus.name}, {study.on} targets"
+            gains = write_curves(pd.concat(made.points, ignore_index=True), new, what)
+        write_json(new / RECORD, record)
+    _show(quality, table, f"written: {folder}/{', '.join(TABLES)}")
+    if gains is not None:
+        say(gains)
+    say(track(folder))
 
 
 def study_table(folder: Path, control: str | None, relative_to: str | None) -> None:
     """Prints and writes table.md, table.tex and table.csv from rows.parquet and run.json.
 
-    control: BC by default, or the first run of a study without it.
+    control: BC by default, or the first run of a study without it. Where they cannot be written
+    the table is printed all the same.
     """
-    record = read_json(folder / "run.json", fix="give the folder of a finished study")
-    rows = _read_rows(folder)
-    if control is None:
-        methods = list(rows["method"].unique())
-        control = "BC" if "BC" in methods else methods[2]  # after popularity and pretrained
-    table = _table(rows, record, control, relative_to)
-    write_table(table, folder)
-    console.print(_quality_table(pd.read_parquet(folder / "reward_models.parquet")))
+    record, rows = study_record(folder, NEEDED), read_rows(folder)
+    table = _table(rows, record, control or _control(rows), relative_to)
+    path = folder / "reward_models.parquet"
+    quality = read_parquet(path, dict.fromkeys(QUALITY, float)) if path.exists() else None
+    try:
+        write_table(table, folder)
+        written = f"written: {folder}/{', '.join(TABLES)}"
+    except UserError as refusal:
+        written = f"not written: {refusal}"
+    _show(quality, table, written)
+
+
+def _show(quality: pd.DataFrame | None, table: Table, written: str) -> None:
+    if quality is not None:
+        console.print(_quality_table(quality))
     console.print(table.rich())
-    console.print(
-        f"\nwritten: {folder}/table.md, table.tex, reward_models.md, rows.parquet, run.json"
-    )
+    say(f"\n{written}")
 
 
-def study_agreement(folder: Path, against: Path) -> None:
-    """Prints and writes how alike two finished studies rank their methods (`rank_agreement`).
-
-    Popularity is left out: it stands apart in every column and would raise every correlation.
-    """
-    named, rows = [], []
-    for each in (folder, against):
-        record = read_json(each / "run.json", fix="give the folder of a finished study")
-        split = record.get("split", LeaveOneOut().label)  # older records had no other
-        named.append(f"{record['dataset']}, {split} (commit {record['commit']})")
-        found = _read_rows(each)
-        rows.append(found[found["method"] != "Popularity"])
-    text = agreement_markdown(
-        rank_agreement(*rows),
-        f"How alike the methods are ranked: {named[0]} against {named[1]}. Rank correlation of the "
-        f"methods' means, without Popularity, with 95% intervals ({RESAMPLES:,} draws of users "
-        "and seeds, independent in the two). Noise hides agreement: a low interval proves nothing.",
-    )
-    path = folder / f"agreement-{against.resolve().name}.md"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    console.print(text, markup=False)
-    console.print(f"written: {path}")
-
-
-def _read_rows(folder: Path) -> pd.DataFrame:
-    path = folder / "rows.parquet"
-    require(
-        path.is_file(),
-        f"{path} does not exist: the table is made from these rows; run the study again with the "
-        "command in run.json (published results have no rows, which name users of the data)",
-    )
-    return pd.read_parquet(path)
+def _control(rows: pd.DataFrame) -> str:
+    """BC, or the first after popularity and pretrained."""
+    methods = [str(method) for method in rows["method"].unique()]
+    return "BC" if "BC" in methods else methods[min(2, len(methods) - 1)]
 
 
 def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(quality_markdown(quality, caption), encoding="utf-8")
+    write_text(path, quality_markdown(quality, escaped(caption)))
 
 
 def _quality_caption(what: str, pipeline: Pipeline) -> str:
@@ -192,27 +176,24 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
         box=box.SIMPLE_HEAD, pad_edge=False, title="\nReward models", title_justify="left"
     )
     table.add_column("model", min_width=17)
-    shown = {
-        "rmse": "RMSE",
-        "mae": "MAE",
-        "pairwise_accuracy": "pairwise acc.",
-        "spearman": "Spearman",
-    }
-    for title in shown.values():
+    for title in QUALITY.values():
         table.add_column(title, justify="right")
     for name, row in quality.iterrows():
-        table.add_row(str(name), *(f"{row[column]:.4f}" for column in shown))
+        table.add_row(str(name), *(f"{row[column]:.4f}" for column in QUALITY))
     return table
 
 
-def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[str, Any]:
+def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
     """Everything needed to make the rows again, and what it took."""
-    shared = {"pretrained": pipeline.pretrained_folder, "reward": pipeline.rewards.folder}
+    shared, trained = {"pretrained": pipeline.pretrained_folder}, made.trained
+    if not pipeline.rewards.missing:
+        shared["reward"] = pipeline.rewards.folder
     if pipeline.rewards.judge_folder is not None:
         shared["judge"] = pipeline.rewards.judge_folder
     targets = pipeline.data.test if study.on == "test" else pipeline.data.validation
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
+    runs = [run for run in study.runs if run.label not in made.left_out]
     return {
         "name": study.name,
         "on": study.on,
@@ -222,17 +203,22 @@ def _record(study: Study, pipeline: Pipeline, trained: dict[str, Path]) -> dict[
         "dataset": corpus.name,
         "split": pipeline.run.split.label + ("" if study.on == "test" else f", {study.on} targets"),
         "content_hash": corpus.content_hash,
+        "reward_scale": asdict(corpus.reward_scale),
         "events": len(corpus.sequences.items_E),
         "users": len(corpus.sequences),
         "num_items": corpus.num_items,
+        "repeats": corpus.repeats,
         "targets": len(targets.items_N),
+        "targets_unshowable": targets.unshowable,
+        "targets_undefined": undefined_values(made.rows),
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
         "steps": sorted(steps),
-        "runs": [describe(run) for run in study.runs],
+        "runs": [describe(run) for run in runs],
+        "left_out": made.left_out,
         "noise": {
             run.label: _noise_report(study, run, pipeline)
-            for run in study.runs
+            for run in runs
             if run.noise.active() != RewardNoise()
         },
         "stages": {
@@ -262,7 +248,8 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
 def _command(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
-    if study.file == MAIN_STUDY and study.on == "test" and options.duplicates is None:
+    changes_data = options.duplicates is not None or options.thresholds.given
+    if study.file == MAIN_STUDY and study.on == "test" and not changes_data:
         chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
@@ -271,6 +258,7 @@ def _command(study: Study, options: Options) -> str:
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += f" --split {study.split}" if study.split else ""
+    command += "".join(f" {option}" for option in options.thresholds.options)
     command += f" --duplicates {options.duplicates}" if options.duplicates else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.on == "test" else f" --on {study.on}")
@@ -284,12 +272,14 @@ def _table(
         num_items=record["num_items"],
         control=control,
         relative_to=relative_to,
+        scale=scale_in(record),
         provenance=Provenance(
             dataset=record["dataset"],
             split=record.get("split", LeaveOneOut().label),  # older records had no other
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
             tuning=record["tuning"],
+            left_out=by_reason(record.get("left_out", {})),
             commit=record["commit"],
             command=record["command"],
         ),

@@ -8,13 +8,18 @@ position 0 is a user's first event, so a position means the same whatever follow
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from recsys_posttrain.reward_scale import RewardScale
+
 PADDING = 0
+
+# Whether users choose items again: "never" leaves out of every ranking what a user had before.
+Repeats = Literal["never", "allowed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,7 @@ class Sequences:
     """Events of N sequences laid end to end; sequence n is [offsets[n], offsets[n + 1])."""
 
     items_E: Tensor  # int64, 1..V
-    rewards_E: Tensor  # float32
+    rewards_E: Tensor  # float32, in stars (reward_scale.py), as are all below
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
 
@@ -61,6 +66,9 @@ class Targets:
     """N events to predict, each with everything its user did before it.
 
     A user may have several, so statistics over targets draw whole users.
+
+    repeats: the rule of the log. unshowable: how many more targets there would be, were they not of
+    items that their users had before and that the rule "never" therefore cannot show.
     """
 
     history: Sequences  # N histories, untruncated: they also name the items already seen
@@ -68,6 +76,8 @@ class Targets:
     rewards_N: Tensor  # float32
     times_N: Tensor  # int64, seconds
     users_N: Tensor  # int64, index into Corpus.user_ids
+    repeats: Repeats = "never"
+    unshowable: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +86,11 @@ class Corpus:
 
     sequences: one per user, in the order of user_ids.
     user_ids, item_ids: original ids; item_ids[v - 1] is the id of item v.
-    content_hash: of the source.
+    content_hash: of the source. repeats: whether its users choose items again (data/repeats.py).
     ticks_E, ticks_per_second: the exact time of each event, where seconds cut it short.
     left_out_user_ids: the users of the source whose items all have too few ratings.
+    reward_scale: how the source's rewards became those of `sequences`; by default they are 1..5
+        stars and stayed as they were.
     """
 
     name: str
@@ -86,9 +98,11 @@ class Corpus:
     user_ids: np.ndarray
     item_ids: np.ndarray
     content_hash: str
+    repeats: Repeats = "never"
     ticks_E: Tensor | None = None  # int64
     ticks_per_second: int = 1
     left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
+    reward_scale: RewardScale = RewardScale()
 
     @property
     def num_items(self) -> int:
@@ -97,7 +111,11 @@ class Corpus:
     @property
     def times_E(self) -> Tensor:
         """Exact, int64, in ticks: what decides which of two events is earlier."""
-        return self.sequences.timestamps_E if self.ticks_E is None else self.ticks_E
+        if self.ticks_E is None:
+            return self.sequences.timestamps_E
+        if len(self.ticks_E) != len(self.sequences.items_E):
+            raise ValueError("a corpus with other events needs other ticks_E too, or None")
+        return self.ticks_E
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
 import importlib.util
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A command run in this process leaves its signals to the system; pytest needs its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
@@ -131,8 +141,9 @@ def policy_folder(
     from recsys_posttrain.training.pretrain import new_policy
 
     backbone = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
-    corpus = prepare(RatingsFile(str(small_ratings_csv)))
+    dataset = RatingsFile(str(small_ratings_csv))
+    corpus = prepare(dataset)
     policy = new_policy(backbone, corpus.num_items, seed=1)
     made = tmp_path_factory.mktemp("policy")
-    save_policy(made, policy, backbone, corpus, str(small_ratings_csv), 5)
+    save_policy(made, policy, backbone, corpus, dataset)
     return made

@@ -1,4 +1,4 @@
-"""The sweep of tests/sweep and of benchmarks/sweep_kills.py: four cells, seconds in all."""
+"""The sweep of tests/sweep and of benchmarks/kills.py: four cells, seconds in all."""
 
 from small_study import BASE
 

@@ -11,6 +11,7 @@ import pytest
 
 from recsys_posttrain.__main__ import main
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import Thresholds
 
 VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "sweep", "table", "recommend"]
 
@@ -33,7 +34,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         return lambda *arguments: made.append((name, *arguments))
 
     for module, names in {
-        "study": ["run_study", "study_table", "study_agreement"],
+        "study": ["run_study", "study_table"],
+        "study_agreement": ["study_agreement"],
         "study_runs": [],
         "recommend": ["recommend"],
         "sweep.run": ["run_sweep"],
@@ -82,8 +84,9 @@ def test_run_passes_everything_on(
     study.write_text("")
     assert _end(monkeypatch, "run", str(study)) == 0
     options = (
-        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --device cuda --output out "
-        "--on validation --split global-time"
+        "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
+        "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first "
+        "--repeats never"
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
@@ -100,17 +103,21 @@ def test_run_passes_everything_on(
         output=Path("runs"),
         on="test",
         split=None,
+        thresholds=Thresholds(),
+        duplicates=None,
     )
     assert given == dict(
-        overrides=("a=1", "b.c=2"),
+        overrides=("a=1", "b.c=2", "repeats=never"),
         dataset="ml-1m",
         seeds=3,
         workers=4,
-        device="cuda",
+        device="cpu",
         data_root=f"{tmp_path}/x.zip",
-        output=Path("out"),
+        output=tmp_path / "out",
         on="validation",
         split="global-time",
+        thresholds=Thresholds(liked="80%", zero=-3.0),
+        duplicates="first",
     )
 
 
@@ -122,7 +129,8 @@ def test_sweep_passes_everything_on(
     assert _end(monkeypatch, "sweep", str(file)) == 0
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --device cuda --data-root x.zip --output out --is-worker"
+        "--accept-changes --data-root x.zip --output out --is-worker "
+        "--top 4.5 --disliked 1 --duplicates last --repeats never"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
     assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
@@ -137,7 +145,10 @@ def test_sweep_passes_everything_on(
         device="cpu",
         data_root=None,
         output=Path("runs"),
+        thresholds=Thresholds(),
         is_worker=False,
+        repeats=None,
+        duplicates=None,
     )
     assert given == dict(
         dataset="ml-1m",
@@ -146,10 +157,13 @@ def test_sweep_passes_everything_on(
         workers=2,
         storage="postgresql://a/b",
         accepts_changes=True,
-        device="cuda",
+        device="cpu",
         data_root="x.zip",
         output=Path("out"),
+        thresholds=Thresholds(top=4.5, disliked=1.0),
         is_worker=True,
+        repeats="never",
+        duplicates="last",
     )
 
 
@@ -167,9 +181,9 @@ def test_table_and_recommend_pass_everything_on(
         ("study_table", Path("runs/x"), "DPO", "RWR"),
         ("study_table", Path("runs/x"), None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, None, None),
-        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv"), None),
-        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip"),
+        ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None),
+        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv"), None, None, None),
+        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", None, None),
     ]
 
 
@@ -213,7 +227,8 @@ def test_an_interrupt_that_a_library_turned_into_exit_1_is_still_one(
     [
         (["rnu"], "rnu"),
         (["table", "x", "--relativ-to", "RWR"], "--relative-to"),
-        (["run", "no-such-study.py"], "no-such-study.py"),
+        (["run", "x.py", "--device", "gpu0"], "--device gpu0: give cpu, cuda, or one GPU by its"),
+        (["advise", "--dataset", "ml-100k", "--device", "cuda:x"], "--device cuda:x: give cpu"),
         (["recommend", "p"], "recommend needs --users IDS or --histories FILE, and not both"),
         (["recommend", "p", "--users", "1", "--histories", "h.csv"], "and not both"),
         (["recommend", "p", "--users", "1", "--k", "0"], "--k"),

@@ -9,8 +9,12 @@ from typing import Literal
 
 import pytest
 
+from recsys_posttrain import signals
+from recsys_posttrain.algorithms import ASFT, DPO
+from recsys_posttrain.algorithms.dpo import LoggedVersusSampled
 from recsys_posttrain.config import describe, digest, override, require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.signals import ReferenceSoftValue
 
 
 def user_mean(batch: object) -> object:
@@ -180,8 +184,8 @@ def test_override_of_a_signal_starts_from_a_parametric_one_or_from_none() -> Non
         ),
         (
             "algorithm.baseline=usermean",
-            f"Weighted.baseline takes a function of {__name__}, not 'usermean'; "
-            "did you mean 'user_mean'? (one of: ",
+            "Weighted.baseline has no choice 'usermean'; did you mean 'user_mean'? (one of: "
+            "user_mean, item_mean, Quantile, none)",
         ),
     ],
 )
@@ -189,6 +193,46 @@ def test_override_explains_what_is_wrong(assignment: str, sentence: str) -> None
     with pytest.raises(UserError) as raised:
         override(Study(), assignment)
     assert sentence in str(raised.value)
+
+
+@dataclass(frozen=True)
+class Two:
+    pretraining: Weighted = Weighted()
+    posttraining: Weighted = Weighted()
+
+
+def test_a_misspelt_first_part_suggests_the_path_that_is_nearest() -> None:
+    for written, meant in (
+        ("posttraning.clip", "posttraining.clip"),
+        ("pretraning.clip", "pretraining.clip"),
+        ("postraining.temprature", "posttraining.temperature"),
+    ):
+        with pytest.raises(UserError, match=f"did you mean '{meant}'"):
+            override(Two(), f"{written}=1")
+
+
+def separated(lower: float, upper: float) -> float:
+    return upper - lower
+
+
+def test_a_field_takes_functions_of_its_own_kind_by_name_those_with_parameters_too() -> None:
+    changed = override(Study(), "algorithm.baseline=Quantile")
+    assert changed.algorithm.baseline == Quantile(0.5)
+    again = override(changed, "algorithm.baseline.level=0.25")
+    assert again.algorithm.baseline == Quantile(0.25)
+    with pytest.raises(UserError, match=r"Weighted.baseline has no choice 'separated'"):
+        override(Study(), "algorithm.baseline=separated")
+
+
+def test_the_choices_of_the_algorithms_are_those_that_work() -> None:
+    pairs = override(DPO(), "pairs=LoggedVersusSampled")
+    assert pairs == DPO(pairs=LoggedVersusSampled())
+    for name in ("dpo_loss", "separated_pair", "Pairs", "DPO"):
+        with pytest.raises(UserError, match=r"one of: EnsemblePairs, LoggedVersusSampled\)"):
+            override(DPO(), f"pairs={name}")
+    soft = override(ASFT(), "baseline=ReferenceSoftValue")
+    assert soft == ASFT(baseline=ReferenceSoftValue())
+    assert override(soft, "baseline=user_mean") == ASFT(baseline=signals.user_mean)
 
 
 def test_override_offers_public_functions_only() -> None:

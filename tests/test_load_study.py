@@ -81,6 +81,10 @@ def test_a_study_keeps_its_own_dataset_unless_another_is_asked_for(tmp_path, sma
     assert load_study(path, [], None, None, None).runs[0].dataset.data_root is None
     asked = load_study(path, [], "jester", None, "somewhere")
     assert {run.dataset for run in asked.runs} == {Jester()}
-    assert load_study(path, [], str(small_ratings_csv), None, "x").name == "jesters-small"
+    assert load_study(path, [], str(small_ratings_csv), None, None).name == "jesters-small"
+    with pytest.raises(
+        UserError, match=r"--data-root x is for named datasets; .*small.csv is read"
+    ):
+        load_study(path, [], str(small_ratings_csv), None, "x")
     with pytest.raises(UserError, match="users=8000, but 7,200 users rated all 100 jokes"):
         load_study(path, ["dataset.users=8000"], None, None, None)

@@ -76,28 +76,25 @@ def _command(*arguments: str) -> str:
 
 def test_sweep_is_small_on_ml_100k_alone_and_ends_in_the_page() -> None:
     sweep = "recsys_posttrain sweep experiments/sweep_noise.py"
-    report = ".venv/bin/python -m recsys_posttrain report"
     assert _command("sweep").endswith(
-        f'{sweep} --dataset "ml-100k" --workers "2" --trials "3" --seeds "2" '
-        f'{report} "runs/sweep_noise-ml-100k"'
+        f'{sweep} --dataset "ml-100k" --workers "2" --trials "3" --seeds "2" --report'
     )
-    assert _command("sweep", "DATASET=a/my log.csv").endswith(
-        f'{sweep} --dataset "a/my log.csv" --workers "2" {report} "runs/sweep_noise-my log"'
-    )
+    for dataset in ("a/my log.csv", "log.v1.csv", "a/ml-100k ml-100k.csv"):
+        assert _command("sweep", f"DATASET={dataset}").endswith(
+            f'{sweep} --dataset "{dataset}" --workers "2" --report'
+        )
     assert _command(
         "sweep", "TRIALS=9", "SEEDS=1", "WORKERS=4", "STORAGE=postgresql://a/b"
-    ).endswith(
-        f'{sweep} --dataset "ml-100k" --workers "4" --storage "postgresql://a/b" '
-        f'--trials "9" --seeds "1" {report} "runs/sweep_noise-ml-100k"'
-    )
+    ).endswith(f'{sweep} --dataset "ml-100k" --workers "4" --trials "9" --seeds "1" --report')
 
 
 def test_dashboard_serves_the_file_or_the_server() -> None:
-    assert _command("dashboard", "DATASET=ml-1m").endswith(
-        'optuna-dashboard "sqlite:///runs/sweep_noise-ml-1m/study.db"'
+    dashboard = "recsys_posttrain dashboard experiments/sweep_noise.py"
+    assert _command("dashboard", "DATASET=a/my log.v1.csv").endswith(
+        f'{dashboard} --dataset "a/my log.v1.csv"'
     )
-    assert _command("dashboard", "STORAGE=postgresql://a:b@c/d").endswith(
-        'optuna-dashboard "postgresql+psycopg://a:b@c/d"'
+    assert _command("dashboard", "STORAGE=postgresql://a@c/d").endswith(
+        f'{dashboard} --dataset "ml-100k"'
     )
 
 
@@ -157,7 +154,12 @@ def test_a_failed_installation_leaves_no_stamp_and_a_good_one_is_not_repeated(
     code, printed = _make(*setup, folder=checkout)
     assert code == 0, printed
     assert "VENV" in printed.split()  # what the failed attempt left is not trusted
-    assert "--some-index -r requirements.lock" in printed
+    installed = [line for line in printed.splitlines() if line.startswith("PIP")]
+    unchecked, checked, rest, ours = (line.split("-version-check ")[1] for line in installed)
+    assert re.fullmatch(r"--some-index --no-deps torch==[\d.]+", unchecked)
+    assert checked == "--some-index --require-hashes --no-deps -r requirements.lock"
+    assert re.fullmatch(r"--some-index torch==[\d.]+", rest)
+    assert ours.endswith("-e .")
     assert stamp.exists()
     code, printed = _make(*setup, folder=checkout)
     assert (code, "PIP" in printed, "VENV" in printed) == (0, False, False)

@@ -1,5 +1,9 @@
+import json
+from pathlib import Path
+
 import pytest
 
+from recsys_posttrain.config import describe
 from recsys_posttrain.data import (
     GlobalTime,
     LeaveOneOut,
@@ -10,9 +14,16 @@ from recsys_posttrain.data import (
     UserHoldout,
 )
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.named import dataset_named, split_named
+from recsys_posttrain.named import (
+    dataset_described,
+    dataset_named,
+    log_or_dataset,
+    split_named,
+)
 from recsys_posttrain.worlds.jester import Jester
+from recsys_posttrain.worlds.logging_policy import LoggingPolicy
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
+from recsys_posttrain.worlds.tabular import Tabular
 
 
 @pytest.mark.parametrize(
@@ -75,3 +86,45 @@ def test_datasets_and_the_worlds_made_of_them(text: str, kind: type) -> None:
 def test_the_nearest_world_is_suggested() -> None:
     with pytest.raises(UserError, match="no dataset 'semi-ml1m'; did you mean semi-ml-1m"):
         dataset_named("semi-ml1m")
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        Jester(users=60, popularity=1.5),
+        SemiSyntheticMovieLens(MovieLens1M(), users=20, logging=LoggingPolicy(taste=0.5)),
+        Tabular(((1.0, 2.0),), ((0.5, 0.5),), (1.0,), users=7),
+        RatingsFile("some/log.csv", minimum_events=1),
+        MovieLens100K(),
+    ],
+)
+def test_a_described_dataset_comes_back_with_its_settings(dataset):
+    """Not as the one with the defaults that goes by the same name."""
+    described = json.loads(json.dumps(describe(dataset)))
+    assert dataset_described(described, None) == dataset
+    rooted = dataset_described(described, "folder")
+    source = getattr(rooted, "source", rooted)
+    assert getattr(source, "data_root", "folder") == "folder"
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"class": "Mine", "users": 3},
+        {"class": "Jester", "people": 3},
+        {"class": "dataset_named", "text": "ml-100k"},
+        {"class": "Interactions"},
+        {"users": 3},
+    ],
+)
+def test_what_is_no_dataset_of_ours_is_refused(described):
+    with pytest.raises(UserError, match="nothing that this version knows"):
+        dataset_described(described, None)
+
+
+def test_a_log_or_a_dataset_but_not_both():
+    assert log_or_dataset(None, None, None) is None
+    assert log_or_dataset(Path("a.csv"), None, "root") == RatingsFile("a.csv", 1)
+    assert log_or_dataset(None, "ml-1m", "root") == MovieLens1M("root")
+    with pytest.raises(UserError, match="--dataset NAME or --log FILE, and not both"):
+        log_or_dataset(Path("a.csv"), "ml-1m", None)

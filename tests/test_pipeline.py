@@ -233,7 +233,7 @@ def test_damaged_weights_are_named_and_other_stages_stay(made, run, tmp_path):
     damaged = Pipeline(run, root)
     path = damaged.keys.reward().folder / "reward.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match=rf"{path} should have .* delete the folder {path.parent}"):
+    with pytest.raises(UserError, match=rf"{path} is damaged: .* delete the folder {path.parent}"):
         _ = damaged.rewards.model
     assert_equal(damaged.pretrained, made.pretrained)
 

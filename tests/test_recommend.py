@@ -21,10 +21,11 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 @pytest.fixture(scope="module")
 def folder(small_ratings_csv, tmp_path_factory):
-    corpus = prepare(RatingsFile(str(small_ratings_csv)))
+    dataset = RatingsFile(str(small_ratings_csv))
+    corpus = prepare(dataset)
     policy = new_policy(BACKBONE, corpus.num_items, seed=1)
     made = tmp_path_factory.mktemp("policy")
-    save_policy(made, policy, BACKBONE, corpus, str(small_ratings_csv), 5)
+    save_policy(made, policy, BACKBONE, corpus, dataset)
     return made
 
 
@@ -115,7 +116,7 @@ def test_mistakes_are_one_sentence_each(folder, tmp_path):
         recommend(folder, [], None, 3, None)
     strange = tmp_path / "strange.csv"
     strange.write_text("user_id,item_id,rating,timestamp\n1,a,5,1\n1,b,5,2\n")
-    with pytest.raises(UserError, match=r"strange.csv: none of its items is known.*item ids such"):
+    with pytest.raises(UserError, match=r"strange: none of its items is known.*item ids such"):
         recommend(folder, None, strange, 3, None)
     with pytest.raises(UserError, match=r"top.txt: the name must end in .csv or .parquet"):
         recommend(folder, ["1"], None, 3, tmp_path / "top.txt")

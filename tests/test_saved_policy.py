@@ -1,18 +1,28 @@
 """A policy on disk: the same afterwards, or a sentence that says what is wrong."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from recsys_posttrain.backbones import HSTU, SASRec
-from recsys_posttrain.data import RatingsFile, prepare
+from recsys_posttrain.data import MovieLens100K, RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.saved_policy import load_policy, save_policy
+from recsys_posttrain.recommend import log_of
+from recsys_posttrain.saved_policy import ids_array, load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A dataset of an experiment file."""
+
+    users: int
+    name: str = "own"
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +33,7 @@ def corpus(small_ratings_csv, tmp_path_factory):
 @pytest.fixture
 def saved(corpus, tmp_path):
     policy = new_policy(BACKBONE, corpus.num_items, seed=1)
-    save_policy(tmp_path, policy, BACKBONE, corpus, "ml-100k", 5)
+    save_policy(tmp_path, policy, BACKBONE, corpus, MovieLens100K())
     return policy, tmp_path
 
 
@@ -32,7 +42,7 @@ def saved(corpus, tmp_path):
 )
 def test_it_comes_back_with_equal_log_probabilities(backbone, corpus, tmp_path):
     policy, folder = new_policy(backbone, corpus.num_items, seed=1), tmp_path
-    save_policy(folder, policy, backbone, corpus, "ml-100k", 5)
+    save_policy(folder, policy, backbone, corpus, MovieLens100K())
     loaded = load_policy(folder)
     batch = batch_of(corpus.sequences, torch.arange(20), 10)
     expected = policy.eval().log_prob(batch)
@@ -40,15 +50,18 @@ def test_it_comes_back_with_equal_log_probabilities(backbone, corpus, tmp_path):
     assert not loaded.policy.training
     assert not any(parameter.requires_grad for parameter in loaded.policy.parameters())
     assert loaded.item_ids.tolist() == corpus.item_ids.tolist()
-    assert (loaded.dataset, loaded.minimum_item_ratings) == ("ml-100k", 5)
-    assert sorted(path.name for path in folder.iterdir()) == ["policy.json", "policy.safetensors"]
+    assert loaded.policy.item_ids.tolist() == corpus.item_ids.tolist()
+    assert (loaded.dataset, loaded.content_hash) == ("small", corpus.content_hash)
+    assert log_of(loaded, "folder") == MovieLens100K("folder")
+    names = ["policy.json", "policy.safetensors", "source.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
 
 
 def test_the_weights_of_another_model_are_refused_with_both_shapes(saved, corpus, tmp_path_factory):
     _, folder = saved
     other_folder = tmp_path_factory.mktemp("other")
     other = SASRec(dim=12, blocks=1, feed_forward=16, max_length=10)
-    save_policy(other_folder, new_policy(other, 40, 0), other, corpus, "ml-100k", 5)
+    save_policy(other_folder, new_policy(other, 40, 0), other, corpus, MovieLens100K())
     (other_folder / "policy.safetensors").replace(folder / "policy.safetensors")
     with pytest.raises(
         UserError, match=r"policy.safetensors.*\(41, 12\).*\(41, 8\).*another model"
@@ -79,7 +92,16 @@ def test_weights_cut_short_are_named(saved):
     [
         ({"backbone": {"class": "Recurrent", "dim": 8}}, "names the backbone .*Recurrent"),
         ({"backbone": {"class": "SASRec", "dims": 8}}, "names the backbone .*dims"),
-        ({"item_ids": None}, "does not describe a policy"),
+        ({"item_ids": None}, "policy.json has no 'item_ids'"),
+        ({"item_ids": [[1], [2]]}, "does not describe a policy"),
+        ({"item_ids": 40}, "does not describe a policy"),
+        ({"dataset": 5}, "does not describe a policy"),
+        ({"minimum_item_ratings": "5"}, "does not describe a policy"),
+        ({"backbone": {"class": "SASRec", "dim": "8"}}, "policy.json: SASRec: dim='8' must be"),
+        ({"backbone": {"class": "SASRec", "blocks": True}}, "blocks=True must be a whole number"),
+        ({"backbone": {"class": "SASRec", "dim": 10**9}}, "dim=1000000000 must be a whole number"),
+        ({"backbone": {"class": "SASRec", "blocks": 10**6}}, "blocks=1000000 must be a whole num"),
+        ({"backbone": 5}, "names the backbone 5"),
     ],
 )
 def test_a_card_that_this_version_cannot_read_is_named(saved, change, message):
@@ -95,3 +117,32 @@ def test_a_card_cut_short_is_named(saved):
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match=r"policy.json is cut short or not JSON"):
         load_policy(saved[1])
+
+
+def test_a_dataset_that_is_not_there_again_is_named(saved, corpus, tmp_path, monkeypatch):
+    """One of the user's own, and a file that is gone; a relative path becomes an absolute one."""
+    policy, folder = saved
+    save_policy(folder, policy, BACKBONE, corpus, Own(users=3))
+    with pytest.raises(UserError, match=r"trained on small .*'Own'.*--log FILE or --dataset NAME"):
+        log_of(load_policy(folder))
+    monkeypatch.chdir(tmp_path)
+    save_policy(folder, policy, BACKBONE, corpus, RatingsFile("log.csv"))
+    monkeypatch.chdir("/")
+    with pytest.raises(UserError, match=r"on .*/log.csv, which is not there any more: say where"):
+        log_of(load_policy(folder))
+    (tmp_path / "log.csv").touch()
+    assert log_of(load_policy(folder)) == RatingsFile(str(tmp_path / "log.csv"))
+
+
+def test_what_a_policy_is_does_not_depend_on_where_its_log_was(saved, corpus):
+    policy, folder = saved
+    before = (folder / "policy.json").read_bytes()
+    save_policy(folder, policy, BACKBONE, corpus, RatingsFile("elsewhere.csv"))
+    assert (folder / "policy.json").read_bytes() == before
+
+
+def test_one_long_id_does_not_widen_the_others():
+    ids = ids_array(["x" * 500, *(str(n) for n in range(999))])
+    assert ids.nbytes == 8 * 1000  # references; a width for all would be 4 bytes x 500 x 1000
+    assert ids[999] == "998"
+    assert ids_array([3, 4]).dtype == "int64"

@@ -17,7 +17,9 @@ import pytorch_lightning as pl
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import load_study
 from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.study import run_study, study_agreement, study_table
+from recsys_posttrain.provenance import git_commit
+from recsys_posttrain.study import run_study, study_table
+from recsys_posttrain.study_agreement import study_agreement
 from recsys_posttrain.study_runs import Options
 
 STUDY = Path(__file__).with_name("small_study.py").read_text(encoding="utf-8")
@@ -27,7 +29,7 @@ FILES = {"rows.parquet", "table.md", "table.tex", "reward_models.md", "run.json"
 
 @pytest.fixture(autouse=True, scope="module")
 def world(tmp_path_factory):
-    """A working directory outside any repository, so that no commit enters the tables."""
+    """A working directory and a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.chdir(tmp_path_factory.mktemp("work"))
@@ -99,7 +101,7 @@ def test_what_a_study_leaves_behind(finished, small_ratings_csv):
     record = json.loads((folder / "run.json").read_text())
     command = f"recsys-posttrain run study.py --dataset {small_ratings_csv} --seeds 1"
     assert record["command"] == command
-    assert record["commit"] == "unknown"
+    assert record["commit"] == git_commit()
     assert record["seeds"] == [0]
     assert record["steps"] == [8]  # 2 epochs of 60 users in batches of 16
     assert set(record["stages"]) == {"pretrained", "reward", "BC/0", "ExpRSFT/0", "OfflinePPO/0"}
@@ -195,7 +197,9 @@ def test_another_split_is_another_study_with_a_caption_of_its_own(run, copied):
 
     study_agreement(folder, copied / "study-small")
     agreed = (folder / "agreement-study-small.md").read_text()
-    assert f"small, {record['split']} (commit unknown) against small, leave-one-out" in agreed
+    assert (
+        f"small, {record['split']} (commit {git_commit()}) against small, leave-one-out" in agreed
+    )
     assert "| NDCG@10 all | 4 |" in agreed
     assert "judge" not in agreed.split("| column |")[1]
     with pytest.raises(UserError, match=r"run.json does not exist: give the folder of a finished"):
@@ -300,7 +304,9 @@ def test_a_damaged_stage_is_named_and_nothing_else_is_touched(run, finished, cop
     path = copied / "stages" / record["stages"]["reward"]["folder"] / "reward.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     before = stages(copied)
-    with pytest.raises(UserError, match=rf"{path} should have .*: delete the folder {path.parent}"):
+    with pytest.raises(
+        UserError, match=rf"{path} is damaged: its SHA-256 .*: delete the folder {path.parent}"
+    ):
         run(copied)
     assert stages(copied) == before
     assert result(copied) == result(finished)

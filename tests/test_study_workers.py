@@ -1,5 +1,6 @@
 """A study whose runs are made by several processes: the same rows, mistakes and resumption."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain import study_runs
-from recsys_posttrain.errors import TrainingFailed, UserError
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.load_study import load_study
 from recsys_posttrain.progress import Done, Progress
 from recsys_posttrain.study import run_study
@@ -111,14 +112,14 @@ def test_a_stage_that_one_worker_made_is_not_reused_because_another_found_it(
     old, new = (tmp_path / "stages" / name for name in ("reward-old", "reward-new"))
     old.mkdir(parents=True)
     heard = [
-        (None, [Done("old", old, None), Done("new", new, None)]),
-        (None, [Done("old", old, None), Done("new", new, 0.3)]),
+        ((0, 0), ([Done("old", old, None), Done("new", new, None)], "")),
+        ((1, 0), ([Done("old", old, None), Done("new", new, 0.3)], "")),
     ]
     monkeypatch.setattr(study_runs, "finished", lambda *arguments: iter(heard))
     monkeypatch.setattr(study_runs, "_is_made", lambda *arguments: False)
     said, file = [], Path("study.py")
     pipeline, progress = SimpleNamespace(root=tmp_path), Progress(said.append)
-    make_in_processes(file, options, options.study(file), pipeline, progress, 2)
+    make_in_processes(file, options, options.study(file), pipeline, progress, 2, {})
     assert said == [Done("old", old, None), Done("new", new, 0.3)]
 
 
@@ -143,14 +144,15 @@ def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, mo
     assert before.items() <= after.items()
 
 
-def test_training_that_fails_is_its_sentence_and_the_others_stay(run, tmp_path):
+def test_a_method_whose_training_fails_is_left_out_with_its_reason(run, tmp_path):
+    """The others have their rows; nothing is trained twice."""
     runs = "RUNS = [BASE, replace(BASE, algorithm=Mine(3e38))]"
     Path("failing.py").write_text(STUDY + OWN + runs)
-    with pytest.raises(
-        TrainingFailed, match=r"^the loss became (inf|nan) at step 0; lower the learning"
-    ):
-        run(tmp_path, workers=2, file="failing.py")
-    assert not (tmp_path / "failing-small" / "rows.parquet").exists()
+    folder = run(tmp_path, workers=2, file="failing.py")
+    rows = pd.read_parquet(folder / "rows.parquet")
+    assert rows["method"].unique().tolist() == ["Popularity", "Pretrained", "BC"]
+    left_out = json.loads((folder / "run.json").read_text())["left_out"]
+    assert re.match(r"seed 0: the loss became (inf|nan) at step 0; lower", left_out["Mine"])
     kept = pd.Series(list(stages(tmp_path)))
     assert kept.str.startswith("pretrain-").sum() == 1
 

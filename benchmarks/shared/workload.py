@@ -12,8 +12,9 @@ import torch
 
 from recsys_posttrain.data import LeaveOneOut, prepare
 from recsys_posttrain.data.files import cache_folder
+from recsys_posttrain.files import write_json
 from recsys_posttrain.named import dataset_named
-from recsys_posttrain.stages import git_commit, package_versions, write_json
+from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.types import Corpus, Sequences, Split
 
 LENGTH, BATCH_SIZE = 200, 128

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from quality.grid import BOUNDS, CONTROLS, METHODS
 
-from recsys_posttrain.evaluation.subsets import RewardScale, liked
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.report.columns import Column
 from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.report.noise_quality import CONDITION, noise_kinds, of_kind
+from recsys_posttrain.reward_scale import RewardScale
 
 CONTROL = "BC"
 AGAINST = {method.name: method.against for method in (*METHODS, *CONTROLS, *BOUNDS)}
@@ -45,7 +46,11 @@ def chosen(validation: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparisons(
-    test: pd.DataFrame, selected: pd.DataFrame, references: pd.DataFrame, num_items: int
+    test: pd.DataFrame,
+    selected: pd.DataFrame,
+    references: pd.DataFrame,
+    num_items: int,
+    scale: RewardScale,
 ) -> Iterator[tuple[NoiseLevel, Comparison]]:
     """Of each condition: all methods at their chosen strength against BC on the same users and
     seeds. A method that the noise cannot change keeps the value it has without noise; controls
@@ -59,11 +64,15 @@ def comparisons(
         together = pd.concat([references, unchanged, rows] if key[0] else [references, clean])
         own = together["method"].map(AGAINST).fillna(CONTROL)
         for control, part in together.groupby(own, sort=False):
-            yield NoiseLevel(*key), compared_with(str(control), part, columns, num_items)
+            yield NoiseLevel(*key), compared_with(str(control), part, columns, num_items, scale)
 
 
 def compared_with(
-    control: str, rows: pd.DataFrame, columns: Sequence[Column], num_items: int
+    control: str,
+    rows: pd.DataFrame,
+    columns: Sequence[Column],
+    num_items: int,
+    scale: RewardScale,
 ) -> Comparison:
     """All methods of the rows against one of them, on the same users, seeds and draws."""
     return compare(
@@ -72,7 +81,7 @@ def compared_with(
         num_items=num_items,
         control=control,
         relative=False,
-        scale=RewardScale(),
+        scale=scale,
         resamples=2_000,
         rng=np.random.default_rng(0),
     )

@@ -11,19 +11,22 @@ import pandas as pd
 from quality.results import compared_with, value_columns
 
 from recsys_posttrain.report.noise_quality import CONDITION
+from recsys_posttrain.reward_scale import RewardScale
 
 OWN = "NDCG@10 liked"
 RULES = {OWN: "liked_ndcg@10", "proxy": "reward/proxy@10", "judge": "reward/judge@10"}
 HINDSIGHT = "hindsight"
 
 
-def selections(test: pd.DataFrame, validation: pd.DataFrame, num_items: int) -> pd.DataFrame:
+def selections(
+    test: pd.DataFrame, validation: pd.DataFrame, num_items: int, scale: RewardScale
+) -> pd.DataFrame:
     """One row per condition, method and rule, where a method has several strengths: the strength
     that the rule chose, its mean value with interval, and its paired difference to the study's own
     rule. test, validation: of all units, as `Outcome` holds them."""
     of_method = test.groupby([*CONDITION, "method"], sort=False)
     frames = [
-        _of_method(of_method.get_group(key), key, trials, num_items)
+        _of_method(of_method.get_group(key), key, trials, num_items, scale)
         for key, trials in validation.groupby([*CONDITION, "method"], sort=False)
         if trials["strength"].nunique() > 1
     ]
@@ -31,7 +34,11 @@ def selections(test: pd.DataFrame, validation: pd.DataFrame, num_items: int) -> 
 
 
 def _of_method(
-    rows: pd.DataFrame, key: tuple[str, str, float, str], trials: pd.DataFrame, num_items: int
+    rows: pd.DataFrame,
+    key: tuple[str, str, float, str],
+    trials: pd.DataFrame,
+    num_items: int,
+    scale: RewardScale,
 ) -> pd.DataFrame:
     column = value_columns(rows)[0]
     by_rule = {
@@ -41,7 +48,7 @@ def _of_method(
     }
     by_rule[HINDSIGHT] = str(rows.groupby("strength", sort=False)[column.source].mean().idxmax())
     named = [rows[rows["strength"] == at].assign(method=rule) for rule, at in by_rule.items()]
-    compared = compared_with(OWN, pd.concat(named), [column], num_items)
+    compared = compared_with(OWN, pd.concat(named), [column], num_items, scale)
     wanted = ["mean", "low", "high", "difference", "difference_low", "difference_high"]
     found = compared.cells.set_index("method")[wanted].rename_axis("rule").reset_index()
     place, kind, level, method = key

@@ -13,8 +13,9 @@ import pandas as pd
 from quality.grid import Condition
 
 from recsys_posttrain import processes
-from recsys_posttrain.evaluation.subsets import RewardScale, liked
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
 from recsys_posttrain.worlds.base import World
@@ -76,9 +77,8 @@ def work(unit: Unit) -> Outcome:
             folder = pipeline.posttrained_folder(run)
             named = {"method": method.name, "strength": strength, **unit.key()}
             test.append(_kept(pipeline.rows_of(folder, "test", noise)).assign(**named))
-            validation.append(
-                {**named, **_chosen_by(pipeline.rows_of(folder, "validation", noise))}
-            )
+            rows = pipeline.rows_of(folder, "validation", noise)
+            validation.append({**named, **_chosen_by(rows, pipeline.data.corpus.reward_scale)})
     report = {} if noise == RewardNoise() else pipeline.rewards.report(noise)
     return Outcome(pd.concat(test, ignore_index=True), pd.DataFrame(validation), report)
 
@@ -95,11 +95,11 @@ def references(base: Run, root: Path, seed: int) -> pd.DataFrame:
     )
 
 
-def _chosen_by(rows: pd.DataFrame) -> dict[str, float]:
+def _chosen_by(rows: pd.DataFrame, scale: RewardScale) -> dict[str, float]:
     """What settings are chosen by, NDCG@10 of validation targets that were liked; and what they
     could be chosen by instead (selection.py)."""
     others = [name for name in ("reward/proxy@10", "reward/judge@10") if name in rows]
-    chosen_by = float(rows.loc[liked(rows, RewardScale()) > 0, "ndcg@10"].mean())
+    chosen_by = float(rows.loc[liked(rows, scale) > 0, "ndcg@10"].mean())
     return {"liked_ndcg@10": chosen_by, **rows[others].mean().to_dict()}
 
 

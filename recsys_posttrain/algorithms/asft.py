@@ -43,8 +43,8 @@ def advantage_weight(advantage: Tensor, temperature: float, weight_cap: float | 
 
 @dataclass(frozen=True)
 class ASFT:
-    """reward, baseline: signals R and b. temperature: in units of the reward (our default: 1 star
-    for ratings of 1..5). weight_cap: largest weight (20, ours; None: no cap).
+    """reward, baseline: signals R and b. temperature: in stars (reward_scale.py; 1 is our default).
+    weight_cap: largest weight (20, ours; None: no cap).
     value_coefficient: of V's squared error, with baseline=learned_value only."""
 
     reward: Signal = observed_reward

@@ -21,7 +21,11 @@ class LossOutput(NamedTuple):
 
 
 class Algorithm(Protocol):
-    """`loss` is required. The training module reduces, steps and logs; an algorithm never does."""
+    """`loss` is required. The training module reduces, steps and logs; an algorithm never does.
+
+    One that reads neither logged rewards nor the reward model says so with a class attribute,
+    `reads_rewards: ClassVar[bool] = False`, and is then run on logs without rewards too.
+    """
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput: ...
 
@@ -30,6 +34,10 @@ def heads_of(algorithm: Algorithm, dim: int) -> dict[str, nn.Module]:
     """The trained layers an algorithm asks for with an optional method `heads(dim)`."""
     heads = getattr(algorithm, "heads", None)
     return heads(dim) if heads is not None else {}
+
+
+def reads_rewards(algorithm: Algorithm) -> bool:
+    return bool(getattr(algorithm, "reads_rewards", True))
 
 
 def after_step(algorithm: Algorithm, actors: Actors) -> None:

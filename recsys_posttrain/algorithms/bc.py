@@ -9,6 +9,7 @@ Departures: none.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,8 @@ from recsys_posttrain.types import Batch
 
 @dataclass(frozen=True)
 class BC:
+    reads_rewards: ClassVar[bool] = False
+
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         one_BT = torch.ones_like(batch.rewards_BT)
         return LossOutput(actors.policy.weighted_nll(batch, one_BT), {})

@@ -35,7 +35,7 @@ def exponential_weight(reward: Tensor, temperature: float, log_mean: Tensor) -> 
 
 @dataclass(frozen=True)
 class ExpRSFT:
-    """temperature: in units of the reward; 1 star for ratings of 1..5 is our default.
+    """temperature: in stars (reward_scale.py); 1 is our default.
 
     reward: the signal in the exponent; the mean weight is always that of the logged rewards.
     """

@@ -78,9 +78,9 @@ def _refresh(actors: Actors, every: int) -> None:
 @dataclass(frozen=True)
 class OfflinePPO:
     """samples: actions per position. baseline: signal b; it changes the variance and what is
-    clipped. clip: e. kl_coefficient: c, in units of the reward. refresh_every: optimiser steps
+    clipped. clip: e. kl_coefficient: c, in stars (reward_scale.py). refresh_every: optimiser steps
     between copies of the policy into pi_old. value_coefficient: of the critic's squared error, with
-    baseline=learned_value only. Apart from the usual clip, the defaults are ours, for ratings 1..5.
+    baseline=learned_value only. Apart from the usual clip, the defaults are ours.
     """
 
     samples: int = 8
@@ -142,8 +142,10 @@ class OfflinePPO:
 
 @dataclass(frozen=True)
 class ExactPPO:
-    """The objective of OfflinePPO without sampling variance; each step costs four products with
-    the whole catalogue per position. Fields as there; learned_value would only add error here."""
+    """The objective of OfflinePPO without sampling variance. A step makes the products of policy,
+    pi_old, reference and reward with the whole catalogue at every position, and those of the policy
+    again for the gradient, all in float32: 7.7 steps of OfflinePPO at 200,000 items. Fields as
+    there; learned_value would only add error here."""
 
     baseline: Signal = reference_value
     clip: float = 0.2

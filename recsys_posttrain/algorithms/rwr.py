@@ -6,8 +6,9 @@ Limits: equal rewards are behaviour cloning; a reward of 0 leaves the item out.
 Source: the reward-weighted behaviour cloning that is the reference row of "Post-Training Generative
 Recommenders with Advantage-Weighted Supervised Finetuning" (Netflix Technology Blog, October 2025).
 Departures: the blog gives no formula; raw rewards and the division by the mean of the data (not of
-the batch: a position's loss must not depend on its neighbours) are ours. A negative reward pushes
-its item down, and the loss is then unbounded below: shift such rewards or use ExpRSFT.
+the batch: a position's loss must not depend on its neighbours) are ours. Rewards count from the
+zero of the log's scale (reward_scale.py). One below it pushes its item down, and the loss is then
+unbounded below: lower the zero or use ExpRSFT.
 """
 
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ class RWR:
         mean = actors.log.rewards_E.mean()
         require(
             mean > 0,
-            f"RWR: the mean logged reward is {mean:.4g}, and weights need one above 0; "
-            "shift the rewards or use ExpRSFT.",
+            f"RWR: the mean logged reward is {mean:.4g} stars from its zero, and weights need one "
+            "above 0; give a lower --reward-zero or use ExpRSFT.",
         )
         reward_BT = self.reward(batch, actors)
         weight_BT = linear_weight(reward_BT, mean.to(reward_BT))

@@ -5,6 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.types import History
 
 
@@ -20,6 +21,21 @@ class Backbone(Protocol):
     item_embedding: nn.Embedding
 
     def __call__(self, history: History) -> Tensor: ...
+
+
+def check_sizes(
+    owner: str, *, dim: int, blocks: int, heads: int, max_length: int, dropout: float
+) -> None:
+    """Raises UserError for sizes that no model has: they are checked before memory is asked for."""
+    require_counts(owner, 1, 2**16, dim=dim, heads=heads)
+    require_counts(owner, 1, 1000, blocks=blocks)
+    require_counts(owner, 1, 2**20, max_length=max_length)
+    require(
+        dim % heads == 0,
+        f"{owner}: dim={dim} cannot be split over heads={heads}; choose a number of heads that "
+        "divides dim.",
+    )
+    require(0 <= dropout < 1, f"{owner}: dropout={dropout} must be at least 0 and below 1.")
 
 
 class BackboneConfig(Protocol):

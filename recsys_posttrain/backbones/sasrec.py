@@ -1,10 +1,15 @@
 """SASRec: a causal transformer over item ids (arXiv 1808.09781).
 
-Departures from the paper: normalisation comes before each sub-layer (steadier training), the
-feed-forward is GELU, dropout acts on the embedding and on both residual branches but not inside
-the attention (there it costs 1.7x on a CPU and did not pay), positions count from a user's first
-visible event, so that a state never depends on how many events follow. The output layer is the
-item embedding itself.
+A block is x + dropout(g(norm(x))) for attention and then for the feed-forward, as the paper writes
+it. The authors' code, and others after it, differ from that: their queries are normalised, keys and
+values are not, and the residual is added to the normalised query.
+Departures from the paper: the feed-forward is GELU and, by default, four times as wide as the
+states, not as wide; the attention has an output projection; item vectors are not multiplied by the
+root of the width on the way in (they start small, see embedding.py); the norms' epsilon is 1e-5
+(the authors' code has 1e-8); dropout acts on the embedding and on both residual branches but not
+inside the attention (there it costs 1.7x on a CPU and did not pay); positions count from a user's
+first visible event, so that a state never depends on how many events follow. The output layer is
+the item embedding itself, as in the paper.
 """
 
 from dataclasses import dataclass
@@ -13,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from recsys_posttrain.backbones.base import check_sizes
 from recsys_posttrain.backbones.dropout import Dropout
 from recsys_posttrain.backbones.embedding import EventEmbedding
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require_counts
 from recsys_posttrain.types import History
 
 
@@ -118,19 +124,15 @@ class SASRec:
     history_rewards: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            min(self.dim, self.blocks, self.heads, self.feed_forward, self.max_length) >= 1,
-            f"SASRec: every size must be at least 1, but this is {self}.",
+        check_sizes(
+            "SASRec",
+            dim=self.dim,
+            blocks=self.blocks,
+            heads=self.heads,
+            max_length=self.max_length,
+            dropout=self.dropout,
         )
-        require(
-            self.dim % self.heads == 0,
-            f"SASRec: dim={self.dim} cannot be split over heads={self.heads}; "
-            "choose a number of heads that divides dim.",
-        )
-        require(
-            0 <= self.dropout < 1,
-            f"SASRec: dropout={self.dropout} must be at least 0 and below 1.",
-        )
+        require_counts("SASRec", 1, 2**20, feed_forward=self.feed_forward)
 
     def build(self, num_items: int) -> SASRecModule:
         return SASRecModule(self, num_items)

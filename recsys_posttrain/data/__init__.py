@@ -3,7 +3,7 @@
 Importing this is cheap: torch, pandas and datasets are imported when they are used.
 """
 
-from recsys_posttrain.data.audit import audit, audit_lines
+from recsys_posttrain.data.audit import audit, audit_lines, rewards_line
 from recsys_posttrain.data.global_time import GlobalTime
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K, MovieLensSmall
 from recsys_posttrain.data.prepare import Dataset, prepare
@@ -24,4 +24,5 @@ __all__ = [
     "audit",
     "audit_lines",
     "prepare",
+    "rewards_line",
 ]

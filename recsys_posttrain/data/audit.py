@@ -23,7 +23,8 @@ def audit(corpus: Corpus) -> dict[str, float]:
     carry the same time as their user's event before (their order is the file's, not time's);
     `shares_time` is the share that carry the same time as any other event of their user.
     `users_within_an_hour` is the share of users whose first and last event are at most 3600 s
-    apart. `last_rating_at_least_4` is the share of users whose last event has reward >= 4.
+    apart. `last_event_liked` is the share of users whose last event has at least the reward that
+    counts as liked, which is `liked`; neither these nor ratings where the log has no rewards.
     `train_after_test` is the share of pairs (leave-one-out training event of any user, test
     target of any user) in which the training event is strictly later: what a model trained on
     that split knows of the target's future; NaN when nobody has 3 events. `rating/R` counts the
@@ -35,7 +36,8 @@ def audit(corpus: Corpus) -> dict[str, float]:
     sequences = replace(corpus.sequences, timestamps_E=corpus.times_E)
     lengths_N = sequences.lengths_N.numpy()
     first_N, last_N = sequences.offsets_N1[:-1].numpy(), sequences.offsets_N1[1:].numpy() - 1
-    timestamp_E, reward_E = sequences.timestamps_E.numpy(), sequences.rewards_E.numpy()
+    scale, timestamp_E = corpus.reward_scale, sequences.timestamps_E.numpy()
+    reward_E = scale.from_stars(sequences.rewards_E.double().numpy())
 
     tied_E = np.zeros(len(timestamp_E) + 1, dtype=bool)
     tied_E[1:-1] = np.diff(timestamp_E) == 0
@@ -51,11 +53,13 @@ def audit(corpus: Corpus) -> dict[str, float]:
         "tied_with_previous": float(tied_with_previous_E.mean()),
         "shares_time": float((tied_with_previous_E | tied_with_next_E).mean()),
         "users_within_an_hour": float((lasted_N <= HOUR * corpus.ticks_per_second).mean()),
-        "last_rating_at_least_4": float((reward_E[last_N] >= 4).mean()),
         "train_after_test": _train_after_test(replace(corpus, sequences=sequences)),
     }
-    rewards, counts = np.unique(reward_E, return_counts=True)
-    figures |= {f"rating/{r:g}": float(n) for r, n in zip(rewards, counts, strict=True)}
+    if not scale.missing:
+        figures["liked"] = scale.liked
+        figures["last_event_liked"] = float((reward_E[last_N] >= scale.liked).mean())
+        rewards, counts = np.unique(reward_E, return_counts=True)
+        figures |= {f"rating/{r:g}": float(n) for r, n in zip(rewards, counts, strict=True)}
     quantiles = np.quantile(lengths_N, LENGTH_QUANTILES)
     return figures | {
         f"length/{q:g}": float(n) for q, n in zip(LENGTH_QUANTILES, quantiles, strict=True)
@@ -68,7 +72,8 @@ def _train_after_test(corpus: Corpus) -> float:
     from recsys_posttrain.data.split import LeaveOneOut
 
     try:
-        split = LeaveOneOut(minimum_item_ratings=1).split(corpus)
+        # Times are compared here: what could be shown does not matter.
+        split = LeaveOneOut(minimum_item_ratings=1).split(replace(corpus, repeats="allowed"))
     except UserError:
         return float("nan")
     train_E = np.sort(split.train.timestamps_E.numpy())
@@ -89,19 +94,32 @@ def audit_lines(name: str, figures: dict[str, float]) -> list[str]:
         ]
         for kind in ("rating/", "length/")
     }
+    ratings, last = [], []
+    if "liked" in figures:
+        counts = ", ".join(f"{n} of {r}" for r, n in _shortened(of_kind["rating/"]))
+        ratings = [f"ratings: {counts}"]
+        last = [
+            f"{share['last_event_liked']} of users' last events are rated {figures['liked']:g} or "
+            "more: likelihood and reward are different goals"
+        ]
     return [
         f"{name}: {figures['rows']:,.0f} events, {figures['users']:,.0f} users, "
         f"{figures['items']:,.0f} items, density {figures['density']:.2%}",
-        "ratings: " + ", ".join(f"{n} of {r}" for r, n in _shortened(of_kind["rating/"])),
+        *ratings,
         "events per user, by quantile: " + ", ".join(f"{q}: {n}" for q, n in of_kind["length/"]),
         f"{share['tied_with_previous']} of events carry the same time as the user's event "
         f"before ({share['shares_time']} as any other of the user): file order breaks the tie",
         f"{share['users_within_an_hour']} of users rated everything within an hour",
-        f"{share['last_rating_at_least_4']} of users' last events are rated 4 or more: "
-        "likelihood and reward are different goals",
+        *last,
         f"{share['train_after_test']} of leave-one-out training events happen after the tested "
         "target (over all pairs): prefer a split by time for claims about the future",
     ]
+
+
+def rewards_line(corpus: Corpus) -> str:
+    """How the rewards of a corpus are understood."""
+    scale = corpus.reward_scale
+    return scale.line(scale.from_stars(corpus.sequences.rewards_E.double().numpy()))
 
 
 def _shortened(ratings: list[tuple[str, str]], most: int = 20) -> list[tuple[str, str]]:

@@ -36,12 +36,14 @@ def download(url: str) -> bytes:
 
 
 def _read_with_progress(response: http.client.HTTPResponse, size: int, url: str) -> bytes:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from recsys_posttrain.progress import plain_console
 
     content = io.BytesIO()
-    console = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = plain_console(stderr=True)
+    title = TextColumn("{task.description}", markup=False)
+    columns = (title, BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(url.rsplit("/", 1)[-1], total=size or None)
         while chunk := response.read(CHUNK_BYTES):

@@ -100,7 +100,7 @@ class GlobalTime:
             if self.targets_per_user is not None:
                 seed = derived_seed(self.seed, "global time", part)
                 event_N = _at_most(self.targets_per_user, event_N, user_E[event_N], seed)
-            return targets_at(sequences, event_N)
+            return targets_at(corpus, event_N)
 
         return Split(
             corpus=corpus,

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recsys_posttrain.data.files import cache_folder, new_folder, note
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    from recsys_posttrain.types import Corpus, Interactions
+    from recsys_posttrain.types import Corpus, Interactions, Repeats
 
-FORMAT_VERSION = 2  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 3  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 LOWER_MINIMUM = (
     "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
@@ -39,17 +40,26 @@ class Dataset(Protocol):
     def load(self) -> Interactions: ...
 
 
-def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None = None) -> Corpus:
+def prepare(
+    dataset: Dataset,
+    minimum_item_ratings: int = 5,
+    cache: Path | None = None,
+    repeats: Repeats | None = None,
+    thresholds: Thresholds = Thresholds(),
+) -> Corpus:
     """Filter, order and encode a dataset; reused from the cache when it was done before.
 
     Items with fewer than minimum_item_ratings are dropped in one pass. Events are sorted by
     (user, exact time), ties in file order. Users and items are numbered by first appearance in
     the file, so sources that only name them differently give equal tensors.
 
-    cache: the folder for prepared data (default: `cache_folder()`).
+    cache: the folder for prepared data (default: `cache_folder()`). repeats: whether users choose
+    items again; None: measured in what is left after filtering (data/repeats.py). thresholds: of
+    the rewards, in place of those of the log's scale (reward_scale.py).
 
     Raises:
-        UserError: no item has enough ratings; the source or the cache folder fails.
+        UserError: no item has enough ratings; the source or the cache folder fails; the thresholds
+            do not fit the rewards.
     """
     if minimum_item_ratings < 1:
         raise UserError(
@@ -69,21 +79,25 @@ def prepare(dataset: Dataset, minimum_item_ratings: int = 5, cache: Path | None 
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        interactions = dataset.load()
-        users, items, left_out = _tables(interactions, minimum_item_ratings)
-        facts = {
-            "ticks_per_second": interactions.ticks_per_second,
-            "left_out_user_ids": left_out,
-        }
+        users, items, facts = _tables(dataset.load(), minimum_item_ratings)
         _save(folder, users, items, facts, fingerprint, provenance)
-    return _read(folder, dataset.name, content_hash)
+    # What a world knows of every choice is in the unit of its log, which is read as it is.
+    declared = RewardScale() if hasattr(dataset, "truth") else None
+    return _read(folder, dataset.name, content_hash, repeats, thresholds, declared)
+
+
+def corpus_of(interactions: Interactions, minimum_item_ratings: int = 1) -> Corpus:
+    """What `prepare` would make of the same ratings, without the cache; rewards as they are."""
+    tables = _tables(interactions, minimum_item_ratings)
+    name, content_hash = interactions.name, interactions.content_hash
+    return _corpus(*tables, name, content_hash, None, declared=RewardScale())
 
 
 def _tables(
     interactions: Interactions, minimum_item_ratings: int
-) -> tuple[pa.Table, pa.Table, list[Any]]:
-    """One row per user (user_id, items, rewards, times), one row per item (item_id), and the ids of
-    the users who have none of these items."""
+) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
+    """One row per user (user_id, items, rewards, times), one row per item (item_id), and facts
+    about the whole, among them who has none of these items."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -114,7 +128,12 @@ def _tables(
             "times": per_user(timestamp_E, pa.int64()),
         }
     )
-    return users, pa.table({"item_id": pa.array(item_ids)}), left_out
+    facts = {
+        "has_ratings": interactions.has_ratings,
+        "ticks_per_second": interactions.ticks_per_second,
+        "left_out_user_ids": left_out,
+    }
+    return users, pa.table({"item_id": pa.array(item_ids)}), facts
 
 
 def _save(
@@ -137,30 +156,51 @@ def _save(
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
 
-def _read(folder: Path, name: str, content_hash: str) -> Corpus:
-    import numpy as np
-    import torch
-
-    from recsys_posttrain.types import Corpus, Sequences
-
+def _read(
+    folder: Path,
+    name: str,
+    content_hash: str,
+    repeats: Repeats | None,
+    thresholds: Thresholds,
+    declared: RewardScale | None,
+) -> Corpus:
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    ticks_per_second = facts["ticks_per_second"]
+    return _corpus(users, items, facts, name, content_hash, repeats, thresholds, declared)
 
-    def events(column: str) -> torch.Tensor:
+
+def _corpus(
+    users: pa.Table,
+    items: pa.Table,
+    facts: dict[str, Any],
+    name: str,
+    content_hash: str,
+    repeats: Repeats | None,
+    thresholds: Thresholds = Thresholds(),
+    declared: RewardScale | None = None,
+) -> Corpus:
+    import numpy as np
+    import torch
+
+    from recsys_posttrain.data.repeats import measured_repeats
+    from recsys_posttrain.types import Corpus, Sequences
+
+    def events(column: str) -> np.ndarray:
         # A view of the mapped file first, then one copy, so that the file can be replaced.
         values = users.column(column).combine_chunks().flatten()
-        return torch.from_numpy(np.array(values.to_numpy(zero_copy_only=True)))
+        return np.array(values.to_numpy(zero_copy_only=True))
 
+    reward_E = events("rewards")
+    scale = scale_of(reward_E, thresholds, declared=declared, has_ratings=facts["has_ratings"])
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
-    times_E = events("times")
+    times_E, ticks_per_second = events("times"), facts["ticks_per_second"]
     sequences = Sequences(
-        events("items"),
-        events("rewards"),
-        times_E // ticks_per_second,
+        torch.from_numpy(events("items")),
+        torch.from_numpy(scale.to_stars(reward_E)),
+        torch.from_numpy(times_E // ticks_per_second),
         torch.from_numpy(offsets_N1),
     )
     return Corpus(
@@ -169,9 +209,11 @@ def _read(folder: Path, name: str, content_hash: str) -> Corpus:
         user_ids=users.column("user_id").to_numpy(),
         item_ids=items.column("item_id").to_numpy(),
         content_hash=content_hash,
-        ticks_E=None if ticks_per_second == 1 else times_E,
+        repeats=repeats or measured_repeats(sequences),
+        ticks_E=None if ticks_per_second == 1 else torch.from_numpy(times_E),
         ticks_per_second=ticks_per_second,
         left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),
+        reward_scale=scale,
     )
 
 

@@ -70,8 +70,8 @@ class LeaveOneOut:
         return Split(
             corpus=corpus,
             train=train,
-            validation=targets_at(corpus.sequences, end_N - 2),
-            test=targets_at(corpus.sequences, end_N - 1),
+            validation=targets_at(corpus, end_N - 2),
+            test=targets_at(corpus, end_N - 1),
             reward=train,
         )
 
@@ -87,21 +87,46 @@ def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequence
     return _slices(sequences, sequences.offsets_N1[1:][rows_N] - keep_N, keep_N)
 
 
-def targets_at(sequences: Sequences, event_N: Tensor) -> Targets:
-    """The events at given places of the flat arrays, each with all that its user did before it."""
+def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
+    """The events at given places of the flat arrays, each with all that its user did before it.
+
+    Where repeats are never shown, an event on an item that its user had before is no target.
+
+    Raises:
+        UserError: that leaves none.
+    """
     import torch
 
+    from recsys_posttrain.data.repeats import had_before
     from recsys_posttrain.types import Targets
 
+    sequences, asked = corpus.sequences, len(event_N)
+    if corpus.repeats == "never":
+        event_N = event_N[~had_before(_before(sequences, event_N), sequences.items_E[event_N])]
+        require(
+            len(event_N) or not asked,
+            f"{corpus.name}: all {asked:,} targets are of items that their users had before, which "
+            'repeats="never" does not show again; allow repeats (--repeats allowed).',
+        )
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
-    first_N = sequences.offsets_N1[users_N]
     return Targets(
-        history=_slices(sequences, first_N, event_N - first_N),
+        history=_before(sequences, event_N),
         items_N=sequences.items_E[event_N],
         rewards_N=sequences.rewards_E[event_N],
         times_N=sequences.timestamps_E[event_N],
         users_N=users_N,
+        repeats=corpus.repeats,
+        unshowable=asked - len(event_N),
     )
+
+
+def _before(sequences: Sequences, event_N: Tensor) -> Sequences:
+    """Everything that its user did before each event."""
+    import torch
+
+    users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
+    first_N = sequences.offsets_N1[users_N]
+    return _slices(sequences, first_N, event_N - first_N)
 
 
 def untrained_items(data: Split, targets: Targets) -> Tensor:

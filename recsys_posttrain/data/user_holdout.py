@@ -71,8 +71,8 @@ class UserHoldout:
         return Split(
             corpus=corpus,
             train=_all_events(sequences, train_N),
-            validation=_last_events(sequences, validation_N),
-            test=_last_events(sequences, test_N),
+            validation=_last_events(corpus, validation_N),
+            test=_last_events(corpus, test_N),
             reward=_all_events(sequences, reward_N),
             judge=_all_events(sequences, judge_N),
         )
@@ -84,6 +84,6 @@ def _all_events(sequences: Sequences, users_N: Tensor) -> Sequences:
     return first_events(sequences, keep_N)
 
 
-def _last_events(sequences: Sequences, users_N: Tensor) -> Targets:
-    users_N = users_N[sequences.lengths_N[users_N] >= 2].sort().values
-    return targets_at(sequences, sequences.offsets_N1[1:][users_N] - 1)
+def _last_events(corpus: Corpus, users_N: Tensor) -> Targets:
+    users_N = users_N[corpus.sequences.lengths_N[users_N] >= 2].sort().values
+    return targets_at(corpus, corpus.sequences.offsets_N1[1:][users_N] - 1)

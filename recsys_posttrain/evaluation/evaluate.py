@@ -1,6 +1,6 @@
 """A policy against held-out targets: one row per target, from one pass over the histories."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -8,19 +8,26 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
+from recsys_posttrain.config import require
+from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
+from recsys_posttrain.data.repeats import had_before, removed_items
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
 from recsys_posttrain.policy import Policy
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.base import RewardModel, score_next
+from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.types import Split, Targets
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """per_user: columns as `metrics.per_user_frame` describes. num_items: V, for coverage."""
+    """per_user: columns as `metrics.per_user_frame` describes, rewards in the log's own unit.
+    num_items: V, for coverage. reward_scale: of the data."""
 
     per_user: pd.DataFrame
     num_items: int
+    reward_scale: RewardScale
 
     def mean(self, metric: str = "ndcg@10") -> float:
         return float(self.per_user[metric].mean())
@@ -35,23 +42,29 @@ def evaluate(
     targets: Targets | None = None,
     judge: RewardModel | None = None,
 ) -> Evaluation:
-    """Full ranking of every test target (or of other `targets`), seen items removed.
+    """Full ranking of every test target (or of other `targets`), without what may not be shown.
+
+    Items are matched by id (data/encode.py): data, reward, judge and reference may number them
+    otherwise than the policy. Events and targets on items that it does not know are left out.
 
     reward: adds `reward/proxy@10`, its mean prediction for the ten items shown. judge: adds
     `reward/judge@10`, the same by a model that no training has seen. reference: adds `kl`, the
     exact KL(policy || reference) at each target's history, in nats.
     """
     targets = data.test if targets is None else targets
+    if (found := encoder(data.corpus, policy.item_ids, len(policy.table_VD))) is not None:
+        data, targets = encode(data, found.item_ids), found.targets(targets)
     policy.eval()
     states_ND = policy.last_states(targets.history, targets.times_N)
     table_VD = policy.table_VD.detach()
-    frame = _frame(states_ND, table_VD, data, targets, reward, judge)
+    models = (each and in_numbering(each, policy.item_ids) for each in (reward, judge))
+    frame = _frame(states_ND, table_VD, data, targets, *models)
     if reference is not None:
         reference.eval()
-        reference_ND = reference.last_states(targets.history, targets.times_N)
-        kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference.table_VD)
+        reference_ND, reference_VD = _of_reference(reference, policy, targets)
+        kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference_VD)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
-    return Evaluation(frame, data.corpus.num_items)
+    return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 
 
 def evaluate_popularity(
@@ -66,7 +79,7 @@ def evaluate_popularity(
     targets = data.test if targets is None else targets
     states_N1 = torch.ones(len(targets.items_N), 1)
     frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward, judge)
-    return Evaluation(frame, data.corpus.num_items)
+    return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 
 
 def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
@@ -80,6 +93,26 @@ def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
     return torch.bincount(known_E - 1, minlength=data.corpus.num_items)
 
 
+def _of_reference(reference: Policy, policy: Policy, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Its states and its table, in the numbering of the policy.
+
+    Raises: UserError where the two do not know the same items: no KL is defined between them.
+    """
+    history, table_VD = targets.history, reference.table_VD
+    ids, reference_ids = policy.item_ids, reference.item_ids
+    if ids is not None and reference_ids is not None and not same_items(ids, reference_ids):
+        number_V1 = numbers(reference_ids, ids)
+        require(
+            len(ids) == len(reference_ids) and bool((number_V1[1:] > 0).all()),
+            f"the policy knows {len(ids):,} items and the reference {len(reference_ids):,}, not "
+            "the same ones, so that there is no KL between them; give the policy that it was "
+            "post-trained from.",
+        )
+        history = replace(history, items_E=number_V1[history.items_E])
+        table_VD = table_VD[number_V1[1:] - 1]
+    return reference.last_states(history, targets.times_N), table_VD
+
+
 def _frame(
     states_ND: Tensor,
     table_VD: Tensor,
@@ -88,30 +121,43 @@ def _frame(
     reward: RewardModel | None,
     judge: RewardModel | None,
 ) -> pd.DataFrame:
-    seen = (targets.history.items_E, targets.history.offsets_N1)
-    rank_N = target_ranks(states_ND, table_VD, targets.items_N, *seen)
+    if targets.repeats == "never":
+        seen = int(had_before(targets.history, targets.items_N).sum())
+        require(
+            not seen,
+            f"{seen:,} of {len(targets.items_N):,} targets are of items that their users had "
+            'before, which repeats="never" does not show: leave them out, or give the targets '
+            'repeats="allowed".',
+        )
+    removed = removed_items(targets.history, targets.repeats)
+    rank_N = target_ranks(states_ND, table_VD, targets.items_N, *removed)
     list_length = min(LIST_LENGTH, len(table_VD))
-    top_NK, _ = top_items(states_ND, table_VD, list_length, *seen)
-    users_N = targets.users_N.numpy()
+    top_NK, _ = top_items(states_ND, table_VD, list_length, *removed)
+    users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
+    reward_E = scale.from_stars(data.train.rewards_E.double().numpy())
     total_reward_U = np.add.reduceat(
-        np.append(data.train.rewards_E.double().numpy(), 0.0), data.train.offsets_N1[:-1].numpy()
+        np.append(reward_E, 0.0), data.train.offsets_N1[:-1].numpy()
     ) * (data.train.lengths_N.numpy() > 0)
     frame = per_user_frame(
         rank_N.numpy(),
         top_NK.numpy(),
         user_id=data.corpus.user_ids[users_N],
         item_id=data.corpus.item_ids[targets.items_N.numpy() - 1],
-        reward_N=targets.rewards_N.numpy(),
+        reward_N=scale.from_stars(targets.rewards_N.double().numpy()),
         total_reward_N=total_reward_U[users_N],
-        proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK),
+        proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK, scale),
     )
     if judge is not None:
-        frame[f"reward/judge@{LIST_LENGTH}"] = _shown_reward(judge, targets, top_NK)
+        frame[f"reward/judge@{LIST_LENGTH}"] = _shown_reward(judge, targets, top_NK, scale)
     return frame
 
 
-def _shown_reward(model: RewardModel, targets: Targets, top_NK: Tensor) -> np.ndarray:
-    """The model's mean prediction for the items shown, [N]."""
+def _shown_reward(
+    model: RewardModel, targets: Targets, top_NK: Tensor, scale: RewardScale
+) -> np.ndarray:
+    """The model's mean prediction for the items shown, in the log's unit, [N]; NaN where nothing
+    is."""
     shown_NK = top_NK.clamp(min=1)
     score_NK = score_next(model, targets.history, shown_NK, targets.times_N, targets.users_N)
-    return ops.masked_row_mean(score_NK, top_NK > 0).double().numpy()
+    mean_N = ops.masked_row_mean(score_NK, top_NK > 0).double().numpy()
+    return np.asarray(scale.from_stars(mean_N))

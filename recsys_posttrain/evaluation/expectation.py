@@ -1,9 +1,11 @@
-"""E_pi[r] over the items that a user has not seen, for any reward that is a product of factors."""
+"""E_pi[r] over the items that may be shown, for any reward that is a product of factors."""
 
 import torch
 from torch import Tensor
 
-from recsys_posttrain.evaluation.ranking import score_chunks
+from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
+from recsys_posttrain.logsumexp import LARGEST_BUFFER
 from recsys_posttrain.types import Targets
 
 
@@ -14,18 +16,29 @@ def expected_unseen(
     state_NR: Tensor,
     factor_VR: Tensor,
     targets: Targets,
-    chunk: int = 512,
+    chunk: int | None = None,
 ) -> Tensor:
-    """E[state_n . factor_v] for v ~ softmax(state_n . table) over the items that the history of
-    target n does not hold, exactly, [N], float64 on the CPU; NaN where it holds every item.
+    """E[state_n . factor_v] for v ~ softmax(state_n . table) over the items that may be shown at
+    target n (data/repeats.py), exactly, [N], float64 on the CPU; NaN where there is none.
 
     states_ND, table_VD: of the policy. state_NR, factor_VR: of the reward.
     """
     value_N = torch.empty(len(states_ND), dtype=torch.float64)
-    factor_VR, state_NR = factor_VR.double(), state_NR.double()
-    seen = (targets.history.items_E, targets.history.offsets_N1)
+    state_NR, num_items = state_NR.double(), len(factor_VR)
+    parts = item_slices(num_items)
+    only_VR = factor_VR.double() if len(parts) == 1 else None
+    # In float64, logits and probabilities take as much as four float32 numbers an item; half of it.
+    step = max(1, LARGEST_BUFFER // (8 * num_items))
+    seen = removed_items(targets.history, targets.repeats)
     for rows, score_nV, seen_index in score_chunks(states_ND, table_VD, None, *seen, chunk):
         score_nV.view(-1)[seen_index] = -torch.inf
-        mean_nR = score_nV.double().softmax(dim=1).cpu() @ factor_VR
-        value_N[rows] = (mean_nR * state_NR[rows]).sum(dim=1)
+        for first in range(0, len(score_nV), step):
+            pi_nV = score_nV[first : first + step].double().softmax(dim=1).cpu()
+            mean_nR = torch.zeros(len(pi_nV), factor_VR.shape[1], dtype=torch.float64)
+            for part in parts:
+                mean_nR += pi_nV[:, part] @ (
+                    factor_VR[part].double() if only_VR is None else only_VR
+                )
+            here = slice(rows.start + first, rows.start + first + len(pi_nV))
+            value_N[here] = (mean_nR * state_NR[here]).sum(dim=1)
     return value_N

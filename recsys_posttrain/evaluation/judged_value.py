@@ -30,14 +30,14 @@ from recsys_posttrain.types import Sequences, Targets
 
 def judged_value(policy: Policy, judge: RewardModel, targets: Targets) -> pd.DataFrame:
     """The column of the module's text for a policy."""
-    return _frame(first_of(policy), judge, targets)
+    return _frame(first_of(policy, targets.repeats), judge, targets)
 
 
 def judged_value_of_popularity(
     count_V: Tensor, judge: RewardModel, targets: Targets
 ) -> pd.DataFrame:
     """Of showing what was chosen most often."""
-    return _frame(most_popular(count_V), judge, targets)
+    return _frame(most_popular(count_V, targets.repeats), judge, targets)
 
 
 def _frame(show: Show, judge: RewardModel, targets: Targets) -> pd.DataFrame:

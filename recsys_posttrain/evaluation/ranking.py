@@ -11,7 +11,8 @@ Two promises, both tested:
   float32, which hides the order of addition, so equal items get equal scores wherever they
   stand in the table. Ties count half.
 
-Scores live for one chunk only: memory is (chunk + 2 BLOCK) x V floats.
+Scores live for one chunk only, which is smaller where the catalogue is large, and the float64
+numbers for a part of the catalogue only: `LARGEST_BUFFER` bounds the memory, down to one block.
 """
 
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.logsumexp import positions_per_chunk
 
 BLOCK = 128
+ITEMS_AT_A_TIME = 2**14  # in float64
 
 
 def target_ranks(
@@ -32,12 +35,13 @@ def target_ranks(
     seen_offsets_N1: Tensor,
     *,
     item_bias_V: Tensor | None = None,
-    chunk: int = 512,
+    chunk: int | None = None,
 ) -> Tensor:
     """The rank of each target among all items that its user has not seen, from 1.
 
     rank = 1 + (unseen items that score higher) + (other unseen items that score the same) / 2.
-    A target that was seen before stays a candidate.
+    The target itself always stays a candidate. One that was seen before would be a free hit: splits
+    keep no such target, or nothing counts as seen, where users repeat items (data/repeats.py).
 
     states_ND: one state per target. item_table_VD: row v - 1 is item v. targets_N: ids 1..V.
     seen_E, seen_offsets_N1: row n has seen seen_E[offsets[n]:offsets[n + 1]] (ids 1..V,
@@ -74,7 +78,7 @@ def top_items(
     seen_offsets_N1: Tensor,
     *,
     item_bias_V: Tensor | None = None,
-    chunk: int = 512,
+    chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k best unseen items of each row, best first; of equal scores the lower id first.
 
@@ -118,7 +122,7 @@ def score_chunks(
     item_bias_V: Tensor | None,
     seen_E: Tensor,
     seen_offsets_N1: Tensor,
-    chunk: int,
+    chunk: int | None,
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """For each chunk: its rows, score_nV (float32) and the flat index of seen items in it."""
     num_rows, num_items = len(states_ND), len(item_table_VD)
@@ -127,34 +131,48 @@ def score_chunks(
             f"{num_rows} states need {num_rows + 1} offsets that end in {len(seen_E)}, "
             f"got {len(seen_offsets_N1)} that end in {int(seen_offsets_N1[-1])}"
         )
+    chunk = positions_per_chunk(num_items) if chunk is None else chunk
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, it must be 1 or more")
     _check_ids("seen item", seen_E, num_items)
     device = states_ND.device
-    table_DV = item_table_VD.to(device).double().T
+    table_VD = item_table_VD.to(device)
+    parts = item_slices(num_items)
+    only_DV = table_VD.double().T if len(parts) == 1 else None
     bias_V = None if item_bias_V is None else item_bias_V.to(device).double()
     column_E = seen_E.to(device) - 1
     length_N = seen_offsets_N1.diff().to(device)
-    step = -(-min(chunk, num_rows) // BLOCK) * BLOCK
+    step = max(1, min(chunk, num_rows + BLOCK - 1) // BLOCK) * BLOCK
     # Buffers are reused: fresh pages for every chunk would cost more than the product.
     state_BD = torch.zeros(BLOCK, states_ND.shape[1], dtype=torch.float64, device=device)
-    product_BV = torch.empty(BLOCK, num_items, dtype=torch.float64, device=device)
+    products = torch.empty(
+        BLOCK * min(num_items, ITEMS_AT_A_TIME), dtype=torch.float64, device=device
+    )
     score_bV = torch.empty(step, num_items, device=device)
     for start in range(0, num_rows, step):
         stop = min(start + step, num_rows)
         for block in range(start, stop, BLOCK):
             rows = slice(block, min(block + BLOCK, stop))
             state_BD[: rows.stop - block] = states_ND[rows]
-            torch.mm(state_BD, table_DV, out=product_BV)
-            if bias_V is not None:
-                product_BV += bias_V
-            score_bV[block - start : block - start + BLOCK] = product_BV
+            for part in parts:
+                table_DS = table_VD[part].double().T if only_DV is None else only_DV
+                product_BS = products[: BLOCK * table_DS.shape[1]].view(BLOCK, -1)
+                torch.mm(state_BD, table_DS, out=product_BS)
+                if bias_V is not None:
+                    product_BS += bias_V[part]
+                score_bV[block - start : block - start + BLOCK, part] = product_BS
         score_nV = score_bV[: stop - start]
         _check_finite(score_nV)
         row_n = torch.arange(stop - start, device=device)
         flat_row = row_n.repeat_interleave(length_N[start:stop]) * num_items
         events = slice(int(seen_offsets_N1[start]), int(seen_offsets_N1[stop]))
         yield slice(start, stop), score_nV, flat_row + column_E[events]
+
+
+def item_slices(num_items: int) -> list[slice]:
+    """The catalogue in parts that are small enough to be held in float64."""
+    starts = range(0, num_items, ITEMS_AT_A_TIME)
+    return [slice(start, min(start + ITEMS_AT_A_TIME, num_items)) for start in starts]
 
 
 def _check_finite(score_nV: Tensor) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.policy import Policy
-from recsys_posttrain.types import Sequences, Targets
+from recsys_posttrain.types import Repeats, Sequences, Targets
 
 SECONDS_PER_STEP = 60
 STEPS = 5
@@ -35,28 +36,29 @@ def rollout(show: Show, reward_of: RewardOf, targets: Targets, steps: int = STEP
     return torch.stack(reward_NS, dim=1)
 
 
-def first_of(policy: Policy) -> Show:
-    """The unseen item that the policy ranks first."""
+def first_of(policy: Policy, repeats: Repeats) -> Show:
+    """The item that the policy ranks first, of those that may be shown."""
     policy.eval()
 
     def show(histories: Sequences, times_N: Tensor) -> Tensor:
-        return _first(policy.last_states(histories, times_N), policy.table_VD, histories)
+        states_ND = policy.last_states(histories, times_N)
+        return _first(states_ND, policy.table_VD, histories, repeats)
 
     return show
 
 
-def most_popular(count_V: Tensor) -> Show:
-    """The unseen item that was chosen most often."""
+def most_popular(count_V: Tensor, repeats: Repeats) -> Show:
+    """The item that was chosen most often, of those that may be shown."""
 
     def show(histories: Sequences, _: Tensor) -> Tensor:
-        return _first(torch.ones(len(histories), 1), count_V.float()[:, None], histories)
+        table_V1 = count_V.float()[:, None]
+        return _first(torch.ones(len(histories), 1), table_V1, histories, repeats)
 
     return show
 
 
-def _first(states_ND: Tensor, table_VD: Tensor, histories: Sequences) -> Tensor:
-    seen = histories.items_E, histories.offsets_N1
-    return top_items(states_ND, table_VD, 1, *seen)[0][:, 0]
+def _first(states_ND: Tensor, table_VD: Tensor, histories: Sequences, repeats: Repeats) -> Tensor:
+    return top_items(states_ND, table_VD, 1, *removed_items(histories, repeats))[0][:, 0]
 
 
 def discounted_mean(reward_NS: Tensor, discount: float = DISCOUNT) -> Tensor:

@@ -5,30 +5,14 @@ out. A new one is one function.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import RewardScale
 
 Weights = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class RewardScale:
-    """Where the dataset's reward counts as liked, top and disliked; defaults for 1..5 stars.
-
-    zero: the reward that carries no weight in `reward_weighted` (-10 on a -10..10 scale).
-    """
-
-    liked: float = 4.0
-    top: float = 5.0
-    disliked: float = 2.0
-    zero: float = 0.0
-
-
 Subset = Callable[[pd.DataFrame, RewardScale], Weights]
 
 
@@ -58,14 +42,20 @@ def above_median(rows: pd.DataFrame, scale: RewardScale) -> Weights:
 
 def reward_weighted(rows: pd.DataFrame, scale: RewardScale) -> Weights:
     """Every target, weighted by its reward above `scale.zero`."""
-    weight_N = _weights(rows["reward"] - scale.zero)
+    return _weights((rows["reward"] - scale.zero) / scale.unit)  # in stars: alike in every unit
+
+
+def unusable(subset: Subset, weight_N: Weights, scale: RewardScale) -> str:
+    """Why nothing can be said over these targets; empty where something can."""
+    if subset not in (liked, top_rated, disliked, reward_weighted):
+        return "" if weight_N.any() else "no target"
+    if scale.missing:
+        return scale.missing
     if (weight_N < 0).any():
-        lowest = rows["reward"].min()
-        raise UserError(
-            f"a reward is {lowest:g}, below the zero of its scale ({scale.zero:g}): "
-            f"set RewardScale(zero={lowest:g}) or lower"
-        )
-    return weight_N
+        return f"some rewards are below zero ({scale.shown(scale.zero)})"
+    if not weight_N.any():
+        return "no target"
+    return "every target alike" if np.ptp(weight_N) == 0 else ""
 
 
 def _weights(values: "pd.Series[bool] | pd.Series[float]") -> Weights:

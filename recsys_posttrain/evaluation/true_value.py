@@ -1,7 +1,8 @@
 """What a policy is really worth: exact values against a world's truth, one row per target.
 
-r* is the true reward and a target stands for its user and history; only items that the user has
-not seen count. Columns, all in reward units, NaN where a user has seen everything:
+r* is the true reward and a target stands for its user and history. Only items that may be shown
+count: where repeats are "never", those that the user has not seen, "unseen" below. Columns, all in
+reward units, NaN where nothing may be shown:
 
     reward/gold            sum over unseen v of pi(v) r*(v) / sum over unseen v of pi(v): the
                            expected reward of one item drawn from the policy, seen items left out
@@ -17,6 +18,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_posttrain.config import require
+from recsys_posttrain.data.encode import same_items
+from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.evaluation.rollout import STEPS, discounted_mean, first_of, rollout
@@ -28,7 +32,15 @@ SLATES = (5, 10)
 
 
 def true_value(policy: Policy, truth: Truth, targets: Targets) -> pd.DataFrame:
-    """The columns of the module's text for a policy. truth: aligned to the targets' corpus."""
+    """The columns of the module's text for a policy. truth: aligned to the targets' corpus.
+
+    Raises: UserError where the policy numbers its items otherwise than that corpus.
+    """
+    require(
+        policy.item_ids is None or same_items(policy.item_ids, truth.item_ids),
+        "the policy numbers its items otherwise than the truth and the targets do: take both from "
+        "encode(data, policy.item_ids).",
+    )
     policy.eval()
     states_ND = policy.last_states(targets.history, targets.times_N)
     table_VD = policy.table_VD.detach()
@@ -41,7 +53,7 @@ def true_value(policy: Policy, truth: Truth, targets: Targets) -> pd.DataFrame:
         targets,
         expected_reward(states_ND, table_VD, truth, targets),
         _slate_rewards(states_ND, table_VD, truth, targets),
-        discounted_mean(rollout(first_of(policy), true_reward, targets)),
+        discounted_mean(rollout(first_of(policy, targets.repeats), true_reward, targets)),
     )
 
 
@@ -73,7 +85,7 @@ def true_value_of_oracle(truth: Truth, targets: Targets) -> pd.DataFrame:
 
 
 def expected_reward(
-    states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets, chunk: int = 512
+    states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets, chunk: int | None = None
 ) -> Tensor:
     """E[r*] under softmax(state_n . table) over the unseen items of target n, [N], float64."""
     state_NR = truth.state_UR[targets.users_N]
@@ -86,8 +98,7 @@ def _slate_rewards(states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: T
         states_ND,
         table_VD,
         min(max(SLATES), len(table_VD)),
-        targets.history.items_E,
-        targets.history.offsets_N1,
+        *removed_items(targets.history, targets.repeats),
     )
     return truth.rewards_of(targets.users_N, items_NK)
 

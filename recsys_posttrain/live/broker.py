@@ -6,6 +6,7 @@ about its readers, and one that returns misses nothing that still matters.
 
 import asyncio
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
@@ -29,10 +30,14 @@ class Broker(Protocol):
     """A log of states per event, each newer than the one before. Every method may BrokerDown."""
 
     async def append(self, state: EventState) -> bool:
-        """Adds a state; False, and nothing added, where its version is not the newest."""
+        """Adds a state; False, and nothing added, where its version is not the newest, or one that
+        readers refuse."""
 
     async def newest(self, event: str) -> EventState | None:
         """The newest state; None where there is none."""
+
+    async def repaired(self, event: str) -> EventState | None:
+        """The newest state, after what is no state was removed; for the producer, who may write."""
 
     async def after(self, event: str, version: int, wait: float) -> list[EventState]:
         """States newer than `version`, oldest first; where none is, waits up to `wait` seconds."""
@@ -41,13 +46,14 @@ class Broker(Protocol):
 class EmbeddedBroker:
     """A broker inside this process, for one event loop; it needs no server and keeps no file."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._states: dict[str, deque[EventState]] = {}
         self._appended = asyncio.Event()
 
     async def append(self, state: EventState) -> bool:
         kept = self._states.setdefault(state.event, deque(maxlen=STATES_KEPT))
-        if kept and not state.is_newer(kept[-1]):
+        if state.is_ahead(self._clock()) or (kept and not state.is_newer(kept[-1])):
             return False
         kept.append(state)
         self._appended.set()
@@ -57,6 +63,9 @@ class EmbeddedBroker:
     async def newest(self, event: str) -> EventState | None:
         kept = self._states.get(event)
         return kept[-1] if kept else None
+
+    async def repaired(self, event: str) -> EventState | None:
+        return await self.newest(event)
 
     async def after(self, event: str, version: int, wait: float) -> list[EventState]:
         appended = self._appended

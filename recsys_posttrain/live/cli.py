@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -50,6 +50,16 @@ def materialize(
     data_root: Annotated[
         Path | None, typer.Option(help="A folder or zip that holds the ratings.")
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Read the users' events from this dataset now.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Read them from this .csv or .parquet file now.")
+    ] = None,
+    repeats: Annotated[
+        Literal["never", "allowed"] | None,
+        typer.Option(help="Whether to show what a user had before; default: as the policy says."),
+    ] = None,
 ) -> None:
     """Write every user's recommendations for each stage of an event, before it.
 
@@ -62,10 +72,12 @@ def materialize(
     """
     from recsys_posttrain.live.materialize import materialize as write
     from recsys_posttrain.live.rules import EventRules
+    from recsys_posttrain.named import log_or_dataset
 
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
     root = None if data_root is None else str(data_root.expanduser())
-    manifest = write(policy, EventRules.read(rules), k, output, ids, root)
+    source = log_or_dataset(log, dataset, root)
+    manifest = write(policy, EventRules.read(rules), k, output, ids, root, source, repeats)
     typer.echo(
         f"{output}: event {manifest['event']}, stages {', '.join(manifest['stages'])}; "
         f"{manifest['users']:,} users, {k} items each; version {manifest['version'][:16]}"
@@ -136,9 +148,9 @@ def demo(
       recsys-posttrain live demo
       recsys-posttrain live demo --devices 20 --seconds 8
     """
+    from recsys_posttrain.files import write_json
     from recsys_posttrain.live import demo_report as report
     from recsys_posttrain.live.demo import Demo, run
-    from recsys_posttrain.stages import write_json
 
     def say(second: float, text: str) -> None:
         if sys.stderr.isatty():

@@ -12,8 +12,21 @@ import typer
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.options import (
+    EventName,
+    Host,
+    Metrics,
+    PerAddress,
+    PerUser,
+    Port,
+    Proxies,
+    RedisUrl,
+    ScheduleArgument,
+    SecretFile,
+)
 from recsys_posttrain.live.running import (
     listening,
+    listening_for_metrics,
     redis_at,
     require_url,
     run_to_the_end,
@@ -23,15 +36,6 @@ from recsys_posttrain.live.running import (
 
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
 _TOKEN_SECONDS = 86_400
-
-SecretFile = Annotated[
-    Path, typer.Option(help="A file with the secret that signs tokens, for all servers alike.")
-]
-ScheduleArgument = Annotated[Path, typer.Argument(help="The schedule, a JSON file.")]
-RedisUrl = Annotated[str, typer.Option(help="The broker, such as redis://127.0.0.1:6379.")]
-Host = Annotated[str, typer.Option(help="The address to listen at.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free; it is printed.")]
-EventName = Annotated[str, typer.Argument(help="The event's name.")]
 
 
 def serve(
@@ -43,11 +47,18 @@ def serve(
     ] = None,
     redis: Annotated[
         str | None,
-        typer.Option(help="The broker's URL; without it, an embedded one, producer and gateway."),
+        typer.Option(
+            envvar="REDIS_URL",
+            help="The broker's URL; without it, an embedded one, producer and gateway.",
+        ),
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     gateway_port: Port = 8001,
+    per_address: PerAddress = 1000,
+    per_user: PerUser = 10,
+    trusted_proxies: Proxies = None,
+    metrics: Metrics = None,
 ) -> None:
     """Serve the materialised recommendations of an event to its devices.
 
@@ -59,14 +70,18 @@ def serve(
       recsys-posttrain live serve final/ --secret-file secret --redis redis://127.0.0.1:6379
     """
     from recsys_posttrain.live.broker import EmbeddedBroker
-    from recsys_posttrain.live.gateway import Gateway
+    from recsys_posttrain.live.door import Limits
+    from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+    from recsys_posttrain.live.keys import read_keys
     from recsys_posttrain.live.materialized import Materialized
-    from recsys_posttrain.live.prefetch import PrefetchServer
-    from recsys_posttrain.live.producer import Producer
+    from recsys_posttrain.live.metrics import reporting
+    from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
+    from recsys_posttrain.live.producer import Memory, Producer
     from recsys_posttrain.live.schedule import ScheduleFile
-    from recsys_posttrain.live.token import read_secret
 
-    secret, recommendations = read_secret(secret_file), Materialized.open(folder)
+    keys, recommendations = read_keys(secret_file), Materialized.open(folder)
+    proxies = tuple(trusted_proxies or ())
+    settings = PrefetchSettings(limits=Limits(per_address=per_address, proxies=proxies))
     watched = None if schedule is None else ScheduleFile(schedule)
     if watched is not None:
         planned = watched.current()
@@ -78,20 +93,31 @@ def serve(
         require(not missing, f"{folder} has nothing for the stages {', '.join(sorted(missing))}")
 
     async def with_redis(url: str) -> None:
-        broker = await redis_at(url)
-        server = PrefetchServer(recommendations, secret, broker, watched)
+        broker = await redis_at(url, keys)
+        server = PrefetchServer(recommendations, keys, broker, watched, settings)
         broker.counters = server.counters  # so that /metrics shows them
-        await server.run(listening(host, port, "http"), stop_on_signals())
+        http = listening(host, port, "http")
+        async with reporting(listening_for_metrics(metrics), server.values):
+            await server.run(http, stop_on_signals())
 
     async def alone() -> None:
         if schedule is None or watched is None:
             raise UserError("live serve needs --schedule FILE, or --redis URL for a broker")
         broker, stop = EmbeddedBroker(), stop_on_signals()
-        server = PrefetchServer(recommendations, secret, broker, watched)
-        gateway = Gateway(recommendations.event, secret)
+        server = PrefetchServer(recommendations, keys, broker, watched, settings)
+        gateway = Gateway(
+            recommendations.event,
+            keys,
+            GatewaySettings(per_address=per_address, per_user=per_user, proxies=proxies),
+        )
+        memory = Memory.beside(schedule, recommendations.event)
+        producer = Producer(ScheduleFile(schedule), broker, memory=memory)
         http, sockets = listening(host, port, "http"), listening(host, gateway_port, "ws")
-        async with asyncio.TaskGroup() as tasks:
-            producing = tasks.create_task(Producer(ScheduleFile(schedule), broker).run())
+        report = reporting(
+            listening_for_metrics(metrics), lambda: server.values() | gateway.values()
+        )
+        async with report, asyncio.TaskGroup() as tasks:
+            producing = tasks.create_task(producer.run())
             tasks.create_task(server.run(http, stop))
             tasks.create_task(gateway.run(broker, sockets, stop))
             await stop.wait()
@@ -102,7 +128,17 @@ def serve(
 
 def produce(
     schedule: ScheduleArgument,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="As for the servers; states are signed with it.")
+    ] = None,
     redis: RedisUrl = "redis://127.0.0.1:6379",
+    readers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reader", metavar="URL",
+            help="A prefetch server or gateway, asked at the start what it has seen; repeat it.",
+        ),
+    ] = None,
     advance: Annotated[
         str | None, typer.Option(metavar="STAGE", help="Start this stage now, and stop here.")
     ] = None,
@@ -118,36 +154,48 @@ def produce(
     """Follow a schedule and write the event's states to the broker.
 
     With --advance, --delay or --end it changes the schedule's file, which a running producer
-    follows, and returns.
+    follows, and returns. The newest state is kept beside the schedule too.
 
     \b
     Example:
-      recsys-posttrain live produce schedule.json --redis redis://127.0.0.1:6379
+      recsys-posttrain live produce schedule.json --secret-file secret \\
+        --reader http://127.0.0.1:8000 --reader http://127.0.0.1:8001
       recsys-posttrain live produce schedule.json --delay 600
       recsys-posttrain live produce schedule.json --end
     """
-    from recsys_posttrain.live.producer import Producer
-    from recsys_posttrain.live.schedule import ScheduleFile
+    from recsys_posttrain.live.keys import read_keys
+    from recsys_posttrain.live.producer import Memory, Producer, seen_by
+    from recsys_posttrain.live.schedule import Schedule, ScheduleFile, change
 
     asked = [advance is not None, delay is not None, end]
     require(sum(asked) <= 1, "live produce takes one of --advance, --delay and --end")
-    file = ScheduleFile(schedule)
     if any(asked):
-        changed, now = file.current(), time.time()
-        if advance is not None:
-            changed = changed.advanced(advance, now)
-        elif delay is not None:
-            changed = changed.delayed(delay, now)
-        else:
-            changed = changed.finished()
-        changed.write(schedule)
-        typer.echo(f"{changed.event}: {changed.stage_at(now)} now")
+        now = time.time()
+
+        def changed(planned: Schedule) -> Schedule:
+            if advance is not None:
+                return planned.advanced(advance, now)
+            return planned.finished() if delay is None else planned.delayed(delay, now)
+
+        new = change(schedule, changed)
+        typer.echo(f"{new.event}: {new.stage_at(now)} now")
         return
 
+    file = ScheduleFile(schedule)
+    event = file.current().event
+    for url in readers or ():
+        require_url(url, "http", "--reader")
+    if secret_file is None:
+        raise UserError(
+            "live produce signs what it writes: give --secret-file FILE, as to gateways"
+        )
+    keys, memory = read_keys(secret_file), Memory.beside(schedule, event)
     logging.getLogger(Producer.__module__).setLevel(logging.INFO)  # a line for each state
 
     async def run() -> None:
-        await until_stopped(Producer(file, await redis_at(redis)).run())
+        broker = await redis_at(redis, keys)
+        seen = await seen_by(readers or (), event, time.time())
+        await until_stopped(Producer(file, broker, memory=memory, seen=seen).run())
 
     run_to_the_end(run())
 
@@ -158,6 +206,10 @@ def gateway(
     redis: RedisUrl = "redis://127.0.0.1:6379",
     host: Host = "127.0.0.1",
     port: Port = 8001,
+    per_address: PerAddress = 1000,
+    per_user: PerUser = 10,
+    trusted_proxies: Proxies = None,
+    metrics: Metrics = None,
 ) -> None:
     """Hold devices' connections and pass each state of the event on to them.
 
@@ -165,17 +217,22 @@ def gateway(
     Example:
       recsys-posttrain live gateway final --secret-file secret --port 8001
     """
-    from recsys_posttrain.live.gateway import Gateway
+    from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+    from recsys_posttrain.live.keys import read_keys
+    from recsys_posttrain.live.metrics import reporting
     from recsys_posttrain.live.state import require_name
-    from recsys_posttrain.live.token import read_secret
 
     require_name(event, "the event")
-    node = Gateway(event, read_secret(secret_file))
+    keys, proxies = read_keys(secret_file), tuple(trusted_proxies or ())
+    settings = GatewaySettings(per_address=per_address, per_user=per_user, proxies=proxies)
+    node = Gateway(event, keys, settings)
 
     async def run() -> None:
-        broker = await redis_at(redis)
+        broker = await redis_at(redis, keys)
         broker.counters = node.counters  # so that /metrics shows them
-        await node.run(broker, listening(host, port, "ws"), stop_on_signals())
+        sockets = listening(host, port, "ws")
+        async with reporting(listening_for_metrics(metrics), node.values):
+            await node.run(broker, sockets, stop_on_signals())
 
     run_to_the_end(run())
 
@@ -209,21 +266,24 @@ def device(
     """
     from recsys_posttrain.live.device import Device, Shown
     from recsys_posttrain.live.fleet import play, write_counters, write_shown
+    from recsys_posttrain.live.keys import read_keys
     from recsys_posttrain.live.state import require_name
-    from recsys_posttrain.live.token import Claim, read_secret, sign
+    from recsys_posttrain.live.token import Claim, sign
 
     require_name(event, "the event")
     urls = tuple(url.rstrip("/") for url in gateways or ["ws://127.0.0.1:8001"])
     require_url(prefetch, "http", "--prefetch")
     for url in urls:
         require_url(url, "ws", "--gateway")
-    secret, expires = read_secret(secret_file), time.time() + _TOKEN_SECONDS
+    keys = read_keys(secret_file)
     names = [part.strip() for part in users.split(",") if part.strip()]
     require(names, f"--users {users!r}: give one id or more")
+
+    def token(user: str) -> str:
+        return sign(Claim(user, event, time.time() + _TOKEN_SECONDS), keys)
+
     devices = {
-        user: Device(
-            user, event, sign(Claim(user, event, expires), secret), prefetch.rstrip("/"), urls
-        )
+        user: Device(user, event, partial(token, user), prefetch.rstrip("/"), urls)
         for user in names
     }
 

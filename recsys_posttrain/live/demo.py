@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,19 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.demo_report import Recording, Sample
 from recsys_posttrain.live.device import Device, DeviceSettings
+from recsys_posttrain.live.door import Limits
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.made_lists import EVENT, STAGES, make_lists
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.live.prefetch import PrefetchServer
+from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
 from recsys_posttrain.live.producer import Producer
 from recsys_posttrain.live.running import run_to_the_end
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 from recsys_posttrain.live.token import Claim, sign
 from recsys_posttrain.seeding import derived_seed
 
-SECRET, HOST = b"a secret of the demo alone", "127.0.0.1"
+KEYS, HOST = Keys({"demo": b"a secret of the demo alone"}), "127.0.0.1"
 _SAMPLE_SECONDS, _DRAIN_SECONDS = 0.1, 0.5
 
 # The story, as shares of its length.
@@ -42,6 +45,7 @@ _MOVED, _SHIFT = 0.33, 0.05  # when the starts to come are moved, and by how muc
 _STARTS = {"live": 0.40, "break": 0.51}  # as planned at first
 _KILLED, _RETURNED, _ENDED = 0.55, 0.70, 0.85
 _REPORTED = 1 / 24
+_FROM_HERE = Limits(per_address=10_000)  # all devices have one address
 _RETRY, _LONGEST_RETRY = 1 / 40, 1 / 8
 
 
@@ -70,7 +74,9 @@ class Service:
 
     def __init__(self, lists: Materialized, schedule: Path, tasks: asyncio.TaskGroup) -> None:
         self.broker, self.stop = EmbeddedBroker(), asyncio.Event()
-        self.prefetch = PrefetchServer(lists, SECRET, self.broker, ScheduleFile(schedule))
+        self.prefetch = PrefetchServer(
+            lists, KEYS, self.broker, ScheduleFile(schedule), PrefetchSettings(limits=_FROM_HERE)
+        )
         self.gateways: list[Gateway] = []
         self._tasks = tasks
         self._running: list[asyncio.Task[None]] = []
@@ -83,9 +89,8 @@ class Service:
         """Its URL; port 0: any that is free."""
         listening = socket.create_server((HOST, port), backlog=4096)
         self._ports.append(listening.getsockname()[1])
-        gateway = Gateway(
-            EVENT, SECRET, GatewaySettings(drain=_DRAIN_SECONDS), seed=len(self.gateways)
-        )
+        settings = GatewaySettings(drain=_DRAIN_SECONDS, per_address=_FROM_HERE.per_address)
+        gateway = Gateway(EVENT, KEYS, settings, seed=len(self.gateways))
         self.gateways.append(gateway)
         run = gateway.run(self.broker, listening, self.stop)
         self._running.append(self._tasks.create_task(run))
@@ -143,6 +148,9 @@ async def play(
     async def until(share: float) -> None:
         await asyncio.sleep(max(0.0, start + share * demo.seconds - time.time()))
 
+    def token(user: str) -> str:
+        return sign(Claim(user, EVENT, start + demo.seconds + 3600), KEYS)
+
     async def open_app(device: Device) -> None:
         await asyncio.sleep(generator.uniform(0, _OPENED * demo.seconds))
         await device.run()
@@ -160,11 +168,8 @@ async def play(
     async with asyncio.TaskGroup() as tasks:
         service = Service(lists, schedule, tasks)
         urls = tuple(service.start_gateway() for _ in range(2))
-        expires = start + demo.seconds + 3600
         devices = {
-            user: Device(
-                user, EVENT, sign(Claim(user, EVENT, expires), SECRET), service.http, urls, settings
-            )
+            user: Device(user, EVENT, partial(token, user), service.http, urls, settings)
             for user in users
         }
         background = [tasks.create_task(open_app(device)) for device in devices.values()]

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.http_get import Answer, BadAnswer, get
-from recsys_posttrain.live.state import MESSAGE_BYTES, EventState, json_object
+from recsys_posttrain.live.state import MESSAGE_BYTES, TOKEN_EXPIRED, EventState, json_object
 from recsys_posttrain.seeding import derived_seed
 
 _BODY_BYTES = 2**20
 _LIFETIME_SECONDS = 3600.0  # where the server does not say
 _LONGEST_WAIT = 86_400.0
+_AHEAD_SECONDS = 86_400.0  # a device's clock is worse than a server's
 _MANY = 30  # failures after which a wait's bound is the longest
 _log = logging.getLogger(__name__)
 
@@ -53,13 +54,16 @@ class Shown:
 
 
 class Device:
-    """One user's device. `prefetch_url` and `gateways` are such as http://host:1 and ws://host:2."""
+    """One user's device. `prefetch_url` and `gateways` are such as http://host:1 and ws://host:2.
+
+    token: gives a token, and a new one where the last has expired.
+    """
 
     def __init__(
         self,
         user: str,
         event: str,
-        token: str,
+        token: Callable[[], str],
         prefetch_url: str,
         gateways: tuple[str, ...],
         settings: DeviceSettings = DeviceSettings(),
@@ -72,7 +76,9 @@ class Device:
         self.stages: Mapping[str, tuple[str, ...]] = {}
         self._user = user
         self._event = event
-        self._authorization = {"Authorization": f"Bearer {token}"}
+        self._token = token
+        self._is_token_proven = True  # not: a new one that no server has accepted yet
+        self._authorization = {"Authorization": f"Bearer {token()}"}
         self._base = f"{prefetch_url}/v1/events/{event}"
         self._gateways = gateways
         self._settings = settings
@@ -98,7 +104,8 @@ class Device:
             self.counters["bad_messages"] += 1
             _log.info("ignored: %s", error)
             return False
-        if state.event != self._event or not state.is_newer(self.state):
+        is_ahead = state.is_ahead(self._clock(), _AHEAD_SECONDS)
+        if state.event != self._event or is_ahead or not state.is_newer(self.state):
             self.counters["messages_ignored"] += 1
             return False
         self.state = state
@@ -113,7 +120,7 @@ class Device:
 
         Errors: OSError where there is no usable answer; UserError where asking again cannot help.
         """
-        headers = self._authorization | {
+        headers = {
             "Accept-Encoding": "gzip",
             "Priority": "u=6" if self.stages else "u=1" if self.state else "u=3",
             **({"If-None-Match": self._etag} if self._etag else {}),
@@ -133,16 +140,29 @@ class Device:
     async def pull(self) -> bool:
         """Asks the prefetch server for a newer state: the fallback where no gateway answers."""
         since = self.state.version if self.state else 0
-        answer = await self._get(f"/state?since={since}", self._authorization | {"Priority": "u=0"})
+        answer = await self._get(f"/state?since={since}", {"Priority": "u=0"})
         self.counters["pulls"] += 1
         return answer.status == 200 and self.receive(answer.body)
 
     async def _get(self, path: str, headers: Mapping[str, str]) -> Answer:
-        answer = await get(self._base + path, headers, self._settings.timeout, _BODY_BYTES)
+        for _ in range(2):
+            sent = {**headers, **self._authorization}
+            answer = await get(self._base + path, sent, self._settings.timeout, _BODY_BYTES)
+            if answer.status != 401 or not self._renew(sent):
+                break
+        self._is_token_proven |= answer.status != 401
         if answer.status in (401, 403, 404):
             why = answer.body[:200].decode(errors="replace")
             raise UserError(f"the prefetch server refuses user {self._user!r}: {why}")
         return answer
+
+    def _renew(self, sent: Mapping[str, str]) -> bool:
+        """Gets a token in place of the one that was sent; False where that cannot help."""
+        if sent["Authorization"] == self._authorization["Authorization"] and self._is_token_proven:
+            self._authorization = {"Authorization": f"Bearer {self._token()}"}
+            self._is_token_proven = False
+            self.counters["tokens_renewed"] += 1
+        return sent["Authorization"] != self._authorization["Authorization"]
 
     def _keep(self, answer: Answer) -> None:
         try:
@@ -195,18 +215,21 @@ class Device:
     async def _stay_connected(self) -> None:
         failures = 0
         while True:
-            is_reached = False
+            is_reached, sent = False, self._authorization
             try:
                 async with self._connection() as connection:
-                    is_reached = True
+                    is_reached = self._is_token_proven = True
                     self.counters["connections"] += 1
                     async for message in connection:
                         failures = 0
                         self.receive(message)
             except InvalidStatus as error:
-                if error.response.status_code in (401, 403, 404):
+                status = error.response.status_code
+                if status in (403, 404) or (status == 401 and not self._renew(sent)):
                     raise UserError(f"the gateway refuses user {self._user!r}: {error}") from None
             except (OSError, WebSocketException) as error:
+                if _code(error) == TOKEN_EXPIRED:
+                    self._renew(sent)
                 _log.info("disconnected: %s", error)
             self.counters["disconnections"] += is_reached
             await asyncio.sleep(self._backoff(failures))
@@ -237,6 +260,13 @@ class Device:
     def _backoff(self, failures: int) -> float:
         bound = min(self._settings.longest_retry, self._settings.retry * 2 ** min(failures, _MANY))
         return float(self._random.uniform(0, bound))
+
+
+def _code(error: Exception) -> int:
+    """The code with which the gateway ended a connection, if it did."""
+    if isinstance(error, ConnectionClosed) and error.rcvd is not None:
+        return error.rcvd.code
+    return 0
 
 
 def _number(text: str, otherwise: float) -> float:

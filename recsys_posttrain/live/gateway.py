@@ -5,12 +5,15 @@ drops, or that outlives it, finds the newest state in the first message of its n
 """
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from socket import socket
+from typing import Any, cast
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection, broadcast, serve
@@ -19,12 +22,15 @@ from websockets.http11 import Request, Response
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import Broker, follow
-from recsys_posttrain.live.metrics import prometheus
-from recsys_posttrain.live.state import MESSAGE_BYTES, EventState
-from recsys_posttrain.live.token import bearer, user_of
+from recsys_posttrain.live.door import REQUEST_SECONDS, Door, Limits
+from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.state import MESSAGE_BYTES, TOKEN_EXPIRED, EventState
+from recsys_posttrain.live.token import Claim, bearer, claim_of
 from recsys_posttrain.seeding import derived_seed
 
 _POLICY_VIOLATION, _TOO_LONG, _SERVICE_RESTART = 1008, 1009, 1012
+_HANDSHAKES = 1000  # connections above the limit, which are told to wait
+_BYTES_PER_SECOND = 256  # a device sends pings and answers to pings
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,44 @@ class GatewaySettings:
     """Limits of one gateway; times in seconds."""
 
     connections: int = 20_000
+    per_address: int = 1000
+    per_user: int = 10
+    proxies: tuple[str, ...] = ()  # see door.Limits
     unsent_bytes: int = 16_384  # a device that reads so slowly that more waits is dropped
+    received_bytes: int = 16_384  # of a device, at first; then so many more in each second
     lifetime: float = 1800.0  # a connection ends after half of it to all of it
     drain: float = 10.0  # within which connections are ended one by one on shutdown
     ping: float = 20.0
     retry_after: float = 10.0  # a refused device is told to wait from this to twice this
+
+
+class _Connection(ServerConnection):
+    """A device's connection, which ends where it floods the gateway."""
+
+    claim: Claim | None = None  # of the token with which it was accepted
+
+    def __init__(self, gateway: "Gateway", *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._gateway = gateway
+        self._began = self.loop.time()
+        self._received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._gateway.door.enter(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if not self._gateway.allows(self._received, self.loop.time() - self._began):
+            self._gateway.drop(self, "flood")
+        elif not self.transport.is_closing():
+            super().data_received(data)
+            self._gateway.drop_if_slow(self)  # each ping puts an answer into the buffer
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gateway.door.leave(self.transport)
+        self._gateway.left(self)
+        super().connection_lost(exc)
 
 
 class Gateway:
@@ -45,18 +84,22 @@ class Gateway:
     def __init__(
         self,
         event: str,
-        secret: bytes,
+        keys: Keys,
         settings: GatewaySettings = GatewaySettings(),
         clock: Callable[[], float] = time.time,
         seed: int = 0,
     ) -> None:
         self.counters: Counter[str] = Counter()
+        limits = Limits(settings.connections + _HANDSHAKES, settings.per_address, settings.proxies)
+        self.door = Door(limits, self.counters)
         self._event = event
-        self._secret = secret
+        self._keys = keys
         self._settings = settings
         self._clock = clock
         self._random = np.random.default_rng(derived_seed(seed, "gateway", event))
         self._open: set[ServerConnection] = set()
+        self._accepted: Counter[str] = Counter()  # connections by user, from their acceptance on
+        self._held = 0  # all of them
         self._newest: EventState | None = None
         self._message = ""
         self._is_draining = False
@@ -68,7 +111,9 @@ class Gateway:
             serve(
                 self._connected,
                 sock=listening,
+                create_connection=cast(type[ServerConnection], partial(_Connection, self)),
                 process_request=self._answered,
+                open_timeout=REQUEST_SECONDS,
                 compression=None,  # a state is too small to gain, and zlib's memory is per device
                 server_header=None,
                 max_size=MESSAGE_BYTES,
@@ -95,10 +140,7 @@ class Gateway:
             return
         self._newest, self._message = state, state.to_json()
         for connection in list(self._open):
-            if connection.transport.get_write_buffer_size() > self._settings.unsent_bytes:
-                self.counters["slow_dropped"] += 1
-                self._open.discard(connection)
-                connection.transport.abort()
+            self.drop_if_slow(connection)
         broadcast(self._open, self._message)
         self.counters["states"] += 1
         self.counters["messages"] += len(self._open)
@@ -108,7 +150,40 @@ class Gateway:
         for connection in list(self._open):
             connection.transport.abort()
 
+    def allows(self, received: int, seconds: float) -> bool:
+        """Whether a device may have sent so many bytes since it connected."""
+        return received <= self._settings.received_bytes + _BYTES_PER_SECOND * seconds
+
+    def drop_if_slow(self, connection: ServerConnection) -> None:
+        """Breaks a connection whose device does not read what it is sent."""
+        if connection.transport.get_write_buffer_size() > self._settings.unsent_bytes:
+            self.drop(connection, "slow")
+
+    def drop(self, connection: ServerConnection, why: str) -> None:
+        """Breaks a connection, whose memory is free at once."""
+        self.counters[f'closed{{why="{why}"}}'] += 1
+        self._open.discard(connection)
+        connection.transport.abort()
+
+    def left(self, connection: _Connection) -> None:
+        """A connection has ended, accepted or not."""
+        if connection.claim is not None:
+            self._held -= 1
+            self._accepted[connection.claim.user] -= 1
+            if not self._accepted[connection.claim.user]:
+                del self._accepted[connection.claim.user]
+
+    def values(self) -> dict[str, float]:
+        """Counters and gauges by their names in the metrics."""
+        version = self._newest.version if self._newest else 0
+        gauges = {"connections": len(self._open), "state_version": version}
+        return {f"gateway_{name}": value for name, value in {**self.counters, **gauges}.items()}
+
     async def _connected(self, connection: ServerConnection) -> None:
+        claim = cast(_Connection, connection).claim
+        assert claim is not None
+        left = claim.expires - self._clock()
+        lifetime = self._settings.lifetime * self._random.uniform(0.5, 1)
         # First among those that get the next state, then the newest: a state between is not lost.
         self._open.add(connection)
         try:
@@ -116,13 +191,17 @@ class Gateway:
                 broadcast((connection,), self._message)
                 self.counters["messages"] += 1
             try:
-                async with asyncio.timeout(self._settings.lifetime * self._random.uniform(0.5, 1)):
+                async with asyncio.timeout(min(left, lifetime)):
                     await connection.recv()
                 self.counters["bad_messages"] += 1
                 await connection.close(_POLICY_VIOLATION, "a device sends no messages")
             except TimeoutError:
-                self.counters["lifetimes_ended"] += 1
-                await connection.close(_SERVICE_RESTART, "connect again")
+                if left <= lifetime:
+                    self.counters["tokens_expired"] += 1
+                    await connection.close(TOKEN_EXPIRED, "the token has expired: get another")
+                else:
+                    self.counters["lifetimes_ended"] += 1
+                    await connection.close(_SERVICE_RESTART, "connect again")
         except ConnectionClosed as end:
             self.counters["bad_messages"] += end.sent is not None and end.sent.code == _TOO_LONG
         finally:
@@ -130,33 +209,45 @@ class Gateway:
 
     def _answered(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request that does not become a connection."""
-        path = request.path.partition("?")[0]
-        if path in ("/health", "/metrics"):
-            return connection.respond(HTTPStatus.OK, self._report(path))
+        self.door.heard(connection.transport)
+        path, settings = request.path.partition("?")[0], self._settings
+        if path == "/health":
+            version = self._newest.version if self._newest else 0
+            body = json.dumps({"event": self._event, "state": version})
+            return connection.respond(HTTPStatus.OK, body + "\n")
         if path != f"/v1/events/{self._event}/updates":
             return self._refused(connection, HTTPStatus.NOT_FOUND, f"this serves {self._event}")
-        if self._is_draining or len(self._open) >= self._settings.connections:
-            wait = self._settings.retry_after * self._random.uniform(1, 2)
-            answer = self._refused(connection, HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait")
-            answer.headers["Retry-After"] = str(round(wait))
-            return answer
+        if self._is_draining or self._held >= settings.connections:
+            return self._told_to_wait(connection, HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait")
         tokens = request.headers.get_all("Authorization")
         try:
-            user_of(bearer(tokens[0] if tokens else None), self._secret, self._event, self._clock())
+            claim = claim_of(
+                bearer(tokens[0] if tokens else None), self._keys, self._event, self._clock()
+            )
         except UserError as error:
             return self._refused(connection, HTTPStatus.UNAUTHORIZED, str(error))
-        self.counters["accepted"] += 1
-        return None
+        forwarded = request.headers.get_all("X-Forwarded-For")
+        if self._accepted[claim.user] >= settings.per_user:
+            why = f"a user may have {settings.per_user} connections"
+        elif not self.door.is_for(connection.transport, forwarded[-1] if forwarded else None):
+            why = f"an address may have {settings.per_address} connections"
+        else:
+            cast(_Connection, connection).claim = claim
+            self._held += 1
+            self._accepted[claim.user] += 1
+            self.counters["accepted"] += 1
+            return None
+        return self._told_to_wait(connection, HTTPStatus.TOO_MANY_REQUESTS, why)
+
+    def _told_to_wait(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
+        answer = self._refused(connection, status, why)
+        wait = self._settings.retry_after * self._random.uniform(1, 2)
+        answer.headers["Retry-After"] = str(round(wait))
+        return answer
 
     def _refused(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
         self.counters[f'refused{{status="{status.value}"}}'] += 1
         return connection.respond(status, why + "\n")
-
-    def _report(self, path: str) -> str:
-        version = self._newest.version if self._newest else 0
-        gauges = {"connections": len(self._open), "state_version": version}
-        values = {f"gateway_{name}": value for name, value in {**self.counters, **gauges}.items()}
-        return "ok\n" if path == "/health" else prometheus(values).decode()
 
     async def _end_later(self, connection: ServerConnection) -> None:
         await asyncio.sleep(self._random.uniform(0, self._settings.drain))

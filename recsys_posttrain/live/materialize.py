@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data import Dataset
+from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.files import disk_is_explained, replacing, write_json
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.progress import plain_console
 from recsys_posttrain.recommend import histories_of_dataset
 from recsys_posttrain.saved_policy import WEIGHTS, SavedPolicy, load_policy
-from recsys_posttrain.stages import disk_is_explained, replacing, write_json
-from recsys_posttrain.types import Sequences
+from recsys_posttrain.types import Repeats, Sequences
 
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
 # chunks, in which such have more alike lengths, save a little time.
@@ -36,15 +38,18 @@ def materialize(
     output: Path,
     users: list[str] | None = None,
     data_root: str | None = None,
+    source: Dataset | None = None,
+    repeats: Repeats | None = None,
 ) -> dict[str, Any]:
     """Writes k items per user and stage into the folder `output`; returns the manifest.
 
     In each stage the live title stands where the rules say. The other items are the policy's best
-    that the user has not seen, in its order. A user who has seen almost everything gets fewer. What
-    an earlier call wrote there stays valid until the new manifest takes its place in one rename;
-    two calls must not write to one folder at a time.
+    that may be shown to the user, in its order. A user who has seen almost everything gets fewer.
+    What an earlier call wrote there stays valid until the new manifest takes its place in one
+    rename; two calls must not write to one folder at a time.
 
-    users: ids of the policy's own dataset; None: all of them.
+    users, data_root, source, repeats: as for `recommend`. Users without an item that the policy
+    knows are left out, and counted in a line on stderr.
     Errors: UserError for rules that k or the policy cannot meet, unknown users, a full disk.
     """
     rules.check_places(k)
@@ -53,7 +58,8 @@ def materialize(
     require(k < count, f"--k {k}: give at most {count - 1}, the policy's items but the live title")
     live_item = _live_item(saved, rules.live_title)
     wanted = None if users is None else list(dict.fromkeys(users))
-    user_ids, histories = histories_of_dataset(saved, wanted, data_root)
+    user_ids, histories = histories_of_dataset(saved, wanted, data_root, source)
+    saved = saved._replace(repeats=repeats or saved.repeats)
     require(not output.is_file(), f"--output {output} is a file: give a folder")
     with disk_is_explained(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -112,9 +118,10 @@ def write_lists(
 
 
 def best_others(saved: SavedPolicy, seen: Sequences, live_item: int, k: int) -> Tensor:
-    """The k best unseen items but the live one, best first, int64 [N, K]; ends in 0 for none."""
+    """The k best that may be shown but the live one, best first, int64 [N, K]; 0 for none."""
     states_ND = saved.policy.last_states(seen)
-    items_NK1, _ = top_items(states_ND, saved.policy.table_VD, k + 1, seen.items_E, seen.offsets_N1)
+    removed = removed_items(seen, saved.repeats)
+    items_NK1, _ = top_items(states_ND, saved.policy.table_VD, k + 1, *removed)
     # A stable sort by "is it the live one" moves that one item, if it is there, to the end.
     order_NK1 = (items_NK1 == live_item).long().argsort(dim=1, stable=True)
     return items_NK1.gather(1, order_NK1)[:, :k]
@@ -156,8 +163,9 @@ def _policy_sha256(folder: Path) -> str:
 
 def _chunks(order: list[int]) -> Iterator[list[int]]:
     """Parts of the order under a progress bar, on a terminal only."""
-    console = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = plain_console(stderr=True)
+    title = TextColumn("{task.description}", markup=False)
+    columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("users", total=len(order))
         for start in range(0, len(order), USERS_PER_CHUNK):

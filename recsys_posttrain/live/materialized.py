@@ -17,7 +17,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.stages import read_json
+from recsys_posttrain.files import read_json
 
 MANIFEST = "manifest.json"
 

@@ -25,11 +25,13 @@ from starlette.routing import Route
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import Broker, follow
-from recsys_posttrain.live.metrics import prometheus
+from recsys_posttrain.live.door import REQUEST_SECONDS, Door, Limits
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.schedule import ScheduleFile
 from recsys_posttrain.live.shedding import Shedding, urgency
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import bearer, user_of
+from recsys_posttrain.live.timed import timed
+from recsys_posttrain.live.token import bearer, claim_of
 from recsys_posttrain.seeding import derived_seed
 
 _HEAD_BYTES = 16_384
@@ -54,7 +56,8 @@ class PrefetchSettings:
     max_age: float = 3600.0
     jitter: float = 0.3
     shedding: Shedding = Shedding()
-    connections: int = 10_000
+    limits: Limits = Limits()
+    request: float = REQUEST_SECONDS
 
 
 class PrefetchServer:
@@ -63,7 +66,7 @@ class PrefetchServer:
     def __init__(
         self,
         recommendations: Recommendations,
-        secret: bytes,
+        keys: Keys,
         broker: Broker,
         schedule: ScheduleFile | None = None,
         settings: PrefetchSettings = PrefetchSettings(),
@@ -73,7 +76,7 @@ class PrefetchServer:
         self.counters: Counter[str] = Counter()
         self._recommendations = recommendations
         self._event = recommendations.event
-        self._secret = secret
+        self._keys = keys
         self._broker = broker
         self._schedule = schedule
         self._settings = settings
@@ -87,7 +90,6 @@ class PrefetchServer:
                 Route("/v1/events/{event}/prefetch", self._prefetch),
                 Route("/v1/events/{event}/state", self._state),
                 Route("/health", self._health),
-                Route("/metrics", self._metrics),
             ]
         )
 
@@ -95,17 +97,19 @@ class PrefetchServer:
 
     async def run(self, listening: socket, stop: asyncio.Event) -> None:
         """Serves until `stop` is set or the process is told to end; open requests are finished."""
+        door = Door(self._settings.limits, self.counters)
         server = uvicorn.Server(
             uvicorn.Config(
                 self.app,
+                http=timed(door, self.counters, self._settings.request),
                 lifespan="off",
                 log_config=None,
+                log_level="error",  # else each bad request of anybody is a line
                 access_log=False,
                 ws="none",
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                limit_concurrency=self._settings.connections,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
                 timeout_graceful_shutdown=5,
             )
@@ -127,6 +131,13 @@ class PrefetchServer:
         """Takes a state that the broker has; one that is not newer is ignored."""
         if state.event == self._event and state.is_newer(self._newest):
             self._newest, self._changed_at = state, self._clock()
+
+    def values(self) -> dict[str, float]:
+        """Counters and gauges by their names in the metrics."""
+        schedule = self._schedule.counters if self._schedule else {}
+        state = {"state_version": self._newest.version if self._newest else 0}
+        values = {**self.counters, **schedule, **state}
+        return {f"prefetch_{name}": value for name, value in values.items()}
 
     async def _watch(self) -> None:
         """Keeps the starts of a schedule that may change."""
@@ -177,16 +188,6 @@ class PrefetchServer:
         body = {"event": self._event, "state": version, "content": self._recommendations.version}
         return Response(json.dumps(body), media_type="application/json")
 
-    async def _metrics(self, request: Request) -> Response:
-        schedule = self._schedule.counters if self._schedule else {}
-        values = {
-            **self.counters,
-            **schedule,
-            "state_version": self._newest.version if self._newest else 0,
-        }
-        text = prometheus({f"prefetch_{name}": value for name, value in values.items()})
-        return Response(text, media_type="text/plain; version=0.0.4")
-
     def _user_or_refusal(self, request: Request) -> str | Response:
         """The token's user, or the answer to a request that is not served."""
         route = request.scope["path"].rpartition("/")[2]
@@ -206,7 +207,8 @@ class PrefetchServer:
                 route, 503, "busy with the event", {"Retry-After": str(round(wait))}
             )
         try:
-            return user_of(bearer(headers.get("authorization")), self._secret, self._event, now)
+            token = bearer(headers.get("authorization"))
+            return claim_of(token, self._keys, self._event, now).user
         except UserError as error:
             return self._refusal(route, 401, str(error), {"WWW-Authenticate": "Bearer"})
 

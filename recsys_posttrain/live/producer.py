@@ -1,34 +1,82 @@
 """The producer: follows the schedule and writes each state once, under a version that only grows.
 
-It keeps nothing on disk. After a restart the broker's newest state says where it was, and a
-person's decisions are in the schedule's file.
+After a restart it goes on above the largest version that it can learn of: the broker's newest, the
+one in its own small file, what gateways and prefetch servers have seen, and the clock. A person's
+decisions are in the schedule's file.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import replacing
 from recsys_posttrain.live.broker import Broker, BrokerDown
+from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.schedule import ScheduleFile
-from recsys_posttrain.live.state import EventState
+from recsys_posttrain.live.state import AHEAD_SECONDS, MESSAGE_BYTES, EventState, json_object
 
+_ASK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
+class Memory:
+    """The newest state that a producer wrote, in a file that outlives it and its broker."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def beside(cls, schedule: Path, event: str) -> "Memory":
+        """The one of an event whose schedule is in this file."""
+        return cls(schedule.with_name(f"{schedule.stem}.{event}.newest.json"))
+
+    def read(self) -> EventState | None:
+        """None where there is none yet. Errors: UserError for a file that has none."""
+        try:
+            return EventState.from_json(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read ({error.strerror})") from None
+        except UserError as error:
+            raise UserError(
+                f"{self.path}, where the producer keeps its newest state, is damaged ({error}): "
+                "delete it"
+            ) from None
+
+    def write(self, state: EventState) -> None:
+        """Replaces the file. Errors: OSError."""
+        with replacing(self.path) as temporary:
+            temporary.write_text(state.to_json() + "\n", encoding="utf-8")
+
+
 class Producer:
-    """Writes the states of one event. `clock` gives seconds since 1970."""
+    """Writes the states of one event. `clock` gives seconds since 1970.
+
+    memory: keeps the newest state over restarts. seen: a version that readers have already; the
+    next state is above it.
+    """
 
     def __init__(
-        self, schedule: ScheduleFile, broker: Broker, clock: Callable[[], float] = time.time
+        self,
+        schedule: ScheduleFile,
+        broker: Broker,
+        clock: Callable[[], float] = time.time,
+        memory: Memory | None = None,
+        seen: int = 0,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._schedule = schedule
         self._broker = broker
         self._clock = clock
-        self._written: EventState | None = None
-        self._refused = 0
+        self._memory = memory
+        self._seen = seen
+        self._written = memory.read() if memory else None
 
     async def step(self) -> EventState | None:
         """Writes the state that the schedule asks for now; None where the newest is that already.
@@ -36,29 +84,37 @@ class Producer:
         Errors: BrokerDown; the next step then finds out whether the state was written.
         """
         schedule, now = self._schedule.current(), self._clock()
-        newest = await self._broker.newest(schedule.event)
-        if self._written is not None and self._written.is_newer(newest):
+        newest = await self._broker.repaired(schedule.event)
+        if (
+            self._written is not None
+            and self._written.event == schedule.event
+            and self._written.is_newer(newest)
+        ):
             # The broker lost its data. Devices have this version, so it is the one to go on from.
-            self.counters["states_restored"] += await self._broker.append(self._written)
-            newest = self._written
+            if await self._broker.append(self._written):
+                self.counters["states_restored"] += 1
+                newest = self._written
+            else:
+                _log.warning("version %d cannot be written again", self._written.version)
+                self._written = None
         stage = schedule.stage_at(now)
-        if newest is not None and newest.stage == stage:
-            self._written = newest
+        if newest is not None and newest.stage == stage and newest.version >= self._seen:
+            self._remember(newest)
             return None
         # From the clock where nothing is known, so that a broker and a producer that both start
         # from nothing during an event still go on above what devices have.
-        version = newest.version + 1 if newest else max(1, int(now))
-        if self._refused >= version:
-            version = self._refused + 1  # the number has something in it that is no state
+        version = max(newest.version + 1 if newest else max(1, int(now)), self._seen + 1)
         state = EventState(schedule.event, version, stage, now)
         if not await self._broker.append(state):
             self.counters["states_refused"] += 1
-            self._refused = version
-            _log.warning("version %d was refused: another writer has used it", version)
+            _log.warning(
+                "version %d was refused: another writer was quicker, or a clock is wrong",
+                version,
+            )
             return None
         self.counters["states_written"] += 1
         _log.info("version %d: %s", version, stage)
-        self._written = state
+        self._remember(state)
         return state
 
     async def run(self, interval: float = 0.1) -> None:
@@ -74,3 +130,38 @@ class Producer:
                     _log.warning("%s; trying again", error)
                 is_down = True
             await asyncio.sleep(interval)
+
+    def _remember(self, state: EventState) -> None:
+        if state == self._written:
+            return
+        self._written = state
+        if self._memory is not None:
+            try:
+                self._memory.write(state)
+            except OSError as error:
+                self.counters["memory_errors"] += 1
+                _log.error("%s cannot be written (%s)", self._memory.path, error.strerror)
+
+
+async def seen_by(readers: Sequence[str], event: str, now: float) -> int:
+    """The largest version that any of these gateways and prefetch servers has; 0 if none answers.
+
+    Errors: UserError for one that is far ahead of the clock.
+    """
+    seen = 0
+    for url in readers:
+        try:
+            answer = await get(f"{url.rstrip('/')}/health", {}, _ASK_SECONDS)
+            value = json_object(answer.body, MESSAGE_BYTES, f"{url}/health")
+            require(value.get("event") == event, f"{url} serves {value.get('event')!r:.80}")
+            version = value.get("state")
+            require(type(version) is int, f"{url} says no version")
+        except (OSError, UserError) as error:
+            _log.warning("%s does not say which version it has (%s)", url, error)
+            continue
+        require(
+            int(version or 0) <= now + AHEAD_SECONDS,
+            f"{url} has version {version}, an hour or more ahead of this machine's clock: set it",
+        )
+        seen = max(seen, int(version or 0))
+    return seen

@@ -1,35 +1,59 @@
 """A broker of several processes: one Redis stream per event, whose entry ids are the versions.
 
-Redis refuses an id that is not above the stream's newest, so no writer can repeat a version or go
-back, however many there are. Run Redis with `appendonly yes`; where it loses its data all the same,
-the producer writes its newest state again.
+Redis refuses an id that is not above the stream's newest, so no producer can repeat a version or go
+back, however many there are. An entry is a state only with a signature of the servers' key and a
+version near the clock. Others, which need no more than a connection to Redis, are ignored by
+readers, and the producer replaces a stream that has them on top. Run Redis with `appendonly yes`;
+where it loses its data all the same, the producer writes its newest state again.
 """
 
+import asyncio
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, WatchError
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import STATES_KEPT, BrokerDown
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.state import EventState
 
 _ANSWER_SECONDS = 30.0  # above every wait for news
 _CONNECT_SECONDS = 3.0
+_FOREIGN_SECONDS = 0.2  # until the producer may have removed what is no state
+_TRIES = 10
+_MOST_ENTRIES = 2 * STATES_KEPT  # that are read at once
+_PURPOSE = "state"
 _log = logging.getLogger(__name__)
+
+
+class _Top(NamedTuple):
+    """newest: the newest state. number: the largest id that the stream has ever had."""
+
+    newest: EventState | None
+    number: tuple[int, int]
+
+    def is_foreign(self) -> bool:
+        """Whether there is, above the newest state, what is none."""
+        return self.number > ((self.newest.version if self.newest else 0), 0)
 
 
 class RedisBroker:
     """States in the stream `live:<event>`. Errors: UserError for a URL that Redis does not know."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keys: Keys, clock: Callable[[], float] = time.time) -> None:
         self.counters: Counter[str] = Counter()
+        self._keys = keys
+        self._clock = clock
+        self._complained: set[bytes] = set()
         try:
             self._redis = Redis.from_url(
                 url,
@@ -45,56 +69,143 @@ class RedisBroker:
         self._address = f"{place.get('host', 'localhost')}:{place.get('port', 6379)}"
 
     async def append(self, state: EventState) -> bool:
-        number = f"{state.version}-0"
+        """Also False for a version that readers would refuse."""
         with self._explained():
-            try:
-                await self._redis.xadd(
-                    _key(state.event), {"state": state.to_json()}, id=number, maxlen=STATES_KEPT
-                )
-            except ResponseError as error:
-                if "equal or smaller" not in str(error):
-                    raise
+            if state.is_ahead(self._clock()) and state.is_ahead((await self._redis.time())[0]):
                 return False
-        return True
+        return await self._change(state.event, state) == state
 
     async def newest(self, event: str) -> EventState | None:
         with self._explained():
-            # More than one, because another writer may have put something unreadable on top.
-            entries = await self._redis.xrevrange(_key(event), count=10)
-        states = self._states(event, entries)
-        return states[0] if states else None
+            return await self._newest(self._redis, event)
+
+    async def repaired(self, event: str) -> EventState | None:
+        return await self._change(event, None)
 
     async def after(self, event: str, version: int, wait: float) -> list[EventState]:
+        # The cursor stays at a state: beyond a false number, no true one would be seen.
         cursor: Any = f"{version}-0"
-        milliseconds = max(1, round(wait * 1000))  # 0 would wait for ever
+        until = time.monotonic() + wait
         while True:
+            left = max(0.001, until - time.monotonic())  # 0 would wait for ever
             with self._explained():
-                streams: Any = await self._redis.xread({_key(event): cursor}, block=milliseconds)
-            if not streams:
+                streams: Any = await self._redis.xread(
+                    {_key(event): cursor}, block=max(1, round(left * 1000)), count=_MOST_ENTRIES
+                )
+                if not streams:
+                    return []
+                ((_, entries),) = streams
+                if states := await self._states(event, entries):
+                    return states
+            if time.monotonic() >= until:
                 return []
-            ((_, entries),) = streams
-            if states := self._states(event, entries):
-                return states
-            cursor = entries[-1][0]
+            await asyncio.sleep(min(_FOREIGN_SECONDS, left))
 
     async def close(self) -> None:
         """Gives the connections back."""
         await self._redis.aclose()
 
-    def _states(self, event: str, entries: Any) -> list[EventState]:
+    async def _change(self, event: str, state: EventState | None) -> EventState | None:
+        """Adds `state` if it is newer, and removes what is no state, in one step; the newest then.
+
+        Numbers that the stream gave to other things cannot be used again, nor can lower ones: the
+        stream is replaced by one with the newest state alone, which is all that readers need.
+        """
+        key = _key(event)
+        with self._explained():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for _ in range(_TRIES):
+                    await pipe.watch(key)
+                    top = await self._top(pipe, event)
+                    newest, is_foreign = top.newest, top.is_foreign()
+                    is_new = state is not None and state.is_newer(newest)
+                    if not (is_new or is_foreign):
+                        await pipe.unwatch()  # type: ignore[no-untyped-call]
+                        return newest
+                    newest = state if is_new else newest
+                    pipe.multi()  # type: ignore[no-untyped-call]
+                    if is_foreign:
+                        pipe.delete(key)
+                    if newest is not None:
+                        entry: Any = self._entry(newest)
+                        pipe.xadd(key, entry, id=f"{newest.version}-0", maxlen=STATES_KEPT)
+                    try:
+                        await pipe.execute()
+                    except WatchError:
+                        continue  # another writer was between
+                    except ResponseError as error:
+                        if "equal or smaller" not in str(error):
+                            raise
+                        continue  # XSETID was, which no watch sees
+                    if is_foreign:
+                        self.counters["streams_replaced"] += 1
+                        _log.warning("%s had entries that are no states: replaced", key)
+                    return newest
+        return None
+
+    async def _top(self, pipe: Pipeline, event: str) -> _Top:
+        key = _key(event)
+        try:
+            info = await pipe.xinfo_stream(key)
+            newest = await self._newest(pipe, event)
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return _Top(None, (0, 0))
+            if "WRONGTYPE" not in str(error):
+                raise
+            return _Top(None, (1, 0))  # something else has the stream's name
+        number, _, place = info["last-generated-id"].decode().partition("-")
+        return _Top(newest, (int(number), int(place)))
+
+    async def _newest(self, redis: "Redis", event: str) -> EventState | None:
+        for count in (1, _MOST_ENTRIES):  # the second where the first is no state
+            entries = await redis.xrevrange(_key(event), count=count)
+            if states := await self._states(event, entries):
+                return states[0]
+        return None
+
+    async def _states(self, event: str, entries: Any) -> list[EventState]:
         """The entries that are states under the id they should have; others are counted."""
+        found: list[tuple[bytes, EventState | str]] = [
+            (number, self._state(event, number, values)) for number, values in entries
+        ]
+        now = self._clock()
+        if any(isinstance(each, EventState) and each.is_ahead(now) for _, each in found):
+            seconds, _ = await self._redis.time()  # our own clock may be the one that is off
+            now = max(now, seconds)
         states = []
-        for number, values in entries:
-            try:
-                state = EventState.from_json(values.get(b"state", b""))
-                if (state.event, f"{state.version}-0".encode()) != (event, number):
-                    raise UserError(f"it says {state.event} {state.version}")
-            except UserError as error:
+        for number, each in found:
+            if isinstance(each, EventState) and not each.is_ahead(now):
+                states.append(each)
+            elif number not in self._complained:
+                why = each if isinstance(each, str) else "its version is far ahead of the clock"
+                self._complained.add(number)
                 self.counters["bad_entries"] += 1
-                _log.error("entry %s of %s is not a state: %s", number, _key(event), error)
-            else:
-                states.append(state)
+                _log.error("entry %r of %s is not a state: %s", number, _key(event), why)
+        if len(self._complained) > STATES_KEPT:
+            self._complained.clear()
         return states
+
+    def _entry(self, state: EventState) -> dict[str, str]:
+        text = state.to_json()
+        name, signature = self._keys.sign(_PURPOSE, text.encode())
+        return {"state": text, "key": name, "signature": signature}
+
+    def _state(self, event: str, number: bytes, values: dict[bytes, bytes]) -> EventState | str:
+        """The state in an entry, or why there is none."""
+        text = values.get(b"state", b"")
+        name, signature = (
+            values.get(field, b"").decode(errors="replace") for field in (b"key", b"signature")
+        )
+        if not self._keys.has_signed(_PURPOSE, text, name, signature):
+            return "it has no signature of this service"
+        try:
+            state = EventState.from_json(text)
+        except UserError as error:
+            return str(error)
+        if (state.event, f"{state.version}-0".encode()) != (event, number):
+            return f"it says {state.event} {state.version}"
+        return state
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

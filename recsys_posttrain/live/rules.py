@@ -5,8 +5,8 @@ from pathlib import Path
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import read_json
 from recsys_posttrain.live.state import is_name
-from recsys_posttrain.stages import read_json
 
 _EXAMPLE = '{"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}'
 

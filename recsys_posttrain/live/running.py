@@ -18,6 +18,7 @@ from recsys_posttrain.errors import UserError
 _OPEN_FILES = 65_536  # where there is no limit
 
 if TYPE_CHECKING:
+    from recsys_posttrain.live.keys import Keys
     from recsys_posttrain.live.redis_broker import RedisBroker
 
 
@@ -58,11 +59,11 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
     working.cancel()
 
 
-async def redis_at(url: str) -> "RedisBroker":
+async def redis_at(url: str, keys: "Keys") -> "RedisBroker":
     """A broker that answers. Errors: UserError where none does."""
     from recsys_posttrain.live.redis_broker import RedisBroker
 
-    broker = RedisBroker(url)
+    broker = RedisBroker(url, keys)
     await broker.newest("none")  # BrokerDown now, and not from a service that seems to run
     return broker
 
@@ -77,6 +78,18 @@ def listening(host: str, port: int, scheme: str) -> socket.socket:
         ) from None
     typer.echo(f"serving {scheme}://{host}:{opened.getsockname()[1]}")
     return opened
+
+
+def listening_for_metrics(address: str | None) -> socket.socket | None:
+    """A socket at HOST:PORT, or none. Errors: UserError for what is no such address."""
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    require(
+        host and port.isascii() and port.isdigit() and int(port) <= 65_535,
+        f"--metrics takes HOST:PORT such as 127.0.0.1:9100, not {address!r}",
+    )
+    return listening(host.strip("[]"), int(port), "http")
 
 
 def require_url(url: str, scheme: str, option: str) -> None:

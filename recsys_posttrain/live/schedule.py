@@ -11,7 +11,7 @@ says so, never by a timer.
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -20,8 +20,9 @@ from typing import Any
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import replacing
 from recsys_posttrain.live.state import json_object, require_name
-from recsys_posttrain.stages import replacing
+from recsys_posttrain.stages import locked
 
 _SCHEDULE_BYTES = 65_536
 _FIELDS = {"event", "stages", "starts", "ended"}
@@ -147,6 +148,22 @@ class ScheduleFile:
             self.counters["schedule_changes"] += 1
             self._schedule = schedule
         return self._schedule
+
+
+def change(path: Path, changed: Callable[[Schedule], Schedule]) -> Schedule:
+    """Replaces the schedule in a file by what `changed` makes of it; of two at once, one waits.
+
+    Errors: UserError where it cannot be read, changed or written.
+    """
+    path = path.resolve()
+    _read(path)  # before a lock is left where there is none
+    try:
+        with locked(path.with_name(f".{path.name}.lock")):
+            schedule = changed(Schedule.from_json(_read(path)))
+            schedule.write(path)
+    except OSError as error:
+        raise UserError(f"the schedule {path} cannot be changed ({error.strerror})") from None
+    return schedule
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,10 @@
 
 A state replaces the one before it and its version only grows. So the newest alone is enough, and a
 message that is lost, repeated or overtaken does no harm.
+
+An event's first version is the second in which it was written, and each later one is one more, so
+that versions stay near the clock. A number far ahead of it would hide every state to come, and is
+refused by whoever reads it.
 """
 
 import json
@@ -13,6 +17,8 @@ from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 
 MESSAGE_BYTES = 1024
+TOKEN_EXPIRED = 4001  # a gateway's last word to a device, of the codes free for one's own use
+AHEAD_SECONDS = 3600.0
 _LARGEST_VERSION = 2**53 - 1  # the largest whole number that every JSON reader keeps exactly
 _LAST_SECOND = 1e11
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -45,6 +51,10 @@ class EventState:
     def is_newer(self, other: "EventState | None") -> bool:
         """Whether this state replaces `other`; any state replaces none."""
         return other is None or self.version > other.version
+
+    def is_ahead(self, now: float, seconds: float = AHEAD_SECONDS) -> bool:
+        """Whether the version is one that no producer can have come to by `now`."""
+        return self.version > now + seconds
 
     def to_json(self) -> str:
         """The message: one line of JSON, below MESSAGE_BYTES."""

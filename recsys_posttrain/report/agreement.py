@@ -12,10 +12,10 @@ from scipy.stats import rankdata
 
 from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES, Interval, interval
-from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import COLUMNS, OPTIONAL_COLUMNS, Column
 from recsys_posttrain.report.comparison import bootstrap_levels
-from recsys_posttrain.report.render import decimal
+from recsys_posttrain.report.render import decimal, escaped
+from recsys_posttrain.reward_scale import RewardScale
 
 Floats = NDArray[np.float64]
 
@@ -25,14 +25,14 @@ def rank_agreement(
     other: pd.DataFrame,
     *,
     columns: Sequence[Column] = COLUMNS + OPTIONAL_COLUMNS,
-    scale: RewardScale = RewardScale(),
+    scales: tuple[RewardScale, RewardScale] = (RewardScale(), RewardScale()),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Spearman's rho and Kendall's tau-b over the methods that both studies have.
 
     rows, other: as for `comparison_table`. Columns that one of them lacks, and those of whole lists
-    (coverage, Gini), are left out.
+    (coverage, Gini), are left out. scales: of the rewards in each.
 
     Intervals, 95%: each study's users and seeds are drawn anew, independently of the other's also
     where they are the same people. Noise hides agreement, in the means and once more in the draws,
@@ -59,7 +59,7 @@ def rank_agreement(
     ]
     rng = np.random.default_rng(seed)
     levels = []
-    for each in (rows, other):
+    for each, scale in zip((rows, other), scales, strict=True):
         shared = each[each["method"].isin(common)]
         methods, mean_CM, draws_RCM = bootstrap_levels(
             shared, both, scale=scale, resamples=resamples, rng=rng
@@ -109,7 +109,7 @@ def agreement_markdown(frame: pd.DataFrame, caption: str) -> str:
             for name in ("spearman", "kendall")
         ]
         lines.append(f"| {column} | {row['methods']:.0f} | {' | '.join(cells)} |")
-    return "\n".join([caption, "", *lines, ""])
+    return "\n".join([escaped(caption), "", *lines, ""])
 
 
 def _cell(found: Interval) -> str:

@@ -4,17 +4,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_posttrain.evaluation.metrics import coverage, gini
 from recsys_posttrain.evaluation.subsets import (
     Subset,
+    Weights,
     all_targets,
     disliked,
     liked,
     reward_weighted,
     top_rated,
+    unusable,
 )
+from recsys_posttrain.reward_scale import RewardScale
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,17 @@ class Column:
     @property
     def name(self) -> str:
         return f"{self.metric} {self.over}".replace(" @", "@").strip()
+
+    def weights(self, rows: pd.DataFrame, scale: RewardScale) -> Weights:
+        """Of each target; 0 everywhere where the column has nothing to show."""
+        weight_N = self.subset(rows, scale)
+        return weight_N * (not unusable(self.subset, weight_N, scale))
+
+    def nothing(self, rows: pd.DataFrame, scale: RewardScale) -> str:
+        """Why the column has nothing to show; empty where it has something."""
+        if self.of_lists is None and rows[self.source].isna().all():
+            return scale.missing or "it was not measured"
+        return unusable(self.subset, self.subset(rows, scale), scale)
 
     @property
     def arrow(self) -> str:

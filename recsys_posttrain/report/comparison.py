@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.aggregates import improvement, iqm_freedom, iqm_over_seeds
 from recsys_posttrain.evaluation.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.evaluation.significance import effect_size, holm
-from recsys_posttrain.evaluation.subsets import RewardScale
 from recsys_posttrain.report.columns import Column
+from recsys_posttrain.report.undefined import undefined_targets
+from recsys_posttrain.reward_scale import RewardScale
 
 Floats = NDArray[np.float64]
 Runs = dict[str, list[pd.DataFrame]]  # method -> one frame per seed, targets in one order
@@ -31,15 +33,18 @@ class Comparison:
     (percent of the control when relative), p_value, p_holm, effect_size; iqm, iqm_low, iqm_high
     (interquartile mean over seeds); improvement, improvement_low, improvement_high (probability of
     being better than the control for one user; half is no difference); significant, best.
-    single_run: the methods with one seed where others have more.
+    single_run: the methods with one seed where others have more. undefined: of each column, how
+    many targets are left out because a method has no value there. nothing: why columns are empty.
     """
 
     cells: pd.DataFrame
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     single_run: tuple[str, ...]
+    undefined: dict[str, int]
     num_users: int
     num_targets: int
+    nothing: dict[str, str]
 
     @property
     def over_seeds(self) -> bool:
@@ -104,8 +109,10 @@ def compare(
         methods=methods,
         seeds=seeds,
         single_run=tuple(m for m in methods if len(seeds) > 1 and len(set(map(id, runs[m]))) == 1),
+        undefined={c.name: int(_undefined(runs, c).sum()) for c in sampled},
         num_users=targets["user_id"].nunique(),
         num_targets=len(targets),
+        nothing={each.name: why for each in columns if (why := each.nothing(targets, scale))},
     )
 
 
@@ -188,20 +195,21 @@ def _per_user(
     values_CMSN = np.full((len(columns), len(runs), num_seeds, len(users)), np.nan)
     weights_CN = np.empty((len(columns), len(users)))
     for c, column in enumerate(columns):
-        weight_T = column.subset(targets, scale)
+        # Left out of all methods alike, so that they stay paired on the same targets.
+        weight_T = np.where(_undefined(runs, column), 0.0, column.weights(targets, scale))
         weights_CN[c] = np.bincount(user_T, weight_T, len(users))
         used_N = weights_CN[c] > 0
-        for m, (method, frames) in enumerate(runs.items()):
+        for m, frames in enumerate(runs.values()):
             for s, frame in enumerate(frames):
                 value_T = frame[column.source].to_numpy(dtype=np.float64)
-                if np.isnan(value_T).any() and not np.isnan(value_T).all():
-                    raise UserError(
-                        f"{column.source!r} of {method!r} is missing for "
-                        f"{int(np.isnan(value_T).sum())} of {len(value_T)} targets: evaluate again"
-                    )
-                total_N = np.bincount(user_T, weight_T * value_T, len(users))
+                weighted_T = np.where(weight_T > 0, weight_T * value_T, 0.0)
+                total_N = np.bincount(user_T, weighted_T, len(users))
                 values_CMSN[c, m, s, used_N] = total_N[used_N] / weights_CN[c, used_N]
     return values_CMSN, weights_CN
+
+
+def _undefined(runs: Runs, column: Column) -> NDArray[np.bool_]:
+    return undefined_targets(chain.from_iterable(runs.values()), column.source)
 
 
 def _bootstrapped(

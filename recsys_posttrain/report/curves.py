@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, RL, Fit, Floats, fit
+from recsys_posttrain.files import write_parquet, write_text
 from recsys_posttrain.report.figures import Curve, over_optimisation
 from recsys_posttrain.report.render import NOTHING, decimal, escaped
-from recsys_posttrain.stages import replacing, write_parquet
 
 MEANING = {
     "gold": "gold: the true reward",
@@ -67,16 +67,16 @@ def write_curves(points: pd.DataFrame, folder: Path, what: str) -> str:
     """
     curves = mean_curves(points)
     write_parquet(points, folder / "curves.parquet")
-    with replacing(folder / "over_optimisation.md") as temporary:
-        text = curves_markdown(curves, what, points["seed"].nunique())
-        temporary.write_text(text, encoding="utf-8")
+    write_text(
+        folder / "over_optimisation.md", curves_markdown(curves, what, points["seed"].nunique())
+    )
     over_optimisation(curves, folder / "over_optimisation.png", "reward units")
     width = max(map(len, curves))
     return "\n".join(
         [
             "\nGains over the reference on the way",
             *(_line(name.ljust(width), curve) for name, curve in curves.items()),
-            f"written: {folder}/over_optimisation.md, over_optimisation.png, curves.parquet",
+            "written: over_optimisation.md, over_optimisation.png, curves.parquet",
         ]
     )
 
@@ -85,9 +85,9 @@ def curves_markdown(curves: dict[str, Curve], what: str, seeds: int) -> str:
     """A caption, the observed gains of each run, and the laws fitted to them."""
     head = ["run", "points", "largest KL", "proxy gain there"]
     caption = (
-        f"Over-optimisation on {what}; {seeds} seed{'s' if seeds > 1 else ''}, mean over targets "
-        "and seeds. Gain: expected reward of one item drawn from the policy, items that the user "
-        "has seen left out, minus that of the reference. KL to the reference in nats."
+        f"Over-optimisation on {escaped(what)}; {seeds} seed{'s' if seeds > 1 else ''}, mean over "
+        "targets and seeds. Gain: expected reward of one item drawn from the policy, items that "
+        "the user has seen left out, minus that of the reference. KL to the reference in nats."
     )
     first = judged(next(iter(curves.values())))  # the same for all runs of a study
     if first is None:

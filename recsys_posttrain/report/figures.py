@@ -13,7 +13,7 @@ import numpy as np
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.overoptimisation import Fit, Floats
-from recsys_posttrain.stages import replacing
+from recsys_posttrain.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -69,7 +69,7 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
             judge = "judge" if curve.gold_N is None else "gold"
             _draw_fit(axis, curve.fitted, f"law fitted to {judge}", float(curve.sqrt_kl_N.max()))
         axis.axhline(0, color="#bbbbbb", lw=0.8)
-        axis.set(title=name, xlabel="√KL to the reference (√nat)")
+        axis.set(title=plain(name), xlabel="√KL to the reference (√nat)")
         axis.xaxis.set_tick_params(labelbottom=True)
     for axis in axes[len(curves) :]:
         axis.set_visible(False)
@@ -113,6 +113,11 @@ def panels(
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def plain(text: str) -> str:
+    """As a label: without this, what stands between two dollars is set as a formula."""
+    return text.replace("$", r"\$")
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from recsys_posttrain.report.figures import LINES, panels, save
+from recsys_posttrain.report.figures import LINES, panels, plain, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,13 +59,13 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
         rows = of_kind(table, place, kind)
         for name, band in BANDS.items():
             for _, cell in clean[clean["method"] == name].iterrows():
-                axis.axhspan(cell["low"], cell["high"], label=f"{name} (95%)", lw=0, **band)
+                axis.axhspan(cell["low"], cell["high"], label=plain(f"{name} (95%)"), lw=0, **band)
         for name, line in zip(methods_drawn(table), LINES, strict=False):
             one = rows[rows["method"] == name].sort_values("level")
             error = [one["mean"] - one["low"], one["high"] - one["mean"]]
             x, y = one["pairwise_accuracy"], one["mean"]
-            axis.errorbar(x, y, error, label=name, ms=4, capsize=2, **line)
-        axis.set(title=f"{kind}, {WHERE[place]}", xlabel="achieved pairwise accuracy")
+            axis.errorbar(x, y, error, label=plain(name), ms=4, capsize=2, **line)
+        axis.set(title=plain(f"{kind}, {WHERE[place]}"), xlabel="achieved pairwise accuracy")
         axis.invert_xaxis()
     _finish(figure, axes, len(kinds), columns, unit, path)
 
@@ -84,9 +84,9 @@ def frontiers(
             one = means[at & (means["method"] == name)]
             one = clean[clean["method"] == name] if one.empty else one
             one = one.sort_values("kl")
-            axis.plot(one["kl"] ** 0.5, one["value"], label=name, ms=5, **line)
+            axis.plot(one["kl"] ** 0.5, one["value"], label=plain(name), ms=5, **line)
         title = f"{kind} {level:g}, {WHERE[place]}" if place else "no noise"
-        axis.set(title=title, xlabel="√KL to the reference (√nat)")
+        axis.set(title=plain(title), xlabel="√KL to the reference (√nat)")
         axis.xaxis.set_tick_params(labelbottom=True)
     _finish(figure, axes, len(shown), columns, unit, path)
 

@@ -8,10 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import check_writable, write_text
 from recsys_posttrain.report import pictures, plots
 from recsys_posttrain.report.sections import Section, question, sections
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder
-from recsys_posttrain.stages import replacing
 
 
 def write_report(folder: Path, live: Path | None = None) -> Path:
@@ -22,8 +22,8 @@ def write_report(folder: Path, live: Path | None = None) -> Path:
     page and one line that says what is missing.
     """
     study = study_folder(folder)
-    with replacing(folder / "report.html") as temporary:
-        temporary.write_text(page(study, live), encoding="utf-8")
+    check_writable(folder, "report")
+    write_text(folder / "report.html", page(study, live))
     try:
         written = pictures.write_figures(study, folder / "figures")
         print(f"written: {folder}/report.html and {len(written)} figures in {folder}/figures")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from recsys_posttrain.report.curves import mean_curves
-from recsys_posttrain.report.figures import over_optimisation, panels, save
+from recsys_posttrain.report.figures import over_optimisation, panels, plain, save
 from recsys_posttrain.report.noise_quality import noise_kinds, quality_against_value
 from recsys_posttrain.report.plots import without_outlier
 from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_columns
@@ -39,8 +39,9 @@ def leaderboard(study: StudyFolder, column: str, path: Path) -> None:
     cells = without_outlier(study.cells[is_shown]).sort_values("mean")
     figure, (axis,) = panels(1, 1, width=6.4, height=0.8 + 0.28 * len(cells))
     error = [cells["mean"] - cells["low"], cells["high"] - cells["mean"]]
-    axis.errorbar(cells["mean"], cells["method"], xerr=error, fmt="none", ecolor="#9a9a9a", lw=1.2)
+    names = cells["method"].map(plain)
+    axis.errorbar(cells["mean"], names, xerr=error, fmt="none", ecolor="#9a9a9a", lw=1.2)
     filled = ["#1f5f8b" if is_sure else "#ffffff" for is_sure in cells["significant"]]
-    axis.scatter(cells["mean"], cells["method"], c=filled, edgecolors="#1f5f8b", zorder=3)
-    axis.set(xlabel=f"{column} (filled: differs from {study.control})")
+    axis.scatter(cells["mean"], names, c=filled, edgecolors="#1f5f8b", zorder=3)
+    axis.set(xlabel=plain(f"{column} (filled: differs from {study.control})"))
     save(figure, path)

@@ -1,6 +1,7 @@
 """The figures of the page and of W&B, interactive, as Plotly figures. Every panel is a figure of
 its own, so that a page can lay them out for a laptop, a phone or paper."""
 
+import html
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def leaderboard(study: StudyFolder) -> list[tuple[str, "Figure"]]:
         figure = panel(name, "", height=max(220, 40 + 26 * len(cells)))
         figure.add_scatter(
             x=cells["mean"],
-            y=cells["method"],
+            y=cells["method"].map(plain),
             error_x=_bars(cells),
             mode="markers",
             marker={"color": [ACCENT if s else "#9a9a9a" for s in cells["significant"]], "size": 8},
@@ -142,7 +143,7 @@ def tuning(trials: pd.DataFrame) -> list[tuple[str, "Figure"]]:
                     y=[lowest] * len(ended),
                     mode="markers",
                     marker=mark,
-                    customdata=ended["reason"],
+                    customdata=ended["reason"].astype(str).map(plain),
                     hovertemplate=f"trial %{{x}} {state}: %{{customdata}}<extra></extra>",
                 )
         found.append((str(algorithm), figure))
@@ -156,7 +157,7 @@ def panel(title: str, x: str, height: int = 290) -> "Figure":
     axis = {"gridcolor": "#ececec", "zeroline": False, "linecolor": "#bbbbbb", "ticks": "outside"}
     return go.Figure(
         layout={
-            "title": {"text": title, "font": {"size": 14}, "x": 0.01, "xanchor": "left"},
+            "title": {"text": plain(title), "font": {"size": 14}, "x": 0.01, "xanchor": "left"},
             "xaxis": axis | {"title": {"text": x, "font": {"size": 12}}},
             "yaxis": axis | {"automargin": True},
             "height": height,
@@ -167,6 +168,11 @@ def panel(title: str, x: str, height: int = 290) -> "Figure":
             "hovermode": "closest",
         }
     )
+
+
+def plain(text: str) -> str:
+    """As text in a figure of Plotly, which reads tags and, in a hover text, %{fields}."""
+    return html.escape(text, quote=False).replace("%{", "%&#123;")
 
 
 def without_outlier(cells: pd.DataFrame) -> pd.DataFrame:
@@ -204,6 +210,6 @@ def _line(
         mode=mode,
         marker={"color": COLORS[style], "symbol": MARKERS[style], "size": 6},
         line={"color": COLORS[style], "dash": DASHES[style], "width": 1.6, "shape": line_shape},
-        hovertemplate=f"{name}<br>{detail}<extra></extra>",
+        hovertemplate=f"{plain(name)}<br>{detail}<extra></extra>",
         **more,
     )

@@ -108,8 +108,13 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def escaped(text: str) -> str:
-    """As plain text in Markdown."""
-    return text.translate({ord(letter): f"\\{letter}" for letter in "\\`*_|<"})
+    """As plain text in Markdown, on one line."""
+    text = " ".join(text.split("\n")).translate(_MARKDOWN)
+    text = re.sub(r"&(?=\\?[#\w])", r"\&", text)  # an entity
+    return re.sub(r"^(\s*\d*)([-+=>.)])", r"\1\\\2", text)  # a list or a quotation
+
+
+_MARKDOWN = {ord(letter): f"\\{letter}" for letter in "\\`*_|<[]#~"} | {ord("\r"): " "}
 
 
 def latex(caption: str, parts: Sequence[Block]) -> str:
@@ -145,6 +150,7 @@ def _latex_cell(cell: Cell) -> str:
 
 _LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"[": "{[}", "]": "{]}"}  # after a line's end brackets are a length
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$", "±": r"$\pm$", NOTHING: "--"}
     | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", DAGGER: r"$\dagger$"}

@@ -2,6 +2,7 @@
 or is left out."""
 
 import base64
+import html
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from recsys_posttrain.config import require
+from recsys_posttrain.files import read_csv, read_text
 from recsys_posttrain.report import plots
 from recsys_posttrain.report.noise_quality import methods_drawn
 from recsys_posttrain.report.render import NOTHING, decimal
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 Panels = Sequence[tuple[str, "Figure"]]
 
-MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+# Names of data stand in these files. Tables and emphasis are ours; whatever else is text.
+_THEIRS = ["link", "autolink", "image", "heading", "lheading", "hr", "code", "fence", "reference"]
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(_THEIRS)
 
 
 class Section(NamedTuple):
@@ -140,7 +144,7 @@ def calibration_section(study: StudyFolder) -> Section | None:
     pictures = [f / f"{names[0]}.png" for f in folders if (f / f"{names[0]}.png").is_file()]
     if not tables:
         return None
-    body = "".join(map(image, pictures)) + "".join(frame_html(pd.read_csv(t)) for t in tables)
+    body = "".join(map(image, pictures)) + "".join(frame_html(read_csv(t)) for t in tables)
     lead = "How much the world's log looks like the real one, and what there is to gain in it."
     return Section("world", "World calibration", lead, html=body)
 
@@ -168,7 +172,7 @@ def live_section(folder: Path) -> Section:
     """Raises: UserError for a folder that `live bench` did not write."""
     table = folder / "table.md"
     require(table.is_file(), f"--live {folder} has no table.md: give a folder of live bench")
-    text, *_ = table.read_text(encoding="utf-8").partition("\n![")
+    text, *_ = read_text(table).partition("\n![")
     pictures = "".join(image(path) for path in sorted(folder.glob("*.png")))
     lead = "Faults of a live event's delivery, and what the devices saw."
     return Section("live", "Live events", lead, html=pictures + html_of(text))
@@ -186,9 +190,8 @@ def environment_section(study: StudyFolder) -> Section:
         "stages": f"{len(stages)}, {seconds:,.0f} s to make" if seconds else None,
         "not in this folder": "; ".join(study.missing),
     }
-    listed = "".join(
-        f"<dt>{name}</dt><dd>{html_of(str(value))}</dd>" for name, value in facts.items() if value
-    )
+    shown = {name: html.escape(str(value)) for name, value in facts.items() if value}
+    listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in shown.items())
     commands = f"{record['command']}\nrecsys-posttrain report {study.path.name}"
     body = f"{fenced(commands)}<dl>{listed}</dl>{fenced(versions)}"
     lead = "To get these numbers again."
@@ -198,7 +201,7 @@ def environment_section(study: StudyFolder) -> Section:
 def noise_blocks(text: str) -> list[tuple[str, str]]:
     """Title and HTML of each "### " block of a table of noise; the last one's caption left out."""
     found = re.findall(r"^### (.*)\n\n((?:\|.*\n)+)", text, re.MULTILINE)
-    return [(title, html_of(body)) for title, body in found]
+    return [(str(MARKDOWN.renderInline(title)), html_of(body)) for title, body in found]
 
 
 def caption_of(text: str) -> str:
@@ -214,11 +217,11 @@ def comparison_html(text: str) -> str:
 
 def html_of(text: str) -> str:
     """Markdown as HTML; tables scroll by themselves, what follows a value in its cell is small."""
-    html = str(MARKDOWN.render(re.sub(r" ([↑↓])", "\N{NO-BREAK SPACE}\\1", text)))
-    html = html.replace("<table>", '<div class="scroll"><table>')
-    html = html.replace("</table>", "</table></div>")
-    html = re.sub(r" (±\s?[\d.]+)(†?)", r"\2<small>\1</small>", html)
-    return re.sub(r" ([\[(][^\])]*[\])])</td>", r"<small>\1</small></td>", html)
+    made = str(MARKDOWN.render(re.sub(r" ([↑↓])", "\N{NO-BREAK SPACE}\\1", text)))
+    made = made.replace("<table>", '<div class="scroll"><table>')
+    made = made.replace("</table>", "</table></div>")
+    made = re.sub(r" (±\s?[\d.]+)(†?)", r"\2<small>\1</small>", made)
+    return re.sub(r" ([\[(][^\])]*[\])])</td>", r"<small>\1</small></td>", made)
 
 
 def frame_html(frame: pd.DataFrame) -> str:
@@ -229,9 +232,9 @@ def frame_html(frame: pd.DataFrame) -> str:
 
 
 def fenced(text: str) -> str:
-    return str(MARKDOWN.render(f"```\n{text}\n```"))
+    return f"<pre><code>{html.escape(text, quote=False)}\n</code></pre>\n"
 
 
 def image(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{path.stem}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'

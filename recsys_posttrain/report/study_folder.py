@@ -13,11 +13,42 @@ from typing import Any
 import pandas as pd
 
 from recsys_posttrain.config import require
-from recsys_posttrain.stages import read_json
+from recsys_posttrain.files import read_csv, read_parquet, read_text
+from recsys_posttrain.report.record import study_record
 
 # What a noise achieved, see rewards/noise_report.py.
 ACHIEVED = ("pairwise_accuracy", "rmse", "exploitable_share")
 TABLES = ("table.csv", "results.csv")
+FIX = "restore the file or run the study again"
+TEXTS = ("place", "kind", "strength", "noise", "reason")  # without noise the kind is empty
+_CELL = {
+    **dict.fromkeys(("method", "column"), str),
+    **dict.fromkeys(("mean", "low", "high", "difference"), float),
+    "significant": bool,
+}
+COLUMNS: dict[str, dict[str, type]] = {
+    "table.csv": _CELL,
+    "results.csv": {
+        **_CELL,
+        "place": str,
+        "kind": str,
+        "level": float,
+        **dict.fromkeys(ACHIEVED, float),
+    },
+    "trials.csv": {
+        **dict.fromkeys(("algorithm", "noise", "state", "reason"), str),
+        **dict.fromkeys(("trial", "value", "seconds"), float),
+    },
+    "curves.parquet": {
+        "method": str,
+        **dict.fromkeys(("seed", "step", "kl", "reward/proxy"), float),
+    },
+    "frontier.csv": {
+        **dict.fromkeys(("place", "kind", "method", "strength"), str),
+        **dict.fromkeys(("level", "value", "kl"), float),
+    },
+    "rows.parquet": {"method": str, "seed": float},
+}
 OPTIONAL = {
     "rows.parquet": "rows per target (they name users of the data and are not published)",
     "reward_models.md": "the quality of the reward model",
@@ -50,14 +81,17 @@ class StudyFolder:
     def text(self, name: str) -> str | None:
         """A text file of the folder; None where there is none."""
         path = self.path / name
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return read_text(path, FIX) if path.exists() else None
 
     def frame(self, name: str) -> pd.DataFrame | None:
         """A .parquet or .csv file of the folder; None where there is none."""
         path = self.path / name
-        if not path.is_file():
+        if not path.exists():
             return None
-        return pd.read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
+        columns = COLUMNS.get(name, {})
+        if path.suffix == ".parquet":
+            return read_parquet(path, columns, FIX)
+        return read_csv(path, columns, TEXTS, FIX)
 
 
 def study_folder(path: Path) -> StudyFolder:
@@ -68,29 +102,28 @@ def study_folder(path: Path) -> StudyFolder:
         f"{path} holds no results (no table.csv, no results.csv); give the folder of a study "
         "that has ended, or run the study again to finish it.",
     )
-    record = read_json(path / "run.json", fix="run the study again to finish it")
+    record = study_record(path, ("commit", "command", "versions"))
     is_of_noise = not (path / TABLES[0]).is_file()
-    cells = read_csv(path / TABLES[is_of_noise])
-    trials = path / "trials.csv"
+    name = TABLES[is_of_noise]
+    cells = read_csv(path / name, COLUMNS[name], TEXTS, FIX)
     return StudyFolder(
         path,
         record,
-        cells if is_of_noise else _with_noise(cells, record),
+        cells if is_of_noise else _with_noise(cells, record, path / "run.json"),
         _control(cells),
-        read_csv(trials) if trials.is_file() else None,
+        trials_of(path),
         tuple(f"{name}: {what}" for name, what in OPTIONAL.items() if not (path / name).is_file()),
     )
 
 
+def trials_of(path: Path) -> pd.DataFrame | None:
+    """Of a sweep's folder; None of another's."""
+    file = path / "trials.csv"
+    return read_csv(file, COLUMNS[file.name], TEXTS, FIX) if file.exists() else None
+
+
 def has_results(path: Path) -> bool:
     return any((path / name).is_file() for name in TABLES)
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Empty text stays empty text: a condition without noise has no kind, not a missing one."""
-    texts = ("place", "kind", "strength", "noise", "reason")
-    frame = pd.read_csv(path, dtype=dict.fromkeys(texts, "str"))
-    return frame.fillna({name: "" for name in texts if name in frame})
 
 
 def _control(cells: pd.DataFrame) -> str:
@@ -100,12 +133,14 @@ def _control(cells: pd.DataFrame) -> str:
     return named[0] if named else str(cells["method"].iloc[0])
 
 
-def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
+def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any], path: Path) -> pd.DataFrame:
     """The cells with place, kind, level and what the noise achieved, from run.json's runs."""
     blank = {"method": "", "place": "", "kind": "", "level": 0.0}
     runs = [blank] + [{"method": label, **noise} for label, _, noise in runs_of(record)]
     joined = cells.merge(pd.DataFrame(runs), how="left", on="method")
     joined = joined.fillna({name: blank[name] for name in ("place", "kind", "level")})
+    for name in ACHIEVED[:2] if (joined["place"] != "").any() else ():
+        require(name in joined, f"{path} does not say what the noise achieved ({name}): {FIX}")
     is_clean = joined["place"] == ""  # also what is no run: popularity and the pretrained policy
     for name in ACHIEVED:
         if name in joined:
@@ -170,8 +205,9 @@ def _with_unaffected(lines: pd.DataFrame) -> pd.DataFrame:
 
 def value_columns(study: StudyFolder) -> list[str]:
     """The columns of the table, the one that policies are judged by first: the truth, otherwise
-    the judge, otherwise liked targets."""
-    there = [str(name) for name in study.cells["column"].unique()]
+    the judge, otherwise liked targets. Those that have nothing to show are left out."""
+    shown = study.cells[study.cells["mean"].notna()]
+    there = [str(name) for name in shown["column"].unique()]
     preferred = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
     first = next((name for name in preferred if name in there), there[0])
     return [first, *(name for name in there if name != first)]

@@ -16,13 +16,12 @@ import pandas as pd
 from rich.console import Group
 
 from recsys_posttrain.evaluation.bootstrap import RESAMPLES
-from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.evaluation.metrics import LIST_LENGTH
+from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
 from recsys_posttrain.report.columns import Column, columns_of
 from recsys_posttrain.report.comparison import Comparison, compare
-from recsys_posttrain.stages import replacing
-
-STARS = RewardScale()
+from recsys_posttrain.reward_scale import RewardScale
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Provenance:
     tuning: str = ""
     commit: str = ""
     command: str = ""
+    left_out: str = ""  # methods without a row, and why
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def comparison_table(
     relative_to: str | None = None,
     columns: Sequence[Column] | None = None,
     provenance: Provenance = Provenance(),
-    scale: RewardScale = STARS,
+    scale: RewardScale = RewardScale(),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Table:
@@ -88,6 +88,7 @@ def comparison_table(
     columns: None: all that the rows have.
     control: what the second block subtracts. relative_to: instead, the second block is the
     change in percent of this method, so that RWR, say, is the yardstick.
+    scale: of the rewards in the rows, which do not say it; stars if left out.
     seed: of the bootstrap.
 
     Raises UserError for an unknown control, missing columns, methods with different targets or
@@ -107,20 +108,20 @@ def comparison_table(
     )
     relative = relative_to is not None
     caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
+    if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
+        caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
     return Table(comparison, tuple(columns), against, relative, caption)
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
     """table.md, table.tex and table.csv in the folder, each replaced as a whole."""
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "table.md": table.markdown(),
         "table.tex": table.latex(),
         "table.csv": table.frame().to_csv(index=False, float_format="%.10g", lineterminator="\n"),
     }
     for name, text in texts.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_text(folder / name, text)
     return [folder / name for name in texts]
 
 
@@ -142,6 +143,7 @@ def _caption(
         + ", ".join(map(str, seeds)),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
         f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
+        f"left out: {provenance.left_out}" if provenance.left_out else "",
         f"commit {provenance.commit}" if provenance.commit else "",
         f"command: {provenance.command}" if provenance.command else "",
     ]
@@ -173,14 +175,34 @@ def _caption(
         f"† differs from {control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
         "column)."
     )
-    sentences.append(
-        f"Targets: liked: reward ≥ {scale.liked:g}; top: ≥ {scale.top:g}; disliked: "
-        f"≤ {scale.disliked:g}; weighted: by reward."
-    )
+    undefined = {name: count for name, count in comparison.undefined.items() if count}
+    if undefined:
+        counts = ", ".join(
+            f"{_counted(count, 'target')} ({name})" for name, count in undefined.items()
+        )
+        sentences.append(f"Left out, because a method has no value there: {counts}.")
+    sentences += _of_rewards(scale)
+    for why in dict.fromkeys(comparison.nothing.values()):
+        names = ", ".join(name for name, each in comparison.nothing.items() if each == why)
+        sentences.append(f"Nothing to show in {names}: {why}.")
     if any(column.of_lists for column in columns):
         lists = ", ".join(column.name for column in columns if column.of_lists)
         sentences.append(f"No interval or test for {lists} (mean over seeds).")
     return " ".join(sentences)
+
+
+def _of_rewards(scale: RewardScale) -> list[str]:
+    """Which targets count as what, and in what temperatures are given."""
+    if scale.missing:
+        return []
+    shown = scale.shown
+    above = f" above {shown(scale.zero)}" if scale.zero else ""
+    targets = (
+        f"Targets: liked: reward ≥ {shown(scale.liked)}; top: ≥ {shown(scale.top)}; disliked: "
+        f"≤ {shown(scale.disliked)}; weighted: by reward{above}."
+    )
+    stars = f"Rewards are in their own unit; temperatures count in stars of {shown(scale.unit)}."
+    return [targets] if scale.is_stars else [targets, stars]
 
 
 def _counted(count: int, noun: str) -> str:

@@ -8,6 +8,7 @@ under a policy another, with nothing of size [tokens, catalogue] kept.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ class RewardModel(nn.Module):
 
     max_length: int  # the longest history it reads
     is_resampled = False  # whether it answers differently when it is asked again
+    item_ids: np.ndarray | None = None  # of items 1..V; None: built by hand
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.backbones.sasrec import SASRec
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.ops import pack, unpack
 from recsys_posttrain.policy import packed_states
 from recsys_posttrain.rewards.base import RewardModel
@@ -126,10 +126,7 @@ class RewardEnsemble:
     training: Training = Training(epochs=30, batch_size=32, weight_decay=1.0, patience=3)
 
     def __post_init__(self) -> None:
-        require(
-            self.members >= 1 and self.rank >= 1,
-            f"RewardEnsemble: members={self.members} and rank={self.rank} must be at least 1.",
-        )
+        require_counts("RewardEnsemble", 1, 1000, members=self.members, rank=self.rank)
         require(
             0 < self.held_out < 1,
             f"RewardEnsemble: held_out={self.held_out} must be a share between 0 and 1.",

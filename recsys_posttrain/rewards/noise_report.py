@@ -16,6 +16,7 @@ from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences, Split, Targets
 
 ITEMS, HISTORIES = 200, 2_000
+IN_REWARD_UNITS = {"rmse", "clean_rmse", "true_rmse", "error_deviation"}
 PENALTIES = np.logspace(-2, 6, 17)
 
 
@@ -30,7 +31,7 @@ def noise_report(
     """`model_report` under "model" and `log_report` under "log", where the noise has such a part.
 
     model: of the noise's own training, without added errors; clean: the model of a run without
-    noise.
+    noise. Errors are in the log's unit.
     """
     noise = noise.active()
     report: dict[str, dict[str, float]] = {}
@@ -43,6 +44,10 @@ def noise_report(
             noisy = replace(noise, model=noise.log).on_model(clean, data, reference)
             same = model_report(noisy, clean, data, reference, judged_N, noise.seed)
             report["log"]["exploitable_share"] = same["exploitable_share"]
+    unit = data.corpus.reward_scale.unit
+    for measured in report.values():
+        for name in measured.keys() & IN_REWARD_UNITS:
+            measured[name] *= unit
     return report
 
 

@@ -31,7 +31,8 @@ def quality(
     calibration_slope: of the regression of rewards on predictions; 1 is right, below 1 the model
         is too extreme; NaN for a constant prediction.
     calibration_error: over 10 bins of equal count (equal predictions may straddle an edge), the
-        mean of |mean prediction - mean reward|, as a share of reward_range = (lowest, highest).
+        mean of |mean prediction - mean reward|, as a share of reward_range = (lowest, highest);
+        NaN where the two are equal.
     out_of_range: share of predictions outside reward_range.
     users, events; constant_users: those whose rewards are all equal, without pairs or order.
 
@@ -47,7 +48,9 @@ def quality(
         "pairwise_accuracy": _mean_of_known(accuracy_N),
         "spearman": _mean_of_known(spearman(predicted_E, reward_E, user_E)),
         "calibration_slope": _slope(predicted_E, reward_E),
-        "calibration_error": _calibration_error(predicted_E, reward_E) / (high - low),
+        "calibration_error": _calibration_error(predicted_E, reward_E) / (high - low)
+        if high > low
+        else float("nan"),
         "out_of_range": float(((predicted_E < low) | (predicted_E > high)).mean()),
         "users": float(len(accuracy_N)),
         "events": float(len(reward_E)),

@@ -64,6 +64,12 @@ def train_reward(
     Stops when the error on the validation users no longer falls. folder: as for `pretrain`.
     noise: what it changes of the data, for learning and for stopping.
     """
+    missing = data.corpus.reward_scale.missing
+    require(
+        not missing,
+        f"{data.corpus.name} has no rewards for a model to learn: {missing}; use methods that "
+        "read none, such as BC.",
+    )
     parts = user_parts(data.reward, config.held_out, seed)
     train, fit_N = noise.on_training(data.reward, parts.fit_N)
     length = config.encoder.max_length
@@ -72,6 +78,7 @@ def train_reward(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "reward weights"))
         model = config.build(data.corpus.num_items, float(fit_on.rewards_E.double().mean()))
+    model.item_ids = data.corpus.item_ids
     weight_MS = bootstrap_weights(
         config.members, len(fit_on), derived_seed(seed, "reward bootstrap")
     )
@@ -150,7 +157,8 @@ def predict_logged(model: EnsembleModule, sequences: Sequences) -> np.ndarray:
 def reward_quality(
     model: EnsembleModule, data: Split, config: RewardEnsemble, seed: int
 ) -> pd.DataFrame:
-    """`quality_frame` of the naive baselines and the model, on the judged users' latest events."""
+    """`quality_frame` of the naive baselines and the model, on the judged users' latest events; in
+    the log's unit."""
     parts = user_parts(data.reward, config.held_out, seed)
     length = config.encoder.max_length + 1
     fit_on = latest_events(data.reward, parts.fit_N, length)
@@ -160,12 +168,12 @@ def reward_quality(
         for name, baseline in NAIVE_BASELINES
     }
     predictions[f"ensemble of {config.members}"] = predict_logged(model, judged_on)
-    judged = judged_events(judged_on)
+    judged, raw = judged_events(judged_on), data.corpus.reward_scale.from_stars
     rewards_E = data.reward.rewards_E
     return quality_frame(
-        predictions,
-        judged.reward_E,
+        {name: raw(predicted_E) for name, predicted_E in predictions.items()},
+        raw(judged.reward_E),
         judged.user_E,
-        (float(rewards_E.min()), float(rewards_E.max())),
+        (raw(float(rewards_E.min())), raw(float(rewards_E.max()))),
         np.random.default_rng(derived_seed(seed, "reward quality")),
     )

@@ -8,6 +8,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.subsets import Subset, liked
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.run import Run
+from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.sweep.space import Setting, Space, check_space, with_setting
 
 
@@ -54,10 +55,8 @@ class Sweep:
             self.trials >= 1,
             f"Sweep: trials={self.trials} tunes nothing; give at least 1 per cell.",
         )
-        require(
-            self.seeds and self.tuning_seeds,
-            "Sweep: seeds and tuning_seeds must hold at least one seed each.",
-        )
+        require_seeds(self.seeds, "Sweep: seeds")
+        require_seeds(self.tuning_seeds, "Sweep: tuning_seeds")
         shared = sorted(set(self.seeds) & set(self.tuning_seeds))
         require(
             not shared,

@@ -58,7 +58,8 @@ class Ledger:
         """Of each cell what its trials depend on: the code, data and configuration behind its runs,
         and how they are chosen."""
         sweep, stages = self.sweep, self.pipeline.keys
-        found = {}
+        scale, found = stages.scale, {}
+        thresholds = [scale.liked, scale.top, scale.disliked]
         for cell in sweep.cells:
             runs = [cell.run({}, seed) for seed in sweep.tuning_seeds]
             key = {
@@ -67,7 +68,7 @@ class Ledger:
                     stages.rows(None, "validation", run.noise, False).folder.name for run in runs
                 ],
                 "space": cell.method.space,
-                "chosen by": [sweep.metric, sweep.over, sweep.seed, sweep.pruning],
+                "chosen by": [sweep.metric, sweep.over, sweep.seed, sweep.pruning, thresholds],
             }
             found[cell.label] = digest(key, 8)
         return found

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.load_study import experiment_module, reading
+from recsys_posttrain.experiment import experiment_module
+from recsys_posttrain.load_study import reading
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.sweep.definition import Sweep
+from recsys_posttrain.types import Repeats
 
 
 def load_sweep(
@@ -15,6 +18,8 @@ def load_sweep(
     data_root: str | None = None,
     trials: int | None = None,
     seeds: int | None = None,
+    repeats: Repeats | None = None,
+    thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
 ) -> Sweep:
     """trials: per cell. seeds: how many, from 0."""
@@ -24,9 +29,10 @@ def load_sweep(
             f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
             "experiments/sweep_noise.py"
         )
+    base = reading(sweep.base, dataset, data_root, thresholds, duplicates)
     return replace(
         sweep,
-        base=reading(sweep.base, dataset, data_root, duplicates),
+        base=replace(base, repeats=repeats) if repeats else base,
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )
@@ -34,4 +40,5 @@ def load_sweep(
 
 def name_of(file: Path, sweep: Sweep) -> str:
     """Of its folder, and of all that it keeps in a storage."""
-    return f"{file.stem}-{Path(sweep.base.dataset.name).stem}"
+    rule = f"-repeats-{sweep.base.repeats}" if sweep.base.repeats else ""
+    return f"{file.stem}-{sweep.base.dataset.name}{rule}"

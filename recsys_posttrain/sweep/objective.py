@@ -9,8 +9,9 @@ import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import TrainingFailed, UserError
-from recsys_posttrain.evaluation.subsets import RewardScale
+from recsys_posttrain.evaluation import evaluate, subsets
 from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.run import Run
 from recsys_posttrain.stage_keys import On
 from recsys_posttrain.sweep.definition import Cell, Sweep
@@ -29,6 +30,29 @@ def tuning_pipeline(base: Run, root: Path, device: str = "cpu") -> Pipeline:
     pipeline = Pipeline(base, root, device)
     pipeline.data = replace(pipeline.data, test=_NoTargets())  # type: ignore[arg-type]
     return pipeline
+
+
+def check_rewards(pipeline: Pipeline, sweep: Sweep) -> None:
+    """Before anything is trained. Raises: UserError where the rewards serve no method, or leave no
+    validation targets to choose by."""
+    corpus = pipeline.data.corpus
+    reasons = [pipeline.refusal(cell.run({}, 0)) for cell in sweep.cells]
+    require(
+        not all(reasons),
+        f"Sweep: none of its methods can be tuned on {corpus.name}, whose rewards say nothing "
+        f"({corpus.reward_scale.missing}); give methods that read no rewards.",
+    )
+    if sweep.over.__module__ != subsets.__name__:
+        return  # it may read what only a policy's rows hold
+    rows = evaluate.evaluate_popularity(pipeline.data, targets=pipeline.data.validation).per_user
+    weight_N = sweep.over(rows, corpus.reward_scale)
+    why = subsets.unusable(sweep.over, weight_N, corpus.reward_scale)
+    require(
+        not why,
+        f"Sweep: over={sweep.over.__name__} cannot choose settings on the validation targets of "
+        f"{corpus.name} ({why}); give over=all_targets in its file, or other thresholds such "
+        "as --liked 50%.",
+    )
 
 
 def tuning_value(
@@ -68,19 +92,22 @@ def value_of(
     pipeline: Pipeline, sweep: Sweep, run: Run, on: On, report: Report | None = None
 ) -> float:
     rows = pipeline.rows_of(pipeline.posttrained_folder(run, report), on, run.noise)
-    value = _mean(rows, sweep)
+    value = _mean(rows, sweep, pipeline.data.corpus.reward_scale)
     if not math.isfinite(value):
         raise TrainingFailed(f"the {on} {sweep.metric} is {value}")
     return value
 
 
-def _mean(rows: pd.DataFrame, sweep: Sweep) -> float:
+def _mean(rows: pd.DataFrame, sweep: Sweep, scale: RewardScale) -> float:
     require(
         sweep.metric in rows.columns,
         f"Sweep: metric={sweep.metric!r} is not a column of validation rows; give one of "
         f"{', '.join(rows.select_dtypes('number').columns)}.",
     )
-    weight_N = sweep.over(rows, RewardScale())
+    is_defined = rows[sweep.metric].notna()
+    if is_defined.any():  # at single targets it is not, where nothing was left to show
+        rows = rows[is_defined]
+    weight_N = sweep.over(rows, scale)
     require(
         weight_N.sum() > 0,
         f"Sweep: over={sweep.over.__name__} leaves no target of this data; give another subset.",

@@ -9,27 +9,39 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.config import describe, require
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import write_text
 from recsys_posttrain.load_study import Study
-from recsys_posttrain.stages import replacing
-from recsys_posttrain.study import made_by, write_study
+from recsys_posttrain.study import write_study
+from recsys_posttrain.study_results import result_set
+from recsys_posttrain.study_runs import made_by
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES
 
+TRIALS = "trials.csv"
+
 
 def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> None:
-    """Raises: UserError where no method has a setting that worked; trials.csv is there then."""
+    """Raises: UserError where slots are open, and where no method has a setting that worked;
+    trials.csv is there then."""
     sweep, pipeline = ledger.sweep, ledger.pipeline
     states = [ledger.state(cell) for cell in sweep.cells]
-    trials = trials_frame(states)
-    with replacing(folder / "trials.csv") as temporary:
-        trials.to_csv(temporary, index=False, lineterminator="\n")
-    worked = [state for state in states if not left_out(state)]
+    left = [state.cell.label for state in states if not state.is_done]
     require(
-        worked,
-        f"no method has a setting that worked: see the reasons in {folder / 'trials.csv'}; change "
-        "the search spaces.",
+        not left,
+        f"{len(left)} of {len(states)} methods are not finished ({', '.join(left)}): run the same "
+        "command again to go on; no table is written before.",
     )
+    trials = trials_frame(states).to_csv(index=False, lineterminator="\n")
+    worked = [state for state in states if not left_out(state)]
+    if not worked:
+        with result_set(folder) as new:  # no table of an earlier outcome stays beside it
+            write_text(new / TRIALS, trials)
+        raise UserError(
+            f"no method has a setting that worked: see the reasons in {folder / TRIALS}; change "
+            "the search spaces."
+        )
     study = Study(
         file=file,
         dataset=None,
@@ -42,13 +54,18 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         redraws_noise=True,
     )
     more = {"command": command, "sweep": sweep_record(sweep, states)}
-    write_study(study, pipeline, made_by(study, pipeline), folder, more)
+    write_study(study, pipeline, made_by(study, pipeline), folder, more, {TRIALS: trials})
 
 
 def left_out(state: CellState) -> str:
     """Why the cell has no row in the table; empty where it has one."""
     if state.setting is None:
-        return "no trial completed"
+        reasons = [trial.user_attrs.get(REASON, "") for trial in state.trials]
+        return (
+            f"no trial completed: {reasons[-1]}"
+            if reasons and reasons[-1]
+            else "no trial completed"
+        )
     for trial in state.finals:
         if trial.state == TrialState.FAIL:
             return f"seed {trial.user_attrs[SLOT]} failed: {trial.user_attrs[REASON]}"

@@ -57,7 +57,6 @@ class CellProgress:
                 self.console.print(
                     f"{now.cell.label}: {kind} {count} of {budget}, {_outcome(trial)}, "
                     f"{described(trial.params)} ({self._left()} left)",
-                    markup=False,
                     soft_wrap=True,
                 )
 

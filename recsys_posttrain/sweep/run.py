@@ -13,18 +13,23 @@ import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.files import disk_is_explained
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
-from recsys_posttrain.stages import disk_is_explained
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.study import say_what_is_read
+from recsys_posttrain.study_results import claim, definition, say_what_is_replaced
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
+from recsys_posttrain.sweep.objective import check_rewards
 from recsys_posttrain.sweep.outcome import write_outcome
 from recsys_posttrain.sweep.progress import CellProgress
-from recsys_posttrain.sweep.storage import is_sqlite, open_storage, sqlite_url, storage_is_explained
+from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
+from recsys_posttrain.sweep.storage_url import VARIABLE, has_secret, is_sqlite, shown
 from recsys_posttrain.sweep.work import Worker
 from recsys_posttrain.sweep.workers import end_with_parent, run_workers
+from recsys_posttrain.types import Repeats
 
 DATABASE = "study.db"
 
@@ -42,7 +47,9 @@ class Options(NamedTuple):
     device: str = "cpu"
     data_root: str | None = None
     output: Path = Path("runs")
+    thresholds: Thresholds = Thresholds()
     is_worker: bool = False
+    repeats: Repeats | None = None
     duplicates: Duplicates | None = None
 
 
@@ -59,13 +66,25 @@ def run_sweep(file: Path, options: Options) -> Path:
         options.data_root,
         options.trials,
         options.seeds,
+        options.repeats,
+        options.thresholds,
         options.duplicates,
     )
     folder = options.output / name_of(file, sweep)
-    with disk_is_explained(_existing(options.output)):
-        folder.mkdir(parents=True, exist_ok=True)
+    if not options.is_worker:
+        chosen = " ".join(options.thresholds.options)
+        claim(folder, definition(file, sweep.base.dataset, kind="sweep", set=chosen))
+    with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)
-        storage = open_storage(url)
+        if has_secret(url) and any(url in word for word in sys.argv):
+            console.print(
+                f"warning: --storage {shown(url)}: every user of this machine can read a password "
+                "in a command's arguments; leave it out and set PGPASSWORD, write it into "
+                f"~/.pgpass, or give the URL as {VARIABLE}",
+                markup=False,
+                soft_wrap=True,
+            )
+        storage = open_storage(url, is_patient=options.is_worker)
         progress = Progress()
         announce = (lambda *_: None) if options.is_worker else progress.announce
         pipeline = Pipeline(sweep.base, options.output, options.device, announce)
@@ -91,6 +110,8 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
             for slots in ledger.queues():  # nobody else works on this file: they are dead
                 slots.requeue()
         say_what_is_read(ledger.pipeline)
+        say_what_is_replaced(folder, ledger.pipeline.data.corpus.content_hash)
+        check_rewards(ledger.pipeline, ledger.sweep)
         # Evaluated with the shared models, so these are made first.
         _ = ledger.pipeline.pretrained_folder
         _ = ledger.pipeline.rewards.quality, ledger.pipeline.rewards.judge_quality
@@ -101,7 +122,15 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
                 Worker(ledger, folder / "training.log", cells.look).work()
             else:
                 command = [sys.executable, "-m", "recsys_posttrain", *_arguments(file, options)]
-                run_workers(options.workers, [*command, "--is-worker"], folder, ledger, cells.look)
+                environment = {} if options.storage is None else {VARIABLE: options.storage}
+                run_workers(
+                    options.workers,
+                    [*command, "--is-worker"],
+                    environment,
+                    folder,
+                    ledger,
+                    cells.look,
+                )
 
 
 @contextmanager
@@ -118,26 +147,22 @@ def _presence(folder: Path) -> Iterator[bool]:
         yield is_alone
 
 
-def _existing(folder: Path) -> Path:
-    """The folder or the nearest one above it that exists, to ask how full its disk is."""
-    return folder if folder.exists() else _existing(folder.absolute().parent)
-
-
 def _command(file: Path, options: Options) -> str:
-    return shlex.join(["recsys-posttrain", *_arguments(file, options._replace(storage=None))])
+    return shlex.join(["recsys-posttrain", *_arguments(file, options)])
 
 
 def _arguments(file: Path, options: Options) -> list[str]:
-    """The command line again, of what was given."""
+    """The command line again, of what was given; without the storage, which may hold a password."""
     given = {
         "--dataset": options.dataset,
         "--trials": options.trials,
         "--seeds": options.seeds,
-        "--storage": options.storage,
+        "--repeats": options.repeats,
         "--data-root": options.data_root,
         "--duplicates": options.duplicates,
         "--device": options.device if options.device != "cpu" else None,
         "--output": options.output if options.output != Path("runs") else None,
     }
     pairs = [[name, str(value)] for name, value in given.items() if value is not None]
-    return ["sweep", str(file), *(word for pair in pairs for word in pair)]
+    words = [word for pair in pairs for word in pair]
+    return ["sweep", str(file), *words, *options.thresholds.options]

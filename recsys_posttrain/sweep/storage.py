@@ -9,10 +9,11 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.sweep.patience import PatientStorage, patiently
+from recsys_posttrain.sweep.storage_url import address, is_sqlite, shown, without_secrets
 
 _log = logging.getLogger(__name__)
 
@@ -26,43 +27,35 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path.resolve()}"
 
 
-def is_sqlite(url: str) -> bool:
-    return url.startswith("sqlite:")
+def open_storage(url: str, is_patient: bool = False) -> RDBStorage:
+    """One that waits for a PostgreSQL server that goes away. is_patient: also while it is opened.
 
-
-def open_storage(url: str) -> RDBStorage:
-    """Raises: UserError for another kind of database, or one that does not answer or is damaged."""
+    Raises: UserError for another kind of database, or one that does not answer or is damaged.
+    """
     with storage_is_explained(url):
-        try:
-            parsed = make_url(url)
-        except ArgumentError:
-            raise UserError(
-                f"--storage {url}: write it as postgresql://user:password@host:port/database"
-            ) from None
-        if parsed.get_backend_name() not in ("postgresql", "sqlite"):
-            raise UserError(
-                f"--storage {parsed}: {parsed.get_backend_name()} is not supported; give a "
-                "postgresql://user:password@host:port/database, or leave it out"
-            )
-        sqlite = parsed.get_backend_name() == "sqlite"
-        if not sqlite:
-            parsed = parsed.set(drivername="postgresql+psycopg")
+        bare, secrets = address(url)
+        sqlite = is_sqlite(url)
         # Two processes that write to one SQLite file wait for each other.
-        options = {"timeout": 100} if sqlite else {"connect_timeout": 10}
+        options = {"timeout": 100} if sqlite else {"connect_timeout": 10, **secrets}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return _opened(
-                parsed.render_as_string(hide_password=False),
-                {"connect_args": options, "pool_pre_ping": True},
+            return patiently(
+                lambda: _opened(
+                    bare.render_as_string(hide_password=False),
+                    {"connect_args": options, "pool_pre_ping": True},
+                    0.0 if sqlite else GRACE,
+                ),
+                GRACE if is_patient and not sqlite else 0.0,
             )
 
 
-def _opened(url: str, options: dict[str, object]) -> RDBStorage:
+def _opened(url: str, options: dict[str, object], grace: float) -> RDBStorage:
     for attempt in range(FIRST_ATTEMPTS):
         try:
-            return RDBStorage(
+            return PatientStorage(
                 url,
+                grace,
                 engine_kwargs=dict(options),
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
@@ -85,33 +78,31 @@ def storage_is_explained(url: str) -> Iterator[None]:
         missing = isinstance(error, ImportError) and "psycopg" not in f"{error} {error.__cause__}"
         if missing:
             raise
-        raise UserError(f"{_shown(url)}: {_reason(error)}; {_fix(url, error)}") from error
+        raise UserError(
+            f"the storage {shown(url)}: {_reason(error, url)}; {_fix(url, error)}"
+        ) from error
     except RuntimeError as error:
         if "optuna" not in str(error).lower():
             raise
-        raise UserError(f"{_shown(url)}: {error}; give another --storage or --output") from error
+        said = without_secrets(str(error), url)
+        raise UserError(
+            f"the storage {shown(url)}: {said}; give another --storage or --output"
+        ) from error
 
 
-def _shown(url: str) -> str:
-    try:
-        return f"the storage {make_url(url)}"
-    except ArgumentError:
-        return f"the storage {url}"
-
-
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, url: str) -> str:
     """The last cause's first line: what the database itself said."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(getattr(error, "orig", None) or error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return without_secrets(text.splitlines()[0], url) if text else type(error).__name__
 
 
 def _fix(url: str, error: BaseException) -> str:
     if isinstance(error, ImportError):
         return "install recsys-posttrain[postgresql] to use PostgreSQL"
     if is_sqlite(url):
-        if "full" in _reason(error):
+        if "full" in _reason(error, url):
             return "free some space and run the same command again (what is finished is kept)"
         return (
             "if the file is damaged, move it away: finished runs are stages of their own and are "
@@ -130,7 +121,7 @@ def heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
             try:
                 storage.record_heartbeat(trial_id)
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-                _log.warning("no heartbeat of trial %s: %s", trial_id, _reason(error))
+                _log.warning("no heartbeat of trial %s: %s", trial_id, _reason(error, storage.url))
         storage.remove_session()
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -4,10 +4,11 @@ One run per trial of trials.csv and per method and seed of rows.parquet (per met
 where the rows are not there), and one for the study: its table, its figures, and what each method
 is worth against the level of the noise and against the achieved quality of the reward model. A
 folder of `live bench` is one run.
-Every run is first written offline, below WANDB_DIR or the study's folder, under an id made of its
-content: what is there is not written again, so that this can be called after every row, after an
-interruption, or later by `recsys-posttrain wandb-sync`. Only means leave the machine: rows name
-users of the data.
+Every run is first written offline, below WANDB_DIR or the study's folder (offline_runs.py), under
+an id made of what it is, not of what came out: what is there is not written again, and what has
+changed replaces what was there, so that this can be called after every row, after an interruption,
+or later by `recsys-posttrain wandb-sync`. Only means leave the machine: rows name users of the
+data.
 """
 
 import os
@@ -19,18 +20,28 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from recsys_posttrain.config import digest, require
+from recsys_posttrain.files import read_json
 from recsys_posttrain.report import plots
 from recsys_posttrain.report.noise_quality import noise_kinds, of_kind
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
     by_line,
     has_results,
-    read_csv,
     runs_of,
     study_folder,
+    trials_of,
     value_columns,
 )
-from recsys_posttrain.stages import read_json
+from recsys_posttrain.stages import locked
+from recsys_posttrain.sweep.offline_runs import (
+    LOCK,
+    complete,
+    is_complete,
+    make_writable,
+    remove,
+    remove_others,
+    to_upload,
+)
 from recsys_posttrain.sweep.upload import is_logged_in, upload
 
 PROJECT = "recsys-posttrain"
@@ -42,13 +53,15 @@ METRICS = ("ndcg@10", "hr@10", "reward/proxy@10", "reward/judge@10", "reward/gol
 
 
 class Entry(NamedTuple):
-    """One W&B run. stage: its job type. values: its summary, logged once. failed: its state."""
+    """One W&B run. stage: its job type. values: its summary, logged once. failed: its state.
+    Two are the same run if `name`, `stage` and `about` are the same; None: `config`."""
 
     name: str
     stage: str
     config: dict[str, Any]
     values: dict[str, Any]
     failed: bool = False
+    about: Any = None
 
 
 def track(folder: Path) -> str:
@@ -62,10 +75,12 @@ def track(folder: Path) -> str:
         return "W&B: disabled (WANDB_MODE)"
     later = f"to upload: wandb login, then recsys-posttrain wandb-sync {folder}"
     try:
-        count = mirror(folder)
+        count, identifiers = mirror(folder)
         if not is_logged_in():
             return f"W&B: {count} new runs, offline in {wandb_folder(folder)}; {later}"
-        return f"W&B: {count} new runs; {upload(wandb_folder(folder), folder)}"
+        with locked(wandb_folder(folder) / LOCK):
+            waiting = to_upload(wandb_folder(folder), identifiers)
+            return f"W&B: {count} new runs; {upload(waiting, wandb_folder(folder), folder)}"
     except Exception as error:  # whatever W&B does, the study's results stand
         first = str(error).strip().partition("\n")[0]
         return f"warning: W&B: {type(error).__name__}: {first}; results are intact; {later}"
@@ -87,23 +102,35 @@ def wandb_folder(study: Path) -> Path:
     return Path(os.environ.get("WANDB_DIR") or study) / "wandb"
 
 
-def mirror(folder: Path) -> int:
-    """Writes what is not there yet as offline runs; returns their number. Of a study that is still
-    running only the trials."""
-    trials = folder / "trials.csv"
-    new = list(trial_entries(read_csv(trials))) if trials.is_file() else []
+def mirror(folder: Path) -> tuple[int, set[str]]:
+    """Writes what is not there yet as offline runs; returns their number, and the identities of all
+    that the study has. Of a study that is still running only the trials."""
+    trials = trials_of(folder)
+    new = [] if trials is None else list(trial_entries(trials))
     study = study_folder(folder) if has_results(folder) else None
     if study is not None:
         new += [*row_entries(study), summary_entry(study)]
     if (folder / LIVE).is_file():
         new.append(live_entry(folder))
     group, there, written = folder.resolve().name, wandb_folder(folder), 0
-    for entry in new:
-        identifier = digest([group, *entry], 12)
-        if not any(there.glob(f"*run-*-{identifier}")):
-            _write(entry, identifier, group, there.parent, study)
-            written += 1
-    return written
+    entries = {identity(group, entry): entry for entry in new}
+    make_writable(there)
+    with locked(there / LOCK):
+        for identifier, entry in entries.items():
+            content = digest([group, *entry])
+            if not is_complete(there, identifier, content):
+                remove(there, identifier)
+                _write(entry, identifier, group, there.parent, study)
+                complete(there, identifier, content, folder)
+                written += 1
+        if study is not None:
+            remove_others(there, folder, entries.keys())
+    return written, set(entries)
+
+
+def identity(group: str, entry: Entry) -> str:
+    about = entry.config if entry.about is None else entry.about
+    return digest([group, entry.stage, entry.name, about], 12)
 
 
 def trial_entries(trials: pd.DataFrame) -> Iterator[Entry]:
@@ -154,14 +181,15 @@ def results(study: StudyFolder) -> Iterator[tuple[str, int | None, dict[str, flo
 
 
 def summary_entry(study: StudyFolder) -> Entry:
-    """The study itself; its values change with its results, and so does its id."""
+    """The study itself: what it ran, on which data; its commit and its results may change."""
     record = {key: value for key, value in study.record.items() if key not in ("runs", "stages")}
     finished = 0 if study.trials is None else int((study.trials["state"] == "complete").sum())
     is_shown = (study.cells["column"] == value_columns(study)[0]) & (study.cells["place"] == "")
     best = study.cells[is_shown]
     values = dict(zip("mean/" + best["method"], best["mean"], strict=True))
     values |= {"trials": 0 if study.trials is None else len(study.trials), "complete": finished}
-    return Entry(study.name, "study", record, _finite(values))
+    about = [study.record.get("content_hash"), study.record.get("split"), study.record.get("runs")]
+    return Entry(study.name, "study", record, _finite(values), about=about)
 
 
 def live_entry(folder: Path) -> Entry:
@@ -174,7 +202,7 @@ def live_entry(folder: Path) -> Entry:
         for name, value in row.items()
         if not isinstance(value, str)
     }
-    return Entry(folder.resolve().name, "live", record, _finite(values))
+    return Entry(folder.resolve().name, "live", record, _finite(values), about="live")
 
 
 def _write(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,17 +16,23 @@ from recsys_posttrain.sweep.work import SECONDS_BETWEEN_LOOKS, worker_name
 
 
 def run_workers(
-    count: int, command: Sequence[str], folder: Path, ledger: Ledger, look: Callable[[], None]
+    count: int,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    ledger: Ledger,
+    look: Callable[[], None],
 ) -> None:
     """Returns when all have ended well: then the whole sweep is done. look: called now and then.
 
-    command: of one worker. What they print goes to worker-N.log. A worker that dies leaves its
+    command: of one worker. environment: what is added to this process's. What they
+    print goes to worker-N.log. A worker that dies leaves its
     trial to the others.
 
     Raises: UserError when a worker met the user's mistake, or the last one died.
     """
     logs = [folder / f"worker-{number}.log" for number in range(1, count + 1)]
-    workers = [_started(command, log) for log in logs]
+    workers = [_started(command, environment, log) for log in logs]
     alive = dict(zip(workers, logs, strict=True))
     try:
         while alive:
@@ -47,14 +53,16 @@ def run_workers(
                 slots.requeue(_of(worker.pid))
 
 
-def _started(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def _started(
+    command: Sequence[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,  # its end tells the worker that this process is gone
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )
 
 

@@ -14,6 +14,9 @@ from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 
+FIXED = ("reference", "reward")  # the parts of `Actors` that never change
+ARRAYS = 8  # of one chunk that `over_catalogue` holds at once, about
+
 
 class CatalogueChunk(NamedTuple):
     """C positions against the whole catalogue; only `policy` carries a gradient."""
@@ -58,8 +61,9 @@ class Actors(nn.Module):
     ) -> None:
         super().__init__()
         self.reference = reference
-        self.policy = Policy(deepcopy(reference.backbone)).requires_grad_(True)
-        self.old = Policy(deepcopy(reference.backbone)).requires_grad_(False)
+        ids = reference.item_ids
+        self.policy = Policy(deepcopy(reference.backbone), ids).requires_grad_(True)
+        self.old = Policy(deepcopy(reference.backbone), ids).requires_grad_(False)
         self.reward = reward.requires_grad_(False).eval()
         self.heads = nn.ModuleDict(heads or {})
         self.log = log
@@ -69,7 +73,8 @@ class Actors(nn.Module):
 
     def multiply_in(self, products: torch.dtype | None) -> None:
         """The dtype of products with the catalogue: one for all, so that what it rounds away
-        cancels in their ratios."""
+        cancels in their ratios. It rounds the normalisers; the logits of chosen items are in the
+        dtype of the weights. The ratio of the policy to a copy of it is exactly 1."""
         for actor in (self.policy, self.reference, self.old):
             actor.products = products
 
@@ -139,7 +144,7 @@ class Actors(nn.Module):
             *frozen_states,
             state_NR,
             *extra_N,
-            chunk=positions_per_chunk(len(factor_VR)),
+            chunk=positions_per_chunk(len(factor_VR), ARRAYS),
             recompute=True,
         )
         return ops.unpack(value_N, batch.mask_BT)

@@ -1,13 +1,15 @@
 """Runs a TrainingModule to its last step, and can be killed at any moment without loss.
 
-A checkpoint holds weights, optimiser state and the step; everything random is a function of the
-step (seeding.py), so training from a checkpoint gives bitwise the weights of an unbroken run.
+A checkpoint holds the weights that change, optimiser state and the step; everything random is a
+function of the step (seeding.py), so training from a checkpoint gives bitwise the weights of an
+unbroken run.
 Lightning's own checkpoint is a pickle and cannot resume inside an epoch exactly; this one is
 safetensors and JSON, and can.
 """
 
 import json
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -19,15 +21,20 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
-from torch import Tensor, nn
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recsys_posttrain.data.batching import BatchStream
-from recsys_posttrain.stages import load_tensors, save_tensors
+from recsys_posttrain.endings import Stopped
+from recsys_posttrain.files import write_text
+from recsys_posttrain.stages import delete
+from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.average import WeightAverage
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch
 
+METRICS = "metrics.jsonl"
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 STEPS_BETWEEN_LOG_LINES = 10
 
@@ -107,7 +114,7 @@ class _Keeper(Callback):
         value = metrics[self.monitor]
         if self.best_value is None or value > self.best_value:
             self.best_value, self.best_step = value, module.steps_done
-            self.best_weights = _copy(module.model)
+            self.best_weights = _copy(module.changing_weights())
         trainer.should_stop = self.is_out_of_patience(module.steps_done)
 
     def is_out_of_patience(self, step: int) -> bool:
@@ -123,7 +130,7 @@ class _Keeper(Callback):
         if self.checkpoint is None:
             return
         optimizer = trainer.optimizers[0]
-        tensors = {f"model/{name}": value for name, value in module.model.state_dict().items()}
+        tensors = {f"model/{name}": value for name, value in module.changing_weights().items()}
         tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
         if self.average is not None:
             tensors |= {f"average/{name}": value for name, value in self.average.weights.items()}
@@ -142,7 +149,7 @@ class _Keeper(Callback):
     def load(self, module: TrainingModule) -> dict[int, dict[str, Tensor]]:
         """Restores the module and this keeper; returns the optimiser's state by parameter."""
         assert self.checkpoint is not None
-        tensors = load_tensors(self.checkpoint)
+        tensors = load_tensors(self.checkpoint, fix=delete(self.checkpoint.parent))
         progress = json.loads(bytes(tensors.pop("progress").tolist()))
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
@@ -159,21 +166,21 @@ class _Keeper(Callback):
                 optimizer.setdefault(int(index), {})[key] = value
             else:
                 weights[kind][rest] = value
-        module.model.load_state_dict(weights["model"])
+        module.load_changing_weights(weights["model"])
         self.best_weights = weights["best"]
         if self.average is not None:
             self.average.load(weights["average"])
         return optimizer
 
-    def finish(self, model: nn.Module) -> None:
+    def finish(self, module: TrainingModule) -> None:
         """The best weights if a best was looked for, or the average; the log; no checkpoint."""
         if self.best_weights:
-            model.load_state_dict(self.best_weights)
+            module.load_changing_weights(self.best_weights)
         elif self.average is not None:
-            model.load_state_dict(self.average.weights, strict=False)
+            module.model.load_state_dict(self.average.weights, strict=False)
         if self.folder is not None and self.checkpoint is not None:
             text = "".join(line + "\n" for line in self.lines)
-            (self.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+            write_text(self.folder / METRICS, text)
             self.checkpoint.unlink(missing_ok=True)
 
 
@@ -236,8 +243,7 @@ def fit(
             warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")
             trainer = pl.Trainer(
                 max_epochs=1,
-                accelerator="cpu" if device == "cpu" else "gpu",
-                devices=1,
+                **hardware(device),
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -246,10 +252,20 @@ def fit(
                 num_sanity_val_steps=0,
             )
             loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
-            trainer.fit(module, loader)
-    keeper.finish(module.model)
+            try:
+                trainer.fit(module, loader)
+            except SIGTERMException:  # without a code, so that the process would end with 0
+                raise Stopped(signal.SIGTERM) from None
+    keeper.finish(module)
     best_step = keeper.best_step if keeper.best_weights else module.steps_done
     return Fitted(module.steps_done, best_step, keeper.best_value)
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Lightning's words for cpu, cuda (the first GPU) or cuda:1."""
+    if device == "cpu":
+        return {"accelerator": "cpu", "devices": 1}
+    return {"accelerator": "gpu", "devices": [torch.device(device).index or 0]}
 
 
 def validations(lines: Iterable[str]) -> Iterator[dict[str, float]]:
@@ -261,5 +277,5 @@ def validations(lines: Iterable[str]) -> Iterator[dict[str, float]]:
             yield entry
 
 
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in weights.items()}

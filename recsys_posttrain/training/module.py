@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.logsumexp import fast_products
 from recsys_posttrain.ops import masked_mean
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences
+
+MOST_STEPS = 10**9
+MOST_SNAPSHOTS = 10**4
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,25 @@ class Training:
             self.epochs is not None or self.steps is not None,
             "Training: epochs and steps are both none; give at least one of them.",
         )
+        require_counts(
+            *("Training", 1, MOST_STEPS),
+            epochs=self.epochs,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            validation_steps=self.validation_steps,
+            tokens=self.tokens,
+        )
+        require_counts(
+            *("Training", 0, MOST_STEPS), warmup_steps=self.warmup_steps, patience=self.patience
+        )
+        require_counts("Training", 0, MOST_SNAPSHOTS, snapshots=self.snapshots)
         require(
-            all(number is None or number >= 1 for number in (self.epochs, self.steps))
-            and min(self.batch_size, self.validation_steps) >= 1,
-            f"Training: epochs={self.epochs}, steps={self.steps}, batch_size={self.batch_size} and "
-            f"validation_steps={self.validation_steps} must be at least 1.",
+            0 < self.learning_rate < math.inf,
+            f"Training: learning_rate={self.learning_rate} must be above 0, and finite.",
         )
         require(
-            self.learning_rate > 0,
-            f"Training: learning_rate={self.learning_rate} must be above 0.",
+            0 <= self.weight_decay < math.inf,
+            f"Training: weight_decay={self.weight_decay} must be at least 0, and finite.",
         )
         require(
             0 <= self.average < 1,
@@ -97,7 +110,8 @@ class TrainingModule(pl.LightningModule):
 
     dropout: keep the model in training mode. Post-training turns it off, otherwise the ratio of
     policy to reference would not start at 1. reseed(step, seed): called before each step with its
-    number and its own seed. after_step(steps): called once the optimiser has stepped.
+    number and its own seed. after_step(steps): called once the optimiser has stepped. fixed: the
+    parts of the model that never change, which a checkpoint leaves out.
     """
 
     def __init__(
@@ -110,6 +124,7 @@ class TrainingModule(pl.LightningModule):
         dropout: bool,
         reseed: Callable[[int, int], object] | None = None,
         after_step: Callable[[int], object] | None = None,
+        fixed: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -119,9 +134,24 @@ class TrainingModule(pl.LightningModule):
         self.dropout = dropout
         self.reseed = reseed
         self.after_step = after_step
+        self.fixed = fixed
         self.steps_done = 0
         self.total_steps: int | None = None  # `fit` knows it
         self.latest: dict[str, Tensor] = {}
+
+    def changing_weights(self) -> dict[str, Tensor]:
+        """The model's state without its fixed parts."""
+        state = self.model.state_dict()
+        return {name: value for name, value in state.items() if not self._is_fixed(name)}
+
+    def load_changing_weights(self, weights: dict[str, Tensor]) -> None:
+        found = self.model.load_state_dict(weights, strict=False)
+        missing = [name for name in found.missing_keys if not self._is_fixed(name)]
+        if missing or found.unexpected_keys:
+            raise RuntimeError(f"missing: {missing}, unexpected: {found.unexpected_keys}")
+
+    def _is_fixed(self, name: str) -> bool:
+        return name.partition(".")[0] in self.fixed
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = [p for p in self.model.parameters() if p.requires_grad]

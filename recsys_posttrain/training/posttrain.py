@@ -11,16 +11,18 @@ from recsys_posttrain import ops
 from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, heads_of
 from recsys_posttrain.config import require
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.data.encode import encode, encoder
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.evaluation.subsets import RewardScale, liked
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.policy import Policy
 from recsys_posttrain.rewards.base import RewardModel
 from recsys_posttrain.rewards.noise import NoisyLog
-from recsys_posttrain.stages import save_tensors
-from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.rewards.renumbered import in_numbering
+from recsys_posttrain.tensors import save_tensors
+from recsys_posttrain.training.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
 from recsys_posttrain.training.module import Training, TrainingModule
 from recsys_posttrain.types import Batch, Split
@@ -48,22 +50,28 @@ def posttrain(
     """The post-trained copy of `policy`, which itself stays as it is.
 
     Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
-    every few steps: the loss, the algorithm's own metrics, and of the current batch the exact
-    `kl` to the reference, the `entropy` and `reward/proxy` = E_pi[r_hat]; four times the
-    same on validation targets, with `ndcg@10`, over all of them and over the liked ones.
+    every few steps: the loss, the algorithm's own metrics (in stars), and of the current batch the
+    exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` = E_pi[r_hat];
+    four times the same on validation targets, with `ndcg@10`, over all of them and over the liked.
     folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are left there too.
     log: what is read in place of data.train; with a noisy one, and a noisy reward model (which
     validation asks too), see rewards/noise: both are made beforehand with this `policy`.
     report: hears of every validation, also of those before an interruption; may raise.
+    data, reward: where they number their items otherwise than the policy, they are matched by id
+    (data/encode.py).
 
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    num_items = data.corpus.num_items
-    require(
-        len(policy.table_VD) == num_items,
-        f"the policy knows {len(policy.table_VD)} items and {data.corpus.name} has {num_items}; "
-        "use a policy that was pretrained on the same data.",
-    )
+    num_items, scale = len(policy.table_VD), data.corpus.reward_scale
+    if encoder(data.corpus, policy.item_ids, num_items) is not None:
+        assert policy.item_ids is not None
+        require(
+            log is None,
+            f"the noisy log was made of {data.corpus.name}, which numbers its items otherwise than "
+            "the policy does; make it of encode(data, policy.item_ids), and give that as the data.",
+        )
+        data = encode(data, policy.item_ids)
+    reward = in_numbering(reward, policy.item_ids)
     reference = policy if isinstance(policy, FrozenPolicy) else FrozenPolicy(deepcopy(policy))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -82,7 +90,9 @@ def posttrain(
         except UserError as refusal:
             raise TrainingFailed(str(refusal)) from refusal
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
-            output = output._replace(metrics={**output.metrics, **drift(batch, actors)})
+            measured = drift(batch, actors)
+            measured["reward/proxy"] = scale.from_stars(measured["reward/proxy"])
+            output = output._replace(metrics={**output.metrics, **measured})
         return output
 
     def on_step(step: int) -> None:
@@ -110,7 +120,7 @@ def posttrain(
         ).per_user
         batches_hold(positions)
         means = {name: float(rows[name].mean()) for name in VALIDATED}
-        if (weight_N := liked(rows, RewardScale())).any():
+        if not scale.missing and (weight_N := liked(rows, scale)).any():
             means[LIKED_NDCG] = float(np.average(rows["ndcg@10"], weights=weight_N))
         return {f"validation/{name}": mean for name, mean in means.items()}
 
@@ -122,6 +132,7 @@ def posttrain(
         dropout=False,
         reseed=reseed,
         after_step=on_step,
+        fixed=FIXED,
     )
     try:
         actors.multiply_in(training.products(device))

@@ -7,6 +7,7 @@ import torch
 from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.backbones.base import BackboneConfig
 from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
 from recsys_posttrain.losses.base import PretrainingLoss
@@ -52,6 +53,7 @@ def pretrain(
     """
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
+    policy.item_ids = data.corpus.item_ids
     policy.products = training.products(device)
 
     per_position = loss.build(torch.bincount(data.train.items_E, minlength=num_items + 1)[1:])
@@ -95,7 +97,6 @@ def validation_ndcg(policy: Policy, data: Split) -> float:
         states_ND,
         policy.table_VD.detach(),
         targets.items_N,
-        targets.history.items_E,
-        targets.history.offsets_N1,
+        *removed_items(targets.history, targets.repeats),
     )
     return float(ndcg(rank_N.numpy(), 10).mean())

@@ -15,16 +15,19 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
-from recsys_posttrain import seeding, stages
+from recsys_posttrain import provenance, seeding, stages
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.data.files import cache_folder, note
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K
+from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Interactions
 from recsys_posttrain.worlds import logging_policy, ordinal, preferences, sampling
 from recsys_posttrain.worlds.base import Truth
 from recsys_posttrain.worlds.logging_policy import Log, LoggingPolicy, Weights
 from recsys_posttrain.worlds.preferences import Preferences
+
+TABLES = ("users.parquet", "items.parquet", "log.parquet")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class SemiSyntheticMovieLens:
 
         Raises: UserError when there are fewer users than asked for, or as the source's `load`.
         """
-        frame = pd.read_parquet(self._made() / "log.parquet").drop(columns="pscore")
+        frame = read_parquet(self._made() / "log.parquet").drop(columns="pscore")
         return Interactions(self.name, frame, self.content_hash())
 
     def truth(self) -> Truth:
@@ -66,9 +69,8 @@ class SemiSyntheticMovieLens:
 
         Raises: as `load`.
         """
-        users = pd.read_parquet(self._made() / "users.parquet")
-        items = pd.read_parquet(self._made() / "items.parquet")
-        pscore = pd.read_parquet(self._made() / "log.parquet", columns=["pscore"])["pscore"]
+        users, items, log = (read_parquet(self._made() / name) for name in TABLES)
+        pscore = log["pscore"]
         return Truth(
             torch.tensor(users.drop(columns="user_id").to_numpy()),
             torch.tensor(items.drop(columns="item_id").to_numpy()),
@@ -82,14 +84,14 @@ class SemiSyntheticMovieLens:
         return {
             "source": self.source.content_hash(),
             "world": self,
-            "code": stages.code_digest(*code),
+            "code": provenance.code_digest(*code),
         }
 
     def _made(self) -> Path:
         """The folder with the world's tables, which are made at the first call."""
         key = self._key()
         folder = stages.stage_folder(cache_folder() / "worlds", self.name, key)
-        stages.build(folder, key, self._make)
+        stages.build(folder, key, self._make, TABLES)
         return folder
 
     def _make(self, folder: Path) -> dict[str, Any]:
@@ -118,7 +120,7 @@ class SemiSyntheticMovieLens:
             log.sitting_E[kept_E],
             generator,
         )
-        pd.DataFrame(
+        drawn = pd.DataFrame(
             {
                 "user_id": user_ids[user_E],
                 "item_id": item_ids[item_E],
@@ -126,11 +128,12 @@ class SemiSyntheticMovieLens:
                 "timestamp": log.time_E[kept_E],
                 "pscore": propensity_E,
             }
-        ).to_parquet(folder / "log.parquet")
-        _factors("user_id", user_ids[users_N], state_NR[users_N]).to_parquet(
-            folder / "users.parquet"
         )
-        _factors("item_id", item_ids, factor_VR).to_parquet(folder / "items.parquet")
+        users = _factors("user_id", user_ids[users_N], state_NR[users_N])
+        for frame, name in zip(
+            (users, _factors("item_id", item_ids, factor_VR), drawn), TABLES, strict=True
+        ):
+            write_parquet(frame, folder / name)
         return {"events": len(item_E), "users": len(users_N)}
 
     def _chosen(self, known: int) -> np.ndarray:

@@ -21,6 +21,7 @@ class TrueReward(RewardModel):
     def __init__(self, truth: Truth, max_length: int) -> None:
         super().__init__()
         self.max_length = max_length
+        self.item_ids = truth.item_ids
         self.register_buffer("state_UR", truth.state_UR)
         self.register_buffer("factor_VR", truth.factor_VR)
 

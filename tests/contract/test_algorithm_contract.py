@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recsys_posttrain import algorithms, signals
-from recsys_posttrain.algorithms.base import after_step
+from recsys_posttrain.algorithms.base import after_step, reads_rewards
 from recsys_posttrain.algorithms.dpo import DPO, LoggedVersusSampled
 from recsys_posttrain.config import describe, digest
 from recsys_posttrain.ops import masked_mean
@@ -104,6 +104,23 @@ def test_it_is_a_frozen_value_that_can_be_described(algorithm):
     assert hash(same) == hash(algorithm)
     assert digest(same) == digest(algorithm)
     assert describe(algorithm)["class"] == type(algorithm).__name__
+
+
+@everyone
+def test_one_that_reads_no_rewards_says_so_and_means_it(algorithm, small):
+    """Other rewards, logged, in the history and predicted: the same loss, or it reads them."""
+    batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS)
+    before = run(algorithm, batch, actors)
+    other = batch._replace(
+        rewards_BT=(7 - 2 * batch.rewards_BT) * batch.mask_BT,
+        history_rewards_BT=(7 - 2 * batch.history_rewards_BT) * batch.mask_BT,
+    )
+    with torch.no_grad():
+        actors.reward.factor.mul_(-3)
+    after = run(algorithm, other, actors)
+    is_same = torch.equal(before.loss_BT, after.loss_BT)
+    is_same &= torch.equal(counted(before, batch), counted(after, other))
+    assert is_same != reads_rewards(algorithm)
 
 
 @everyone

@@ -192,7 +192,8 @@ def test_last_states_are_those_of_the_whole_sequence(config):
 def test_impossible_sizes_are_refused_in_one_sentence(config):
     name = type(config).__name__
     for change in ({"heads": 0}, {"dim": 0}, {"blocks": 0}, {"max_length": 0}):
-        with pytest.raises(UserError, match=f"{name}: every size must be at least 1"):
+        said = f"{name}: {next(iter(change))}=0 must be a whole number from 1 to "
+        with pytest.raises(UserError, match=said):
             dataclasses.replace(config, **change)
     with pytest.raises(UserError, match=f"{name}: dim=8 cannot be split over heads=3"):
         dataclasses.replace(config, heads=3)

@@ -35,7 +35,7 @@ def test_by_hand() -> None:
     assert figures["tied_with_previous"] == pytest.approx(0.4)
     assert figures["shares_time"] == pytest.approx(0.7)
     assert figures["users_within_an_hour"] == pytest.approx(2 / 3)  # 3600 s counts, 5400 does not
-    assert figures["last_rating_at_least_4"] == pytest.approx(1 / 3)  # 3.5, 4, 1
+    assert figures["last_event_liked"] == pytest.approx(1 / 3)  # 3.5, 4, 1
     # Training: 0 0 | 3600 5000 | 9000 9000 (a user of two events trains with both).
     # Targets at 3600 and 9000: later are {5000, 9000, 9000} and nothing, so 3 of 12 pairs.
     assert figures["train_after_test"] == pytest.approx(3 / 12)
@@ -77,5 +77,5 @@ def test_movielens_100k_facts(shared_data: Path) -> None:
 def test_movielens_1m_facts(shared_data: Path) -> None:
     figures = audit(prepare(MovieLens1M(str(shared_data)), 1))
     assert figures["users_within_an_hour"] == pytest.approx(0.48, abs=0.005)
-    assert figures["last_rating_at_least_4"] == pytest.approx(0.59, abs=0.005)
+    assert figures["last_event_liked"] == pytest.approx(0.59, abs=0.005)
     assert figures["tied_with_previous"] == pytest.approx(0.53, abs=0.005)

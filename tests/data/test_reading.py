@@ -99,6 +99,7 @@ REFUSED = {
     "one long line": ("x" * 1_000_000, "has no column user_id"),
     "a line end in a name": ('"user\nid",item_id,time\n1,2,3\n', "the columns found are user id,"),
     "too large for models": (GOOD + "1,30,1e39,5\n2,30,1e38,5\n", "row 4 has '1e39'"),
+    "a square too large for models": (GOOD + "1,30,1e16,5\n", "row 4 has '1e16'"),
     "too small for models": (GOOD + "1,30,1e-60,5\n", "row 4 has '1e-60'"),
 }
 

@@ -115,7 +115,7 @@ def test_reward_models_learn_from_what_the_policy_does_and_no_judge_is_kept() ->
 
 def test_targets_of_items_without_a_training_event() -> None:
     """Items 1 2 1 4 | 2 1 2: trained on 1 2 | 2, validated on 1 and 1, tested on 4 and 2."""
-    corpus = corpus_of([4, 3])
+    corpus = replace(corpus_of([4, 3]), repeats="allowed")
     corpus.sequences.items_E.copy_(torch.tensor([1, 2, 1, 4, 2, 1, 2]))
     split = LeaveOneOut().split(corpus)
     assert untrained_items(split, split.validation).tolist() == [False, False]
@@ -125,7 +125,7 @@ def test_targets_of_items_without_a_training_event() -> None:
 
 
 def test_a_users_first_event_as_a_target_has_no_history() -> None:
-    targets = targets_at(corpus_of([2, 0, 3]).sequences, torch.tensor([0, 2, 4]))
+    targets = targets_at(corpus_of([2, 0, 3]), torch.tensor([0, 2, 4]))
     assert targets.users_N.tolist() == [0, 2, 2]
     assert as_lists(targets.history) == [[], [], [(3, 1.0, 20), (4, 1.5, 30)]]
 

@@ -149,8 +149,9 @@ def test_total_reward_of_users_without_training_events():
     from recsys_posttrain.types import Split, Targets
 
     targets = Targets(
-        history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5), torch.arange(5)
-    )
+        history, torch.tensor([7, 8, 9, 10, 11]), torch.ones(5), torch.arange(5), torch.arange(5),
+        "allowed",
+    )  # fmt: skip
     corpus = Corpus("made", train, np.arange(5), np.arange(ITEMS), "0" * 64)
     frame = evaluate_popularity(Split(corpus, train, targets, targets, train)).per_user
     assert frame["total_reward"].tolist() == [0, 3, 0, 12, 0]

@@ -8,7 +8,6 @@ from torchmetrics.functional.retrieval import (
     retrieval_reciprocal_rank,
 )
 
-from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation import subsets
 from recsys_posttrain.evaluation.metrics import (
     average_popularity,
@@ -103,5 +102,22 @@ def test_subsets_by_hand():
     assert subsets.reward_weighted(rows, stars).tolist() == [5, 4, 2, 3]
     shifted = subsets.RewardScale(zero=2)
     assert subsets.reward_weighted(rows, shifted).tolist() == [3, 2, 0, 1]
-    with pytest.raises(UserError, match="zero=-3"):
-        subsets.reward_weighted(frame(reward_N=[5, 4, -3, 1]), stars)
+
+
+def test_a_subset_says_why_it_has_nothing_to_show():
+    """Also where every target counts alike: it would repeat the column over all of them."""
+    stars = subsets.RewardScale()
+
+    def why(subset, *reward_N, scale=stars):
+        rows = frame(reward_N=reward_N)
+        return subsets.unusable(subset, subset(rows, scale), scale)
+
+    assert why(subsets.liked, 5, 4, 3, 1) == ""
+    assert why(subsets.liked, 3, 3, 2, 1) == "no target"
+    assert why(subsets.disliked, 2, 2, 2, 1) == "every target alike"
+    assert why(subsets.reward_weighted, 5, 4, -3, 1) == "some rewards are below zero (0)"
+    assert why(subsets.reward_weighted, 3, 3, 3, 3) == "every target alike"
+    assert why(subsets.all_targets, 3, 3, 3, 3) == ""
+    missing = subsets.RewardScale(missing="every reward is 1")
+    assert why(subsets.liked, 5, 4, 3, 1, scale=missing) == "every reward is 1"
+    assert why(subsets.all_targets, 5, 4, 3, 1, scale=missing) == ""

@@ -229,7 +229,7 @@ def test_each_step_of_a_rollout_shows_something_new(policy, truth, targets):
     def true_reward(_, items_N, __):
         return truth.rewards_of(targets.users_N, items_N[:, None])[:, 0]
 
-    reward_NS = rollout(first_of(policy), true_reward, targets, 14)
+    reward_NS = rollout(first_of(policy, "never"), true_reward, targets, 14)
     for n, seen in enumerate(SEEN):
         found = [float(value) for value in reward_NS[n] if not value.isnan()]
         unseen = [value for item, value in true_rewards(truth, n).items() if item not in seen]

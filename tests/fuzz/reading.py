@@ -36,10 +36,11 @@ def read(path: Path, **settings: Any) -> Callable[[], Any]:
         for row, user in enumerate(corpus.user_ids.tolist()):
             events = slice(*sequences.offsets_N1[row : row + 2].tolist())
             items = [corpus.item_ids[item - 1] for item in sequences.items_E[events].tolist()]
-            rewards = sequences.rewards_E[events].tolist()
+            stars_E = sequences.rewards_E[events].double().numpy()
+            rewards = corpus.reward_scale.from_stars(stars_E).tolist()
             times = sequences.timestamps_E[events].tolist()
             found[str(user)] = [
-                (str(item), reward, time)
+                (str(item), round(reward, 6), time)
                 for item, reward, time in zip(items, rewards, times, strict=True)
             ]
         return found

@@ -16,10 +16,12 @@ from recsys_posttrain.live.bench.redis_server import RedisServer
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.prefetch import PrefetchServer
 from recsys_posttrain.live.token import Claim, sign
 
-SECRET = b"a secret of the tests, long enough"
+SECRET = "tests:a secret of the tests, long enough"
+KEYS = Keys({"tests": b"a secret of the tests, long enough"})
 EVENT = "final"
 STAGES = ("before", "live", "break", "after")
 QUICK = DeviceSettings(retry=0.05, longest_retry=0.2, timeout=2.0)
@@ -40,7 +42,7 @@ class Lists:
 
 
 def token_of(user: str, event: str = EVENT, seconds: float = 900) -> str:
-    return sign(Claim(user, event, time.time() + seconds), SECRET)
+    return sign(Claim(user, event, time.time() + seconds), KEYS)
 
 
 @dataclass
@@ -60,12 +62,12 @@ class Service:
     def start_prefetch(self, **options: object) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         self.http = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.prefetch = PrefetchServer(self.lists, SECRET, self.broker, **options)  # type: ignore[arg-type]
+        self.prefetch = PrefetchServer(self.lists, KEYS, self.broker, **options)  # type: ignore[arg-type]
         self.tasks.create_task(self.prefetch.run(listening, self.stop))
 
     def start_gateway(self, port: int = 0) -> Gateway:
         listening = socket.create_server(("127.0.0.1", port), backlog=4096)
-        gateway = Gateway(EVENT, SECRET, self.settings, seed=len(self.gateways))
+        gateway = Gateway(EVENT, KEYS, self.settings, seed=len(self.gateways))
         self.gateways.append(gateway)
         self.ports.append(listening.getsockname()[1])
         run = gateway.run(self.broker, listening, self.stop)
@@ -84,7 +86,7 @@ class Service:
         return tuple(f"ws://127.0.0.1:{port}" for port in dict.fromkeys(self.ports))
 
     def device(self, user: str, settings: DeviceSettings = QUICK) -> Device:
-        return Device(user, EVENT, token_of(user), self.http, self.urls(), settings)
+        return Device(user, EVENT, lambda: token_of(user), self.http, self.urls(), settings)
 
     def start(self, device: Device) -> asyncio.Task[None]:
         self.clients.append(self.tasks.create_task(device.run()))
@@ -132,6 +134,20 @@ def until_fixture():
 @pytest.fixture(name="token_of")
 def token_of_fixture():
     return token_of
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    """The key of the tests, as a service reads it."""
+    path = tmp_path / "secret"
+    path.touch(mode=0o600)
+    path.write_text(SECRET)
+    return path
+
+
+@pytest.fixture(name="keys")
+def keys_fixture() -> Keys:
+    return KEYS
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import commands
 from recsys_posttrain.live.device import Device, DeviceSettings
+from recsys_posttrain.live.running import listening_for_metrics
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 
 QUICK = DeviceSettings(retry=0.1, longest_retry=0.5, timeout=5.0)
@@ -54,10 +56,9 @@ def _process(*words: str, lines: int = 1) -> Iterator[tuple[subprocess.Popen[str
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> tuple[Path, Path]:
+def files(tmp_path: Path, secret_file: Path) -> tuple[Path, Path]:
     """A secret and a schedule whose stages start in a day."""
-    secret, schedule = tmp_path / "secret", tmp_path / "schedule.json"
-    secret.write_text("a secret of the tests, long enough")
+    secret, schedule = secret_file, tmp_path / "schedule.json"
     start = time.time() + 86_400
     Schedule("final", STAGES, {"live": start, "break": start + 60}).write(schedule)
     return secret, schedule
@@ -78,7 +79,7 @@ def test_a_service_in_one_process(files, until, token_of) -> None:
 
     async def story(http: str, sockets: str) -> None:
         urls = f"http://{http}", (f"ws://{sockets}",)
-        devices = [Device(u, "final", token_of(u), *urls, QUICK) for u in ("u1", "u2")]
+        devices = [Device(u, "final", partial(token_of, u), *urls, QUICK) for u in ("u1", "u2")]
         running = [asyncio.create_task(device.run()) for device in devices]
         await _all_show(devices, "before", until)
         commands.produce(schedule, advance="live")
@@ -98,11 +99,11 @@ def test_processes_are_killed_and_no_device_is_wrong(files, until, token_of, red
     """A gateway, then Redis, then the producer end without a word, in the middle of an event."""
     secret, schedule = files
     common = "--secret-file", str(secret), "--redis", redis_server.url, "--port", "0"
-    produce = "produce", str(schedule), "--redis", redis_server.url
+    produce = "produce", str(schedule), *common[:4]
 
     async def story(http: str, gateways: tuple[str, ...], kill, producer) -> None:
         devices = [
-            Device(f"u{n}", "final", token_of(f"u{n}"), f"http://{http}", gateways, QUICK)
+            Device(f"u{n}", "final", partial(token_of, f"u{n}"), f"http://{http}", gateways, QUICK)
             for n in range(12)
         ]
         running = [asyncio.create_task(device.run()) for device in devices]
@@ -173,6 +174,10 @@ def test_wrong_input_is_one_sentence(files, folder: Path) -> None:
         commands.serve(folder, secret)
     with pytest.raises(UserError, match="has nothing for the stages after"):
         commands.serve(folder, secret, schedule)
+    with pytest.raises(UserError, match=r"signs what it writes: give --secret-file"):
+        commands.produce(schedule)
+    with pytest.raises(UserError, match=r"--metrics takes HOST:PORT such as"):
+        listening_for_metrics("9100")
     Schedule("other", ("a", "b"), {}).write(schedule)
     with pytest.raises(UserError, match=r"is of event other, .* of final"):
         commands.serve(folder, secret, schedule)
@@ -198,7 +203,7 @@ def test_redis_that_is_not_there_is_one_sentence(files, folder: Path, redis_serv
     redis_server.kill()
     for call in (
         lambda: commands.gateway("final", secret, redis_server.url),
-        lambda: commands.produce(schedule, redis_server.url),
+        lambda: commands.produce(schedule, secret, redis_server.url),
         lambda: commands.serve(folder, secret, redis=redis_server.url),
     ):
         with pytest.raises(UserError, match=r"Redis at .* leave out --redis"):

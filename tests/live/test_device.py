@@ -18,7 +18,7 @@ BODY = {"event": "final", "user": "u1", "stages": {"before": ["a", "b"], "live":
 
 def _device(**settings: float) -> Device:
     urls = "http://127.0.0.1:9", ("ws://127.0.0.1:9",)
-    return Device("u1", "final", "t", *urls, DeviceSettings(**settings), clock=lambda: 5.0)
+    return Device("u1", "final", lambda: "t", *urls, DeviceSettings(**settings), clock=lambda: 5.0)
 
 
 def _state(version: int, stage: str = "live") -> EventState:
@@ -285,7 +285,7 @@ def test_it_lives_through_servers_that_talk_nonsense(until) -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         settings = DeviceSettings(retry=0.01, longest_retry=0.02, timeout=0.2)
-        device = Device("u1", "final", "t", f"http://{place}", (f"ws://{place}",), settings)
+        device = Device("u1", "final", lambda: "t", f"http://{place}", (f"ws://{place}",), settings)
         running = asyncio.create_task(device.run())
         await until(lambda: asked > 100 or running.done())
         assert not running.done(), running.result()

@@ -17,10 +17,12 @@ import pytest
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.device import Device
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import user_of
+from recsys_posttrain.live.token import claim_of
 
+KEYS = Keys({"k": b"a secret of the fuzz"})
 CASES = int(os.environ.get("RECSYS_POSTTRAIN_FUZZ", "60"))
 TOGETHER = 10
 # A connection, request or message that stays holds more than this (a connection 17 KiB); what the
@@ -172,7 +174,7 @@ def test_messages_schedules_and_tokens() -> None:
     random = np.random.default_rng(2)
 
     async def story() -> None:
-        device = Device("u1", "final", "t", "http://x", ("ws://x",))
+        device = Device("u1", "final", str, "http://x", ("ws://x",))
         device.stages = {"live": ("x",)}
         broker = EmbeddedBroker()
         highest = 0
@@ -187,7 +189,7 @@ def test_messages_schedules_and_tokens() -> None:
                 highest = device.state.version
             for read in (
                 lambda: Schedule.from_json(_mutated(SCHEDULE, random)).stage_at(5.0),
-                lambda: user_of(_mutated(MESSAGE, random).decode("latin-1"), b"s", "final", 0.0),
+                lambda: claim_of(_mutated(MESSAGE, random).decode("latin-1"), KEYS, "final", 0.0),
                 lambda: EventState.from_json(_mutated(MESSAGE, random).decode("utf-8", "replace")),
             ):
                 with suppress(UserError):

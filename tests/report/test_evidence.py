@@ -28,7 +28,8 @@ def _study(conditions: dict[tuple[str, str, float], tuple[float, ...]], half: fl
         cells.append(["BC", None, None, None, place, kind, level, accuracy, share])
     bounds = ["difference", "difference_low", "difference_high"]
     condition = ["place", "kind", "level", "pairwise_accuracy", "exploitable_share"]
-    frame = pd.DataFrame(cells, columns=["method", *bounds, *condition]).assign(column="value")
+    frame = pd.DataFrame(cells, columns=["method", *bounds, *condition])
+    frame = frame.assign(column="value", mean=0.5)
     record = {"dataset": "jester", "commit": "0123456789", "versions": {}}
     return StudyFolder(Path("noise_vs_quality-jester"), record, frame, "BC", None, ())
 

@@ -241,6 +241,8 @@ def test_the_judge_has_a_column_where_it_was_asked():
 def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
     rows = noisy()
     rows["method"] = pd.Categorical(rows["method"], ["Popularity", "BC", "Offline PPO"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
     paths = write_table(comparison_table(rows, num_items=60), tmp_path / "a")
     shuffled = rows.sample(frac=1, random_state=1)
     again = write_table(comparison_table(shuffled, num_items=60), tmp_path / "b")
@@ -279,9 +281,6 @@ def test_mistakes_are_named():
     ))  # fmt: skip
     other = run("X", [1.0] * 4, item_id=[4, 3, 2, 9])
     refuses("'X' with seed 0 was evaluated on other targets", pd.concat([rows, other]))
-    gap = run("X", [1.0] * 4, proxy_reward_N=[1, 2, np.nan, 3])
-    proxy = (Column("reward", "", "reward/proxy@10"),)
-    refuses("missing for 1 of 4", pd.concat([rows, gap]), columns=proxy)
 
 
 def test_compare_is_usable_alone():

@@ -53,7 +53,9 @@ def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
     [
         ({"trials": 0}, "trials=0 tunes nothing; give at least 1 per cell"),
         ({"seeds": (0, 100)}, "seed 100 is in seeds and in tuning_seeds"),
-        ({"seeds": ()}, "must hold at least one seed each"),
+        ({"seeds": ()}, r"seeds=\(\) must be a tuple of one or more whole numbers"),
+        ({"seeds": (0, 0)}, r"seeds=\(0, 0\) must be .* each there once"),
+        ({"tuning_seeds": (-1,)}, r"tuning_seeds=\(-1,\) must be .* whole numbers from 0"),
         ({"methods": ()}, "methods is empty"),
         (
             {"methods": (METHODS[0], Method(BC(), spaces.BC))},

@@ -1,11 +1,5 @@
 """Two workers share a sweep in a PostgreSQL server that the test starts."""
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -20,49 +14,9 @@ from recsys_posttrain.sweep.storage import open_storage
 SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
 
 
-def _program(name: str) -> str | None:
-    """Debian keeps the server's programs out of the path."""
-    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
-    return shutil.which(name) or next(map(str, places), None)
-
-
 @pytest.fixture(scope="module")
-def url():
-    initdb, postgres = _program("initdb"), _program("postgres")
-    if initdb is None or postgres is None:
-        pytest.skip("the PostgreSQL server is not installed (Debian: apt install postgresql)")
-    pytest.importorskip("psycopg", reason="psycopg is not installed ([postgresql])")
-    # The server refuses root; another user must be able to reach its folder.
-    user = "nobody" if os.getuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    try:
-        if user is not None:
-            shutil.chown(folder, user)
-        data = folder / "data"
-        run = {"cwd": folder, "user": user, "stdout": subprocess.DEVNULL}
-        subprocess.run(
-            [initdb, "--pgdata", data, "--username", "me", "--auth", "trust", "--no-sync"],
-            check=True,
-            **run,
-        )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off".split()
-        server = subprocess.Popen(
-            [postgres, "-D", data, "-k", folder, *options], stderr=subprocess.PIPE, **run
-        )
-        try:
-            assert server.stderr is not None
-            for line in server.stderr:
-                if b"ready to accept connections" in line:
-                    break
-            yield f"postgresql://me@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)  # fast: does not wait for clients
-            server.communicate()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def url(postgresql):
+    return postgresql.url
 
 
 def test_a_trial_is_claimed_by_one_of_two_connections(url):

@@ -148,6 +148,10 @@ def test_failed_trials_count_and_are_named_with_their_reason(copied, tmp_path):
     file = tmp_path / SMALL_SWEEP.name
     file.write_text(text)
     (tmp_path / "small_study.py").write_text(SMALL_SWEEP.with_name("small_study.py").read_text())
+    with pytest.raises(UserError, match=r"file tests/small_sweep.py there and /.*small_sweep.py"):
+        run_sweep(file, copied)
+    definition = copied.output / NAME / "definition.json"  # as if it had been that file before
+    definition.write_text(definition.read_text().replace("tests/small_sweep.py", str(file)))
     with pytest.raises(UserError, match=r"methods.ExpRSFT.space.algorithm.temperature.low: 0.25"):
         run_sweep(file, copied)
     folder = run_sweep(file, copied._replace(accepts_changes=True))
@@ -180,7 +184,7 @@ def test_a_damaged_database_is_named_and_the_results_stay(copied, finished):
     [
         ({"workers": 0}, "--workers 0: give at least 1"),
         ({"trials": 0}, "trials=0 tunes nothing"),
-        ({"seeds": 0}, "must hold at least one seed"),
+        ({"seeds": 0}, "must be a tuple of one or more whole numbers"),
         ({"storage": "nonsense"}, "--storage nonsense: write it as postgresql://"),
         ({"storage": "mysql://a/b"}, "mysql is not supported; give a postgresql://"),
         (

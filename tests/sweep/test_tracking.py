@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -184,23 +183,10 @@ def test_trouble_is_one_line_and_no_error(
     assert "\n" not in line
 
 
-def test_a_fake_key_without_a_network_ends_in_time(
-    finished_study: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Port 9 of this machine refuses; W&B would try for minutes."""
-    (finished_study / "table.csv").unlink()
-    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
-    monkeypatch.setattr(upload, "SECONDS", 2.0)
-    started = time.monotonic()
-    line = track(finished_study)
-    assert time.monotonic() - started < 2 + 20  # a start of Python on a busy machine is in it
-    assert "warning: 3 runs not uploaded in 2 s" in line
-    assert f"recsys-posttrain wandb-sync {finished_study}" in line
-
-
 def test_a_refused_key_is_said(finished_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (finished_study / "table.csv").unlink()
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setattr(upload, "unreachable", lambda service: "")
     refusal = "import sys; print('first'); print('401: invalid key'); sys.exit(1)"
     run = upload._run
     monkeypatch.setattr(

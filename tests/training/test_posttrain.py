@@ -15,7 +15,7 @@ from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.frozen import FrozenPolicy
-from recsys_posttrain.stages import load_tensors
+from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import drift, posttrain, snapshot_steps

@@ -14,6 +14,7 @@ import pytest
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.run import Run
 from recsys_posttrain.training.module import Training
@@ -63,7 +64,9 @@ def test_rewards_that_say_nothing_are_compared_with_imitation_given_the_same(
         columns=["place", "kind", "level", "method", "strength"],
     )
     pretrained = test[(test["method"] == "BC") & (test["seed"] == 0)].assign(method="Pretrained")
-    compared = list(results.comparisons(test, selected, pretrained, num_items=5))
+    compared = list(
+        results.comparisons(test, selected, pretrained, num_items=5, scale=RewardScale())
+    )
     found = pd.concat(comparison.cells for _, comparison in compared).set_index("method")
     assert found.index.is_unique, "none is also compared with the BC of other rewards"
     assert found["difference"].round(6).fillna(0).to_dict() == {
@@ -115,7 +118,9 @@ def test_methods_are_compared_under_each_noise_and_others_keep_their_value(
         columns=["place", "kind", "level", "method", "strength"],
     )
     pretrained = test[(test["method"] == "BC") & (test["seed"] == 0)].assign(method="Pretrained")
-    compared = dict(results.comparisons(test, selected, pretrained, num_items=5))
+    compared = dict(
+        results.comparisons(test, selected, pretrained, num_items=5, scale=RewardScale())
+    )
     means = {
         tuple(condition): dict(
             zip(found.cells["method"], found.cells["mean"].round(6), strict=True)
@@ -152,7 +157,11 @@ def test_what_each_rule_would_have_got(experiments: None) -> None:
     ]
     test = pd.DataFrame(rows, columns=[*names, "user_id", "reward/gold@5"])
     test = test.assign(item_id=1, reward=4.0, total_reward=8.0)
-    found = selection.selections(test, validation, num_items=5).set_index("rule").round(6)
+    found = (
+        selection.selections(test, validation, num_items=5, scale=RewardScale())
+        .set_index("rule")
+        .round(6)
+    )
     assert set(found["method"]) == {"PPO"}
     assert found["strength"].to_dict() == {
         "NDCG@10 liked": "timid",
@@ -213,6 +222,7 @@ def test_the_whole_study_in_a_reduced_form(
     monkeypatch.setattr(grid, "CONTROLS", constant)
     monkeypatch.setattr(grid, "BOUNDS", grid.BOUNDS[-1:])
     made = []
+    (tmp_path / "out").mkdir()
     for _ in range(2):
         study.study(base, 1, kinds, 1, tmp_path / "stages", tmp_path / "out")
         folders = (tmp_path / "stages" / "stages").iterdir()

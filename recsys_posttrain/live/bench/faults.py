@@ -5,16 +5,16 @@ A fault returns what is to be said of it beside its row, and leaves the service 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from recsys_posttrain.live.bench.attack_faults import ATTACKS, Fault
 from recsys_posttrain.live.bench.overload import overload
 from recsys_posttrain.live.bench.service import Service
 from recsys_posttrain.live.made_lists import EVENT
 
-Fault = Callable[[Service], Awaitable[str]]
 _CALM_UPDATES = 5
 
 
@@ -127,9 +127,13 @@ async def _inject(service: Service) -> int:
                 await redis.xadd(f"live:{EVENT}", {"state": state.to_json()}, id=f"{number}-0")
             except ResponseError:
                 refused += 1
-        # An old state under a new number, and one that is none: readers must not take them.
-        for number, value in enumerate((oldest.to_json(), "{"), newest.version + 1):
-            await redis.xadd(f"live:{EVENT}", {"state": value}, id=f"{number}-0")
+        # A signed state under a number that is not its own, one without a signature, and nonsense:
+        # readers must not take them.
+        kept: Any = await redis.xrange(f"live:{EVENT}", count=1)
+        signed = kept[0][1]
+        entries: list[Any] = [signed, {"state": oldest.to_json()}, {"state": "{"}]
+        for number, entry in enumerate(entries, newest.version + 1):
+            await redis.xadd(f"live:{EVENT}", entry, id=f"{number}-0")
     return refused
 
 
@@ -204,4 +208,5 @@ FAULTS: tuple[Fault, ...] = (
     clocks_off,
     prefetch_killed,
     overloaded,
+    *ATTACKS,
 )

@@ -1,6 +1,6 @@
 """A gateway as it must not be: repeats, reorders and garbles what the stream has.
 
-    python -m recsys_posttrain.live.bench.hostile EVENT PORT REDIS_URL
+    python -m recsys_posttrain.live.bench.hostile EVENT PORT REDIS_URL SECRET_FILE
 
 Each new state comes to its devices twice, between older ones and things that are no state; to a
 device that connects, all of the history backwards.
@@ -8,10 +8,12 @@ device that connects, all of the history backwards.
 
 import asyncio
 import sys
+from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 from recsys_posttrain.live.broker import BrokerDown
+from recsys_posttrain.live.keys import read_keys
 from recsys_posttrain.live.running import listening, redis_at, run_to_the_end
 from recsys_posttrain.live.state import EventState
 
@@ -27,8 +29,8 @@ def garbled(states: list[EventState]) -> list[str | bytes]:
     return [*messages[:-1], *nonsense, *newest, *foreign, *newest, *reversed(messages)]
 
 
-async def run(event: str, port: int, url: str) -> None:
-    broker, connections = await redis_at(url), set[ServerConnection]()
+async def run(event: str, port: int, url: str, secret_file: Path) -> None:
+    broker, connections = await redis_at(url, read_keys(secret_file)), set[ServerConnection]()
     states: list[EventState] = []
 
     async def connected(connection: ServerConnection) -> None:
@@ -51,4 +53,4 @@ async def run(event: str, port: int, url: str) -> None:
 
 
 if __name__ == "__main__":
-    run_to_the_end(run(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    run_to_the_end(run(sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])))

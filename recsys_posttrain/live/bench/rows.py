@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsys_posttrain.live import measure
-from recsys_posttrain.live.bench.faults import Fault
+from recsys_posttrain.live.bench.attack_faults import Fault
 from recsys_posttrain.live.bench.fleet_log import counts
 from recsys_posttrain.live.bench.service import NotRecovered, Service
 from recsys_posttrain.live.measure import Floats

@@ -20,11 +20,13 @@ from recsys_posttrain.live.bench.redis_server import RedisServer
 from recsys_posttrain.live.broker import BrokerDown
 from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.http_get import get
+from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.made_lists import EVENT, STAGES
+from recsys_posttrain.live.producer import Memory
 from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import Claim, read_secret, sign
+from recsys_posttrain.live.token import Claim, sign
 
 GATEWAYS, FLEETS = 2, 2
 PATIENCE = 90.0  # seconds after which what has not come to hold is a broken promise
@@ -60,13 +62,18 @@ class Service:
         self.hit_at = 0.0
         self.processes: dict[str, Process] = {}
         self._folder = folder
-        http, redis, *self._ports = free_ports(2 + GATEWAYS)
+        http, redis, *ports = free_ports(2 + 2 * GATEWAYS)
+        self.ports, self._metrics_ports = ports[:GATEWAYS], ports[GATEWAYS:]
         self.redis = RedisServer(folder / "redis", redis)
-        self.broker = RedisBroker(self.redis.url)
+        key = secrets.token_hex(32)
+        self.keys = Keys({"bench": key.encode()})
+        self.broker = RedisBroker(self.redis.url, self.keys)
         self.http = f"http://127.0.0.1:{http}"
-        self._http_port = str(http)
+        self.http_port = http
         self._schedule = folder / "schedule.json"
         self._secret = folder / "secret"
+        self._secret.touch(mode=0o600)
+        self._secret.write_text(f"bench:{key}")
         self._stage = "live"
         self._gone_seconds = 0.0  # of gateways that were killed
         self._empty_bytes: dict[str, int] = {}  # of gateways without connections
@@ -82,7 +89,6 @@ class Service:
 
     async def start(self) -> None:
         """Returns when every device has its lists and a connection, and shows the first state."""
-        self._secret.write_text(secrets.token_hex(32))
         self.plan(break_in=_DAY)
         self.redis.start()
         self.start_prefetch()
@@ -108,8 +114,10 @@ class Service:
     def start_gateways(self, *places: int, clock: float = 0.0) -> None:
         """All of them, or those at the given places, each at its port."""
         for place in places or range(GATEWAYS):
-            words = "live", "gateway", EVENT, "--port", str(self._ports[place]), *self._common()
-            self._begin(gateway(place), words, clock)
+            words = "live", "gateway", EVENT, "--port", str(self.ports[place])
+            metrics = "--metrics", f"127.0.0.1:{self._metrics_ports[place]}"
+            limits = "--per-address", str(self.per_address)
+            self._begin(gateway(place), (*words, *metrics, *limits, *self._common()), clock)
         for place in places or range(GATEWAYS):
             process = self.processes[gateway(place)].listens()
             self._empty_bytes[process.name] = memory_bytes(process.pid)
@@ -122,18 +130,24 @@ class Service:
 
     def start_hostile(self, place: int) -> None:
         """In the place of a gateway that was killed."""
-        words = EVENT, str(self._ports[place]), self.redis.url
+        words = EVENT, str(self.ports[place]), self.redis.url, str(self._secret)
         hostile = Process("hostile", words, self._folder, module=f"{__package__}.hostile")
         self.processes["hostile"] = hostile.listens()
 
     def start_prefetch(self) -> None:
-        words = "live", "serve", str(self._folder / "made" / "lists"), "--port", self._http_port
-        schedule = "--schedule", str(self._schedule)
-        self._begin("prefetch", (*words, *schedule, *self._common())).listens()
+        words = "live", "serve", str(self._folder / "made" / "lists"), "--port", str(self.http_port)
+        more = "--schedule", str(self._schedule), "--per-address", str(self.per_address)
+        self._begin("prefetch", (*words, *more, *self._common())).listens()
 
     def start_producer(self, clock: float = 0.0) -> None:
-        words = "live", "produce", str(self._schedule), "--redis", self.redis.url
+        readers = [self.http, *(f"http://127.0.0.1:{port}" for port in self.ports)]
+        asked = [word for url in readers for word in ("--reader", url)]
+        words = "live", "produce", str(self._schedule), *self._common(), *asked
         self._begin("producer", words, clock)
+
+    def forget_producer(self) -> None:
+        """Deletes the producer's memory; it must not be running."""
+        Memory.beside(self._schedule, EVENT).path.unlink()
 
     def plan(self, break_in: float) -> None:
         """Writes a schedule: live has started, break starts in so many seconds (or had)."""
@@ -163,7 +177,7 @@ class Service:
 
     def token_of(self, user: str) -> str:
         """As a device's user gets when signing in."""
-        return sign(Claim(user, EVENT, time.time() + _DAY), read_secret(self._secret))
+        return sign(Claim(user, EVENT, time.time() + _DAY), self.keys)
 
     def hit(self) -> None:
         """Notes the moment from which a fault's recovery is counted."""
@@ -196,6 +210,11 @@ class Service:
                 raise NotRecovered(f"{fleet.name} ended: {fleet.last_words()}")
 
     @property
+    def per_address(self) -> int:
+        """Connections from one address: the devices have one, attackers have another."""
+        return self.bench.devices + 100
+
+    @property
     def shown(self) -> dict[str, list[Shown]]:
         """What every device has shown so far, by user."""
         return {user: log for each in self.logs for user, log in each.shown.items()}
@@ -221,7 +240,7 @@ class Service:
     async def bytes_per_connection(self) -> float:
         """What the gateways hold more than without connections, by connection."""
         held = connections = 0.0
-        for place, port in enumerate(self._ports):
+        for place, port in enumerate(self._metrics_ports):
             process = self.processes[gateway(place)]
             text = (await get(f"http://127.0.0.1:{port}/metrics", {}, 10)).body.decode()
             values = dict(line.rsplit(" ", 1) for line in text.splitlines())
@@ -230,7 +249,7 @@ class Service:
         return held / max(1.0, connections)
 
     def _start_fleet(self, place: int, log: FleetLog) -> None:
-        urls = [word for port in self._ports for word in ("--gateway", f"ws://127.0.0.1:{port}")]
+        urls = [word for port in self.ports for word in ("--gateway", f"ws://127.0.0.1:{port}")]
         words = ["live", "device", EVENT, "--users", ",".join(log.shown)]
         words += ["--secret-file", str(self._secret), "--prefetch", self.http, *urls]
         words += ["--spread", str(self.bench.devices / _STARTS_PER_SECOND)]

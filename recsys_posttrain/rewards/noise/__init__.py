@@ -1,4 +1,4 @@
-"""Noise in the reward: one kind per class, in reward units; `RewardNoise` says where it acts."""
+"""Noise in the reward: one kind per class, in stars (reward_scale.py). `RewardNoise` says where."""
 
 from recsys_posttrain.rewards.noise.bias import ItemBias as ItemBias
 from recsys_posttrain.rewards.noise.bias import PopularityBias as PopularityBias

@@ -25,6 +25,7 @@ class NoisyReward(RewardModel):
     ) -> None:
         super().__init__()
         self.inner = inner
+        self.item_ids = inner.item_ids
         self.max_length = min(inner.max_length, max_length)
         self.draw = draw
         self.is_resampled = seed is None

@@ -1,0 +1,130 @@
+"""Options that several commands have: paths, device, and what the rewards of a log mean."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    from recsys_posttrain.reward_scale import Thresholds
+
+Liked = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REWARD",
+        help="Liked from here on: a reward in the data's own unit, or a quantile such as 50%.",
+    ),
+]
+Top = Annotated[str | None, typer.Option(metavar="REWARD", help="Top from here on.")]
+Disliked = Annotated[str | None, typer.Option(metavar="REWARD", help="Disliked down from here.")]
+Zero = Annotated[
+    str | None,
+    typer.Option("--reward-zero", metavar="REWARD", help="The reward that is worth nothing."),
+]
+
+
+def thresholds(*given: str | None) -> "Thresholds":
+    """Of what was given for liked, top, disliked and zero, in this order."""
+    from recsys_posttrain.reward_scale import Thresholds
+
+    return Thresholds(*map(_number_or_text, given))
+
+
+def _number_or_text(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+def expanded(text: str) -> str:
+    """The text of a path without ~; where there is no such user's home, as it is."""
+    try:
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    except RuntimeError:
+        return text
+
+
+def path(text: str | Path) -> Path:
+    """Of every option, so that --output=~/runs, where no shell replaces ~, is the home folder."""
+    return Path(expanded(str(text)))
+
+
+def path_option(help: str) -> Any:
+    return typer.Option(help=help, parser=path)
+
+
+def path_argument(metavar: str, help: str) -> Any:
+    return typer.Argument(metavar=metavar, help=help, parser=path)
+
+
+def checked_device(text: str) -> str:
+    """cpu, cuda or cuda:1, which this machine has.
+
+    Raises: UserError for another word, and for a GPU that is not there.
+    """
+    if text == "cpu":
+        return text
+    if not re.fullmatch(r"cuda(:\d{1,3})?", text):
+        raise UserError(f"--device {text}: give cpu, cuda, or one GPU by its number as cuda:1")
+    import torch  # a second, which only those with a GPU spend here
+
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise UserError(f"--device {text}: PyTorch finds no GPU here; leave --device out for cpu")
+    if text != "cuda" and int(text.removeprefix("cuda:")) >= count:
+        there = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise UserError(f"--device {text}: this machine has {there}")
+    return text
+
+
+DataRoot = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder or zip that holds the ratings of a named dataset; no other source then.",
+        callback=lambda text: text and expanded(text),
+    ),
+]
+Output = Annotated[Path, path_option("Where runs and stages are kept.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=checked_device)]
+DATASET_WORDS = "ml-100k, ml-1m, jester, ..., or a file: .csv, .tsv (.gz too), .parquet."
+DatasetName = Annotated[
+    str, typer.Argument(help=DATASET_WORDS, callback=lambda text: text and expanded(text))
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="RECSYS_POSTTRAIN_STORAGE",
+        help="postgresql://user@host/database; a file in the run's folder by default. A password "
+        "belongs in PGPASSWORD or ~/.pgpass: arguments are for all to see.",
+    ),
+]
+StudyFolder = Annotated[Path, path_argument("STUDY", "A study's folder.")]
+ExperimentFile = Annotated[
+    Path, path_argument("FILE", "A Python file. It is executed: run only files that you trust.")
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"In place of the file's own: {DATASET_WORDS}",
+        callback=lambda text: text and expanded(text),
+    ),
+]
+Duplicates = Annotated[
+    Literal["refuse", "first", "last"] | None,
+    typer.Option(
+        help="In a file: which row to keep of those with one user, item and time; by default such "
+        "a file is refused."
+    ),
+]
+Repeats = Annotated[
+    Literal["never", "allowed"] | None,
+    typer.Option(
+        help="never: what a user had is not shown again. allowed: it may be. Default: as measured "
+        "in the log."
+    ),
+]

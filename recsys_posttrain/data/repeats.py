@@ -1,0 +1,58 @@
+"""Whether users choose items again, and what leaves a ranking where they do not.
+
+Where repeats are "never", an item that a user had before is not shown to that user again: it is
+left out of rankings, top lists, expectations and rollouts, and an event on it is no target, because
+no policy under that rule can show it. Where they are "allowed", nothing is left out. The rule is
+measured in the log, unless it is given.
+"""
+
+import torch
+from torch import Tensor
+
+from recsys_posttrain.types import Repeats, Sequences, Split
+
+# The least share of repeated choices that counts as a habit of the users. Below it they are slips
+# of the log, such as an item that was rated twice; in MovieLens there are none.
+HABIT = 0.01
+
+
+def repeated_share(sequences: Sequences) -> float:
+    """The share of events on an item that their user had before."""
+    user_E = torch.repeat_interleave(sequences.lengths_N)
+    pair_E = user_E * (int(sequences.items_E.max()) + 1) + sequences.items_E
+    return 1 - len(torch.unique(pair_E)) / len(pair_E)
+
+
+def measured_repeats(sequences: Sequences) -> Repeats:
+    return "allowed" if repeated_share(sequences) >= HABIT else "never"
+
+
+def removed_items(histories: Sequences, repeats: Repeats) -> tuple[Tensor, Tensor]:
+    """What leaves the ranking after each history: items_E and their offsets_N1."""
+    if repeats == "allowed":
+        return histories.items_E[:0], torch.zeros_like(histories.offsets_N1)
+    return histories.items_E, histories.offsets_N1
+
+
+def repeats_sentence(data: Split, is_measured: bool) -> str:
+    """How often users repeat a choice, which rule follows, and what it leaves out."""
+    corpus, left_out = data.corpus, []
+    effect = (
+        f"what a user had {'leaves' if corpus.repeats == 'never' else 'stays in'} every ranking"
+    )
+    for part, targets in (("validation", data.validation), ("test", data.test)):
+        if targets.unshowable:
+            asked = targets.unshowable + len(targets.items_N)
+            left_out.append(f"{targets.unshowable:,} of {asked:,} {part} targets")
+    if left_out:
+        effect += f", and {' and '.join(left_out)} are left out: their users had them before"
+    how = "measured" if is_measured else "given"
+    share = repeated_share(corpus.sequences)
+    return f"{share:.1%} of choices repeat an item; repeats are {corpus.repeats} ({how}): {effect}"
+
+
+def had_before(histories: Sequences, items_N: Tensor) -> Tensor:
+    """Which of the items are in the history of their row, bool [N]."""
+    row_E = torch.repeat_interleave(histories.lengths_N)
+    is_same_E = histories.items_E == items_N[row_E]
+    return torch.bincount(row_E[is_same_E], minlength=len(items_N)) > 0

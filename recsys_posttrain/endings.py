@@ -1,0 +1,114 @@
+"""How a command ends: with its exit code, and in one line where a signal stopped it.
+
+SIGINT (Ctrl-C) and SIGTERM (`timeout`, systemd, SLURM, Kubernetes) raise `Stopped` wherever the
+main thread is, so that what is under way cleans up: workers end, a claimed trial is queued again.
+Nothing depends on that, as a process may be killed at any moment without loss; so a second signal,
+or a clean-up of more than SECONDS_TO_END, ends the process at once.
+"""
+
+import _thread
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from recsys_posttrain.errors import UserError
+
+SECONDS_TO_END = 10.0
+_WORDS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_SHOW_CURSOR = b"\x1b[?25h"  # which progress bars hide
+
+
+class Stopped(SystemExit):
+    """A signal asks this process to end. A SystemExit, because libraries let that pass, where
+    Lightning and typer turn a KeyboardInterrupt into another exit and asyncio swallows the rest."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+class _OnSignal:
+    """The handler. number: of the first signal; 0 before."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.number or _is_importing(frame):
+            _end(self.number or number)
+        self.number = number
+        # Not a threading.Thread: its start waits, and what it waits for may be interrupted code.
+        _thread.start_new_thread(_end_later, (number,))
+        raise Stopped(number)
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Runs it: 0 done, 2 the user's mistake (one line, no traceback), 130 interrupted, 143
+    terminated, 1 our mistake. A signal that is ignored stays so, as in the background of a shell.
+
+    To be the last thing that a process does: both signals end it in silence afterwards.
+    """
+    on_signal = _OnSignal()
+    handled = [number for number in _WORDS if signal.getsignal(number) != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, on_signal)
+    code = 0
+    try:
+        command()
+    except UserError as error:
+        code = 2
+        if not on_signal.number:
+            print(f"error: {error}", file=sys.stderr)
+    except (KeyboardInterrupt, SystemExit) as end:
+        if not on_signal.number and not _was_interrupted(end):
+            raise
+        on_signal.number = on_signal.number or signal.SIGINT
+    except Exception:
+        code = 1
+        if not on_signal.number:
+            import traceback
+
+            traceback.print_exc()
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+    if on_signal.number:  # whatever became of its exception on the way
+        print(_line(on_signal.number), file=sys.stderr)
+        return 128 + on_signal.number
+    return code
+
+
+def _was_interrupted(end: BaseException | None) -> bool:
+    """A library's own handler raised KeyboardInterrupt; others exit because of one."""
+    while end is not None and not isinstance(end, KeyboardInterrupt):
+        end = end.__cause__ or end.__context__
+    return end is not None
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """An exception in the middle of an import can get lost, be turned into an ImportError with a
+    traceback, or end the process in C++."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _end_later(number: int) -> None:
+    time.sleep(SECONDS_TO_END)
+    _end(number)
+
+
+def _end(number: int) -> None:
+    # Not by sys.stderr, which interrupted code may be using.
+    os.write(2, f"{_line(number)}\n".encode())
+    if sys.stdout is not None and sys.stdout.isatty():
+        os.write(1, _SHOW_CURSOR)
+    os._exit(128 + number)
+
+
+def _line(number: int) -> str:
+    return f"{_WORDS[number]}: run the same command again to resume; finished stages are reused"

@@ -1,0 +1,90 @@
+"""The servers' secret keys, which sign tokens and states with HMAC-SHA256.
+
+A file has one key in each line, as `key` or `id:key`. The first line signs, every line verifies, so
+that a new key can follow an old one while what the old one signed is still valid.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys_posttrain.config import require
+from recsys_posttrain.errors import UserError
+
+_FILE_BYTES = 65_536
+_KEY_BYTES = 16
+_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_MAKE = "make one with (umask 077; openssl rand -hex 32 > {})"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys by id, the one that signs first. Errors: UserError for none, or one that is short."""
+
+    by_id: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        require(self.by_id, "there is no key in it")
+        for name, key in self.by_id.items():
+            require(
+                _ID.fullmatch(name),
+                f"a key's id is 1 to 32 letters, digits, hyphens or underscores, not {name!r:.40}",
+            )
+            require(
+                len(key) >= _KEY_BYTES, f"key {name} has {len(key)} bytes, fewer than {_KEY_BYTES}"
+            )
+
+    def sign(self, purpose: str, body: bytes) -> tuple[str, str]:
+        """(id of the key, hexadecimal signature); valid for this purpose and no other."""
+        name = next(iter(self.by_id))
+        return name, _signature(self.by_id[name], purpose, body)
+
+    def has_signed(self, purpose: str, body: bytes, name: str, signature: str) -> bool:
+        """Whether the key of this id has signed it."""
+        key = self.by_id.get(name)
+        if key is None:
+            return False
+        return hmac.compare_digest(
+            _signature(key, purpose, body).encode(), signature.encode(errors="replace")
+        )
+
+
+def read_keys(path: Path) -> Keys:
+    """The keys in a file. Errors: UserError if it is missing, open to others or malformed."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read(_FILE_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise UserError(f"the secret's file {path} cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise UserError(f"the secret in {path} is not text: {_MAKE.format(path)}") from None
+    require(
+        not mode & 0o077,
+        f"the secret's file {path} is open to other users of this machine (mode {mode:04o}): "
+        f"chmod 600 {path}",
+    )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    pairs = [_id_and_key(line) for line in lines]
+    require(len(dict(pairs)) == len(pairs), f"{path} has two keys of one id: give each its own")
+    try:
+        return Keys(dict(pairs))
+    except UserError as error:
+        raise UserError(
+            f"the secret in {path} cannot be used, {error}: {_MAKE.format(path)}"
+        ) from (None)
+
+
+def _id_and_key(line: str) -> tuple[str, bytes]:
+    """A key without an id is named by the start of its hash, which says nothing about it."""
+    name, colon, key = line.rpartition(":")
+    return name if colon else hashlib.sha256(key.encode()).hexdigest()[:8], key.strip().encode()
+
+
+def _signature(key: bytes, purpose: str, body: bytes) -> str:
+    return hmac.new(key, purpose.encode() + b"\n" + body, hashlib.sha256).hexdigest()

@@ -1,0 +1,70 @@
+"""What made a result: the commit of this package's checkout, versions, and digests of code."""
+
+import hashlib
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+
+from recsys_posttrain.config import digest
+
+_PACKAGES = (
+    "torch",
+    "pytorch-lightning",
+    "numpy",
+    "pandas",
+    "datasets",
+    "scikit-learn",
+    "scipy",
+    "safetensors",
+)
+
+
+def code_digest(*modules: ModuleType) -> str:
+    """A digest of the source of modules, and of every .py file of packages, for a stage's key."""
+    sources = []
+    for module in modules:
+        file = Path(str(module.__file__))
+        files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+        for path in files:
+            name = path.relative_to(file.parent).as_posix()
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            sources.append([module.__name__, name, content])
+    return digest(sorted(sources))
+
+
+@cache
+def git_commit(file: Path = Path(__file__)) -> str:
+    """Short commit of the checkout that `file`, by default this package, is a tracked part of.
+
+    "-dirty" is added when tracked files differ; "unknown" where git or a commit is missing, and
+    where the package is installed: the repository around an environment did not make a result.
+    """
+    if _git(file.parent, "ls-files", "--error-unmatch", "--", file.name) is None:
+        return "unknown"
+    described = _git(file.parent, "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*")
+    return described or "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or is missing."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

@@ -1,0 +1,89 @@
+"""run.json and rows.parquet of a finished study, read with the kind of each value checked."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import read_parquet, read_record
+
+Kind = (
+    Any  # a type, a list of one kind, or an object: names (with "?": may be missing), or any text
+)
+
+_NOISE: Kind = {"class": str, "?level": float}
+_RUN: Kind = {
+    "?name": str,
+    "algorithm": {"class": str},
+    "?noise": {"?model": _NOISE, "?log": _NOISE},
+}
+_ACHIEVED = (
+    *("pairwise_accuracy", "rmse", "exploitable_share"),
+    *("clean_pairwise_accuracy", "clean_rmse"),
+)
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(
+        ("?name", "?on", "?tuning", "?commit", "?command", "?dataset", "?split", "?content_hash"),
+        str,
+    ),
+    **dict.fromkeys(("?users", "?events", "?num_items", "?policies"), int),
+    "?versions": {str: str},
+    "?seeds": [int],
+    "?steps": [int],
+    "?runs": [_RUN],
+    "?noise": {str: {"?model": dict.fromkeys(_ACHIEVED, float), "?log": {str: float}}},
+    "?stages": {str: {"?seconds": float}},
+    "?sweep": {},
+}
+_AGAIN = "run the study again with the command in run.json"
+
+
+def study_record(folder: Path, needed: Collection[str] = ()) -> dict[str, Any]:
+    """What run.json says. Errors: UserError where it is missing or damaged, or lacks a key."""
+    path = folder / "run.json"
+    record = read_record(path, needed, "give the folder of a finished study, or run it again")
+    for place, wanted in _misfits(record, _KINDS):
+        raise UserError(
+            f"{path}: {place or 'it'} is not {wanted}: restore the file or run the study again"
+        )
+    return record
+
+
+def _misfits(value: Any, kind: Kind, place: str = "") -> Iterator[tuple[str, str]]:
+    """Where the value is of another kind, and what it should be; a missing object may be null."""
+    if isinstance(kind, list):
+        if not isinstance(value, list):
+            yield place, "a list"
+            return
+        for number, item in enumerate(value):
+            yield from _misfits(item, kind[0], f"{place}[{number}]")
+    elif isinstance(kind, dict):
+        if not isinstance(value, dict):
+            yield place, "an object"
+            return
+        for name in value if str in kind else kind:
+            plain = name.removeprefix("?")
+            inner = f"{place}.{plain}" if place else plain
+            found = value.get(plain)
+            is_absent = found is None if isinstance(kind.get(name), dict) else plain not in value
+            if is_absent and name.startswith("?"):
+                continue
+            yield from _misfits(found, kind.get(str, kind.get(name)), inner)
+    else:
+        fitting = int | float if kind is float else kind
+        if not isinstance(value, fitting) or (isinstance(value, bool) and kind is not bool):
+            words = {str: "text", int: "a whole number", float: "a number"}
+            yield place, words[kind]
+
+
+def read_rows(folder: Path) -> pd.DataFrame:
+    """One row per target, method and seed. Errors: UserError where they are missing or damaged."""
+    path = folder / "rows.parquet"
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist: the table is made from these rows; {_AGAIN} (published "
+            "results have no rows, which name users of the data)"
+        )
+    return read_parquet(path, {"method": str, "seed": float, "user_id": object}, _AGAIN)

@@ -1,0 +1,72 @@
+"""A reward model that was trained with another numbering of the items than it is asked in."""
+
+import numpy as np
+from torch import Tensor
+
+from recsys_posttrain.config import require
+from recsys_posttrain.data.encode import as_text, numbers, same_items, some
+from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.types import Batch, Sequences
+
+
+class Renumbered(RewardModel):
+    """r_hat of `inner`, for batches and items in another numbering.
+
+    number_V1[v]: the number of item v in the numbering of `inner`; 0 of padding alone.
+    """
+
+    number_V1: Tensor
+
+    def __init__(self, inner: RewardModel, item_ids: np.ndarray, number_V1: Tensor) -> None:
+        super().__init__()
+        self.inner = inner
+        self.item_ids = item_ids
+        self.max_length = inner.max_length
+        self.is_resampled = inner.is_resampled
+        self.register_buffer("number_V1", number_V1)
+
+    def resample(self, seed: int | None) -> None:
+        self.forget()
+        self.inner.resample(seed)
+
+    def forget(self) -> None:
+        super().forget()
+        self.inner.forget()
+
+    def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        history_BT, actions_BT = self.number_V1[batch.history_BT], self.number_V1[batch.actions_BT]
+        renumbered = batch._replace(history_BT=history_BT, actions_BT=actions_BT)
+        state_MNR, factor_MVR = self.inner.member_factors(renumbered)
+        return state_MNR, factor_MVR[:, self.number_V1[1:] - 1]
+
+    def next_factors(
+        self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        number_V1 = self.number_V1.cpu()
+        renumbered = Sequences(
+            number_V1[histories.items_E],
+            histories.rewards_E,
+            histories.timestamps_E,
+            histories.offsets_N1,
+        )
+        state_NR, factor_VR = self.inner.next_factors(renumbered, next_times_N, users_N)
+        return state_NR, factor_VR[number_V1[1:] - 1]
+
+
+def in_numbering(model: RewardModel, item_ids: np.ndarray | None) -> RewardModel:
+    """The model, to be asked about items in this numbering; itself where that is its own.
+
+    None, here or of the model: built by hand, and taken as it is.
+    Errors: UserError for an item that the model does not know, and so cannot reward.
+    """
+    if item_ids is None or model.item_ids is None or same_items(item_ids, model.item_ids):
+        return model
+    number_V1 = numbers(model.item_ids, item_ids)
+    unknown_V = (number_V1[1:] == 0).numpy()
+    require(
+        not unknown_V.any(),
+        f"the reward model does not know {int(unknown_V.sum()):,} of the policy's "
+        f"{len(item_ids):,} items ({some(as_text(item_ids[unknown_V]))}); train both on the same "
+        "data.",
+    )
+    return Renumbered(model, item_ids, number_V1)

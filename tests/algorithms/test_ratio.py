@@ -1,0 +1,60 @@
+"""What divides out divides out exactly: sampling and log-probabilities round alike."""
+
+import pytest
+import torch
+
+from recsys_posttrain.algorithms import OfflinePPO
+from recsys_posttrain.backbones.hstu import HSTU
+from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.actors import Actors, LoggedRewards, logged_rewards
+from recsys_posttrain.training.module import Training
+from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.types import Batch, Sequences
+
+ITEMS = 333  # the sampler's last block is a short one
+
+
+def first_batch() -> tuple[Batch, LoggedRewards]:
+    generator = torch.Generator().manual_seed(0)
+    lengths_N = torch.randint(3, 30, (40,), generator=generator)
+    offsets_N1 = torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(dim=0)])
+    events = int(offsets_N1[-1])
+    sequences = Sequences(
+        torch.randint(1, ITEMS + 1, (events,), generator=generator),
+        torch.randint(1, 6, (events,), generator=generator).float(),
+        torch.arange(events),
+        offsets_N1,
+    )
+    stream = Training(steps=1, batch_size=40).batches(sequences, 20, seed=0)
+    return next(iter(stream)), logged_rewards(sequences, ITEMS)
+
+
+@pytest.mark.parametrize("products", [None, torch.bfloat16])
+@pytest.mark.parametrize("backbone", [SASRec, HSTU])
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_at_the_start_every_ratio_is_1_and_every_kl_is_0(backbone, products, spread):
+    """Not nearly: pi = pi_old = pi_ref. spread: of the item vectors; at 30 the exponentials leave
+    float32 and all of them take the shifted way."""
+    batch, log = first_batch()
+    policy = new_policy(backbone(max_length=20), ITEMS, seed=0)
+    with torch.no_grad():
+        policy.backbone.item_embedding.weight.mul_(spread)
+    reward = RewardEnsemble().build(ITEMS, 3.5).eval()
+    actors = Actors(FrozenPolicy(policy), reward, log)
+    actors.multiply_in(products)
+    with torch.no_grad():
+        normaliser_N = actors.policy.log_normaliser(batch)
+        actors.forget()
+        items_BTK, old_BTK = actors.old_at(batch).sample(batch, 8, actors.generator)
+        reference_BTK = actors.reference.log_prob(batch, items_BTK)
+    assert (float(normaliser_N.abs().max()) > 60) == (spread == 30.0)
+    _, new_BTK = actors.policy.loss_of_log_prob(batch, items_BTK, lambda each: each.sum(dim=1))
+    assert torch.equal(new_BTK, old_BTK)
+    assert torch.equal(reference_BTK, old_BTK)
+
+    metrics = OfflinePPO().loss(batch, actors).metrics
+    assert metrics["ratio/mean"] == 1
+    assert metrics["clip_ratio"] == 0
+    assert metrics["kl"] == 0

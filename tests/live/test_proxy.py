@@ -1,0 +1,158 @@
+"""The proxy of the docs: a device over TLS, through nginx, to a prefetch server and a gateway."""
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recsys_posttrain.live.bench.attacks import crowd, is_open
+from recsys_posttrain.live.door import Limits
+from recsys_posttrain.live.gateway import GatewaySettings
+from recsys_posttrain.live.prefetch import PrefetchSettings
+from recsys_posttrain.live.state import EventState
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "recsys_posttrain" / "live" / "nginx.conf"
+LOCAL = (
+    "http {\n"
+    + "".join(f"    {part}_temp_path {part};\n" for part in ("client_body", "proxy"))
+    + "".join(f"    {part}_temp_path {part};\n" for part in ("fastcgi", "uwsgi", "scgi"))
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_nginx() -> None:
+    for name in ("nginx", "openssl"):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed (Debian: apt-get install {name})")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A self-made one for this machine, and its key."""
+    paths = tmp_path / "live.pem", tmp_path / "live.key"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    subprocess.run(
+        [*command.split(), "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", str(paths[0]), "-keyout", str(paths[1])],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return paths
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+class Proxy:
+    """nginx with the configuration of the docs; ports, paths and one time are the test's."""
+
+    def __init__(self, folder: Path, certificate: tuple[Path, Path], ports: dict[str, int]) -> None:
+        self.port = _free_port()
+        text = CONFIGURATION.read_text()
+        changes = {
+            "http {\n": LOCAL, "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
+            "/etc/ssl/certs/live.pem": str(certificate[0]),
+            "/etc/ssl/private/live.key": str(certificate[1]),
+            "client_header_timeout 10s": "client_header_timeout 1s",
+            "processes auto": "processes 1",
+            **{f"127.0.0.1:{old}": f"127.0.0.1:{new}" for old, new in ports.items()},
+        }  # fmt: skip
+        for old, new in changes.items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (folder / "nginx.conf").write_text(text)
+        settings = f"daemon off; pid {folder}/pid; error_log stderr;"
+        self.process = subprocess.Popen(
+            ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", settings]
+        )
+
+    async def listens(self) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    assert self.process.poll() is None, "nginx ended"
+                    await asyncio.sleep(0.05)
+                else:
+                    writer.close()
+                    return
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen]]:
+    processes: list[subprocess.Popen] = []
+    yield processes
+    for process in processes:
+        process.terminate()
+        process.wait(20)
+
+
+def test_a_device_through_tls(
+    serving, until, tmp_path, certificate, started, secret_file, monkeypatch
+) -> None:
+    """The device is the command; it believes the certificate because it is told to."""
+    trusted = ("127.0.0.1",)
+    prefetch = {"settings": PrefetchSettings(limits=Limits(per_address=1, proxies=trusted))}
+    settings = GatewaySettings(per_address=2, proxies=trusted, drain=0.05)
+    log = tmp_path / "log"
+
+    def shown() -> list[list]:
+        lines = log.read_text().splitlines() if log.is_file() else []
+        return [each["shown"] for each in map(json.loads, lines) if "shown" in each]
+
+    async def story() -> None:
+        async with serving(gateways=2, settings=settings, prefetch=prefetch) as service:
+            http = int(service.http.rpartition(":")[2])
+            ports = {"8000;": f"{http};", "8001;": f"{service.ports[0]};"}
+            ports |= {"8002;": f"{service.ports[1]};"}
+            proxy = Proxy(tmp_path, certificate, ports)
+            started.append(proxy.process)
+            await proxy.listens()
+            place = f"127.0.0.1:{proxy.port}"
+            words = ["live", "device", "final", "--users", "u1,u2", "--log", str(log)]
+            words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
+            words += ["--gateway", f"wss://{place}"]
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+            device = subprocess.Popen([sys.executable, "-m", "recsys_posttrain", *words])
+            started.append(device)
+            await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)
+            await service.broker.append(EventState("final", 1, "live", 1.0))
+            await until(lambda: {each[1] for each in shown()} == {1} and len(shown()) == 2)
+            await service.broker.append(EventState("final", 2, "break", 1.0))
+            await until(lambda: [each[2] for each in shown()].count("break") == 2)
+            assert ["u1 break 1", "u1 break 2"] in [each[3] for each in shown()]
+            # A request that does not come whole ends at the proxy; metrics are not to be had there.
+            async with crowd(proxy.port, 20, source="127.0.0.1") as silent:
+                await until(lambda: not any(map(is_open, silent)))
+            context = ssl.create_default_context(cafile=str(certificate[0]))
+            for path in ("/metrics", "/health", "/"):
+                assert b" 404 " in await _first_line(proxy.port, path, context)
+            assert device.poll() is None
+            device.terminate()
+
+    asyncio.run(story())
+
+
+async def _first_line(port: int, path: str, context: ssl.SSLContext) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
+def test_the_docs_name_it() -> None:
+    readme = (CONFIGURATION.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"({CONFIGURATION.relative_to(CONFIGURATION.parents[2])})" in readme
+    for option in re.findall(r"--[a-z-]+", CONFIGURATION.read_text()):
+        assert option in ("--port", "--trusted-proxy", "--metrics")

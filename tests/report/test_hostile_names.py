@@ -1,0 +1,136 @@
+"""Names of data are text wherever they are shown: never markup, structure or a formula."""
+
+import ast
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+from rich.table import Table
+
+import recsys_posttrain
+from recsys_posttrain.progress import console, plain_console, say
+from recsys_posttrain.report import figures, plots
+from recsys_posttrain.report.render import _latex, escaped
+from recsys_posttrain.report.sections import html_of, noise_blocks
+
+PACKAGE = Path(recsys_posttrain.__file__).parent
+HOSTILE = [
+    "[deleted]",
+    "[/b]",
+    "[bold]x[/bold]",
+    "urn:book:12",
+    "log [final]",
+    "### title",
+    "<script>alert(1)</script>",
+    "[x](javascript:alert(1))",
+    "![x](y.png)",
+    "a|b`c*d_e~f",
+    "&lt;b&gt; &#35;",
+    "1. first",
+    "- item",
+    "> said",
+    "$x^2$ {a} 50% \\alpha",
+    "two\nlines",
+]
+
+
+class Read(HTMLParser):
+    """The tags and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_terminal_shows_ids_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also in cells and titles; and one longer than the screen stays in one piece."""
+    names = [*HOSTILE[:5], "x" * 500]
+    for name in names:
+        say(name)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == names
+
+    table = Table(title="[/b] urn:book:12")
+    table.add_column("[/i]", min_width=30)
+    table.add_row("[deleted]")
+    wide = plain_console(width=80, record=True)
+    wide.print(table)
+    shown = wide.export_text()
+    assert all(text in shown for text in ("[/b] urn:book:12", "[/i]", "[deleted]"))
+
+
+def test_every_console_is_a_plain_one() -> None:
+    """`Console(` stands in progress.py alone; a column with a template turns its markup off."""
+    made, columns = [], []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func).rpartition(".")[2]
+                made += [path.name] if called in ("Console", "from_markup", "Markdown") else []
+                plain = "markup=False" in [ast.unparse(each) for each in node.keywords]
+                columns += [plain] if called == "TextColumn" else []
+            if isinstance(node, ast.Constant) and "{task." in str(node.value):
+                columns.append(True)
+            if isinstance(node, ast.ImportFrom) and node.module == "rich":
+                assert "print" not in [name.name for name in node.names], path
+    assert made == ["progress.py"]
+    assert columns
+    assert all(columns)
+    assert (console._markup, console._emoji, console._highlight) == (False, False, False)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_markdown_shows_the_name(name: str) -> None:
+    """By a full renderer, at the beginning of a caption and in a table's cell."""
+    expected = " ".join(name.split("\n"))
+    full = MarkdownIt("commonmark").enable("table")
+    caption = Read(full.render(escaped(name)))
+    assert (caption.tags, caption.text.strip()) == (["p"], expected)
+    row = Read(full.render(f"| method | value |\n|---|---|\n| {escaped(name)} | 1 |\n"))
+    assert row.tags == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
+    assert expected in row.text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_files_text_is_no_structure_of_the_page(name: str) -> None:
+    """Of a file that nobody escaped: in a caption, a cell and a block's title."""
+    allowed = {"p", "div", "table", "thead", "tbody", "tr", "th", "td", "em", "strong", "small"}
+    allowed |= {"ul", "ol", "li", "blockquote", "code"}
+    text = f"{name}\n\n| a | b |\n|---|---|\n| {name} | 1 |\n\n{name}\n---\n"
+    assert set(Read(html_of(text)).tags) <= allowed
+    title = name.split("\n")[0]
+    ((shown, _),) = noise_blocks(f"### {title}\n\n| a |\n|---|\n| 1 |\n")
+    assert set(Read(shown).tags) <= {"em", "strong", "code"}
+
+
+def test_latex_keeps_brackets_and_signs() -> None:
+    assert _latex("[deleted]") == "{[}deleted{]}"
+    assert _latex("a_b & 5% #1 $x$") == r"a\_b \& 5\% \#1 \$x\$"
+
+
+def test_figures_show_the_name() -> None:
+    assert figures.plain("$x$") == r"\$x\$"
+    assert plots.plain("<b>x</b> %{y}") == "&lt;b&gt;x&lt;/b&gt; %&#123;y}"
+    drawn = str(plots.panel("<script>x</script> <b>y</b>", "x").to_json())
+    assert not re.search("<script|<b>", drawn)
+
+
+def test_matplotlib_draws_dollars(tmp_path: Path) -> None:
+    """A formula that is none would end the figure with an error."""
+    cells = pd.DataFrame({"method": ["$\\frac$"]})
+    figure, (axis,) = figures.panels(1, 1)
+    axis.scatter([1], cells["method"].map(figures.plain))
+    axis.set(title=figures.plain("$\\undefined$"))
+    figures.save(figure, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size

@@ -1,0 +1,64 @@
+"""--duplicates reaches the file from every command that reads one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys_posttrain.data import RatingsFile
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.load_study import load_study
+from recsys_posttrain.sweep.load_sweep import load_sweep
+from recsys_posttrain.sweep.run import Options, _arguments
+
+STUDY, SWEEP = (Path(__file__).parent / f"small_{kind}.py" for kind in ("study", "sweep"))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.csv"
+    events = [f"{user},{item},3,{item}" for user in range(6) for item in range(6)]
+    path.write_text("\n".join(["user_id,item_id,rating,timestamp", *events, "0,0,5,0"]) + "\n")
+    return path
+
+
+def command(tmp_path: Path, *words: Any) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"RECSYS_POSTTRAIN_CACHE": str(tmp_path / "cache")}
+    return subprocess.run(
+        [sys.executable, "-m", "recsys_posttrain", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+def test_data_commands(log: Path, tmp_path: Path) -> None:
+    refused = command(tmp_path, "data", "audit", log)
+    assert refused.returncode == 2
+    assert "row 37 repeats an earlier event" in refused.stderr
+    assert "--duplicates first or last" in refused.stderr
+    for rule, ratings in (("first", "36 of 3"), ("last", "35 of 3, 1 of 5")):
+        done = command(tmp_path, "data", "audit", log, "--duplicates", rule)
+        assert done.returncode == 0
+        assert f"ratings: {ratings}\n" in done.stdout
+        assert "1 duplicate events left out" in done.stderr
+    assert "36 events" in command(tmp_path, "data", "fetch", log, "--duplicates", "last").stdout
+
+
+def test_a_study_and_a_sweep_read_by_the_rule(log: Path) -> None:
+    study = load_study(STUDY, (), str(log), None, None, duplicates="last")
+    assert {run.dataset for run in study.runs} == {RatingsFile(str(log), duplicates="last")}
+    sweep = load_sweep(SWEEP, str(log), duplicates="first")
+    assert sweep.base.dataset == RatingsFile(str(log), duplicates="first")
+    options = Options(dataset=str(log), duplicates="first")
+    words = _arguments(SWEEP, options)
+    assert words[words.index("--duplicates") + 1] == "first"  # what the workers are started with
+
+
+def test_a_named_dataset_has_no_rule() -> None:
+    for dataset in ("ml-100k", None):  # None: the study's own, which is a named one too
+        with pytest.raises(UserError, match=r"--duplicates last is for .* is ml-1.*; leave it"):
+            load_study(STUDY, (), dataset, None, None, duplicates="last")

@@ -1,0 +1,266 @@
+"""SIGTERM and SIGINT at any moment: the exit code, one line, and never a table of a part."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recsys_posttrain.errors import UserError
+
+TESTS = Path(__file__).parent
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+LINES = {
+    signal.SIGTERM: "terminated: run the same command again to resume; finished stages are reused",
+    signal.SIGINT: "interrupted: run the same command again to resume; finished stages are reused",
+}
+ENDLESS = ["--set", "posttraining.epochs=100000"]
+BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+
+
+@pytest.fixture
+def start(tmp_path, small_ratings_csv):
+    """Starts a command in a group of its own, as a terminal does; the last of the tests' files."""
+    started = []
+
+    def run(*words, module=True):
+        command = [sys.executable, *(["-m", "recsys_posttrain"] if module else []), *words]
+        with (tmp_path / "stderr").open("wb") as error:
+            process = subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                stdout=subprocess.DEVNULL,
+                stderr=error,
+                start_new_session=True,
+                env=os.environ
+                | {
+                    "OMP_NUM_THREADS": "1",
+                    "WANDB_MODE": "disabled",
+                    "RECSYS_POSTTRAIN_CACHE": str(tmp_path / "cache"),
+                },
+                # A shell starts what it runs in the background with Ctrl-C ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def study(start, small_ratings_csv):
+    def run(workers, *more):
+        csv = str(small_ratings_csv)
+        words = ["run", str(TESTS / "small_study.py"), "--dataset", csv, "--seeds", "1"]
+        return start(*words, "--workers", str(workers), *more)
+
+    return run
+
+
+@pytest.fixture
+def stderr(tmp_path):
+    return lambda: (tmp_path / "stderr").read_text()
+
+
+def until(condition, process, seconds=200.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        assert process.poll() is None, "it ended before"
+        time.sleep(0.01)
+
+
+def children(pid):
+    """Of all generations."""
+    found = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in file.read_text().split():
+            found += [int(child), *children(child)]
+    return found
+
+
+def is_gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def trains(folder):
+    """In `fit` of post-training, which logs nothing before its end: a little after it began."""
+    return list((folder / "runs").glob(".partial-posttrain-*"))
+
+
+def end(process, number, group=False):
+    """Sends it, and returns the exit code; nothing of it is left."""
+    family = [process.pid, *children(process.pid)]
+    (os.killpg if group else os.kill)(process.pid, number)
+    began = time.monotonic()
+    code = process.wait(60)
+    assert time.monotonic() - began < 9, "it had to be ended by force"
+    until_gone = time.monotonic() + 10
+    while not all(map(is_gone, family)):
+        assert time.monotonic() < until_gone, "a process is left"
+        time.sleep(0.01)
+    return code
+
+
+def no_table(folder):
+    return not list(folder.glob("runs/*/table.*")) and not list(folder.glob("runs/*/rows.parquet"))
+
+
+@BOTH
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_inside_of_fit(study, stderr, tmp_path, number, workers):
+    """With two workers to the whole group, as Ctrl-C and `timeout` send it."""
+    process = study(workers, *ENDLESS)
+    until(lambda: len(trains(tmp_path)) >= workers, process)
+    time.sleep(0.3)
+    assert end(process, number, group=workers > 1) == CODES[number]
+    assert stderr() == LINES[number] + "\n"
+    assert no_table(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_to_the_parent_alone(study, stderr, tmp_path, workers):
+    process = study(workers, *ENDLESS)
+    until(lambda: trains(tmp_path), process)
+    assert end(process, signal.SIGTERM) == 143
+    assert stderr() == LINES[signal.SIGTERM] + "\n"
+    assert no_table(tmp_path)
+
+
+def test_sigterm_to_a_worker_inside_of_fit_is_no_result_of_it(study, stderr, tmp_path):
+    """Lightning's exception came back as the task's, and ended the parent with 0."""
+    process = study(2, *ENDLESS)
+    until(lambda: len(trains(tmp_path)) == 2, process)
+    time.sleep(0.3)
+    workers = [pid for pid in children(process.pid) if _holds_a_lock(pid)]
+    os.kill(workers[0], signal.SIGTERM)
+    assert process.wait(60) == 2
+    assert stderr().startswith("error: a worker process was killed")
+    assert no_table(tmp_path)
+
+
+def _holds_a_lock(pid):
+    """Of a stage that it builds."""
+    return any(".locks" in os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@BOTH
+def test_a_signal_during_the_imports(study, stderr, number):
+    """Of several moments; numpy, torch and Lightning are loaded in them one after the other."""
+    for library in ("numpy", "torch", "pytorch_lightning"):
+        process = study(1)
+        maps = Path(f"/proc/{process.pid}/maps")
+        marks = {"numpy": "numpy", "torch": "libtorch", "pytorch_lightning": "pyarrow"}
+        until(lambda maps=maps, mark=marks[library]: mark in maps.read_text(), process)
+        assert end(process, number) == CODES[number]
+        assert stderr() == LINES[number] + "\n"
+
+
+@BOTH
+def test_a_signal_while_the_data_are_read(start, stderr, tmp_path, number):
+    """And in the command's own code: `data fetch` has no stage."""
+    big = tmp_path / "big.csv"
+    rows = "".join(f"{n % 3000},{n % 977},{n % 5 + 1},{n}\n" for n in range(600_000))
+    big.write_text("user_id,item_id,rating,timestamp\n" + rows)
+    process = start("data", "fetch", str(big))
+    until(lambda: str(big) in _open_files(process.pid), process)
+    assert end(process, number) == CODES[number]
+    assert stderr() == LINES[number] + "\n"
+
+
+def _open_files(pid):
+    found = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(each))
+        except OSError:  # closed meanwhile
+            continue
+    return found
+
+
+def test_a_second_signal_does_not_wait(start, stderr, tmp_path):
+    """Nor does the first, where nothing ends: a signal's exception can get lost."""
+    (tmp_path / "deaf.py").write_text(
+        "import sys, time\n"
+        "from recsys_posttrain import endings\n"
+        "def deaf():\n"
+        "    while True:\n"
+        "        try: open('ready', 'w').close(); time.sleep(100)\n"
+        "        except endings.Stopped: open('heard', 'w').close()\n"
+        "endings.SECONDS_TO_END = float(sys.argv[1])\n"
+        "sys.exit(endings.exit_code(deaf))\n"
+    )
+    for seconds, signals in (("100", 2), ("0.5", 1)):
+        (tmp_path / "ready").unlink(missing_ok=True)
+        (tmp_path / "heard").unlink(missing_ok=True)
+        process = start("deaf.py", seconds, module=False)
+        until((tmp_path / "ready").exists, process)
+        process.send_signal(signal.SIGTERM)
+        if signals == 2:
+            until((tmp_path / "heard").exists, process)
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+        assert stderr() == LINES[signal.SIGTERM] + "\n"
+
+
+def test_an_exception_that_took_the_signals_place_does_not_hide_it(start, stderr, tmp_path):
+    """A library that answers every exception with its own, or with exit code 0."""
+    for answer in ("raise ImportError('numpy')", "sys.exit(0)", "return", "raise UserError('x')"):
+        (tmp_path / "other.py").write_text(
+            "import os, signal, sys\n"
+            "from recsys_posttrain.endings import exit_code\n"
+            "from recsys_posttrain.errors import UserError\n"
+            "def command():\n"
+            "    try: os.kill(os.getpid(), signal.SIGTERM)\n"
+            f"    except BaseException: {answer}\n"
+            "sys.exit(exit_code(command))\n"
+        )
+        assert start("other.py", module=False).wait(60) == 143
+        assert stderr() == LINES[signal.SIGTERM] + "\n"
+
+
+@pytest.fixture
+def sweep(start, small_ratings_csv):
+    def run(workers):
+        csv = str(small_ratings_csv)
+        words = ["sweep", str(TESTS / "small_sweep.py"), "--dataset", csv]
+        return start(*words, "--workers", str(workers))
+
+    return run
+
+
+@BOTH
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_in_a_sweep(sweep, stderr, tmp_path, number, workers):
+    process = sweep(workers)
+    until(lambda: trains(tmp_path), process)
+    assert end(process, number, group=workers > 1) == CODES[number]
+    assert stderr() == LINES[number] + "\n"
+    assert no_table(tmp_path)
+
+
+def test_a_sweep_publishes_nothing_while_slots_are_open(tmp_path):
+    """As if its workers had ended well without doing their work."""
+    from types import SimpleNamespace
+
+    from recsys_posttrain.sweep.outcome import write_outcome
+
+    done = SimpleNamespace(is_done=True, cell=SimpleNamespace(label="BC"))
+    left = SimpleNamespace(is_done=False, cell=SimpleNamespace(label="ExpRSFT"))
+    cells = {"BC": done, "ExpRSFT": left}
+    ledger = SimpleNamespace(
+        sweep=SimpleNamespace(cells=list(cells)), pipeline=None, state=cells.__getitem__
+    )
+    with pytest.raises(UserError, match=r"^1 of 2 methods are not finished \(ExpRSFT\): run the"):
+        write_outcome(ledger, Path("x.py"), tmp_path, "command")
+    assert list(tmp_path.iterdir()) == []
