@@ -45,10 +45,10 @@ def test_what_does_not_end_is_a_hang(workshop, tmp_path):
 def test_a_file_that_is_cut_short_or_temporary_is_unfinished(workshop, tmp_path):
     (tmp_path / "a.json").write_text("{}")
     (tmp_path / "b.json").write_text("{")
-    (tmp_path / ".c.parquet.tmp").write_bytes(b"")
+    (tmp_path / ".tmp-host-1-00000000.parquet").write_bytes(b"")
     (tmp_path / ".partial-stage").mkdir()
     (tmp_path / ".partial-stage" / "d.json").write_text("{")
-    assert workshop.unfinished(tmp_path) == [".c.parquet.tmp", "b.json"]
+    assert workshop.unfinished(tmp_path) == [".tmp-host-1-00000000.parquet", "b.json"]
 
 
 def test_the_oracle_of_logs_sees_another_order_item_or_time(workshop, reading):

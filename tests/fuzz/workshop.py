@@ -137,8 +137,7 @@ def unfinished(folder: Path) -> list[str]:
         parts = path.relative_to(folder).parts
         if not path.is_file() or any(part.startswith((".partial-", "wandb")) for part in parts):
             continue
-        is_temporary = path.name.startswith(".") and path.suffix in (".tmp", ".partial")
-        if is_temporary or not _is_whole(path):
+        if any(part.startswith(".tmp-") for part in parts) or not _is_whole(path):
             found.append("/".join(parts))
     return found
 
