@@ -95,19 +95,37 @@ def test_weights_cut_short_are_named(saved):
         ({"item_ids": None}, "policy.json has no 'item_ids'"),
         ({"item_ids": [[1], [2]]}, "does not describe a policy"),
         ({"item_ids": 40}, "does not describe a policy"),
-        ({"dataset": 5}, "does not describe a policy"),
-        ({"minimum_item_ratings": "5"}, "does not describe a policy"),
+        ({"repeats": "sometimes"}, "does not describe a policy"),
+        ({"content_hash": 5}, "does not describe a policy"),
         ({"backbone": {"class": "SASRec", "dim": "8"}}, "policy.json: SASRec: dim='8' must be"),
         ({"backbone": {"class": "SASRec", "blocks": True}}, "blocks=True must be a whole number"),
         ({"backbone": {"class": "SASRec", "dim": 10**9}}, "dim=1000000000 must be a whole number"),
         ({"backbone": {"class": "SASRec", "blocks": 10**6}}, "blocks=1000000 must be a whole num"),
         ({"backbone": 5}, "names the backbone 5"),
+        ({"reward_scale": 5}, "policy.json: reward_scale=5 is no scale of rewards"),
+        ({"reward_scale": {"liked": "4"}}, "policy.json: reward_scale=.* is no scale of rewards"),
     ],
 )
 def test_a_card_that_this_version_cannot_read_is_named(saved, change, message):
     path = saved[1] / "policy.json"
     card = json.loads(path.read_text()) | change
     path.write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
+    with pytest.raises(UserError, match=message):
+        load_policy(saved[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": 5}, "source.json does not describe a dataset: give the folder"),
+        ({"dataset": 5}, "source.json does not describe a dataset: give the folder"),
+        ({"dataset": None}, "source.json has no 'dataset'"),
+    ],
+)
+def test_a_source_that_this_version_cannot_read_is_named(saved, change, message):
+    path = saved[1] / "source.json"
+    source = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in source.items() if value is not None}))
     with pytest.raises(UserError, match=message):
         load_policy(saved[1])
 
