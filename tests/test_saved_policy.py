@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from recsys_posttrain import stages
 from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import MovieLens100K, RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.recommend import log_of
-from recsys_posttrain.saved_policy import ids_array, load_policy, save_policy
+from recsys_posttrain.saved_policy import POLICY_FILES, ids_array, load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
@@ -135,6 +136,24 @@ def test_a_card_cut_short_is_named(saved):
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match=r"policy.json is cut short or not JSON"):
         load_policy(saved[1])
+
+
+def test_one_flipped_bit_in_the_weights_of_a_finished_stage_is_found(saved, corpus, tmp_path):
+    """It gave other recommendations, and exit code 0."""
+    policy, _ = saved
+    folder = stages.stage_folder(tmp_path, "posttrain", {})
+
+    def make(partial):
+        save_policy(partial, policy, BACKBONE, corpus, RatingsFile("log.csv"))
+        return {}
+
+    stages.build(folder, {}, make, POLICY_FILES)
+    load_policy(folder)
+    weights = folder / "policy.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(UserError, match=r"policy.safetensors is damaged: its SHA-256 is not .*del"):
+        load_policy(folder)
 
 
 def test_a_dataset_that_is_not_there_again_is_named(saved, corpus, tmp_path, monkeypatch):
