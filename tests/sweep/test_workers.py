@@ -19,7 +19,7 @@ from recsys_posttrain.sweep.workers import run_workers
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """run(code): two workers of this Python code. `run.dead`: pids of those whose trials were queued
+    """run(code): two workers of this code. `run.dead`: pids of those whose trials were queued
     again."""
     monkeypatch.setattr(workers, "SECONDS_BETWEEN_LOOKS", 0.05)
 
