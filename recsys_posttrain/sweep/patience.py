@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
 _log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -47,7 +47,7 @@ def patiently(ask: Callable[[], Answer], grace: float) -> Answer:
     while True:
         try:
             return ask()
-        except (DBAPIError, StorageInternalError) as error:
+        except (DBAPIError, PendingRollbackError, StorageInternalError) as error:
             if not grace or not is_away(error):
                 raise
             if deadline is None:
@@ -62,6 +62,9 @@ def patiently(ask: Callable[[], Answer], grace: float) -> Answer:
 def is_away(error: BaseException | None) -> bool:
     """Whether the server, or the way to it, failed, and not the question."""
     while error is not None:
+        # Of a second query in a transaction whose first one met the lost connection.
+        if isinstance(error, PendingRollbackError):
+            return True
         if isinstance(error, DBAPIError):
             return error.connection_invalidated or isinstance(
                 error, OperationalError | InterfaceError

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.sweep import patience, storage
@@ -100,6 +100,23 @@ def test_what_is_wrong_with_the_question_is_said_at_once():
     with pytest.raises(optuna.exceptions.StorageInternalError):
         patiently(ask, 60.0)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_a_transaction_that_broke_off_is_asked_again(is_wrapped, monkeypatch):
+    """Optuna goes on after a failed query, and the next one says this in its place."""
+    monkeypatch.setattr(patience, "PAUSES", (0.001, 0.001))
+    answers = [PendingRollbackError("Can't reconnect until invalid transaction is rolled back."), 5]
+
+    def ask():
+        answer = answers.pop(0)
+        if answer == 5:
+            return answer
+        if is_wrapped:
+            raise optuna.exceptions.StorageInternalError from answer
+        raise answer
+
+    assert patiently(ask, 60.0) == 5
 
 
 def test_without_a_time_of_grace_it_is_asked_once():
