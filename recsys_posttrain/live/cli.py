@@ -103,9 +103,9 @@ def herd(
     """
     import numpy as np
 
-    from recsys_posttrain.config import override
     from recsys_posttrain.live import herd_tables as tables
     from recsys_posttrain.live.herd import Herd
+    from recsys_posttrain.override import override
     from recsys_posttrain.seeding import derived_seed
 
     chosen = Herd()
