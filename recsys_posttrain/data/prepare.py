@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from recsys_posttrain.data.files import cache_folder, new_folder, note
+from recsys_posttrain.data.files import cache_folder, heard, new_folder, note
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
 
@@ -79,11 +80,41 @@ def prepare(
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        users, items, facts = _tables(dataset.load(), minimum_item_ratings)
+        with heard() as said:
+            interactions = dataset.load()
+        users, items, facts = _tables(interactions, minimum_item_ratings)
+        facts["said"] = _about_the_file(dataset, said)
         _save(folder, users, items, facts, fingerprint, provenance)
+        _said.add((content_hash, getattr(dataset, "path", "")))
+    elif multiprocessing.parent_process() is None:  # workers would say it once each
+        _say_again(folder, content_hash, getattr(dataset, "path", ""))
     # What a world knows of every choice is in the unit of its log, which is read as it is.
     declared = RewardScale() if hasattr(dataset, "truth") else None
     return _read(folder, dataset.name, content_hash, repeats, thresholds, declared)
+
+
+def _about_the_file(dataset: Dataset, said: list[str]) -> list[str]:
+    """How a file was read, without its path: another file of this content is read so too."""
+    paths = [str(path) for path in [getattr(dataset, "path", "")] if path]
+    paths += [str(Path(path).expanduser()) for path in paths]
+    return [
+        next(text.removeprefix(path) for path in paths if text.startswith(path))
+        for text in said
+        if text.startswith(tuple(paths))
+    ]
+
+
+_said: set[tuple[str, str]] = set()  # the content hashes and paths of files that notes were about
+
+
+def _say_again(folder: Path, content_hash: str, path: str) -> None:
+    """Once in a process: what was converted or left out when the file was read."""
+    if (content_hash, path) in _said:
+        return
+    _said.add((content_hash, path))
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    for text in facts.get("said", ()):
+        note(f"{path}{text}")
 
 
 def corpus_of(interactions: Interactions, minimum_item_ratings: int = 1) -> Corpus:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from recsys_posttrain.cli_options import DataRoot, expanded, path_argument, path_option
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import commands
 
@@ -38,23 +39,25 @@ app = typer.Typer(
 
 @app.command()
 def materialize(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY_FOLDER", help="A saved policy.")],
+    policy: Annotated[Path, path_argument("POLICY_FOLDER", "A saved policy.")],
     rules: Annotated[
-        Path, typer.Option(help="A JSON file: event, live_title, and its place in each stage.")
+        Path, path_option("A JSON file: event, live_title, and its place in each stage.")
     ],
-    output: Annotated[Path, typer.Option(help="The folder that servers read.")],
+    output: Annotated[Path, path_option("The folder that servers read.")],
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user and stage.")] = 20,
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids; otherwise all.")
     ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="A folder or zip that holds the ratings.")
-    ] = None,
+    data_root: DataRoot = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Read the users' events from this dataset now.")
+        str | None,
+        typer.Option(
+            help="Read the users' events from this dataset now.",
+            callback=lambda text: text and expanded(text),
+        ),
     ] = None,
     log: Annotated[
-        Path | None, typer.Option(help="Read them from this .csv or .parquet file now.")
+        Path | None, path_option("Read them from this .csv or .parquet file now.")
     ] = None,
     repeats: Annotated[
         Literal["never", "allowed"] | None,
@@ -75,9 +78,8 @@ def materialize(
     from recsys_posttrain.named import log_or_dataset
 
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
-    root = None if data_root is None else str(data_root.expanduser())
-    source = log_or_dataset(log, dataset, root)
-    manifest = write(policy, EventRules.read(rules), k, output, ids, root, source, repeats)
+    source = log_or_dataset(log, dataset, data_root)
+    manifest = write(policy, EventRules.read(rules), k, output, ids, data_root, source, repeats)
     typer.echo(
         f"{output}: event {manifest['event']}, stages {', '.join(manifest['stages'])}; "
         f"{manifest['users']:,} users, {k} items each; version {manifest['version'][:16]}"
@@ -134,7 +136,7 @@ def herd(
 def demo(
     devices: Annotated[int, typer.Option(min=2, max=5000, help="How many devices.")] = 500,
     seconds: Annotated[float, typer.Option(min=4, max=3600, help="How long it takes.")] = 120,
-    output: Annotated[Path, typer.Option(help="The folder for summary.json and demo.png.")] = Path(
+    output: Annotated[Path, path_option("The folder for summary.json and demo.png.")] = Path(
         "runs/live-demo"
     ),
 ) -> None:
@@ -171,7 +173,7 @@ def bench(
     seconds: Annotated[
         float, typer.Option(min=0.5, help="How long devices sleep; other waits are shares of it.")
     ] = 60,
-    output: Annotated[Path, typer.Option(help="The folder for the table and the figures.")] = Path(
+    output: Annotated[Path, path_option("The folder for the table and the figures.")] = Path(
         "runs/live-bench"
     ),
 ) -> None:

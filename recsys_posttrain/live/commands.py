@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from recsys_posttrain.cli_options import path_argument, path_option
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.options import (
@@ -39,11 +40,11 @@ _TOKEN_SECONDS = 86_400
 
 
 def serve(
-    folder: Annotated[Path, typer.Argument(help="What live materialize wrote.")],
+    folder: Annotated[Path, path_argument("FOLDER", "What live materialize wrote.")],
     secret_file: SecretFile,
     schedule: Annotated[
         Path | None,
-        typer.Option(help="The schedule; traffic that can wait is refused near its starts."),
+        path_option("The schedule; traffic that can wait is refused near its starts."),
     ] = None,
     redis: Annotated[
         str | None,
@@ -129,7 +130,7 @@ def serve(
 def produce(
     schedule: ScheduleArgument,
     secret_file: Annotated[
-        Path | None, typer.Option(help="As for the servers; states are signed with it.")
+        Path | None, path_option("As for the servers; states are signed with it.")
     ] = None,
     redis: RedisUrl = "redis://127.0.0.1:6379",
     readers: Annotated[
@@ -251,7 +252,7 @@ def device(
         float, typer.Option(min=0, help="Devices start at random times within so many seconds.")
     ] = 0.0,
     log: Annotated[
-        Path | None, typer.Option(help="A file for what is shown, as lines of JSON; not printed.")
+        Path | None, path_option("A file for what is shown, as lines of JSON; not printed.")
     ] = None,
 ) -> None:
     """Be devices of users of the materialised recommendations, and print what they show.

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from recsys_posttrain.cli_options import path_argument, path_option
+
 SecretFile = Annotated[
     Path,
-    typer.Option(help="A file (mode 0600) with the key that signs tokens and states, or several."),
+    path_option("A file (mode 0600) with the key that signs tokens and states, or several."),
 ]
-ScheduleArgument = Annotated[Path, typer.Argument(help="The schedule, a JSON file.")]
+ScheduleArgument = Annotated[Path, path_argument("SCHEDULE", "The schedule, a JSON file.")]
 RedisUrl = Annotated[
     str,
     typer.Option(
