@@ -6,8 +6,9 @@
 SIGKILL, SIGTERM and SIGINT in turn; to the command, to another of its processes, or to all at once;
 with one worker and with two. Promised, and exit code 1 where it is not kept: what was finished is
 kept and made once; the table is that of an undisturbed run, byte for byte; exit code 0 only with a
-table, 143 after SIGTERM, 130 after SIGINT, and no traceback; no temporary file in a finished stage;
-no process that stays. Writes results/kills.json.
+table, 143 after SIGTERM, 130 after SIGINT, and no traceback but Python's own before it runs a line
+of the command; no temporary file in a finished stage; no process that stays. Writes
+results/kills.json.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from killing.family import ENDED_BY, Family, wait_until
+from killing.family import ENDED_BY, Family, codes_if_early, wait_until
 from killing.kept import outcomes, stages, tables, unlisted
 from shared.workload import write_result
 
@@ -149,18 +150,17 @@ class Drill:
         if code == 0 and done != self.trials:
             yield "exit code 0, and not every slot has its outcome"
         said = family.said()
-        if hit is None:
-            allowed = {0}
-        elif hit.endswith("worker"):
+        allowed, is_ours = {0}, "Traceback" in said and "recsys_posttrain" in said
+        if hit is not None and hit.endswith("worker"):
             allowed = {0, 2}  # another worker went on; or the command says that one was killed
-        else:
+        elif hit is not None:
             number = next(each for each in SIGNALS if hit.startswith(each.name))
             allowed = ENDED_BY[number] | {0}  # 0: it was done
-            if "Traceback" in said and "recsys_posttrain" in said:
-                yield f"a traceback: {said.strip().splitlines()[-1]}"
-        # Python itself answers a SIGINT before our first line with a traceback.
-        is_early = hit is not None and "SIGINT" in hit and "Traceback" in said
-        if code not in allowed and not is_early:
+            if number == signal.SIGINT and (early := codes_if_early(said)):
+                allowed, is_ours = early, False
+        if is_ours:
+            yield f"a traceback: {said.strip().splitlines()[-1]}"
+        if code not in allowed:
             yield f"exit code {code}: {said.strip().splitlines()[-1:]}"
 
     def line(self) -> str:

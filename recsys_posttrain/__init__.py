@@ -14,7 +14,11 @@ Names are imported when they are first used, so that `recsys-posttrain --help` i
 
 import importlib
 import os
-from typing import Any
+
+# As type checkers read it; typing itself is as slow as all else here, and Ctrl-C waits for it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # oneDNN keeps what it compiled for each shape of a matrix product, 1,024 of them unless told
 # otherwise. Batches differ in length, so nearly every step is a new shape: without a limit memory
@@ -47,7 +51,7 @@ _HOME = {
 _ALGORITHMS = "recsys_posttrain.algorithms"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     if name[:1].isupper():  # an algorithm: its one import line is in recsys_posttrain.algorithms

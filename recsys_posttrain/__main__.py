@@ -1,12 +1,16 @@
-"""The console script. What is imported before `main` is little, as Ctrl-C is a traceback there."""
+"""The console script. Until `main` runs nothing is imported that takes time, as Ctrl-C is Python's
+own traceback there."""
 
+import signal
 import sys
-
-from recsys_posttrain.endings import exit_code
 
 
 def main() -> int:
     """See `exit_code`."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Ended by the signal, in silence, while the handler is not there yet.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from recsys_posttrain.endings import exit_code
 
     def command() -> None:
         from recsys_posttrain.cli import app

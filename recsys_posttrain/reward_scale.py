@@ -186,8 +186,22 @@ def scale_of(
 
 
 def scale_in(record: dict[str, Any]) -> RewardScale:
-    """That of a run.json or policy.json; older ones knew no other than stars."""
-    return RewardScale(**record.get("reward_scale", {}))
+    """That of a run.json or policy.json; older ones knew no other than stars.
+
+    Errors: UserError where it is damaged.
+    """
+    described = record.get("reward_scale", {})
+    is_scale = isinstance(described, dict) and all(
+        isinstance(value, str) if name == "missing" else _is_number(value)
+        for name, value in described.items()
+    )
+    try:
+        require(is_scale and described.get("unit", 1) != 0, "")
+        return RewardScale(**described)
+    except (TypeError, UserError):
+        raise UserError(
+            f"reward_scale={described!r} is no scale of rewards: restore the file or make it again"
+        ) from None
 
 
 def _of_levels(level_K: Floats) -> RewardScale | None:

@@ -112,6 +112,10 @@ def _card(folder: Path) -> dict[str, Any]:
         and isinstance(card["content_hash"], str)
     )
     require(is_policy, f"{path} does not describe a policy: {FIX}")
+    try:
+        scale_in(card)
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from None
     return card
 
 
@@ -123,10 +127,13 @@ def _source(folder: Path) -> dict[str, Any]:
     return source
 
 
-def _backbone(described: dict[str, Any], folder: Path) -> BackboneConfig:
-    """The frozen dataclass of the package `backbones` that describe() wrote down."""
+def _backbone(described: Any, folder: Path) -> BackboneConfig:
+    """The frozen dataclass of the package `backbones` that describe() wrote down. What one refuses
+    of its own values is said in its words."""
     try:
-        config: BackboneConfig = described_value(described, vars(backbones))
+        fields = {key: described_value(item, vars(backbones)) for key, item in described.items()}
+        kind: Any = vars(backbones)[fields.pop("class")]
+        config: BackboneConfig = kind(**fields)
         # One with values of other types, a size of "64" say, describes itself otherwise.
         if describe(config) == described:
             return config

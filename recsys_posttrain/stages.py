@@ -141,8 +141,7 @@ def _digest_of(stage: Mapping[str, Any]) -> str:
 
 def _finish(partial: Path, stage: dict[str, Any], files: Collection[str]) -> None:
     """Flushes the declared files, removes all others, and writes stage.json with the digests."""
-    remove_temporaries(partial, is_locked=True)
-    there = sorted(path for path in partial.iterdir())
+    there = sorted(partial.iterdir())
     kept = [path for path in there if any(fnmatchcase(path.name, each) for each in files)]
     for path in set(there).difference(kept):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

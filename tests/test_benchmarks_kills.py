@@ -72,3 +72,46 @@ def test_each_broken_promise_is_seen(ended):
     assert ended.faults(143, before={"a-1": 1}) == ["lost or made twice: ['a-1']"]
     (ended.stage / ".7-m.safetensors").write_text("")
     assert ended.faults(143) == ["left in finished stages: ['a-1/.7-m.safetensors']"]
+
+
+SITE = """Fatal Python error: init_import_site: Failed to import the site module
+Traceback (most recent call last):
+  File "<frozen site>", line 626, in <module>
+  File "/venv/lib/__editable___recsys_posttrain_0_1_0_finder.py", line 5, in <module>
+KeyboardInterrupt
+"""
+FIRST = """Traceback (most recent call last):
+  File "<frozen runpy>", line 148, in _get_module_details
+  File "PACKAGE/__init__.py", line 17, in <module>
+    import os
+KeyboardInterrupt
+"""
+LATER = """Traceback (most recent call last):
+  File "PACKAGE/__main__.py", line 27, in <module>
+    sys.exit(main())
+  File "PACKAGE/__main__.py", line 20, in main
+    return exit_code(command)
+KeyboardInterrupt
+"""
+
+
+def test_ctrl_c_while_python_starts_is_no_fault_and_nothing_else_is_let_pass(ended):
+    import recsys_posttrain
+
+    package = str(Path(recsys_posttrain.__file__).parent)
+    first, later = (text.replace("PACKAGE", package) for text in (FIRST, LATER))
+    to_all = "SIGINT to the group"
+    assert ended.faults(1, to_all, said=SITE) == []
+    assert ended.faults(-2, to_all, said=first) == []
+    assert ended.faults(130, to_all, said=first) == []
+    traceback = "a traceback: KeyboardInterrupt"
+    assert ended.faults(1, to_all, said=first) == ["exit code 1: ['KeyboardInterrupt']"]
+    assert ended.faults(0, to_all, said=SITE)[-1] == "exit code 0: ['KeyboardInterrupt']"
+    assert ended.faults(130, to_all, said=later) == [traceback]
+    assert ended.faults(1, to_all, said=later) == [traceback, "exit code 1: ['KeyboardInterrupt']"]
+    assert ended.faults(130, to_all, said=first + first) == [traceback]
+    other = first.replace("KeyboardInterrupt", "ImportError: numpy")
+    assert ended.faults(130, to_all, said=other) == ["a traceback: ImportError: numpy"]
+    assert ended.faults(143, "SIGTERM to the parent", said=first) == [traceback]
+    assert ended.faults(2, "SIGKILL to the worker", said=first) == [traceback]
+    assert ended.faults(0, None, said=first)[-1] == traceback

@@ -32,6 +32,8 @@ def study(finished_study: Path) -> Path:
         "steps": [4],
         "tuning": "none",
         "stages": {"BC/0": {"seconds": 1.5}},
+        "reward_scale": {"liked": 4.0, "unit": 1.0},
+        "left_out": {"RWR": "no rewards to read"},
     }
     assert record.keys() >= set(NEEDED)
     (finished_study / "run.json").write_text(json.dumps(record))
@@ -104,6 +106,24 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_named(
     assert said
     assert all(name in each for each in said)
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("reward_scale", value) for value in (*OTHER_KINDS, {"unit": 0}, {"liked": "4"})),
+        *(("left_out", value) for value in ([], 5, {"RWR": 5})),
+    ],
+)
+def test_what_a_record_says_of_rewards_and_of_methods_left_out_is_checked(
+    key: str, value: object, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((study / "run.json").read_text())
+    (study / "run.json").write_text(json.dumps(record | {key: value}))
+    said = _said(study)
+    capsys.readouterr()
+    assert len(said) == (0 if value == {} else 2)
+    assert all(f"run.json: {key}" in each for each in said)
 
 
 def test_a_table_that_cannot_be_written_is_printed_all_the_same(

@@ -105,7 +105,7 @@ def end(process, number, group=False):
     began = time.monotonic()
     code = process.wait(60)
     assert time.monotonic() - began < 9, "it had to be ended by force"
-    until_gone = time.monotonic() + 10
+    until_gone = time.monotonic() + 60
     while not all(map(is_gone, family)):
         assert time.monotonic() < until_gone, "a process is left"
         time.sleep(0.01)

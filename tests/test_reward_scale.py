@@ -1,5 +1,7 @@
 """How rewards of any kind are understood: the same log in another unit is the same log."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
@@ -185,6 +187,9 @@ def test_one_line_says_how_rewards_are_understood():
 def test_older_records_knew_stars_alone():
     assert scale_in({}) == RewardScale()
     assert scale_in({"reward_scale": {"liked": 1.0, "zero": -3.0}}) == RewardScale(1.0, zero=-3.0)
+    for damaged in (5, None, [], {"a": 1}, {"liked": "4"}, {"zero": math.nan}, {"missing": 1}):
+        with pytest.raises(UserError, match="is no scale of rewards: restore the file"):
+            scale_in({"reward_scale": damaged})
 
 
 def test_movielens_is_the_measure(shared_data, tmp_path):

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from recsys_posttrain import stages
 from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import MovieLens100K, RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.recommend import log_of
-from recsys_posttrain.saved_policy import ids_array, load_policy, save_policy
+from recsys_posttrain.saved_policy import POLICY_FILES, ids_array, load_policy, save_policy
 from recsys_posttrain.training.pretrain import new_policy
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
@@ -95,13 +96,15 @@ def test_weights_cut_short_are_named(saved):
         ({"item_ids": None}, "policy.json has no 'item_ids'"),
         ({"item_ids": [[1], [2]]}, "does not describe a policy"),
         ({"item_ids": 40}, "does not describe a policy"),
-        ({"dataset": 5}, "does not describe a policy"),
-        ({"minimum_item_ratings": "5"}, "does not describe a policy"),
+        ({"repeats": "sometimes"}, "does not describe a policy"),
+        ({"content_hash": 5}, "does not describe a policy"),
         ({"backbone": {"class": "SASRec", "dim": "8"}}, "policy.json: SASRec: dim='8' must be"),
         ({"backbone": {"class": "SASRec", "blocks": True}}, "blocks=True must be a whole number"),
         ({"backbone": {"class": "SASRec", "dim": 10**9}}, "dim=1000000000 must be a whole number"),
         ({"backbone": {"class": "SASRec", "blocks": 10**6}}, "blocks=1000000 must be a whole num"),
         ({"backbone": 5}, "names the backbone 5"),
+        ({"reward_scale": 5}, "policy.json: reward_scale=5 is no scale of rewards"),
+        ({"reward_scale": {"liked": "4"}}, "policy.json: reward_scale=.* is no scale of rewards"),
     ],
 )
 def test_a_card_that_this_version_cannot_read_is_named(saved, change, message):
@@ -112,11 +115,45 @@ def test_a_card_that_this_version_cannot_read_is_named(saved, change, message):
         load_policy(saved[1])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": 5}, "source.json does not describe a dataset: give the folder"),
+        ({"dataset": 5}, "source.json does not describe a dataset: give the folder"),
+        ({"dataset": None}, "source.json has no 'dataset'"),
+    ],
+)
+def test_a_source_that_this_version_cannot_read_is_named(saved, change, message):
+    path = saved[1] / "source.json"
+    source = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in source.items() if value is not None}))
+    with pytest.raises(UserError, match=message):
+        load_policy(saved[1])
+
+
 def test_a_card_cut_short_is_named(saved):
     path = saved[1] / "policy.json"
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match=r"policy.json is cut short or not JSON"):
         load_policy(saved[1])
+
+
+def test_one_flipped_bit_in_the_weights_of_a_finished_stage_is_found(saved, corpus, tmp_path):
+    """It gave other recommendations, and exit code 0."""
+    policy, _ = saved
+    folder = stages.stage_folder(tmp_path, "posttrain", {})
+
+    def make(partial):
+        save_policy(partial, policy, BACKBONE, corpus, RatingsFile("log.csv"))
+        return {}
+
+    stages.build(folder, {}, make, POLICY_FILES)
+    load_policy(folder)
+    weights = folder / "policy.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(UserError, match=r"policy.safetensors is damaged: its SHA-256 is not .*del"):
+        load_policy(folder)
 
 
 def test_a_dataset_that_is_not_there_again_is_named(saved, corpus, tmp_path, monkeypatch):

@@ -2,11 +2,14 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import recsys_posttrain
 
 SECONDS_TO_GO = 20.0  # for what a command leaves behind
 ENDED_BY = {
@@ -15,6 +18,8 @@ ENDED_BY = {
     signal.SIGTERM: {143, -signal.SIGTERM},
     signal.SIGINT: {130, -signal.SIGINT},
 }
+_PACKAGE = Path(recsys_posttrain.__file__).parent
+_FRAME = re.compile(r'^  File "(.*)", line \d+, in (.*)$', re.MULTILINE)
 
 
 class Family:
@@ -85,3 +90,15 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def codes_if_early(said: str) -> set[int]:
+    """The exit codes where this is Python's answer to Ctrl-C before the command's first line: one
+    traceback of a KeyboardInterrupt that is in no function of ours; empty where it is not."""
+    where = [function for file, function in _FRAME.findall(said) if _PACKAGE in Path(file).parents]
+    is_one = said.count("Traceback (most recent call last)") == 1
+    if not is_one or "\nKeyboardInterrupt" not in said or set(where) - {"<module>"}:
+        return set()
+    if "Fatal Python error: init_import_site" in said:
+        return {1}
+    return {-signal.SIGINT, 128 + signal.SIGINT}

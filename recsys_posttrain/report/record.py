@@ -8,6 +8,7 @@ import pandas as pd
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_parquet, read_record
+from recsys_posttrain.reward_scale import scale_in
 
 Kind = (
     Any  # a type, a list of one kind, or an object: names (with "?": may be missing), or any text
@@ -34,6 +35,7 @@ _KINDS: dict[str, Kind] = {
     "?steps": [int],
     "?runs": [_RUN],
     "?noise": {str: {"?model": dict.fromkeys(_ACHIEVED, float), "?log": {str: float}}},
+    "?left_out": {str: str},
     "?stages": {str: {"?seconds": float}},
     "?sweep": {},
 }
@@ -48,6 +50,10 @@ def study_record(folder: Path, needed: Collection[str] = ()) -> dict[str, Any]:
         raise UserError(
             f"{path}: {place or 'it'} is not {wanted}: restore the file or run the study again"
         )
+    try:
+        scale_in(record)
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from None
     return record
 
 

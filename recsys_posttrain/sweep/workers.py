@@ -1,12 +1,13 @@
 """Worker processes of this command, one thread each; they end with it, whatever ends it."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from recsys_posttrain.errors import UserError
@@ -56,7 +57,7 @@ def run_workers(
 def _started(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
+    with log.open("wb") as output, _without_interrupts():
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,  # its end tells the worker that this process is gone
@@ -64,6 +65,17 @@ def _started(
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that start within never see Ctrl-C, which a terminal sends to all at once: this
+    one ends them, and one that has just begun would say a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _of(pid: int) -> Callable[..., bool]:

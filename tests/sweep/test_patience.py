@@ -1,0 +1,113 @@
+"""A storage whose answers get lost after it did what it was asked: asked again, and done once."""
+
+import time
+from collections import Counter
+from functools import wraps
+
+import optuna
+import pytest
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
+
+from recsys_posttrain.sweep import patience
+from recsys_posttrain.sweep.patience import PatientStorage, patiently
+from recsys_posttrain.sweep.slots import SLOT, Slots, is_outcome
+
+LOST = OperationalError("SELECT 1", None, Exception("server closed the connection unexpectedly"))
+
+
+def losing(name, method, asked, lost):
+    """The answer to the second question of its kind gets lost, and to every fifth after it: of
+    the operations in turn, so that a trial put there twice is not the one whose claim is lost."""
+
+    @wraps(method)
+    def applied(self, *arguments, **options):
+        answer = method(self, *arguments, **options)
+        asked[name] += 1
+        if asked[name] % 5 == 2:
+            lost[name] += 1
+            raise LOST
+        return answer
+
+    return applied
+
+
+@pytest.fixture
+def forgetful(tmp_path, monkeypatch):
+    """`lost`: how often the answer of which operation was."""
+    monkeypatch.setattr(patience, "PAUSES", (0.001, 0.001))
+    asked, lost = Counter(), Counter()
+
+    class Forgetful(PatientStorage):
+        pass
+
+    storage = Forgetful(
+        f"sqlite:///{tmp_path / 'study.db'}",
+        60.0,
+        heartbeat_interval=1,
+        grace_period=1,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+    )
+    for name in patience._ASKED:
+        method = losing(name, getattr(RDBStorage, name), asked, lost)
+        setattr(Forgetful, name, patience._patient(method))
+    storage.lost = lost
+    yield storage
+    storage.engine.dispose()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_every_slot_is_done_once(forgetful, tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    slots = Slots("queue", tuple(range(6)), forgetful, tmp_path / "lock")
+    worked, deadline = [], time.monotonic() + 120
+    while len(slots.outcomes()) < 6:
+        assert time.monotonic() < deadline
+        claim = slots.claim("me")
+        if claim is None:  # one that was applied, and lost, is nobody's until its heart is missed
+            time.sleep(0.2)
+            slots.requeue_stale()
+            continue
+        trial, _ = claim
+        slot = trial.user_attrs[SLOT]
+        worked.append(slot)
+        space = {"x": optuna.distributions.FloatDistribution(0, 9)}
+        slots.keep_setting(trial, {"x": float(slot)}, space)
+        slots.keep_validation(trial, 1, 0.5)
+        slots.finish(trial, 0.1, TrialState.COMPLETE, slot / 10)
+    assert sorted(worked) == list(range(6))
+    done = slots.outcomes()
+    assert {slot: trial.value for slot, trial in done.items()} == {n: n / 10 for n in range(6)}
+    assert {slot: trial.params for slot, trial in done.items()} == {n: {"x": n} for n in range(6)}
+    trials = slots.study.get_trials()
+    assert sum(map(is_outcome, trials)) == 6
+    changing = {
+        *("_create_new_trial", "_set_trial_param", "set_trial_state_values"),
+        *("set_trial_user_attr", "set_trial_intermediate_value", "record_heartbeat"),
+    }
+    assert changing <= forgetful.lost.keys()
+
+
+def test_what_is_wrong_with_the_question_is_said_at_once():
+    asked = []
+
+    def ask():
+        asked.append(1)
+        raise optuna.exceptions.StorageInternalError from ValueError("no such column")
+
+    with pytest.raises(optuna.exceptions.StorageInternalError):
+        patiently(ask, 60.0)
+    assert len(asked) == 1
+
+
+def test_without_a_time_of_grace_it_is_asked_once():
+    asked = []
+
+    def ask():
+        asked.append(1)
+        raise LOST
+
+    with pytest.raises(OperationalError):
+        patiently(ask, 0.0)
+    assert len(asked) == 1
