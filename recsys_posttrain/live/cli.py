@@ -82,7 +82,7 @@ def materialize(
     manifest = write(policy, EventRules.read(rules), k, output, ids, data_root, source, repeats)
     typer.echo(
         f"{output}: event {manifest['event']}, stages {', '.join(manifest['stages'])}; "
-        f"{manifest['users']:,} users, {k} items each; version {manifest['version'][:16]}"
+        f"{manifest['users']:,} users, at most {k} items each; version {manifest['version'][:16]}"
     )
 
 
