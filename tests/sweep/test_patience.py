@@ -10,7 +10,8 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from recsys_posttrain.sweep import patience
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.sweep import patience, storage
 from recsys_posttrain.sweep.patience import PatientStorage, patiently
 from recsys_posttrain.sweep.slots import SLOT, Slots, is_outcome
 
@@ -42,7 +43,7 @@ def forgetful(tmp_path, monkeypatch):
     class Forgetful(PatientStorage):
         pass
 
-    storage = Forgetful(
+    there = Forgetful(
         f"sqlite:///{tmp_path / 'study.db'}",
         60.0,
         heartbeat_interval=1,
@@ -52,9 +53,9 @@ def forgetful(tmp_path, monkeypatch):
     for name in patience._ASKED:
         method = losing(name, getattr(RDBStorage, name), asked, lost)
         setattr(Forgetful, name, patience._patient(method))
-    storage.lost = lost
-    yield storage
-    storage.engine.dispose()
+    there.lost = lost
+    yield there
+    there.engine.dispose()
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -111,3 +112,30 @@ def test_without_a_time_of_grace_it_is_asked_once():
     with pytest.raises(OperationalError):
         patiently(ask, 0.0)
     assert len(asked) == 1
+
+
+POSTGRESQL = "postgresql://me@host/trials"
+
+
+@pytest.mark.parametrize(("url", "grace"), [(POSTGRESQL, 60), ("sqlite:///x.db", 0)])
+def test_a_server_is_waited_for_and_a_file_is_not(url, grace, monkeypatch):
+    monkeypatch.setattr(storage, "PatientStorage", lambda url, grace, **options: grace)
+    assert storage.open_storage(url) == grace
+
+
+def test_a_worker_waits_for_the_server_when_it_begins_and_a_command_does_not(monkeypatch):
+    """Whoever mistypes a URL does not wait for a minute."""
+    monkeypatch.setattr(patience, "PAUSES", (0.001, 0.001))
+    answers = [LOST, LOST, "opened"]
+
+    def opened(url, grace, **options):
+        answer = answers.pop(0)
+        if answer is LOST:
+            raise LOST
+        return answer
+
+    monkeypatch.setattr(storage, "PatientStorage", opened)
+    assert storage.open_storage(POSTGRESQL, is_patient=True) == "opened"
+    answers[:] = [LOST, "opened"]
+    with pytest.raises(UserError, match=r"^the storage postgresql://me@host/trials: server closed"):
+        storage.open_storage(POSTGRESQL)
