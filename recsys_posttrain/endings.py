@@ -17,6 +17,10 @@ from types import FrameType
 from recsys_posttrain.errors import UserError
 
 SECONDS_TO_END = 10.0
+OUT_OF_MEMORY = (
+    "this machine has not enough memory for that: choose a smaller model (--set backbone.dim=64), "
+    "a smaller batch_size, or fewer --workers"
+)
 _WORDS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 _SHOW_CURSOR = b"\x1b[?25h"  # which progress bars hide
 
@@ -45,7 +49,7 @@ class _OnSignal:
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Runs it: 0 done, 2 the user's mistake (one line, no traceback), 130 interrupted, 143
+    """Runs it: 0 done, 2 the user's mistake or too little memory (one line), 130 interrupted, 143
     terminated, 1 our mistake. A signal that is ignored stays so, as in the background of a shell.
 
     To be the last thing that a process does: both signals end it in silence afterwards.
@@ -65,9 +69,11 @@ def exit_code(command: Callable[[], object]) -> int:
         if not on_signal.number and not _was_interrupted(end):
             raise
         on_signal.number = on_signal.number or signal.SIGINT
-    except Exception:
-        code = 1
-        if not on_signal.number:
+    except Exception as error:
+        code = 2 if _ran_out_of_memory(error) else 1
+        if code == 2 and not on_signal.number:
+            print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
+        elif not on_signal.number:
             import traceback
 
             traceback.print_exc()
@@ -78,6 +84,16 @@ def exit_code(command: Callable[[], object]) -> int:
         print(_line(on_signal.number), file=sys.stderr)
         return 128 + on_signal.number
     return code
+
+
+def _ran_out_of_memory(error: BaseException | None) -> bool:
+    """Here or in a library: PyTorch has no class for it on a CPU."""
+    while error is not None:
+        is_cuda = type(error).__name__ == "OutOfMemoryError"
+        if is_cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _was_interrupted(end: BaseException | None) -> bool:

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys_posttrain.config import digest, override, require, suggestion
+from recsys_posttrain.config import digest, require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.experiment import experiment_module
 from recsys_posttrain.named import by_rule, check_data_root, dataset_named, split_named
+from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.run import Run

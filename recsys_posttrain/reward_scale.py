@@ -59,7 +59,10 @@ class Thresholds:
             "disliked": "--disliked",
             "zero": "--reward-zero",
         }
-        return [f"{flags[name]}={value}" for name, value in self.given.items()]
+        # 3 rather than 3.0, as a person writes it.
+        return [
+            f"{flags[name]}={str(value).removesuffix('.0')}" for name, value in self.given.items()
+        ]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.record import read_rows, study_record
-from recsys_posttrain.report.render import escaped
+from recsys_posttrain.report.render import NOTHING, escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.report.undefined import undefined_values
 from recsys_posttrain.reward_scale import scale_in
@@ -179,7 +179,11 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
     for title in QUALITY.values():
         table.add_column(title, justify="right")
     for name, row in quality.iterrows():
-        table.add_row(str(name), *(f"{row[column]:.4f}" for column in QUALITY))
+        known = row[list(QUALITY)].notna()
+        table.add_row(str(name), *(f"{row[c]:.4f}" if known[c] else NOTHING for c in QUALITY))
+    if quality[list(QUALITY)].isna().any(axis=None):
+        table.caption = f"{NOTHING} no held-out user has rewards that differ, to put in order"
+        table.caption_justify = "left"
     return table
 
 

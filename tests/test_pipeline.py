@@ -11,12 +11,12 @@ import torch
 
 from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
 from recsys_posttrain.backbones import SASRec
-from recsys_posttrain.config import override
 from recsys_posttrain.data import GlobalTime, LeaveOneOut, RatingsFile, UserHoldout
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity, event_counts
 from recsys_posttrain.evaluation.judged_value import judged_value, judged_value_of_popularity
 from recsys_posttrain.losses import GBCE, SampledSoftmax
+from recsys_posttrain.override import override
 from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble

@@ -128,9 +128,7 @@ def test_a_signed_signal_is_worth_nothing_at_its_lowest():
 def test_rewards_that_say_nothing_are_missing():
     assert scale_of(np.ones(5, np.float32)).missing == "every reward is 1"
     assert scale_of(np.ones(5, np.float32), has_ratings=False).missing == "the log has no ratings"
-    with pytest.raises(
-        UserError, match=r"^--liked=1.0 has no rewards to divide: every reward is 1"
-    ):
+    with pytest.raises(UserError, match=r"^--liked=1 has no rewards to divide: every reward is 1"):
         scale_of(np.ones(5, np.float32), Thresholds(liked=1.0))
 
 
@@ -139,8 +137,8 @@ def test_thresholds_are_values_or_quantiles():
     scale = scale_of(STARS, Thresholds(liked="50%", top=4.0, disliked="0%", zero=-1.0))
     assert thresholds(scale) == (3, 4, 1, -1)
     assert scale.to_stars(STARS).tolist() == (STARS + 1).tolist()
-    given = Thresholds(liked="80%", zero=-3)
-    assert given.options == ["--liked=80%", "--reward-zero=-3"]
+    given = Thresholds(liked="80%", top=0.25, zero=-3.0)
+    assert given.options == ["--liked=80%", "--top=0.25", "--reward-zero=-3"]
 
 
 @pytest.mark.parametrize(

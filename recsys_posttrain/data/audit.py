@@ -19,7 +19,8 @@ def audit(corpus: Corpus) -> dict[str, float]:
 
     Prepare it with minimum_item_ratings=1 to audit the dataset itself.
 
-    `density` is events / (users x items). Ties: `tied_with_previous` is the share of events that
+    `density` is the share of pairs (user, item) that the log has. `repeated` is the share of events
+    on an item that their user had before. Ties: `tied_with_previous` is the share of events that
     carry the same time as their user's event before (their order is the file's, not time's);
     `shares_time` is the share that carry the same time as any other event of their user.
     `users_within_an_hour` is the share of users whose first and last event are at most 3600 s
@@ -31,6 +32,8 @@ def audit(corpus: Corpus) -> dict[str, float]:
     events of reward R, and `length/q` is the q-quantile of events per user.
     """
     import numpy as np
+
+    from recsys_posttrain.data.repeats import repeated_share
 
     # In ticks, so that times in one second are told apart.
     sequences = replace(corpus.sequences, timestamps_E=corpus.times_E)
@@ -45,11 +48,13 @@ def audit(corpus: Corpus) -> dict[str, float]:
     tied_with_previous_E, tied_with_next_E = tied_E[:-1], tied_E[1:]
 
     lasted_N = timestamp_E[last_N] - timestamp_E[first_N]
+    repeated = repeated_share(sequences)
     figures = {
         "rows": float(len(reward_E)),
         "users": float(len(lengths_N)),
         "items": float(corpus.num_items),
-        "density": len(reward_E) / (len(lengths_N) * corpus.num_items),
+        "density": len(reward_E) * (1 - repeated) / (len(lengths_N) * corpus.num_items),
+        "repeated": repeated,
         "tied_with_previous": float(tied_with_previous_E.mean()),
         "shares_time": float((tied_with_previous_E | tied_with_next_E).mean()),
         "users_within_an_hour": float((lasted_N <= HOUR * corpus.ticks_per_second).mean()),
@@ -109,6 +114,7 @@ def audit_lines(name: str, figures: dict[str, float]) -> list[str]:
         "events per user, by quantile: " + ", ".join(f"{q}: {n}" for q, n in of_kind["length/"]),
         f"{share['tied_with_previous']} of events carry the same time as the user's event "
         f"before ({share['shares_time']} as any other of the user): file order breaks the tie",
+        f"{share['repeated']} of choices repeat an item that the user had before",
         f"{share['users_within_an_hour']} of users rated everything within an hour",
         *last,
         f"{share['train_after_test']} of leave-one-out training events happen after the tested "

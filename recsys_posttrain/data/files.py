@@ -17,9 +17,24 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "recsys-posttrain"
 
 
+_heard: list[list[str]] = []  # where `heard` keeps them; the innermost last
+
+
 def note(text: str) -> None:
     """One line on stderr, so that stdout stays the result."""
     print(text, file=sys.stderr, flush=True)
+    for said in _heard[-1:]:
+        said.append(text)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Yields the list of the notes until the block ends."""
+    _heard.append([])
+    try:
+        yield _heard[-1]
+    finally:
+        _heard.pop()
 
 
 def write_file(path: Path, content: bytes) -> None:

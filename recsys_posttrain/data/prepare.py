@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from recsys_posttrain.data.files import cache_folder, new_folder, note
+from recsys_posttrain.data.files import cache_folder, heard, new_folder, note
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa  # type: ignore[import-untyped]
 
+    from recsys_posttrain.reward_scale import Thresholds
     from recsys_posttrain.types import Corpus, Interactions, Repeats
 
 FORMAT_VERSION = 3  # raise it when the same source would be prepared differently
@@ -45,7 +46,7 @@ def prepare(
     minimum_item_ratings: int = 5,
     cache: Path | None = None,
     repeats: Repeats | None = None,
-    thresholds: Thresholds = Thresholds(),
+    thresholds: Thresholds | None = None,
 ) -> Corpus:
     """Filter, order and encode a dataset; reused from the cache when it was done before.
 
@@ -79,18 +80,48 @@ def prepare(
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        users, items, facts = _tables(dataset.load(), minimum_item_ratings)
+        with heard() as said:
+            interactions = dataset.load()
+        users, items, facts = _tables(interactions, minimum_item_ratings)
+        facts["said"] = _about_the_file(dataset, said)
         _save(folder, users, items, facts, fingerprint, provenance)
+        _said.add((content_hash, getattr(dataset, "path", "")))
+    elif multiprocessing.parent_process() is None:  # workers would say it once each
+        _say_again(folder, content_hash, getattr(dataset, "path", ""))
     # What a world knows of every choice is in the unit of its log, which is read as it is.
-    declared = RewardScale() if hasattr(dataset, "truth") else None
-    return _read(folder, dataset.name, content_hash, repeats, thresholds, declared)
+    as_is = hasattr(dataset, "truth")
+    return _read(folder, dataset.name, content_hash, repeats, thresholds, as_is)
+
+
+def _about_the_file(dataset: Dataset, said: list[str]) -> list[str]:
+    """How a file was read, without its path: another file of this content is read so too."""
+    paths = [str(path) for path in [getattr(dataset, "path", "")] if path]
+    paths += [str(Path(path).expanduser()) for path in paths]
+    return [
+        next(text.removeprefix(path) for path in paths if text.startswith(path))
+        for text in said
+        if text.startswith(tuple(paths))
+    ]
+
+
+_said: set[tuple[str, str]] = set()  # the content hashes and paths of files that notes were about
+
+
+def _say_again(folder: Path, content_hash: str, path: str) -> None:
+    """Once in a process: what was converted or left out when the file was read."""
+    if (content_hash, path) in _said:
+        return
+    _said.add((content_hash, path))
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    for text in facts.get("said", ()):
+        note(f"{path}{text}")
 
 
 def corpus_of(interactions: Interactions, minimum_item_ratings: int = 1) -> Corpus:
     """What `prepare` would make of the same ratings, without the cache; rewards as they are."""
     tables = _tables(interactions, minimum_item_ratings)
     name, content_hash = interactions.name, interactions.content_hash
-    return _corpus(*tables, name, content_hash, None, declared=RewardScale())
+    return _corpus(*tables, name, content_hash, None, as_is=True)
 
 
 def _tables(
@@ -161,14 +192,14 @@ def _read(
     name: str,
     content_hash: str,
     repeats: Repeats | None,
-    thresholds: Thresholds,
-    declared: RewardScale | None,
+    thresholds: Thresholds | None,
+    as_is: bool,
 ) -> Corpus:
     datasets = _quiet_datasets()
     users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
     items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return _corpus(users, items, facts, name, content_hash, repeats, thresholds, declared)
+    return _corpus(users, items, facts, name, content_hash, repeats, thresholds, as_is)
 
 
 def _corpus(
@@ -178,13 +209,14 @@ def _corpus(
     name: str,
     content_hash: str,
     repeats: Repeats | None,
-    thresholds: Thresholds = Thresholds(),
-    declared: RewardScale | None = None,
+    thresholds: Thresholds | None = None,
+    as_is: bool = False,
 ) -> Corpus:
     import numpy as np
     import torch
 
     from recsys_posttrain.data.repeats import measured_repeats
+    from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
     from recsys_posttrain.types import Corpus, Sequences
 
     def events(column: str) -> np.ndarray:
@@ -193,7 +225,12 @@ def _corpus(
         return np.array(values.to_numpy(zero_copy_only=True))
 
     reward_E = events("rewards")
-    scale = scale_of(reward_E, thresholds, declared=declared, has_ratings=facts["has_ratings"])
+    scale = scale_of(
+        reward_E,
+        thresholds or Thresholds(),
+        declared=RewardScale() if as_is else None,
+        has_ratings=facts["has_ratings"],
+    )
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
     times_E, ticks_per_second = events("times"), facts["ticks_per_second"]

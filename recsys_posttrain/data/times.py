@@ -108,7 +108,9 @@ def _numbers(column: Column) -> tuple[np.ndarray, np.ndarray] | None:
     import pyarrow as pa
     import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-    if not pa.types.is_floating(column.values.type):
+    # Arrow takes 0x10 for a number too.
+    is_plain = not column.is_text or _every(column, r"^-?[0-9]+$")
+    if is_plain and not pa.types.is_floating(column.values.type):
         try:
             whole_E = numpy_of(column.values.cast(pa.int64()), "int64")
             return whole_E, np.zeros_like(whole_E)
@@ -116,7 +118,7 @@ def _numbers(column: Column) -> tuple[np.ndarray, np.ndarray] | None:
             pass
     if column.is_text:
         pattern = r"^(?P<whole>[+-]?[0-9]{1,18})(?:\.(?P<rest>[0-9]*))?$"
-        if pc.all(pc.match_substring_regex(column.values, pattern)).as_py():
+        if _every(column, pattern):
             return _exactly(pc.extract_regex(column.values, pattern))
     number_E = pd.to_numeric(column.values.to_pandas(), errors="coerce").to_numpy("float64")
     if np.isnan(number_E).all() and column.is_text:
@@ -125,6 +127,12 @@ def _numbers(column: Column) -> tuple[np.ndarray, np.ndarray] | None:
     whole_E = np.floor(number_E)
     rest_E = np.rint((number_E - whole_E) * NANO)
     return whole_E.astype("int64"), rest_E.astype("int64")
+
+
+def _every(column: Column, pattern: str) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.all(pc.match_substring_regex(column.values, pattern)).as_py())
 
 
 def _exactly(parts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from recsys_posttrain.cli_options import expanded, path_argument, path_option
+from recsys_posttrain.cli_options import DataRoot, expanded, path_argument, path_option
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import commands
 
@@ -48,9 +48,7 @@ def materialize(
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids; otherwise all.")
     ] = None,
-    data_root: Annotated[
-        Path | None, path_option("A folder or zip that holds the ratings.")
-    ] = None,
+    data_root: DataRoot = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -80,12 +78,11 @@ def materialize(
     from recsys_posttrain.named import log_or_dataset
 
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
-    root = None if data_root is None else str(data_root.expanduser())
-    source = log_or_dataset(log, dataset, root)
-    manifest = write(policy, EventRules.read(rules), k, output, ids, root, source, repeats)
+    source = log_or_dataset(log, dataset, data_root)
+    manifest = write(policy, EventRules.read(rules), k, output, ids, data_root, source, repeats)
     typer.echo(
         f"{output}: event {manifest['event']}, stages {', '.join(manifest['stages'])}; "
-        f"{manifest['users']:,} users, {k} items each; version {manifest['version'][:16]}"
+        f"{manifest['users']:,} users, at most {k} items each; version {manifest['version'][:16]}"
     )
 
 
@@ -108,9 +105,9 @@ def herd(
     """
     import numpy as np
 
-    from recsys_posttrain.config import override
     from recsys_posttrain.live import herd_tables as tables
     from recsys_posttrain.live.herd import Herd
+    from recsys_posttrain.override import override
     from recsys_posttrain.seeding import derived_seed
 
     chosen = Herd()

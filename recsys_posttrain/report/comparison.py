@@ -1,9 +1,8 @@
 """The numbers of a comparison table: per method and column a mean, a difference, a test."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,13 @@ from recsys_posttrain.evaluation.aggregates import improvement, iqm_freedom, iqm
 from recsys_posttrain.evaluation.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.evaluation.significance import effect_size, holm
 from recsys_posttrain.report.columns import Column
-from recsys_posttrain.report.undefined import undefined_targets
+from recsys_posttrain.report.runs import Runs, per_user, runs_of, undefined_anywhere
 from recsys_posttrain.reward_scale import RewardScale
 
 Floats = NDArray[np.float64]
-Runs = dict[str, list[pd.DataFrame]]  # method -> one frame per seed, targets in one order
 
 ALPHA = 0.05
 DECIMALS = 4  # printed; equal at this precision counts as equally good
-TARGET = ["user_id", "item_id", "reward", "total_reward"]  # what all runs must agree on
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +61,7 @@ def compare(
     rng: np.random.Generator,
 ) -> Comparison:
     """All methods against `control` on the same users, seeds and bootstrap draws."""
-    runs, seeds = _runs(rows, columns)
+    runs, seeds = runs_of(rows, columns)
     methods = tuple(runs)
     if control not in runs:
         near = difflib.get_close_matches(control, methods, n=1, cutoff=0.0)
@@ -77,7 +74,7 @@ def compare(
     sampled = [column for column in columns if column.of_lists is None]
     cells = []
     if sampled:
-        values_CMSN, weights_CN = _per_user(runs, sampled, scale)
+        values_CMSN, weights_CN = per_user(runs, sampled, scale)
         higher_C = np.array([column.higher_is_better for column in sampled])
         value_4CM, draws_4CMR = _bootstrapped(values_CMSN, weights_CN, higher_C, at, resamples, rng)
         for c, column in enumerate(sampled):
@@ -109,7 +106,7 @@ def compare(
         methods=methods,
         seeds=seeds,
         single_run=tuple(m for m in methods if len(seeds) > 1 and len(set(map(id, runs[m]))) == 1),
-        undefined={c.name: int(_undefined(runs, c).sum()) for c in sampled},
+        undefined={c.name: int(undefined_anywhere(runs, c).sum()) for c in sampled},
         num_users=targets["user_id"].nunique(),
         num_targets=len(targets),
         nothing={each.name: why for each in columns if (why := each.nothing(targets, scale))},
@@ -134,8 +131,8 @@ def bootstrap_levels(
     rng: np.random.Generator,
 ) -> tuple[tuple[str, ...], Floats, Floats]:
     """The methods, their mean_CM and their draws_RCM; none of the columns is `of_lists`."""
-    runs, _ = _runs(rows, columns)
-    values_CMSN, weights_CN = _per_user(runs, columns, scale)
+    runs, _ = runs_of(rows, columns)
+    values_CMSN, weights_CN = per_user(runs, columns, scale)
     shape = values_CMSN.shape
     mean_K, draws_RK = bootstrap_means(
         values_CMSN.reshape(-1, *shape[2:]),
@@ -144,72 +141,6 @@ def bootstrap_levels(
         rng=rng,
     )
     return tuple(runs), mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])
-
-
-def _runs(rows: pd.DataFrame, columns: Sequence[Column]) -> tuple[Runs, tuple[int, ...]]:
-    """One frame per method and seed, all with the same targets in the same order."""
-    missing = [
-        name
-        for name in ["method", "seed", *TARGET, *(column.source for column in columns)]
-        if name not in rows.columns
-    ]
-    if missing:
-        raise UserError(f"the rows lack the column {missing[0]!r}; make them with per_user_frame")
-    if rows.empty:
-        raise UserError("there are no rows to compare: evaluate at least one method first")
-    method_N = rows["method"]
-    categorical = isinstance(method_N.dtype, pd.CategoricalDtype)
-    order = method_N.cat.categories if categorical else method_N.unique()
-    by_seed: dict[str, dict[int, pd.DataFrame]] = {str(method): {} for method in order}
-    for (method, seed), frame in rows.groupby(["method", "seed"], observed=True, sort=True):
-        ordered = frame.sort_values(["user_id", "item_id"], kind="stable", ignore_index=True)
-        by_seed[str(method)][int(str(seed))] = ordered
-    by_seed = {method: frames for method, frames in by_seed.items() if frames}
-    seeds = max((tuple(frames) for frames in by_seed.values()), key=len)
-    first_method, first = next(iter(by_seed.items()))
-    reference = first[min(first)][TARGET]
-    runs: Runs = {}
-    for method, frames in by_seed.items():
-        if len(frames) > 1 and tuple(frames) != seeds:
-            raise UserError(
-                f"{method!r} has seeds {_listed(frames)} but others have {_listed(seeds)}: run "
-                "the missing ones, or give every method the same seeds (or just one)"
-            )
-        for seed, frame in frames.items():
-            if not frame[TARGET].equals(reference):
-                raise UserError(
-                    f"{method!r} with seed {seed} was evaluated on other targets than "
-                    f"{first_method!r}: evaluate both on the same split"
-                )
-        runs[method] = list(frames.values()) * (len(seeds) if len(frames) == 1 else 1)
-    return runs, seeds
-
-
-def _per_user(
-    runs: Runs, columns: Sequence[Column], scale: RewardScale
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """values_CMSN and weights_CN: each user's targets collapsed into a weighted mean."""
-    targets = next(iter(runs.values()))[0]
-    user_T, users = pd.factorize(targets["user_id"])
-    num_seeds = len(next(iter(runs.values())))
-    values_CMSN = np.full((len(columns), len(runs), num_seeds, len(users)), np.nan)
-    weights_CN = np.empty((len(columns), len(users)))
-    for c, column in enumerate(columns):
-        # Left out of all methods alike, so that they stay paired on the same targets.
-        weight_T = np.where(_undefined(runs, column), 0.0, column.weights(targets, scale))
-        weights_CN[c] = np.bincount(user_T, weight_T, len(users))
-        used_N = weights_CN[c] > 0
-        for m, frames in enumerate(runs.values()):
-            for s, frame in enumerate(frames):
-                value_T = frame[column.source].to_numpy(dtype=np.float64)
-                weighted_T = np.where(weight_T > 0, weight_T * value_T, 0.0)
-                total_N = np.bincount(user_T, weighted_T, len(users))
-                values_CMSN[c, m, s, used_N] = total_N[used_N] / weights_CN[c, used_N]
-    return values_CMSN, weights_CN
-
-
-def _undefined(runs: Runs, column: Column) -> NDArray[np.bool_]:
-    return undefined_targets(chain.from_iterable(runs.values()), column.source)
 
 
 def _bootstrapped(
@@ -305,7 +236,3 @@ def _marked(cells: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
         part["best"] = (shown == best) & column.bold
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
-
-
-def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(map(str, seeds))

@@ -4,6 +4,7 @@ or is left out."""
 import base64
 import html
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -192,7 +193,7 @@ def environment_section(study: StudyFolder) -> Section:
     }
     shown = {name: html.escape(str(value)) for name, value in facts.items() if value}
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in shown.items())
-    commands = f"{record['command']}\nrecsys-posttrain report {study.path.name}"
+    commands = f"{record['command']}\nrecsys-posttrain report {shlex.quote(study.path.name)}"
     body = f"{fenced(commands)}<dl>{listed}</dl>{fenced(versions)}"
     lead = "To get these numbers again."
     return Section("environment", "Environment and commands", lead, html=body)

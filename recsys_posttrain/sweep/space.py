@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recsys_posttrain.config import require, suggestion
+from recsys_posttrain.config import require
+from recsys_posttrain.override import suggestion
 from recsys_posttrain.run import Run
 
 if TYPE_CHECKING:

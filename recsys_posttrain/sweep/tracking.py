@@ -12,6 +12,7 @@ data.
 """
 
 import os
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,7 +74,8 @@ def track(folder: Path) -> str:
     """
     if os.environ.get("WANDB_MODE") == "disabled":
         return "W&B: disabled (WANDB_MODE)"
-    later = f"to upload: wandb login, then recsys-posttrain wandb-sync {folder}"
+    again = f"recsys-posttrain wandb-sync {shlex.quote(str(folder))}"
+    later = f"to upload: wandb login, then {again}"
     try:
         count, identifiers = mirror(folder)
         if not is_logged_in():

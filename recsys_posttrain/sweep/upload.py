@@ -3,6 +3,7 @@ client waits and tries again for minutes."""
 
 import http.client
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def upload(waiting: Sequence[Path], runs: Path, study: Path, seconds: float | No
     """Uploads these of the folder's runs, and the study's workspace; returns how it went."""
     limit = SECONDS if seconds is None else seconds
     began = time.monotonic()
-    again = f"to upload later: recsys-posttrain wandb-sync {study}"
+    again = f"to upload later: recsys-posttrain wandb-sync {shlex.quote(str(study))}"
     if not waiting:
         return f"everything in {runs} is uploaded"
     if trouble := unreachable(os.environ.get("WANDB_BASE_URL", SERVICE)):

@@ -29,7 +29,9 @@ def test_by_hand() -> None:
     assert figures["rows"] == 10
     assert figures["users"] == 3
     assert figures["items"] == 5
-    assert figures["density"] == pytest.approx(10 / 15)
+    # Every event is on item 1: 3 pairs of 15, and all but a user's first event are repeats.
+    assert figures["density"] == pytest.approx(3 / 15)
+    assert figures["repeated"] == pytest.approx(7 / 10)
     # Events 2 and 3 of the first user, the last of the second, the last of the third; equal
     # seconds of neighbouring users (3600, 9000) are no ties.
     assert figures["tied_with_previous"] == pytest.approx(0.4)
@@ -55,7 +57,12 @@ def test_nobody_to_test_is_not_a_number() -> None:
 def test_lines_carry_the_figures() -> None:
     figures = audit(corpus_of([[0, 0, 7200], [1, 2, 3]], [[5.0] * 3, [1.0] * 3], items=4))
     text = "\n".join(audit_lines("made", figures))
-    for part in ("made: 6 events, 2 users, 4 items, density 75.00%", "3 of 1, 3 of 5", "16.7%"):
+    for part in (
+        "made: 6 events, 2 users, 4 items, density 25.00%",
+        "3 of 1, 3 of 5",
+        "16.7%",
+        "66.7% of choices repeat an item that the user had before",
+    ):
         assert part in text
 
 

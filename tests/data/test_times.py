@@ -93,6 +93,8 @@ REFUSED = {
     "a year that dates use as a marker": (["2024-01-01", "0001-01-01"], "row 2 has '0001-01-01'"),
     "no date of the calendar": (["2024-02-30"], "row 1 has '2024-02-30'"),
     "another order": (["31/01/2024"], "row 1 has '31/01/2024'"),
+    "hexadecimal": (["1700000000", "0x10"], "row 2 has '0x10'"),
+    "all hexadecimal": (["0x10", "0X11"], "row 1 has '0x10'"),
     "dates and numbers": (["2024-01-31", "1700000000"], "row 1 has '2024-01-31'"),
     "nothing": (["1", None], "row 2 has nothing"),
     "only blanks": (["1", "  "], "row 2 has nothing"),

@@ -63,7 +63,7 @@ def test_materialize_writes_what_servers_read(end, policy_folder, rules_file, tm
     assert code == 0
     lists = Materialized.open(output)
     assert out == (
-        f"{output}: event final, stages before, live; 2 users, 4 items each; "
+        f"{output}: event final, stages before, live; 2 users, at most 4 items each; "
         f"version {lists.version[:16]}\n"
     )
     assert lists.of("12")["live"][0] == "7"

@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from recsys_posttrain.config import override
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.losses.negatives import draw, proposal
 from recsys_posttrain.losses.sampled_softmax import SampledSoftmax, sampled_softmax
+from recsys_posttrain.override import override
 
 SHARE = [Fraction(n, 20) for n in (1, 6, 2, 8, 3)]
 ITEMS = len(SHARE)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from recsys_posttrain.config import describe, override
+from recsys_posttrain.config import describe
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.override import override
 from recsys_posttrain.rewards.noise import (
     Flips,
     Gaussian,
