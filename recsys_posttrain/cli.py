@@ -251,10 +251,14 @@ def recommend(
         path_option("A .csv or .parquet file to write; otherwise printed."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Read the users' events from this dataset now.")
+        str | None,
+        typer.Option(
+            help="Read the users' events from this dataset now.",
+            callback=lambda text: text and expanded(text),
+        ),
     ] = None,
     log: Annotated[
-        Path | None, typer.Option(help="Read them from this .csv or .parquet file now.")
+        Path | None, path_option("Read them from this .csv or .parquet file now.")
     ] = None,
     repeats: Repeats = None,
 ) -> None:

@@ -1,6 +1,6 @@
 """Every option of every command that names a path understands ~, also where no shell does."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -34,15 +34,6 @@ NAMES = {
 }
 
 
-# Of a file that is being split elsewhere: take this away with the two lines that it needs.
-NOT_YET = ("recommend log", "recommend dataset")
-
-
-def _each(names: Iterable[str]) -> list[Any]:
-    late = pytest.mark.xfail(reason="recommend reads this one by itself", strict=False)
-    return [pytest.param(name, marks=late if name in NOT_YET else ()) for name in names]
-
-
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
@@ -53,14 +44,14 @@ def test_there_are_such_options() -> None:
     assert {"run dataset", "run data_root", "data fetch data_root"} <= NAMES.keys()
 
 
-@pytest.mark.parametrize("name", _each(PATHS))
+@pytest.mark.parametrize("name", PATHS)
 def test_a_path(name: str) -> None:
     read: Callable[[str], Path] = PATHS[name].parser
     assert read("~/runs") == Path("/home/me/runs")
     assert read("runs/~x") == Path("runs/~x")
 
 
-@pytest.mark.parametrize("name", _each(NAMES))
+@pytest.mark.parametrize("name", NAMES)
 def test_the_name_of_a_dataset_or_a_file(name: str) -> None:
     read: Callable[[str], str] = NAMES[name].callback
     assert read("~/log.csv") == "/home/me/log.csv"
