@@ -32,7 +32,7 @@ def work(tmp_path_factory):
 @pytest.mark.parametrize(
     ("overrides", "rule", "said", "unshowable"),
     [
-        ((), "allowed", "repeats are allowed (measured): what a user had stays in", 0),
+        ((), "allowed", "what a user had may be shown again (as measured)", 0),
         (("repeats=never",), "never", "8 of 24 test targets are left out: their users had them", 8),
     ],
 )
@@ -44,7 +44,7 @@ def test_a_study_says_what_the_rule_is_and_what_it_leaves_out(
     folder = run_study(HERE / "small_study.py", options)
     line = [line for line in capsys.readouterr().out.splitlines() if "choices repeat" in line]
     assert len(line) == 1
-    assert line[0].startswith("8.3% of choices repeat an item; ")
+    assert line[0].startswith("8.3% of choices repeat an item: ")
     assert said in line[0]
     record = json.loads((folder / "run.json").read_text())
     assert (record["repeats"], record["targets_unshowable"]) == (rule, unshowable)

@@ -37,18 +37,17 @@ def removed_items(histories: Sequences, repeats: Repeats) -> tuple[Tensor, Tenso
 def repeats_sentence(data: Split, is_measured: bool) -> str:
     """How often users repeat a choice, which rule follows, and what it leaves out."""
     corpus, left_out = data.corpus, []
-    effect = (
-        f"what a user had {'leaves' if corpus.repeats == 'never' else 'stays in'} every ranking"
-    )
+    rule = "is never shown again" if corpus.repeats == "never" else "may be shown again"
+    effect = ""
     for part, targets in (("validation", data.validation), ("test", data.test)):
         if targets.unshowable:
             asked = targets.unshowable + len(targets.items_N)
             left_out.append(f"{targets.unshowable:,} of {asked:,} {part} targets")
     if left_out:
-        effect += f", and {' and '.join(left_out)} are left out: their users had them before"
-    how = "measured" if is_measured else "given"
+        effect = f"; {' and '.join(left_out)} are left out: their users had them before"
+    how = "as measured" if is_measured else "as given"
     share = repeated_share(corpus.sequences)
-    return f"{share:.1%} of choices repeat an item; repeats are {corpus.repeats} ({how}): {effect}"
+    return f"{share:.1%} of choices repeat an item: what a user had {rule} ({how}){effect}"
 
 
 def had_before(histories: Sequences, items_N: Tensor) -> Tensor:

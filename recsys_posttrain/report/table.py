@@ -201,7 +201,9 @@ def _of_rewards(scale: RewardScale) -> list[str]:
         f"Targets: liked: reward ≥ {shown(scale.liked)}; top: ≥ {shown(scale.top)}; disliked: "
         f"≤ {shown(scale.disliked)}; weighted: by reward{above}."
     )
-    stars = f"Rewards are in their own unit; temperatures count in stars of {shown(scale.unit)}."
+    stars = (
+        f"Rewards are in the log's own unit; temperatures count in stars of {shown(scale.unit)}."
+    )
     return [targets] if scale.is_stars else [targets, stars]
 
 
