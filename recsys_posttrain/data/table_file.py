@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,7 @@ ALIASES = {
 }
 EVENT = ["user_id", "item_id", "timestamp"]
 SHOWN_COLUMNS = 20
+NEAR = 0.7  # of difflib: one letter of six wrong
 
 Duplicates = Literal["refuse", "first", "last"]
 
@@ -139,7 +141,18 @@ class RatingsFile:
                     f"{self.path} has no column {wanted}; the columns found are "
                     f"{', '.join(shown)}; rename one to {wanted}."
                 )
+        if "rating" not in columns:
+            self._check_unread(plain)
         return columns
+
+    def _check_unread(self, names: list[str]) -> None:
+        """A misspelled rating would make a log without ratings of one that has them."""
+        for name in names:
+            if near := get_close_matches(name, ALIASES["rating"], n=1, cutoff=NEAR):
+                raise UserError(
+                    f"{self.path} has a column {name[:SHOWN]!r}, which looks like {near[0]}; "
+                    "rename it to rating, or to something else if it is none."
+                )
 
     def _without_duplicates(self, frame: pd.DataFrame) -> pd.DataFrame:
         keep: Literal["first", "last"] = "last" if self.duplicates == "last" else "first"

@@ -191,3 +191,21 @@ def test_users_with_rare_items_alone_are_known(tmp_path: Path) -> None:
     path.write_text(HEADER + "u1,a,3,1\nu2,a,3,2\nu1,b,3,3\nu3,c,3,4\nu3,d,3,5\n")
     assert prepare(RatingsFile(str(path)), 2).left_out_user_ids.tolist() == ["u3"]
     assert prepare(RatingsFile(str(path)), 1).left_out_user_ids.tolist() == []
+
+
+@pytest.mark.parametrize("name", ["ratin", "ratimg", "Ratings_", "rating2", "star", "sc0re"])
+def test_a_misspelled_rating_does_not_make_a_log_without_ratings(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"user_id,item_id,{name},timestamp\n1,a,5,1\n1,b,4,2\n")
+    if name == "Ratings_":  # letters and signs that names may have
+        assert RatingsFile(str(path)).load().frame["rating"].tolist() == [5, 4]
+        return
+    with pytest.raises(UserError, match=r"looks like (rating|stars|score).*rename it to rating"):
+        RatingsFile(str(path)).load()
+
+
+@pytest.mark.parametrize("name", ["title", "device", "session", "country"])
+def test_another_column_is_no_misspelled_rating(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"user_id,item_id,{name},timestamp\n1,a,5,1\n1,b,4,2\n")
+    assert not RatingsFile(str(path)).load().has_ratings
