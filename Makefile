@@ -35,7 +35,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study sweep dashboard report theory mutants kills fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
+.PHONY: help setup test check benchmark study sweep dashboard report theory kills mutants fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'

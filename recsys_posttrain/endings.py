@@ -22,6 +22,8 @@ OUT_OF_MEMORY = (
     "a smaller batch_size, or fewer --workers"
 )
 _WORDS: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+# Python's tracker of shared semaphores outlives this process, cleans up after it, and would say so.
+_NO_TRACKER_REPORT = "ignore::UserWarning:multiprocessing.resource_tracker"
 _SHOW_CURSOR = b"\x1b[?25h"  # which progress bars hide
 
 
@@ -55,6 +57,8 @@ def exit_code(command: Callable[[], object]) -> int:
     To be the last thing that a process does: both signals end it in silence afterwards.
     """
     on_signal = _OnSignal()
+    warnings = [os.environ.get("PYTHONWARNINGS"), _NO_TRACKER_REPORT]
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, warnings))
     handled = [number for number in _WORDS if signal.getsignal(number) != signal.SIG_IGN]
     for number in handled:
         signal.signal(number, on_signal)

@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -146,10 +146,11 @@ def say_what_is_replaced(folder: Path, content_hash: str) -> None:
 
 
 @contextmanager
-def result_set(folder: Path) -> Iterator[Path]:
-    """A new folder for files that take the place of all earlier RESULTS, if the block ends well.
+def result_set(folder: Path, patterns: Collection[str] = RESULTS) -> Iterator[Path]:
+    """A new folder for files that take the place of all earlier ones, if the block ends well.
 
-    Killed in between, the folder has no run.json, so that nobody takes a mixture for results.
+    patterns: names of the earlier ones; a study with files of its own has more. Killed in between,
+    the folder has no run.json, so that nobody takes a mixture for results.
     """
     with disk_is_explained(folder), _folder_locked(folder):
         remove_temporaries(folder)
@@ -159,7 +160,7 @@ def result_set(folder: Path) -> Iterator[Path]:
             yield new
             (folder / RECORD).unlink(missing_ok=True)
             sync(folder)
-            for pattern in RESULTS:
+            for pattern in patterns:
                 for path in folder.glob(pattern):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             for path in sorted(new.iterdir(), key=lambda path: path.name == RECORD):

@@ -41,7 +41,7 @@ SEALED_FILES = ("signals", "policy", "run", "ops", "types", "saved_policy")
 # Who may call truth() or truth_of(): evaluation, the control that names it, its own module, and the
 # report on a world.
 ASKERS = {
-    "cli.py",
+    "cli_data.py",
     "pipeline.py",
     "reward_stages.py",
     "worlds/base.py",

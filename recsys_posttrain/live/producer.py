@@ -50,7 +50,7 @@ class Memory:
             ) from None
 
     def write(self, state: EventState) -> None:
-        """Replaces the file. Errors: OSError."""
+        """Replaces the file. Errors: OSError; UserError where it is a folder."""
         with replacing(self.path) as temporary:
             temporary.write_text(state.to_json() + "\n", encoding="utf-8")
 
@@ -138,9 +138,9 @@ class Producer:
         if self._memory is not None:
             try:
                 self._memory.write(state)
-            except OSError as error:
+            except (OSError, UserError) as error:
                 self.counters["memory_errors"] += 1
-                _log.error("%s cannot be written (%s)", self._memory.path, error.strerror)
+                _log.error("%s cannot be written (%s)", self._memory.path, error)
 
 
 async def seen_by(readers: Sequence[str], event: str, now: float) -> int:

@@ -245,6 +245,8 @@ def options(random: np.random.Generator, folder: Path, finished: Finished) -> Ca
         ("run", study, f"--{word}"),
     )
     words = asked[int(random.integers(len(asked)))]
+    if words[0] == "run":
+        words = (*words, "--workers", "1")  # a forked process is no place for a pool
     # No input may reach for the network: a known data set would be downloaded.
     return command(*words), whole(folder, lambda _: "")
 

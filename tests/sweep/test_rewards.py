@@ -82,5 +82,5 @@ def test_workers_are_given_the_thresholds():
         "sweep",
         "a.py",
         "--liked=80%",
-        "--reward-zero=-3.0",
+        "--reward-zero=-3",
     ]
