@@ -1,5 +1,6 @@
 """Options that several commands have: paths, device, and what the rewards of a log mean."""
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +26,8 @@ Zero = Annotated[
     typer.Option("--reward-zero", metavar="REWARD", help="The reward that is worth nothing."),
 ]
 
+MOST_BYTES_OF_A_NAME = 255  # of Linux, macOS and Windows
+
 
 def thresholds(*given: str | None) -> "Thresholds":
     """Of what was given for liked, top, disliked and zero, in this order."""
@@ -41,7 +44,16 @@ def _number_or_text(text: str | None) -> float | str | None:
 
 
 def expanded(text: str) -> str:
-    """The text of a path without ~; where there is no such user's home, as it is."""
+    """The text of a path without ~; where there is no such user's home, as it is.
+
+    Raises: UserError for what no file can be called.
+    """
+    longest = max(len(os.fsencode(part)) for part in text.split("/"))
+    if longest > MOST_BYTES_OF_A_NAME or "\0" in text:
+        raise UserError(
+            f"{text[:40]!r}... cannot be a path: a name has at most {MOST_BYTES_OF_A_NAME} bytes "
+            "and no NUL; give another one"
+        )
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:

@@ -9,6 +9,7 @@ import typer
 
 from recsys_posttrain.cli import app
 from recsys_posttrain.cli_options import expanded, path
+from recsys_posttrain.errors import UserError
 
 
 def _parameters(group: typer.Typer, words: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -61,3 +62,11 @@ def test_the_name_of_a_dataset_or_a_file(name: str) -> None:
 def test_the_home_of_nobody_stays_as_it_is() -> None:
     assert expanded("~no-such-user-here/x") == "~no-such-user-here/x"
     assert path("~no-such-user-here/x") == Path("~no-such-user-here/x")
+
+
+@pytest.mark.parametrize("text", ["é" * 128, f"a/{'b' * 256}/c", "a\0b"])
+def test_what_no_file_can_be_called(text: str) -> None:
+    for read in (path, expanded):
+        with pytest.raises(UserError, match="cannot be a path"):
+            read(text)
+    assert expanded("b" * 255 + "/" + "é" * 127) == "b" * 255 + "/" + "é" * 127
