@@ -10,11 +10,13 @@ from recsys_posttrain.cli_options import (
     DATASET_WORDS,
     DataRoot,
     Dataset,
+    DatasetNow,
     Device,
     Disliked,
     Duplicates,
     ExperimentFile,
     Liked,
+    LogNow,
     Output,
     Repeats,
     Storage,
@@ -250,16 +252,8 @@ def recommend(
         Path | None,
         path_option("A .csv or .parquet file to write; otherwise printed."),
     ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Read the users' events from this dataset now.",
-            callback=lambda text: text and expanded(text),
-        ),
-    ] = None,
-    log: Annotated[
-        Path | None, path_option("Read them from this .csv or .parquet file now.")
-    ] = None,
+    dataset: DatasetNow = None,
+    log: LogNow = None,
     repeats: Repeats = None,
 ) -> None:
     """Recommend items to users with a saved policy.

@@ -140,3 +140,12 @@ Repeats = Annotated[
         "in the log."
     ),
 ]
+# Of a saved policy, whose users' events may have moved since it was trained.
+DatasetNow = Annotated[
+    str | None,
+    typer.Option(
+        help="Read the users' events from this dataset now.",
+        callback=lambda text: text and expanded(text),
+    ),
+]
+LogNow = Annotated[Path | None, path_option("Read them from this .csv or .parquet file now.")]

@@ -94,7 +94,7 @@ def dataset_described(described: dict[str, Any], data_root: str | None) -> Datas
 
 
 def _rooted(dataset: Any, data_root: str | None) -> Any:
-    """Read from data_root, itself or the ratings that it is made of."""
+    """The dataset, or the ratings that a world is fitted to, read from data_root."""
     if data_root is None:
         return dataset
     if hasattr(dataset, "source"):

@@ -11,7 +11,7 @@ COMPARED = ("table.md", "table.tex", "table.csv", "rows.parquet")
 
 
 def stages(runs: Path) -> dict[str, int]:
-    """When each was finished: one that is made twice is another."""
+    """When each was finished; a stage that is built again has another time."""
     return {path.parent.name: path.stat().st_mtime_ns for path in runs.glob("stages/*/stage.json")}
 
 

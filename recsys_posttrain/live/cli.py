@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from recsys_posttrain.cli_options import DataRoot, expanded, path_argument, path_option
+from recsys_posttrain.cli_options import DataRoot, DatasetNow, LogNow, path_argument, path_option
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import commands
 
@@ -49,16 +49,8 @@ def materialize(
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids; otherwise all.")
     ] = None,
     data_root: DataRoot = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Read the users' events from this dataset now.",
-            callback=lambda text: text and expanded(text),
-        ),
-    ] = None,
-    log: Annotated[
-        Path | None, path_option("Read them from this .csv or .parquet file now.")
-    ] = None,
+    dataset: DatasetNow = None,
+    log: LogNow = None,
     repeats: Annotated[
         Literal["never", "allowed"] | None,
         typer.Option(help="Whether to show what a user had before; default: as the policy says."),
