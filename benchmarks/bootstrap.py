@@ -19,8 +19,8 @@ from shared.studies import Study, ndcg
 from shared.workload import USERS, machine, write_result
 from threadpoolctl import threadpool_limits
 
-from recsys_posttrain.evaluation.aggregates import improvement, iqm_freedom, iqm_over_seeds
-from recsys_posttrain.evaluation.bootstrap import bootstrap_means
+from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_seeds
+from recsys_posttrain.stats.bootstrap import bootstrap_means
 
 SEEDS, TARGET_SECONDS = 5, 10
 

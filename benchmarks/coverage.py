@@ -24,15 +24,15 @@ from shared.studies import EQUAL_METHODS, GAIN, Floats, Study, ndcg, positive
 from shared.workload import write_result
 from threadpoolctl import threadpool_limits
 
-from recsys_posttrain.evaluation.aggregates import (
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.stats.aggregates import (
     improvement,
     iqm_freedom,
     iqm_over_all,
     iqm_over_seeds,
 )
-from recsys_posttrain.evaluation.bootstrap import RESAMPLES, bootstrap_means, interval, p_value
-from recsys_posttrain.evaluation.significance import holm
-from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap_means, interval, p_value
+from recsys_posttrain.stats.significance import holm
 
 SEEDS, SEED_EFFECTS = (1, 3, 5, 10), (0.0, 0.5, 1.0)
 WORLDS = ({"zeros": 0.6, "shared": 0.5}, {"zeros": 0.8, "shared": 0.9})

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from shared.workload import machine, ml_1m_or_synthetic, write_result
 
-from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.sasrec import SASRec
 
 
 def seconds(function: Callable[[], object]) -> float:

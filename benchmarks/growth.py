@@ -32,8 +32,8 @@ from shared.memory import answer_of, peak_resident_mib, start_of_peak
 from shared.workload import BATCH_SIZE, ITEMS, LENGTH, SHORTEST, machine, synthetic, write_result
 from train_step import our_step
 
-from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.types import Corpus
 
 AXES = {

@@ -18,13 +18,13 @@ import pyarrow as pa
 import torch
 from shared.workload import ITEMS, machine, synthetic, write_result
 
-from recsys_posttrain.backbones import SASRec
-from recsys_posttrain.frozen import FrozenPolicy
 from recsys_posttrain.live.materialize import write_lists
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.rules import EventRules
-from recsys_posttrain.saved_policy import SavedPolicy
-from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.checkpoint import SavedPolicy
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import new_policy
 
 RULES = EventRules("final", "1193", {"before": None, "live": 1, "after": 4})
 K = 20

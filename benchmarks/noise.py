@@ -22,11 +22,14 @@ import torch
 from shared.workload import LENGTH, machine, ml_1m_or_synthetic, write_result
 
 from recsys_posttrain.algorithms import ASFT, OfflinePPO
-from recsys_posttrain.algorithms.base import Algorithm, LossOutput
-from recsys_posttrain.backbones.sasrec import SASRec
+from recsys_posttrain.algorithms.actors import Actors, logged_rewards
+from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.positions import TrainingPositions
-from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import (
     Gaussian,
@@ -37,12 +40,9 @@ from recsys_posttrain.rewards.noise import (
     RewardNoise,
     UserBias,
 )
-from recsys_posttrain.signals import model_reward, reference_value
-from recsys_posttrain.training.actors import Actors, logged_rewards
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
-from recsys_posttrain.training.pretrain import new_policy
-from recsys_posttrain.types import Batch, Sequences, Split
+from recsys_posttrain.types import Batch, LossOutput, Sequences, Split
 
 ALGORITHMS: dict[str, Algorithm] = {
     "OfflinePPO": OfflinePPO(),

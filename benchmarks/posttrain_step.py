@@ -19,16 +19,16 @@ from pathlib import Path
 import torch
 from shared.workload import LENGTH, machine, ml_1m_or_synthetic, write_result
 
-from recsys_posttrain.algorithms.base import LossOutput, after_step, heads_of
+from recsys_posttrain.algorithms.actors import Actors, logged_rewards
+from recsys_posttrain.algorithms.base import after_step, heads_of
 from recsys_posttrain.data.positions import TrainingPositions
-from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.run import Run
-from recsys_posttrain.training.actors import Actors, logged_rewards
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
-from recsys_posttrain.training.pretrain import new_policy
-from recsys_posttrain.types import Batch, Split
+from recsys_posttrain.types import Batch, LossOutput, Split
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from movielens_main import RUNS

@@ -20,15 +20,15 @@ from shared.memory import answer_of, peak_resident_mib, start_of_peak
 from shared.workload import BATCH_SIZE, LENGTH, machine, ml_1m_or_synthetic, write_result
 from torch import Tensor, nn
 
-from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.losses import FullSoftmax
 from recsys_posttrain.losses.base import PretrainingLoss
-from recsys_posttrain.ops import masked_mean
-from recsys_posttrain.training.module import Training, TrainingModule
-from recsys_posttrain.training.pretrain import new_policy
-from recsys_posttrain.types import Batch, History
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.sasrec import SASRec
+from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.plan import Training
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.types import Batch, History, LossOutput
 
 Step = Callable[[Batch], None]
 

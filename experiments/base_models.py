@@ -16,16 +16,16 @@ import numpy as np
 import pandas as pd
 
 from recsys_posttrain.algorithms import BC
-from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.endings import exit_code
-from recsys_posttrain.evaluation.bootstrap import bootstrap_interval
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.files import replacing, write_json
-from recsys_posttrain.named import dataset_named
-from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.provenance import git_commit, package_versions
-from recsys_posttrain.run import Run
-from recsys_posttrain.stages import read_stage
+from recsys_posttrain.stats.bootstrap import bootstrap_interval
+from recsys_posttrain.store import read_stage
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
+from recsys_posttrain.worlds.catalog import dataset_named
 
 BACKBONES = {
     "SASRec": SASRec(),

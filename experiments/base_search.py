@@ -20,17 +20,17 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.algorithms import BC
-from recsys_posttrain.backbones import HSTU
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.files import replacing, write_json
-from recsys_posttrain.named import dataset_named
-from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.models import HSTU
 from recsys_posttrain.provenance import git_commit, package_versions
-from recsys_posttrain.run import Run
-from recsys_posttrain.stages import read_stage
+from recsys_posttrain.store import read_stage
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url
 from recsys_posttrain.training.pretrain import PRETRAINING
+from recsys_posttrain.worlds.catalog import dataset_named
 
 BASE = HSTU(target_time=True)
 SPACE: dict[str, tuple[int | float, ...]] = {

@@ -6,7 +6,7 @@ recsys-posttrain run experiments/length.py --dataset ml-1m --on validation
 from dataclasses import replace
 
 from recsys_posttrain.algorithms import BC
-from recsys_posttrain.run import Run
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.posttrain import POSTTRAINING
 
 BASE = Run(algorithm=BC())

@@ -8,8 +8,8 @@ catalogue.
 from dataclasses import replace
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
-from recsys_posttrain.run import Run
-from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
+from recsys_posttrain.studies.run import Run
 
 TUNING = (
     "three trials for each algorithm that has a strength, by NDCG@10 on liked targets, and four of "

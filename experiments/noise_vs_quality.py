@@ -32,13 +32,13 @@ from quality.units import Outcome, Unit, finished, references
 from recsys_posttrain.config import require
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.files import write_json, write_text
-from recsys_posttrain.named import dataset_named
-from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.processes import cores
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report import noise_quality
-from recsys_posttrain.run import Run
-from recsys_posttrain.study_results import RESULTS, claim, definition, result_set
+from recsys_posttrain.studies.folder import RESULTS, claim, definition, result_set
+from recsys_posttrain.studies.parallel import cores
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
+from recsys_posttrain.worlds.catalog import dataset_named
 
 OUTPUT = Path(__file__).parent / "results"
 WRITTEN = (*RESULTS, "results.csv", "selection.*", "frontier.*", "quality.png")

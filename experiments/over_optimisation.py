@@ -12,9 +12,9 @@ from dataclasses import replace
 from quality.grid import base_of
 
 from recsys_posttrain.algorithms import ASFT, DPO, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
-from recsys_posttrain.run import Run
-from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.worlds.jester import Jester
 
 BASE = base_of(Jester())

@@ -22,20 +22,20 @@ from quality.grid import BOLD_PPO, base_of
 
 from recsys_posttrain.algorithms import ASFT, BC
 from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.endings import exit_code
-from recsys_posttrain.evaluation.bootstrap import bootstrap_interval
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.files import replacing, write_json
-from recsys_posttrain.named import dataset_named
-from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.checkpoint import load_policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.rewards.control import RewardControl, TrueRewards
-from recsys_posttrain.run import Run
-from recsys_posttrain.saved_policy import load_policy
-from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.stats.bootstrap import bootstrap_interval
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.types import Targets
 from recsys_posttrain.worlds.base import Truth, truth_of
+from recsys_posttrain.worlds.catalog import dataset_named
 
 # The last number: how many times the steps of the study.
 METHODS: tuple[tuple[str, Algorithm, RewardControl | None, int], ...] = (

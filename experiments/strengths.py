@@ -9,8 +9,8 @@ validation targets; what was chosen is in README.md beside this file.
 from dataclasses import replace
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
-from recsys_posttrain.run import Run
-from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
+from recsys_posttrain.studies.run import Run
 
 BASE = Run(algorithm=BC())
 TUNING = "this table is the tuning: three trials for each algorithm that has a strength"

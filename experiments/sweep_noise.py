@@ -9,9 +9,9 @@ model, so its errors leave them as they are. ItemBias is the kind of error that 
 """
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
-from recsys_posttrain.run import Run
-from recsys_posttrain.signals import model_reward, reference_value
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep import spaces
 from recsys_posttrain.sweep.definition import Method, Sweep
 

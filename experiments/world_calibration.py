@@ -9,9 +9,10 @@ calibration-<world>.png.
 import argparse
 from pathlib import Path
 
-from recsys_posttrain.named import dataset_named
-from recsys_posttrain.worlds.calibration import calibration, headroom
-from recsys_posttrain.worlds.calibration_plot import plot_calibration
+from worlds.calibration import calibration, headroom
+from worlds.picture import plot_calibration
+
+from recsys_posttrain.worlds.catalog import dataset_named
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

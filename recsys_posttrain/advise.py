@@ -10,13 +10,13 @@ import pandas as pd
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
-from recsys_posttrain.named import dataset_named
-from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.report import evidence
 from recsys_posttrain.report.evidence import Condition, Errors
 from recsys_posttrain.report.render import decimal
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
-from recsys_posttrain.run import Run
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
+from recsys_posttrain.worlds.catalog import dataset_named
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"  # of a checkout
 MEANING: dict[Errors, str] = {

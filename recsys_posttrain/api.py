@@ -7,10 +7,10 @@ import pandas as pd
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.evaluation.evaluate import Evaluation
-from recsys_posttrain.named import dataset_named
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.types import Repeats, Split
+from recsys_posttrain.worlds.catalog import dataset_named
 
 
 def load(

@@ -27,9 +27,9 @@ from recsys_posttrain.cli_options import (
     path_option,
     thresholds,
 )
+from recsys_posttrain.cli_report import report, table, wandb_sync
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
-from recsys_posttrain.report.cli import report, table, wandb_sync
 
 # Plain help and errors: rich's would triple the time that --help takes.
 app = typer.Typer(
@@ -102,8 +102,8 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --split global-time
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
     """
-    from recsys_posttrain.study import run_study
-    from recsys_posttrain.study_runs import Options
+    from recsys_posttrain.studies.execute import Options
+    from recsys_posttrain.studies.study import run_study
 
     run_study(
         file,
@@ -272,8 +272,8 @@ def recommend(
         raise UserError("--histories holds the events itself: leave out --dataset and --log")
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
 
-    from recsys_posttrain.named import log_or_dataset
     from recsys_posttrain.recommend import recommend as recommend_to
+    from recsys_posttrain.worlds.catalog import log_or_dataset
 
     source = log_or_dataset(log, dataset, data_root)
     recommend_to(policy, ids, histories, k, output, data_root, source, repeats)

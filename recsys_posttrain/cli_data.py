@@ -17,7 +17,7 @@ def fetch(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates 
       recsys-posttrain data fetch ml-1m --data-root ~/Downloads/ml-1m.zip
     """
     from recsys_posttrain.data import prepare
-    from recsys_posttrain.named import dataset_named
+    from recsys_posttrain.worlds.catalog import dataset_named
 
     corpus = prepare(dataset_named(name, data_root, duplicates))
     events, users = len(corpus.sequences.items_E), len(corpus.sequences)
@@ -37,7 +37,7 @@ def audit(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates 
     """
     from recsys_posttrain.data import audit as audit_of
     from recsys_posttrain.data import audit_lines, prepare, rewards_line
-    from recsys_posttrain.named import dataset_named
+    from recsys_posttrain.worlds.catalog import dataset_named
 
     corpus = prepare(dataset_named(name, data_root, duplicates), minimum_item_ratings=1)
     typer.echo("\n".join([*audit_lines(corpus.name, audit_of(corpus)), rewards_line(corpus)]))
@@ -52,9 +52,9 @@ def truth(name: DatasetName, data_root: DataRoot = None) -> None:
       recsys-posttrain data truth jester --data-root ~/Downloads/jester-data-1.csv
     """
     from recsys_posttrain.data import prepare
-    from recsys_posttrain.named import dataset_named
     from recsys_posttrain.worlds.base import truth_of, world
     from recsys_posttrain.worlds.bounds import bounds
+    from recsys_posttrain.worlds.catalog import dataset_named
 
     known = world(dataset_named(name, data_root))
     corpus = prepare(known)

@@ -17,9 +17,9 @@ from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import check_writable, disk_is_explained, replacing
-from recsys_posttrain.named import dataset_described
-from recsys_posttrain.saved_policy import SavedPolicy, load_policy
+from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
 from recsys_posttrain.types import Corpus, Repeats, Sequences
+from recsys_posttrain.worlds.catalog import dataset_described
 
 
 def recommend(

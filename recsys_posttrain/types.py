@@ -183,3 +183,15 @@ class Batch(NamedTuple):
             self.history_times_BT,
             self.action_times_BT,
         )
+
+
+class LossOutput(NamedTuple):
+    """loss_BT: per position, not reduced. metrics: scalars to log.
+
+    mask_BT: the positions that count in the mean, where that is fewer than the real ones
+    (a position for which DPO found no pair); None means every real position.
+    """
+
+    loss_BT: Tensor
+    metrics: dict[str, Tensor]
+    mask_BT: Tensor | None = None

@@ -135,10 +135,10 @@ def policy_folder(
     small_ratings_csv: Path, tmp_path_factory: pytest.TempPathFactory, own_cache: None
 ) -> Path:
     """A saved policy with random weights, of the 60 users and 40 items of the generated CSV."""
-    from recsys_posttrain.backbones import SASRec
     from recsys_posttrain.data import RatingsFile, prepare
-    from recsys_posttrain.saved_policy import save_policy
-    from recsys_posttrain.training.pretrain import new_policy
+    from recsys_posttrain.models import SASRec
+    from recsys_posttrain.models.checkpoint import save_policy
+    from recsys_posttrain.models.policy import new_policy
 
     backbone = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
     dataset = RatingsFile(str(small_ratings_csv))

@@ -30,7 +30,7 @@ LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops.py", "logsumexp.py", "log_prob.py", "signals.py"]
 FILES += [f"algorithms/{name}.py" for name in ALGORITHMS]
 FILES += [f"losses/{name}.py" for name in LOSSES]
-FILES += ["evaluation/overoptimisation.py", "worlds/tabular.py"]
+FILES += ["evaluation/over_optimisation.py", "worlds/tabular.py"]
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
 SWAPPED = {

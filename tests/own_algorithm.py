@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.types import LossOutput
 
 
 @dataclass(frozen=True)

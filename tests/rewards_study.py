@@ -6,7 +6,7 @@ import pandas as pd
 from small_study import BASE
 
 from recsys_posttrain.algorithms import ASFT, RWR, ExpRSFT, OfflinePPO
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Interactions
 
 STRONG = Training(steps=6, batch_size=16, learning_rate=0.05)

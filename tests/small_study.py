@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
-from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.run import Run
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.studies.run import Run
 
 PLAN = Training(epochs=4, batch_size=16, learning_rate=0.01, patience=3)
 SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)

@@ -8,9 +8,9 @@ import pytest
 
 from recsys_posttrain import advise
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.run import Run
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.studies.run import Run
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 
 import recsys_posttrain as rp
 from recsys_posttrain.data import RatingsFile
-from recsys_posttrain.rewards.train import train_reward
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
+from recsys_posttrain.training.reward import train_reward
 
 
 @pytest.fixture

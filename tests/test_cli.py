@@ -52,7 +52,7 @@ def _study_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     def run_study(*arguments: object) -> None:
         raise error
 
-    fake = types.ModuleType("recsys_posttrain.study")
+    fake = types.ModuleType("recsys_posttrain.studies.study")
     fake.run_study = run_study  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, fake.__name__, fake)
 

@@ -9,13 +9,12 @@ from typing import Literal
 
 import pytest
 
-from recsys_posttrain import signals
-from recsys_posttrain.algorithms import ASFT, DPO
+from recsys_posttrain.algorithms import ASFT, DPO, signals
 from recsys_posttrain.algorithms.dpo import LoggedVersusSampled
+from recsys_posttrain.algorithms.signals import ReferenceSoftValue
 from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override
-from recsys_posttrain.signals import ReferenceSoftValue
 
 
 def user_mean(batch: object) -> object:

@@ -13,7 +13,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.report.page import page
 from recsys_posttrain.report.study_folder import study_folder
 from recsys_posttrain.report.table import comparison_table
-from recsys_posttrain.study import NEEDED, QUALITY, study_table
+from recsys_posttrain.studies.study import NEEDED, QUALITY, study_table
 
 FILES = (
     *("run.json", "rows.parquet", "reward_models.parquet", "reward_models.md"),
@@ -84,7 +84,7 @@ def test_the_table_and_the_page_are_there_or_one_sentence_is(
 ) -> None:
     # The bootstrap takes a second, and looks at the rows alone.
     resampled = partial(comparison_table, resamples=10)
-    monkeypatch.setattr("recsys_posttrain.study.comparison_table", resampled)
+    monkeypatch.setattr("recsys_posttrain.studies.study.comparison_table", resampled)
     kept = {each: (study / each).read_bytes() for each in FILES}
     damages = list(_damages(study / name))
     for data in random.Random(0).sample(damages, min(len(damages), MOST)):

@@ -10,7 +10,7 @@ import pytest
 
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.load_study import load_study
+from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.sweep.load_sweep import load_sweep
 from recsys_posttrain.sweep.run import Options, _arguments
 

@@ -21,8 +21,8 @@ from recsys_posttrain.live.materialize import materialize
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.recommend import recommend
-from recsys_posttrain.study import run_study
-from recsys_posttrain.study_runs import Options
+from recsys_posttrain.studies.execute import Options
+from recsys_posttrain.studies.study import run_study
 
 HERE = Path(__file__).parent
 DAY1, DAY2, RESORTED = (

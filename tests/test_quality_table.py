@@ -3,7 +3,7 @@
 import pandas as pd
 from rich.console import Console
 
-from recsys_posttrain.study import _quality_table
+from recsys_posttrain.studies.study import _quality_table
 
 
 def printed(quality: pd.DataFrame) -> str:

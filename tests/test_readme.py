@@ -9,11 +9,11 @@ import pytest
 import typer.main
 
 from recsys_posttrain.cli import app
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.rewards.train import train_reward
-from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
+from recsys_posttrain.training.reward import train_reward
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.checkpoint import load_policy, save_policy
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.recommend import recommend
-from recsys_posttrain.saved_policy import load_policy, save_policy
-from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import History
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)

@@ -21,13 +21,13 @@ from side import (
     versions,
 )
 
-from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.sasrec import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.training.fit import fit
-from recsys_posttrain.training.module import Training, TrainingModule
-from recsys_posttrain.training.pretrain import new_policy
-from recsys_posttrain.types import Batch, Sequences
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.types import Batch, LossOutput, Sequences
 
 
 def sequences(items: np.ndarray, offsets: np.ndarray) -> Sequences:

@@ -13,9 +13,9 @@ import torch
 from recsys_posttrain.data import LeaveOneOut, prepare
 from recsys_posttrain.data.files import cache_folder
 from recsys_posttrain.files import write_json
-from recsys_posttrain.named import dataset_named
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.types import Corpus, Sequences, Split
+from recsys_posttrain.worlds.catalog import dataset_named
 
 LENGTH, BATCH_SIZE = 200, 128
 USERS, ITEMS, MEDIAN, SHORTEST, LONGEST = 6_040, 3_416, 96, 20, 2_300  # of ML-1M, protocol A

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
 from recsys_posttrain.algorithms.base import Algorithm
-from recsys_posttrain.backbones import SASRec
-from recsys_posttrain.controls import ONLINE_RL
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import (
     ConstantRewards,
     RewardControl,
@@ -28,9 +29,8 @@ from recsys_posttrain.rewards.noise import (
     UserBias,
 )
 from recsys_posttrain.rewards.noise.base import ErrorNoise
-from recsys_posttrain.run import Run
-from recsys_posttrain.signals import model_reward, reference_value
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.studies.controls import ONLINE_RL
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.posttrain import POSTTRAINING
 
 Kind = type[ErrorNoise] | type[Flips] | type[Starvation]

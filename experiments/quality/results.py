@@ -8,10 +8,10 @@ import pandas as pd
 from quality.grid import BOUNDS, CONTROLS, METHODS
 
 from recsys_posttrain.evaluation.subsets import liked
-from recsys_posttrain.report.columns import Column
-from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.report.noise_quality import CONDITION, noise_kinds, of_kind
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.stats.columns import Column
+from recsys_posttrain.stats.comparison import Comparison, compare
 
 CONTROL = "BC"
 AGAINST = {method.name: method.against for method in (*METHODS, *CONTROLS, *BOUNDS)}

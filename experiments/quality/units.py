@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 from quality.grid import Condition
 
-from recsys_posttrain import processes
 from recsys_posttrain.evaluation.subsets import liked
-from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.run import Run
+from recsys_posttrain.studies import parallel as processes
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.worlds.base import World
 
 TARGET = ["user_id", "item_id", "reward", "total_reward"]

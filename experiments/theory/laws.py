@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from theory.claims import Check, Claim, in_standard_errors
 
-from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, RL, fit
+from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, RL, fit
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.worlds.tabular import Floats, Tabular, rows
 

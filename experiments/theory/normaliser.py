@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.algorithms import ASFT, ExpRSFT
+from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
 from recsys_posttrain.algorithms.base import Algorithm
-from recsys_posttrain.frozen import FrozenPolicy
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
-from recsys_posttrain.signals import ReferenceSoftValue, observed_reward, reference_value
-from recsys_posttrain.training.actors import Actors, LoggedRewards
+from recsys_posttrain.algorithms.signals import ReferenceSoftValue, observed_reward, reference_value
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch, History
 from recsys_posttrain.worlds.tabular import Tabular
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 from theory.claims import Check, Claim, in_standard_errors
 
-from recsys_posttrain.evaluation.bootstrap import bootstrap_means
 from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.stats.bootstrap import bootstrap_means
 from recsys_posttrain.worlds.tabular import Floats, Tabular, rows
 
 CONTEXTS, ITEMS = 4, 50

@@ -21,17 +21,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.algorithms.actors import Actors
+from recsys_posttrain.algorithms.signals import Signal, learned_value, observed_reward
 from recsys_posttrain.algorithms.weights import (
     value_error,
     value_head,
     weight_metrics,
 )
 from recsys_posttrain.config import require
-from recsys_posttrain.ops import masked_mean
-from recsys_posttrain.signals import Signal, learned_value, observed_reward
-from recsys_posttrain.training.actors import Actors
-from recsys_posttrain.types import Batch
+from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.types import Batch, LossOutput
 
 
 def advantage_weight(advantage: Tensor, temperature: float, weight_cap: float | None) -> Tensor:

@@ -1,23 +1,11 @@
 """What an algorithm is: a frozen dataclass that is its hyper-parameters, with one method."""
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
-from recsys_posttrain.training.actors import Actors
-from recsys_posttrain.types import Batch
-
-
-class LossOutput(NamedTuple):
-    """loss_BT: per position, not reduced. metrics: scalars to log.
-
-    mask_BT: the positions that count in the mean, where that is fewer than the real ones
-    (a position for which DPO found no pair); None means every real position.
-    """
-
-    loss_BT: Tensor
-    metrics: dict[str, Tensor]
-    mask_BT: Tensor | None = None
+from recsys_posttrain.algorithms.actors import Actors
+from recsys_posttrain.types import Batch, LossOutput
 
 
 class Algorithm(Protocol):

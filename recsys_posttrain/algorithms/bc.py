@@ -13,9 +13,8 @@ from typing import ClassVar
 
 import torch
 
-from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.training.actors import Actors
-from recsys_posttrain.types import Batch
+from recsys_posttrain.algorithms.actors import Actors
+from recsys_posttrain.types import Batch, LossOutput
 
 
 @dataclass(frozen=True)

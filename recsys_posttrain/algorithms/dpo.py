@@ -21,12 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.config import require
-from recsys_posttrain.ops import masked_mean
-from recsys_posttrain.rewards.base import Interval
-from recsys_posttrain.training.actors import Actors
-from recsys_posttrain.types import Batch
+from recsys_posttrain.models.reward_model import Interval
+from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.types import Batch, LossOutput
 
 
 class Pairs(NamedTuple):

@@ -23,13 +23,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.algorithms.actors import Actors, CatalogueChunk
+from recsys_posttrain.algorithms.signals import Signal, learned_value, reference_value
 from recsys_posttrain.algorithms.weights import value_error, value_head
 from recsys_posttrain.config import require
-from recsys_posttrain.ops import masked_mean
-from recsys_posttrain.signals import Signal, learned_value, reference_value
-from recsys_posttrain.training.actors import Actors, CatalogueChunk
-from recsys_posttrain.types import Batch
+from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.types import Batch, LossOutput
 
 
 def clipped_loss(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from recsys_posttrain.algorithms.base import LossOutput
+from recsys_posttrain.algorithms.actors import Actors
+from recsys_posttrain.algorithms.signals import Signal, observed_reward
 from recsys_posttrain.algorithms.weights import weight_metrics
 from recsys_posttrain.config import require
-from recsys_posttrain.signals import Signal, observed_reward
-from recsys_posttrain.training.actors import Actors
-from recsys_posttrain.types import Batch
+from recsys_posttrain.types import Batch, LossOutput
 
 
 def linear_weight(reward: Tensor, mean_reward: Tensor) -> Tensor:

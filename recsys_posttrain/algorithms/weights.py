@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.ops.softmax import masked_mean
 
 
 def value_error(value: Tensor, target: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.evaluation.expectation import expected_unseen
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Targets
 from recsys_posttrain.worlds.base import Truth
 

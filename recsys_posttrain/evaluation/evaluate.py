@@ -13,9 +13,9 @@ from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
 from recsys_posttrain.data.repeats import had_before, removed_items
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.rewards.base import RewardModel, score_next
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.types import Split, Targets
 

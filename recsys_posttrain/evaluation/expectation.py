@@ -5,7 +5,7 @@ from torch import Tensor
 
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
-from recsys_posttrain.logsumexp import LARGEST_BUFFER
+from recsys_posttrain.ops.logsumexp import LARGEST_BUFFER
 from recsys_posttrain.types import Targets
 
 

@@ -22,9 +22,9 @@ from recsys_posttrain.evaluation.rollout import (
     most_popular,
     rollout,
 )
-from recsys_posttrain.ops import chosen_logits
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.ops.softmax import chosen_logits
 from recsys_posttrain.types import Sequences, Targets
 
 

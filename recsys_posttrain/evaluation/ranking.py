@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.logsumexp import positions_per_chunk
+from recsys_posttrain.ops.logsumexp import positions_per_chunk
 
 BLOCK = 128
 ITEMS_AT_A_TIME = 2**14  # in float64

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Repeats, Sequences, Targets
 
 SECONDS_PER_STEP = 60

@@ -24,7 +24,7 @@ from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.evaluation.rollout import STEPS, discounted_mean, first_of, rollout
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Sequences, Targets
 from recsys_posttrain.worlds.base import Truth
 

@@ -67,7 +67,7 @@ def materialize(
     """
     from recsys_posttrain.live.materialize import materialize as write
     from recsys_posttrain.live.rules import EventRules
-    from recsys_posttrain.named import log_or_dataset
+    from recsys_posttrain.worlds.catalog import log_or_dataset
 
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
     source = log_or_dataset(log, dataset, data_root)
@@ -181,7 +181,7 @@ def bench(
     from recsys_posttrain.live.bench.rows import broken_promises
     from recsys_posttrain.live.bench.run import run_bench
     from recsys_posttrain.live.bench.service import Bench, NotRecovered
-    from recsys_posttrain.sweep.tracking import track
+    from recsys_posttrain.tracking.mirror import track
 
     try:
         rows = run_bench(Bench(devices, seconds), output, typer.echo)

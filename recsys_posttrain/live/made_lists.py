@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.live.materialize import materialize
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.rules import EventRules
-from recsys_posttrain.saved_policy import save_policy
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.checkpoint import save_policy
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.training.pretrain import new_policy
 
 EVENT = "final"
 STAGES = {"before": None, "live": 1, "break": 4, "after": 10}  # the place of the live title

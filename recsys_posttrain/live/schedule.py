@@ -22,7 +22,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import replacing
 from recsys_posttrain.live.state import json_object, require_name
-from recsys_posttrain.stages import locked
+from recsys_posttrain.store import locked
 
 _SCHEDULE_BYTES = 65_536
 _FIELDS = {"event", "stages", "starts", "ended"}

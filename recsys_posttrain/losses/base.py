@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
 # (policy, batch, generator of this step) -> loss_BT, not reduced; 0 at padding.

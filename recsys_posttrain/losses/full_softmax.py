@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.losses.base import Objective
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recsys_posttrain import ops
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
 

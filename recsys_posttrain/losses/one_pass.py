@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from recsys_posttrain.logsumexp import logits_in_chunks, lowered
 from recsys_posttrain.losses.negatives import Candidates
+from recsys_posttrain.ops.logsumexp import logits_in_chunks, lowered
 
 
 class Piece(NamedTuple):

@@ -26,7 +26,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.losses.base import Objective
 from recsys_posttrain.losses.negatives import Candidates, candidates, draw, proposal
 from recsys_posttrain.losses.one_pass import Piece, over_candidates
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
 

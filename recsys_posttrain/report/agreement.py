@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from recsys_posttrain.config import require
-from recsys_posttrain.evaluation.bootstrap import RESAMPLES, Interval, interval
-from recsys_posttrain.report.columns import COLUMNS, OPTIONAL_COLUMNS, Column
-from recsys_posttrain.report.comparison import bootstrap_levels
 from recsys_posttrain.report.render import decimal, escaped
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.stats.bootstrap import RESAMPLES, Interval, interval
+from recsys_posttrain.stats.columns import COLUMNS, OPTIONAL_COLUMNS, Column
+from recsys_posttrain.stats.comparison import bootstrap_levels
 
 Floats = NDArray[np.float64]
 

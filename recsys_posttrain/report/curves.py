@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, RL, Fit, Floats, fit
+from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, RL, Fit, Floats, fit
 from recsys_posttrain.files import write_parquet, write_text
 from recsys_posttrain.report.figures import Curve, over_optimisation
 from recsys_posttrain.report.render import NOTHING, decimal, escaped

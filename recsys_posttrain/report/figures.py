@@ -12,7 +12,7 @@ import numpy as np
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.overoptimisation import Fit, Floats
+from recsys_posttrain.evaluation.over_optimisation import Fit, Floats
 from recsys_posttrain.files import replacing
 
 if TYPE_CHECKING:

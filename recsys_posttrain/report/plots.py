@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.report.columns import COLUMNS, OPTIONAL_COLUMNS
 from recsys_posttrain.report.curves import mean_curves
 from recsys_posttrain.report.noise_quality import (
     CONDITION,
@@ -18,6 +17,7 @@ from recsys_posttrain.report.noise_quality import (
     of_kind,
 )
 from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_columns
+from recsys_posttrain.stats.columns import COLUMNS, OPTIONAL_COLUMNS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

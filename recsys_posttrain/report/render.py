@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from recsys_posttrain.report.columns import Column
-from recsys_posttrain.report.comparison import DECIMALS
+from recsys_posttrain.stats.columns import Column
+from recsys_posttrain.stats.comparison import DECIMALS
 
 DAGGER = "†"
 COLUMNS_PER_TABLE = 9  # what fits into a terminal of 100 characters

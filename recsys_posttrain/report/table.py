@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from rich.console import Group
 
-from recsys_posttrain.evaluation.bootstrap import RESAMPLES
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
-from recsys_posttrain.report.columns import Column, columns_of
-from recsys_posttrain.report.comparison import Comparison, compare
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.stats.bootstrap import RESAMPLES
+from recsys_posttrain.stats.columns import Column, columns_of
+from recsys_posttrain.stats.comparison import Comparison, compare
 
 
 @dataclass(frozen=True)

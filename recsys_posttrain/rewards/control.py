@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences
 

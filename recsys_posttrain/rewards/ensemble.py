@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.config import require, require_counts
-from recsys_posttrain.ops import pack, unpack
-from recsys_posttrain.policy import packed_states
-from recsys_posttrain.rewards.base import RewardModel
-from recsys_posttrain.training.module import Training
-from recsys_posttrain.types import Batch, Sequences
+from recsys_posttrain.models.policy import packed_states
+from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.models.sasrec import SASRec
+from recsys_posttrain.ops.softmax import pack, unpack
+from recsys_posttrain.plan import Training
+from recsys_posttrain.types import Batch, LossOutput, Sequences
 
 # Pseudo-events of a mean of 0 in the closed-form biases; ours, in the middle of what the naive
 # baselines choose from (baselines.DAMPINGS).

@@ -8,8 +8,8 @@ from sklearn.linear_model import RidgeCV  # type: ignore[import-untyped]
 from torch import Tensor
 
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel, score_next
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.rewards.noise import Flips, RewardNoise
 from recsys_posttrain.rewards.quality import quality
 from recsys_posttrain.seeding import derived_seed

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import as_text, numbers, same_items, some
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 
 

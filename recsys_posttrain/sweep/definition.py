@@ -7,8 +7,8 @@ from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.subsets import Subset, liked
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.run import Run
 from recsys_posttrain.seeding import require_seeds
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.space import Setting, Space, check_space, with_setting
 
 

@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.config import describe, digest
-from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.sweep.definition import Cell, Sweep
 from recsys_posttrain.sweep.slots import SECONDS, Slots
 from recsys_posttrain.sweep.space import Setting

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.experiment import experiment_module
-from recsys_posttrain.load_study import reading
 from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.studies.experiment import experiment_module
+from recsys_posttrain.studies.load import reading
 from recsys_posttrain.sweep.definition import Sweep
 from recsys_posttrain.types import Repeats
 

@@ -10,10 +10,10 @@ import pandas as pd
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, subsets
-from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.run import Run
-from recsys_posttrain.stage_keys import On
+from recsys_posttrain.studies.keys import On
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.definition import Cell, Sweep
 from recsys_posttrain.sweep.space import Setting
 from recsys_posttrain.training.fit import Report

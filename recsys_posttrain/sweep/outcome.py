@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_text
-from recsys_posttrain.load_study import Study
-from recsys_posttrain.study import write_study
-from recsys_posttrain.study_results import result_set
-from recsys_posttrain.study_runs import made_by
+from recsys_posttrain.studies.execute import made_by
+from recsys_posttrain.studies.folder import result_set
+from recsys_posttrain.studies.load import Study
+from recsys_posttrain.studies.study import write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES

@@ -14,11 +14,11 @@ import torch
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.files import disk_is_explained
-from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.reward_scale import Thresholds
-from recsys_posttrain.study import say_what_is_read
-from recsys_posttrain.study_results import claim, definition, say_what_is_replaced
+from recsys_posttrain.studies.folder import claim, definition, say_what_is_replaced
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.study import say_what_is_read
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of

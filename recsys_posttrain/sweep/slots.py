@@ -18,7 +18,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from recsys_posttrain.stages import locked
+from recsys_posttrain.store import locked
 
 SLOT, WORKER, REASON, SECONDS = "slot", "worker", "reason", "seconds"
 # Of an outcome.

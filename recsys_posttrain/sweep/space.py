@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys_posttrain.config import require
 from recsys_posttrain.override import suggestion
-from recsys_posttrain.run import Run
+from recsys_posttrain.studies.run import Run
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.errors import TrainingFailed
-from recsys_posttrain.pipeline import Pipeline
 from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.sweep.definition import Cell
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.objective import final_value, tuning_pipeline, tuning_value

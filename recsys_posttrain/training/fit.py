@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.endings import Stopped
 from recsys_posttrain.files import write_text
-from recsys_posttrain.stages import delete
+from recsys_posttrain.store import delete
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.average import WeightAverage
 from recsys_posttrain.training.module import TrainingModule

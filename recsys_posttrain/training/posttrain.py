@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.algorithms.base import Algorithm, LossOutput, after_step, heads_of
+from recsys_posttrain.algorithms.actors import FIXED, Actors, logged_rewards
+from recsys_posttrain.algorithms.base import Algorithm, after_step, heads_of
 from recsys_posttrain.config import require
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.encode import encode, encoder
@@ -16,16 +17,16 @@ from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.subsets import liked
-from recsys_posttrain.frozen import FrozenPolicy
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
-from recsys_posttrain.training.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
-from recsys_posttrain.training.module import Training, TrainingModule
-from recsys_posttrain.types import Batch, Split
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.types import Batch, LossOutput, Split
 
 POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
 VALIDATIONS = 4

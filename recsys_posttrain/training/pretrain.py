@@ -4,19 +4,19 @@ from pathlib import Path
 
 import torch
 
-from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.backbones.base import BackboneConfig
-from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.policy import Policy, new_policy
+from recsys_posttrain.models.sasrec import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import Fitted, fit
-from recsys_posttrain.training.module import Training, TrainingModule
-from recsys_posttrain.types import Batch, Split
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.types import Batch, LossOutput, Split
 
 PRETRAINING = Training(
     epochs=32,
@@ -27,13 +27,6 @@ PRETRAINING = Training(
     patience=6,
     validation_steps=40,
 )
-
-
-def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
-    """A freshly initialised policy; the caller's global random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, "policy weights"))
-        return Policy(backbone.build(num_items))
 
 
 def pretrain(

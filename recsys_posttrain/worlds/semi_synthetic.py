@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
-from recsys_posttrain import provenance, seeding, stages
+from recsys_posttrain import provenance, seeding
+from recsys_posttrain import store as stages
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.data.files import cache_folder, note
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K

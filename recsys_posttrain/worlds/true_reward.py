@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch
 from recsys_posttrain.worlds.base import Truth
 

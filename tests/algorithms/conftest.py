@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from recsys_posttrain import ops
+from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
 from recsys_posttrain.algorithms.base import heads_of
-from recsys_posttrain.frozen import FrozenPolicy
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
-from recsys_posttrain.training.actors import Actors, LoggedRewards
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch
 
 

@@ -6,8 +6,7 @@ import torch
 from recsys_posttrain.algorithms.asft import ASFT, advantage_weight
 from recsys_posttrain.algorithms.bc import BC
 from recsys_posttrain.algorithms.exp_rsft import ExpRSFT
-from recsys_posttrain.errors import UserError
-from recsys_posttrain.signals import (
+from recsys_posttrain.algorithms.signals import (
     ReferenceSoftValue,
     learned_value,
     model_reward,
@@ -15,6 +14,7 @@ from recsys_posttrain.signals import (
     observed_reward,
     reference_value,
 )
+from recsys_posttrain.errors import UserError
 
 
 def doubles(*values):

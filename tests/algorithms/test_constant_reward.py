@@ -8,9 +8,8 @@ they promise something else.
 import pytest
 import torch
 
-from recsys_posttrain import signals
-from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExactPPO, ExpRSFT, OfflinePPO
-from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExactPPO, ExpRSFT, OfflinePPO, signals
+from recsys_posttrain.ops.softmax import masked_mean
 
 CONSTANT, CONTEXTS, ITEMS, STEPS = 3.7, 3, 5, 20
 CLONING = [

@@ -5,8 +5,8 @@ import torch
 
 from recsys_posttrain.algorithms.bc import BC
 from recsys_posttrain.algorithms.exp_rsft import ExpRSFT, exponential_weight, log_mean_weight
+from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.signals import model_reward
 
 
 def test_weights_by_hand():

@@ -11,8 +11,8 @@ from recsys_posttrain.algorithms.offline_ppo import (
     is_clipped,
     kl_loss,
 )
+from recsys_posttrain.algorithms.signals import learned_value, no_baseline
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.signals import learned_value, no_baseline
 
 
 def doubles(*values, grad=False):

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import OfflinePPO
-from recsys_posttrain.backbones.hstu import HSTU
-from recsys_posttrain.backbones.sasrec import SASRec
-from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.algorithms.actors import Actors, LoggedRewards, logged_rewards
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.hstu import HSTU
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.sasrec import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.training.actors import Actors, LoggedRewards, logged_rewards
-from recsys_posttrain.training.module import Training
-from recsys_posttrain.training.pretrain import new_policy
 from recsys_posttrain.types import Batch, Sequences
 
 ITEMS = 333  # the sampler's last block is a short one

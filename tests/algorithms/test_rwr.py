@@ -5,8 +5,8 @@ import torch
 
 from recsys_posttrain.algorithms.bc import BC
 from recsys_posttrain.algorithms.rwr import RWR, linear_weight
+from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.signals import model_reward
 
 
 def test_linear_weight_by_hand():

@@ -17,8 +17,8 @@ from scipy.stats import ttest_1samp
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms.base import after_step
 from recsys_posttrain.algorithms.dpo import LoggedVersusSampled
-from recsys_posttrain.ops import masked_mean
-from recsys_posttrain.signals import ReferenceSoftValue, model_reward
+from recsys_posttrain.algorithms.signals import ReferenceSoftValue, model_reward
+from recsys_posttrain.ops.softmax import masked_mean
 
 CONTEXTS, ITEMS, WORLDS, STEPS = 4, 6, 6, 20
 CHALLENGERS = [

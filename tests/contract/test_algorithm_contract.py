@@ -9,11 +9,12 @@ import dataclasses
 import pytest
 import torch
 
-from recsys_posttrain import algorithms, signals
+from recsys_posttrain import algorithms
+from recsys_posttrain.algorithms import signals
 from recsys_posttrain.algorithms.base import after_step, reads_rewards
 from recsys_posttrain.algorithms.dpo import DPO, LoggedVersusSampled
 from recsys_posttrain.config import describe, digest
-from recsys_posttrain.ops import masked_mean
+from recsys_posttrain.ops.softmax import masked_mean
 
 ITEMS, LENGTHS = 9, (6, 4, 1)
 EXPORTED = [

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from recsys_posttrain.backbones.base import last_states
-from recsys_posttrain.backbones.hstu import HSTU
-from recsys_posttrain.backbones.sasrec import SASRec
 from recsys_posttrain.config import digest
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.policy import packed_states
+from recsys_posttrain.models.backbone import last_states
+from recsys_posttrain.models.hstu import HSTU
+from recsys_posttrain.models.policy import packed_states
+from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.types import Batch, History
 
 CONFIGS = [

@@ -9,7 +9,7 @@ import pytest
 
 from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.named import dataset_named
+from recsys_posttrain.worlds.catalog import dataset_named
 
 HEADER = "user_id,item_id,rating,timestamp\n"
 GOOD = HEADER + "1,10,4,100\n1,20,3.5,200\n2,10,1,150\n"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.evaluation.curve import curve_point
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Sequences, Targets
 from recsys_posttrain.worlds.base import Truth
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from recsys_posttrain.api import load
-from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models import HSTU, SASRec
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
 from recsys_posttrain.types import Batch, Corpus, History, Sequences

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.evaluation.judged_value import judged_value, judged_value_of_popularity
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Sequences, Targets
 
 COLUMN = "reward/judge-rollout@5"

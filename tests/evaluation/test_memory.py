@@ -6,7 +6,7 @@ import torch
 from recsys_posttrain.evaluation import expectation, ranking
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import BLOCK, score_chunks, target_ranks, top_items
-from recsys_posttrain.logsumexp import LARGEST_BUFFER, positions_per_chunk
+from recsys_posttrain.ops.logsumexp import LARGEST_BUFFER, positions_per_chunk
 from recsys_posttrain.types import Sequences, Targets
 
 USERS, ITEMS = 300, 997

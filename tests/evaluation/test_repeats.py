@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from recsys_posttrain.api import load
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.rollout import first_of, most_popular, rollout
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.training.pretrain import new_policy, validation_ndcg
+from recsys_posttrain.training.pretrain import validation_ndcg
 from recsys_posttrain.types import Targets
 
 INPUTS = Path(__file__).parents[1] / "inputs"

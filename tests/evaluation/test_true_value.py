@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain.backbones import HSTU, SASRec
 from recsys_posttrain.evaluation.rollout import appended, discounted_mean, first_of, rollout
 from recsys_posttrain.evaluation.true_value import (
     expected_reward,
@@ -15,7 +14,8 @@ from recsys_posttrain.evaluation.true_value import (
     true_value_of_popularity,
     true_value_of_uniform,
 )
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models import HSTU, SASRec
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import History, Sequences, Targets
 from recsys_posttrain.worlds.base import Truth
 

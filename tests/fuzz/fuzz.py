@@ -31,10 +31,10 @@ STUDY = '''"""Two methods, a second in all."""
 from dataclasses import replace
 
 from recsys_posttrain.algorithms import BC, ExpRSFT
-from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.models import SASRec
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.run import Run
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.studies.run import Run
+from recsys_posttrain.plan import Training
 
 SHORT = Training(epochs=2, batch_size=16, patience=3)
 SIZES = dict(dim=8, blocks=1, max_length=10)

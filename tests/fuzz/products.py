@@ -181,7 +181,7 @@ def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> 
     path, text = str(random.choice(paths)), str(random.choice(NUMBERS))
 
     def work() -> list[Any]:
-        from recsys_posttrain.load_study import load_study
+        from recsys_posttrain.studies.load import load_study
 
         changed = load_study(study, [f"{path}={text}"], None, None, None).runs
         before = load_study(study, [], None, None, None).runs

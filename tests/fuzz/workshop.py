@@ -126,7 +126,7 @@ def import_everything() -> None:
     import recsys_posttrain.cli
     import recsys_posttrain.recommend
     import recsys_posttrain.report.page
-    import recsys_posttrain.study
+    import recsys_posttrain.studies.study
     import recsys_posttrain.sweep.run  # noqa: F401
 
 

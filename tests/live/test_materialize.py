@@ -12,8 +12,8 @@ from recsys_posttrain.live import materialize as module
 from recsys_posttrain.live.materialize import materialize, placed
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.recommend import recommend
-from recsys_posttrain.saved_policy import load_policy
 from recsys_posttrain.types import History
 
 

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.losses.negatives import Candidates, Negatives
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Sequences
 
 

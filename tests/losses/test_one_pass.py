@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from recsys_posttrain.logsumexp import LARGEST_CHUNK
 from recsys_posttrain.losses import one_pass
 from recsys_posttrain.losses.gbce import gbce
 from recsys_posttrain.losses.sampled_softmax import sampled_softmax
+from recsys_posttrain.ops.logsumexp import LARGEST_CHUNK
 
 POSITIONS, ITEMS, WIDTH, DRAWN = LARGEST_CHUNK + 88, 9, 3, [1, 4, 4, 9]
 EXPECTED = [0.5, 1.5, 1.5, 0.2]

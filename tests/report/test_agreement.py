@@ -13,7 +13,7 @@ from recsys_posttrain.report.agreement import (
     rank_agreement,
     spearman,
 )
-from recsys_posttrain.report.columns import Column
+from recsys_posttrain.stats.columns import Column
 
 MRR, PROXY = Column("MRR", "all", "mrr"), Column("reward", "proxy@10", "reward/proxy@10")
 

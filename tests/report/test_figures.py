@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.overoptimisation import BEST_OF_N, fit
+from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, fit
 from recsys_posttrain.report.figures import LINES, Curve, over_optimisation, panels
 
 SQRT_KL_N = np.array([2.0, 0.0, 1.0, 3.0])

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import gini, per_user_frame
-from recsys_posttrain.evaluation.significance import paired_difference
-from recsys_posttrain.report.columns import COLUMNS, Column
-from recsys_posttrain.report.comparison import compare
 from recsys_posttrain.report.render import decimal, percent
 from recsys_posttrain.report.table import Provenance, RewardScale, comparison_table, write_table
+from recsys_posttrain.stats.columns import COLUMNS, Column
+from recsys_posttrain.stats.comparison import compare
+from recsys_posttrain.stats.significance import paired_difference
 
 HIT, LISTS = Column("HR@1", "all", "hr@1"), COLUMNS[-2]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.models import SASRec
 from recsys_posttrain.rewards.ensemble import RewardEnsemble, bootstrap_weights
 from recsys_posttrain.types import Sequences
 

@@ -7,7 +7,7 @@ import pytest
 from recsys_posttrain.algorithms import ASFT, BC, ExpRSFT
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise
-from recsys_posttrain.run import Run
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep import spaces
 from recsys_posttrain.sweep.definition import Method, Sweep, noise_name
 from recsys_posttrain.sweep.space import Between

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recsys_posttrain.sweep import offline_runs, tracking, upload
-from recsys_posttrain.sweep.tracking import mirror, track, wandb_folder
+from recsys_posttrain.tracking import mirror as tracking
+from recsys_posttrain.tracking import offline_runs, upload
+from recsys_posttrain.tracking.mirror import mirror, track, wandb_folder
 
 ENVIRONMENT = {"WANDB_API_KEY": "0123456789" * 4, "WANDB_BASE_URL": "http://127.0.0.1:9"}
 
@@ -51,7 +52,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import wandb
-from recsys_posttrain.sweep.tracking import mirror
+from recsys_posttrain.tracking.mirror import mirror
 original = wandb.init
 def init(**settings):
     run = original(**settings)
@@ -89,7 +90,7 @@ def test_two_identical_studies_in_one_folder_of_wandb_are_one(running, tmp_path,
 
 
 def test_two_processes_at_once_write_each_run_once(running):
-    code = "import sys; from recsys_posttrain.sweep.tracking import *; mirror(Path(sys.argv[1]))"
+    code = "import sys; from recsys_posttrain.tracking.mirror import *; mirror(Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(running)]
     for process in [subprocess.Popen(command, env=os.environ) for _ in range(2)]:
         assert process.wait() == 0

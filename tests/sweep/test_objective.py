@@ -8,7 +8,7 @@ import pytest
 
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.subsets import all_targets, liked
-from recsys_posttrain.pipeline import Pipeline
+from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.sweep.definition import Method, Sweep
 from recsys_posttrain.sweep.objective import tuning_pipeline, tuning_value
 from recsys_posttrain.sweep.space import Between

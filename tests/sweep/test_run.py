@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.stages import read_stage
+from recsys_posttrain.store import read_stage
 from recsys_posttrain.sweep import work
 from recsys_posttrain.sweep.run import run_sweep
 

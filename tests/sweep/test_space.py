@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO
+from recsys_posttrain.algorithms.signals import model_reward, observed_reward
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.run import Run
-from recsys_posttrain.signals import model_reward, observed_reward
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.space import Between, OneOf, check_space, described, with_setting
 
 RUN = Run(algorithm=ASFT())

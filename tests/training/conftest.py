@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import LeaveOneOut, RatingsFile, prepare
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.rewards.train import train_reward
-from recsys_posttrain.training.module import Training
-from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.training.reward import train_reward
 
 
 @pytest.fixture(scope="session")

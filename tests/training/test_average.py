@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.plan import Training
 from recsys_posttrain.training.average import WeightAverage
-from recsys_posttrain.training.module import Training
-from recsys_posttrain.training.pretrain import new_policy, pretrain, validation_ndcg
+from recsys_posttrain.training.pretrain import pretrain, validation_ndcg
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import OfflinePPO
-from recsys_posttrain.signals import learned_value
+from recsys_posttrain.algorithms.signals import learned_value
+from recsys_posttrain.plan import Training
 from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.training import fit as fit_file
-from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import posttrain
 
 PLAN = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3, patience=5)

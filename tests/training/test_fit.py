@@ -17,16 +17,17 @@ import pytorch_lightning as pl
 import torch
 
 from recsys_posttrain.algorithms import ASFT, OfflinePPO
-from recsys_posttrain.algorithms.base import LossOutput
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import LeaveOneOut, RatingsFile, prepare
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.losses import SampledSoftmax
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.training import fit as fit_file
 from recsys_posttrain.training.fit import Fitted, fit
-from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
+from recsys_posttrain.types import LossOutput
 
 PLAN = Training(epochs=3, batch_size=16, learning_rate=0.02, warmup_steps=6)  # 4 steps an epoch
 STEPS = 12

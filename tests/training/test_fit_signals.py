@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from recsys_posttrain.endings import Stopped
-from recsys_posttrain.training.module import Training, TrainingModule
+from recsys_posttrain.plan import Training
+from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.pretrain import pretrain
 
 

@@ -5,8 +5,8 @@ import torch
 
 from recsys_posttrain.cli_options import checked_device
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.plan import Training
 from recsys_posttrain.training import fit
-from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.pretrain import pretrain
 
 
@@ -27,7 +27,7 @@ def test_the_trainer_gets_the_gpu_of_that_number(device, accelerator, devices, t
         raise Asked
 
     monkeypatch.setattr(fit.pl, "Trainer", trainer)
-    monkeypatch.setattr("recsys_posttrain.training.module.fast_products", lambda device: None)
+    monkeypatch.setattr("recsys_posttrain.plan.fast_products", lambda device: None)
     with pytest.raises(Asked):
         pretrain(tiny.data, tiny.backbone, Training(steps=1), device=device)
     assert (given["accelerator"], given["devices"]) == (accelerator, devices)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_posttrain.algorithms.base import LossOutput
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.plan import Training
 from recsys_posttrain.training.fit import fit
-from recsys_posttrain.training.module import Training, TrainingModule
-from recsys_posttrain.types import Sequences
+from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.types import LossOutput, Sequences
 
 SEQUENCES = Sequences(
     torch.tensor([1, 2, 3, 4, 1, 2, 3]),

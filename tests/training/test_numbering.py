@@ -13,10 +13,10 @@ from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.true_value import true_value
-from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import Renumbered, in_numbering
-from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.worlds.base import Truth

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import ASFT, BC, OfflinePPO
+from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import heads_of
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.plan import Training
 from recsys_posttrain.tensors import load_tensors
-from recsys_posttrain.training.actors import Actors, logged_rewards
-from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import drift, posttrain, snapshot_steps
-from recsys_posttrain.training.pretrain import new_policy
 
 PLAN = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3)
 

@@ -10,7 +10,8 @@ import torch
 from recsys_posttrain.algorithms import BC, RWR, OfflinePPO
 from recsys_posttrain.algorithms.base import heads_of
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.frozen import FrozenPolicy
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import (
     Flips,
     Gaussian,
@@ -20,7 +21,6 @@ from recsys_posttrain.rewards.noise import (
     RewardNoise,
     UserBias,
 )
-from recsys_posttrain.training.module import Training
 from recsys_posttrain.training.posttrain import posttrain
 
 PLAN = Training(steps=2, batch_size=16, learning_rate=0.02, warmup_steps=1)

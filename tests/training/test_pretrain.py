@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.losses import GBCE, FullSoftmax, SampledSoftmax
-from recsys_posttrain.ops import masked_mean
-from recsys_posttrain.training.module import Training
-from recsys_posttrain.training.pretrain import new_policy, pretrain
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.plan import Training
+from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.types import Corpus, History, Sequences
 
 

@@ -7,10 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
-from recsys_posttrain.types import Interactions
-from recsys_posttrain.worlds.base import Truth
-from recsys_posttrain.worlds.calibration import (
+from worlds.calibration import (
     calibration,
     headroom,
     pair_overlap,
@@ -18,6 +15,9 @@ from recsys_posttrain.worlds.calibration import (
     step_counts,
     total_variation,
 )
+
+from recsys_posttrain.types import Interactions
+from recsys_posttrain.worlds.base import Truth
 
 
 def log_of(rows: list[tuple[int, int, float, int]]) -> Interactions:

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import ExpRSFT
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import UserHoldout
-from recsys_posttrain.pipeline import Pipeline
-from recsys_posttrain.rewards.base import score_next
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.checkpoint import load_policy
+from recsys_posttrain.models.reward_model import score_next
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
-from recsys_posttrain.run import Run
-from recsys_posttrain.saved_policy import load_policy
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.worlds.jester import Jester
 
 
@@ -96,6 +96,6 @@ def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("recsys_posttrain.pipeline.curve_point", fail)
+    monkeypatch.setattr("recsys_posttrain.studies.pipeline.curve_point", fail)
     again = Pipeline(run, tmp_path)
     pd.testing.assert_frame_equal(again.curve_of(folder), curve)

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain.algorithms import BC
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.run import Run
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.worlds.jester import Jester
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from worlds.calibration import calibration, headroom
 
 from recsys_posttrain.data import MovieLens100K, prepare
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Interactions
-from recsys_posttrain.worlds.calibration import calibration, headroom
 from recsys_posttrain.worlds.preferences import Preferences
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens, apart
 

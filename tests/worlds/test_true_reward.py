@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import BC
-from recsys_posttrain.backbones import SASRec
+from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.true_value import true_value
-from recsys_posttrain.frozen import FrozenPolicy
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import score_next
-from recsys_posttrain.training.actors import Actors, logged_rewards
-from recsys_posttrain.training.module import Training
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import score_next
+from recsys_posttrain.plan import Training
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.types import Corpus, Sequences
 from recsys_posttrain.worlds.base import Truth

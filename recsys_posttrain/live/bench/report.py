@@ -18,7 +18,7 @@ from recsys_posttrain.live.bench.rows import Measured
 from recsys_posttrain.live.bench.service import FLEETS, GATEWAYS, Bench
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.figures import LINES, panels, save
-from recsys_posttrain.sweep.tracking import LIVE
+from recsys_posttrain.tracking.mirror import LIVE
 
 COMMAND = "make live-bench"
 SHOWN = {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Split
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.rewards.noise.base import Field, check_level, normals, ones
 from recsys_posttrain.types import Batch, Split
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.policy import Policy
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.rewards.noise.base import Field, check_level, normals
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Split

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.positions import TrainingPositions
-from recsys_posttrain.rewards.base import RewardModel, next_factors
+from recsys_posttrain.models.reward_model import RewardModel, next_factors
 from recsys_posttrain.rewards.noise.base import Field
 from recsys_posttrain.types import Batch, Sequences
 

@@ -6,8 +6,8 @@ from functools import partial
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.policy import Policy
-from recsys_posttrain.rewards.base import RewardModel
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.noise.base import ErrorNoise, is_resampled
 from recsys_posttrain.rewards.noise.data_noise import Flips, Starvation
 from recsys_posttrain.rewards.noise.log import (

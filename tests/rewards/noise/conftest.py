@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from recsys_posttrain import ops
-from recsys_posttrain.backbones import SASRec
 from recsys_posttrain.data import LeaveOneOut
-from recsys_posttrain.frozen import FrozenPolicy
-from recsys_posttrain.rewards.base import RewardModel
-from recsys_posttrain.training.pretrain import new_policy
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Corpus, Sequences
 
 USERS, ITEMS, LENGTH = 24, 30, 8

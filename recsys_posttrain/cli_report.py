@@ -1,0 +1,69 @@
+"""The commands on a finished study: its table, its page, its mirror."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys_posttrain.cli_options import StudyFolder, path_option
+
+
+def table(
+    folder: StudyFolder,
+    relative_to: Annotated[
+        str | None, typer.Option(metavar="ALGORITHM", help="Show differences in % of this one.")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(metavar="ALGORITHM", help="What each one is compared with; BC if left out."),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        path_option("Another study's folder: print how alike the two rank the methods."),
+    ] = None,
+) -> None:
+    """Print the table of a finished study again.
+
+    \b
+    Example:
+      recsys-posttrain table runs/movielens_main --relative-to RWR
+      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
+    """
+    from recsys_posttrain.studies.study import study_table
+
+    study_table(folder, control, relative_to)
+    if against is not None:
+        from recsys_posttrain.studies.agreement import study_agreement
+
+        study_agreement(folder, against)
+
+
+def report(
+    folder: StudyFolder,
+    live: Annotated[
+        Path | None,
+        path_option("A folder of live bench: its faults get a section."),
+    ] = None,
+) -> None:
+    """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
+
+    \b
+    Example:
+      recsys-posttrain report runs/movielens_main-ml-1m
+      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
+    """
+    from recsys_posttrain.report.page import write_report
+
+    write_report(folder, live)
+
+
+def wandb_sync(folder: StudyFolder) -> None:
+    """Mirror a study to Weights & Biases: offline, or uploaded where you are logged in.
+
+    \b
+    Example:
+      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
+    """
+    from recsys_posttrain.tracking.mirror import sync
+
+    typer.echo(sync(folder))

@@ -1,0 +1,4 @@
+"""Every backbone, one import line each; saved policies and the contract suite find them here."""
+
+from recsys_posttrain.models.hstu import HSTU as HSTU
+from recsys_posttrain.models.sasrec import SASRec as SASRec

@@ -1,0 +1,146 @@
+"""A policy on disk: policy.safetensors beside policy.json, enough to recommend without the rest.
+
+policy.json says what the policy is, wherever it was made: its backbone, the ids of its items, and
+the hash and the repeat rule of the log that it was trained on. source.json says where that log was:
+the dataset with its settings, and a file by its absolute path.
+"""
+
+from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+import torch
+
+import recsys_posttrain.models as backbones
+from recsys_posttrain.config import describe, described_value, require
+from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import read_record, write_json
+from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy, new_policy
+from recsys_posttrain.reward_scale import RewardScale, scale_in
+from recsys_posttrain.store import RECORD, read_stage
+from recsys_posttrain.tensors import load_tensors, save_tensors
+from recsys_posttrain.types import Corpus, Repeats
+
+WEIGHTS = "policy.safetensors"
+CARD = "policy.json"
+SOURCE = "source.json"
+POLICY_FILES = (WEIGHTS, CARD, SOURCE)
+FIX = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/posttrain-..."
+
+
+class SavedPolicy(NamedTuple):
+    """item_ids[v - 1]: the dataset's id of item v. content_hash, repeats: of the log that it was
+    trained on. dataset: the name of that log. source: what `describe` made of it. reward_scale: by
+    which its backbone reads the rewards of a history, where it does."""
+
+    policy: FrozenPolicy
+    item_ids: np.ndarray
+    content_hash: str
+    repeats: Repeats
+    dataset: str
+    source: dict[str, Any]
+    reward_scale: RewardScale
+
+
+def save_policy(
+    folder: Path, policy: Policy, backbone: BackboneConfig, corpus: Corpus, dataset: Dataset
+) -> None:
+    """corpus: what the policy was trained on, prepared from the dataset."""
+    save_tensors(folder / WEIGHTS, policy.state_dict())
+    item_ids = corpus.item_ids if policy.item_ids is None else policy.item_ids
+    card = {
+        "backbone": describe(backbone),
+        "content_hash": corpus.content_hash,
+        "repeats": corpus.repeats,
+        "item_ids": item_ids.tolist(),
+        "reward_scale": asdict(corpus.reward_scale),
+    }
+    write_json(folder / CARD, card)
+    path = getattr(dataset, "path", None)
+    if path is not None and is_dataclass(dataset) and not isinstance(dataset, type):
+        # Absolute: whoever reuses this policy may work in another folder.
+        dataset = replace(dataset, path=str(Path(path).expanduser().absolute()))
+    write_json(folder / SOURCE, {"name": corpus.name, "dataset": describe(dataset)})
+
+
+def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
+    """weights: the file in the folder; those of a step on the way are beside the last ones.
+
+    Errors: UserError for a folder without a policy, or one whose files disagree."""
+    if (folder / RECORD).is_file():
+        read_stage(folder)  # whether its files are those that it was finished with
+    card, source = _card(folder), _source(folder)
+    item_ids = ids_array(card["item_ids"])
+    backbone = _backbone(card["backbone"], folder)
+    with torch.device("meta"):  # without memory: a damaged card may ask for any amount
+        like = Policy(backbone.build(len(item_ids))).state_dict()
+    tensors = load_tensors(folder / weights, like, FIX)
+    policy = new_policy(backbone, len(item_ids), seed=0)
+    policy.item_ids = item_ids
+    policy.load_state_dict(tensors)
+    return SavedPolicy(
+        FrozenPolicy(policy),
+        item_ids,
+        card["content_hash"],
+        card["repeats"],
+        source["name"],
+        source["dataset"],
+        scale_in(card),
+    )
+
+
+def ids_array(ids: list[Any]) -> np.ndarray:
+    """Text as objects: an array of text gives every id the room of the longest."""
+    is_text = any(isinstance(each, str) for each in ids)
+    return np.asarray(ids, dtype=object if is_text else None)
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    card = read_record(path, ("backbone", "content_hash", "repeats", "item_ids"), FIX)
+    items = card["item_ids"]
+    is_policy = (
+        isinstance(items, list)
+        and len({type(item) for item in items}) == 1
+        and isinstance(items[0], str | int)
+        and card["repeats"] in get_args(Repeats)
+        and isinstance(card["content_hash"], str)
+    )
+    require(is_policy, f"{path} does not describe a policy: {FIX}")
+    try:
+        scale_in(card)
+    except UserError as refusal:
+        raise UserError(f"{path}: {refusal}") from None
+    return card
+
+
+def _source(folder: Path) -> dict[str, Any]:
+    path = folder / SOURCE
+    source = read_record(path, ("name", "dataset"), FIX)
+    is_source = isinstance(source["name"], str) and isinstance(source["dataset"], dict)
+    require(is_source, f"{path} does not describe a dataset: {FIX}")
+    return source
+
+
+def _backbone(described: Any, folder: Path) -> BackboneConfig:
+    """The frozen dataclass of the package `backbones` that describe() wrote down. What one refuses
+    of its own values is said in its words."""
+    try:
+        fields = {key: described_value(item, vars(backbones)) for key, item in described.items()}
+        kind: Any = vars(backbones)[fields.pop("class")]
+        config: BackboneConfig = kind(**fields)
+        # One with values of other types, a size of "64" say, describes itself otherwise.
+        if describe(config) == described:
+            return config
+    except UserError as refusal:
+        raise UserError(f"{folder / CARD}: {refusal}") from None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        pass
+    raise UserError(
+        f"{folder / CARD} names the backbone {described}, which this version does not have; use "
+        "the version that saved it"
+    )

@@ -1,0 +1,25 @@
+"""Sums, samples and log probabilities over the whole catalogue, in chunks of bounded memory."""
+
+from recsys_posttrain.ops.softmax import (
+    chosen_logits,
+    expected_score,
+    kl_and_entropy,
+    map_chunks,
+    masked_mean,
+    masked_row_mean,
+    pack,
+    sample_items,
+    unpack,
+)
+
+__all__ = [
+    "chosen_logits",
+    "expected_score",
+    "kl_and_entropy",
+    "map_chunks",
+    "masked_mean",
+    "masked_row_mean",
+    "pack",
+    "sample_items",
+    "unpack",
+]

@@ -1,0 +1,184 @@
+"""Softmax arithmetic over the whole catalogue that never holds [tokens, catalogue] at once.
+
+A policy is pi(v | n) = softmax_v(hidden_n . table_v). Everything below works on N real positions
+(padding is dropped before it gets here) and walks them in chunks, so the largest temporary is
+[chunk, V]. The normaliser, and with it the likelihood losses, is in logsumexp.py.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from recsys_posttrain.ops.logsumexp import (
+    exponentials,
+    logits_in_chunks,
+    lowered,
+    positions_per_chunk,
+)
+
+SAMPLING_BLOCK = 64  # items, about the root of a catalogue of thousands
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` is True; the mask, never a value, decides the denominator.
+
+    Both of one shape, any number of dimensions. 0 (with a gradient of 0) when nothing is True.
+    """
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
+
+
+def masked_row_mean(values_NK: Tensor, mask_NK: Tensor) -> Tensor:
+    """Mean of each row where `mask_NK` is True, [N]; NaN for a row without any."""
+    return torch.where(mask_NK, values_NK, 0).sum(dim=1) / mask_NK.sum(dim=1)
+
+
+def pack(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """[B, T, ...] -> [N, ...]: the real positions, row by row."""
+    return values_BT[mask_BT]
+
+
+def unpack(values_N: Tensor, mask_BT: Tensor) -> Tensor:
+    """[N, ...] -> [B, T, ...]: back to their places; 0 at padding, so nothing there is infinite."""
+    padded = values_N.new_zeros(*mask_BT.shape, *values_N.shape[1:])
+    return padded.masked_scatter(
+        mask_BT.reshape(*mask_BT.shape, *[1] * (values_N.dim() - 1)).expand_as(padded), values_N
+    )
+
+
+def chosen_logits(hidden_ND: Tensor, table_VD: Tensor, items_NK: Tensor) -> Tensor:
+    """hidden_n . table_v for K chosen items per position, [N, K]; item ids are 1..V."""
+    chosen_NKD = torch.nn.functional.embedding(items_NK - 1, table_VD)
+    return torch.einsum("nd,nkd->nk", hidden_ND, chosen_NKD)
+
+
+def map_chunks(
+    function: Callable[..., Tensor], *rows_N: Tensor, chunk: int, recompute: bool = False
+) -> Tensor:
+    """concatenate(function(*rows[start : start + chunk])): for functions that need [chunk, V].
+
+    recompute: forget the chunk's temporaries and compute them again in backward.
+    """
+    pieces = []
+    for start in range(0, len(rows_N[0]), chunk):
+        part = [row[start : start + chunk] for row in rows_N]
+        pieces.append(
+            checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False)
+            if recompute
+            else function(*part)
+        )
+    return torch.cat(pieces)
+
+
+@torch.no_grad()
+def sample_items(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    count: int,
+    generator: torch.Generator,
+    products: torch.dtype | None = None,
+    chunk: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`count` independent draws from pi(. | n) per position and log pi of each, [N, count].
+
+    Item ids are 1..V. Inverse of the cumulative distribution; the uniforms are drawn for all
+    positions at once, so that the chunk size does not change the sample. A running sum over the
+    catalogue would be slow: the sums of blocks of items say in which block a draw lies, and a
+    running sum over that block which item it is.
+    products: dtype of the products of float32 states; the draws are then those of pi in that
+    precision, and log pi is, to the bit, what `loss_of_log_prob` says for the same products. None:
+    that of the states.
+    """
+    uniform_NK = torch.rand(
+        len(hidden_ND), count, generator=generator, device=generator.device, dtype=hidden_ND.dtype
+    ).to(hidden_ND.device)
+    items_NK = torch.empty(uniform_NK.shape, dtype=torch.int64, device=hidden_ND.device)
+    lse_N = torch.empty_like(hidden_ND[:, 0])
+    dtype = lowered(hidden_ND, products)
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, table_VD, chunk, dtype):
+        _, lse_N[rows] = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
+        items_NK[rows] = _draw(logits_CV, uniform_NK[rows])
+    items_NK.clamp_(max=len(table_VD))  # where pi is NaN
+    return items_NK, chosen_logits(hidden_ND, table_VD, items_NK) - lse_N[:, None]
+
+
+def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
+    """Items in proportion to their weights, [C, K]."""
+    blocks = weight_CV.shape[1] // SAMPLING_BLOCK  # and a shorter one, it may be
+    full = blocks * SAMPLING_BLOCK
+    blocks_CSV = weight_CV[:, :full].view(len(weight_CV), blocks, SAMPLING_BLOCK)
+    sums = [blocks_CSV.sum(dim=2, dtype=uniform_CK.dtype)]
+    if full < weight_CV.shape[1]:
+        sums.append(weight_CV[:, full:].sum(dim=1, keepdim=True, dtype=uniform_CK.dtype))
+    total_CS = torch.cat(sums, dim=1)
+    up_to_CS = total_CS.cumsum(dim=1)
+    wanted_CK = uniform_CK * up_to_CS[:, -1:]
+    block_CK = _first_above(up_to_CS, wanted_CK)
+    wanted_CK = wanted_CK - (up_to_CS - total_CS).gather(1, block_CK)
+    place_V = torch.arange(SAMPLING_BLOCK, device=weight_CV.device)
+    index_CKV = block_CK[..., None] * SAMPLING_BLOCK + place_V
+    is_there_CKV = index_CKV < weight_CV.shape[1]
+    index_CKV.clamp_(max=weight_CV.shape[1] - 1)
+    inside_CKV = weight_CV.gather(1, index_CKV.flatten(1)).view_as(index_CKV) * is_there_CKV
+    inside_CKV = inside_CKV.to(uniform_CK.dtype)
+    place_CK = _first_above(inside_CKV.cumsum(dim=2), wanted_CK[..., None]).squeeze(2)
+    return block_CK * SAMPLING_BLOCK + place_CK + 1
+
+
+def _first_above(cumulative: Tensor, wanted: Tensor) -> Tensor:
+    """In each row of [..., S] the index of the first entry above each wanted value [..., K], or of
+    the first that equals the last: where rounding pushes a draw past the end, that one still has a
+    positive share."""
+    above = torch.searchsorted(cumulative, wanted, right=True)
+    last = torch.searchsorted(cumulative, cumulative[..., -1:].contiguous())
+    return above.minimum(last).clamp(max=cumulative.shape[-1] - 1)  # where they are NaN
+
+
+@torch.no_grad()
+def expected_score(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    state_NR: Tensor,
+    factor_VR: Tensor,
+    chunk: int | None = None,
+) -> Tensor:
+    """E_{v ~ pi(. | n)}[state_n . factor_v], exactly, [N].
+
+    The expectation of the factors comes first, so that one product of width R replaces an
+    element-wise pass over [chunk, V].
+    """
+
+    def expectation(hidden_CD: Tensor, state_CR: Tensor) -> Tensor:
+        mean_CR = (hidden_CD @ table_VD.T).softmax(dim=1) @ factor_VR
+        return (mean_CR * state_CR).sum(dim=1)
+
+    return map_chunks(
+        expectation, hidden_ND, state_NR, chunk=chunk or positions_per_chunk(len(table_VD), 2)
+    )
+
+
+@torch.no_grad()
+def kl_and_entropy(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    other_hidden_ND: Tensor,
+    other_table_VD: Tensor,
+    chunk: int | None = None,
+) -> Tensor:
+    """Exact KL(pi || other) and entropy of pi per position in nats, [N, 2].
+
+    Float32 states give a KL with an absolute error of about 5e-7 (rounding, of either sign): a
+    mean below 1e-6 is noise.
+    """
+
+    def both(hidden_CD: Tensor, other_CD: Tensor) -> Tensor:
+        log_pi_CV = (hidden_CD @ table_VD.T).log_softmax(dim=1)
+        log_other_CV = (other_CD @ other_table_VD.T).log_softmax(dim=1)
+        pi_CV = log_pi_CV.exp()
+        kl_C = -log_other_CV.sub_(log_pi_CV).mul_(pi_CV).sum(dim=1)
+        return torch.stack([kl_C, -log_pi_CV.mul_(pi_CV).sum(dim=1)], dim=1)
+
+    return map_chunks(
+        both, hidden_ND, other_hidden_ND, chunk=chunk or positions_per_chunk(len(table_VD), 3)
+    )

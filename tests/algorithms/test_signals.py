@@ -1,0 +1,161 @@
+"""By hand, in a world where the context of an action is the item before it.
+
+Two sequences of lengths 3 and 1; padding holds nonsense that must not be read.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from recsys_posttrain import ops
+from recsys_posttrain.algorithms import signals
+from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
+from recsys_posttrain.config import describe
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.types import Batch
+
+REFERENCE_XV = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float64)
+SCORE_XV = torch.tensor([[2.0, 4.0], [1.0, 5.0]], dtype=torch.float64)
+NAN = math.nan
+
+
+class Table(nn.Module):
+    """The item embedding is the identity, so a state is a row of logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.dim, self.max_length = 2, 10
+        self.item_embedding = nn.Embedding(3, 2, dtype=torch.float64)
+        with torch.no_grad():
+            self.item_embedding.weight.copy_(torch.eye(3, dtype=torch.float64)[:, 1:])
+        self.logits = nn.Parameter(REFERENCE_XV.log() + 7)  # not normalised
+
+    def forward(self, history):
+        return self.logits[(history.items_BT - 1).clamp(min=0)]
+
+
+class ScoreTable(RewardModel):
+    def member_factors(self, batch):
+        context_N = ops.pack(batch.history_BT, batch.mask_BT) - 1
+        return SCORE_XV[context_N][None], torch.eye(2, dtype=torch.float64)[None]
+
+
+@pytest.fixture
+def actors():
+    log = LoggedRewards(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2.5, 4.5]))
+    heads = {"value": nn.Linear(2, 1).double()}
+    actors = Actors(FrozenPolicy(Policy(Table())), ScoreTable(), log, heads)
+    with torch.no_grad():
+        actors.policy.backbone.logits.copy_(torch.tensor([[3.0, 1.0], [0.0, 2.0]]))
+        actors.heads["value"].weight.copy_(torch.tensor([[1.0, 10.0]]))
+        actors.heads["value"].bias.fill_(0.5)
+    return actors
+
+
+@pytest.fixture
+def batch():
+    return Batch(
+        history_BT=torch.tensor([[1, 2, 1], [2, 2, 2]]),
+        history_rewards_BT=torch.tensor([[4.0, 1.0, 4.0], [5.0, NAN, NAN]], dtype=torch.float64),
+        history_times_BT=torch.zeros(2, 3, dtype=torch.int64),
+        actions_BT=torch.tensor([[2, 1, 1], [2, 0, 0]]),
+        rewards_BT=torch.tensor([[1.0, 4.0, 2.0], [3.0, NAN, NAN]], dtype=torch.float64),
+        action_times_BT=torch.zeros(2, 3, dtype=torch.int64),
+        mask_BT=torch.tensor([[True, True, True], [True, False, False]]),
+        sequences_B=torch.tensor([0, 1]),
+    )
+
+
+LOG_EXACT = [
+    math.log((math.exp(2) + math.exp(4)) / 2),
+    math.log(0.25 * math.exp(1) + 0.75 * math.exp(5)),
+]
+SOFT_AT_2 = [
+    2 * math.log((math.exp(1) + math.exp(2)) / 2),
+    2 * math.log(0.25 * math.exp(0.5) + 0.75 * math.exp(2.5)),
+]
+
+
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [
+        (signals.observed_reward, [[1, 4, 2], [3, 0, 0]]),
+        # Contexts 1, 2, 1 and 2 with actions 2, 1, 1 and 2.
+        (signals.model_reward, [[4, 1, 2], [5, 0, 0]]),
+        # Means of (4), (4, 1), (4, 1, 4) and of (5): never of the reward at the position itself.
+        (signals.user_mean, [[4, 2.5, 3], [5, 0, 0]]),
+        (signals.item_mean, [[4.5, 2.5, 2.5], [4.5, 0, 0]]),
+        # The log's mean 3, plus 0.5 + state . (1, 10): states are (3, 1) and (0, 2).
+        (signals.learned_value, [[16.5, 23.5, 16.5], [23.5, 0, 0]]),
+        # Context 1: (2 + 4) / 2 = 3. Context 2: (1 + 3 * 5) / 4 = 4.
+        (signals.reference_value, [[3, 4, 3], [4, 0, 0]]),
+        (signals.no_baseline, [[0, 0, 0], [0, 0, 0]]),
+        # A quarter of the observed, three quarters of the model's.
+        (signals.Mix(0.25), [[3.25, 1.75, 2], [4.5, 0, 0]]),
+        (
+            signals.ReferenceSoftValue(1.0),
+            [[LOG_EXACT[0], LOG_EXACT[1], LOG_EXACT[0]], [LOG_EXACT[1], 0, 0]],
+        ),
+        (
+            signals.ReferenceSoftValue(2.0),
+            [[SOFT_AT_2[0], SOFT_AT_2[1], SOFT_AT_2[0]], [SOFT_AT_2[1], 0, 0]],
+        ),
+    ],
+)
+def test_signal_by_hand(signal, expected, batch, actors):
+    """Exact zeros at padding, although the padded rewards are nan; and a frozen configuration."""
+    value_BT = signal(batch, actors)
+    torch.testing.assert_close(value_BT.detach(), torch.tensor(expected, dtype=torch.float64))
+    assert value_BT.requires_grad == (signal is signals.learned_value)
+    assert describe(signal)
+    assert hash(signal) is not None
+
+
+def test_soft_value_limits(batch, actors):
+    """Hot: the plain expectation. Cold: the largest reward in the support (4 and 5)."""
+    expected_BT = signals.reference_value(batch, actors)
+    hot_BT = signals.ReferenceSoftValue(1e6)(batch, actors)
+    torch.testing.assert_close(hot_BT, expected_BT, rtol=1e-5, atol=0)
+    cold_BT = signals.ReferenceSoftValue(1e-3)(batch, actors)
+    largest = torch.tensor([[4.0, 5, 4], [5, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(cold_BT, largest, rtol=1e-3, atol=0)
+
+
+def test_the_user_mean_does_not_see_the_reward_of_its_own_action(batch, actors):
+    before_BT = signals.user_mean(batch, actors)
+    changed = batch._replace(rewards_BT=batch.rewards_BT + 1)
+    torch.testing.assert_close(signals.user_mean(changed, actors), before_BT)
+
+
+def test_the_learned_value_trains_its_head_and_not_the_policy(batch, actors):
+    signals.learned_value(batch, actors).sum().backward()
+    assert actors.heads["value"].bias.grad.item() == 4
+    assert actors.policy.backbone.logits.grad is None
+
+
+def test_the_reference_values_do_not_follow_the_policy(batch, actors):
+    """The fixture's policy differs from its reference; both references agree with REFERENCE_XV."""
+    with torch.no_grad():
+        actors.policy.backbone.logits.mul_(-2)
+    actors.forget()
+    assert signals.reference_value(batch, actors)[0, 0].item() == pytest.approx(3)
+    assert signals.ReferenceSoftValue(1.0)(batch, actors)[0, 0].item() == pytest.approx(
+        LOG_EXACT[0]
+    )
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, NAN])
+def test_a_share_outside_0_to_1_is_refused(share):
+    with pytest.raises(UserError, match="share"):
+        signals.Mix(share)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_a_temperature_of_zero_is_refused(temperature):
+    with pytest.raises(UserError, match="temperature"):
+        signals.ReferenceSoftValue(temperature)

@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pytest
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, RL, fit
+
+D_N = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
+
+
+def exact(law, a, b, d_N=D_N):
+    """Written again from the paper's formulas, point by point."""
+    return [
+        d * (a - b * d) if law is BEST_OF_N else (d * (a - b * math.log(d)) if d > 0 else 0.0)
+        for d in d_N
+    ]
+
+
+@pytest.mark.parametrize("law", [BEST_OF_N, RL], ids=lambda law: law.name)
+def test_an_exact_curve_gives_its_coefficients_back(law):
+    found = fit(law, D_N, exact(law, 2.0, 0.5))
+    assert (found.a, found.b, found.r_squared) == pytest.approx((2.0, 0.5, 1.0), rel=1e-12)
+    np.testing.assert_allclose(found.gold(D_N), exact(law, 2.0, 0.5), rtol=1e-12, atol=1e-15)
+
+
+def test_best_of_n_peak_by_hand():
+    """a = 2, b = 1/2: d* = a / (2 b) = 2, KL 4, gold 2 (2 - 1) = 2."""
+    found = fit(BEST_OF_N, D_N, exact(BEST_OF_N, 2.0, 0.5))
+    assert found.peak_kl == pytest.approx(4.0)
+    assert found.gold(2.0) == pytest.approx(2.0)
+    assert found.is_peak_observed
+    assert found.observed_peak_kl == 4.0
+    assert found.sentence() == (
+        "the fitted best-of-n law peaks at KL 4, inside the observed range 0 to 9; "
+        "largest observed gold at KL 4"
+    )
+
+
+def test_rl_peak_by_hand():
+    """a = b: d* = exp(0) = 1 and gold a; a = 2 b: d* = e, KL e^2; a = -b: exp(-2), KL e^-4."""
+    for a, b, peak_kl in ((0.5, 0.5, 1.0), (1.0, 0.5, math.e**2), (-0.5, 0.5, math.exp(-4))):
+        found = fit(RL, D_N, exact(RL, a, b))
+        assert found.peak_kl == pytest.approx(peak_kl)
+        assert found.gold(peak_kl**0.5) == pytest.approx(b * peak_kl**0.5)
+
+
+def test_a_peak_beyond_the_data_is_called_an_extrapolation():
+    """a = 2, b = 0.1: d* = 10, KL 100, and the data end at KL 9."""
+    found = fit(BEST_OF_N, D_N, exact(BEST_OF_N, 2.0, 0.1))
+    assert not found.is_peak_observed
+    assert "peaks at KL 100, outside the observed range 0 to 9" in found.sentence()
+    late = fit(BEST_OF_N, [2.0, 3.0, 4.0], exact(BEST_OF_N, 2.0, 1.0, [2.0, 3.0, 4.0]))
+    assert late.peak_kl == pytest.approx(1.0)
+    assert not late.is_peak_observed
+
+
+@pytest.mark.parametrize(
+    ("law", "a", "b"), [(BEST_OF_N, 1.0, -0.1), (BEST_OF_N, -1.0, 0.1), (RL, 1.0, -0.1)]
+)
+def test_a_curve_that_only_rises_or_falls_has_no_peak(law, a, b):
+    found = fit(law, D_N, exact(law, a, b))
+    assert found.peak_kl is None
+    assert not found.is_peak_observed
+    assert f"the fitted {law.name} law has no peak; largest observed gold" in found.sentence()
+
+
+@pytest.mark.parametrize("law", [BEST_OF_N, RL], ids=lambda law: law.name)
+def test_with_noise_within_sampling_error(law):
+    """400 data sets with a known error: the mean estimates lie within 4 standard errors of the
+    truth, and the estimates spread as sigma^2 (F'F)^-1 says (its relative error over 400 sets is
+    1 / sqrt(800) = 0.035; 4 of those)."""
+    generator = np.random.default_rng(0)
+    d_N, sigma = np.linspace(0.1, 3.0, 30), 0.2
+    cost_N = [d * d if law is BEST_OF_N else d * math.log(d) for d in d_N]
+    basis_N2 = np.stack([d_N, np.negative(cost_N)], axis=1)
+    deviation_2 = sigma * np.sqrt(np.diag(np.linalg.inv(basis_N2.T @ basis_N2)))
+    gold_N = np.array(exact(law, 1.5, 0.4, d_N))
+    fits = [fit(law, d_N, gold_N + sigma * generator.standard_normal(30)) for _ in range(400)]
+    found_S2 = np.array([(each.a, each.b) for each in fits])
+    assert (np.abs(found_S2.mean(axis=0) - (1.5, 0.4)) < 4 * deviation_2 / math.sqrt(400)).all()
+    np.testing.assert_allclose(found_S2.std(axis=0, ddof=1), deviation_2, rtol=4 * 0.035)
+
+
+def test_r_squared_by_hand():
+    """d = 1, 1, 2 and gold 0, 2, 2 at best of n: d (a - b d) passes through the mean 1 at d = 1 and
+    2 at d = 2 (a = 1, b = 0). Residuals -1, 1, 0; mean 4/3, total 16/9 + 4/9 + 4/9 = 8/3."""
+    found = fit(BEST_OF_N, [1.0, 1.0, 2.0], [0.0, 2.0, 2.0])
+    assert (found.a, found.b) == pytest.approx((1.0, 0.0))
+    assert found.r_squared == pytest.approx(1 - 2 / (8 / 3))
+
+
+def test_constant_gold_has_no_r_squared():
+    found = fit(BEST_OF_N, D_N, np.zeros(5))
+    assert (found.a, found.b) == (0, 0)
+    assert math.isnan(found.r_squared)
+
+
+def test_the_order_of_the_points_does_not_matter():
+    order = [3, 0, 4, 2, 1]
+    gold_N = np.add(exact(RL, 1.0, 0.5), [0.0, 0.1, -0.1, 0.2, 0.0])
+    one, other = fit(RL, D_N, gold_N), fit(RL, D_N[order], gold_N[order])
+    assert (one.a, one.b, one.observed_peak_kl) == pytest.approx(
+        (other.a, other.b, other.observed_peak_kl)
+    )
+
+
+@pytest.mark.parametrize(
+    ("sqrt_kl", "gold", "sentence"),
+    [
+        ([0.0, 1.0, 2.0], [0.0, 1.0], "3 values of sqrt KL and 2 of gold"),
+        ([0.0, math.nan, 2.0], [0.0, 1.0, 1.0], "point 1 has a value that is not finite"),
+        ([0.0, 1.0, 2.0], [0.0, 1.0, math.inf], "point 2 has a value that is not finite"),
+        ([-0.5, 1.0, 2.0], [0.0, 1.0, 1.0], "sqrt KL -0.5 is negative"),
+        ([1.0, 2.0], [1.0, 1.0], "2 points cannot say"),
+        ([], [], "0 points cannot say"),
+        ([1.0, 1.0, 1.0], [0.0, 1.0, 2.0], "fewer than 2 different sqrt KL above 0"),
+        ([0.0, 0.0, 1.0], [0.0, 0.0, 2.0], "fewer than 2 different sqrt KL above 0"),
+    ],
+)
+def test_points_that_cannot_be_fitted_are_refused(sqrt_kl, gold, sentence):
+    with pytest.raises(UserError, match=f"best-of-n law: .*{sentence}"):
+        fit(BEST_OF_N, sqrt_kl, gold)

@@ -1,0 +1,148 @@
+"""The policy: states only where events are, remembered with care, exact log-probabilities."""
+
+import copy
+
+import pytest
+import torch
+
+from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.models import HSTU, SASRec
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.types import History, Sequences
+
+ITEMS = 12
+
+
+@pytest.fixture
+def policy():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = SASRec(dim=8, blocks=2, heads=2, feed_forward=16, max_length=10, dropout=0.0)
+        made = Policy(config.build(ITEMS)).double()
+        with torch.no_grad():  # away from the start, where all logits are almost 0
+            made.backbone.item_embedding.weight[1:] *= 5
+    return made
+
+
+@pytest.fixture
+def sequences():
+    """40 sequences of 2 to 17 events: more than two blocks of rows, some longer than 10."""
+    generator = torch.Generator().manual_seed(1)
+    lengths_N = torch.randint(2, 18, (40,), generator=generator)
+    events = int(lengths_N.sum())
+    return Sequences(
+        torch.randint(1, ITEMS + 1, (events,), generator=generator),
+        torch.randint(1, 6, (events,), generator=generator).float(),
+        torch.arange(events),
+        torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(0)]),
+    )
+
+
+@pytest.fixture
+def batch(sequences):
+    return batch_of(sequences, torch.arange(40), max_length=10)
+
+
+def padded_log_prob(policy, batch):
+    """[B, T, V], computed with everything padded to one length and dense logits."""
+    hidden_BTD = policy.backbone(batch.history)
+    return (hidden_BTD @ policy.backbone.item_embedding.weight[1:].T).log_softmax(dim=-1)
+
+
+def test_packed_values_and_gradients_are_those_of_the_padded_computation(policy, batch):
+    other = copy.deepcopy(policy)
+    packed_BT = policy.log_prob(batch)
+    dense_BTV = padded_log_prob(other, batch)
+    index_BT1 = (batch.actions_BT - 1).clamp(min=0)[..., None]
+    dense_BT = dense_BTV.gather(2, index_BT1).squeeze(2).masked_fill(~batch.mask_BT, 0)
+    torch.testing.assert_close(packed_BT, dense_BT)
+
+    weight_BT = torch.linspace(-1, 2, batch.mask_BT.numel()).double().view_as(batch.mask_BT)
+    (packed_BT * weight_BT).sum().backward()
+    (dense_BT * weight_BT).sum().backward()
+    for (name, mine), (_, theirs) in zip(
+        policy.named_parameters(), other.named_parameters(), strict=True
+    ):
+        if theirs.grad is not None:
+            torch.testing.assert_close(mine.grad, theirs.grad, msg=name)
+    assert policy.backbone.item_embedding.weight.grad[1:].abs().sum() > 0
+
+
+def test_candidates_and_padding(policy, batch):
+    generator = torch.Generator().manual_seed(2)
+    items_BTK = torch.randint(1, ITEMS + 1, (*batch.mask_BT.shape, 3), generator=generator)
+    log_prob_BTK = policy.log_prob(batch, items_BTK)
+    expected_BTK = padded_log_prob(policy, batch).gather(2, items_BTK - 1)
+    torch.testing.assert_close(log_prob_BTK[batch.mask_BT], expected_BTK[batch.mask_BT])
+    assert not batch.mask_BT.all()
+    assert (log_prob_BTK[~batch.mask_BT] == 0).all()
+    assert (policy.log_prob(batch)[~batch.mask_BT] == 0).all()
+    assert (policy.log_prob(batch)[batch.mask_BT] < 0).all()
+
+
+def test_samples_are_items_at_events_and_0_at_padding(policy, batch):
+    items_BTK, log_prob_BTK = policy.sample(batch, 4, torch.Generator().manual_seed(3))
+    assert items_BTK.shape == (*batch.mask_BT.shape, 4)
+    real_NK = items_BTK[batch.mask_BT]
+    assert (int(real_NK.min()), int(real_NK.max())) == (1, ITEMS)
+    assert (items_BTK[~batch.mask_BT] == 0).all()
+    assert (log_prob_BTK[~batch.mask_BT] == 0).all()
+    expected_BTK = padded_log_prob(policy, batch).gather(2, (items_BTK - 1).clamp(min=0))
+    torch.testing.assert_close(log_prob_BTK[batch.mask_BT], expected_BTK[batch.mask_BT])
+
+
+def test_states_are_computed_once_per_batch(policy, batch, sequences):
+    first = policy.states(batch)
+    assert policy.states(batch) is first
+    other = batch_of(sequences, torch.arange(40), max_length=10)
+    assert policy.states(other) is not first, "an equal batch is not the same batch"
+    again = policy.states(batch)
+    policy.forget()
+    with torch.no_grad():
+        policy.backbone.output_norm.weight.mul_(2)
+    assert not torch.equal(policy.states(batch), again), "forgotten with the weights it came from"
+
+
+def test_a_state_without_a_graph_never_serves_who_needs_the_gradient(policy, batch):
+    with torch.no_grad():
+        measured = policy.states(batch)
+        assert not measured.requires_grad
+    trained = policy.states(batch)
+    assert trained.requires_grad
+    torch.testing.assert_close(trained.detach(), measured)
+    with torch.no_grad():
+        policy.log_prob(batch)
+    policy.log_prob(batch).sum().backward()
+    assert policy.backbone.item_embedding.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("rows", [3, 256])
+def test_last_states_are_those_after_the_latest_events(policy, sequences, rows):
+    states_ND = policy.last_states(sequences, rows=rows)
+    for n in range(len(sequences)):
+        events = slice(int(sequences.offsets_N1[n]), int(sequences.offsets_N1[n + 1]))
+        latest = sequences.items_E[events][-10:][None]
+        rewards = sequences.rewards_E[events][-10:][None].double()
+        times = torch.zeros_like(latest)
+        expected_D = policy.backbone(History(latest, rewards, times, times))[0, -1].detach()
+        torch.testing.assert_close(states_ND[n], expected_D)
+
+
+def test_the_times_of_next_actions_reach_the_last_states(sequences):
+    """Given, or for none given that of the last event; one of three days, one of no time at all."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = HSTU(dim=8, blocks=2, max_length=10, target_time=True)
+        policy = Policy(config.build(ITEMS)).double().eval()
+    last_N = sequences.timestamps_E[sequences.offsets_N1[1:] - 1]
+    given_N = last_N + 86_400 * (torch.arange(40) % 3)
+    for next_times_N, expected_N in ((given_N, given_N), (None, last_N)):
+        states_ND = policy.last_states(sequences, next_times_N)
+        for n in range(40):
+            events = slice(*sequences.offsets_N1[n : n + 2].tolist())
+            items, times = sequences.items_E[events][-10:], sequences.timestamps_E[events][-10:]
+            next_times = torch.cat([times[1:], expected_N[n : n + 1]])
+            rewards = torch.zeros(1, len(items), dtype=torch.float64)
+            history = History(items[None], rewards, times[None], next_times[None])
+            torch.testing.assert_close(states_ND[n], policy.backbone(history)[0, -1].detach())
+    assert not torch.allclose(policy.last_states(sequences), policy.last_states(sequences, given_N))

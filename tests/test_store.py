@@ -1,0 +1,259 @@
+"""Stage folders: complete or not there, whatever happens while they are made."""
+
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recsys_posttrain import store as stages
+from recsys_posttrain.errors import UserError
+
+KEY = {"seed": 1, "code": "abc"}
+
+
+def _writes(folder: Path) -> dict[str, Any]:
+    (folder / "weights").write_text("1 2 3")
+    return {"ndcg@10": 0.25, "shape": (2, 3)}
+
+
+def _never(folder: Path) -> dict[str, Any]:
+    raise AssertionError("a complete stage was made again")
+
+
+def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    assert folder.parent == tmp_path / "stages"
+    assert folder.name.startswith("pretrain-")
+    assert folder != stages.stage_folder(tmp_path, "pretrain", {**KEY, "seed": 2})
+    assert stages.build(folder, KEY, _writes, ["weights"]) == {"ndcg@10": 0.25, "shape": [2, 3]}
+    assert stages.build(folder, KEY, _never) == {"ndcg@10": 0.25, "shape": [2, 3]}
+    assert (folder / "weights").read_text() == "1 2 3"
+    assert not (tmp_path / f".partial-{folder.name}").exists()
+    stage = json.loads((folder / "stage.json").read_text())
+    assert stage["key"] == KEY
+    assert stage["files"] == {"weights": hashlib.sha256(b"1 2 3").hexdigest()}
+    assert stage["versions"]["torch"] == torch.__version__
+    assert {"commit", "seconds"} <= stage.keys()
+    assert stage["was_interrupted"] is False
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_stage_keeps_its_partial_folder(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+
+    def stops(partial: Path) -> dict[str, Any]:
+        (partial / "epoch").write_text("3")
+        raise interruption
+
+    with pytest.raises(interruption):
+        stages.build(folder, KEY, stops)
+    assert not folder.exists()
+
+    def resumes(partial: Path) -> dict[str, Any]:
+        return {"from": int((partial / "epoch").read_text())}
+
+    assert stages.build(folder, KEY, resumes) == {"from": 3}
+    assert stages.read_stage(folder)["was_interrupted"] is True
+
+
+def test_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from recsys_posttrain import store as stages
+        def make(folder):
+            (folder / "epoch").write_text("1")
+            time.sleep(60)
+        stages.build(Path(sys.argv[1]), {"seed": 1, "code": "abc"}, make)
+    """)
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    partial = tmp_path / f".partial-{folder.name}"
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)])
+    try:
+        deadline = time.monotonic() + 60
+        while not (partial / "epoch").exists():
+            assert time.monotonic() < deadline, "the other process never started"
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    assert not folder.exists()
+    assert (partial / "epoch").exists()
+    assert stages.build(folder, KEY, _writes, ["weights"])["ndcg@10"] == 0.25
+
+
+def _counts(folder: Path, log: Path) -> None:
+    def make(partial: Path) -> dict[str, Any]:
+        with log.open("a") as file:
+            file.write("made\n")
+        time.sleep(0.5)
+        return {"pid": os.getpid()}
+
+    record = stages.build(folder, KEY, make)
+    with log.open("a") as file:
+        file.write(f"read {record['pid']}\n")
+
+
+def test_two_processes_make_a_stage_once(tmp_path: Path) -> None:
+    folder, log = stages.stage_folder(tmp_path, "reward", KEY), tmp_path / "log"
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=_counts, args=(folder, log)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    lines = log.read_text().splitlines()
+    assert lines.count("made") == 1
+    assert len([line for line in lines if line.startswith("read")]) == 2
+    assert len(set(lines)) == 2  # both read the record of one process
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("write failed: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(
+    tmp_path: Path, error: Exception
+) -> None:
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+
+    def fills(partial: Path) -> dict[str, Any]:
+        (partial / "half").write_text("")
+        raise error
+
+    with pytest.raises(
+        UserError, match=r"the disk is full: \d+ MiB are free in .*--output"
+    ) as told:
+        stages.build(folder, KEY, fills)
+    assert str(tmp_path) in str(told.value)
+    assert not folder.exists()
+    assert (tmp_path / f".partial-{folder.name}" / "half").exists()
+
+
+def test_a_disk_that_fills_while_the_record_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, *args: object, **options: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            stages.build(folder, KEY, lambda partial: {"value": 1})
+    assert not folder.exists()
+    assert stages.build(folder, KEY, lambda partial: {"value": 2}) == {"value": 2}
+
+
+def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
+    def fails(partial: Path) -> dict[str, Any]:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        stages.build(stages.stage_folder(tmp_path, "pretrain", KEY), KEY, fails)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("stage.json", '{"key": {"se', "stage.json is cut short or not JSON"),
+        ("stage.json", "[]", "stage.json holds list, not an object"),
+        ("stage.json", '{"key": {}}', "stage.json has no 'record'"),
+        ("stage.json", None, "stage.json does not exist"),
+        ("weights", "1 2", "weights is damaged: its SHA-256 is not the one it was finished with"),
+        ("weights", "1 2 4", "weights is damaged: its SHA-256 is not the one"),
+        ("weights", None, "weights is missing"),
+    ],
+)
+def test_a_damaged_stage_is_named_with_the_folder_to_delete(
+    tmp_path: Path, name: str, content: str | None, sentence: str
+) -> None:
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    stages.build(folder, KEY, _writes, ["weights"])
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    with pytest.raises(UserError) as told:
+        stages.build(folder, KEY, _never)
+    assert sentence in str(told.value)
+    assert f"delete the folder {folder}" in str(told.value)
+
+
+def test_a_folder_of_another_key_is_refused(tmp_path: Path) -> None:
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    stages.build(folder, KEY, _writes, ["weights"])
+    with pytest.raises(UserError, match="was made from another key"):
+        stages.build(folder, {**KEY, "seed": 2}, _never)
+
+
+def test_a_changed_record_is_found_too(tmp_path: Path) -> None:
+    """For a report of noise the record is the result."""
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    stages.build(folder, KEY, _writes, ["weights"])
+    record = folder / "stage.json"
+    record.write_text(record.read_text().replace("0.25", "0.35"))
+    with pytest.raises(UserError, match=r"stage.json was changed after it was written: delete the"):
+        stages.build(folder, KEY, _never)
+
+
+def test_digests_are_read_once_per_process_while_files_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    stages.build(folder, KEY, _writes, ["weights"])
+    read: list[Path] = []
+    whole = stages._file_digest
+    monkeypatch.setattr(stages, "_file_digest", lambda path: read.append(path) or whole(path))
+    stages.read_stage(folder)
+    assert read == []
+    os.utime(folder / "weights")
+    stages.read_stage(folder)
+    assert read == [folder / "weights"]
+
+
+def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path: Path) -> None:
+    """A kill while a checkpoint is written leaves a temporary; the checkpoint may be left too."""
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    partial = tmp_path / f".partial-{folder.name}"
+
+    def killed(partial: Path) -> dict[str, Any]:
+        (partial / ".tmp-host-12-0123abcd.safetensors").write_text("half")
+        (partial / "checkpoint.safetensors").write_text("whole")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stages.build(folder, KEY, killed, ["weights", "step-*.safetensors"])
+    assert len(list(partial.iterdir())) == 2
+
+    def resumes(partial: Path) -> dict[str, Any]:
+        assert [path.name for path in partial.iterdir()] == ["checkpoint.safetensors"]
+        (partial / "step-000010.safetensors").write_text("10")
+        return _writes(partial)
+
+    stages.build(folder, KEY, resumes, ["weights", "step-*.safetensors"])
+    there = ["stage.json", "step-000010.safetensors", "weights"]
+    assert sorted(os.listdir(folder)) == there
+    assert sorted(stages.read_stage(folder)["files"]) == there[1:]
+
+
+def test_a_declared_file_that_is_not_written_is_our_mistake(tmp_path: Path) -> None:
+    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+    with pytest.raises(RuntimeError, match=r"the stage did not write .'weights'"):
+        stages.build(folder, KEY, lambda partial: {}, ["weights"])
+    assert not folder.exists()
