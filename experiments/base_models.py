@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.algorithms import BC
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.files import replacing, write_json
@@ -24,7 +23,7 @@ from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.stats.bootstrap import bootstrap_interval
 from recsys_posttrain.store import read_stage
 from recsys_posttrain.studies.pipeline import Pipeline
-from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.catalog import dataset_named
 
 BACKBONES = {
@@ -51,10 +50,10 @@ def main() -> None:
     rows = []
     for name in arguments.only or BACKBONES:
         for seed in range(arguments.seeds):
-            run = Run(BC(), dataset=dataset, backbone=BACKBONES[name], pretraining_seed=seed)
-            pipeline = Pipeline(run, arguments.stages)
-            stages.setdefault(name, []).append(read_stage(pipeline.pretrained_folder))
-            frame = evaluate(pipeline.pretrained, pipeline.data).per_user
+            setup = Setup(dataset=dataset, backbone=BACKBONES[name], seed=seed)
+            pipeline = Pipeline(setup, arguments.stages)
+            stages.setdefault(name, []).append(read_stage(pipeline.pretrain()))
+            frame = evaluate(pipeline.load_pretrained(), pipeline.data).per_user
             rows.append(frame.assign(method=name, seed=seed))
             print(
                 f"{name}, seed {seed}: {stages[name][-1]['record']}, "

@@ -19,7 +19,6 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from recsys_posttrain.algorithms import BC
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.files import replacing, write_json
@@ -27,7 +26,7 @@ from recsys_posttrain.models import HSTU
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.store import read_stage
 from recsys_posttrain.studies.pipeline import Pipeline
-from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url
 from recsys_posttrain.training.pretrain import PRETRAINING
 from recsys_posttrain.worlds.catalog import dataset_named
@@ -67,8 +66,7 @@ def main() -> None:
         chosen = {field: trial.suggest_categorical(field, SPACE[field]) for field in SPACE}
         rate = chosen.pop("learning_rate")
         pipeline = Pipeline(
-            Run(
-                BC(),
+            Setup(
                 dataset=dataset,
                 backbone=replace(BASE, **chosen),
                 pretraining=replace(training, learning_rate=rate),
@@ -77,7 +75,7 @@ def main() -> None:
         )
         started = time.monotonic()
         try:
-            record = read_stage(pipeline.pretrained_folder)["record"]
+            record = read_stage(pipeline.pretrain())["record"]
         except (KeyboardInterrupt, SystemExit):  # an interrupt, or a signal
             trial.study.enqueue_trial(trial.params)
             raise

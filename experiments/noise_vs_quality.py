@@ -32,6 +32,7 @@ from quality.units import Outcome, Unit, finished, references
 from recsys_posttrain.config import require
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.files import write_json, write_text
+from recsys_posttrain.progress import Progress
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report import noise_quality
 from recsys_posttrain.studies.folder import RESULTS, claim, definition, result_set
@@ -72,8 +73,8 @@ def main() -> None:
     kinds = None if arguments.kinds is None else {"", *arguments.kinds.split(",")}
     _check(arguments.seeds, kinds)
     base = base_of(dataset_named(arguments.dataset, arguments.data_root))
-    folder = arguments.output / f"noise_vs_quality-{base.dataset.name}"
-    claim(folder, definition(Path(__file__), base.dataset, kind="noise_vs_quality"))
+    folder = arguments.output / f"noise_vs_quality-{base.setup.dataset.name}"
+    claim(folder, definition(Path(__file__), base.setup.dataset, kind="noise_vs_quality"))
     study(base, arguments.seeds, kinds, arguments.workers, arguments.stages, folder)
 
 
@@ -94,10 +95,11 @@ def study(
     """Runs what is missing and writes the folder. kinds: names of the noises; None: all."""
     # Asked first: what is written below makes a checkout differ from its commit.
     began, commit = time.monotonic(), git_commit()
-    pipeline = Pipeline(base, stages, announce=lambda title, _: print(f"  {title}", flush=True))
+    pipeline = Pipeline(base.setup, stages, told=Progress().add)
     # The shared stages, before several processes ask for them.
     baselines = references(base, stages, seed=0)
-    _ = pipeline.rewards.folder, pipeline.rewards.judge_folder
+    pipeline.rewards.train()
+    pipeline.rewards.train_judge()
     outcomes = _outcomes(base, seeds, kinds, processes, stages)
     test = pd.concat([outcome.test for _, outcome in outcomes], ignore_index=True)
     validation = pd.concat([outcome.validation for _, outcome in outcomes], ignore_index=True)
@@ -121,7 +123,7 @@ def study(
     record = {
         "commit": commit,
         "versions": package_versions(),
-        "command": f"python experiments/noise_vs_quality.py --dataset {base.dataset.name} "
+        "command": f"python experiments/noise_vs_quality.py --dataset {base.setup.dataset.name} "
         f"--seeds {seeds}" + (f" --kinds {','.join(sorted(kinds - {''}))}" if kinds else ""),
         "seconds": round(time.monotonic() - began),  # of this call: what was there is only read
         "policies": len(validation),
@@ -169,8 +171,8 @@ def _outcomes(
 def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -> str:
     over = "users and seeds" if compared.over_seeds else "users; one seed gives none over seeds"
     return (
-        f"{base.dataset.name}, {base.split.label}; {compared.num_users:,} test users; {seeds} "
-        f"seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% interval "
+        f"{base.setup.dataset.name}, {base.setup.split.label}; {compared.num_users:,} test users; "
+        f"{seeds} seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% interval "
         f"over {over}. In brackets the strength that NDCG@10 of liked validation targets chose. "
         "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); rows "
         "with a shuffled or constant reward from BC with the same rewards. A method that the noise "

@@ -28,6 +28,7 @@ from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.files import replacing, write_json
 from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.progress import Progress
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.rewards.control import RewardControl, TrueRewards
 from recsys_posttrain.stats.bootstrap import bootstrap_interval
@@ -96,23 +97,23 @@ def main() -> None:
 
 def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
     """Trains what is missing and writes the table of a world."""
-    pipeline = Pipeline(base, stages, announce=lambda what, _: print(f"  {what}"))
+    pipeline = Pipeline(base.setup, stages, told=Progress().add)
     steps = base.posttraining.steps
     commit = git_commit()  # before a tracked file is written
     targets, seeds = pipeline.data.test, range(num_seeds)
-    truth = truth_of(base.dataset, pipeline.data.corpus)
+    truth = truth_of(base.setup.dataset, pipeline.data.corpus)
     found = {
         "Logging policy": np.stack([logged(truth, targets)] * num_seeds),
-        "Pretrained": np.stack([values(pipeline.pretrained, truth, targets)] * num_seeds),
+        "Pretrained": np.stack([values(pipeline.load_pretrained(), truth, targets)] * num_seeds),
     }
     for name, algorithm, control, times in METHODS:
         training = replace(base.posttraining, steps=times * steps)
         run = replace(base, algorithm=algorithm, control=control, posttraining=training)
         runs = [replace(run, seed=seed) for seed in seeds]
-        policies = [load_policy(pipeline.posttrained_folder(each)).policy for each in runs]
+        policies = [load_policy(pipeline.posttrain(each)).policy for each in runs]
         found[name] = np.stack([values(policy, truth, targets) for policy in policies])
 
-    folder = output / f"seen_items-{base.dataset.name}"
+    folder = output / f"seen_items-{base.setup.dataset.name}"
     folder.mkdir(parents=True, exist_ok=True)
     text = table(found)
     with replacing(folder / "table.md") as temporary:

@@ -38,6 +38,7 @@ _HOME = {
     "truth_of": "recsys_posttrain.worlds.base",
     "Jester": "recsys_posttrain.worlds.jester",
     "Run": "recsys_posttrain.studies.run",
+    "Setup": "recsys_posttrain.studies.setup",
     "HSTU": "recsys_posttrain.models",
     "SASRec": "recsys_posttrain.models",
     "FullSoftmax": "recsys_posttrain.losses",

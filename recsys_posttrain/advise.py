@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from recsys_posttrain.algorithms import BC
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.report import evidence
@@ -15,7 +14,7 @@ from recsys_posttrain.report.evidence import Condition, Errors
 from recsys_posttrain.report.render import decimal
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
 from recsys_posttrain.studies.pipeline import Pipeline
-from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.catalog import dataset_named
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"  # of a checkout
@@ -45,12 +44,12 @@ def advise_on(
         f"{folder} holds no study noise_vs_quality-*; give --studies experiments/results of a "
         "checkout, or make one with make study.",
     )
-    run = Run(BC(), dataset=dataset_named(dataset, data_root, duplicates))
-    pipeline = Pipeline(run, output, device)
-    quality = pipeline.rewards.quality
+    setup = Setup(dataset=dataset_named(dataset, data_root, duplicates))
+    pipeline = Pipeline(setup, output, device)
+    quality = pipeline.rewards.measure()
     require(
         quality is not None,
-        f"{run.dataset.name} has no rewards to learn: {pipeline.rewards.missing}; give "
+        f"{setup.dataset.name} has no rewards to learn: {pipeline.rewards.missing}; give "
         "a dataset with rewards.",
     )
     assert quality is not None
@@ -60,7 +59,7 @@ def advise_on(
             f"Studies in {folder}",
             f"Your reward model on {pipeline.data.corpus.name}, trained with the defaults",
             *_measured(quality),
-            *(line for study in found for line in advice(study, run.dataset.name, model)),
+            *(line for study in found for line in advice(study, setup.dataset.name, model)),
         ]
     )
 

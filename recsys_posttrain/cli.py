@@ -66,6 +66,12 @@ def run(
     ] = None,
     dataset: Dataset = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many post-training seeds.")] = None,
+    full_seeds: Annotated[
+        bool,
+        typer.Option(
+            "--full-seeds", help="Seeds of pretraining and of the reward model too: one of each."
+        ),
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -119,6 +125,7 @@ def run(
             split=split,
             thresholds=thresholds(liked, top, disliked, reward_zero),
             duplicates=duplicates,
+            full_seeds=full_seeds,
         ),
     )
 

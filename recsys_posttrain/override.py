@@ -18,6 +18,8 @@ from recsys_posttrain.errors import UserError
 
 Value = TypeVar("Value")
 
+# Metadata of a field whose own fields are set without its name: `a` in place of `inner.a`.
+INLINE = {"inline": True}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -40,6 +42,11 @@ def _replace(root: Any, value: Any, path: list[str], text: str, assignment: str)
     fields = {field.name: field for field in dataclasses.fields(value) if field.init}
     where = f"--set {assignment}: {type(value).__name__}"
     if name not in fields:
+        for inline in (each for each in fields.values() if each.metadata.get("inline")):
+            current = getattr(value, inline.name)
+            if name in {field.name for field in dataclasses.fields(current)}:
+                new = _replace(root, current, path, text, assignment)
+                return dataclasses.replace(value, **{inline.name: new})
         raise UserError(
             f"{where} has no field {name!r}{suggestion([root], assignment)} "
             f"(its fields: {', '.join(fields) or 'none'})"
@@ -75,7 +82,8 @@ def _paths(value: Any, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(value):
         current = getattr(value, field.name)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
-            yield from _paths(current, f"{prefix}{field.name}.")
+            inner = "" if field.metadata.get("inline") else f"{field.name}."
+            yield from _paths(current, prefix + inner)
         elif field.init:
             yield prefix + field.name
 

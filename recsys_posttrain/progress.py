@@ -38,29 +38,15 @@ def _say(done: Done) -> None:
 
 
 class Progress:
-    """One line per stage: what, and whether it was there already or how long it took.
+    """One line per stage: what, and whether it was reused or how long it took.
 
     say: told of each stage once, however often it is needed.
     """
 
     def __init__(self, say: Callable[[Done], None] = _say) -> None:
-        self.started = time.monotonic()
+        self._started = time.monotonic()
         self._say = say
         self._told: dict[Path, Done] = {}
-        self._open: tuple[str, Path, float, bool] | None = None
-
-    def announce(self, title: str, folder: Path) -> None:
-        """A stage is about to be made or reused; so the one before it is done."""
-        if folder not in self._told:
-            self.close()
-            self._open = (title, folder, time.monotonic(), folder.exists())
-
-    def close(self) -> None:
-        """The stage that was announced last is done."""
-        if self._open is not None:
-            title, folder, began, was_there = self._open
-            self._open = None
-            self.add(Done(title, folder, None if was_there else time.monotonic() - began))
 
     def add(self, done: Done) -> None:
         if done.folder not in self._told:
@@ -68,8 +54,7 @@ class Progress:
             self._say(done)
 
     def finish(self) -> None:
-        self.close()
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self._started
         reused = sum(done.seconds is None for done in self._told.values())
-        made = len(self._told) - reused
-        say(f"{reused} stages reused, {made} made, {seconds:.0f} s")
+        built = len(self._told) - reused
+        say(f"{reused} stages reused, {built} built, {seconds:.0f} s")

@@ -1,6 +1,6 @@
 """Content-addressed stage folders: what exists and is complete is never computed again.
 
-A stage's folder is named by a digest of exactly what the stage depends on (its key). It is made
+A stage's folder is named by a digest of exactly what the stage depends on (its key). It is built
 under a partial name that survives an interruption, and takes its final name in one rename, so a
 folder under `stages/` is always complete, and every algorithm starts from the same bytes.
 
@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recsys_posttrain.config import describe, digest
 from recsys_posttrain.errors import UserError
@@ -35,6 +35,21 @@ from recsys_posttrain.provenance import git_commit, package_versions
 
 _log = logging.getLogger(__name__)
 RECORD = "stage.json"
+# Of the stages under way, each inside the one before it: seconds that inner ones took.
+_inner: list[float] = []
+
+
+class Built(NamedTuple):
+    """A stage that is there. record: what `make` returned. seconds: what building took, without the
+    stages that it built on the way; None: it was there already."""
+
+    folder: Path
+    record: dict[str, Any]
+    seconds: float | None
+
+    @property
+    def reused(self) -> bool:
+        return self.seconds is None
 
 
 def stage_folder(root: Path, name: str, key: Mapping[str, Any]) -> Path:
@@ -47,8 +62,8 @@ def build(
     key: Mapping[str, Any],
     make: Callable[[Path], dict[str, Any]],
     files: Collection[str] = (),
-) -> dict[str, Any]:
-    """The record of a stage: read where `folder` is complete, otherwise made by `make(partial)`.
+) -> Built:
+    """The stage in `folder`: reused where that is complete, otherwise built by `make(partial)`.
 
     make receives a folder that is kept between attempts (an interrupted stage finds its own
     checkpoints there) and returns a record of JSON values. files: what it leaves, as names or
@@ -60,20 +75,20 @@ def build(
     """
     root, partial = folder.parent.parent, folder.parent.parent / f".partial-{folder.name}"
     lock = locked(root / ".locks" / folder.name, "another process is building it; waiting")
+    seconds = None
     with disk_is_explained(root), lock:
         if not folder.exists():
             was_interrupted = partial.exists()
             partial.mkdir(parents=True, exist_ok=True)
             remove_temporaries(partial, is_locked=True)
-            started = time.monotonic()
-            record = make(partial)
+            record, seconds = _timed(make, partial)
             stage = {
                 "key": describe(key),
                 "record": record,
                 "commit": git_commit(),
                 "versions": package_versions(),
                 # of the attempt that finished it; an interrupted one's time is not in it
-                "seconds": round(time.monotonic() - started, 3),
+                "seconds": round(seconds, 3),
                 "was_interrupted": was_interrupted,
             }
             _finish(partial, stage, files)
@@ -82,9 +97,21 @@ def build(
             sync(folder.parent)
         stage = read_stage(folder)
     if stage["key"] != json.loads(json.dumps(describe(key))):
-        raise UserError(f"{folder} was made from another key: {delete(folder)}")
-    made: dict[str, Any] = stage["record"]
-    return made
+        raise UserError(f"{folder} was built from another key: {delete(folder)}")
+    return Built(folder, stage["record"], seconds)
+
+
+def _timed(make: Callable[[Path], dict[str, Any]], partial: Path) -> tuple[dict[str, Any], float]:
+    """What `make` returns, and its seconds without those of the stages that it builds."""
+    started = time.monotonic()
+    _inner.append(0.0)
+    try:
+        record = make(partial)
+    finally:
+        inner, took = _inner.pop(), time.monotonic() - started
+        if _inner:
+            _inner[-1] += took
+    return record, took - inner
 
 
 def read_stage(folder: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from recsys_posttrain.rewards.noise import (
 from recsys_posttrain.rewards.noise.base import ErrorNoise
 from recsys_posttrain.studies.controls import ONLINE_RL
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.posttrain import POSTTRAINING
 
 Kind = type[ErrorNoise] | type[Flips] | type[Starvation]
@@ -42,20 +43,22 @@ def base_of(dataset: Dataset) -> Run:
     Elsewhere the policy is half as wide as by default and reads half as far, because there are a
     thousand of them to train.
     """
-    run = Run(BC(), dataset=dataset, split=UserHoldout(seed=1))
+    setup = Setup(dataset=dataset, split=UserHoldout(seed=1))
     if dataset.name != "jester":
-        return replace(run, backbone=SASRec(dim=32, feed_forward=128, max_length=100))
+        backbone = SASRec(dim=32, feed_forward=128, max_length=100)
+        return Run(BC(), replace(setup, backbone=backbone))
     small = SASRec(dim=32, feed_forward=64, history_rewards=True)
-    return replace(
-        run,
+    setup = replace(
+        setup,
         split=UserHoldout(train=0.4, reward=0.3, judge=0.1, validation=0.05, test=0.15, seed=1),
         backbone=small,
         reward=RewardEnsemble(
             encoder=small,
             training=Training(epochs=30, batch_size=32, weight_decay=0.1, patience=3),
         ),
-        posttraining=replace(POSTTRAINING, steps=200, batch_size=16, learning_rate=1e-3),
     )
+    plan = replace(POSTTRAINING, steps=200, batch_size=16, learning_rate=1e-3)
+    return Run(BC(), setup, posttraining=plan)
 
 
 @dataclass(frozen=True)

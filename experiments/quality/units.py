@@ -58,9 +58,9 @@ class Outcome:
 
 def work(unit: Unit) -> Outcome:
     """A unit, from its stages; makes those that are missing."""
-    pipeline = Pipeline(unit.base, unit.root)
+    pipeline = Pipeline(unit.base.setup, unit.root)
     noise, test, validation = unit.condition.noise, [], []
-    for method in unit.condition.methods(isinstance(unit.base.dataset, World)):
+    for method in unit.condition.methods(isinstance(unit.base.setup.dataset, World)):
         for strength, algorithm in method.strengths.items():
             if unit.only is not None and unit.only[method.name] != strength:
                 continue
@@ -74,22 +74,22 @@ def work(unit: Unit) -> Outcome:
                 noise=noise,
                 control=method.control,
             ).with_seed(unit.seed)
-            folder = pipeline.posttrained_folder(run)
+            folder = pipeline.posttrain(run)
             named = {"method": method.name, "strength": strength, **unit.key()}
-            test.append(_kept(pipeline.rows_of(folder, "test", noise)).assign(**named))
-            rows = pipeline.rows_of(folder, "validation", noise)
+            test.append(_kept(pipeline.evaluate(folder, "test", noise)).assign(**named))
+            rows = pipeline.evaluate(folder, "validation", noise)
             validation.append({**named, **_chosen_by(rows, pipeline.data.corpus.reward_scale)})
-    report = {} if noise == RewardNoise() else pipeline.rewards.report(noise)
+    report = {} if noise == RewardNoise() else pipeline.rewards.measure_noise(noise)
     return Outcome(pd.concat(test, ignore_index=True), pd.DataFrame(validation), report)
 
 
 def references(base: Run, root: Path, seed: int) -> pd.DataFrame:
     """Test rows of what is not post-trained, named like methods."""
-    pipeline = Pipeline(base, root)
+    pipeline = Pipeline(base.setup, root)
     return pd.concat(
         [
-            _kept(pipeline.rows_of(folder)).assign(method=name, seed=seed)
-            for name, folder in (("Popularity", None), ("Pretrained", pipeline.pretrained_folder))
+            _kept(pipeline.evaluate(folder)).assign(method=name, seed=seed)
+            for name, folder in (("Popularity", None), ("Pretrained", pipeline.pretrain()))
         ],
         ignore_index=True,
     )

@@ -35,6 +35,7 @@ class Provenance:
     commit: str = ""
     command: str = ""
     left_out: str = ""  # methods without a row, and why
+    seeds: str = ""  # what they are of
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +141,8 @@ def _caption(
         _counted(comparison.num_users, "user"),
         _counted(comparison.num_targets, "target"),
         (f"{len(seeds)} seeds: " if comparison.over_seeds else "seed ")
-        + ", ".join(map(str, seeds)),
+        + ", ".join(map(str, seeds))
+        + (f" {provenance.seeds}" if provenance.seeds else ""),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
         f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
         f"left out: {provenance.left_out}" if provenance.left_out else "",

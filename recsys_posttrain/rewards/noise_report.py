@@ -33,7 +33,6 @@ def noise_report(
     model: of the noise's own training, without added errors; clean: the model of a run without
     noise. Errors are in the log's unit.
     """
-    noise = noise.active()
     report: dict[str, dict[str, float]] = {}
     if noise.model is not None:
         noisy = noise.on_model(model, data, reference)

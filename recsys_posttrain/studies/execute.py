@@ -1,11 +1,11 @@
-"""The stages of a study's runs, made in this process or in several (processes.py)."""
+"""The stages of a study's runs, built in this process or in several (parallel.py)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from recsys_posttrain.config import require
@@ -13,6 +13,7 @@ from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.keys import On
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import cores, finished
@@ -25,7 +26,8 @@ MOST_WORKERS = 8  # unless more are asked for: each takes memory
 class Options(NamedTuple):
     """What the command line gave; None: what the file says. workers: processes of one thread each
     for the runs; 1: this one, with all its threads; None: one per core. on: the targets of the
-    table. Settings are chosen on "validation", so that "test" stays unseen."""
+    table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds: as in
+    Study."""
 
     overrides: tuple[str, ...] = ()
     dataset: str | None = None
@@ -38,6 +40,7 @@ class Options(NamedTuple):
     split: str | None = None
     thresholds: Thresholds = Thresholds()
     duplicates: Duplicates | None = None
+    full_seeds: bool = False
 
     def study(self, file: Path) -> Study:
         return load_study(
@@ -50,55 +53,50 @@ class Options(NamedTuple):
             self.split,
             self.thresholds,
             self.duplicates,
+            self.full_seeds,
         )
 
 
-class RunMade(NamedTuple):
-    """trained: the stage of post-training. points: the curve, where weights were kept for one."""
+class Results(NamedTuple):
+    """What a study computed.
 
-    trained: Path
-    rows: pd.DataFrame
-    points: pd.DataFrame | None
-
-
-def run_made(pipeline: Pipeline, run: Run, on: On) -> RunMade:
-    """From its stages; makes those that are missing."""
-    folder = pipeline.posttrained_folder(run)
-    rows = pipeline.rows_of(folder, on, run.noise)
-    has_points = run.posttraining.snapshots and not pipeline.rewards.missing
-    return RunMade(folder, rows, pipeline.curve_of(folder, on, run.noise) if has_points else None)
-
-
-class Made(NamedTuple):
-    """What a study computed. rows: one per target, method and seed. trained: the stages of
-    post-training by label/seed. points: of the curves of over-optimisation, one frame per run.
-    left_out: by label, why a method has no row."""
+    rows: one per target, method and seed.
+    trained: the stages of post-training, by label/seed.
+    points: of the curves of over-optimisation, one frame per run.
+    left_out: by label, why a method has no row.
+    noise: by label, what the noise of a run does.
+    """
 
     rows: pd.DataFrame
     trained: dict[str, Path]
     points: list[pd.DataFrame]
     left_out: dict[str, str]
+    noise: dict[str, dict[str, dict[str, float]]]
 
 
 def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
-    """Of what is not post-trained: one row each, as no seed of post-training changes them."""
-    return [
-        pipeline.rows_of(policy_folder, study.on).assign(method=name, seed=study.seeds[0])
-        for name, policy_folder in (
-            ("Popularity", None),
-            ("Pretrained", pipeline.pretrained_folder),
-        )
-    ]
+    """Of what is not post-trained: popularity once for each seed of the models that judge it, and
+    each pretrained policy. One row each where no seed changes them."""
+    frames, judged = [], set()
+    for name, seed, setup in study.setups():
+        stages = pipeline.at(setup)
+        trained = stages.pretrain()
+        if seed not in judged:
+            frames.append(stages.evaluate(None, study.on).assign(method="Popularity", seed=seed))
+            judged.add(seed)
+        rows = stages.evaluate(trained, study.on)
+        frames.append(rows.assign(method=f"Pretrained{name}", seed=seed))
+    return frames
 
 
-def made_by(
+def build_runs(
     study: Study,
     pipeline: Pipeline,
     shared: list[pd.DataFrame] | None = None,
     left_out: dict[str, str] | None = None,
-) -> Made:
-    """Runs what is not done yet. shared: of `shared_rows`. left_out: by label, why a method is not
-    run.
+) -> Results:
+    """Builds what is not there yet. shared: of `shared_rows`. left_out: by label, why a method is
+    not run.
 
     Raises: UserError where the training of every method fails.
     """
@@ -106,19 +104,18 @@ def made_by(
     rows = list(shared or shared_rows(study, pipeline))
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
-    for seed in study.seeds:
-        for run in (study.with_seed(run, seed) for run in study.runs):
-            if run.label in left_out:
-                continue
-            try:
-                made = run_made(pipeline, run, study.on)
-            except TrainingFailed as failure:
-                left_out[run.label] = f"seed {seed}: {failure}"
-                continue
-            trained[f"{run.label}/{seed}"] = made.trained
-            rows.append(made.rows.assign(method=run.label, seed=seed))
-            if made.points is not None:
-                points.append(made.points.assign(method=run.label, seed=seed))
+    for seed, _, run in study.with_seeds():
+        if run.label in left_out:
+            continue
+        try:
+            built = pipeline.at(run.setup).build_run(run, study.on)
+        except TrainingFailed as failure:
+            left_out[run.label] = f"seed {seed}: {failure}"
+            continue
+        trained[f"{run.label}/{seed}"] = built.trained
+        rows.append(built.rows.assign(method=run.label, seed=seed))
+        if built.points is not None:
+            points.append(built.points.assign(method=run.label, seed=seed))
     if left_out:
         console.print(f"left out: {by_reason(left_out)}", markup=False, soft_wrap=True)
     require(
@@ -126,12 +123,30 @@ def made_by(
         f"{study.file}: no method could be trained: {by_reason(left_out)}",
     )
     every = pd.concat(rows, ignore_index=True)
-    return Made(
+    return Results(
         every[~every["method"].isin(left_out)].reset_index(drop=True),
         {name: path for name, path in trained.items() if name.rpartition("/")[0] not in left_out},
         [each for each in points if each["method"].iloc[0] not in left_out],
         left_out,
+        {
+            run.label: _noise_report(study, run, pipeline)
+            for run in study.runs
+            if run.label not in left_out and run.noise != RewardNoise()
+        },
     )
+
+
+def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[str, float]]:
+    """Where seeds differ in the noise or in the reward model, means over them."""
+    differ = study.redraws_noise or study.full_seeds
+    runs = [study.with_seed(run, seed) for seed in study.seeds[: None if differ else 1]]
+    reports = [pipeline.at(each.setup).rewards.measure_noise(each.noise) for each in runs]
+    return {
+        place: {
+            name: float(np.mean([report[place][name] for report in reports])) for name in measured
+        }
+        for place, measured in reports[0].items()
+    }
 
 
 def number_of_workers(options: Options, study: Study) -> int:
@@ -156,7 +171,7 @@ def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
 
     Raises: UserError where they serve none.
     """
-    reasons = {run.label: why for run in study.runs if (why := pipeline.refusal(run))}
+    reasons = {run.label: why for run in study.runs if (why := pipeline.at(run.setup).refusal(run))}
     require(
         len(reasons) < len(study.runs),
         f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}, whose "
@@ -174,7 +189,7 @@ def by_reason(left_out: dict[str, str]) -> str:
     return "; ".join(f"{names} ({why})" for why, names in labels.items())
 
 
-def make_in_processes(
+def build_in_processes(
     file: Path,
     options: Options,
     study: Study,
@@ -183,54 +198,44 @@ def make_in_processes(
     count: int,
     left_out: dict[str, str],
 ) -> None:
-    """Makes the stages of the runs that are not there; they are read from disk afterwards.
+    """Builds the stages of the runs that are not there; they are read from disk afterwards.
 
-    left_out: by label, why a run is not made; those that fail are added.
+    left_out: by label, why a run is not built; those that fail are added.
     """
     missing = [
-        (index, seed)
-        for seed in study.seeds
-        for index, run in enumerate(study.runs)
+        (place, seed)
+        for seed, place, run in study.with_seeds()
         if run.label not in left_out
-        and not _is_made(pipeline, study.with_seed(run, seed), study.on)
+        and not all(
+            stage.folder.exists() for stage in pipeline.at(run.setup).stages_of(run, study.on)
+        )
     ]
     if not missing:
         return
-    progress.close()
     there = set((pipeline.root / "stages").glob("*"))
-    work = partial(_make, file, options)
+    work = partial(_build, file, options)
     log = options.output / study.name / "workers.log"
-    for (index, _), (stages, failure) in finished(work, missing, count, "post-training", log):
+    for (place, _), (stages, failure) in finished(work, missing, count, "post-training", log):
         if failure:
-            left_out.setdefault(study.runs[index].label, failure)
+            left_out.setdefault(study.runs[place].label, failure)
         for done in stages:
-            # One that another worker made meanwhile: that one says how long it took.
+            # One that another worker built meanwhile: that one says how long it took.
             if done.seconds is not None or done.folder in there:
                 progress.add(done)
 
 
-def _is_made(pipeline: Pipeline, run: Run, on: On) -> bool:
-    keys, noise = pipeline.keys, replace(run.noise, log=None)
-    trained, has_judge = keys.posttrain(run).folder, pipeline.rewards.judge_folder is not None
-    stages = [trained, keys.rows(trained, on, noise, has_judge).folder]
-    if run.posttraining.snapshots and not pipeline.rewards.missing:
-        stages.append(keys.curve(trained, on, noise, has_judge).folder)
-    return all(stage.exists() for stage in stages)
-
-
-def _make(file: Path, options: Options, task: tuple[int, int]) -> tuple[Sequence[Done], str]:
+def _build(file: Path, options: Options, task: tuple[int, int]) -> tuple[Sequence[Done], str]:
     """A worker's: the stages that one run (its place in the study, and a seed) needed, and why its
     training failed."""
     study, pipeline = _loaded(file, options)
     stages: list[Done] = []
-    progress = Progress(stages.append)
-    pipeline.announce = progress.announce
-    index, seed = task
+    pipeline.told = stages.append
+    place, seed = task
+    run = study.with_seed(study.runs[place], seed)
     try:
-        run_made(pipeline, study.with_seed(study.runs[index], seed), study.on)
+        pipeline.at(run.setup).build_run(run, study.on)
     except TrainingFailed as reason:
         return stages, f"seed {seed}: {reason}"
-    progress.close()
     return stages, ""
 
 
@@ -238,9 +243,4 @@ def _make(file: Path, options: Options, task: tuple[int, int]) -> tuple[Sequence
 def _loaded(file: Path, options: Options) -> tuple[Study, Pipeline]:
     """Once per process. An experiment file may define algorithms, which cannot be sent to it."""
     study = options.study(file)
-    pipeline = Pipeline(study.runs[0], options.output, options.device)
-    # Made by the main process, which has said so.
-    _ = pipeline.pretrained_folder
-    if not pipeline.rewards.missing:
-        _ = pipeline.rewards.folder, pipeline.rewards.judge_folder
-    return study, pipeline
+    return study, Pipeline(study.runs[0].setup, options.output, options.device)

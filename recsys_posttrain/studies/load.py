@@ -1,6 +1,6 @@
 """An experiment file as a Study: its runs, changed as asked, and checked before anything starts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +14,9 @@ from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.studies.experiment import experiment_module
 from recsys_posttrain.studies.folder import definition
-from recsys_posttrain.studies.keys import On, shared_part
+from recsys_posttrain.studies.keys import On
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
 from recsys_posttrain.worlds.catalog import by_rule, check_data_root, dataset_named, split_named
 
@@ -23,10 +24,19 @@ NO_TUNING = "no trials for any method, all at their defaults"
 
 
 class Study(NamedTuple):
-    """file: where it is written. dataset: the one asked for; None: the runs' own. name: of its
-    folder. runs: one per row of the table, without seeds. on: the targets of the table. tuning: how
-    the settings were chosen, for the caption. split: the name given for it on the command line.
-    redraws_noise: whether each seed draws noise of its own."""
+    """The runs of an experiment file, changed as asked.
+
+    file: where it is written.
+    dataset: the one asked for; None: the runs' own.
+    name: of its folder.
+    runs: one per row of the table, without seeds.
+    on: the targets of the table.
+    tuning: how the settings were chosen, for the caption.
+    split: the name given for it on the command line.
+    redraws_noise: whether each seed draws noise of its own.
+    full_seeds: whether a seed is also that of pretraining and of the reward model; otherwise all
+        seeds start from one pretrained policy and one reward model.
+    """
 
     file: Path
     dataset: str | None
@@ -37,12 +47,13 @@ class Study(NamedTuple):
     tuning: str
     split: str | None
     redraws_noise: bool = False
+    full_seeds: bool = False
 
     def definition(self, overrides: Sequence[str]) -> dict[str, str]:
-        """What the study's results are of (study_results.py)."""
+        """What the study's results are of (folder.py)."""
         return definition(
             self.file,
-            self.runs[0].dataset,
+            self.runs[0].setup.dataset,
             kind="study",
             set=" ".join(sorted(overrides)),
             split=self.split or "",
@@ -51,7 +62,23 @@ class Study(NamedTuple):
 
     def with_seed(self, run: Run, seed: int) -> Run:
         noise = replace(run.noise, seed=seed) if self.redraws_noise else run.noise
-        return replace(run, noise=noise).with_seed(seed)
+        return replace(run, noise=noise).with_seed(seed, self.full_seeds)
+
+    def with_seeds(self) -> Iterator[tuple[int, int, Run]]:
+        """Each run with each seed, after the seed and the run's place; seed by seed."""
+        for seed in self.seeds:
+            for place, run in enumerate(self.runs):
+                yield seed, place, self.with_seed(run, seed)
+
+    def setups(self) -> list[tuple[str, int, Setup]]:
+        """Those that the runs start from: what tells them apart in a name, a seed, the setup. One
+        that serves all seeds has the first of them."""
+        bare = list(dict.fromkeys(run.setup.label for run in self.runs))
+        found: list[tuple[str, int, Setup]] = []
+        for seed, _, run in self.with_seeds():
+            if run.setup not in [setup for _, _, setup in found]:
+                found.append((f" {run.setup.label}" * (len(bare) > 1), seed, run.setup))
+        return found
 
 
 def load_study(
@@ -64,58 +91,67 @@ def load_study(
     split: str | None = None,
     thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
+    full_seeds: bool = False,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
     The file is Python and is executed: whoever wrote it can do what you can. `TUNING` in it, a
-    sentence, says how its settings were chosen.
+    sentence, says how its settings were chosen; `FULL_SEEDS = True` is what full_seeds is.
     """
     experiment = experiment_module(file)
     runs = getattr(experiment, "RUNS", None)
     is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
     if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    runs = tuple(reading(run, dataset, data_root, thresholds, duplicates) for run in runs)
-    if split is not None:
-        runs = tuple(replace(run, split=split_named(split)) for run in runs)
-    runs = _overridden(runs, overrides)
+    changed = []
+    for run in runs:
+        setup = reading(run.setup, dataset, data_root, thresholds, duplicates)
+        if split is not None:
+            setup = replace(setup, split=split_named(split))
+        changed.append(replace(run, setup=setup))
+    runs = _overridden(tuple(changed), overrides)
     _check(runs, file)
-    name = f"{file.stem}-{runs[0].dataset.name}"
+    name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
         name += f"-{split}"
     if changes := sorted([*overrides, *thresholds.options]):
         name += f"-{digest(changes, 6)}"
+    full = getattr(experiment, "FULL_SEEDS", False)
+    require(isinstance(full, bool), f"{file}: FULL_SEEDS={full!r} must be True or False.")
+    full_seeds = full_seeds or full
+    if full_seeds:
+        name += "-full-seeds"
     if on != "test":
         name += f"-{on}"
     chosen = getattr(experiment, "SEEDS", (0,)) if seeds is None else tuple(range(seeds))
     require_seeds(chosen, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
     require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
-    return Study(file, dataset, name, runs, tuple(chosen), on, tuning, split)
+    return Study(file, dataset, name, runs, tuple(chosen), on, tuning, split, full_seeds=full_seeds)
 
 
 def reading(
-    run: Run,
+    setup: Setup,
     dataset: str | None,
     data_root: str | None,
     thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
-) -> Run:
-    """The run on the dataset of that name, or on its own; read from data_root, with thresholds, and
-    by that rule for duplicates, where they are given."""
-    run = replace(run, thresholds=replace(run.thresholds, **thresholds.given))
+) -> Setup:
+    """The setup on the dataset of that name, or on its own; read from data_root, with thresholds,
+    and by that rule for duplicates, where they are given."""
+    setup = replace(setup, thresholds=replace(setup.thresholds, **thresholds.given))
     if dataset is not None:
-        return replace(run, dataset=dataset_named(dataset, data_root, duplicates))
+        return replace(setup, dataset=dataset_named(dataset, data_root, duplicates))
     if duplicates is not None:
-        run = replace(run, dataset=by_rule(run.dataset, duplicates))
+        setup = replace(setup, dataset=by_rule(setup.dataset, duplicates))
     if data_root is None:
-        return run
-    if hasattr(run.dataset, "data_root"):
-        return override(run, f"dataset.data_root={data_root}")
-    if hasattr(run.dataset, "source"):
-        return override(run, f"dataset.source.data_root={data_root}")
-    check_data_root(data_root, getattr(run.dataset, "path", run.dataset.name))
-    return run
+        return setup
+    if hasattr(setup.dataset, "data_root"):
+        return override(setup, f"dataset.data_root={data_root}")
+    if hasattr(setup.dataset, "source"):
+        return override(setup, f"dataset.source.data_root={data_root}")
+    check_data_root(data_root, getattr(setup.dataset, "path", setup.dataset.name))
+    return setup
 
 
 def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
@@ -149,9 +185,16 @@ def _check(runs: tuple[Run, ...], file: Path) -> None:
         raise UserError(f"{file}: two runs are called {twice.pop()!r}; give one of them a name=")
     for run in runs:
         if isinstance(run.control, TrueRewards):
-            world(run.dataset)  # refused now, not when its turn comes
-    if any(shared_part(run) != shared_part(runs[0]) for run in runs):
-        raise UserError(
-            f"{file}: all runs of one study must share dataset, split, backbone, pretraining, "
-            "reward model and pretraining seed; put the others into a study of their own"
+            world(run.setup.dataset)  # refused now, not when its turn comes
+    setups: dict[str, Setup] = {}
+    for setup in (run.setup for run in runs):
+        require(
+            setup.data == runs[0].setup.data,
+            f"{file}: all runs of one study must share dataset, split, thresholds and repeats, "
+            "because its table compares them on the same targets; put the others into a study of "
+            "their own",
+        )
+        require(
+            setups.setdefault(setup.label, setup) == setup,
+            f"{file}: two setups are called {setup.label!r}; give one of them a name=",
         )

@@ -1,40 +1,32 @@
 """A study: the runs of an experiment file, over seeds, ending in rows on disk and a table."""
 
-import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from rich import box
 from rich.table import Table as RichTable
 
-from recsys_posttrain.config import describe
 from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.repeats import repeats_sentence
-from recsys_posttrain.data.split import LeaveOneOut, untrained_items
+from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
-from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.curves import write_curves
 from recsys_posttrain.report.record import read_rows, study_record
 from recsys_posttrain.report.render import NOTHING, escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.reward_scale import scale_in
-from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.quality import quality_markdown
-from recsys_posttrain.stats.undefined import undefined_values
-from recsys_posttrain.store import read_stage
 from recsys_posttrain.studies.execute import (
-    Made,
     Options,
+    Results,
+    build_in_processes,
+    build_runs,
     by_reason,
-    made_by,
-    make_in_processes,
     number_of_workers,
     refused,
     shared_rows,
@@ -42,7 +34,7 @@ from recsys_posttrain.studies.execute import (
 from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_is_replaced
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
-from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.record import command_of, record_of, seeds_text
 from recsys_posttrain.tracking.mirror import track
 
 TABLES = ("table.md", "table.tex", "table.csv")
@@ -53,7 +45,6 @@ QUALITY = {
     "pairwise_accuracy": "pairwise acc.",
     "spearman": "Spearman",
 }
-MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
 
 
 def run_study(file: Path, options: Options) -> Path:
@@ -63,22 +54,23 @@ def run_study(file: Path, options: Options) -> Path:
     folder = options.output / study.name
     claim(folder, study.definition([*options.overrides, *options.thresholds.options]))
     progress = Progress()
-    pipeline = Pipeline(study.runs[0], options.output, options.device, progress.announce)
-    say_what_is_read(pipeline)
+    pipeline = Pipeline(study.runs[0].setup, options.output, options.device, progress.add)
+    say_the_data(pipeline)
     say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
     left_out = refused(study, pipeline)
-    # Evaluated with the shared models, so these are made first.
-    _ = pipeline.rewards.quality, pipeline.rewards.judge_quality
+    # All runs are evaluated with these, so no worker has to wait for another one to build them.
+    qualities = measure_rewards(study, pipeline)
     shared = shared_rows(study, pipeline)
     if workers > 1:
-        make_in_processes(file, options, study, pipeline, progress, workers, left_out)
-    made = made_by(study, pipeline, shared, left_out)
+        build_in_processes(file, options, study, pipeline, progress, workers, left_out)
+    results = build_runs(study, pipeline, shared, left_out)
     progress.finish()
-    write_study(study, pipeline, made, folder, {"command": _command(study, options)})
+    more = {"command": command_of(study, options)}
+    write_study(study, pipeline, results, qualities, folder, more)
     return folder
 
 
-def say_what_is_read(pipeline: Pipeline) -> None:
+def say_the_data(pipeline: Pipeline) -> None:
     corpus = pipeline.data.corpus
     say(
         f"{corpus.name}: {len(corpus.sequences.items_E):,} events, {len(corpus.sequences):,} "
@@ -87,41 +79,73 @@ def say_what_is_read(pipeline: Pipeline) -> None:
         + "nothing is sampled"
     )
     console.print(rewards_line(corpus), markup=False, soft_wrap=True)
-    sentence = repeats_sentence(pipeline.data, pipeline.run.repeats is None)
+    sentence = repeats_sentence(pipeline.data, pipeline.setup.repeats is None)
     console.print(sentence, markup=False, soft_wrap=True)
+
+
+class Qualities(NamedTuple):
+    """Of the reward models and the judges, one row each and for each naive baseline; None where
+    there are none."""
+
+    rewards: pd.DataFrame | None
+    judges: pd.DataFrame | None
+
+
+def measure_rewards(study: Study, pipeline: Pipeline) -> Qualities:
+    models: dict[str, list[pd.DataFrame]] = {}
+    judges: dict[str, list[pd.DataFrame]] = {}
+    for name, _, setup in study.setups():
+        stages = pipeline.at(setup).rewards
+        for measured, frame in ((models, stages.measure()), (judges, stages.measure_judge())):
+            if frame is not None:
+                measured.setdefault(name, []).append(frame)
+    return Qualities(_together(models), _together(judges))
+
+
+def _together(by_setup: dict[str, list[pd.DataFrame]]) -> pd.DataFrame | None:
+    """Means over the seeds of each setup; of setups that differ, each row with the setup's name."""
+    means = {
+        name: frames[0] if len(frames) == 1 else sum(frames[1:], frames[0]) / len(frames)
+        for name, frames in by_setup.items()
+    }
+    first = next(iter(means.values()), None)
+    if first is None or all(frame.equals(first) for frame in means.values()):
+        return first
+    named = [frame.set_axis(frame.index + name) for name, frame in means.items()]
+    return pd.concat(named)
 
 
 def write_study(
     study: Study,
     pipeline: Pipeline,
-    made: Made,
+    results: Results,
+    qualities: Qualities,
     folder: Path,
     more: dict[str, Any],
     texts: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Writes and prints the tables. more: `command`, and what else belongs into run.json. texts:
     further files, by name."""
-    quality, judge_quality = pipeline.rewards.quality, pipeline.rewards.judge_quality
-    record = _record(study, pipeline, made) | more
-    table = _table(made.rows, record, _control(made.rows), None)
+    record = record_of(study, pipeline, results) | more
+    table = _table(results.rows, record, _control(results.rows), None)
     gains = None
     with result_set(folder) as new:
-        write_parquet(made.rows, new / "rows.parquet")
-        if quality is not None:
-            write_parquet(quality, new / "reward_models.parquet")
-            _write_quality(
-                quality, _quality_caption("Reward models", pipeline), new / "reward_models.md"
-            )
-        if judge_quality is not None:
-            _write_quality(judge_quality, _quality_caption("Judge", pipeline), new / "judge.md")
+        write_parquet(results.rows, new / "rows.parquet")
+        if qualities.rewards is not None:
+            write_parquet(qualities.rewards, new / "reward_models.parquet")
+            caption = _quality_caption("Reward models", study, pipeline)
+            _write_quality(qualities.rewards, caption, new / "reward_models.md")
+        if qualities.judges is not None:
+            caption = _quality_caption("Judge", study, pipeline)
+            _write_quality(qualities.judges, caption, new / "judge.md")
         for name, text in texts.items():
             write_text(new / name, text)
         write_table(table, new)
-        if made.points:
+        if results.points:
             what = f"{pipeline.data.corpus.name}, {study.on} targets"
-            gains = write_curves(pd.concat(made.points, ignore_index=True), new, what)
+            gains = write_curves(pd.concat(results.points, ignore_index=True), new, what)
         write_json(new / RECORD, record)
-    _show(quality, table, f"written: {folder}/{', '.join(TABLES)}")
+    _show(qualities.rewards, table, f"written: {folder}/{', '.join(TABLES)}")
     if gains is not None:
         say(gains)
     say(track(folder))
@@ -162,11 +186,14 @@ def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
     write_text(path, quality_markdown(quality, escaped(caption)))
 
 
-def _quality_caption(what: str, pipeline: Pipeline) -> str:
+def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
+    seeds = f"Seed {pipeline.setup.seed}."
+    if study.full_seeds:
+        shown = ", ".join(map(str, study.seeds))
+        seeds = f"Mean over seeds {shown}, of values and of ends of intervals."
     return (
         f"{what} on {pipeline.data.corpus.name}: each logged reward predicted from what the "
-        "user did before it, for users that no model was trained on. Bootstrap over users. Seed "
-        f"{pipeline.run.pretraining_seed}."
+        f"user did before it, for users that no model was trained on. Bootstrap over users. {seeds}"
     )
 
 
@@ -187,87 +214,6 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
     return table
 
 
-def _record(study: Study, pipeline: Pipeline, made: Made) -> dict[str, Any]:
-    """Everything needed to make the rows again, and what it took."""
-    shared, trained = {"pretrained": pipeline.pretrained_folder}, made.trained
-    if not pipeline.rewards.missing:
-        shared["reward"] = pipeline.rewards.folder
-    if pipeline.rewards.judge_folder is not None:
-        shared["judge"] = pipeline.rewards.judge_folder
-    targets = pipeline.data.test if study.on == "test" else pipeline.data.validation
-    steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
-    corpus = pipeline.data.corpus
-    runs = [run for run in study.runs if run.label not in made.left_out]
-    return {
-        "name": study.name,
-        "on": study.on,
-        "tuning": study.tuning,
-        "commit": git_commit(),
-        "versions": package_versions(),
-        "dataset": corpus.name,
-        "split": pipeline.run.split.label + ("" if study.on == "test" else f", {study.on} targets"),
-        "content_hash": corpus.content_hash,
-        "reward_scale": asdict(corpus.reward_scale),
-        "events": len(corpus.sequences.items_E),
-        "users": len(corpus.sequences),
-        "num_items": corpus.num_items,
-        "repeats": corpus.repeats,
-        "targets": len(targets.items_N),
-        "targets_unshowable": targets.unshowable,
-        "targets_undefined": undefined_values(made.rows),
-        "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
-        "seeds": list(study.seeds),
-        "steps": sorted(steps),
-        "runs": [describe(run) for run in runs],
-        "left_out": made.left_out,
-        "noise": {
-            run.label: _noise_report(study, run, pipeline)
-            for run in runs
-            if run.noise.active() != RewardNoise()
-        },
-        "stages": {
-            name: {
-                "folder": folder.name,
-                **{k: read_stage(folder)[k] for k in ("record", "seconds")},
-            }
-            for name, folder in {**shared, **trained}.items()
-        },
-    }
-
-
-def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[str, float]]:
-    """Of noise that each seed draws anew, means over the seeds."""
-    reports = [
-        pipeline.rewards.report(study.with_seed(run, seed).noise)
-        for seed in (study.seeds if study.redraws_noise else study.seeds[:1])
-    ]
-    return {
-        place: {
-            name: float(np.mean([report[place][name] for report in reports])) for name in measured
-        }
-        for place, measured in reports[0].items()
-    }
-
-
-def _command(study: Study, options: Options) -> str:
-    """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
-    overrides = options.overrides
-    changes_data = options.duplicates is not None or options.thresholds.given
-    if study.file == MAIN_STUDY and study.on == "test" and not changes_data:
-        chosen = shlex.quote(study.dataset or study.runs[0].dataset.name)
-        command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
-        command += f" SPLIT={study.split}" if study.split else ""
-        return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
-    command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
-    command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
-    command += f" --seeds {len(study.seeds)}"
-    command += f" --split {study.split}" if study.split else ""
-    command += "".join(f" {option}" for option in options.thresholds.options)
-    command += f" --duplicates {options.duplicates}" if options.duplicates else ""
-    command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
-    return command + ("" if study.on == "test" else f" --on {study.on}")
-
-
 def _table(
     rows: pd.DataFrame, record: dict[str, Any], control: str, relative_to: str | None
 ) -> Table:
@@ -282,6 +228,7 @@ def _table(
             split=record.get("split", LeaveOneOut().label),  # older records had no other
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
+            seeds=seeds_text(record),
             tuning=record["tuning"],
             left_out=by_reason(record.get("left_out", {})),
             commit=record["commit"],

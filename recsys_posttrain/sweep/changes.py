@@ -20,11 +20,11 @@ def definition(ledger: Ledger) -> dict[str, Any]:
     The dataset is its content's hash, so that a file may lie elsewhere on another machine.
     """
     sweep, keys = describe(ledger.sweep), ledger.pipeline.keys
-    del sweep["base"]["dataset"]
+    del sweep["base"]["setup"]["dataset"]
     sweep["methods"] = {method.label: describe(method) for method in ledger.sweep.methods}
     return {
         **sweep,
-        "data": keys.content_hash,
+        "data": keys.corpus.content_hash,
         "code and data of": {
             "pretraining": keys.pretrain.folder.name,
             "the reward model": keys.reward().folder.name,

@@ -88,7 +88,7 @@ class Sweep:
             Cell(self.base, method, noise)
             for method in self.methods
             for noise in self.noise
-            if noise.active().model is None or noise.active().log or method.asks_model
+            if noise.model is None or noise.log or method.asks_model
         )
 
 
@@ -119,7 +119,6 @@ class Cell:
 
 def noise_name(noise: RewardNoise) -> str:
     """ItemBias 0.6, Flips 0.2 in the log; empty without noise."""
-    noise = noise.active()
     parts = [(noise.model, ""), (noise.log, " in the log")]
     return ", ".join(
         f"{type(kind).__name__} {kind.level:g}{where}"

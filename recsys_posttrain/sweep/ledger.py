@@ -64,9 +64,7 @@ class Ledger:
             runs = [cell.run({}, seed) for seed in sweep.tuning_seeds]
             key = {
                 "trained": [stages.posttrain(run).folder.name for run in runs],
-                "rows": [
-                    stages.rows(None, "validation", run.noise, False).folder.name for run in runs
-                ],
+                "rows": [stages.rows(None, "validation", run.noise).folder.name for run in runs],
                 "space": cell.method.space,
                 "chosen by": [sweep.metric, sweep.over, sweep.seed, sweep.pruning, thresholds],
             }

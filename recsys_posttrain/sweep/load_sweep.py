@@ -29,10 +29,12 @@ def load_sweep(
             f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
             "experiments/sweep_noise.py"
         )
-    base = reading(sweep.base, dataset, data_root, thresholds, duplicates)
+    setup = reading(sweep.base.setup, dataset, data_root, thresholds, duplicates)
+    if repeats:
+        setup = replace(setup, repeats=repeats)
     return replace(
         sweep,
-        base=replace(base, repeats=repeats) if repeats else base,
+        base=replace(sweep.base, setup=setup),
         trials=sweep.trials if trials is None else trials,
         seeds=sweep.seeds if seeds is None else tuple(range(seeds)),
     )
@@ -40,5 +42,6 @@ def load_sweep(
 
 def name_of(file: Path, sweep: Sweep) -> str:
     """Of its folder, and of all that it keeps in a storage."""
-    rule = f"-repeats-{sweep.base.repeats}" if sweep.base.repeats else ""
-    return f"{file.stem}-{sweep.base.dataset.name}{rule}"
+    setup = sweep.base.setup
+    rule = f"-repeats-{setup.repeats}" if setup.repeats else ""
+    return f"{file.stem}-{setup.dataset.name}{rule}"

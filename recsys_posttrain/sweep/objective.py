@@ -14,6 +14,7 @@ from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.studies.keys import On
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.sweep.definition import Cell, Sweep
 from recsys_posttrain.sweep.space import Setting
 from recsys_posttrain.training.fit import Report
@@ -24,10 +25,10 @@ class _NoTargets:
         raise AssertionError(f"a trial of a sweep asked for test targets ({name})")
 
 
-def tuning_pipeline(base: Run, root: Path, device: str = "cpu") -> Pipeline:
+def tuning_pipeline(setup: Setup, root: Path, device: str = "cpu") -> Pipeline:
     """The stages of tuning. The split's test targets are gone before any of them is made, and the
     truth of a world, which only test rows read, is out of reach with them."""
-    pipeline = Pipeline(base, root, device)
+    pipeline = Pipeline(setup, root, device)
     pipeline.data = replace(pipeline.data, test=_NoTargets())  # type: ignore[arg-type]
     return pipeline
 
@@ -91,7 +92,7 @@ def _run(cell: Cell, setting: Setting, seed: int) -> Run:
 def value_of(
     pipeline: Pipeline, sweep: Sweep, run: Run, on: On, report: Report | None = None
 ) -> float:
-    rows = pipeline.rows_of(pipeline.posttrained_folder(run, report), on, run.noise)
+    rows = pipeline.evaluate(pipeline.posttrain(run, report), on, run.noise)
     value = _mean(rows, sweep, pipeline.data.corpus.reward_scale)
     if not math.isfinite(value):
         raise TrainingFailed(f"the {on} {sweep.metric} is {value}")

@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_text
-from recsys_posttrain.studies.execute import made_by
+from recsys_posttrain.studies.execute import build_runs
 from recsys_posttrain.studies.folder import result_set
 from recsys_posttrain.studies.load import Study
-from recsys_posttrain.studies.study import write_study
+from recsys_posttrain.studies.study import measure_rewards, write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES
@@ -54,7 +54,8 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         redraws_noise=True,
     )
     more = {"command": command, "sweep": sweep_record(sweep, states)}
-    write_study(study, pipeline, made_by(study, pipeline), folder, more, {TRIALS: trials})
+    results, qualities = build_runs(study, pipeline), measure_rewards(study, pipeline)
+    write_study(study, pipeline, results, qualities, folder, more, {TRIALS: trials})
 
 
 def left_out(state: CellState) -> str:

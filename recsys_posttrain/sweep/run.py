@@ -18,7 +18,7 @@ from recsys_posttrain.progress import Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.studies.folder import claim, definition, say_what_is_replaced
 from recsys_posttrain.studies.pipeline import Pipeline
-from recsys_posttrain.studies.study import say_what_is_read
+from recsys_posttrain.studies.study import say_the_data
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
@@ -73,7 +73,7 @@ def run_sweep(file: Path, options: Options) -> Path:
     folder = options.output / name_of(file, sweep)
     if not options.is_worker:
         chosen = " ".join(options.thresholds.options)
-        claim(folder, definition(file, sweep.base.dataset, kind="sweep", set=chosen))
+        claim(folder, definition(file, sweep.base.setup.dataset, kind="sweep", set=chosen))
     with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)
         if has_secret(url) and any(url in word for word in sys.argv):
@@ -86,8 +86,8 @@ def run_sweep(file: Path, options: Options) -> Path:
             )
         storage = open_storage(url, is_patient=options.is_worker)
         progress = Progress()
-        announce = (lambda *_: None) if options.is_worker else progress.announce
-        pipeline = Pipeline(sweep.base, options.output, options.device, announce)
+        told = (lambda _: None) if options.is_worker else progress.add
+        pipeline = Pipeline(sweep.base.setup, options.output, options.device, told)
         lock = folder / ".claims" if is_sqlite(url) else None
         ledger = Ledger(sweep, folder.name, pipeline, storage, lock)
         with storage_is_explained(url):
@@ -109,14 +109,15 @@ def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: 
         if is_alone and ledger.lock is not None:
             for slots in ledger.queues():  # nobody else works on this file: they are dead
                 slots.requeue()
-        say_what_is_read(ledger.pipeline)
+        say_the_data(ledger.pipeline)
         say_what_is_replaced(folder, ledger.pipeline.data.corpus.content_hash)
         check_rewards(ledger.pipeline, ledger.sweep)
-        # Evaluated with the shared models, so these are made first.
-        _ = ledger.pipeline.pretrained_folder
-        _ = ledger.pipeline.rewards.quality, ledger.pipeline.rewards.judge_quality
+        # All trials start from these, so no worker has to wait for another one to build them.
+        ledger.pipeline.pretrain()
+        ledger.pipeline.rewards.measure()
+        ledger.pipeline.rewards.measure_judge()
         progress.finish()
-        ledger.pipeline.announce = lambda *_: None
+        ledger.pipeline.told = lambda _: None
         with CellProgress(ledger, console, options.workers).shown() as cells:
             if options.workers == 1:
                 Worker(ledger, folder / "training.log", cells.look).work()

@@ -55,7 +55,7 @@ class Worker:
     @cached_property
     def _tuning(self) -> Pipeline:
         shared = self.ledger.pipeline
-        return tuning_pipeline(shared.run, shared.root, shared.device)
+        return tuning_pipeline(shared.setup, shared.root, shared.device)
 
     def work(self) -> None:
         """Returns when every slot of the sweep has its outcome, also those of other workers."""

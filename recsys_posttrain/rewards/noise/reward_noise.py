@@ -24,7 +24,8 @@ class RewardNoise:
     """model: errors in the predictions; Flips and Starvation train it on worse data instead.
     log: errors in the rewards that post-training reads, as rewards and as history; targets, and the
     data that the reward model learns from, stay clean. seed: of every draw that is not resampled,
-    so a kind that is in both places errs alike in both. Level 0 is no noise, to the bit.
+    so a kind that is in both places errs alike in both. Level 0 is no noise, to the bit: such a
+    part becomes None, and without parts the seed 0, so noises that do the same are equal.
     """
 
     model: ErrorNoise | Flips | Starvation | None = None
@@ -46,21 +47,27 @@ class RewardNoise:
             "RewardNoise: model=Flips(resampled=True) is not possible, because a reward model is "
             "trained once; use Flips without it, or on the log.",
         )
-
-    def active(self) -> "RewardNoise":
-        """Equal for all noises that do the same: without parts of level 0, and their seed."""
-        model = self.model if self.model and self.model.level > 0 else None
-        log = self.log if self.log and self.log.level > 0 else None
-        return replace(self, model=model, log=log, seed=self.seed if model or log else 0)
+        for name in ("model", "log"):
+            noise = getattr(self, name)
+            if noise is not None and not noise.level > 0:
+                object.__setattr__(self, name, None)
+        if self.model is None and self.log is None:
+            object.__setattr__(self, "seed", 0)
 
     def of_training(self) -> "RewardNoise":
         """The part that the training of the reward model depends on."""
         changes_data = isinstance(self.model, Flips | Starvation)
-        return replace(self, model=self.model if changes_data else None, log=None).active()
+        return self.of_model() if changes_data else RewardNoise()
+
+    def of_model(self) -> "RewardNoise":
+        return replace(self, log=None)
+
+    def of_log(self) -> "RewardNoise":
+        return replace(self, model=None)
 
     def on_training(self, train: Sequences, fit_N: Tensor) -> tuple[Sequences, Tensor]:
         """What the reward model learns from: a log, and those of the users to learn from."""
-        noise = self.active().model
+        noise = self.model
         if isinstance(noise, Flips):
             return noise.log(train, self.seed), fit_N
         if isinstance(noise, Starvation):
@@ -69,7 +76,7 @@ class RewardNoise:
 
     def on_model(self, model: RewardModel, data: Split, reference: Policy) -> RewardModel:
         """The model with errors added; the model itself where the noise adds none."""
-        noise = self.active().model
+        noise = self.model
         if noise is None or isinstance(noise, Flips | Starvation):
             return model
         draw = partial(noise.field, data, reference)
@@ -81,7 +88,7 @@ class RewardNoise:
 
         one_draw: of noise that is resampled too, to look at it.
         """
-        noise, train = self.active().log, data.train
+        noise, train = self.log, data.train
         if noise is None:
             return NoisyLog(train)
         redrawn = is_resampled(noise) and not one_draw

@@ -1,0 +1,71 @@
+"""A Setup: what post-training starts from, as one frozen value that many runs share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recsys_posttrain.config import require
+from recsys_posttrain.data import LeaveOneOut, MovieLens100K, SplitConfig
+from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.losses.base import PretrainingLoss
+from recsys_posttrain.losses.full_softmax import FullSoftmax
+from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.sasrec import SASRec
+from recsys_posttrain.plan import Training
+from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.pretrain import PRETRAINING
+from recsys_posttrain.types import Repeats
+
+# What each part is asked for, so that a wrong one is refused before anything runs.
+_METHODS = {"dataset": "load", "split": "split", "backbone": "build", "pretraining_loss": "build"}
+_KINDS = {"pretraining": Training, "reward": RewardEnsemble}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What runs are built on.
+
+    name: in the table, where a study has several; the backbone's class if left empty.
+    thresholds: of the dataset's rewards, where its scale is not to say what is liked.
+    repeats: whether users choose items again, which decides what may be shown; None: as measured
+        in the log (data/repeats.py).
+    seed: of the pretrained policy, the reward model and the judge.
+    """
+
+    dataset: Dataset = MovieLens100K()
+    split: SplitConfig = LeaveOneOut()
+    thresholds: Thresholds = Thresholds()
+    repeats: Repeats | None = None
+    backbone: BackboneConfig = SASRec()
+    pretraining: Training = PRETRAINING
+    pretraining_loss: PretrainingLoss = FullSoftmax()
+    reward: RewardEnsemble = RewardEnsemble()
+    seed: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        check_parts(self, _METHODS, _KINDS)
+
+    @property
+    def label(self) -> str:
+        return self.name or type(self.backbone).__name__
+
+    @property
+    def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None]:
+        """What decides on which users and targets a policy is trained and evaluated."""
+        return self.dataset, self.split, self.thresholds, self.repeats
+
+
+def check_parts(value: object, methods: Mapping[str, str], kinds: Mapping[str, type]) -> None:
+    """Raises UserError for a field without the method that it is asked for, or of another kind."""
+    owner = type(value).__name__
+    for name, method in methods.items():
+        part = getattr(value, name)
+        require(
+            callable(getattr(part, method, None)) and not isinstance(part, type),
+            f"{owner}: {name}={part!r} has no method {method}; give a value such as "
+            "algorithm=BC(), with its brackets.",
+        )
+    for name, kind in kinds.items():
+        part = getattr(value, name)
+        require(isinstance(part, kind), f"{owner}: {name}={part!r} must be a {kind.__name__}(...).")

@@ -1,0 +1,92 @@
+"""What all stages of a setup ask for: its data, their keys, and the policy that all start from."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recsys_posttrain import store
+from recsys_posttrain.data import prepare
+from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy, save_policy
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.progress import Done
+from recsys_posttrain.studies.keys import Stage, StageKeys
+from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training import pretrain
+from recsys_posttrain.training.fit import METRICS
+from recsys_posttrain.types import Split
+from recsys_posttrain.worlds.base import Truth, truth_of
+
+Make = Callable[[Path], dict[str, Any]]
+Told = Callable[[Done], None]
+
+
+class SharedStages:
+    """root: where stages are kept. told: hears of each stage when it is there."""
+
+    def __init__(
+        self, setup: Setup, root: Path, device: str = "cpu", told: Told = lambda _: None
+    ) -> None:
+        self.setup = setup
+        self.root = root
+        self.device = device
+        self.told = told
+
+    @cached_property
+    def data(self) -> Split:
+        dataset, split, thresholds, repeats = self.setup.data
+        minimum = split.minimum_item_ratings
+        return split.split(prepare(dataset, minimum, repeats=repeats, thresholds=thresholds))
+
+    @cached_property
+    def keys(self) -> StageKeys:
+        return StageKeys(self.setup, self.data, self.root)
+
+    def build(self, stage: Stage, title: str, make: Make, *files: str) -> store.Built:
+        """files: what `make` leaves."""
+        built = store.build(stage.folder, stage.key, make, files)
+        self.told(Done(title, built.folder, built.seconds))
+        return built
+
+    def save(self, folder: Path, trained: Policy) -> None:
+        save_policy(folder, trained, self.setup.backbone, self.data.corpus, self.setup.dataset)
+
+    def pretrain(self) -> Path:
+        """The folder of the pretrained policy."""
+
+        def make(folder: Path) -> dict[str, Any]:
+            setup = self.setup
+            trained, fitted = pretrain.pretrain(
+                self.data,
+                setup.backbone,
+                setup.pretraining,
+                setup.seed,
+                folder,
+                self.device,
+                setup.pretraining_loss,
+            )
+            self.save(folder, trained)
+            return fitted._asdict()
+
+        title = self.title("pretrained policy")
+        return self.build(self.keys.pretrain, title, make, *POLICY_FILES, METRICS).folder
+
+    def title(self, what: str) -> str:
+        """Of a stage that another seed of the setup has too."""
+        return f"{what}, seed {self.setup.seed}" if self.setup.seed else what
+
+    def load_pretrained(self) -> FrozenPolicy:
+        return self._pretrained
+
+    @cached_property
+    def _pretrained(self) -> FrozenPolicy:
+        return load_policy(self.pretrain()).policy
+
+    def load_truth(self) -> Truth:
+        """Raises: UserError where the dataset is no world."""
+        return self._truth
+
+    @cached_property
+    def _truth(self) -> Truth:
+        return truth_of(self.setup.dataset, self.data.corpus)
