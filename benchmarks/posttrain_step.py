@@ -71,7 +71,7 @@ def main() -> None:
     data = ml_1m_or_synthetic(arguments.data_root)
     num_items = data.corpus.num_items
     base = RUNS[0]
-    reference = FrozenPolicy(new_policy(base.backbone, num_items, seed=0))
+    reference = FrozenPolicy(new_policy(base.setup.backbone, num_items, seed=0))
     reward = RewardEnsemble().build(num_items, 3.5).eval()
     steps = {run.label: step_of(run, data, reference, reward) for run in RUNS}
     stream = iter(POSTTRAINING.batches(data.train, LENGTH, seed=0))

@@ -172,8 +172,8 @@ def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -
     over = "users and seeds" if compared.over_seeds else "users; one seed gives none over seeds"
     return (
         f"{base.setup.dataset.name}, {base.setup.split.label}; {compared.num_users:,} test users; "
-        f"{seeds} seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% interval "
-        f"over {over}. In brackets the strength that NDCG@10 of liked validation targets chose. "
+        f"{seeds} seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% "
+        f"interval over {over}. In brackets the strength that NDCG@10 of liked validation targets chose. "
         "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); rows "
         "with a shuffled or constant reward from BC with the same rewards. A method that the noise "
         "cannot change keeps its value. Pairwise accuracy and RMSE: of the reward model on logged "

@@ -7,13 +7,13 @@ comments and layout do not count.
 """
 
 import dataclasses
+import hashlib
 import inspect
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys_posttrain.config import digest
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.source_code import IMPORTED, Code, Source, Target
 
@@ -40,8 +40,9 @@ def code_digest(
     parts = tuple(definitions_in(values))
     asked = (*functions, None, *parts, None, *without)
     if asked not in _digests:
-        found = reached(functions, parts, without)
-        _digests[asked] = digest([[*place, each] for place, each in sorted(found.items())])
+        found = sorted(reached(functions, parts, without).items())
+        text = "\n".join(" ".join([*place, each]) for place, each in found)
+        _digests[asked] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return _digests[asked]
 
 

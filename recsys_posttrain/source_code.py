@@ -1,6 +1,7 @@
 """One Python file, read for `closure`: its definitions, the names in each, and its imports."""
 
 import ast
+import gc
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ class Source:
         is_package = path.name == "__init__.py"
         self.name, self.path = name, path
         self.root = path.parents[name.count(".") + is_package]
-        self.tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        self.tree = _parsed(path)
         self.imports: dict[str, Target] = {}
         self.stars: list[str] = []
         self._package = name if is_package else name.rpartition(".")[0]
@@ -78,6 +79,17 @@ class Source:
                 reader.read(statement, is_top=True)
             self._code[name] = reader.code()
         return self._code[name]
+
+
+def _parsed(path: Path) -> ast.Module:
+    """Without collecting garbage on the way, which takes four times as long as parsing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def modules_of(package: Path) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Interactions
 
 STRONG = Training(steps=6, batch_size=16, learning_rate=0.05)
-BC = replace(BASE, pretraining=STRONG, posttraining=STRONG)
+BC = replace(BASE, setup=replace(BASE.setup, pretraining=STRONG), posttraining=STRONG)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 
 PLAN = Training(epochs=4, batch_size=16, learning_rate=0.01, patience=3)
 SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
-BASE = Run(
-    algorithm=BC(),
+SETUP = Setup(
     backbone=SASRec(**SIZES),
     pretraining=PLAN,
     reward=RewardEnsemble(SASRec(**SIZES, history_rewards=True), members=2, rank=4, training=PLAN),
-    posttraining=Training(epochs=2, batch_size=16, learning_rate=0.01),
 )
+SHORT = Training(epochs=2, batch_size=16, learning_rate=0.01)
+BASE = Run(setup=SETUP, algorithm=BC(), posttraining=SHORT)
 RUNS = [
     BASE,
     replace(BASE, algorithm=ExpRSFT()),

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain import advise
+from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 
 
 @pytest.fixture
@@ -19,10 +20,10 @@ def small_reward(monkeypatch: pytest.MonkeyPatch) -> None:
     small = RewardEnsemble(members=2, rank=2, training=Training(epochs=1))
     small = replace(small, encoder=replace(small.encoder, dim=8, blocks=1, feed_forward=8))
 
-    def run(*arguments: object, **named: object) -> Run:
-        return Run(*arguments, reward=small, **named)  # type: ignore[arg-type]
+    def setup(dataset: Dataset) -> Setup:
+        return Setup(dataset=dataset, reward=small)
 
-    monkeypatch.setattr(advise, "Run", run)
+    monkeypatch.setattr(advise, "Setup", setup)
 
 
 def test_advice_on_a_file(

@@ -50,9 +50,9 @@ def test_data_commands(log: Path, tmp_path: Path) -> None:
 
 def test_a_study_and_a_sweep_read_by_the_rule(log: Path) -> None:
     study = load_study(STUDY, (), str(log), None, None, duplicates="last")
-    assert {run.dataset for run in study.runs} == {RatingsFile(str(log), duplicates="last")}
+    assert {run.setup.dataset for run in study.runs} == {RatingsFile(str(log), duplicates="last")}
     sweep = load_sweep(SWEEP, str(log), duplicates="first")
-    assert sweep.base.dataset == RatingsFile(str(log), duplicates="first")
+    assert sweep.base.setup.dataset == RatingsFile(str(log), duplicates="first")
     options = Options(dataset=str(log), duplicates="first")
     words = _arguments(SWEEP, options)
     assert words[words.index("--duplicates") + 1] == "first"  # what the workers are started with

@@ -28,8 +28,10 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.source_code import import_graph, modules_of
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.types import Interactions
 from recsys_posttrain.worlds.base import Truth, World, truth_of
 from recsys_posttrain.worlds.true_reward import TrueReward
@@ -43,8 +45,7 @@ OPEN += ("report", "stats", "studies", "sweep", "tracking", "worlds", "__main__"
 # report on a world.
 ASKERS = {
     "cli_data.py",
-    "studies/pipeline.py",
-    "studies/reward_stages.py",
+    "studies/shared_stages.py",
     "worlds/base.py",
 }
 
@@ -52,34 +53,18 @@ ASKERS = {
 # The import graph.
 
 
-def modules_of(package: Path) -> dict[str, Path]:
-    """Every module of a package by its full name."""
-    found = {}
-    for path in sorted(package.rglob("*.py")):
-        parts = [package.name, *path.relative_to(package).with_suffix("").parts]
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-def imports_of(name: str, path: Path, known: dict[str, Path]) -> set[str]:
-    """Modules that a module names in an import, wherever it stands: at the top, in a function, for
-    type checks only; their packages too, because importing a module runs those first."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    named = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            named |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*above, *filter(None, [node.module])]) if node.level else node.module
-            named |= {str(base), *(f"{base}.{alias.name}" for alias in node.names)}
-    parents = {".".join(each.split(".")[:depth]) for each in named for depth in range(1, 9)}
-    return {each for each in named | parents if each in known} - {name}
-
-
 def graph_of(package: Path) -> dict[str, set[str]]:
-    known = modules_of(package)
-    return {name: imports_of(name, path, known) for name, path in known.items()}
+    """What each module imports, and the packages around that, because these are imported first."""
+    graph = import_graph(package)
+    return {
+        name: {above for each in named for above in _with_parents(each)} & graph.keys() - {name}
+        for name, named in graph.items()
+    }
+
+
+def _with_parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
 def reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
@@ -156,24 +141,25 @@ def test_who_asks_for_the_truth() -> None:
     assert askers == ASKERS
 
 
-def readers_of(attribute: str, file: str) -> set[str]:
-    """The functions of a file that read the attribute."""
-    return {
-        function.name
-        for function in ast.walk(ast.parse((PACKAGE / file).read_text(encoding="utf-8")))
-        if isinstance(function, ast.FunctionDef)
-        for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
-        if node.attr == attribute
+def test_the_stages_read_it_in_three_places() -> None:
+    """For rows and curves, which are reported (`make` is within `trace`), and for the control that
+    names it."""
+    readers = set()
+    for path in (PACKAGE / "studies").glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                called = {
+                    node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)
+                }
+                if {"load_truth", "_truth"} & called:
+                    readers.add((path.name, function.name))
+    assert readers == {
+        ("pipeline.py", "_rows"),
+        ("pipeline.py", "trace"),
+        ("pipeline.py", "make"),
+        ("reward_stages.py", "_by_control"),
+        ("shared_stages.py", "load_truth"),
     }
-
-
-def test_the_pipeline_reads_it_in_three_places() -> None:
-    """For rows and curves, which are reported (`make` is within `curve_of`), and for the control
-    that names it, which has a way to it from `rewards`."""
-    found = readers_of("_truth", "studies/pipeline.py")
-    assert found == {"_rows", "curve_of", "make", "rewards"}
-    assert readers_of("truth", "studies/reward_stages.py") == {"_by_control"}
 
 
 # A world whose truth is a parameter, and a log that is not.
@@ -221,17 +207,23 @@ class Made:
         )
 
 
+STEPS = Training(steps=2, batch_size=16)
+
+
 def run_in(world: World) -> Run:
     plan = Training(epochs=1, batch_size=16, patience=2)
     encoder = SASRec(dim=4, blocks=1, feed_forward=8, max_length=8, history_rewards=True)
-    return Run(
-        algorithm=ExpRSFT(),
+    setup = Setup(
         dataset=world,
-        backbone=SASRec(dim=4, blocks=1, feed_forward=8, max_length=8, history_rewards=True),
+        backbone=encoder,
         pretraining=plan,
         reward=RewardEnsemble(encoder, members=2, rank=2, training=plan),
-        posttraining=Training(steps=2, batch_size=16),
     )
+    return Run(ExpRSFT(), setup, posttraining=STEPS)
+
+
+def pipeline_in(world: World, root: Path) -> Pipeline:
+    return Pipeline(run_in(world).setup, root)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -243,7 +235,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    return Pipeline(run_in(Made(None)), tmp_path_factory.mktemp("blind"))
+    return pipeline_in(Made(None), tmp_path_factory.mktemp("blind"))
 
 
 @pytest.mark.parametrize("control", [None, ShuffledRewards(), ConstantRewards()], ids=repr)
@@ -252,13 +244,13 @@ def test_training_and_selection_never_ask(
 ) -> None:
     """Only the rows that are reported do: validation rows, from which settings are chosen, have no
     gold column."""
-    _ = blind.pretrained, blind.rewards.model, blind.rewards.quality
-    posttrained = blind.posttrained_folder(replace(blind.run, control=control))
-    for folder in (blind.pretrained_folder, posttrained, None):
-        rows = blind.rows_of(folder, "validation")
+    blind.rewards.measure()
+    posttrained = blind.posttrain(replace(run_in(Made(None)), control=control))
+    for folder in (blind.pretrain(), posttrained, None):
+        rows = blind.evaluate(folder, "validation")
         assert not [name for name in rows if "gold" in name or "regret" in name]
         with pytest.raises(AssertionError, match="the truth was asked for"):
-            blind.rows_of(folder, "test")
+            blind.evaluate(folder, "test")
 
 
 def test_only_the_control_that_names_it_asks_and_never_for_validation(
@@ -267,12 +259,12 @@ def test_only_the_control_that_names_it_asks_and_never_for_validation(
     """Trained where the truth is known, such a policy is validated where it raises; and the split,
     which selects, holds nothing of it."""
     world = Made(1)
-    pipeline = Pipeline(run_in(world), tmp_path)
-    truly = replace(pipeline.run, control=TrueRewards())
+    pipeline = pipeline_in(world, tmp_path)
+    truly = replace(run_in(world), control=TrueRewards())
     with pytest.raises(AssertionError, match="the truth was asked for"):
-        blind.posttrained_folder(replace(blind.run, control=TrueRewards()))
-    folder = pipeline.posttrained_folder(truly)
-    rows = blind.rows_of(folder, "validation")
+        blind.posttrain(replace(run_in(Made(None)), control=TrueRewards()))
+    folder = pipeline.posttrain(truly)
+    rows = blind.evaluate(folder, "validation")
     assert not [name for name in rows if "gold" in name or "regret" in name]
     assert unlogged_rewards_in(pipeline.data, world) == 0
 
@@ -281,8 +273,8 @@ def test_other_truths_are_other_runs_of_the_control(tmp_path: Path) -> None:
     """So that no stage of one world is taken for one of another with the same log."""
     names = set()
     for seed in (1, 2):
-        keys = Pipeline(run_in(Made(seed)), tmp_path).keys
-        names.add(keys.posttrain(replace(keys.run, control=TrueRewards())).folder.name)
+        keys = pipeline_in(Made(seed), tmp_path).keys
+        names.add(keys.posttrain(replace(run_in(Made(seed)), control=TrueRewards())).folder.name)
     assert len(names) == 2
 
 
@@ -290,19 +282,22 @@ def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
     blind: Pipeline, tmp_path: Path
 ) -> None:
     """And the rows that are reported differ in the gold columns, and in nothing else."""
-    first, second = (Pipeline(run_in(Made(seed)), tmp_path / str(seed)) for seed in (1, 2))
-    for folder_of in (lambda each: each.pretrained_folder, lambda each: each.rewards.folder):
+    first, second = (pipeline_in(Made(seed), tmp_path / str(seed)) for seed in (1, 2))
+    for folder_of in (lambda each: each.pretrain(), lambda each: each.rewards.train()):
         names = {folder_of(pipeline).name for pipeline in (blind, first, second)}
         assert len(names) == 1, "the name of the stage does not depend on the truth either"
-    folders = [each.posttrained_folder(each.run) for each in (blind, first, second)]
+    folders = [
+        each.posttrain(Run(ExpRSFT(), each.setup, posttraining=STEPS))
+        for each in (blind, first, second)
+    ]
     assert len({folder.name for folder in folders}) == 1
     for pipeline in (first, second):
-        for folder in (blind.pretrained_folder, blind.rewards.folder, folders[0]):
+        for folder in (blind.pretrain(), blind.rewards.train(), folders[0]):
             (path,) = folder.glob("*.safetensors")
             copy = pipeline.root / path.relative_to(blind.root)
             assert copy.read_bytes() == path.read_bytes(), path
     one, two = (
-        pipeline.rows_of(folder)
+        pipeline.evaluate(folder)
         for pipeline, folder in zip((first, second), folders[1:], strict=True)
     )
     gold = {name for name in one if "gold" in name or "regret" in name}
@@ -354,10 +349,12 @@ def unlogged_rewards_in(value: Any, world: Made) -> int:
 
 def test_what_training_is_given_holds_nothing_of_the_truth(blind: Pipeline, tmp_path: Path) -> None:
     world = Made(1)
-    pipeline = Pipeline(run_in(world), tmp_path)
+    pipeline = pipeline_in(world, tmp_path)
     data = pipeline.data
     batch = batch_of(data.train, torch.arange(USERS), 8)
-    actors = Actors(blind.pretrained, blind.rewards.model, logged_rewards(data.train, ITEMS))
+    actors = Actors(
+        blind.load_pretrained(), blind.rewards.load(), logged_rewards(data.train, ITEMS)
+    )
     for given in (data, batch, actors):
         assert unlogged_rewards_in(given, world) == 0
     logged = data.corpus.sequences.rewards_E.numpy()
@@ -369,7 +366,7 @@ def test_the_search_finds_what_is_hidden(blind: Pipeline) -> None:
     world = Made(1)
     reward = TrueReward(truth_of(world, blind.data.corpus), 8)
     log = logged_rewards(blind.data.train, ITEMS)
-    assert unlogged_rewards_in(Actors(blind.pretrained, reward, log), world) >= USERS * 16
+    assert unlogged_rewards_in(Actors(blind.load_pretrained(), reward, log), world) >= USERS * 16
     batch = batch_of(blind.data.train, torch.arange(USERS), 8)
     leaked = batch._replace(rewards_BT=truth_of(world, blind.data.corpus).state_UR[:, :7])
     assert unlogged_rewards_in(leaked, world) > 0

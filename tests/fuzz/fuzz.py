@@ -34,17 +34,17 @@ from recsys_posttrain.algorithms import BC, ExpRSFT
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.plan import Training
 
 SHORT = Training(epochs=2, batch_size=16, patience=3)
 SIZES = dict(dim=8, blocks=1, max_length=10)
-BASE = Run(
-    algorithm=BC(),
+SETUP = Setup(
     backbone=SASRec(**SIZES),
     pretraining=SHORT,
     reward=RewardEnsemble(SASRec(**SIZES, history_rewards=True), members=2, rank=2, training=SHORT),
-    posttraining=Training(steps=2, batch_size=16),
 )
+BASE = Run(BC(), SETUP, posttraining=Training(steps=2, batch_size=16))
 RUNS = [BASE, replace(BASE, algorithm=ExpRSFT())]
 '''
 

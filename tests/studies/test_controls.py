@@ -20,19 +20,19 @@ from recsys_posttrain.studies.controls import controls
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.reward import train_reward
 from recsys_posttrain.worlds.tabular import Tabular
 
 PLAN = Training(epochs=2, batch_size=16, learning_rate=0.01, patience=2)
 SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=8)
-SMALL = Run(
-    algorithm=BC(),
+SMALL = Setup(
     backbone=SASRec(**SIZES),
     pretraining=PLAN,
     reward=RewardEnsemble(SASRec(**SIZES, history_rewards=True), members=2, rank=2, training=PLAN),
-    posttraining=Training(steps=5, batch_size=16, learning_rate=0.01),
 )
+STEPS = Training(steps=5, batch_size=16, learning_rate=0.01)
 # Two kinds of users, who are shown the same six items and value them in opposite ways.
 WORLD = Tabular(
     reward=((5.0, 4.0, 3.0, 2.0, 1.0, 1.0), (4.0, 1.0, 1.0, 3.0, 2.0, 5.0)),
@@ -85,9 +85,13 @@ def world(tmp_path_factory):
     return Pipeline(replace(SMALL, dataset=WORLD), tmp_path_factory.mktemp("world"))
 
 
+def run_of(pipeline, algorithm=BC(), **changes):
+    return replace(Run(algorithm, pipeline.setup, posttraining=STEPS), **changes)
+
+
 def weights(pipeline, **changes):
     """Of the post-trained policy, in one row."""
-    folder = pipeline.posttrained_folder(replace(pipeline.run, **changes))
+    folder = pipeline.posttrain(run_of(pipeline, **changes))
     return torch.cat([each.flatten() for each in load_policy(folder).policy.state_dict().values()])
 
 
@@ -113,11 +117,11 @@ def test_shuffled_rewards_reach_the_log_and_the_reward_model(even_log, split, tm
     model, _ = train_reward(shuffled, SMALL.reward, 0)
     for algorithm in (RWR(), OfflinePPO(samples=2)):
         expected, _ = posttrain(
-            pipeline.pretrained,
+            pipeline.load_pretrained(),
             pipeline.data,
             algorithm,
             model,
-            SMALL.posttraining,
+            STEPS,
             log=NoisyLog(shuffled.train),
         )
         values = [each.flatten() for each in expected.state_dict().values()]
@@ -139,10 +143,10 @@ def test_the_log_of_true_rewards_is_the_log_without_its_errors(world, tmp_path):
 def test_with_the_true_reward_policies_are_truly_better(world):
     """OfflinePPO on it, and OnlineRL, against BC: exact values of the same users, paired. Three
     standard errors of the mean difference."""
-    longer = replace(world.run, posttraining=replace(SMALL.posttraining, steps=40))
+    longer = run_of(world, posttraining=replace(STEPS, steps=40))
     runs = controls(replace(longer, algorithm=OfflinePPO()), is_world=True)
     value = {
-        run.label: world.rows_of(world.posttrained_folder(run))["reward/gold"]
+        run.label: world.evaluate(world.posttrain(run))["reward/gold"]
         for run in runs
         if run.label in ("BC", "OfflinePPO true reward", "OnlineRL")
     }
@@ -153,9 +157,9 @@ def test_with_the_true_reward_policies_are_truly_better(world):
 
 def test_evaluation_is_that_of_a_run_without(logged):
     """The proxy is what the clean reward model predicts, whatever post-training was given."""
-    run = replace(logged.run, algorithm=RWR(), control=ConstantRewards())
-    controlled = logged.rows_of(logged.posttrained_folder(run))
-    cloned = logged.rows_of(logged.posttrained_folder(logged.run))
+    run = run_of(logged, RWR(), control=ConstantRewards())
+    controlled = logged.evaluate(logged.posttrain(run))
+    cloned = logged.evaluate(logged.posttrain(run_of(logged)))
     np.testing.assert_array_equal(controlled["reward/proxy@10"], cloned["reward/proxy@10"])
     assert controlled["reward/proxy@10"].std() > 0
 
@@ -164,7 +168,7 @@ def test_a_log_without_truth_has_no_true_rewards(logged, tmp_path):
     sentence = "has no true rewards: only worlds know them; give one, such as jester"
     with pytest.raises(UserError, match=f"even.* {sentence}"):
         weights(logged, control=TrueRewards())
-    assert MovieLens100K() == Run(BC()).dataset
+    assert MovieLens100K() == Run(BC()).setup.dataset
     file = tmp_path / "upper.py"
     file.write_text(
         "from recsys_posttrain.algorithms import BC\n"

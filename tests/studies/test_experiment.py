@@ -13,6 +13,7 @@ from recsys_posttrain.studies.load import load_study
 HEAD = """from dataclasses import replace
 from recsys_posttrain.algorithms import BC, DPO
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.plan import Training
 RUNS = [Run(BC())]
 """
@@ -46,14 +47,17 @@ def _end(monkeypatch, *arguments):
         ("x = 'a\0b'", ": source code string cannot contain null bytes"),
         (HEAD + "RUNS = 5", " defines no RUNS: give it a list RUNS of Run"),
         (HEAD + "RUNS = {1: Run(BC())}", " defines no RUNS"),
-        (HEAD + "RUNS = [Run(BC)]", ", line 6: Run: algorithm="),
+        (HEAD + "RUNS = [Run(BC)]", ", line 7: Run: algorithm="),
         (
             HEAD + "RUNS = [Run(BC(), posttraining=3)]",
-            ", line 6: Run: posttraining=3 must be a T",
+            ", line 7: Run: posttraining=3 must be a T",
         ),
-        (HEAD + "RUNS = [Run(BC(), dataset='ml-100k')]", "dataset='ml-100k' has no method load"),
-        (HEAD + "RUNS = [Run(DPO(beta=-1))]", ", line 6: DPO: beta=-1 must be above 0"),
-        (HEAD + "RUNS = [Run(DPO(beta='x'))]", ", line 6: TypeError: '>' not supported between"),
+        (
+            HEAD + "RUNS = [Run(BC(), Setup('ml-100k'))]",
+            "Setup: dataset='ml-100k' has no method load",
+        ),
+        (HEAD + "RUNS = [Run(DPO(beta=-1))]", ", line 7: DPO: beta=-1 must be above 0"),
+        (HEAD + "RUNS = [Run(DPO(beta='x'))]", ", line 7: TypeError: '>' not supported between"),
         (HEAD + "RUNS = [Run(DPO(beta=float('inf')))]", "inf cannot be part of a configuration"),
         (HEAD + "RUNS = [Run(DPO(pairs=lambda *_: 1))]", "cannot be part of a configuration"),
         (HEAD + "SEEDS = ()", ": SEEDS=() must be a tuple of one or more whole numbers from 0"),

@@ -21,7 +21,7 @@ def test_overrides_reach_the_runs_that_have_the_field(tmp_path, small_ratings_cs
     study = load(STUDY, tmp_path, small_ratings_csv, *changes)
     assert study.runs[1].algorithm.temperature == 0.25
     assert [run.posttraining.epochs for run in study.runs] == [7, 7, 7]
-    assert [run.backbone.dim for run in study.runs] == [16, 16, 16]
+    assert [run.setup.backbone.dim for run in study.runs] == [16, 16, 16]
     assert study.seeds == (0,)
     assert load(STUDY + "\nSEEDS = (3, 5)", tmp_path, small_ratings_csv).seeds == (3, 5)
 
@@ -54,10 +54,16 @@ def test_overrides_that_cannot_be(override, message, tmp_path, small_ratings_csv
         (STUDY + "RUNS += [BASE]", "two runs are called 'BC'; give one of them a name="),
         (STUDY + "RUNS += [replace(BASE, name='ExpRSFT')]", "two runs are called 'ExpRSFT'"),
         (
-            STUDY + "RUNS += [replace(BASE, name='wide', backbone=SASRec(dim=16))]",
-            "all runs of one study must share dataset, split, backbone",
+            STUDY + "wide = replace(SETUP, backbone=SASRec(dim=16))\n"
+            "RUNS += [replace(BASE, name='wide', setup=wide)]",
+            "two setups are called 'SASRec'; give one of them a name=",
         ),
-        (STUDY + "RUNS += [replace(BASE, name='x', pretraining_seed=1)]", "must share"),
+        (
+            STUDY + "from recsys_posttrain.data import GlobalTime\n"
+            "RUNS += [replace(BASE, name='x', setup=replace(SETUP, split=GlobalTime()))]",
+            "all runs of one study must share dataset, split, thresholds and repeats, because",
+        ),
+        (STUDY + "FULL_SEEDS = 1", "FULL_SEEDS=1 must be True or False"),
     ],
 )
 def test_experiment_files_that_cannot_be_run(text, message, tmp_path, small_ratings_csv):
@@ -72,15 +78,15 @@ def test_an_experiment_must_be_a_python_file(tmp_path, small_ratings_csv):
 
 def test_a_study_keeps_its_own_dataset_unless_another_is_asked_for(tmp_path, small_ratings_csv):
     """A world has fields that its name alone would lose."""
-    text = STUDY.replace("algorithm=BC(),", "algorithm=BC(), dataset=Jester(users=50, seed=3),", 1)
+    text = STUDY.replace("Setup(", "Setup(dataset=Jester(users=50, seed=3),", 1)
     path = tmp_path / "jesters.py"
     path.write_text("from recsys_posttrain.worlds.jester import Jester\n" + text)
     own = load_study(path, ["dataset.length=20"], None, None, "somewhere")
-    assert {run.dataset for run in own.runs} == {Jester(users=50, length=20, seed=3)}
-    assert {run.dataset.data_root for run in own.runs} == {"somewhere"}
-    assert load_study(path, [], None, None, None).runs[0].dataset.data_root is None
+    assert {run.setup.dataset for run in own.runs} == {Jester(users=50, length=20, seed=3)}
+    assert {run.setup.dataset.data_root for run in own.runs} == {"somewhere"}
+    assert load_study(path, [], None, None, None).runs[0].setup.dataset.data_root is None
     asked = load_study(path, [], "jester", None, "somewhere")
-    assert {run.dataset for run in asked.runs} == {Jester()}
+    assert {run.setup.dataset for run in asked.runs} == {Jester()}
     assert load_study(path, [], str(small_ratings_csv), None, None).name == "jesters-small"
     with pytest.raises(
         UserError, match=r"--data-root x is for named datasets; .*small.csv is read"

@@ -22,9 +22,9 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
-from recsys_posttrain.studies.keys import shared_part
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_judge, train_reward
@@ -38,22 +38,27 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 @pytest.fixture(scope="module")
 def run(small_ratings_csv):
-    return Run(
-        algorithm=BC(),
+    setup = Setup(
         dataset=RatingsFile(str(small_ratings_csv)),
         backbone=SASRec(dim=8, blocks=1, feed_forward=16, max_length=10),
         pretraining=PLAN,
         reward=RewardEnsemble(ENCODER, members=2, rank=4, training=PLAN),
-        posttraining=Training(epochs=1, batch_size=16),
     )
+    return Run(BC(), setup, posttraining=Training(epochs=1, batch_size=16))
+
+
+def changed(run, **change):
+    """A run with other fields, of itself or of its setup."""
+    own = {name: change.pop(name) for name in [*change] if name in Run.__dataclass_fields__}
+    return replace(run, **own, setup=replace(run.setup, **change))
 
 
 @pytest.fixture(scope="module")
 def made(run, tmp_path_factory):
     """A pipeline with every stage of one run made."""
-    pipeline = Pipeline(run, tmp_path_factory.mktemp("runs"))
-    pipeline.rows_of(pipeline.posttrained_folder(run))
-    pipeline.rows_of(None)
+    pipeline = Pipeline(run.setup, tmp_path_factory.mktemp("runs"))
+    pipeline.evaluate(pipeline.posttrain(run))
+    pipeline.evaluate(None)
     return pipeline
 
 
@@ -64,19 +69,19 @@ def assert_equal(model, other):
 
 
 def test_stages_hold_what_the_functions_make(made, run):
-    policy, fitted = pretrain(made.data, run.backbone, PLAN, 0)
-    assert_equal(made.pretrained, policy)
-    reward, _ = train_reward(made.data, run.reward, 0)
-    assert_equal(made.rewards.model, reward)
+    policy, fitted = pretrain(made.data, run.setup.backbone, PLAN, 0)
+    assert_equal(made.load_pretrained(), policy)
+    reward, _ = train_reward(made.data, run.setup.reward, 0)
+    assert_equal(made.rewards.load(), reward)
     better, _ = posttrain(policy, made.data, BC(), reward, run.posttraining, 0)
-    folder = made.posttrained_folder(run)
+    folder = made.posttrain(run)
     assert_equal(load_policy(folder).policy, better)
     assert fitted.steps == 8
 
     rows = evaluate(better, made.data, reward, policy).per_user
-    pd.testing.assert_frame_equal(made.rows_of(folder), rows)
+    pd.testing.assert_frame_equal(made.evaluate(folder), rows)
     popular = evaluate_popularity(made.data, reward).per_user
-    pd.testing.assert_frame_equal(made.rows_of(None), popular)
+    pd.testing.assert_frame_equal(made.evaluate(None), popular)
 
 
 def folders(pipeline, run):
@@ -106,27 +111,43 @@ def folders(pipeline, run):
         ({"pretraining": Training(epochs=3)}, {"pretrain", "posttrain"}),
         ({"pretraining_loss": GBCE()}, {"pretrain", "posttrain"}),
         ({"backbone": SASRec(dim=16)}, {"pretrain", "posttrain"}),
-        ({"pretraining_seed": 1}, {"pretrain", "reward", "posttrain"}),
         ({"split": LeaveOneOut(minimum_item_ratings=6)}, {"pretrain", "reward", "posttrain"}),
         ({"split": GlobalTime()}, {"pretrain", "reward", "posttrain"}),
         ({"split": UserHoldout(seed=1)}, {"pretrain", "reward", "posttrain"}),
     ],
 )
 def test_a_change_makes_exactly_the_stages_that_depend_on_it(made, run, change, expected):
-    other = replace(run, **change)
+    other = changed(run, **change)
     before = folders(made, run)
-    after = folders(Pipeline(other, made.root), other)
+    after = folders(Pipeline(other.setup, made.root), other)
     assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_the_seed_of_a_setup_is_that_of_the_policy_and_of_the_reward_model(made, run):
+    other = replace(run, setup=replace(run.setup, seed=1))
+    before, after = folders(made, run), folders(Pipeline(other.setup, made.root), other)
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_a_run_of_another_setup_is_refused(made, run):
+    other = replace(run, setup=replace(run.setup, seed=1, name="mine"))
+    with pytest.raises(UserError, match=r"BC is of another setup \(mine\); ask pipeline.at"):
+        made.posttrain(other)
+    beside = made.at(other.setup)
+    assert beside.data is made.data
+    assert made.at(other.setup) is beside
+    assert made.at(run.setup) is made
+    assert made.at(replace(run.setup, split=GlobalTime())).data is not made.data
 
 
 def test_the_loss_of_a_run_is_what_pretraining_minimises(run, tmp_path):
     sampled = override(
-        replace(run, pretraining_loss=SampledSoftmax()), "pretraining_loss.negatives=5"
+        changed(run, pretraining_loss=SampledSoftmax()), "pretraining_loss.negatives=5"
     )
-    pipeline = Pipeline(sampled, tmp_path)
+    pipeline = Pipeline(sampled.setup, tmp_path)
     loss = SampledSoftmax(negatives=5)
-    policy, _ = pretrain(pipeline.data, run.backbone, PLAN, 0, loss=loss)
-    assert_equal(pipeline.pretrained, policy)
+    policy, _ = pretrain(pipeline.data, run.setup.backbone, PLAN, 0, loss=loss)
+    assert_equal(pipeline.load_pretrained(), policy)
 
 
 def test_algorithms_with_other_parameters_have_other_stages(made, run):
@@ -146,11 +167,11 @@ def test_algorithms_with_other_parameters_have_other_stages(made, run):
 def test_the_data_counts_by_its_content_not_by_its_name(made, run, tmp_path, small_ratings_csv):
     copied = tmp_path / "other.csv"
     copied.write_bytes(small_ratings_csv.read_bytes())
-    same = replace(run, dataset=RatingsFile(str(copied)))
-    assert folders(Pipeline(same, made.root), same) == folders(made, run)
+    same = changed(run, dataset=RatingsFile(str(copied)))
+    assert folders(Pipeline(same.setup, made.root), same) == folders(made, run)
     lines = copied.read_text().splitlines()
     copied.write_text("\n".join(lines[:-1]) + "\n")
-    other = folders(Pipeline(same, made.root), same)
+    other = folders(Pipeline(same.setup, made.root), same)
     assert not set(other.values()) & set(folders(made, run).values())
 
 
@@ -160,24 +181,24 @@ def test_a_second_pipeline_trains_nothing_and_says_what_it_reads(made, run, monk
 
     monkeypatch.setattr(pl.Trainer, "fit", fail)
     monkeypatch.setattr("recsys_posttrain.evaluation.evaluate.evaluate", fail)
-    announced = []
-    again = Pipeline(run, made.root, announce=lambda what, folder: announced.append((what, folder)))
-    rows = again.rows_of(again.posttrained_folder(run))
-    pd.testing.assert_frame_equal(rows, made.rows_of(made.posttrained_folder(run)))
-    assert announced[0][0] == "BC, seed 0"
-    assert all(folder.is_dir() for _, folder in announced)
+    told = []
+    again = Pipeline(run.setup, made.root, told=told.append)
+    rows = again.evaluate(again.posttrain(run))
+    pd.testing.assert_frame_equal(rows, made.evaluate(made.posttrain(run)))
+    assert [done.title for done in told] == ["BC, seed 0", f"test rows of {told[0].folder.name}"]
+    assert all(done.folder.is_dir() and done.seconds is None for done in told)
 
 
 def test_all_algorithms_start_from_one_policy_and_leave_it_alone(made, run):
-    before = copy.deepcopy(made.pretrained.state_dict())
-    made.posttrained_folder(replace(run, algorithm=ExpRSFT()))
-    for name, value in made.pretrained.state_dict().items():
+    before = copy.deepcopy(made.load_pretrained().state_dict())
+    made.posttrain(replace(run, algorithm=ExpRSFT()))
+    for name, value in made.load_pretrained().state_dict().items():
         assert torch.equal(before[name], value)
-    assert_equal(made.pretrained, load_policy(made.pretrained_folder).policy)
+    assert_equal(made.load_pretrained(), load_policy(made.pretrain()).policy)
 
 
 def test_the_quality_of_the_reward_model_is_a_stage(made):
-    frame = made.rewards.quality
+    frame = made.rewards.measure()
     assert "ensemble of 2" in frame.index
     assert len(frame) >= 5
     assert len(list((made.root / "stages").glob("reward-quality-*"))) == 1
@@ -187,41 +208,41 @@ def test_runs_with_and_without_noise_share_the_reward_model(made, run):
     """The rows of a noisy run ask its own model; level 0 is the run without noise."""
     noise = RewardNoise(model=ItemBias(2.0), log=ItemBias(1.0))
     before = len(list((made.root / "stages").glob("reward-*")))
-    folder = made.posttrained_folder(run)
-    noisy, clean = made.rows_of(folder, noise=noise), made.rows_of(folder)
+    folder = made.posttrain(run)
+    noisy, clean = made.evaluate(folder, noise=noise), made.evaluate(folder)
     pd.testing.assert_frame_equal(
         noisy.drop(columns="reward/proxy@10"), clean.drop(columns="reward/proxy@10")
     )
-    data, reference = made.data, made.pretrained
+    data, reference = made.data, made.load_pretrained()
     expected = evaluate(
         load_policy(folder).policy,
         data,
-        noise.on_model(made.rewards.model, data, reference),
+        noise.on_model(made.rewards.load(), data, reference),
         reference,
     ).per_user
     pd.testing.assert_frame_equal(noisy, expected)
     assert (noisy["reward/proxy@10"] - clean["reward/proxy@10"]).abs().max() > 0.1
     nothing = RewardNoise(model=ItemBias(0), log=Flips(0), seed=4)
-    assert made.posttrained_folder(replace(run, noise=nothing)) == folder
-    pd.testing.assert_frame_equal(made.rows_of(folder, noise=nothing), clean)
+    assert made.posttrain(replace(run, noise=nothing)) == folder
+    pd.testing.assert_frame_equal(made.evaluate(folder, noise=nothing), clean)
     assert len(list((made.root / "stages").glob("reward-*"))) == before
 
 
 def test_a_reward_model_of_worse_data_is_a_stage_of_its_own(made, run):
     noise = RewardNoise(model=Flips(0.5), seed=1)
-    rows = made.rows_of(made.posttrained_folder(run), noise=noise)
-    expected, _ = train_reward(made.data, run.reward, 0, noise=noise)
-    assert_equal(made.rewards.model_of(noise), expected)
-    again = Pipeline(run, made.root)
-    assert_equal(again.rewards.model_of(noise), expected)
-    assert not torch.equal(expected.item_factor, made.rewards.model.item_factor)
-    clean = made.rows_of(made.posttrained_folder(run))
+    rows = made.evaluate(made.posttrain(run), noise=noise)
+    expected, _ = train_reward(made.data, run.setup.reward, 0, noise=noise)
+    assert_equal(made.rewards.load(noise), expected)
+    again = Pipeline(run.setup, made.root)
+    assert_equal(again.rewards.load(noise), expected)
+    assert not torch.equal(expected.item_factor, made.rewards.load().item_factor)
+    clean = made.evaluate(made.posttrain(run))
     assert not rows["reward/proxy@10"].equals(clean["reward/proxy@10"])
-    report = made.rewards.report(noise)["model"]
-    assert again.rewards.report(noise) == {"model": report}
+    report = made.rewards.measure_noise(noise)["model"]
+    assert again.rewards.measure_noise(noise) == {"model": report}
     assert report["error_deviation"] > 0
     assert 0 <= report["exploitable_share"] <= 1
-    quality = made.rewards.quality.loc["ensemble of 2"]
+    quality = made.rewards.measure().loc["ensemble of 2"]
     for name in ("rmse", "pairwise_accuracy"):
         assert report[f"clean_{name}"] == pytest.approx(quality[name], rel=1e-5)
         assert report[name] != report[f"clean_{name}"]
@@ -230,48 +251,37 @@ def test_a_reward_model_of_worse_data_is_a_stage_of_its_own(made, run):
 def test_damaged_weights_are_named_and_other_stages_stay(made, run, tmp_path):
     root = tmp_path / "runs"
     shutil.copytree(made.root, root)
-    damaged = Pipeline(run, root)
+    damaged = Pipeline(run.setup, root)
     path = damaged.keys.reward().folder / "reward.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match=rf"{path} is damaged: .* delete the folder {path.parent}"):
-        _ = damaged.rewards.model
-    assert_equal(damaged.pretrained, made.pretrained)
+        damaged.rewards.load()
+    assert_equal(damaged.load_pretrained(), made.load_pretrained())
 
 
 def test_a_judge_where_the_split_has_users_for_one(made, run):
-    assert made.rewards.judge is None
-    assert made.rewards.judge_folder is None
-    assert made.rewards.judge_quality is None
-    assert "reward/judge@10" not in made.rows_of(None).columns
-    other = Pipeline(replace(run, split=UserHoldout(0.3, 0.2, 0.2, 0.1, 0.2)), made.root)
-    judge, _ = train_judge(other.data, run.reward, 0)
-    assert_equal(other.rewards.judge, judge)
-    assert "ensemble of 2" in other.rewards.judge_quality.index
-    rows = other.rows_of(other.pretrained_folder)
+    assert made.rewards.load_judge() is None
+    assert made.rewards.train_judge() is None
+    assert made.rewards.measure_judge() is None
+    assert "reward/judge@10" not in made.evaluate(None).columns
+    other = Pipeline(replace(run.setup, split=UserHoldout(0.3, 0.2, 0.2, 0.1, 0.2)), made.root)
+    judge, _ = train_judge(other.data, run.setup.reward, 0)
+    assert_equal(other.rewards.load_judge(), judge)
+    assert "ensemble of 2" in other.rewards.measure_judge().index
+    rows = other.evaluate(other.pretrain())
     expected = evaluate(
-        other.pretrained, other.data, other.rewards.model, other.pretrained, judge=judge
+        other.load_pretrained(),
+        other.data,
+        other.rewards.load(),
+        other.load_pretrained(),
+        judge=judge,
     )
-    opinion = judged_value(other.pretrained, judge, other.data.test)
+    opinion = judged_value(other.load_pretrained(), judge, other.data.test)
     pd.testing.assert_frame_equal(rows, expected.per_user.join(opinion))
     assert not rows["reward/judge@10"].equals(rows["reward/proxy@10"])
-    popular = other.rows_of(None)
+    popular = other.evaluate(None)
     count_V = event_counts(other.data)
     opinion = judged_value_of_popularity(count_V, judge, other.data.test)
     pd.testing.assert_series_equal(popular[ROLLOUT], opinion[ROLLOUT])
     assert "reward/judge@10" in popular
-    assert ROLLOUT not in other.rows_of(None, "validation")
-
-
-def test_what_runs_of_a_study_share(run):
-    noisy = {"noise": RewardNoise(model=Flips(0.5))}
-    controlled = {"control": ShuffledRewards()}
-    own = ({"algorithm": ExpRSFT()}, {"name": "x"}, {"seed": 3}, {"posttraining": PLAN})
-    for change in (*own, noisy, controlled):
-        assert shared_part(replace(run, **change)) == shared_part(run)
-    for change in (
-        {"backbone": SASRec()},
-        {"pretraining_seed": 3},
-        {"reward": RewardEnsemble()},
-        {"split": GlobalTime()},
-    ):
-        assert shared_part(replace(run, **change)) != shared_part(run)
+    assert ROLLOUT not in other.evaluate(None, "validation")

@@ -64,13 +64,13 @@ def test_the_rule_is_in_the_names_of_stages_that_it_changes():
     study = load_study(HERE / "small_study.py", (), str(LOG), seeds=1, data_root=None)
     base = study.runs[0]
     measured, same, other = (
-        Pipeline(replace(base, repeats=rule), Path("runs")).keys
+        Pipeline(replace(base.setup, repeats=rule), Path("runs")).keys
         for rule in (None, "allowed", "never")
     )
     assert measured.pretrain == same.pretrain
     assert measured.pretrain.folder != other.pretrain.folder
     assert measured.posttrain(base).folder != other.posttrain(base).folder
-    rows = [keys.rows(None, "test", base.noise, False).folder for keys in (measured, same, other)]
+    rows = [keys.rows(None, "test").folder for keys in (measured, same, other)]
     assert rows[0] == rows[1] != rows[2]
     assert measured.reward().folder == other.reward().folder
 
@@ -78,7 +78,7 @@ def test_the_rule_is_in_the_names_of_stages_that_it_changes():
 def test_a_sweep_takes_the_rule_into_its_base_and_its_name():
     file = HERE / "small_sweep.py"
     ruled, plain = (load_sweep(file, str(LOG), repeats=rule) for rule in ("never", None))
-    assert (ruled.base.repeats, plain.base.repeats) == ("never", None)
+    assert (ruled.base.setup.repeats, plain.base.setup.repeats) == ("never", None)
     assert name_of(file, plain) + "-repeats-never" == name_of(file, ruled)
 
 

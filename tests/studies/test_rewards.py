@@ -245,7 +245,7 @@ def test_thresholds_train_again_only_what_reads_them(units, tmp_path):
         (bc, *_), *_ = [
             load_study(STUDY, [], "signed.csv", 1, None, thresholds=Thresholds(**chosen)).runs
         ]
-        keys = Pipeline(bc, tmp_path).keys
+        keys = Pipeline(bc.setup, tmp_path).keys
         stages = keys.pretrain, keys.reward(), keys.posttrain(bc)
         return [stage.folder.name for stage in stages]
 
@@ -293,5 +293,5 @@ def test_thresholds_name_the_folder_and_the_command(units):
     study = load_study(STUDY, [], "signed.csv", 1, None, thresholds=Thresholds(liked="80%"))
     plain = load_study(STUDY, [], "signed.csv", 1, None)
     assert study.name != plain.name
-    assert study.runs[0].thresholds == Thresholds(liked="80%")
+    assert study.runs[0].setup.thresholds == Thresholds(liked="80%")
     assert study_runs.by_reason({"A": "x", "B": "y", "C": "x"}) == "A, C (x); B (y)"

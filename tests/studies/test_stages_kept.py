@@ -29,10 +29,10 @@ def stages(monkeypatch):
         made.append(weakref.ref(new))
         return new
 
-    for name in ("_load_trained", "_make_noisy", "_make_noisy_log", "_by_control"):
+    for name in ("_load_trained", "_with_errors", "_log_with_errors", "_by_control"):
         monkeypatch.setattr(RewardStages, name, make)
     data = SimpleNamespace(corpus=SimpleNamespace(reward_scale=SimpleNamespace(missing="")))
-    stages = RewardStages(Run(BC()), data, None, "cpu", None, None, None)
+    stages = RewardStages(SimpleNamespace(data=data))
     stages.all = made
     return stages
 
@@ -47,7 +47,7 @@ def asked_for(stages, seeds):
     for seed in range(seeds):
         noise = RewardNoise(model=ItemBias(0.1), log=Flips(0.1), seed=seed)
         stages.given(Run(BC(), noise=noise))
-        stages.model_of(RewardNoise(model=Starvation(0.1), seed=seed))
+        stages.load(RewardNoise(model=Starvation(0.1), seed=seed))
         stages.given(Run(BC(), control=ShuffledRewards(seed)))
 
 

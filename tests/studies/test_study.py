@@ -119,7 +119,7 @@ def test_a_second_run_reuses_everything(run, copied, monkeypatch, capsys):
 
     monkeypatch.setattr(pl.Trainer, "fit", fail)
     run(copied)
-    assert "0 made" in capsys.readouterr().out
+    assert "0 built" in capsys.readouterr().out
     assert stages(copied) == before
     assert result(copied) == expected
 
@@ -168,7 +168,7 @@ def test_the_validation_table_trains_nothing_and_is_another_folder(
     assert len(new) == len(of_kind(new, "evaluate")) == 5
     assert result(copied) == result(finished)
     study = load_study(Path("study.py"), [], str(small_ratings_csv), 1, None)
-    data = Pipeline(study.runs[0], copied).data
+    data = Pipeline(study.runs[0].setup, copied).data
     found = pd.read_parquet(folder / "rows.parquet").query("method == 'BC'")
     expected = data.corpus.item_ids[data.validation.items_N.numpy() - 1]
     assert found["item_id"].tolist() == expected.tolist()
@@ -216,12 +216,12 @@ def test_a_split_by_time_counts_targets_that_nothing_was_trained_on(run, tmp_pat
     study = load_study(
         Path("study.py"),
         ["split.targets_per_user=2"],
-        record["runs"][0]["dataset"]["path"],
+        record["runs"][0]["setup"]["dataset"]["path"],
         1,
         None,
         split="global-time",
     )
-    data = Pipeline(study.runs[0], tmp_path).data
+    data = Pipeline(study.runs[0].setup, tmp_path).data
     trained = set(data.corpus.item_ids[data.train.items_E.numpy() - 1])
     unseen = [item for item in rows["item_id"] if item not in trained]
     assert record["targets_of_untrained_items"] == len(unseen)
@@ -284,7 +284,7 @@ def test_weights_on_the_way_give_curves(run, copied, capsys):
     assert (folder / "over_optimisation.png").is_file()
     before = stages(copied)
     run(copied, "posttraining.snapshots=2", seeds=2)
-    assert "0 made" in capsys.readouterr().out
+    assert "0 built" in capsys.readouterr().out
     assert stages(copied) == before
 
 

@@ -31,26 +31,26 @@ def world(in_a_folder):
 def test_an_objective_has_neither_test_targets_nor_truth(world):
     """The whole of a trial: shared stages, post-training and evaluation, from nothing."""
     sweep, root = world
-    pipeline = tuning_pipeline(sweep.base, root)
+    pipeline = tuning_pipeline(sweep.base.setup, root)
     (cell,) = sweep.cells
     assert 0 <= tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1.0}) <= 1
     with pytest.raises(AssertionError, match="asked for test targets"):
         pipeline.data.test.items_N.sum()
     with pytest.raises(AssertionError, match="asked for test targets"):
-        pipeline.rows_of(pipeline.pretrained_folder, "test")
+        pipeline.evaluate(pipeline.pretrain(), "test")
 
 
 def test_the_value_is_the_mean_over_seeds_of_the_mean_over_the_subset(world):
     sweep, root = world
     (cell,) = sweep.cells
-    pipeline = Pipeline(sweep.base, root)
+    pipeline = Pipeline(sweep.base.setup, root)
     frames = []
     for seed in (100, 101):
-        folder = pipeline.posttrained_folder(cell.run({"algorithm.temperature": 0.5}, seed))
-        frames.append(pipeline.rows_of(folder, "validation"))
+        folder = pipeline.posttrain(cell.run({"algorithm.temperature": 0.5}, seed))
+        frames.append(pipeline.evaluate(folder, "validation"))
     by_hand = [frame.loc[frame["reward"] >= 4, "ndcg@10"].mean() for frame in frames]
     found = tuning_value(
-        tuning_pipeline(sweep.base, root), sweep, cell, {"algorithm.temperature": 0.5}
+        tuning_pipeline(sweep.base.setup, root), sweep, cell, {"algorithm.temperature": 0.5}
     )
     assert found == pytest.approx(sum(by_hand) / 2, rel=1e-12)
 
@@ -58,14 +58,14 @@ def test_the_value_is_the_mean_over_seeds_of_the_mean_over_the_subset(world):
 def test_infeasible_and_diverged_settings_fail_with_the_reason(world, monkeypatch):
     sweep, root = world
     (cell,) = sweep.cells
-    pipeline = tuning_pipeline(sweep.base, root)
+    pipeline = tuning_pipeline(sweep.base.setup, root)
     with pytest.raises(TrainingFailed, match=r"temperature=-0.5 must be above 0"):
         tuning_value(pipeline, sweep, cell, {"algorithm.temperature": -0.5})
     with pytest.raises(TrainingFailed, match=r"the loss became .* at step 0"):
         tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1e-320})
     rows = pd.DataFrame({"reward": [5.0], "ndcg@10": [float("nan")]})
-    monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
-    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run, report: Path())
+    monkeypatch.setattr(pipeline, "evaluate", lambda *arguments: rows)
+    monkeypatch.setattr(pipeline, "posttrain", lambda run, report: Path())
     with pytest.raises(TrainingFailed, match="the validation ndcg@10 is nan"):
         tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1.0})
 
@@ -82,10 +82,10 @@ def test_a_metric_that_validation_does_not_have_is_the_users_mistake(
 ):
     sweep, root = world
     sweep = Sweep(sweep.base, sweep.methods, metric=metric, over=over)
-    pipeline = tuning_pipeline(sweep.base, root)
+    pipeline = tuning_pipeline(sweep.base.setup, root)
     rows = pd.DataFrame({"reward": [2.0], "ndcg@10": [0.5]})
-    monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
-    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run, report: Path())
+    monkeypatch.setattr(pipeline, "evaluate", lambda *arguments: rows)
+    monkeypatch.setattr(pipeline, "posttrain", lambda run, report: Path())
     with pytest.raises(UserError, match=sentence) as refusal:
         tuning_value(pipeline, sweep, sweep.cells[0], {"algorithm.temperature": 1.0})
     assert not isinstance(refusal.value, TrainingFailed)

@@ -16,6 +16,7 @@ from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.jester import Jester
 
 
@@ -23,8 +24,7 @@ from recsys_posttrain.worlds.jester import Jester
 def run(small_jester):
     plan = Training(epochs=1, batch_size=8)
     sizes = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
-    return Run(
-        algorithm=ExpRSFT(temperature=0.2),
+    setup = Setup(
         dataset=Jester(users=40, length=12, data_root=str(small_jester.path)),
         split=UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2, minimum_item_ratings=1),
         backbone=SASRec(**sizes),
@@ -32,10 +32,9 @@ def run(small_jester):
         reward=RewardEnsemble(
             SASRec(**sizes, history_rewards=True), members=2, rank=2, training=plan
         ),
-        posttraining=Training(
-            steps=6, batch_size=8, learning_rate=0.05, warmup_steps=1, snapshots=3
-        ),
     )
+    steps = Training(steps=6, batch_size=8, learning_rate=0.05, warmup_steps=1, snapshots=3)
+    return Run(ExpRSFT(temperature=0.2), setup, posttraining=steps)
 
 
 def slow_worth(policy, model, targets):
@@ -58,9 +57,9 @@ def slow_worth(policy, model, targets):
 def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
     """Steps 6^(1/3), 6^(2/3) and 6. Its ends are the rows of the reference and of the run (the same
     float64 sums: equal to 1e-9; 1e-5 of a KL in float32), the middle those of a shorter run."""
-    pipeline = Pipeline(run, tmp_path)
-    folder = pipeline.posttrained_folder(run)
-    curve = pipeline.curve_of(folder)
+    pipeline = Pipeline(run.setup, tmp_path)
+    folder = pipeline.posttrain(run)
+    curve = pipeline.trace(folder)
     rewards = ["reward/proxy", "reward/judge", "reward/gold"]
     assert list(curve) == ["step", "kl", "sqrt_kl", *rewards]
     assert curve["step"].tolist() == [0, 2, 3, 6]
@@ -69,27 +68,30 @@ def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
     assert last["kl"] > 0.01
     shorter = replace(run, posttraining=replace(run.posttraining, steps=3, snapshots=0))
     for step, policy_folder in (
-        (0, pipeline.pretrained_folder),
-        (3, pipeline.posttrained_folder(shorter)),
+        (0, pipeline.pretrain()),
+        (3, pipeline.posttrain(shorter)),
         (6, folder),
     ):
-        rows, point = pipeline.rows_of(policy_folder), curve.set_index("step").loc[step]
+        rows, point = pipeline.evaluate(policy_folder), curve.set_index("step").loc[step]
         assert point["kl"] == pytest.approx(rows["kl"].mean(), rel=1e-5, abs=1e-12)
         assert point["reward/gold"] == pytest.approx(rows["reward/gold"].mean(), rel=1e-9)
     policy, targets = load_policy(folder).policy, pipeline.data.test
-    for name, model in (("proxy", pipeline.rewards.model), ("judge", pipeline.rewards.judge)):
+    for name, model in (
+        ("proxy", pipeline.rewards.load()),
+        ("judge", pipeline.rewards.load_judge()),
+    ):
         expected = slow_worth(policy, model, targets)
         assert last[f"reward/{name}"] == pytest.approx(expected, rel=1e-5)
 
     noise = RewardNoise(model=ItemBias(2.0))
-    noisy = pipeline.curve_of(folder, noise=noise)
+    noisy = pipeline.trace(folder, noise=noise)
     same = [name for name in curve if name != "reward/proxy"]
     pd.testing.assert_frame_equal(noisy[same], curve[same])
-    expected = slow_worth(policy, pipeline.rewards.noisy(noise), targets)
+    expected = slow_worth(policy, pipeline.rewards.load_noisy(noise), targets)
     assert noisy.iloc[-1]["reward/proxy"] == pytest.approx(expected, rel=1e-5)
     assert abs(expected - last["reward/proxy"]) > 1e-3
 
-    chosen_on = pipeline.curve_of(folder, "validation")
+    chosen_on = pipeline.trace(folder, "validation")
     assert "reward/gold" not in chosen_on, "settings are never chosen by the truth"
     assert not chosen_on["reward/judge"].equals(curve["reward/judge"])
 
@@ -97,5 +99,5 @@ def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
         raise AssertionError("computed again")
 
     monkeypatch.setattr("recsys_posttrain.studies.pipeline.curve_point", fail)
-    again = Pipeline(run, tmp_path)
-    pd.testing.assert_frame_equal(again.curve_of(folder), curve)
+    again = Pipeline(run.setup, tmp_path)
+    pd.testing.assert_frame_equal(again.trace(folder), curve)

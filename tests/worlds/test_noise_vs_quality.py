@@ -18,6 +18,7 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.jester import Jester
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
@@ -205,8 +206,7 @@ def test_the_whole_study_in_a_reduced_form(
     monkeypatch.setitem(grid.MODEL_NOISE, grid.ItemBias, (1.0,))
     plan = Training(epochs=1, batch_size=8)
     sizes = dict(dim=8, blocks=1, feed_forward=16, max_length=12)
-    base = Run(
-        BC(),
+    setup = Setup(
         dataset=Jester(users=60, length=12, data_root=str(small_jester.path)),
         split=UserHoldout(minimum_item_ratings=1),
         backbone=SASRec(**sizes),
@@ -214,8 +214,8 @@ def test_the_whole_study_in_a_reduced_form(
         reward=RewardEnsemble(
             SASRec(**sizes, history_rewards=True), members=2, rank=4, training=plan
         ),
-        posttraining=replace(plan, epochs=None, steps=2),
     )
+    base = Run(BC(), setup, posttraining=replace(plan, epochs=None, steps=2))
     kinds = {"", "ItemBias"}
     monkeypatch.setattr(grid, "LOG_NOISE", {})
     constant = tuple(each for each in grid.CONTROLS if each.name.endswith("constant reward"))
