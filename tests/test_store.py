@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from recsys_posttrain import store as stages
 from recsys_posttrain.errors import UserError
 
 KEY = {"seed": 1, "code": "abc"}
+RECORD = {"ndcg@10": 0.25, "shape": [2, 3]}
 
 
 def _writes(folder: Path) -> dict[str, Any]:
@@ -35,8 +37,10 @@ def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
     assert folder.parent == tmp_path / "stages"
     assert folder.name.startswith("pretrain-")
     assert folder != stages.stage_folder(tmp_path, "pretrain", {**KEY, "seed": 2})
-    assert stages.build(folder, KEY, _writes, ["weights"]) == {"ndcg@10": 0.25, "shape": [2, 3]}
-    assert stages.build(folder, KEY, _never) == {"ndcg@10": 0.25, "shape": [2, 3]}
+    built = stages.build(folder, KEY, _writes, ["weights"])
+    assert (built.folder, built.record, built.reused) == (folder, RECORD, False)
+    assert stages.build(folder, KEY, _never) == (folder, RECORD, None)
+    assert stages.build(folder, KEY, _never).reused
     assert (folder / "weights").read_text() == "1 2 3"
     assert not (tmp_path / f".partial-{folder.name}").exists()
     stage = json.loads((folder / "stage.json").read_text())
@@ -45,6 +49,34 @@ def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
     assert stage["versions"]["torch"] == torch.__version__
     assert {"commit", "seconds"} <= stage.keys()
     assert stage["was_interrupted"] is False
+
+
+def test_the_seconds_of_a_stage_are_without_those_that_it_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 4 s inside one of 2 s inside one of 1 s, which builds one that fails, too."""
+    clock = [0.0]
+    monkeypatch.setattr(stages, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    first, second, third = (stages.stage_folder(tmp_path, name, KEY) for name in "abc")
+
+    def inner(partial: Path) -> dict[str, Any]:
+        clock[0] += 4
+        return {}
+
+    def middle(partial: Path) -> dict[str, Any]:
+        clock[0] += 2
+        return {"inner": stages.build(third, KEY, inner).seconds}
+
+    def outer(partial: Path) -> dict[str, Any]:
+        with pytest.raises(ZeroDivisionError):
+            stages.build(third, {}, lambda _: {"never": 1 / 0})
+        clock[0] += 1
+        return {"middle": stages.build(second, KEY, middle).seconds}
+
+    built = stages.build(first, KEY, outer)
+    assert stages.read_stage(second)["record"]["inner"] == 4
+    assert built.record["middle"] == 2
+    assert built.seconds == stages.read_stage(first)["seconds"] == 1
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
@@ -64,7 +96,7 @@ def test_an_interrupted_stage_keeps_its_partial_folder(
     def resumes(partial: Path) -> dict[str, Any]:
         return {"from": int((partial / "epoch").read_text())}
 
-    assert stages.build(folder, KEY, resumes) == {"from": 3}
+    assert stages.build(folder, KEY, resumes).record == {"from": 3}
     assert stages.read_stage(folder)["was_interrupted"] is True
 
 
@@ -91,7 +123,7 @@ def test_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
         process.wait()
     assert not folder.exists()
     assert (partial / "epoch").exists()
-    assert stages.build(folder, KEY, _writes, ["weights"])["ndcg@10"] == 0.25
+    assert stages.build(folder, KEY, _writes, ["weights"]).record == RECORD
 
 
 def _counts(folder: Path, log: Path) -> None:
@@ -101,7 +133,7 @@ def _counts(folder: Path, log: Path) -> None:
         time.sleep(0.5)
         return {"pid": os.getpid()}
 
-    record = stages.build(folder, KEY, make)
+    record = stages.build(folder, KEY, make).record
     with log.open("a") as file:
         file.write(f"read {record['pid']}\n")
 
@@ -157,7 +189,7 @@ def test_a_disk_that_fills_while_the_record_is_written(
         with pytest.raises(UserError, match="the disk is full"):
             stages.build(folder, KEY, lambda partial: {"value": 1})
     assert not folder.exists()
-    assert stages.build(folder, KEY, lambda partial: {"value": 2}) == {"value": 2}
+    assert stages.build(folder, KEY, lambda partial: {"value": 2}).record == {"value": 2}
 
 
 def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
@@ -198,7 +230,7 @@ def test_a_damaged_stage_is_named_with_the_folder_to_delete(
 def test_a_folder_of_another_key_is_refused(tmp_path: Path) -> None:
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     stages.build(folder, KEY, _writes, ["weights"])
-    with pytest.raises(UserError, match="was made from another key"):
+    with pytest.raises(UserError, match="was built from another key"):
         stages.build(folder, {**KEY, "seed": 2}, _never)
 
 

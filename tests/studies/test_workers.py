@@ -116,7 +116,7 @@ def test_a_stage_that_one_worker_made_is_not_reused_because_another_found_it(
         ((1, 0), ([Done("old", old, None), Done("new", new, 0.3)], "")),
     ]
     monkeypatch.setattr(study_runs, "finished", lambda *arguments: iter(heard))
-    
+
     said, file = [], Path("study.py")
     pipeline, progress = SimpleNamespace(root=tmp_path), Progress(said.append)
     make_in_processes(file, options, options.study(file), pipeline, progress, 2, {})

@@ -33,7 +33,7 @@ def test_level_0_gives_back_what_it_was_given(small, kind):
         log = RewardNoise(log=kind(0)).on_log(small.data, small.reference)
         assert log.sequences is small.data.train
         assert log.redraw is None
-    assert noise.active() == RewardNoise()
+    assert noise == RewardNoise()
 
 
 @pytest.mark.parametrize("kind", ERRORS)
@@ -60,9 +60,11 @@ def test_worse_data_changes_what_is_learned_from_and_not_the_predictions(small):
 
 
 def test_noises_that_do_the_same_are_equal():
-    assert RewardNoise(seed=5).active() == RewardNoise()
+    assert RewardNoise(seed=5) == RewardNoise()
     both = RewardNoise(model=ItemBias(0), log=ItemBias(1.0), seed=5)
-    assert both.active() == RewardNoise(log=ItemBias(1.0), seed=5)
+    assert both == RewardNoise(log=ItemBias(1.0), seed=5)
+    assert both.of_log() == both
+    assert both.of_model() == RewardNoise()
     assert both.of_training() == RewardNoise()
     assert RewardNoise(model=Flips(0.1), log=ItemBias(1.0), seed=5).of_training() == RewardNoise(
         model=Flips(0.1), seed=5
