@@ -21,10 +21,8 @@ PACKAGE = ROOT / "recsys_posttrain"
 README, ADDING = ROOT / "README.md", PACKAGE / "ADDING.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, ADDING, *DOCS]
-LOGS = [
-    *(ROOT / name for name in ("CHANGELOG.md", "experiments/README.md", "benchmarks/NOTES.md")),
-    PACKAGE / "algorithms" / "PAPERS.md",
-]
+NOTES, PAPERS = ROOT / "benchmarks" / "NOTES.md", PACKAGE / "algorithms" / "PAPERS.md"
+LOGS = [ROOT / "CHANGELOG.md", ROOT / "experiments" / "README.md"]
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 COMMAND = typer.main.get_command(app)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -194,7 +192,7 @@ def test_the_core_exists_and_reads_in_an_hour() -> None:
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 5000
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS], ids=_name)
 def test_paths_in_the_text_exist(page: Path) -> None:
     """Those of the repository, and every Python file, unless ADDING says to write it."""
     to_write = re.findall(r"[Ww]rite `([\w/]+\.py)`", page.read_text(encoding="utf-8"))
@@ -206,7 +204,7 @@ def test_paths_in_the_text_exist(page: Path) -> None:
             assert any(place.exists() for place in places), span
 
 
-@pytest.mark.parametrize("page", [*PAGES, *LOGS], ids=_name)
+@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS, *LOGS], ids=_name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if target.startswith("https://"):
