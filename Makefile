@@ -164,11 +164,11 @@ $(PEERS_STAMP): benchmarks/peers/requirements.txt | setup
 	done
 	@touch $(PEERS_STAMP)
 
-live-demo: setup ## play a live event with 500 devices; one gateway is killed (2 minutes)
+live-demo: setup ## play a live event with 500 devices and a killed gateway (2 minutes)
 	@$(VENV) -m recsys_posttrain live demo
 
 # Needs redis-server. 5,000 sockets: a machine that allows fewer open files says so.
-live-bench: setup ## break a live service under 5,000 devices; needs redis-server (6 minutes)
+live-bench: setup ## kill the parts of a live service under 5,000 devices; needs redis-server (6 minutes)
 	$(VENV) -m recsys_posttrain live bench --output benchmarks/results/live_bench
 
 doctor: setup ## check this machine and say what to do about each problem

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 import recsys_posttrain as rp
 from recsys_posttrain.cli import app
@@ -89,10 +90,11 @@ def _with_one_epoch(default: object) -> object:
     return default
 
 
-@pytest.mark.parametrize(
-    ("page", "snippet"),
-    [(_name(page), text) for page in (README, *DOCS) for text in _blocks(page, "python")],
-)
+SNIPPETS = [(_name(page), text) for page in (README, *DOCS) for text in _blocks(page, "python")]
+STUDIES = [each for each in SNIPPETS if "\nRUNS = " in each[1]]
+
+
+@pytest.mark.parametrize(("page", "snippet"), [each for each in SNIPPETS if each not in STUDIES])
 def test_a_snippet_runs_as_printed(
     page: str,
     snippet: str,
@@ -114,6 +116,27 @@ def test_a_snippet_runs_as_printed(
     named = re.findall(r'[{,] ?"(\w+)":', snippet)
     assert len(named) == 2
     assert {*named} <= {*rows}, page
+
+
+@pytest.mark.parametrize(("page", "snippet"), STUDIES)
+def test_an_experiment_file_runs_as_printed(
+    page: str,
+    snippet: str,
+    small_ratings_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    file, few = tmp_path / "printed.py", ["pretraining.epochs=1", "reward.training.epochs=1"]
+    file.write_text(snippet)
+    settings = [word for each in (*few, "posttraining.steps=2") for word in ("--set", each)]
+    words = ["run", str(file), "--dataset", str(small_ratings_csv), "--workers", "1", *settings]
+    done = CliRunner().invoke(app, [*words, "--output", str(tmp_path / "runs")])
+    assert done.exit_code == 0, done.output
+    (table,) = (tmp_path / "runs").glob("printed-*/table.md")
+    rows = re.findall(r"^\| \**(\w+)\b", table.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*re.findall(r"algorithm=(\w+)", snippet)} <= {*rows}, page
 
 
 def test_the_front_page_is_short() -> None:
