@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from live.processes import memory_bytes, processor_seconds
 
-from recsys_posttrain.live.bench.processes import memory_bytes, processor_seconds
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
 from recsys_posttrain.live.keys import Keys

@@ -3,28 +3,16 @@
 import asyncio
 import logging
 import time
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys_posttrain.cli_options import path_argument, path_option
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.options import (
-    EventName,
-    Host,
-    Metrics,
-    PerAddress,
-    PerUser,
-    Port,
-    Proxies,
-    RedisUrl,
-    ScheduleArgument,
-    SecretFile,
-)
+from recsys_posttrain.live import options
 from recsys_posttrain.live.running import (
     listening,
     listening_for_metrics,
@@ -35,13 +23,18 @@ from recsys_posttrain.live.running import (
     until_stopped,
 )
 
+if TYPE_CHECKING:
+    from recsys_posttrain.live.broker import Broker
+    from recsys_posttrain.live.device import Shown
+    from recsys_posttrain.live.schedule import Schedule
+
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
 _TOKEN_SECONDS = 86_400
 
 
 def serve(
     folder: Annotated[Path, path_argument("FOLDER", "What live materialize wrote.")],
-    secret_file: SecretFile,
+    secret_file: options.SecretFile,
     schedule: Annotated[
         Path | None,
         path_option("The schedule; traffic that can wait is refused near its starts."),
@@ -53,13 +46,13 @@ def serve(
             help="The broker's URL; without it, an embedded one, producer and gateway.",
         ),
     ] = None,
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
-    gateway_port: Port = 8001,
-    per_address: PerAddress = 1000,
-    per_user: PerUser = 10,
-    trusted_proxies: Proxies = None,
-    metrics: Metrics = None,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    gateway_port: options.Port = 8001,
+    per_address: options.PerAddress = 1000,
+    per_user: options.PerUser = 10,
+    trusted_proxies: options.Proxies = None,
+    metrics: options.Metrics = None,
 ) -> None:
     """Serve the materialised recommendations of an event to its devices.
 
@@ -80,59 +73,47 @@ def serve(
     from recsys_posttrain.live.producer import Memory, Producer
     from recsys_posttrain.live.schedule import ScheduleFile
 
-    keys, recommendations = read_keys(secret_file), Materialized.open(folder)
-    proxies = tuple(trusted_proxies or ())
-    settings = PrefetchSettings(limits=Limits(per_address=per_address, proxies=proxies))
+    keys, lists = read_keys(secret_file), Materialized.open(folder)
+    require(schedule or redis, "live serve needs --schedule FILE, or --redis URL for a broker")
+    limits = Limits(per_address=per_address, proxies=tuple(trusted_proxies or ()))
     watched = None if schedule is None else ScheduleFile(schedule)
-    if watched is not None:
+    if watched:
         planned = watched.current()
-        require(
-            planned.event == recommendations.event,
-            f"{schedule} is of event {planned.event}, {folder} of {recommendations.event}",
-        )
-        missing = set(planned.stages) - set(recommendations.stages)
+        is_same = planned.event == lists.event
+        require(is_same, f"{schedule} is of event {planned.event}, {folder} of {lists.event}")
+        missing = set(planned.stages) - set(lists.stages)
         require(not missing, f"{folder} has nothing for the stages {', '.join(sorted(missing))}")
 
-    async def with_redis(url: str) -> None:
-        broker = await redis_at(url, keys)
-        server = PrefetchServer(recommendations, keys, broker, watched, settings)
-        broker.counters = server.counters  # so that /metrics shows them
-        http = listening(host, port, "http")
-        async with reporting(listening_for_metrics(metrics), server.values):
-            await server.run(http, stop_on_signals())
+    async def run() -> None:
+        stop = stop_on_signals()
+        broker: Broker = await redis_at(redis, keys) if redis else EmbeddedBroker()
+        server = PrefetchServer(lists, keys, broker, watched, PrefetchSettings(limits=limits))
+        sources = [server.values]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.run(listening(host, port, "http"), stop))
+            if schedule and not redis:
+                settings = GatewaySettings(
+                    per_address=per_address, per_user=per_user, proxies=limits.proxies
+                )
+                node = Gateway(lists.event, keys, settings)
+                sockets = listening(host, gateway_port, "ws")
+                tasks.create_task(node.run(broker, sockets, stop))
+                sources.append(node.values)
+                memory = Memory.beside(schedule, lists.event)
+                producer = Producer(ScheduleFile(schedule), broker, memory=memory)
+                tasks.create_task(until_stopped(producer.run(), stop))
+            async with reporting(listening_for_metrics(metrics), *sources):
+                await stop.wait()
 
-    async def alone() -> None:
-        if schedule is None or watched is None:
-            raise UserError("live serve needs --schedule FILE, or --redis URL for a broker")
-        broker, stop = EmbeddedBroker(), stop_on_signals()
-        server = PrefetchServer(recommendations, keys, broker, watched, settings)
-        gateway = Gateway(
-            recommendations.event,
-            keys,
-            GatewaySettings(per_address=per_address, per_user=per_user, proxies=proxies),
-        )
-        memory = Memory.beside(schedule, recommendations.event)
-        producer = Producer(ScheduleFile(schedule), broker, memory=memory)
-        http, sockets = listening(host, port, "http"), listening(host, gateway_port, "ws")
-        report = reporting(
-            listening_for_metrics(metrics), lambda: server.values() | gateway.values()
-        )
-        async with report, asyncio.TaskGroup() as tasks:
-            producing = tasks.create_task(producer.run())
-            tasks.create_task(server.run(http, stop))
-            tasks.create_task(gateway.run(broker, sockets, stop))
-            await stop.wait()
-            producing.cancel()
-
-    run_to_the_end(with_redis(redis) if redis else alone())
+    run_to_the_end(run())
 
 
 def produce(
-    schedule: ScheduleArgument,
+    schedule: options.ScheduleArgument,
     secret_file: Annotated[
         Path | None, path_option("As for the servers; states are signed with it.")
     ] = None,
-    redis: RedisUrl = "redis://127.0.0.1:6379",
+    redis: options.RedisUrl = options.REDIS,
     readers: Annotated[
         list[str] | None,
         typer.Option(
@@ -166,14 +147,14 @@ def produce(
     """
     from recsys_posttrain.live.keys import read_keys
     from recsys_posttrain.live.producer import Memory, Producer, seen_by
-    from recsys_posttrain.live.schedule import Schedule, ScheduleFile, change
+    from recsys_posttrain.live.schedule import ScheduleFile, change
 
-    asked = [advance is not None, delay is not None, end]
-    require(sum(asked) <= 1, "live produce takes one of --advance, --delay and --end")
-    if any(asked):
+    changes = (advance is not None) + (delay is not None) + end
+    require(changes <= 1, "live produce takes one of --advance, --delay and --end")
+    if changes:
         now = time.time()
 
-        def changed(planned: Schedule) -> Schedule:
+        def changed(planned: "Schedule") -> "Schedule":
             if advance is not None:
                 return planned.advanced(advance, now)
             return planned.finished() if delay is None else planned.delayed(delay, now)
@@ -202,15 +183,15 @@ def produce(
 
 
 def gateway(
-    event: EventName,
-    secret_file: SecretFile,
-    redis: RedisUrl = "redis://127.0.0.1:6379",
-    host: Host = "127.0.0.1",
-    port: Port = 8001,
-    per_address: PerAddress = 1000,
-    per_user: PerUser = 10,
-    trusted_proxies: Proxies = None,
-    metrics: Metrics = None,
+    event: options.EventName,
+    secret_file: options.SecretFile,
+    redis: options.RedisUrl = options.REDIS,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8001,
+    per_address: options.PerAddress = 1000,
+    per_user: options.PerUser = 10,
+    trusted_proxies: options.Proxies = None,
+    metrics: options.Metrics = None,
 ) -> None:
     """Hold devices' connections and pass each state of the event on to them.
 
@@ -230,7 +211,6 @@ def gateway(
 
     async def run() -> None:
         broker = await redis_at(redis, keys)
-        broker.counters = node.counters  # so that /metrics shows them
         sockets = listening(host, port, "ws")
         async with reporting(listening_for_metrics(metrics), node.values):
             await node.run(broker, sockets, stop_on_signals())
@@ -239,20 +219,14 @@ def gateway(
 
 
 def device(
-    event: EventName,
+    event: options.EventName,
     users: Annotated[
         str, typer.Option(metavar="IDS", help="Comma-separated; one device for each user.")
     ],
-    secret_file: SecretFile,
+    secret_file: options.SecretFile,
     prefetch: Annotated[str, typer.Option(help="The prefetch server.")] = "http://127.0.0.1:8000",
     gateways: Annotated[
         list[str] | None, typer.Option("--gateway", help="A gateway; give it once for each.")
-    ] = None,
-    spread: Annotated[
-        float, typer.Option(min=0, help="Devices start at random times within so many seconds.")
-    ] = 0.0,
-    log: Annotated[
-        Path | None, path_option("A file for what is shown, as lines of JSON; not printed.")
     ] = None,
 ) -> None:
     """Be devices of users of the materialised recommendations, and print what they show.
@@ -265,8 +239,7 @@ def device(
       recsys-posttrain live device final --users 7,8 --secret-file secret \\
         --gateway ws://127.0.0.1:8001 --gateway ws://127.0.0.1:8002
     """
-    from recsys_posttrain.live.device import Device, Shown
-    from recsys_posttrain.live.fleet import play, write_counters, write_shown
+    from recsys_posttrain.live.device import Device
     from recsys_posttrain.live.keys import read_keys
     from recsys_posttrain.live.state import require_name
     from recsys_posttrain.live.token import Claim, sign
@@ -283,18 +256,14 @@ def device(
     def token(user: str) -> str:
         return sign(Claim(user, event, time.time() + _TOKEN_SECONDS), keys)
 
-    devices = {
-        user: Device(user, event, partial(token, user), prefetch.rstrip("/"), urls)
-        for user in names
-    }
-
-    def tell(user: str, shown: Shown) -> None:
+    def tell(user: str, shown: "Shown") -> None:
         typer.echo(f"user {user}, version {shown.version}, {shown.stage}: {' '.join(shown.items)}")
 
     async def run() -> None:
-        with log.open("w", encoding="utf-8") if log else nullcontext() as file:
-            hear = partial(write_shown, file) if file else tell
-            look = partial(write_counters, file) if file else lambda counters: None
-            await until_stopped(play(devices, spread, hear, look))
+        async with asyncio.TaskGroup() as tasks:
+            for user in names:
+                each = Device(user, event, partial(token, user), prefetch.rstrip("/"), urls)
+                each.hear = partial(tell, user)
+                tasks.create_task(each.run())
 
-    run_to_the_end(run())
+    run_to_the_end(until_stopped(run()))

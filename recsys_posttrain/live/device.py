@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,7 @@ class Device:
     """One user's device. `prefetch_url` and `gateways` are such as http://host:1 and ws://host:2.
 
     token: gives a token, and a new one where the last has expired.
+    hear: is told of everything that the device shows.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Device:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.shown: deque[Shown] = deque(maxlen=settings.log_entries)
+        self.hear: Callable[[Shown], None] = lambda shown: None
         self.state: EventState | None = None
         self.stages: Mapping[str, tuple[str, ...]] = {}
         self._user = user
@@ -100,9 +103,8 @@ class Device:
         """Applies a message if it has a newer state of this event, and shows it; else counts it."""
         try:
             state = EventState.from_json(message)
-        except UserError as error:
+        except UserError:
             self.counters["bad_messages"] += 1
-            _log.info("ignored: %s", error)
             return False
         is_ahead = state.is_ahead(self._clock(), _AHEAD_SECONDS)
         if state.event != self._event or is_ahead or not state.is_newer(self.state):
@@ -167,18 +169,17 @@ class Device:
     def _keep(self, answer: Answer) -> None:
         try:
             value = json_object(answer.body, _BODY_BYTES, "the prefetch answer")
-            require(value.get("user") == self._user, "the prefetch answer is for another user")
-            require(value.get("event") == self._event, "the prefetch answer is of another event")
+            whose = value.get("event"), value.get("user")
+            require(whose == (self._event, self._user), "the prefetch answer is for another user")
             stages = value.get("stages")
-            require(
-                isinstance(stages, dict)
-                and all(isinstance(items, list) for items in stages.values()),
-                "the prefetch answer has no stages with their items",
+            are_lists = isinstance(stages, dict) and all(
+                isinstance(items, list) for items in stages.values()
             )
+            require(are_lists, "the prefetch answer has no stages with their items")
         except UserError as error:
             self.counters["bad_answers"] += 1
             raise BadAnswer(str(error)) from error
-        self.stages = {stage: tuple(map(str, items)) for stage, items in dict(stages or {}).items()}
+        self.stages = {stage: tuple(map(str, items)) for stage, items in value["stages"].items()}
         self._etag = answer.headers.get("etag", "")
         self._show()
 
@@ -193,16 +194,15 @@ class Device:
         last = self.shown[-1] if self.shown else None
         if last is None or (last.version, last.items) != (self.state.version, items):
             self.shown.append(Shown(self._clock(), self.state.version, self.state.stage, items))
+            self.hear(self.shown[-1])
 
     async def _stay_fresh(self) -> None:
         wait, failures = self._random.uniform(0, self._settings.spread), 0
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._is_wanted.wait()
                 await asyncio.sleep(self._backoff(0))
-            except TimeoutError:
-                pass
             try:
                 # At least a retry's time, so that no answer makes it ask without a pause.
                 wait, failures = max(await self.prefetch(), self._settings.retry), 0
@@ -228,14 +228,19 @@ class Device:
                 if status in (403, 404) or (status == 401 and not self._renew(sent)):
                     raise UserError(f"the gateway refuses user {self._user!r}: {error}") from None
             except (OSError, WebSocketException) as error:
-                if _code(error) == TOKEN_EXPIRED:
+                end = error.rcvd if isinstance(error, ConnectionClosed) else None
+                if end is not None and end.code == TOKEN_EXPIRED:
                     self._renew(sent)
                 _log.info("disconnected: %s", error)
             self.counters["disconnections"] += is_reached
             await asyncio.sleep(self._backoff(failures))
             failures += 1
             if not is_reached:
-                await self._pull_instead()
+                try:
+                    await self.pull()
+                except OSError as error:
+                    self.counters["pull_failures"] += 1
+                    _log.info("pull: %s", error)
 
     def _connection(self) -> connect:
         return connect(
@@ -250,23 +255,9 @@ class Device:
             proxy=None,
         )
 
-    async def _pull_instead(self) -> None:
-        try:
-            await self.pull()
-        except OSError as error:
-            self.counters["pull_failures"] += 1
-            _log.info("pull: %s", error)
-
     def _backoff(self, failures: int) -> float:
         bound = min(self._settings.longest_retry, self._settings.retry * 2 ** min(failures, _MANY))
         return float(self._random.uniform(0, bound))
-
-
-def _code(error: Exception) -> int:
-    """The code with which the gateway ended a connection, if it did."""
-    if isinstance(error, ConnectionClosed) and error.rcvd is not None:
-        return error.rcvd.code
-    return 0
 
 
 def _number(text: str, otherwise: float) -> float:

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection, broadcast, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -175,9 +176,12 @@ class Gateway:
 
     def values(self) -> dict[str, float]:
         """Counters and gauges by their names in the metrics."""
-        version = self._newest.version if self._newest else 0
-        gauges = {"connections": len(self._open), "state_version": version}
+        gauges = {"connections": len(self._open), "state_version": self._version}
         return {f"gateway_{name}": value for name, value in {**self.counters, **gauges}.items()}
+
+    @property
+    def _version(self) -> int:
+        return self._newest.version if self._newest else 0
 
     async def _connected(self, connection: ServerConnection) -> None:
         claim = cast(_Connection, connection).claim
@@ -193,61 +197,62 @@ class Gateway:
             try:
                 async with asyncio.timeout(min(left, lifetime)):
                     await connection.recv()
-                self.counters["bad_messages"] += 1
-                await connection.close(_POLICY_VIOLATION, "a device sends no messages")
+                end, code, why = "bad_messages", _POLICY_VIOLATION, "a device sends no messages"
             except TimeoutError:
+                end, code, why = "lifetimes_ended", _SERVICE_RESTART, "connect again"
                 if left <= lifetime:
-                    self.counters["tokens_expired"] += 1
-                    await connection.close(TOKEN_EXPIRED, "the token has expired: get another")
-                else:
-                    self.counters["lifetimes_ended"] += 1
-                    await connection.close(_SERVICE_RESTART, "connect again")
-        except ConnectionClosed as end:
-            self.counters["bad_messages"] += end.sent is not None and end.sent.code == _TOO_LONG
+                    end, code = "tokens_expired", TOKEN_EXPIRED
+                    why = "the token has expired: get another"
+            self.counters[end] += 1
+            await connection.close(code, why)
+        except ConnectionClosed as closed:
+            sent = closed.sent
+            self.counters["bad_messages"] += sent is not None and sent.code == _TOO_LONG
         finally:
             self._open.discard(connection)
 
     def _answered(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request that does not become a connection."""
         self.door.heard(connection.transport)
-        path, settings = request.path.partition("?")[0], self._settings
+        path = request.path.partition("?")[0]
         if path == "/health":
-            version = self._newest.version if self._newest else 0
-            body = json.dumps({"event": self._event, "state": version})
+            body = json.dumps({"event": self._event, "state": self._version})
             return connection.respond(HTTPStatus.OK, body + "\n")
-        if path != f"/v1/events/{self._event}/updates":
-            return self._refused(connection, HTTPStatus.NOT_FOUND, f"this serves {self._event}")
-        if self._is_draining or self._held >= settings.connections:
-            return self._told_to_wait(connection, HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait")
-        tokens = request.headers.get_all("Authorization")
-        try:
-            claim = claim_of(
-                bearer(tokens[0] if tokens else None), self._keys, self._event, self._clock()
-            )
-        except UserError as error:
-            return self._refused(connection, HTTPStatus.UNAUTHORIZED, str(error))
-        forwarded = request.headers.get_all("X-Forwarded-For")
-        if self._accepted[claim.user] >= settings.per_user:
-            why = f"a user may have {settings.per_user} connections"
-        elif not self.door.is_for(connection.transport, forwarded[-1] if forwarded else None):
-            why = f"an address may have {settings.per_address} connections"
-        else:
-            cast(_Connection, connection).claim = claim
-            self._held += 1
-            self._accepted[claim.user] += 1
-            self.counters["accepted"] += 1
+        status, why = self._refusal(cast(_Connection, connection), path, request.headers)
+        if status is None:
             return None
-        return self._told_to_wait(connection, HTTPStatus.TOO_MANY_REQUESTS, why)
-
-    def _told_to_wait(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
-        answer = self._refused(connection, status, why)
-        wait = self._settings.retry_after * self._random.uniform(1, 2)
-        answer.headers["Retry-After"] = str(round(wait))
+        self.counters[f'refused{{status="{status.value}"}}'] += 1
+        answer = connection.respond(status, why + "\n")
+        if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            wait = self._settings.retry_after * self._random.uniform(1, 2)
+            answer.headers["Retry-After"] = str(round(wait))
         return answer
 
-    def _refused(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
-        self.counters[f'refused{{status="{status.value}"}}'] += 1
-        return connection.respond(status, why + "\n")
+    def _refusal(
+        self, connection: _Connection, path: str, headers: Headers
+    ) -> tuple[HTTPStatus | None, str]:
+        """Why a request gets no connection; (None, "") where it does, which counts from then on."""
+        settings = self._settings
+        if path != f"/v1/events/{self._event}/updates":
+            return HTTPStatus.NOT_FOUND, f"this serves {self._event}"
+        if self._is_draining or self._held >= settings.connections:
+            return HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait"
+        token = bearer(next(iter(headers.get_all("Authorization")), None))
+        try:
+            claim = claim_of(token, self._keys, self._event, self._clock())
+        except UserError as error:
+            return HTTPStatus.UNAUTHORIZED, str(error)
+        if self._accepted[claim.user] >= settings.per_user:
+            return HTTPStatus.TOO_MANY_REQUESTS, f"a user may have {settings.per_user} connections"
+        forwarded = next(reversed(headers.get_all("X-Forwarded-For")), None)
+        if not self.door.is_for(connection.transport, forwarded):
+            why = f"an address may have {settings.per_address} connections"
+            return HTTPStatus.TOO_MANY_REQUESTS, why
+        connection.claim = claim
+        self._held += 1
+        self._accepted[claim.user] += 1
+        self.counters["accepted"] += 1
+        return None, ""
 
     async def _end_later(self, connection: ServerConnection) -> None:
         await asyncio.sleep(self._random.uniform(0, self._settings.drain))

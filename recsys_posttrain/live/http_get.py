@@ -28,14 +28,14 @@ async def get(
     """Asks once, over a connection of its own. Errors: OSError, also after `timeout` seconds."""
     parts = urlsplit(url)
     is_secure = parts.scheme == "https"
+    port = parts.port or (443 if is_secure else 80)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = [f"GET {target} HTTP/1.1", f"Host: {parts.netloc}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     async with asyncio.timeout(timeout):
         reader, writer = await asyncio.open_connection(
-            parts.hostname, parts.port or (443 if is_secure else 80), ssl=is_secure or None,
-            limit=_HEAD_BYTES,
-        )  # fmt: skip
+            parts.hostname, port, ssl=is_secure or None, limit=_HEAD_BYTES
+        )
         try:
             writer.write("\r\n".join([*lines, "", ""]).encode("ascii"))
             return await _read(reader, most_bytes)

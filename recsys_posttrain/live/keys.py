@@ -19,7 +19,7 @@ from recsys_posttrain.errors import UserError
 _FILE_BYTES = 65_536
 _KEY_BYTES = 16
 _ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_MAKE = "make one with (umask 077; openssl rand -hex 32 > {})"
+_HOW = "make one with (umask 077; openssl rand -hex 32 > {})"
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,10 @@ class Keys:
 
     def has_signed(self, purpose: str, body: bytes, name: str, signature: str) -> bool:
         """Whether the key of this id has signed it."""
-        key = self.by_id.get(name)
-        if key is None:
+        if name not in self.by_id:
             return False
-        return hmac.compare_digest(
-            _signature(key, purpose, body).encode(), signature.encode(errors="replace")
-        )
+        own = _signature(self.by_id[name], purpose, body)
+        return hmac.compare_digest(own.encode(), signature.encode(errors="replace"))
 
 
 def read_keys(path: Path) -> Keys:
@@ -63,7 +61,7 @@ def read_keys(path: Path) -> Keys:
     except OSError as error:
         raise UserError(f"the secret's file {path} cannot be read ({error.strerror})") from None
     except ValueError:
-        raise UserError(f"the secret in {path} is not text: {_MAKE.format(path)}") from None
+        raise UserError(f"the secret in {path} is not text: {_HOW.format(path)}") from None
     require(
         not mode & 0o077,
         f"the secret's file {path} is open to other users of this machine (mode {mode:04o}): "
@@ -75,9 +73,8 @@ def read_keys(path: Path) -> Keys:
     try:
         return Keys(dict(pairs))
     except UserError as error:
-        raise UserError(
-            f"the secret in {path} cannot be used, {error}: {_MAKE.format(path)}"
-        ) from (None)
+        sentence = f"the secret in {path} cannot be used, {error}: {_HOW.format(path)}"
+        raise UserError(sentence) from None
 
 
 def _id_and_key(line: str) -> tuple[str, bytes]:

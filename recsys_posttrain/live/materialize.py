@@ -1,7 +1,6 @@
 """Top items per user and stage from a saved policy, before an event: no model runs during it."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 from torch import Tensor
 
 from recsys_posttrain.config import require
@@ -68,12 +67,13 @@ def materialize(
             with temporary.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         (output / "lists.arrow").replace(output / lists_name(sha256))
+        policy = [(policy_folder / name).read_bytes() for name in ("policy.json", WEIGHTS)]
         manifest = {
             **asdict(rules),
             "k": k,
             "users": len(user_ids),
             "dataset": saved.dataset,
-            "policy_sha256": _policy_sha256(policy_folder),
+            "policy_sha256": hashlib.sha256(b"".join(policy)).hexdigest(),
             "lists_sha256": sha256,
         }
         manifest["version"] = version_of(manifest)
@@ -104,9 +104,11 @@ def write_lists(
     column = pa.list_(pa.dictionary(pa.int32(), pa.string()))
     # By position, not by name: a stage may be called user_id.
     schema = pa.schema([("user_id", pa.string()), *((name, column) for name in rules.stages)])
-    longest = int(histories.lengths_N.max())
+    longest, console = int(histories.lengths_N.max()), plain_console(stderr=True)
+    starts = range(0, len(order), USERS_PER_CHUNK)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for rows in _chunks(order):
+        for start in track(starts, "users", console=console, disable=not console.is_terminal):
+            rows = order[start : start + USERS_PER_CHUNK]
             seen = latest_events(histories, torch.tensor(rows), longest)
             others_NK = best_others(saved, seen, live_item, k)
             lists = [
@@ -152,23 +154,3 @@ def _live_item(saved: SavedPolicy, live_title: str) -> int:
             f"knows: give an id of {saved.dataset} such as {item_ids[0]!r}"
         )
     return item_ids.index(live_title) + 1
-
-
-def _policy_sha256(folder: Path) -> str:
-    content = hashlib.sha256()
-    for name in ("policy.json", WEIGHTS):
-        content.update((folder / name).read_bytes())
-    return content.hexdigest()
-
-
-def _chunks(order: list[int]) -> Iterator[list[int]]:
-    """Parts of the order under a progress bar, on a terminal only."""
-    console = plain_console(stderr=True)
-    title = TextColumn("{task.description}", markup=False)
-    columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("users", total=len(order))
-        for start in range(0, len(order), USERS_PER_CHUNK):
-            rows = order[start : start + USERS_PER_CHUNK]
-            yield rows
-            progress.advance(task, len(rows))

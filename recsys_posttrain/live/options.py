@@ -1,4 +1,4 @@
-"""The arguments and options that several commands of a live service have."""
+"""Arguments and options that several commands of a live service have."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from recsys_posttrain.cli_options import path_argument, path_option
+
+REDIS = "redis://127.0.0.1:6379"
 
 SecretFile = Annotated[
     Path,

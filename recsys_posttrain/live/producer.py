@@ -5,7 +5,6 @@ one in its own small file, what gateways and prefetch servers have seen, and the
 decisions are in the schedule's file.
 """
 
-import asyncio
 import logging
 import time
 from collections import Counter
@@ -14,8 +13,8 @@ from pathlib import Path
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.files import replacing
-from recsys_posttrain.live.broker import Broker, BrokerDown
+from recsys_posttrain.files import write_text
+from recsys_posttrain.live.broker import Broker, repeat
 from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.schedule import ScheduleFile
 from recsys_posttrain.live.state import AHEAD_SECONDS, MESSAGE_BYTES, EventState, json_object
@@ -49,17 +48,12 @@ class Memory:
                 "delete it"
             ) from None
 
-    def write(self, state: EventState) -> None:
-        """Replaces the file. Errors: OSError; UserError where it is a folder."""
-        with replacing(self.path) as temporary:
-            temporary.write_text(state.to_json() + "\n", encoding="utf-8")
-
 
 class Producer:
     """Writes the states of one event. `clock` gives seconds since 1970.
 
-    memory: keeps the newest state over restarts. seen: a version that readers have already; the
-    next state is above it.
+    memory: keeps the newest state over restarts.
+    seen: a version that readers have already; the next state is above it.
     """
 
     def __init__(
@@ -83,19 +77,15 @@ class Producer:
 
         Errors: BrokerDown; the next step then finds out whether the state was written.
         """
-        schedule, now = self._schedule.current(), self._clock()
+        schedule, now, written = self._schedule.current(), self._clock(), self._written
         newest = await self._broker.repaired(schedule.event)
-        if (
-            self._written is not None
-            and self._written.event == schedule.event
-            and self._written.is_newer(newest)
-        ):
+        if written and written.event == schedule.event and written.is_newer(newest):
             # The broker lost its data. Devices have this version, so it is the one to go on from.
-            if await self._broker.append(self._written):
+            if await self._broker.append(written):
                 self.counters["states_restored"] += 1
-                newest = self._written
+                newest = written
             else:
-                _log.warning("version %d cannot be written again", self._written.version)
+                _log.warning("version %d cannot be written again", written.version)
                 self._written = None
         stage = schedule.stage_at(now)
         if newest is not None and newest.stage == stage and newest.version >= self._seen:
@@ -107,10 +97,8 @@ class Producer:
         state = EventState(schedule.event, version, stage, now)
         if not await self._broker.append(state):
             self.counters["states_refused"] += 1
-            _log.warning(
-                "version %d was refused: another writer was quicker, or a clock is wrong",
-                version,
-            )
+            why = "another writer was quicker, or a clock is wrong"
+            _log.warning("version %d was refused: %s", version, why)
             return None
         self.counters["states_written"] += 1
         _log.info("version %d: %s", version, stage)
@@ -119,17 +107,7 @@ class Producer:
 
     async def run(self, interval: float = 0.1) -> None:
         """Steps for ever, every `interval` seconds; a broker that is down is asked again."""
-        is_down = False
-        while True:
-            try:
-                await self.step()
-                is_down = False
-            except BrokerDown as error:
-                self.counters["broker_errors"] += 1
-                if not is_down:  # once, not at every attempt
-                    _log.warning("%s; trying again", error)
-                is_down = True
-            await asyncio.sleep(interval)
+        await repeat(self.step, self.counters, lambda is_down: interval)
 
     def _remember(self, state: EventState) -> None:
         if state == self._written:
@@ -137,7 +115,7 @@ class Producer:
         self._written = state
         if self._memory is not None:
             try:
-                self._memory.write(state)
+                write_text(self._memory.path, state.to_json() + "\n")
             except (OSError, UserError) as error:
                 self.counters["memory_errors"] += 1
                 _log.error("%s cannot be written (%s)", self._memory.path, error)

@@ -6,7 +6,7 @@ from pathlib import Path
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_json
-from recsys_posttrain.live.state import is_name
+from recsys_posttrain.live.state import require_name
 
 _EXAMPLE = '{"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}'
 
@@ -15,9 +15,10 @@ _EXAMPLE = '{"event": "final", "live_title": "1193", "stages": {"before": null, 
 class EventRules:
     """The stages of one event, in the order in which they are expected.
 
-    live_title: the data set's id of the item. stages: of each stage by name, the place of the live
-    title from 1, or None: it is not in the list, whatever the policy thinks of it. Errors:
-    UserError for names and places that cannot be.
+    live_title: the data set's id of the item.
+    stages: by name, the place of the live title from 1, or None: it is not in the list, whatever
+        the policy thinks of it.
+    Errors: UserError for names and places that cannot be.
     """
 
     event: str
@@ -33,12 +34,9 @@ class EventRules:
             isinstance(self.stages, dict) and self.stages,
             f"stages is {self.stages!r}: give one stage or more, each with a place or null",
         )
-        for what, name in (("event", self.event), *(("stage", name) for name in self.stages)):
-            require(
-                is_name(name),
-                f"the {what} {name!r} is not a name: use 1 to 64 letters, digits, '.', '_' or '-'",
-            )
+        require_name(self.event, "the event")
         for name, place in self.stages.items():
+            require_name(name, "a stage")
             require(
                 place is None or (type(place) is int and place >= 1),
                 f"stage {name!r} places the live title at {place!r}: give 1 or more, or null",
@@ -46,17 +44,13 @@ class EventRules:
 
     @classmethod
     def read(cls, path: Path) -> "EventRules":
-        """The rules in a JSON file such as
-        {"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}.
-
-        Errors: UserError, which names the file, where it is missing or says something else.
-        """
+        """The rules in a JSON file. Errors: UserError, which names the file and shows one."""
         value = read_json(path, fix=f"give a file such as {_EXAMPLE}")
         names = set(cls.__dataclass_fields__)
-        if not isinstance(value, dict) or set(value) != names:
-            raise UserError(
-                f"{path} does not hold exactly {', '.join(sorted(names))}: write it as {_EXAMPLE}"
-            )
+        require(
+            isinstance(value, dict) and set(value) == names,
+            f"{path} does not hold exactly {', '.join(sorted(names))}: write it as {_EXAMPLE}",
+        )
         try:
             return cls(**value)
         except UserError as error:
@@ -66,7 +60,7 @@ class EventRules:
         """UserError where a stage places the live title beyond the list's end."""
         for name, place in self.stages.items():
             require(
-                place is None or place <= k,
+                (place or 0) <= k,
                 f"stage {name!r} places the live title at {place}, beyond the {k} items of a list: "
                 f"give a place of at most {k}, or a larger --k",
             )

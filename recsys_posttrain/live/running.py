@@ -1,4 +1,4 @@
-"""What the processes of a service have in common: a socket, a broker, and a good end."""
+"""What the processes of a service have in common: sockets, a broker, and a good end."""
 
 import asyncio
 import logging
@@ -15,11 +15,11 @@ import typer
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 
-_OPEN_FILES = 65_536  # where there is no limit
-
 if TYPE_CHECKING:
     from recsys_posttrain.live.keys import Keys
     from recsys_posttrain.live.redis_broker import RedisBroker
+
+_OPEN_FILES = 65_536  # where there is no limit
 
 
 def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
@@ -49,10 +49,10 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Runs work that has no end of its own until the process is asked to end, or it fails."""
+async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event | None = None) -> None:
+    """Runs work that has no end of its own until it fails or `stop` is set; None: by a signal."""
     working = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop_on_signals().wait())
+    stopping = asyncio.create_task((stop or stop_on_signals()).wait())
     await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
     if working.done():
         working.result()
@@ -73,9 +73,8 @@ def listening(host: str, port: int, scheme: str) -> socket.socket:
     try:
         opened = socket.create_server((host, port), backlog=4096)
     except OSError as error:
-        raise UserError(
-            f"cannot listen at {host}:{port} ({error.strerror}): another port?"
-        ) from None
+        sentence = f"cannot listen at {host}:{port} ({error.strerror}): another port?"
+        raise UserError(sentence) from None
     typer.echo(f"serving {scheme}://{host}:{opened.getsockname()[1]}")
     return opened
 

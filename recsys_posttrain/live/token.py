@@ -11,10 +11,11 @@ from dataclasses import astuple, dataclass
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.state import is_second
 
 _TOKEN_BYTES = 1024
-_LAST_SECOND = 1e11
 _PURPOSE = "token"
+_NO_CLAIM = "the token's claim is not a user, an event and a time"
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,8 @@ class Claim:
     expires: float
 
     def __post_init__(self) -> None:
-        require(
-            isinstance(self.user, str)
-            and isinstance(self.event, str)
-            and type(self.expires) in (int, float)
-            and 0 <= self.expires <= _LAST_SECOND,
-            "the token's claim is not a user, an event and a time",
-        )
+        are_names = isinstance(self.user, str) and isinstance(self.event, str)
+        require(are_names and is_second(self.expires), _NO_CLAIM)
 
 
 def sign(claim: Claim, keys: Keys) -> str:
@@ -51,13 +47,12 @@ def claim_of(token: str, keys: Keys, event: str, now: float) -> Claim:
     name, _, rest = token.partition(".")
     text, _, signature = rest.rpartition(".")
     body = text.encode(errors="replace")
-    require(
-        keys.has_signed(_PURPOSE, body, name, signature), "the token was not signed by this service"
-    )
+    is_ours = keys.has_signed(_PURPOSE, body, name, signature)
+    require(is_ours, "the token was not signed by this service")
     try:
         claim = Claim(*json.loads(base64.urlsafe_b64decode(body)))
     except (ValueError, TypeError, RecursionError):
-        raise UserError("the token's claim is not a user, an event and a time") from None
+        raise UserError(_NO_CLAIM) from None
     require(claim.event == event, f"the token is for event {claim.event!r}, not {event!r}")
     require(now < claim.expires, "the token has expired: sign in again")
     return claim

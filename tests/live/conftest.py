@@ -1,7 +1,6 @@
 """A whole service in one process on free ports, and a Redis of the test's own."""
 
 import asyncio
-import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -11,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from live.redis_server import RedisServer
 
-from recsys_posttrain.live.bench.redis_server import RedisServer
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
@@ -148,12 +147,6 @@ def secret_file(tmp_path: Path) -> Path:
 @pytest.fixture(name="keys")
 def keys_fixture() -> Keys:
     return KEYS
-
-
-@pytest.fixture(scope="session")
-def needs_redis() -> None:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
 
 
 @pytest.fixture

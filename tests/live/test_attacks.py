@@ -5,9 +5,9 @@ import socket
 import time
 
 import pytest
+from live.attacks import HERE, crowd, handshake, is_open, ping_flood, status
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.bench.attacks import HERE, crowd, handshake, is_open, ping_flood, status
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.door import Door, Limits
 from recsys_posttrain.live.gateway import GatewaySettings

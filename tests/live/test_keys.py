@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from live.attacks import handshake, status
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.bench.attacks import handshake, status
 from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.keys import Keys, read_keys
 from recsys_posttrain.live.token import Claim, claim_of, sign

@@ -5,10 +5,10 @@ import socket
 import time
 
 import pytest
+from live.attacks import crowd, is_open
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import metrics
-from recsys_posttrain.live.bench.attacks import crowd, is_open
 from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.metrics import reporting
 from recsys_posttrain.live.running import listening_for_metrics

@@ -33,11 +33,11 @@ def test_the_example_in_the_sentences_is_good(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"event": "a b"}, r"the event 'a b' is not a name"),
-        ({"event": ""}, r"the event '' is not a name"),
-        ({"event": None}, r"the event None is not a name"),
-        ({"event": "x" * 65}, r"is not a name: use 1 to 64 letters"),
-        ({"stages": {"on/off": 1}}, r"the stage 'on/off' is not a name"),
+        ({"event": "a b"}, r"the event must be 1 to 64 of .*, not 'a b'"),
+        ({"event": ""}, r"the event must be 1 to 64 of .*, not ''"),
+        ({"event": None}, r"the event must be 1 to 64 of .*, not None"),
+        ({"event": "x" * 65}, r"the event must be 1 to 64 of A-Z a-z 0-9"),
+        ({"stages": {"on/off": 1}}, r"a stage must be 1 to 64 of .*, not 'on/off'"),
         ({"stages": {}}, r"stages is \{\}: give one stage or more"),
         ({"stages": [1, 2]}, r"stages is \[1, 2\]: give one stage or more"),
         ({"stages": {"live": 0}}, r"stage 'live' places the live title at 0: give 1 or more"),

@@ -1,12 +1,12 @@
-"""Reads what fleets write (live/fleet.py) while they write it."""
+"""Reads what fleets write (fleet.py) while they write it."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+from live.measure import Floats
 
 from recsys_posttrain.live.device import Shown
-from recsys_posttrain.live.measure import Floats
 
 _GRID_SECONDS = 0.1
 

@@ -1,6 +1,6 @@
 """A gateway as it must not be: repeats, reorders and garbles what the stream has.
 
-    python -m recsys_posttrain.live.bench.hostile EVENT PORT REDIS_URL SECRET_FILE
+    python -m live.hostile EVENT PORT REDIS_URL SECRET_FILE
 
 Each new state comes to its devices twice, between older ones and things that are no state; to a
 device that connects, all of the history backwards.

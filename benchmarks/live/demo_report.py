@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from live import measure
 
-from recsys_posttrain.live import measure
 from recsys_posttrain.live.device import Device
 from recsys_posttrain.live.prefetch import Recommendations
 from recsys_posttrain.live.state import EventState

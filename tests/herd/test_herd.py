@@ -4,10 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
-
-from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.herd import (
+from herd.model import (
     Herd,
     bell,
     even,
@@ -19,8 +16,11 @@ from recsys_posttrain.live.herd import (
     refreshes,
     requests,
 )
-from recsys_posttrain.live.herd_tables import event_habits, peaks, refresh_habits
-from recsys_posttrain.live.overload import Retry
+from herd.overload import Retry
+from herd.tables import event_habits, peaks, refresh_habits
+from scipy import stats
+
+from recsys_posttrain.errors import UserError
 
 HERD = Herd()
 HABITS = event_habits(HERD) | refresh_habits(HERD)

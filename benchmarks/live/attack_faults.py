@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from live import attacks
+from live.made_lists import EVENT
+from live.processes import memory_bytes
+from live.service import Service, gateway
 from redis.asyncio import Redis
 
-from recsys_posttrain.live.bench import attacks
-from recsys_posttrain.live.bench.processes import memory_bytes
-from recsys_posttrain.live.bench.service import Service, gateway
 from recsys_posttrain.live.http_get import get
-from recsys_posttrain.live.made_lists import EVENT
 from recsys_posttrain.live.state import EventState
 
 Fault = Callable[[Service], Awaitable[str]]

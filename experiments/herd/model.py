@@ -7,10 +7,10 @@ independent times are convolutions. Devices are independent, so the counts are o
 from dataclasses import dataclass
 
 import numpy as np
+from herd.overload import Counts, Retry
 from numpy.typing import NDArray
 
 from recsys_posttrain.config import require
-from recsys_posttrain.live.overload import Counts, Retry
 
 Shares = NDArray[np.float64]
 

@@ -1,17 +1,15 @@
 """The short demo: its promises by the devices' own logs, and what it writes and prints."""
 
 import json
-import sys
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from live import demo as module
+from live.demo import Demo, run
+from live.demo_report import PROMISES, summary, text
 
-from recsys_posttrain.__main__ import main
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live import demo as module
-from recsys_posttrain.live.demo import Demo, run
-from recsys_posttrain.live.demo_report import PROMISES, summary, text
 from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.state import EventState
 
@@ -121,23 +119,19 @@ def test_a_broken_promise_is_counted(played, broken, promise):
 
 
 @pytest.mark.parametrize(("is_broken", "code"), [(False, 0), (True, 1)])
-def test_the_command_writes_prints_and_exits(
-    played, tmp_path, monkeypatch, capsys, is_broken, code
+def test_the_script_writes_prints_and_exits(
+    played, tmp_path, monkeypatch, script, end, is_broken, code
 ):
     recording = played[0]
     if is_broken:
         recording = replace(recording, model_calls_at_event=2)
-    asked = []
+    demo, asked = script("benchmarks/live_demo.py"), []
     monkeypatch.setattr(
-        module, "run", lambda demo, output, say: asked.append((demo, say(1.0, "x"))) or recording
+        demo, "run", lambda demo, output, say: asked.append((demo, say(1.0, "x"))) or recording
     )
-    arguments = ["live", "demo", "--devices", "20", "--seconds", "8", "--output", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *arguments])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert (end.value.code or 0) == code
+    found, out, error = end(demo, *["--devices", "20", "--seconds", "8", "--output"], tmp_path)
+    assert found == code
     assert asked[0][0] == Demo(20, 8.0)
-    out, error = capsys.readouterr()
     assert error == "", "it is quiet where there is no terminal"
     figures = json.loads((tmp_path / "summary.json").read_text())
     assert figures == json.loads(json.dumps(summary(recording)))

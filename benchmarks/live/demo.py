@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from live.demo_report import Recording, Sample
+from live.made_lists import EVENT, STAGES, make_lists
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
-from recsys_posttrain.live.demo_report import Recording, Sample
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.door import Limits
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
 from recsys_posttrain.live.keys import Keys
-from recsys_posttrain.live.made_lists import EVENT, STAGES, make_lists
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
 from recsys_posttrain.live.producer import Producer

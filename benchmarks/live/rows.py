@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from recsys_posttrain.live import measure
-from recsys_posttrain.live.bench.attack_faults import Fault
-from recsys_posttrain.live.bench.fleet_log import counts
-from recsys_posttrain.live.bench.service import NotRecovered, Service
-from recsys_posttrain.live.measure import Floats
+from live import measure
+from live.attack_faults import Fault
+from live.fleet_log import counts
+from live.measure import Floats
+from live.service import NotRecovered, Service
 
 PROMISES = {
     **measure.PROMISES,

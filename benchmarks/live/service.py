@@ -8,20 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.bench.fleet_log import FleetLog
-from recsys_posttrain.live.bench.processes import (
+from live.fleet_log import FleetLog
+from live.made_lists import EVENT, STAGES
+from live.processes import (
     Process,
     free_ports,
     memory_bytes,
     processor_seconds,
 )
-from recsys_posttrain.live.bench.redis_server import RedisServer
+from live.redis_server import RedisServer
+
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import BrokerDown
 from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.keys import Keys
-from recsys_posttrain.live.made_lists import EVENT, STAGES
 from recsys_posttrain.live.producer import Memory
 from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.schedule import Schedule
@@ -29,6 +30,7 @@ from recsys_posttrain.live.state import EventState
 from recsys_posttrain.live.token import Claim, sign
 
 GATEWAYS, FLEETS = 2, 2
+HERE = Path(__file__).parent
 PATIENCE = 90.0  # seconds after which what has not come to hold is a broken promise
 _STARTS_PER_SECOND = 250  # devices that begin, so that none waits long for its first answers
 _DAY = 86_400.0
@@ -131,7 +133,7 @@ class Service:
     def start_hostile(self, place: int) -> None:
         """In the place of a gateway that was killed."""
         words = EVENT, str(self.ports[place]), self.redis.url, str(self._secret)
-        hostile = Process("hostile", words, self._folder, module=f"{__package__}.hostile")
+        hostile = Process("hostile", words, self._folder, program=HERE / "hostile.py")
         self.processes["hostile"] = hostile.listens()
 
     def start_prefetch(self) -> None:
@@ -249,12 +251,11 @@ class Service:
         return held / max(1.0, connections)
 
     def _start_fleet(self, place: int, log: FleetLog) -> None:
-        urls = [word for port in self.ports for word in ("--gateway", f"ws://127.0.0.1:{port}")]
-        words = ["live", "device", EVENT, "--users", ",".join(log.shown)]
-        words += ["--secret-file", str(self._secret), "--prefetch", self.http, *urls]
-        words += ["--spread", str(self.bench.devices / _STARTS_PER_SECOND)]
-        words += ["--log", str(self._folder / f"{_fleet(place)}.jsonl")]
-        self._begin(_fleet(place), words, log.clock)
+        words = [str(self.bench.devices / _STARTS_PER_SECOND)]
+        words += [str(self._folder / f"{_fleet(place)}.jsonl"), EVENT, ",".join(log.shown)]
+        words += [str(self._secret), self.http, *(f"ws://127.0.0.1:{port}" for port in self.ports)]
+        fleet = Process(_fleet(place), words, self._folder, log.clock, HERE / "fleet.py")
+        self.processes[_fleet(place)] = fleet
 
     def _begin(self, name: str, words: Sequence[str], clock: float = 0.0) -> Process:
         self.processes[name] = Process(name, words, self._folder, clock)

@@ -7,13 +7,12 @@ import asyncio
 import time
 from typing import Any
 
+from live.attack_faults import ATTACKS, Fault
+from live.made_lists import EVENT
+from live.overload import overload
+from live.service import Service
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
-
-from recsys_posttrain.live.bench.attack_faults import ATTACKS, Fault
-from recsys_posttrain.live.bench.overload import overload
-from recsys_posttrain.live.bench.service import Service
-from recsys_posttrain.live.made_lists import EVENT
 
 _CALM_UPDATES = 5
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from live import measure
+from live.redis_server import PERSISTENCE
+from live.rows import Measured
+from live.service import FLEETS, GATEWAYS, Bench
 
 from recsys_posttrain.config import describe
 from recsys_posttrain.files import replacing, write_json
-from recsys_posttrain.live import measure
-from recsys_posttrain.live.bench.redis_server import PERSISTENCE
-from recsys_posttrain.live.bench.rows import Measured
-from recsys_posttrain.live.bench.service import FLEETS, GATEWAYS, Bench
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.figures import LINES, panels, save
 from recsys_posttrain.tracking.mirror import LIVE

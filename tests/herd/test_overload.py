@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from herd.model import Herd
+from herd.overload import Retry, overload
+from herd.tables import FIXED_WAIT, overloads
 from scipy import stats
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.herd import Herd
-from recsys_posttrain.live.herd_tables import FIXED_WAIT, overloads
-from recsys_posttrain.live.overload import Retry, overload
 
 
 def all_at_once(devices, seconds):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -10,22 +9,21 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-
-from recsys_posttrain.__main__ import main
-from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.bench import run as module
-from recsys_posttrain.live.bench.fleet_log import FleetLog, counts
-from recsys_posttrain.live.bench.hostile import garbled
-from recsys_posttrain.live.bench.processes import (
+from live import run as module
+from live.fleet_log import FleetLog, counts
+from live.hostile import garbled
+from live.processes import (
     Process,
     free_ports,
     memory_bytes,
     processor_seconds,
 )
-from recsys_posttrain.live.bench.report import line, table
-from recsys_posttrain.live.bench.rows import PROMISES, broken_promises, measured
-from recsys_posttrain.live.bench.run import run_bench
-from recsys_posttrain.live.bench.service import Bench, NotRecovered
+from live.report import line, table
+from live.rows import PROMISES, broken_promises, measured
+from live.run import run_bench
+from live.service import HERE, Bench, NotRecovered
+
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.state import EventState
 
@@ -98,26 +96,22 @@ def test_what_it_leaves(played):
     assert (folder / "reconnects.pdf").read_bytes()[:4] == b"%PDF"
 
 
-def _command(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["recsys-posttrain", "live", "bench", *map(str, words)])
-    try:
-        code = main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, *capsys.readouterr()
+@pytest.fixture
+def bench_script(script):
+    return script("benchmarks/live_bench.py")
 
 
 @pytest.mark.parametrize(("wrong", "code"), [(0, 0), (3, 1)])
 def test_a_broken_promise_is_one_sentence_that_names_the_fault(
-    monkeypatch, capsys, tmp_path, wrong, code
+    monkeypatch, bench_script, end, tmp_path, wrong, code
 ):
     asked = []
     row = {"fault": "redis killed", **dict.fromkeys(PROMISES, 0), "wrong_final_state": wrong}
     monkeypatch.setattr(
-        module, "run_bench", lambda bench, output, say: asked.append(bench) or [row]
+        bench_script, "run_bench", lambda bench, output, say: asked.append(bench) or [row]
     )
-    found, out, error = _command(
-        monkeypatch, capsys, "--devices", 30, "--seconds", 3, "--output", tmp_path
+    found, out, error = end(
+        bench_script, *["--devices", "30", "--seconds", "3", "--output"], tmp_path
     )
     assert found == code
     assert asked == [Bench(30, 3.0)]
@@ -127,12 +121,14 @@ def test_a_broken_promise_is_one_sentence_that_names_the_fault(
     assert broken_promises([row]) == sentence.splitlines() * code
 
 
-def test_a_service_that_does_not_go_on_is_one_sentence_too(monkeypatch, capsys, tmp_path):
+def test_a_service_that_does_not_go_on_is_one_sentence_too(
+    monkeypatch, bench_script, end, tmp_path
+):
     def stuck(bench, output, say):
         raise NotRecovered("broken under 'redis killed': no update to live came")
 
-    monkeypatch.setattr(module, "run_bench", stuck)
-    code, _, error = _command(monkeypatch, capsys, "--output", tmp_path)
+    monkeypatch.setattr(bench_script, "run_bench", stuck)
+    code, _, error = end(bench_script, "--output", tmp_path)
     assert code == 1
     assert error == "broken under 'redis killed': no update to live came\n"
 
@@ -179,9 +175,9 @@ def test_devices_that_nothing_reaches_are_a_broken_promise(tmp_path):
         asyncio.run(measured(Silent(), lost, lists))
 
 
-def test_without_redis_it_says_how_to_install_it(monkeypatch, capsys, tmp_path):
+def test_without_redis_it_says_how_to_install_it(monkeypatch, bench_script, end, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    code, _, error = _command(monkeypatch, capsys, "--output", tmp_path / "out")
+    code, _, error = end(bench_script, "--output", tmp_path / "out")
     assert code == 2
     assert error.startswith("error: live bench needs redis-server, which is not installed: apt-get")
     assert not (tmp_path / "out").exists()
@@ -241,11 +237,14 @@ def test_a_process_that_ends_at_its_start_says_why(tmp_path):
     process.kill()
 
 
-def test_a_clock_may_be_off_and_torch_be_seen(tmp_path, secret_file):
-    """The command's own clock: a token that it signs expires a day after its now."""
-    words = "live", "device", "final", "--users", "7", "--secret-file", str(secret_file)
+def test_a_clock_may_be_off_and_torch_be_seen(tmp_path):
+    """The clock of the whole process: the fleet's log is an hour behind."""
     log = tmp_path / "log"
-    process = Process("device", (*words, "--log", str(log)), tmp_path, clock=-3600.0)
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("a key of the tests, long enough")
+    words = "0", str(log), "final", "7", str(secret), "http://127.0.0.1:1", "ws://127.0.0.1:1"
+    process = Process("fleet", words, tmp_path, -3600.0, HERE / "fleet.py")
     read = FleetLog(log, ["7"], clock=0.0)
     _wait(lambda: read.read() or read.at)
     assert 3500 < time.time() - read.at[0] < 3700

@@ -1,4 +1,4 @@
-"""Processes of the product's own commands, and what the system says of them."""
+"""Processes under test, and what the system says of them."""
 
 import os
 import signal
@@ -14,14 +14,17 @@ import numpy as np
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.seeding import derived_seed
 
-# A process whose clock is off by as many seconds as its first argument says.
-_OFF = """
-import sys, time
-from functools import partial
-off, right = float(sys.argv.pop(1)), time.time
-time.time = lambda: right() + off
-from recsys_posttrain.__main__ import main
-main()
+# Runs a module or a script as its main program, with its clock off by so many seconds.
+_START = """
+import runpy, sys, time
+off, right = float(sys.argv[1]), time.time
+if off:
+    time.time = lambda: right() + off
+program, sys.argv = sys.argv[2], sys.argv[2:]
+if program.endswith(".py"):
+    runpy.run_path(program, run_name="__main__")
+else:
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
 """
 # Below those from which the system gives clients theirs: one that asks at a dead gateway's port
 # could be given that port itself, and would be connected to itself.
@@ -29,7 +32,7 @@ _PORTS = range(15_000, 32_000)
 
 
 class Process:
-    """One running command of the package, by default; its complaints in a file of its name.
+    """One running program, the package's command or a script; its log is a file of its name.
 
     clock: seconds by which its clock is off.
     """
@@ -40,14 +43,13 @@ class Process:
         words: Sequence[str],
         folder: Path,
         clock: float = 0.0,
-        module: str = "recsys_posttrain",
+        program: Path | str = "recsys_posttrain",
     ) -> None:
         self.name, self.clock = name, clock
         self._log = folder / f"{name}.log"
-        start = ["-c", _OFF, str(clock)] if clock else ["-m", module]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *start, *words],
+                [sys.executable, "-c", _START, str(clock), str(program), *words],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

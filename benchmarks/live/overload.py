@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import numpy as np
+from live.made_lists import EVENT
+from live.service import Service
 
-from recsys_posttrain.live.bench.service import Service
 from recsys_posttrain.live.http_get import get
-from recsys_posttrain.live.made_lists import EVENT
 
 _CLIENTS, _URGENT_OF = 32, 10
 

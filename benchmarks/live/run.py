@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from live import report
+from live.faults import FAULTS
+from live.made_lists import make_lists
+from live.redis_server import require_installed
+from live.rows import Measured, measured
+from live.service import Bench, Service
+
 from recsys_posttrain.config import require
-from recsys_posttrain.live.bench import report
-from recsys_posttrain.live.bench.faults import FAULTS
-from recsys_posttrain.live.bench.redis_server import require_installed
-from recsys_posttrain.live.bench.rows import Measured, measured
-from recsys_posttrain.live.bench.service import Bench, Service
-from recsys_posttrain.live.made_lists import make_lists
 from recsys_posttrain.live.running import run_to_the_end
 
 _OTHER_FILES = 100  # that a gateway needs beside its connections

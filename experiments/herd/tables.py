@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-
-from recsys_posttrain.live.herd import (
+from herd.model import (
     Herd,
     Shares,
     fetch_on_push,
@@ -15,7 +14,7 @@ from recsys_posttrain.live.herd import (
     refreshes,
     requests,
 )
-from recsys_posttrain.live.overload import Retry, overload
+from herd.overload import Retry, overload
 
 FIXED_WAIT = Retry(after_seconds=30, base_seconds=1, cap_seconds=1)
 
