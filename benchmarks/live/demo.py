@@ -27,13 +27,12 @@ from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.door import Limits
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Claim, Keys, sign
 from recsys_posttrain.live.materialized import Materialized
 from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
 from recsys_posttrain.live.producer import Producer
 from recsys_posttrain.live.running import run_to_the_end
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
-from recsys_posttrain.live.token import Claim, sign
 from recsys_posttrain.seeding import derived_seed
 
 KEYS, HOST = Keys({"demo": b"a secret of the demo alone"}), "127.0.0.1"

@@ -23,9 +23,8 @@ import numpy as np
 
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.live.device import Device, Shown
-from recsys_posttrain.live.keys import read_keys
+from recsys_posttrain.live.keys import Claim, read_keys, sign
 from recsys_posttrain.live.running import run_to_the_end
-from recsys_posttrain.live.token import Claim, sign
 from recsys_posttrain.seeding import derived_seed
 
 _LOOK_SECONDS = 0.1

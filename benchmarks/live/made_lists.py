@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from recsys_posttrain.data import RatingsFile, prepare
-from recsys_posttrain.live.materialize import materialize
+from recsys_posttrain.live.materialize import EventRules, materialize
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.checkpoint import save_policy
 from recsys_posttrain.models.policy import new_policy

@@ -22,12 +22,11 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import BrokerDown
 from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.http_get import get
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Claim, Keys, sign
 from recsys_posttrain.live.producer import Memory
 from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import Claim, sign
 
 GATEWAYS, FLEETS = 2, 2
 HERE = Path(__file__).parent

@@ -64,8 +64,8 @@ def materialize(
     Example:
       recsys-posttrain live materialize runs/stages/posttrain-0f3a --rules final.json --output final
     """
+    from recsys_posttrain.live.materialize import EventRules
     from recsys_posttrain.live.materialize import materialize as write
-    from recsys_posttrain.live.rules import EventRules
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]

@@ -12,7 +12,6 @@ import typer
 from recsys_posttrain.cli_options import path_argument, path_option
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live import options
 from recsys_posttrain.live.running import (
     listening,
     listening_for_metrics,
@@ -30,11 +29,37 @@ if TYPE_CHECKING:
 
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
 _TOKEN_SECONDS = 86_400
+REDIS = "redis://127.0.0.1:6379"
+
+SecretFile = Annotated[
+    Path,
+    path_option("A file (mode 0600) with the key that signs tokens and states, or several."),
+]
+ScheduleArgument = Annotated[Path, path_argument("SCHEDULE", "The schedule, a JSON file.")]
+RedisUrl = Annotated[
+    str,
+    typer.Option(
+        envvar="REDIS_URL",
+        help="The broker; with a password, by the environment: others see options.",
+    ),
+]
+PerAddress = Annotated[int, typer.Option(min=1, help="Connections from one address at most.")]
+PerUser = Annotated[int, typer.Option(min=1, help="Connections of one user at most.")]
+Proxies = Annotated[
+    list[str] | None,
+    typer.Option("--trusted-proxy", metavar="ADDRESS", help="Whose X-Forwarded-For is believed."),
+]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics is, for your eyes alone.")
+]
+Host = Annotated[str, typer.Option(help="The address to listen at.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free; it is printed.")]
+EventName = Annotated[str, typer.Argument(help="The event's name.")]
 
 
 def serve(
     folder: Annotated[Path, path_argument("FOLDER", "What live materialize wrote.")],
-    secret_file: options.SecretFile,
+    secret_file: SecretFile,
     schedule: Annotated[
         Path | None,
         path_option("The schedule; traffic that can wait is refused near its starts."),
@@ -46,13 +71,13 @@ def serve(
             help="The broker's URL; without it, an embedded one, producer and gateway.",
         ),
     ] = None,
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8000,
-    gateway_port: options.Port = 8001,
-    per_address: options.PerAddress = 1000,
-    per_user: options.PerUser = 10,
-    trusted_proxies: options.Proxies = None,
-    metrics: options.Metrics = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    gateway_port: Port = 8001,
+    per_address: PerAddress = 1000,
+    per_user: PerUser = 10,
+    trusted_proxies: Proxies = None,
+    metrics: Metrics = None,
 ) -> None:
     """Serve the materialised recommendations of an event to its devices.
 
@@ -68,9 +93,9 @@ def serve(
     from recsys_posttrain.live.gateway import Gateway, GatewaySettings
     from recsys_posttrain.live.keys import read_keys
     from recsys_posttrain.live.materialized import Materialized
-    from recsys_posttrain.live.metrics import reporting
     from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
     from recsys_posttrain.live.producer import Memory, Producer
+    from recsys_posttrain.live.running import reporting
     from recsys_posttrain.live.schedule import ScheduleFile
 
     keys, lists = read_keys(secret_file), Materialized.open(folder)
@@ -109,11 +134,11 @@ def serve(
 
 
 def produce(
-    schedule: options.ScheduleArgument,
+    schedule: ScheduleArgument,
     secret_file: Annotated[
         Path | None, path_option("As for the servers; states are signed with it.")
     ] = None,
-    redis: options.RedisUrl = options.REDIS,
+    redis: RedisUrl = REDIS,
     readers: Annotated[
         list[str] | None,
         typer.Option(
@@ -183,15 +208,15 @@ def produce(
 
 
 def gateway(
-    event: options.EventName,
-    secret_file: options.SecretFile,
-    redis: options.RedisUrl = options.REDIS,
-    host: options.Host = "127.0.0.1",
-    port: options.Port = 8001,
-    per_address: options.PerAddress = 1000,
-    per_user: options.PerUser = 10,
-    trusted_proxies: options.Proxies = None,
-    metrics: options.Metrics = None,
+    event: EventName,
+    secret_file: SecretFile,
+    redis: RedisUrl = REDIS,
+    host: Host = "127.0.0.1",
+    port: Port = 8001,
+    per_address: PerAddress = 1000,
+    per_user: PerUser = 10,
+    trusted_proxies: Proxies = None,
+    metrics: Metrics = None,
 ) -> None:
     """Hold devices' connections and pass each state of the event on to them.
 
@@ -201,7 +226,7 @@ def gateway(
     """
     from recsys_posttrain.live.gateway import Gateway, GatewaySettings
     from recsys_posttrain.live.keys import read_keys
-    from recsys_posttrain.live.metrics import reporting
+    from recsys_posttrain.live.running import reporting
     from recsys_posttrain.live.state import require_name
 
     require_name(event, "the event")
@@ -219,11 +244,11 @@ def gateway(
 
 
 def device(
-    event: options.EventName,
+    event: EventName,
     users: Annotated[
         str, typer.Option(metavar="IDS", help="Comma-separated; one device for each user.")
     ],
-    secret_file: options.SecretFile,
+    secret_file: SecretFile,
     prefetch: Annotated[str, typer.Option(help="The prefetch server.")] = "http://127.0.0.1:8000",
     gateways: Annotated[
         list[str] | None, typer.Option("--gateway", help="A gateway; give it once for each.")
@@ -240,9 +265,8 @@ def device(
         --gateway ws://127.0.0.1:8001 --gateway ws://127.0.0.1:8002
     """
     from recsys_posttrain.live.device import Device
-    from recsys_posttrain.live.keys import read_keys
+    from recsys_posttrain.live.keys import Claim, read_keys, sign
     from recsys_posttrain.live.state import require_name
-    from recsys_posttrain.live.token import Claim, sign
 
     require_name(event, "the event")
     urls = tuple(url.rstrip("/") for url in gateways or ["ws://127.0.0.1:8001"])

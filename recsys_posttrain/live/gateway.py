@@ -24,9 +24,8 @@ from websockets.http11 import Request, Response
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import Broker, follow
 from recsys_posttrain.live.door import REQUEST_SECONDS, Door, Limits
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Claim, Keys, bearer, claim_of
 from recsys_posttrain.live.state import MESSAGE_BYTES, TOKEN_EXPIRED, EventState
-from recsys_posttrain.live.token import Claim, bearer, claim_of
 from recsys_posttrain.seeding import derived_seed
 
 _POLICY_VIOLATION, _TOO_LONG, _SERVICE_RESTART = 1008, 1009, 1012

@@ -1,7 +1,7 @@
 """Top items per user and stage from a saved policy, before an event: no model runs during it."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.files import disk_is_explained, replacing, write_json
+from recsys_posttrain.files import disk_is_explained, read_json, replacing, write_json
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
-from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.live.state import require_name
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
 from recsys_posttrain.progress import plain_console
 from recsys_posttrain.recommend import histories_of_dataset
@@ -28,6 +28,62 @@ from recsys_posttrain.types import Repeats, Sequences
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
 # chunks, in which such have more alike lengths, save a little time.
 USERS_PER_CHUNK = 4096
+_EXAMPLE = '{"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}'
+
+
+@dataclass(frozen=True)
+class EventRules:
+    """The stages of one event, in the order in which they are expected.
+
+    live_title: the data set's id of the item.
+    stages: by name, the place of the live title from 1, or None: it is not in the list, whatever
+        the policy thinks of it.
+    Errors: UserError for names and places that cannot be.
+    """
+
+    event: str
+    live_title: str
+    stages: dict[str, int | None]
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.live_title, str) and self.live_title,
+            f"live_title is {self.live_title!r}: give the item's id as text",
+        )
+        require(
+            isinstance(self.stages, dict) and self.stages,
+            f"stages is {self.stages!r}: give one stage or more, each with a place or null",
+        )
+        require_name(self.event, "the event")
+        for name, place in self.stages.items():
+            require_name(name, "a stage")
+            require(
+                place is None or (type(place) is int and place >= 1),
+                f"stage {name!r} places the live title at {place!r}: give 1 or more, or null",
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> "EventRules":
+        """The rules in a JSON file. Errors: UserError, which names the file and shows one."""
+        value = read_json(path, fix=f"give a file such as {_EXAMPLE}")
+        names = set(cls.__dataclass_fields__)
+        require(
+            isinstance(value, dict) and set(value) == names,
+            f"{path} does not hold exactly {', '.join(sorted(names))}: write it as {_EXAMPLE}",
+        )
+        try:
+            return cls(**value)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def check_places(self, k: int) -> None:
+        """UserError where a stage places the live title beyond the list's end."""
+        for name, place in self.stages.items():
+            require(
+                (place or 0) <= k,
+                f"stage {name!r} places the live title at {place}, beyond the {k} items of a list: "
+                f"give a place of at most {k}, or a larger --k",
+            )
 
 
 def materialize(

@@ -9,9 +9,10 @@ import gzip
 import hashlib
 import json
 import math
+import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from socket import socket
 from typing import Protocol
@@ -27,16 +28,16 @@ from starlette.routing import Route
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import Broker, follow
 from recsys_posttrain.live.door import REQUEST_SECONDS, Door, Limits
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Keys, bearer, claim_of
 from recsys_posttrain.live.schedule import ScheduleFile
-from recsys_posttrain.live.shedding import Shedding, urgency
 from recsys_posttrain.live.state import EventState
 from recsys_posttrain.live.timed import timed
-from recsys_posttrain.live.token import bearer, claim_of
 from recsys_posttrain.seeding import derived_seed
 
 _HEAD_BYTES = 16_384
 _WATCH_SECONDS = 0.5
+_URGENCY = re.compile(r"(?:^|,)\s*u=([0-7])\s*(?=[,;]|$)")
+_DEFAULT_URGENCY = 3
 
 
 class Recommendations(Protocol):
@@ -47,6 +48,25 @@ class Recommendations(Protocol):
     @property
     def version(self) -> str: ...
     def of(self, user: str) -> Mapping[str, list[str]] | None: ...
+
+
+@dataclass(frozen=True)
+class Shedding:
+    """Which requests are refused near a moment of the event, by their priority (RFC 9218).
+
+    Within `window` seconds of a moment, requests less urgent than `keeps` are refused.
+
+    They are told to wait from one to `spread` windows, each for a time of its own, so that what
+    is shed does not come back at once.
+    """
+
+    window: float = 60.0
+    keeps: int = 3
+    spread: float = 5.0
+
+    def refuses(self, urgency: int, now: float, moments: Iterable[float]) -> bool:
+        """Whether a request of this urgency, 0 the most and 7 the least, is refused at `now`."""
+        return urgency > self.keeps and any(abs(now - at) <= self.window for at in moments)
 
 
 @dataclass(frozen=True)
@@ -219,3 +239,9 @@ class PrefetchServer:
             return claim_of(bearer(headers.get("authorization")), self._keys, self._event, now).user
         except UserError as error:
             raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from None
+
+
+def urgency(header: str | None) -> int:
+    """`u` of a Priority header; the standard's default 3 where it has none that is valid."""
+    found = _URGENCY.findall(header or "")
+    return int(found[-1]) if found else _DEFAULT_URGENCY  # RFC 8941: the last of equal keys holds

@@ -1,12 +1,12 @@
-"""What the processes of a service have in common: sockets, a broker, and a good end."""
+"""What the processes of a service have in common: sockets, a broker, metrics, and a good end."""
 
 import asyncio
 import logging
 import resource
 import signal
 import socket
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.live.redis_broker import RedisBroker
 
 _OPEN_FILES = 65_536  # where there is no limit
+_SECONDS, _TOGETHER = 5.0, 20  # of requests for metrics
 
 
 def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
@@ -99,3 +100,45 @@ def require_url(url: str, scheme: str, option: str) -> None:
     except ValueError:
         is_good = False
     require(is_good, f"{option} takes a URL such as {scheme}://127.0.0.1:8000, not {url!r}")
+
+
+def prometheus(values: Mapping[str, float]) -> bytes:
+    """Counters as Prometheus reads them, by name, which may have labels: requests{status="200"}."""
+    return "".join(f"live_{name} {values[name]}\n" for name in sorted(values)).encode()
+
+
+@asynccontextmanager
+async def reporting(
+    listening: socket.socket | None, *sources: Callable[[], Mapping[str, float]]
+) -> AsyncIterator[None]:
+    """Answers `GET /metrics` at a socket meanwhile; does nothing without one."""
+    open_now = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        try:
+            with suppress(OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+                async with asyncio.timeout(_SECONDS):
+                    if open_now <= _TOGETHER:
+                        writer.write(answered(await reader.readuntil(b"\r\n\r\n")))
+                        await writer.drain()
+        finally:
+            open_now -= 1
+            writer.close()
+
+    def answered(head: bytes) -> bytes:
+        status, body = "404 Not Found", b"this serves /metrics\n"
+        if head.startswith(b"GET /metrics "):
+            values = {name: value for source in sources for name, value in source().items()}
+            status, body = "200 OK", prometheus(values)
+        return (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n"
+            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    if listening is None:
+        yield
+        return
+    async with await asyncio.start_server(answer, sock=listening, limit=8192):
+        yield

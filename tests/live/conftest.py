@@ -15,9 +15,8 @@ from live.redis_server import RedisServer
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
 from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Claim, Keys, sign
 from recsys_posttrain.live.prefetch import PrefetchServer
-from recsys_posttrain.live.token import Claim, sign
 
 SECRET = "tests:a secret of the tests, long enough"
 KEYS = Keys({"tests": b"a secret of the tests, long enough"})

@@ -12,9 +12,9 @@ from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.door import Door, Limits
 from recsys_posttrain.live.gateway import GatewaySettings
 from recsys_posttrain.live.http_get import get
+from recsys_posttrain.live.keys import Claim, sign
 from recsys_posttrain.live.prefetch import PrefetchSettings
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import Claim, sign
 
 PATH = "/v1/events/final/prefetch"
 

@@ -17,10 +17,9 @@ import pytest
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.device import Device
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Keys, claim_of
 from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import claim_of
 
 KEYS = Keys({"k": b"a secret of the fuzz"})
 CASES = int(os.environ.get("RECSYS_POSTTRAIN_FUZZ", "60"))

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from recsys_posttrain.live.gateway import GatewaySettings
 from recsys_posttrain.live.http_get import get
-from recsys_posttrain.live.metrics import prometheus
+from recsys_posttrain.live.running import prometheus
 from recsys_posttrain.live.state import EventState
 
 

@@ -10,8 +10,7 @@ from live.attacks import handshake, status
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.http_get import get
-from recsys_posttrain.live.keys import Keys, read_keys
-from recsys_posttrain.live.token import Claim, claim_of, sign
+from recsys_posttrain.live.keys import Claim, Keys, claim_of, read_keys, sign
 
 OLD, NEW = "a" * 64, "b" * 64
 

@@ -9,9 +9,8 @@ import torch
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import materialize as module
-from recsys_posttrain.live.materialize import materialize, placed
+from recsys_posttrain.live.materialize import EventRules, materialize, placed
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.recommend import recommend
 from recsys_posttrain.types import History

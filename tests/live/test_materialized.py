@@ -7,9 +7,8 @@ import pyarrow as pa
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.materialize import materialize
+from recsys_posttrain.live.materialize import EventRules, materialize
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.live.rules import EventRules
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ import pytest
 from live.attacks import crowd, is_open
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live import metrics
+from recsys_posttrain.live import running as metrics
 from recsys_posttrain.live.http_get import get
-from recsys_posttrain.live.metrics import reporting
-from recsys_posttrain.live.running import listening_for_metrics
+from recsys_posttrain.live.running import listening_for_metrics, reporting
 
 
 def test_they_are_at_their_own_port_and_nowhere_else(serving, until, monkeypatch) -> None:

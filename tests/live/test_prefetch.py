@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.live.http_get import BadAnswer, get
-from recsys_posttrain.live.prefetch import PrefetchSettings
+from recsys_posttrain.live.prefetch import PrefetchSettings, Shedding, urgency
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
-from recsys_posttrain.live.shedding import Shedding, urgency
 from recsys_posttrain.live.state import EventState
 
 PATH = "/v1/events/final/prefetch"

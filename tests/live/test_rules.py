@@ -5,7 +5,7 @@ import json
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.live.materialize import EventRules
 
 GOOD = {"event": "final", "live_title": "1193", "stages": {"before": None, "live": 1}}
 

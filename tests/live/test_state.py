@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.metrics import prometheus
+from recsys_posttrain.live.running import prometheus
 from recsys_posttrain.live.state import MESSAGE_BYTES, EventState
 
 GOOD = {"event": "final", "version": 3, "stage": "live", "published": 17.5}

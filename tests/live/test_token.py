@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.keys import Keys
-from recsys_posttrain.live.token import Claim, bearer, claim_of, sign
+from recsys_posttrain.live.keys import Claim, Keys, bearer, claim_of, sign
 
 KEY = b"0123456789abcdef"
 KEYS = Keys({"k1": KEY})
