@@ -143,7 +143,7 @@ fuzz: setup ## give the product 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py
 
 bench: setup ## measure speed and memory of our steps (minutes)
-	@for file in $(filter-out %/growth.py %/kills.py %/live_bench.py %/live_demo.py %/peers.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out %/growth.py %/kills.py %/live_bench.py %/live_demo.py %/live_device.py %/peers.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
 	done
 

@@ -29,12 +29,6 @@ def handlers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def needs_redis() -> None:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
-
-
-@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the real MovieLens files, where a checkout has one beside it."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from live import attacks
+from live.http_get import get
 from live.made_lists import EVENT
 from live.processes import memory_bytes
 from live.service import Service, gateway
 from redis.asyncio import Redis
 
-from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.state import EventState
 
 Fault = Callable[[Service], Awaitable[str]]

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from live.demo_report import Recording, Sample
+from live.device import Device, DeviceSettings
 from live.made_lists import EVENT, STAGES, make_lists
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
-from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.door import Limits
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
 from recsys_posttrain.live.keys import Claim, Keys, sign
@@ -96,7 +96,8 @@ class Service:
         return f"ws://{HOST}:{self._ports[-1]}"
 
     async def kill_gateway(self, place: int) -> None:
-        self.gateways[place].abort()
+        for connection in list(self.gateways[place]._open):
+            connection.transport.abort()
         self._running[place].cancel()
         with suppress(asyncio.CancelledError):
             await self._running[place]

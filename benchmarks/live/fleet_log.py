@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+from live.device import Shown
 from live.measure import Floats
-
-from recsys_posttrain.live.device import Shown
 
 _GRID_SECONDS = 0.1
 

@@ -4,10 +4,9 @@ import asyncio
 import time
 
 import numpy as np
+from live.http_get import get
 from live.made_lists import EVENT
 from live.service import Service
-
-from recsys_posttrain.live.http_get import get
 
 _CLIENTS, _URGENT_OF = 32, 10
 

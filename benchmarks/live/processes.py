@@ -16,12 +16,13 @@ from recsys_posttrain.seeding import derived_seed
 
 # Runs a module or a script as its main program, with its clock off by so many seconds.
 _START = """
-import runpy, sys, time
+import os, runpy, sys, time
 off, right = float(sys.argv[1]), time.time
 if off:
     time.time = lambda: right() + off
 program, sys.argv = sys.argv[2], sys.argv[2:]
 if program.endswith(".py"):
+    sys.path.insert(0, os.path.dirname(program))
     runpy.run_path(program, run_name="__main__")
 else:
     runpy.run_module(program, run_name="__main__", alter_sys=True)

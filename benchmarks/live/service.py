@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from live.device import Shown
 from live.fleet_log import FleetLog
+from live.http_get import get
 from live.made_lists import EVENT, STAGES
 from live.processes import (
     Process,
@@ -20,16 +22,15 @@ from live.redis_server import RedisServer
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import BrokerDown
-from recsys_posttrain.live.device import Shown
-from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.keys import Claim, Keys, sign
-from recsys_posttrain.live.producer import Memory
+from recsys_posttrain.live.producer import memory_beside
 from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState
 
 GATEWAYS, FLEETS = 2, 2
 HERE = Path(__file__).parent
+DEVICE = HERE.with_name("live_device.py")
 PATIENCE = 90.0  # seconds after which what has not come to hold is a broken promise
 _STARTS_PER_SECOND = 250  # devices that begin, so that none waits long for its first answers
 _DAY = 86_400.0
@@ -148,7 +149,7 @@ class Service:
 
     def forget_producer(self) -> None:
         """Deletes the producer's memory; it must not be running."""
-        Memory.beside(self._schedule, EVENT).path.unlink()
+        memory_beside(self._schedule, EVENT).unlink()
 
     def plan(self, break_in: float) -> None:
         """Writes a schedule: live has started, break starts in so many seconds (or had)."""
@@ -250,10 +251,12 @@ class Service:
         return held / max(1.0, connections)
 
     def _start_fleet(self, place: int, log: FleetLog) -> None:
-        words = [str(self.bench.devices / _STARTS_PER_SECOND)]
-        words += [str(self._folder / f"{_fleet(place)}.jsonl"), EVENT, ",".join(log.shown)]
-        words += [str(self._secret), self.http, *(f"ws://127.0.0.1:{port}" for port in self.ports)]
-        fleet = Process(_fleet(place), words, self._folder, log.clock, HERE / "fleet.py")
+        urls = [word for port in self.ports for word in ("--gateway", f"ws://127.0.0.1:{port}")]
+        words = [EVENT, "--users", ",".join(log.shown), "--secret-file", str(self._secret)]
+        words += ["--prefetch", self.http, *urls]
+        words += ["--spread", str(self.bench.devices / _STARTS_PER_SECOND)]
+        words += ["--log", str(self._folder / f"{_fleet(place)}.jsonl")]
+        fleet = Process(_fleet(place), words, self._folder, log.clock, DEVICE)
         self.processes[_fleet(place)] = fleet
 
     def _begin(self, name: str, words: Sequence[str], clock: float = 0.0) -> Process:

@@ -77,5 +77,5 @@ def materialize(
     )
 
 
-for verb in (commands.serve, commands.gateway, commands.produce, commands.device):
+for verb in (commands.serve, commands.gateway, commands.produce):
     app.command()(verb)

@@ -1,9 +1,8 @@
-"""The commands that run the delivery of an event: serve, produce, gateway, device."""
+"""The commands that run the delivery of an event: serve, produce, gateway."""
 
 import asyncio
 import logging
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,11 +23,9 @@ from recsys_posttrain.live.running import (
 
 if TYPE_CHECKING:
     from recsys_posttrain.live.broker import Broker
-    from recsys_posttrain.live.device import Shown
     from recsys_posttrain.live.schedule import Schedule
 
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
-_TOKEN_SECONDS = 86_400
 REDIS = "redis://127.0.0.1:6379"
 
 SecretFile = Annotated[
@@ -94,7 +91,7 @@ def serve(
     from recsys_posttrain.live.keys import read_keys
     from recsys_posttrain.live.materialized import Materialized
     from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
-    from recsys_posttrain.live.producer import Memory, Producer
+    from recsys_posttrain.live.producer import Producer, memory_beside
     from recsys_posttrain.live.running import reporting
     from recsys_posttrain.live.schedule import ScheduleFile
 
@@ -124,7 +121,7 @@ def serve(
                 sockets = listening(host, gateway_port, "ws")
                 tasks.create_task(node.run(broker, sockets, stop))
                 sources.append(node.values)
-                memory = Memory.beside(schedule, lists.event)
+                memory = memory_beside(schedule, lists.event)
                 producer = Producer(ScheduleFile(schedule), broker, memory=memory)
                 tasks.create_task(until_stopped(producer.run(), stop))
             async with reporting(listening_for_metrics(metrics), *sources):
@@ -171,7 +168,7 @@ def produce(
       recsys-posttrain live produce schedule.json --end
     """
     from recsys_posttrain.live.keys import read_keys
-    from recsys_posttrain.live.producer import Memory, Producer, seen_by
+    from recsys_posttrain.live.producer import Producer, memory_beside, seen_by
     from recsys_posttrain.live.schedule import ScheduleFile, change
 
     changes = (advance is not None) + (delay is not None) + end
@@ -196,7 +193,7 @@ def produce(
         raise UserError(
             "live produce signs what it writes: give --secret-file FILE, as to gateways"
         )
-    keys, memory = read_keys(secret_file), Memory.beside(schedule, event)
+    keys, memory = read_keys(secret_file), memory_beside(schedule, event)
     logging.getLogger(Producer.__module__).setLevel(logging.INFO)  # a line for each state
 
     async def run() -> None:
@@ -241,53 +238,3 @@ def gateway(
             await node.run(broker, sockets, stop_on_signals())
 
     run_to_the_end(run())
-
-
-def device(
-    event: EventName,
-    users: Annotated[
-        str, typer.Option(metavar="IDS", help="Comma-separated; one device for each user.")
-    ],
-    secret_file: SecretFile,
-    prefetch: Annotated[str, typer.Option(help="The prefetch server.")] = "http://127.0.0.1:8000",
-    gateways: Annotated[
-        list[str] | None, typer.Option("--gateway", help="A gateway; give it once for each.")
-    ] = None,
-) -> None:
-    """Be devices of users of the materialised recommendations, and print what they show.
-
-    To try a service out: it signs its own tokens; a real device gets one where its user signs in.
-
-    \b
-    Example:
-      recsys-posttrain live device final --users 7 --secret-file secret
-      recsys-posttrain live device final --users 7,8 --secret-file secret \\
-        --gateway ws://127.0.0.1:8001 --gateway ws://127.0.0.1:8002
-    """
-    from recsys_posttrain.live.device import Device
-    from recsys_posttrain.live.keys import Claim, read_keys, sign
-    from recsys_posttrain.live.state import require_name
-
-    require_name(event, "the event")
-    urls = tuple(url.rstrip("/") for url in gateways or ["ws://127.0.0.1:8001"])
-    require_url(prefetch, "http", "--prefetch")
-    for url in urls:
-        require_url(url, "ws", "--gateway")
-    keys = read_keys(secret_file)
-    names = [part.strip() for part in users.split(",") if part.strip()]
-    require(names, f"--users {users!r}: give one id or more")
-
-    def token(user: str) -> str:
-        return sign(Claim(user, event, time.time() + _TOKEN_SECONDS), keys)
-
-    def tell(user: str, shown: "Shown") -> None:
-        typer.echo(f"user {user}, version {shown.version}, {shown.stage}: {' '.join(shown.items)}")
-
-    async def run() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for user in names:
-                each = Device(user, event, partial(token, user), prefetch.rstrip("/"), urls)
-                each.hear = partial(tell, user)
-                tasks.create_task(each.run())
-
-    run_to_the_end(until_stopped(run()))

@@ -66,7 +66,8 @@ class _Connection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
-        if not self._gateway.allows(self._received, self.loop.time() - self._began):
+        further = _BYTES_PER_SECOND * (self.loop.time() - self._began)
+        if self._received > self._gateway.settings.received_bytes + further:
             self._gateway.drop(self, "flood")
         elif not self.transport.is_closing():
             super().data_received(data)
@@ -94,7 +95,7 @@ class Gateway:
         self.door = Door(limits, self.counters)
         self._event = event
         self._keys = keys
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._random = np.random.default_rng(derived_seed(seed, "gateway", event))
         self._open: set[ServerConnection] = set()
@@ -106,7 +107,7 @@ class Gateway:
 
     async def run(self, broker: Broker, listening: socket, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then ends its connections in turn. Cancelled: at once."""
-        settings = self._settings
+        settings = self.settings
         async with (
             serve(
                 self._connected,
@@ -145,18 +146,9 @@ class Gateway:
         self.counters["states"] += 1
         self.counters["messages"] += len(self._open)
 
-    def abort(self) -> None:
-        """Breaks every connection without a word, as the death of a process does."""
-        for connection in list(self._open):
-            connection.transport.abort()
-
-    def allows(self, received: int, seconds: float) -> bool:
-        """Whether a device may have sent so many bytes since it connected."""
-        return received <= self._settings.received_bytes + _BYTES_PER_SECOND * seconds
-
     def drop_if_slow(self, connection: ServerConnection) -> None:
         """Breaks a connection whose device does not read what it is sent."""
-        if connection.transport.get_write_buffer_size() > self._settings.unsent_bytes:
+        if connection.transport.get_write_buffer_size() > self.settings.unsent_bytes:
             self.drop(connection, "slow")
 
     def drop(self, connection: ServerConnection, why: str) -> None:
@@ -186,7 +178,7 @@ class Gateway:
         claim = cast(_Connection, connection).claim
         assert claim is not None
         left = claim.expires - self._clock()
-        lifetime = self._settings.lifetime * self._random.uniform(0.5, 1)
+        lifetime = self.settings.lifetime * self._random.uniform(0.5, 1)
         # First among those that get the next state, then the newest: a state between is not lost.
         self._open.add(connection)
         try:
@@ -223,7 +215,7 @@ class Gateway:
         self.counters[f'refused{{status="{status.value}"}}'] += 1
         answer = connection.respond(status, why + "\n")
         if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-            wait = self._settings.retry_after * self._random.uniform(1, 2)
+            wait = self.settings.retry_after * self._random.uniform(1, 2)
             answer.headers["Retry-After"] = str(round(wait))
         return answer
 
@@ -231,7 +223,7 @@ class Gateway:
         self, connection: _Connection, path: str, headers: Headers
     ) -> tuple[HTTPStatus | None, str]:
         """Why a request gets no connection; (None, "") where it does, which counts from then on."""
-        settings = self._settings
+        settings = self.settings
         if path != f"/v1/events/{self._event}/updates":
             return HTTPStatus.NOT_FOUND, f"this serves {self._event}"
         if self._is_draining or self._held >= settings.connections:
@@ -254,5 +246,5 @@ class Gateway:
         return None, ""
 
     async def _end_later(self, connection: ServerConnection) -> None:
-        await asyncio.sleep(self._random.uniform(0, self._settings.drain))
+        await asyncio.sleep(self._random.uniform(0, self.settings.drain))
         await connection.close(_SERVICE_RESTART, "connect again")

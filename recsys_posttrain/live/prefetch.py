@@ -14,8 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from socket import socket
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import uvicorn
@@ -31,7 +32,7 @@ from recsys_posttrain.live.door import REQUEST_SECONDS, Door, Limits
 from recsys_posttrain.live.keys import Keys, bearer, claim_of
 from recsys_posttrain.live.schedule import ScheduleFile
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.timed import timed
+from recsys_posttrain.live.timed import TimedProtocol
 from recsys_posttrain.seeding import derived_seed
 
 _HEAD_BYTES = 16_384
@@ -117,10 +118,11 @@ class PrefetchServer:
     async def run(self, listening: socket, stop: asyncio.Event) -> None:
         """Serves until `stop` is set or the process is told to end; open requests are finished."""
         door = Door(self._settings.limits, self.counters)
+        protocol = partial(TimedProtocol, door, self.counters, self._settings.request)
         server = uvicorn.Server(
             uvicorn.Config(
                 self.app,
-                http=timed(door, self.counters, self._settings.request),
+                http=cast(type[asyncio.Protocol], protocol),
                 lifespan="off",
                 log_config=None,
                 log_level="error",  # else each bad request of anybody is a line

@@ -91,10 +91,6 @@ class RedisBroker:
                 return []
             await asyncio.sleep(min(_FOREIGN_SECONDS, left))
 
-    async def close(self) -> None:
-        """Gives the connections back."""
-        await self._redis.aclose()
-
     async def _change(self, event: str, state: EventState | None) -> EventState | None:
         """Adds `state` if it is newer, and removes what is no state, in one step; the newest then.
 

@@ -1,6 +1,7 @@
 """A whole service in one process on free ports, and a Redis of the test's own."""
 
 import asyncio
+import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -10,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from live.device import Device, DeviceSettings
 from live.redis_server import RedisServer
 
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
-from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
 from recsys_posttrain.live.keys import Claim, Keys, sign
 from recsys_posttrain.live.prefetch import PrefetchServer
@@ -146,6 +147,12 @@ def secret_file(tmp_path: Path) -> Path:
 @pytest.fixture(name="keys")
 def keys_fixture() -> Keys:
     return KEYS
+
+
+@pytest.fixture(scope="session")
+def needs_redis() -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
 
 
 @pytest.fixture

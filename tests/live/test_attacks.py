@@ -6,12 +6,12 @@ import time
 
 import pytest
 from live.attacks import HERE, crowd, handshake, is_open, ping_flood, status
+from live.device import Device, DeviceSettings
+from live.http_get import get
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.door import Door, Limits
 from recsys_posttrain.live.gateway import GatewaySettings
-from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.keys import Claim, sign
 from recsys_posttrain.live.prefetch import PrefetchSettings
 from recsys_posttrain.live.state import EventState

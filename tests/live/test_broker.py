@@ -37,7 +37,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Story], None]:
             broker = RedisBroker(url, KEYS) if url else EmbeddedBroker()
             await story(broker)
             if isinstance(broker, RedisBroker):
-                await broker.close()
+                await broker._redis.aclose()
 
         asyncio.run(on_a_broker())
 
@@ -157,7 +157,7 @@ def test_no_redis_is_one_sentence_that_names_the_way_out(redis_server) -> None:
             assert f"Redis at 127.0.0.1:{redis_server.port}" in sentence
             assert "embedded" in sentence
             assert "password" not in sentence
-        await broker.close()
+        await broker._redis.aclose()
 
     asyncio.run(story())
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from live.device import Device
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys_posttrain.live.broker import BrokerDown
-from recsys_posttrain.live.device import Device
 from recsys_posttrain.live.keys import Keys
-from recsys_posttrain.live.producer import Memory, Producer
+from recsys_posttrain.live.producer import Producer, memory_beside
 from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 from recsys_posttrain.live.state import EventState
@@ -85,7 +85,7 @@ class World:
         self.producer = self.restarted()
 
     def restarted(self) -> Producer:
-        memory = Memory.beside(self.path, "final")
+        memory = memory_beside(self.path, "final")
         return Producer(ScheduleFile(self.path), RedisBroker(self.url, self.keys), memory=memory)
 
     async def newest(self) -> EventState:

@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from live.device import Device
 from websockets.asyncio.server import broadcast
 
 from recsys_posttrain.live.broker import BrokerDown, EmbeddedBroker
-from recsys_posttrain.live.device import Device
 from recsys_posttrain.live.producer import Producer
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 from recsys_posttrain.live.state import EventState

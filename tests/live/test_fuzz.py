@@ -13,10 +13,10 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from live.device import Device
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
-from recsys_posttrain.live.device import Device
 from recsys_posttrain.live.keys import Keys, claim_of
 from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState

@@ -4,11 +4,11 @@ import asyncio
 import socket
 
 import pytest
+from live.http_get import get
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from recsys_posttrain.live.gateway import GatewaySettings
-from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.running import prometheus
 from recsys_posttrain.live.state import EventState
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from live.attacks import handshake, status
+from live.http_get import get
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.keys import Claim, Keys, claim_of, read_keys, sign
 
 OLD, NEW = "a" * 64, "b" * 64

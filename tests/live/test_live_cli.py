@@ -28,7 +28,7 @@ def end(monkeypatch, capsys):
 
 def test_every_verb_has_help_with_an_example(end):
     names = {each.name or each.callback.__name__ for each in app.registered_commands}
-    assert names == {"materialize", "serve", "produce", "gateway", "device"}
+    assert names == {"materialize", "serve", "produce", "gateway"}
     for name in names:
         code, out, _ = end(name, "--help")
         assert code == 0

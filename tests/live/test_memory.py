@@ -9,7 +9,7 @@ import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
-from recsys_posttrain.live.producer import Memory, Producer, seen_by
+from recsys_posttrain.live.producer import Producer, memory_beside, seen_by
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 from recsys_posttrain.live.state import EventState
 
@@ -22,11 +22,11 @@ class World:
     def __init__(self, tmp_path: Path) -> None:
         self.path, self.now, self.broker = tmp_path / "schedule.json", 1000.0, EmbeddedBroker()
         PLAN.write(self.path)
-        self.memory = Memory.beside(self.path, "final")
+        self.memory = memory_beside(self.path, "final")
         self.seen: EventState | None = None
 
     def producer(self, seen: int = 0) -> Producer:
-        memory = Memory.beside(self.path, "final")
+        memory = memory_beside(self.path, "final")
         return Producer(ScheduleFile(self.path), self.broker, lambda: self.now, memory, seen)
 
     async def steps(self, producer: Producer) -> None:
@@ -57,7 +57,7 @@ def test_no_update_is_lost_to_readers(tmp_path: Path, kept: str, behind: int) ->
         for stage in ("live", "break"):
             world.broker, world.now = EmbeddedBroker(), 1000.0 - behind
             if kept == "readers":
-                world.memory.path.unlink()
+                world.memory.unlink()
             world.plan(stage)
             before = world.seen.version
             await world.steps(world.producer(0 if kept == "file" else before))
@@ -75,7 +75,7 @@ def test_a_state_that_readers_have_is_written_again_where_nothing_changed(tmp_pa
         world.broker, world.now = EmbeddedBroker(), 500.0
         await world.steps(world.producer(written.version))
         assert await world.broker.after("final", 0, 0) == [written]
-        assert EventState.from_json(world.memory.path.read_bytes()) == written
+        assert EventState.from_json(world.memory.read_bytes()) == written
         # Readers that saw more than it knows of get a newer state, though the stage is the same.
         await world.steps(world.producer(written.version + 7))
         newest = await world.broker.newest("final")
@@ -88,20 +88,20 @@ def test_a_state_that_readers_have_is_written_again_where_nothing_changed(tmp_pa
 def test_a_file_that_is_damaged_or_cannot_be_written(tmp_path: Path, caplog) -> None:
     world = World(tmp_path)
     for text in ("", "{", '{"event": "final"}', "x" * 5000):
-        world.memory.path.write_text(text)
+        world.memory.write_text(text)
         with pytest.raises(
             UserError, match=r"final\.newest\.json, where .* is damaged .*delete it"
         ):
             world.producer()
-    world.memory.path.unlink()
-    world.memory.path.mkdir()  # nobody can write a file of this name, root neither
+    world.memory.unlink()
+    world.memory.mkdir()  # nobody can write a file of this name, root neither
     with pytest.raises(UserError, match=r"newest\.json cannot be read"):
         world.producer()
-    world.memory.path.rmdir()
+    world.memory.rmdir()
 
     async def story() -> None:
         producer = world.producer()
-        world.memory.path.mkdir()
+        world.memory.mkdir()
         await world.steps(producer)
         assert world.seen is not None  # the event goes on
         assert producer.counters["memory_errors"] == 1

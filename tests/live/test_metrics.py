@@ -6,10 +6,10 @@ import time
 
 import pytest
 from live.attacks import crowd, is_open
+from live.http_get import get
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import running as metrics
-from recsys_posttrain.live.http_get import get
 from recsys_posttrain.live.running import listening_for_metrics, reporting
 
 

@@ -199,6 +199,6 @@ def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
         await broker._redis.flushall()
         assert await producer.step() is None
         assert await broker.after("final", 0, 0.01) == states[1:]
-        await broker.close()
+        await broker._redis.aclose()
 
     _play(story)

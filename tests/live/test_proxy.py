@@ -18,7 +18,9 @@ from recsys_posttrain.live.gateway import GatewaySettings
 from recsys_posttrain.live.prefetch import PrefetchSettings
 from recsys_posttrain.live.state import EventState
 
-CONFIGURATION = Path(__file__).resolve().parents[2] / "recsys_posttrain" / "live" / "nginx.conf"
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURATION = ROOT / "recsys_posttrain" / "live" / "nginx.conf"
+DEVICE = str(ROOT / "benchmarks" / "live_device.py")
 LOCAL = (
     "http {\n"
     + "".join(f"    {part}_temp_path {part};\n" for part in ("client_body", "proxy"))
@@ -118,12 +120,12 @@ def test_a_device_through_tls(
             started.append(proxy.process)
             await proxy.listens()
             place = f"127.0.0.1:{proxy.port}"
-            words = ["live", "device", "final", "--users", "u1,u2"]
+            words = ["final", "--users", "u1,u2"]
             words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
             words += ["--gateway", f"wss://{place}"]
             monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
             with log.open("w") as printed:
-                command = [sys.executable, "-u", "-m", "recsys_posttrain", *words]
+                command = [sys.executable, "-u", DEVICE, *words]
                 device = subprocess.Popen(command, stdout=printed)
             started.append(device)
             await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)

@@ -1,9 +1,9 @@
 """What logs say, by hand."""
 
 import numpy as np
+from live.device import Shown
 from live.measure import PROMISES, delays_ms, per_second, promises, quantiles
 
-from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.state import EventState
 
 NEWEST = EventState("final", 2, "live", 10.0)

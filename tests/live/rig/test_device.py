@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from live.device import Device, DeviceSettings
+from live.http_get import Answer
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.device import Device, DeviceSettings
-from recsys_posttrain.live.http_get import Answer
 from recsys_posttrain.live.state import EventState
 
 BODY = {"event": "final", "user": "u1", "stages": {"before": ["a", "b"], "live": ["c"]}}
@@ -37,7 +37,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[str, 
             asked.append((url, dict(headers)))
             return remaining.pop(0)
 
-        monkeypatch.setattr("recsys_posttrain.live.device.get", get)
+        monkeypatch.setattr("live.device.get", get)
         return asked
 
     return prepare
@@ -152,7 +152,7 @@ def test_a_state_that_comes_before_the_cache_has_it_fetched_soon_and_once(
             device.receive(_state(4).to_json())
             return _answer(200, BODY, cache_control="max-age=1000")
 
-        monkeypatch.setattr("recsys_posttrain.live.device.get", get)
+        monkeypatch.setattr("live.device.get", get)
         running = asyncio.create_task(device._stay_fresh())
         if spread:
             device.receive(_state(4).to_json())
@@ -295,3 +295,19 @@ def test_it_lives_through_servers_that_talk_nonsense(until) -> None:
         server.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--users=,", "--users ',': give one id or more"),
+        ("--prefetch ws://x", "--prefetch takes a URL such as http://"),
+        ("--prefetch http://x:y", "--prefetch takes a URL such as http://"),
+        ("--gateway http://x", "--gateway takes a URL such as ws://"),
+    ],
+)
+def test_wrong_options_are_one_sentence(script, end, secret_file, words, sentence) -> None:
+    options = "final", "--users", "u1", "--secret-file", secret_file, *words.split()
+    code, _, error = end(script("benchmarks/live_device.py"), *options)
+    assert code == 2
+    assert error.startswith(f"error: {sentence}")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from live import run as module
+from live.device import Shown
 from live.fleet_log import FleetLog, counts
 from live.hostile import garbled
 from live.processes import (
@@ -21,10 +22,9 @@ from live.processes import (
 from live.report import line, table
 from live.rows import PROMISES, broken_promises, measured
 from live.run import run_bench
-from live.service import HERE, Bench, NotRecovered
+from live.service import DEVICE, Bench, NotRecovered
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.state import EventState
 
 SMALL = Bench(devices=12, seconds=2.0)
@@ -237,14 +237,11 @@ def test_a_process_that_ends_at_its_start_says_why(tmp_path):
     process.kill()
 
 
-def test_a_clock_may_be_off_and_torch_be_seen(tmp_path):
+def test_a_clock_may_be_off_and_torch_be_seen(tmp_path, secret_file):
     """The clock of the whole process: the fleet's log is an hour behind."""
     log = tmp_path / "log"
-    secret = tmp_path / "secret"
-    secret.touch(mode=0o600)
-    secret.write_text("a key of the tests, long enough")
-    words = "0", str(log), "final", "7", str(secret), "http://127.0.0.1:1", "ws://127.0.0.1:1"
-    process = Process("fleet", words, tmp_path, -3600.0, HERE / "fleet.py")
+    words = "final", "--users", "7", "--secret-file", str(secret_file), "--log", str(log)
+    process = Process("device", words, tmp_path, -3600.0, DEVICE)
     read = FleetLog(log, ["7"], clock=0.0)
     _wait(lambda: read.read() or read.at)
     assert 3500 < time.time() - read.at[0] < 3700

@@ -8,9 +8,9 @@ import pytest
 from live import demo as module
 from live.demo import Demo, run
 from live.demo_report import PROMISES, summary, text
+from live.device import Shown
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.device import Shown
 from recsys_posttrain.live.state import EventState
 
 STAGES = ["before", "live", "break", "after"]
