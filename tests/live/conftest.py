@@ -1,6 +1,7 @@
 """A whole service in one process on free ports, and a Redis of the test's own."""
 
 import asyncio
+import inspect
 import shutil
 import socket
 import time
@@ -118,6 +119,21 @@ async def _serving(
             for client in service.clients:
                 client.cancel()
             service.stop.set()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test that is a coroutine, for a minute at most."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+
+    async def in_time() -> None:
+        async with asyncio.timeout(60):
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(in_time())
+    return True
 
 
 @pytest.fixture

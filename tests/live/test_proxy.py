@@ -98,7 +98,7 @@ def started() -> Iterator[list[subprocess.Popen]]:
         process.wait(20)
 
 
-def test_a_device_through_tls(
+async def test_a_device_through_tls(
     serving, until, tmp_path, certificate, started, secret_file, monkeypatch
 ) -> None:
     """The device is the command; it believes the certificate because it is told to."""
@@ -111,40 +111,37 @@ def test_a_device_through_tls(
         """What the command printed, without the version."""
         return re.findall("^user (.*), version [0-9]+, (.*)$", log.read_text(), re.MULTILINE)
 
-    async def story() -> None:
-        async with serving(gateways=2, settings=settings, prefetch=prefetch) as service:
-            http = int(service.http.rpartition(":")[2])
-            ports = {"8000;": f"{http};", "8001;": f"{service.ports[0]};"}
-            ports |= {"8002;": f"{service.ports[1]};"}
-            proxy = Proxy(tmp_path, certificate, ports)
-            started.append(proxy.process)
-            await proxy.listens()
-            place = f"127.0.0.1:{proxy.port}"
-            words = ["final", "--users", "u1,u2"]
-            words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
-            words += ["--gateway", f"wss://{place}"]
-            monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-            with log.open("w") as printed:
-                command = [sys.executable, "-u", DEVICE, *words]
-                device = subprocess.Popen(command, stdout=printed)
-            started.append(device)
-            await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)
-            await service.broker.append(EventState("final", 1, "live", 1.0))
-            both = [(user, f"live: {user} live 1 {user} live 2") for user in ("u1", "u2")]
-            await until(lambda: sorted(shown()) == both)
-            await service.broker.append(EventState("final", 2, "break", 1.0))
-            both = [(user, f"break: {user} break 1 {user} break 2") for user in ("u1", "u2")]
-            await until(lambda: sorted(shown()[2:]) == both)
-            # A request that does not come whole ends at the proxy; metrics are not to be had there.
-            async with crowd(proxy.port, 20, source="127.0.0.1") as silent:
-                await until(lambda: not any(map(is_open, silent)))
-            context = ssl.create_default_context(cafile=str(certificate[0]))
-            for path in ("/metrics", "/health", "/"):
-                assert b" 404 " in await _first_line(proxy.port, path, context)
-            assert device.poll() is None
-            device.terminate()
-
-    asyncio.run(story())
+    async with serving(gateways=2, settings=settings, prefetch=prefetch) as service:
+        http = int(service.http.rpartition(":")[2])
+        ports = {"8000;": f"{http};", "8001;": f"{service.ports[0]};"}
+        ports |= {"8002;": f"{service.ports[1]};"}
+        proxy = Proxy(tmp_path, certificate, ports)
+        started.append(proxy.process)
+        await proxy.listens()
+        place = f"127.0.0.1:{proxy.port}"
+        words = ["final", "--users", "u1,u2"]
+        words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
+        words += ["--gateway", f"wss://{place}"]
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        with log.open("w") as printed:
+            command = [sys.executable, "-u", DEVICE, *words]
+            device = subprocess.Popen(command, stdout=printed)
+        started.append(device)
+        await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)
+        await service.broker.append(EventState("final", 1, "live", 1.0))
+        both = [(user, f"live: {user} live 1 {user} live 2") for user in ("u1", "u2")]
+        await until(lambda: sorted(shown()) == both)
+        await service.broker.append(EventState("final", 2, "break", 1.0))
+        both = [(user, f"break: {user} break 1 {user} break 2") for user in ("u1", "u2")]
+        await until(lambda: sorted(shown()[2:]) == both)
+        # A request that does not come whole ends at the proxy; metrics are not to be had there.
+        async with crowd(proxy.port, 20, source="127.0.0.1") as silent:
+            await until(lambda: not any(map(is_open, silent)))
+        context = ssl.create_default_context(cafile=str(certificate[0]))
+        for path in ("/metrics", "/health", "/"):
+            assert b" 404 " in await _first_line(proxy.port, path, context)
+        assert device.poll() is None
+        device.terminate()
 
 
 async def _first_line(port: int, path: str, context: ssl.SSLContext) -> bytes:

@@ -177,20 +177,17 @@ def test_a_state_that_comes_before_the_cache_has_it_fetched_soon_and_once(
     ],
     ids=range(7),
 )
-def test_an_answer_that_is_not_for_it_is_not_kept(answering, value: object) -> None:
+async def test_an_answer_that_is_not_for_it_is_not_kept(answering, value: object) -> None:
     answering(_answer(200, BODY, etag='"1"'), _answer(200, value, etag='"2"'))
 
-    async def story() -> None:
-        device = _device()
+    device = _device()
+    await device.prefetch()
+    held = device.stages
+    with pytest.raises(OSError):
         await device.prefetch()
-        held = device.stages
-        with pytest.raises(OSError):
-            await device.prefetch()
-        assert device.stages is held
-        assert device._etag == '"1"'
-        assert device.counters["bad_answers"] == 1
-
-    asyncio.run(story())
+    assert device.stages is held
+    assert device._etag == '"1"'
+    assert device.counters["bad_answers"] == 1
 
 
 def test_refused_tokens_end_it_and_other_answers_do_not(answering) -> None:
@@ -254,7 +251,7 @@ def test_the_log_is_bounded() -> None:
     assert [shown.version for shown in device.shown] == [*range(990, 1000)]
 
 
-def test_it_lives_through_servers_that_talk_nonsense(until) -> None:
+async def test_it_lives_through_servers_that_talk_nonsense(until) -> None:
     """Wrong protocols, cut answers, floods and silence: it goes on, and ends well at last."""
     random = np.random.default_rng(5)
     ok, upgraded = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -269,32 +266,29 @@ def test_it_lives_through_servers_that_talk_nonsense(until) -> None:
         b"HTTP/1.1 301 x\r\nLocation: http://127.0.0.1:1/\r\n\r\n",
     ]
 
-    async def story() -> None:
-        asked = 0
+    asked = 0
 
-        async def answer(reader, writer) -> None:
-            nonlocal asked
-            asked += 1
-            raw = nonsense[asked % len(nonsense)] if asked < 60 else random.bytes(99)
-            writer.write(raw)
-            if asked % 3:
-                writer.close()
-            else:
-                writer.transport.abort()
+    async def answer(reader, writer) -> None:
+        nonlocal asked
+        asked += 1
+        raw = nonsense[asked % len(nonsense)] if asked < 60 else random.bytes(99)
+        writer.write(raw)
+        if asked % 3:
+            writer.close()
+        else:
+            writer.transport.abort()
 
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        settings = DeviceSettings(retry=0.01, longest_retry=0.02, timeout=0.2)
-        device = Device("u1", "final", lambda: "t", f"http://{place}", (f"ws://{place}",), settings)
-        running = asyncio.create_task(device.run())
-        await until(lambda: asked > 100 or running.done())
-        assert not running.done(), running.result()
-        assert device.counters["prefetch_failures"] > 20
-        assert device.counters["pull_failures"] > 10
-        running.cancel()
-        server.close()
-
-    asyncio.run(story())
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    settings = DeviceSettings(retry=0.01, longest_retry=0.02, timeout=0.2)
+    device = Device("u1", "final", lambda: "t", f"http://{place}", (f"ws://{place}",), settings)
+    running = asyncio.create_task(device.run())
+    await until(lambda: asked > 100 or running.done())
+    assert not running.done(), running.result()
+    assert device.counters["prefetch_failures"] > 20
+    assert device.counters["pull_failures"] > 10
+    running.cancel()
+    server.close()
 
 
 @pytest.mark.parametrize(
