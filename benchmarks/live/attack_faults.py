@@ -7,8 +7,8 @@ from typing import Any
 
 from live import attacks
 from live.http_get import get
-from live.made_lists import EVENT
 from live.processes import memory_bytes
+from live.random_lists import EVENT
 from live.service import Service, gateway
 from redis.asyncio import Redis
 

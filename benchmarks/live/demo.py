@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from live.demo_report import Recording, Sample
 from live.device import Device, DeviceSettings
-from live.made_lists import EVENT, STAGES, make_lists
+from live.random_lists import EVENT, STAGES, random_lists
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
@@ -241,7 +241,7 @@ def run(demo: Demo, output: Path, say: Callable[[float, str], None]) -> Recordin
     # A kill breaks handshakes that are on their way; each would be logged with its traceback.
     logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     calls = ModelCalls()
-    lists = make_lists(demo.devices, demo.seed, output / "made")
+    lists = random_lists(demo.devices, demo.seed, output / "lists")
     require(calls.count, "the demo's policy was not called: its count of model calls is wrong")
     gc.collect()
     gc.freeze()  # else collections walk all that torch has loaded, and every device waits

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from live.attack_faults import ATTACKS, Fault
-from live.made_lists import EVENT
 from live.overload import overload
+from live.random_lists import EVENT
 from live.service import Service
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 from live.http_get import get
-from live.made_lists import EVENT
+from live.random_lists import EVENT
 from live.service import Service
 
 _CLIENTS, _URGENT_OF = 32, 10

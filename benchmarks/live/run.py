@@ -10,7 +10,7 @@ from typing import Any
 
 from live import report
 from live.faults import FAULTS
-from live.made_lists import make_lists
+from live.random_lists import random_lists
 from live.redis_server import require_installed
 from live.rows import Measured, measured
 from live.service import Bench, Service
@@ -42,7 +42,7 @@ def run_bench(bench: Bench, output: Path, say: Callable[[str], None]) -> list[di
     found: list[Measured] = []
     folder = Path(tempfile.mkdtemp(prefix="live-bench-"))
     try:
-        lists = make_lists(bench.devices, bench.seed, folder / "made")
+        lists = random_lists(bench.devices, bench.seed, folder / "data")
         users = {str(user): lists.of(str(user)) or {} for user in range(bench.devices)}
 
         async def play() -> None:

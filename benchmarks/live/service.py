@@ -11,13 +11,13 @@ from pathlib import Path
 from live.device import Shown
 from live.fleet_log import FleetLog
 from live.http_get import get
-from live.made_lists import EVENT, STAGES
 from live.processes import (
     Process,
     free_ports,
     memory_bytes,
     processor_seconds,
 )
+from live.random_lists import EVENT, STAGES
 from live.redis_server import RedisServer
 
 from recsys_posttrain.errors import UserError
@@ -137,7 +137,7 @@ class Service:
         self.processes["hostile"] = hostile.listens()
 
     def start_prefetch(self) -> None:
-        words = "live", "serve", str(self._folder / "made" / "lists"), "--port", str(self.http_port)
+        words = "live", "serve", str(self._folder / "data" / "lists"), "--port", str(self.http_port)
         more = "--schedule", str(self._schedule), "--per-address", str(self.per_address)
         self._begin("prefetch", (*words, *more, *self._common())).listens()
 

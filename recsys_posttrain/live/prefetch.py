@@ -55,10 +55,9 @@ class Recommendations(Protocol):
 class Shedding:
     """Which requests are refused near a moment of the event, by their priority (RFC 9218).
 
-    Within `window` seconds of a moment, requests less urgent than `keeps` are refused.
-
-    They are told to wait from one to `spread` windows, each for a time of its own, so that what
-    is shed does not come back at once.
+    Within `window` seconds of a moment, requests less urgent than `keeps` are refused. They are
+    told to wait from one to `spread` windows, each for a time of its own, so that they do not come
+    back at once.
     """
 
     window: float = 60.0

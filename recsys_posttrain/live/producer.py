@@ -32,7 +32,7 @@ def memory_beside(schedule: Path, event: str) -> Path:
 
 
 def _remembered(memory: Path) -> EventState | None:
-    """None where there is none yet. Errors: UserError for a file that has none."""
+    """The newest state; None before the first. Errors: UserError for a damaged file."""
     try:
         return EventState.from_json(memory.read_bytes())
     except FileNotFoundError:

@@ -29,7 +29,7 @@ from recsys_posttrain.live.state import EventState
 
 _ANSWER_SECONDS = 30.0  # above every wait for news
 _CONNECT_SECONDS = 3.0
-_FOREIGN_SECONDS = 0.2  # until the producer may have removed what is no state
+_FOREIGN_SECONDS = 0.2  # within which the producer may remove entries that are not states
 _TRIES = 10
 _MOST_ENTRIES = 2 * STATES_KEPT  # that are read at once
 _PURPOSE = "state"
@@ -92,7 +92,7 @@ class RedisBroker:
             await asyncio.sleep(min(_FOREIGN_SECONDS, left))
 
     async def _change(self, event: str, state: EventState | None) -> EventState | None:
-        """Adds `state` if it is newer, and removes what is no state, in one step; the newest then.
+        """Adds `state` if it is newer and removes other entries, in one step; returns the newest.
 
         Numbers that the stream gave to other things cannot be used again, nor can lower ones: the
         stream is replaced by one with the newest state alone, which is all that readers need.
@@ -172,7 +172,7 @@ class RedisBroker:
         return {"state": text, "key": name, "signature": signature}
 
     def _state(self, event: str, number: bytes, values: dict[bytes, bytes]) -> EventState:
-        """The state in an entry. Errors: UserError that says why there is none."""
+        """The state in an entry. Errors: UserError that says why it holds none."""
         text = values.get(b"state", b"")
         name, signature = (
             values.get(field, b"").decode(errors="replace") for field in (b"key", b"signature")

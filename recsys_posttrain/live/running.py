@@ -81,7 +81,7 @@ def listening(host: str, port: int, scheme: str) -> socket.socket:
 
 
 def listening_for_metrics(address: str | None) -> socket.socket | None:
-    """A socket at HOST:PORT, or none. Errors: UserError for what is no such address."""
+    """A socket at HOST:PORT, or none. Errors: UserError for another text."""
     if address is None:
         return None
     host, _, port = address.rpartition(":")

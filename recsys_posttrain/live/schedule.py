@@ -109,7 +109,7 @@ class Schedule:
 
 
 class ScheduleFile:
-    """The newest good schedule of a file. Errors: UserError where there is none yet."""
+    """The newest good schedule of a file. Errors: UserError where the first is not good."""
 
     def __init__(self, path: Path) -> None:
         self.counters: Counter[str] = Counter()
@@ -143,7 +143,7 @@ class ScheduleFile:
 
 
 def change(path: Path, changed: Callable[[Schedule], Schedule]) -> Schedule:
-    """Replaces the schedule in a file by what `changed` makes of it; of two at once, one waits.
+    """Replaces the schedule in a file by what `changed` returns; of two at once, one waits.
 
     Errors: UserError where it cannot be read, changed or written.
     """

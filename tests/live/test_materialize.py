@@ -82,26 +82,26 @@ def test_placed_by_hand():
 
 
 def test_the_manifest_says_what_was_made(policy_folder, rules, small_ratings_csv, tmp_path):
-    made = materialize(policy_folder, rules, 5, tmp_path, ["9", "10", "9"])
-    assert made == json.loads((tmp_path / "manifest.json").read_text())
-    assert len(made.pop("policy_sha256")) == len(made.pop("version")) == 64
-    assert made == {
+    written = materialize(policy_folder, rules, 5, tmp_path, ["9", "10", "9"])
+    assert written == json.loads((tmp_path / "manifest.json").read_text())
+    assert len(written.pop("policy_sha256")) == len(written.pop("version")) == 64
+    assert written == {
         "event": "final",
         "live_title": "19",
         "stages": {"before": None, "live": 1, "after": 4},
         "k": 5,
         "users": 2,
         "dataset": "small",
-        "lists_sha256": made["lists_sha256"],
+        "lists_sha256": written["lists_sha256"],
     }
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"manifest.json", f"lists-{made['lists_sha256'][:16]}.arrow"}
+    assert names == {"manifest.json", f"lists-{written['lists_sha256'][:16]}.arrow"}
 
 
 def test_the_same_again_has_the_same_version_and_another_has_another(
     policy_folder, rules, tmp_path
 ):
-    """And what is made again takes the place of what was there, which stays whole while mapped."""
+    """And a second call replaces the lists of the first, which stay whole while mapped."""
     first = materialize(policy_folder, rules, 5, tmp_path / "first")
     assert materialize(policy_folder, rules, 5, tmp_path / "again") == first
     mapped = Materialized.open(tmp_path / "first")

@@ -1,5 +1,5 @@
-"""Made-up recommendations for the demo and the bench: those of a policy with random weights on
-random ratings, materialised as any other."""
+"""Recommendations for the demo and the bench, materialised as any other: of a policy with random
+weights on random ratings."""
 
 import csv
 from pathlib import Path
@@ -19,7 +19,7 @@ STAGES = {"before": None, "live": 1, "break": 4, "after": 10}  # the place of th
 _ITEMS, _RATINGS, _K = 200, 10, 10
 
 
-def make_lists(users: int, seed: int, folder: Path) -> Materialized:
+def random_lists(users: int, seed: int, folder: Path) -> Materialized:
     """A list per stage for users "0", "1", ..., in folder/lists."""
     generator = np.random.default_rng(derived_seed(seed, "live_demo_ratings"))
     folder.mkdir(parents=True, exist_ok=True)
