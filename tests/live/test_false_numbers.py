@@ -78,7 +78,7 @@ class World:
     def __init__(self, url: str, keys: Keys, path: Path) -> None:
         self.path, self.url, self.keys = path, url, keys
         self.redis = Redis.from_url(url)
-        self.broker, self.reader = RedisBroker(url, keys), RedisBroker(url, world.keys)
+        self.broker, self.reader = RedisBroker(url, keys), RedisBroker(url, keys)
         now = time.time()
         self.plan = Schedule("final", STAGES, {"live": now + 999, "break": now + 9999})
         self.plan.write(path)

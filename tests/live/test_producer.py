@@ -1,6 +1,7 @@
 """The producer against a clock of the test's own: each state once, versions that only grow."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,7 @@ async def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) ->
 async def test_run_goes_on_when_the_broker_is_down(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "recsys_posttrain.live.broker")  # which the bench silences
     newest, calls = world.broker.newest, 0
 
     async def flaky(event: str) -> EventState | None:
