@@ -205,8 +205,8 @@ async def test_a_service_with_another_key_is_not_believed(world) -> None:
     assert world.reader.counters["bad_entries"] == 1
 
 
-async def test_the_users_of_redis_in_the_readme_can_do_what_they_need_and_no_more(world) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+async def test_the_users_of_redis_in_the_docs_can_do_what_they_need_and_no_more(world) -> None:
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
     lines = re.findall(r"^redis-cli (ACL SETUSER .*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(lines) == 3
     address = world.url.removeprefix("redis://")
