@@ -11,15 +11,7 @@ import typer
 from recsys_posttrain.cli_options import path_argument, path_option
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.running import (
-    listening,
-    listening_for_metrics,
-    redis_at,
-    require_url,
-    run_to_the_end,
-    stop_on_signals,
-    until_stopped,
-)
+from recsys_posttrain.live import running
 
 if TYPE_CHECKING:
     from recsys_posttrain.live.broker import Broker
@@ -29,16 +21,11 @@ _LONGEST_DELAY = 10_000_000  # seconds, 115 days
 REDIS = "redis://127.0.0.1:6379"
 
 SecretFile = Annotated[
-    Path,
-    path_option("A file (mode 0600) with the key that signs tokens and states, or several."),
+    Path, path_option("A file (mode 0600) with the key that signs tokens and states, or several.")
 ]
 ScheduleArgument = Annotated[Path, path_argument("SCHEDULE", "The schedule, a JSON file.")]
 RedisUrl = Annotated[
-    str,
-    typer.Option(
-        envvar="REDIS_URL",
-        help="The broker; with a password, by the environment: others see options.",
-    ),
+    str, typer.Option(envvar="REDIS_URL", help="The broker; others see options: no password here.")
 ]
 PerAddress = Annotated[int, typer.Option(min=1, help="Connections from one address at most.")]
 PerUser = Annotated[int, typer.Option(min=1, help="Connections of one user at most.")]
@@ -58,15 +45,10 @@ def serve(
     folder: Annotated[Path, path_argument("FOLDER", "What live materialize wrote.")],
     secret_file: SecretFile,
     schedule: Annotated[
-        Path | None,
-        path_option("The schedule; traffic that can wait is refused near its starts."),
+        Path | None, path_option("The schedule; near its starts, traffic that can wait is refused.")
     ] = None,
     redis: Annotated[
-        str | None,
-        typer.Option(
-            envvar="REDIS_URL",
-            help="The broker's URL; without it, an embedded one, producer and gateway.",
-        ),
+        str | None, typer.Option(envvar="REDIS_URL", help="The broker; without it, all is here.")
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
@@ -92,7 +74,6 @@ def serve(
     from recsys_posttrain.live.materialized import Materialized
     from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
     from recsys_posttrain.live.producer import Producer, memory_beside
-    from recsys_posttrain.live.running import reporting
     from recsys_posttrain.live.schedule import ScheduleFile
 
     keys, lists = read_keys(secret_file), Materialized.open(folder)
@@ -107,27 +88,27 @@ def serve(
         require(not missing, f"{folder} has nothing for the stages {', '.join(sorted(missing))}")
 
     async def run() -> None:
-        stop = stop_on_signals()
-        broker: Broker = await redis_at(redis, keys) if redis else EmbeddedBroker()
+        stop = running.stop_on_signals()
+        broker: Broker = await running.redis_at(redis, keys) if redis else EmbeddedBroker()
         server = PrefetchServer(lists, keys, broker, watched, PrefetchSettings(limits=limits))
         sources = [server.values]
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.run(listening(host, port, "http"), stop))
+            tasks.create_task(server.run(running.listening(host, port, "http"), stop))
             if schedule and not redis:
                 settings = GatewaySettings(
                     per_address=per_address, per_user=per_user, proxies=limits.proxies
                 )
                 node = Gateway(lists.event, keys, settings)
-                sockets = listening(host, gateway_port, "ws")
+                sockets = running.listening(host, gateway_port, "ws")
                 tasks.create_task(node.run(broker, sockets, stop))
                 sources.append(node.values)
                 memory = memory_beside(schedule, lists.event)
                 producer = Producer(ScheduleFile(schedule), broker, memory=memory)
-                tasks.create_task(until_stopped(producer.run(), stop))
-            async with reporting(listening_for_metrics(metrics), *sources):
+                tasks.create_task(running.until_stopped(producer.run(), stop))
+            async with running.reporting(running.listening_for_metrics(metrics), *sources):
                 await stop.wait()
 
-    run_to_the_end(run())
+    running.run_to_the_end(run())
 
 
 def produce(
@@ -188,7 +169,7 @@ def produce(
     file = ScheduleFile(schedule)
     event = file.current().event
     for url in readers or ():
-        require_url(url, "http", "--reader")
+        running.require_url(url, "http", "--reader")
     if secret_file is None:
         raise UserError(
             "live produce signs what it writes: give --secret-file FILE, as to gateways"
@@ -197,11 +178,11 @@ def produce(
     logging.getLogger(Producer.__module__).setLevel(logging.INFO)  # a line for each state
 
     async def run() -> None:
-        broker = await redis_at(redis, keys)
+        broker = await running.redis_at(redis, keys)
         seen = await seen_by(readers or (), event, time.time())
-        await until_stopped(Producer(file, broker, memory=memory, seen=seen).run())
+        await running.until_stopped(Producer(file, broker, memory=memory, seen=seen).run())
 
-    run_to_the_end(run())
+    running.run_to_the_end(run())
 
 
 def gateway(
@@ -223,7 +204,6 @@ def gateway(
     """
     from recsys_posttrain.live.gateway import Gateway, GatewaySettings
     from recsys_posttrain.live.keys import read_keys
-    from recsys_posttrain.live.running import reporting
     from recsys_posttrain.live.state import require_name
 
     require_name(event, "the event")
@@ -232,9 +212,9 @@ def gateway(
     node = Gateway(event, keys, settings)
 
     async def run() -> None:
-        broker = await redis_at(redis, keys)
-        sockets = listening(host, port, "ws")
-        async with reporting(listening_for_metrics(metrics), node.values):
-            await node.run(broker, sockets, stop_on_signals())
+        broker = await running.redis_at(redis, keys)
+        sockets = running.listening(host, port, "ws")
+        async with running.reporting(running.listening_for_metrics(metrics), node.values):
+            await node.run(broker, sockets, running.stop_on_signals())
 
-    run_to_the_end(run())
+    running.run_to_the_end(run())

@@ -41,13 +41,10 @@ class Keys:
     def __post_init__(self) -> None:
         require(self.by_id, "there is no key in it")
         for name, key in self.by_id.items():
-            require(
-                _ID.fullmatch(name),
-                f"a key's id is 1 to 32 letters, digits, hyphens or underscores, not {name!r:.40}",
-            )
-            require(
-                len(key) >= _KEY_BYTES, f"key {name} has {len(key)} bytes, fewer than {_KEY_BYTES}"
-            )
+            rule = "a key's id is 1 to 32 letters, digits, hyphens or underscores"
+            require(_ID.fullmatch(name), f"{rule}, not {name!r:.40}")
+            size = len(key)
+            require(size >= _KEY_BYTES, f"key {name} has {size} bytes, fewer than {_KEY_BYTES}")
 
     def sign(self, purpose: str, body: bytes) -> tuple[str, str]:
         """(id of the key, hexadecimal signature); valid for this purpose and no other."""

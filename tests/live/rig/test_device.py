@@ -167,13 +167,8 @@ def test_a_state_that_comes_before_the_cache_has_it_fetched_soon_and_once(
 @pytest.mark.parametrize(
     "value",
     [
-        {},
-        [],
-        BODY | {"user": "u2"},
-        BODY | {"event": "other"},
-        BODY | {"stages": []},
-        BODY | {"stages": None},
-        BODY | {"stages": {"live": "text"}},
+        *({}, [], BODY | {"user": "u2"}, BODY | {"event": "other"}),
+        *(BODY | {"stages": stages} for stages in ([], None, {"live": "text"})),
     ],
     ids=range(7),
 )
@@ -256,10 +251,7 @@ async def test_it_lives_through_servers_that_talk_nonsense(until) -> None:
     random = np.random.default_rng(5)
     ok, upgraded = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n"
     nonsense = [
-        b"",
-        ok,
-        b"\0" * 5000,
-        b"HTTP/1.1 101 x\r\n\r\n",
+        *(b"", ok, b"\0" * 5000, b"HTTP/1.1 101 x\r\n\r\n"),
         b"HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n",
         upgraded + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
         gzip.compress(b"x"),
