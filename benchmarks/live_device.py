@@ -21,7 +21,7 @@ from live.fleet import play, write_counters, write_shown
 from recsys_posttrain.cli_options import path_option
 from recsys_posttrain.config import require
 from recsys_posttrain.endings import exit_code
-from recsys_posttrain.live.commands import EventName, SecretFile
+from recsys_posttrain.live.cli import EventName, SecretFile
 from recsys_posttrain.live.keys import Claim, read_keys, sign
 from recsys_posttrain.live.running import require_url, run_to_the_end, until_stopped
 from recsys_posttrain.live.state import require_name

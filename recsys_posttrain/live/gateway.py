@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection, broadcast, serve
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -205,45 +204,40 @@ class Gateway:
     def _answered(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request that does not become a connection."""
         self.door.heard(connection.transport)
-        path = request.path.partition("?")[0]
+        refuse, settings = partial(self._refused, connection), self.settings
+        path, headers = request.path.partition("?")[0], request.headers
         if path == "/health":
             body = json.dumps({"event": self._event, "state": self._version})
             return connection.respond(HTTPStatus.OK, body + "\n")
-        status, why = self._refusal(cast(_Connection, connection), path, request.headers)
-        if status is None:
-            return None
+        if path != f"/v1/events/{self._event}/updates":
+            return refuse(HTTPStatus.NOT_FOUND, f"this serves {self._event}")
+        if self._is_draining or self._held >= settings.connections:
+            return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait")
+        token = bearer(next(iter(headers.get_all("Authorization")), None))
+        try:
+            claim = claim_of(token, self._keys, self._event, self._clock())
+        except UserError as error:
+            return refuse(HTTPStatus.UNAUTHORIZED, str(error))
+        if self._accepted[claim.user] >= settings.per_user:
+            why = f"a user may have {settings.per_user} connections"
+            return refuse(HTTPStatus.TOO_MANY_REQUESTS, why)
+        forwarded = next(reversed(headers.get_all("X-Forwarded-For")), None)
+        if not self.door.is_for(connection.transport, forwarded):
+            why = f"an address may have {settings.per_address} connections"
+            return refuse(HTTPStatus.TOO_MANY_REQUESTS, why)
+        cast(_Connection, connection).claim = claim
+        self._held += 1
+        self._accepted[claim.user] += 1
+        self.counters["accepted"] += 1
+        return None
+
+    def _refused(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
         self.counters[f'refused{{status="{status.value}"}}'] += 1
         answer = connection.respond(status, why + "\n")
         if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             wait = self.settings.retry_after * self._random.uniform(1, 2)
             answer.headers["Retry-After"] = str(round(wait))
         return answer
-
-    def _refusal(
-        self, connection: _Connection, path: str, headers: Headers
-    ) -> tuple[HTTPStatus | None, str]:
-        """Why a request gets no connection; (None, "") where it does, which counts from then on."""
-        settings = self.settings
-        if path != f"/v1/events/{self._event}/updates":
-            return HTTPStatus.NOT_FOUND, f"this serves {self._event}"
-        if self._is_draining or self._held >= settings.connections:
-            return HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait"
-        token = bearer(next(iter(headers.get_all("Authorization")), None))
-        try:
-            claim = claim_of(token, self._keys, self._event, self._clock())
-        except UserError as error:
-            return HTTPStatus.UNAUTHORIZED, str(error)
-        if self._accepted[claim.user] >= settings.per_user:
-            return HTTPStatus.TOO_MANY_REQUESTS, f"a user may have {settings.per_user} connections"
-        forwarded = next(reversed(headers.get_all("X-Forwarded-For")), None)
-        if not self.door.is_for(connection.transport, forwarded):
-            why = f"an address may have {settings.per_address} connections"
-            return HTTPStatus.TOO_MANY_REQUESTS, why
-        connection.claim = claim
-        self._held += 1
-        self._accepted[claim.user] += 1
-        self.counters["accepted"] += 1
-        return None, ""
 
     async def _end_later(self, connection: ServerConnection) -> None:
         await asyncio.sleep(self._random.uniform(0, self.settings.drain))

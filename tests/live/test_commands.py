@@ -16,7 +16,7 @@ import pytest
 from live.device import Device, DeviceSettings
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live import commands
+from recsys_posttrain.live import cli as commands
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 
 QUICK = DeviceSettings(retry=0.1, longest_retry=0.5, timeout=5.0)
@@ -33,7 +33,7 @@ class Lists:
 fake = types.ModuleType("recsys_posttrain.live.materialized")
 fake.Materialized = Lists
 sys.modules[fake.__name__] = fake
-from recsys_posttrain.live import commands
+from recsys_posttrain.live import cli as commands
 typer.run(getattr(commands, sys.argv.pop(1)))
 """
 
@@ -214,7 +214,7 @@ def test_a_port_that_is_taken(files, redis_server) -> None:
 
 
 def test_services_do_not_import_torch() -> None:
-    services = "commands, gateway, prefetch, producer, redis_broker"
+    services = "cli, gateway, prefetch, producer, redis_broker"
     script = (
         f"from recsys_posttrain.live import {services}; import sys\n"
         f"sys.path.append({str(Path(DEVICE).parent)!r}); from live import device, fleet\n"

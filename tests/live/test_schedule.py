@@ -125,7 +125,7 @@ def test_a_file_that_goes_away_or_becomes_another_event(tmp_path: Path) -> None:
 COMMANDS = """
 import sys
 from pathlib import Path
-from recsys_posttrain.live.commands import produce
+from recsys_posttrain.live.cli import produce
 path, count, is_ending = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "end"
 sys.stdin.readline()
 for number in range(count):
