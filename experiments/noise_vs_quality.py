@@ -174,11 +174,12 @@ def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -
         f"{base.setup.dataset.name}, {base.setup.split.label}; {compared.num_users:,} test users; "
         f"{seeds} seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% "
         f"interval over {over}. In brackets the strength that NDCG@10 of liked validation targets "
-        "chose. † differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); rows "
-        "with a shuffled or constant reward from BC with the same rewards. A method that the noise "
-        "cannot change keeps its value. Pairwise accuracy and RMSE: of the reward model on logged "
-        "rewards of users that it did not learn from, or of the noisy log against the clean one. "
-        "Exploitable share: of the error's variance, what the reference's state explains. Commit "
+        "chose. † differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
+        "column); rows with a shuffled or constant reward from BC with the same rewards. A method "
+        "that the noise cannot change keeps its value. Pairwise accuracy and RMSE: of the reward "
+        "model on logged rewards of users that it did not learn from, or of the noisy log against "
+        "the clean one. Exploitable share: of the error's variance, what the reference's state "
+        "explains. Commit "
         f"{commit}."
     )
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys_posttrain.config import digest, require
+from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override, suggestion
@@ -183,9 +183,10 @@ def _check(runs: tuple[Run, ...], file: Path) -> None:
     twice = {label for label in labels if labels.count(label) > 1}
     if twice:
         raise UserError(f"{file}: two runs are called {twice.pop()!r}; give one of them a name=")
-    for run in runs:
+    for run in runs:  # refused now, not when its turn comes
+        describe(run)
         if isinstance(run.control, TrueRewards):
-            world(run.setup.dataset)  # refused now, not when its turn comes
+            world(run.setup.dataset)
     setups: dict[str, Setup] = {}
     for setup in (run.setup for run in runs):
         require(
