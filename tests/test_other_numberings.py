@@ -193,7 +193,7 @@ def test_a_stage_that_another_folder_reuses(policy, work, tmp_path, monkeypatch,
     monkeypatch.chdir(work / "below")
     options = Options(dataset="log.csv", seeds=1, workers=1, output=work / "runs")
     run_study(HERE / "small_study.py", options)
-    assert "0 made" in capsys.readouterr().out
+    assert "0 built" in capsys.readouterr().out
     before = recommend(policy, ["u1"], None, 4, None)
     (work / "below" / "log.csv").unlink()
     same(recommend(policy, ["u1"], None, 4, None), before)

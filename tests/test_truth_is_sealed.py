@@ -40,7 +40,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
 WORLDS = "recsys_posttrain.worlds"
 # Every other module is sealed, so a new one is too.
 OPEN = ("advise", "api", "cli", "cli_data", "cli_report", "evaluation", "live", "recommend")
-OPEN += ("report", "stats", "studies", "sweep", "tracking", "worlds", "__main__", "")  # "": the root
+OPEN += (
+    "report",
+    "stats",
+    "studies",
+    "sweep",
+    "tracking",
+    "worlds",
+    "__main__",
+    "",
+)  # "": the root
 # Who may call truth() or truth_of(): evaluation, the control that names it, its own module, and the
 # report on a world.
 ASKERS = {

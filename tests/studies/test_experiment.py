@@ -68,7 +68,7 @@ def _end(monkeypatch, *arguments):
         (HEAD + "SEEDS = (10**30,)", " must be a tuple of one or more whole numbers"),
         (HEAD + "SEEDS = 3", ": SEEDS=3 must be"),
         (HEAD + "TUNING = 3", ": TUNING=3 must be text"),
-        (HEAD + "Training(steps=10**20)", "line 6: Training: steps=100000000000000000000 must be"),
+        (HEAD + "Training(steps=10**20)", "line 7: Training: steps=100000000000000000000 must be"),
         (HEAD + "Training(steps=1, weight_decay=-1)", "weight_decay=-1 must be at least 0"),
         (HEAD + "Training(steps=1, learning_rate=float('nan'))", "learning_rate=nan must be above"),
         (HEAD + "Training(steps=1, snapshots=-1)", "snapshots=-1 must be a whole number from 0"),
