@@ -180,7 +180,7 @@ def test_a_second_pipeline_trains_nothing_and_says_what_it_reads(made, run, monk
         raise AssertionError("trained again")
 
     monkeypatch.setattr(pl.Trainer, "fit", fail)
-    monkeypatch.setattr("recsys_posttrain.evaluation.evaluate.evaluate", fail)
+    monkeypatch.setattr(Pipeline, "_rows", fail)
     told = []
     again = Pipeline(run.setup, made.root, told=told.append)
     rows = again.evaluate(again.posttrain(run))
