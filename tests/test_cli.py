@@ -129,7 +129,7 @@ def test_sweep_passes_everything_on(
     assert _end(monkeypatch, "sweep", str(file)) == 0
     options = (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --data-root x.zip --output out --is-worker "
+        "--accept-changes --data-root x.zip --output out "
         "--top 4.5 --disliked 1 --duplicates last --repeats never"
     )
     assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
@@ -146,7 +146,6 @@ def test_sweep_passes_everything_on(
         data_root=None,
         output=Path("runs"),
         thresholds=Thresholds(),
-        is_worker=False,
         repeats=None,
         duplicates=None,
     )
@@ -161,7 +160,6 @@ def test_sweep_passes_everything_on(
         data_root="x.zip",
         output=Path("out"),
         thresholds=Thresholds(top=4.5, disliked=1.0),
-        is_worker=True,
         repeats="never",
         duplicates="last",
     )

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.store import read_stage
-from recsys_posttrain.sweep import work
+from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.run import run_sweep
 
 SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
@@ -111,7 +111,7 @@ def test_interrupted_in_a_trial_it_goes_on_and_ends_in_the_same_table(
     shutil.copytree(finished / "stages", tmp_path / "stages")
     for path in (tmp_path / "stages").glob("posttrain-*"):
         shutil.rmtree(path)
-    original, calls = work.tuning_value, []
+    original, calls = Objective.trial, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -119,7 +119,7 @@ def test_interrupted_in_a_trial_it_goes_on_and_ends_in_the_same_table(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(work, "tuning_value", interrupted)
+    monkeypatch.setattr(Objective, "trial", interrupted)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run_sweep(SMALL_SWEEP, options)
