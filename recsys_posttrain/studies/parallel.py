@@ -152,8 +152,9 @@ def _in_pool(
                         if task is None or isinstance(task, _End):
                             break
                         unfinished[:1] = [task]
-                        with _quiet_start():
-                            running[pool.submit(work, task)] = unfinished.pop(0)
+                        with _quiet_start():  # it stays in the list where that fails
+                            future = pool.submit(work, task)
+                        running[future] = unfinished.pop(0)
                     if running:
                         seconds = SECONDS_BETWEEN_LOOKS if task is None else None
                         done, _ = wait(running, seconds, FIRST_COMPLETED)
