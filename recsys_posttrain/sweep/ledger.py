@@ -32,11 +32,12 @@ class CellState(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A claimed attempt. setting: what is tried. seed: of a final run; None of a trial. known: of
-    the other slots, their outcomes and running attempts."""
+    """A claimed attempt, as a worker is told of it. cell: its label. queue: its name. setting: what
+    is tried. seed: of a final run; None of a trial. known: of the other slots, their outcomes and
+    running attempts."""
 
-    cell: Cell
-    queue: Queue
+    cell: str
+    queue: str
     trial: FrozenTrial
     setting: Setting
     seed: int | None
@@ -69,10 +70,14 @@ class Ledger:
             self._keys[cell.label] = self.objective.key(cell)
         return self._keys[cell.label]
 
-    def _queue(self, name: str, numbers: tuple[int, ...]) -> Queue:
+    def _queue(self, of: str, numbers: tuple[int, ...]) -> Queue:
+        name = f"{self.name}/{of}"
         if name not in self._queues:
-            self._queues[name] = Queue(f"{self.name}/{name}", numbers, self.storage, self.lock)
+            self._queues[name] = Queue(name, numbers, self.storage, self.lock)
         return self._queues[name]
+
+    def queue_of(self, job: Job) -> Queue:
+        return self._queues[job.queue]
 
     def state(self, cell: Cell) -> CellState:
         trials = tuple(self.trials(cell).outcomes().values())
@@ -115,7 +120,8 @@ class Ledger:
                 continue
             queue = self.trials(cell)
             if (claim := queue.claim()) is not None:
-                return Job(cell, queue, claim[0], self._setting(cell, *claim), None, claim[1])
+                setting = self._setting(cell, *claim)
+                return Job(cell.label, queue.name, claim[0], setting, None, claim[1])
             state = self.state(cell)
             if not state.left:
                 done.add(cell.label)
@@ -124,7 +130,7 @@ class Ledger:
                 if (claim := queue.claim()) is not None:
                     queue.keep_setting(claim[0], state.setting, cell.method.space)
                     seed = claim[0].user_attrs[SLOT]
-                    return Job(cell, queue, claim[0], state.setting, seed, claim[1])
+                    return Job(cell.label, queue.name, claim[0], state.setting, seed, claim[1])
         return None
 
     def _setting(self, cell: Cell, trial: FrozenTrial, known: list[FrozenTrial]) -> Setting:

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, redirect_stderr
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import say
@@ -20,20 +19,10 @@ from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.sweep.ledger import Job, Ledger
 from recsys_posttrain.sweep.load import Options
 from recsys_posttrain.sweep.objective import Objective
-from recsys_posttrain.sweep.queue import STATES, Outcome
+from recsys_posttrain.sweep.queue import STATES, Outcome, Queue
 from recsys_posttrain.sweep.sampler import Pruned
-from recsys_posttrain.sweep.space import Setting, described
+from recsys_posttrain.sweep.space import described
 from recsys_posttrain.sweep.storage import heartbeats
-
-
-class Task(NamedTuple):
-    """A job as a worker is told of it. cell: its label. The rest is as in Job."""
-
-    trial_id: int
-    cell: str
-    setting: Setting
-    seed: int | None
-    known: list[FrozenTrial]
 
 
 def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None:
@@ -44,13 +33,11 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
     """
     running: dict[int, Job] = {}
 
-    def tasks() -> Iterator[Task | None]:
+    def jobs() -> Iterator[Job | None]:
         for job in ledger.jobs():
-            if job is None:
-                yield None
-                continue
-            running[job.trial._trial_id] = job
-            yield Task(job.trial._trial_id, job.cell.label, job.setting, job.seed, job.known)
+            if job is not None:
+                running[job.trial._trial_id] = job
+            yield job
 
     here = partial(_here, ledger.objective, folder / "training.log")
     elsewhere = partial(_elsewhere, file, options._replace(storage=None))
@@ -60,40 +47,41 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
         with (
             bar("sweep", total) as show,
             heartbeats(ledger.storage, running),
-            closing(answered(work, tasks(), options.workers, folder / "workers.log")) as answers,
+            closing(answered(work, jobs(), options.workers, folder / "workers.log")) as answers,
         ):
-            for task, outcome in answers:
-                job = running[task.trial_id]
-                job.queue.finish(job.trial, outcome)
-                del running[task.trial_id]
+            for job, outcome in answers:
+                queue = ledger.queue_of(job)
+                queue.finish(job.trial, outcome)
+                del running[job.trial._trial_id]
                 left = sum(state.left for state in ledger.states())
                 show(total - left)
-                say(_line(job, outcome, time_left(time.monotonic() - began, total - left, left)))
+                seconds = time.monotonic() - began
+                say(_line(job, queue, outcome, time_left(seconds, total - left, left)))
     finally:  # not the settings' fault: an interrupt, a full disk, a mistake of ours
         for job in running.values():
-            job.queue.requeue_mine()
+            ledger.queue_of(job).requeue_mine()
 
 
-def _line(job: Job, outcome: Outcome, left: str) -> str:
+def _line(job: Job, queue: Queue, outcome: Outcome, left: str) -> str:
     kind = "trial" if job.seed is None else "final run"
     value = f"{STATES[outcome.state]}: {outcome.reason}"
     if outcome.value is not None:
         value = f"{outcome.value:.4f}"
     return (
-        f"{job.cell.label}: {kind} {len(job.queue.outcomes())} of {len(job.queue.numbers)}, "
+        f"{job.cell}: {kind} {len(queue.outcomes())} of {len(queue.numbers)}, "
         + ", ".join(filter(None, [value, described(job.setting)]))
         + f" ({left} left)"
     )
 
 
-def _here(objective: Objective, log: Path, task: Task) -> Outcome:
+def _here(objective: Objective, log: Path, job: Job) -> Outcome:
     # Lightning's progress bar is for a terminal.
     with log.open("a", encoding="utf-8") as file, redirect_stderr(file):
-        return outcome_of(objective, task)
+        return outcome_of(objective, job)
 
 
-def _elsewhere(file: Path, options: Options, task: Task) -> Outcome:
-    return outcome_of(_loaded(file, options), task)
+def _elsewhere(file: Path, options: Options, job: Job) -> Outcome:
+    return outcome_of(_loaded(file, options), job)
 
 
 @cache
@@ -103,14 +91,14 @@ def _loaded(file: Path, options: Options) -> Objective:
     return Objective(sweep, Pipeline(sweep.base, options.output, options.device))
 
 
-def outcome_of(objective: Objective, task: Task) -> Outcome:
-    (cell,) = (cell for cell in objective.sweep.cells if cell.label == task.cell)
-    began, pruning = time.monotonic(), objective.pruning(task.known)
+def outcome_of(objective: Objective, job: Job) -> Outcome:
+    (cell,) = (cell for cell in objective.sweep.cells if cell.label == job.cell)
+    began, pruning = time.monotonic(), objective.pruning(job.known)
     try:
-        if task.seed is None:
-            value = objective.trial(cell, task.setting, pruning)
+        if job.seed is None:
+            value = objective.trial(cell, job.setting, pruning)
         else:
-            value = objective.final(cell, task.setting, task.seed)
+            value = objective.final(cell, job.setting, job.seed)
     except (TrainingFailed, Pruned) as reason:
         state = TrialState.PRUNED if isinstance(reason, Pruned) else TrialState.FAIL
         return Outcome(state, time.monotonic() - began, None, str(reason), pruning.values)
