@@ -140,7 +140,7 @@ def _compiler() -> Finding:
 
 
 def _data(name: str) -> Finding:
-    from recsys_posttrain.data.files import cache_folder
+    from recsys_posttrain.data.sources import cache_folder
 
     cached = cache_folder() / "raw" / name
     if root := os.environ.get("RECSYS_POSTTRAIN_DATA"):

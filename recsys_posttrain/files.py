@@ -27,14 +27,17 @@ _TEMPORARY = re.compile(r"\.tmp-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]{8}(\..*)?")
 
 
 @contextmanager
-def disk_is_explained(root: Path) -> Iterator[None]:
-    """UserError for a disk that is full or a folder that may not be written."""
+def disk_is_explained(root: Path, option: str = "--output") -> Iterator[None]:
+    """UserError for a disk that is full or a folder that may not be written.
+
+    option: what names the folder on the command line or in the environment.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         number = getattr(error, "errno", None)
         if number in _FORBIDDEN:
-            raise UserError(f"{error}: give a folder that you may write with --output") from error
+            raise UserError(f"{error}: give a folder that you may write with {option}") from error
         free = shutil.disk_usage(_existing(root)).free / 2**20
         # Libraries written in other languages report a full disk in words, or not at all.
         in_words = os.strerror(errno.ENOSPC) in str(error) or free < 1
@@ -42,14 +45,14 @@ def disk_is_explained(root: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"the disk is full: {free:.0f} MiB are free in {root}; free some space and run the "
-            "same command again (what is finished is kept), or choose another folder with --output"
+            f"same command again (what is finished is kept), or choose another folder with {option}"
         ) from error
 
 
 def check_writable(folder: Path, option: str = "--output") -> None:
     """Whether files can be written into a folder that may not exist yet; nothing is left behind.
 
-    option: what names the folder on the command line. Errors: UserError where they cannot.
+    option: as of `disk_is_explained`. Errors: UserError where they cannot.
     """
     there = _existing(folder)
     if not there.is_dir():
@@ -101,14 +104,14 @@ def _is_dead(found: re.Match[str]) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, option: str = "--output") -> Iterator[Path]:
     """A temporary path (same suffix) that takes the name `path` if the block ends well.
 
     The file gets the mode that the process gives to new files, whatever wrote it.
     Errors: UserError where it cannot be written, because the disk is full say.
     """
     temporary = temporary_in(path.parent, path.suffix)
-    with disk_is_explained(path.parent):
+    with disk_is_explained(path.parent, option):
         mode = _created(temporary, path)
         try:
             yield temporary
@@ -136,6 +139,36 @@ def _renamed(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder: give the name of a file, or move it away") from error
+
+
+@contextmanager
+def new_folder(path: Path, option: str) -> Iterator[Path]:
+    """A temporary folder that becomes `path` if the block ends well; its parents are built.
+
+    When another process finished first, its folder stays. Errors: UserError where the folder
+    cannot be written.
+    """
+    check_writable(path.parent, option)
+    with disk_is_explained(path.parent, option):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(path.parent)
+        temporary = temporary_in(path.parent)
+        temporary.mkdir()
+        try:
+            yield temporary
+            try:
+                settle(temporary, path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def settle(finished: Path, path: Path) -> None:
+    """Gives a folder its final name, and sees that onto the disk."""
+    os.replace(finished, path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

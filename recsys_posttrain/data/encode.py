@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data.files import note
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 NAMED = 3  # of what is left out

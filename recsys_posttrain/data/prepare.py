@@ -10,8 +10,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from recsys_posttrain.data.files import cache_folder, heard, new_folder, note
+from recsys_posttrain.data.notes import heard, note
+from recsys_posttrain.data.sources import CACHE, cache_folder
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import new_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,7 +178,7 @@ def _save(
     provenance: dict[str, Any],
 ) -> None:
     datasets = _quiet_datasets()
-    with new_folder(folder) as temporary:
+    with new_folder(folder, CACHE) as temporary:
         for name, table in (("users", users), ("items", items)):
             # A fingerprint given by hand: it names the content of the source, not our code.
             datasets.Dataset(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from recsys_posttrain.data.archives import NotHere, read_root, read_zip
 from recsys_posttrain.data.downloads import download, download_wheel
-from recsys_posttrain.data.files import cache_folder, note, write_file
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import check_writable, replacing
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class Wheel:
 
     requirement: str
     sha256: str
+
+
+CACHE = "RECSYS_POSTTRAIN_CACHE"
+
+
+def cache_folder() -> Path:
+    """The folder for downloads and prepared data: RECSYS_POSTTRAIN_CACHE or ~/.cache."""
+    chosen = os.environ.get(CACHE)
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "recsys-posttrain"
 
 
 def _as_it_is(filename: str, content: bytes) -> bytes:
@@ -154,7 +164,11 @@ def _verified(origin: Origin, filename: str, content: bytes) -> RatingsBytes:
 
 
 def _keep(origin: Origin, ratings: RatingsBytes) -> RatingsBytes:
-    write_file(_cached(origin) / ratings.filename, ratings.content)
+    folder = _cached(origin)
+    check_writable(folder, CACHE)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / ratings.filename, CACHE) as temporary:
+        temporary.write_bytes(ratings.content)
     return ratings
 
 

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from recsys_posttrain.data.files import note
 from recsys_posttrain.data.ids import read_ids
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.read_table import SUFFIXES, read_table, suffix_of
 from recsys_posttrain.data.times import read_times
 from recsys_posttrain.data.values import SHOWN, read_ratings

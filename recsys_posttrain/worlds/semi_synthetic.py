@@ -18,8 +18,9 @@ from scipy.sparse import csr_array
 from recsys_posttrain import provenance, seeding
 from recsys_posttrain import store as stages
 from recsys_posttrain.config import digest, require
-from recsys_posttrain.data.files import cache_folder, note
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K
+from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.sources import cache_folder
 from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Interactions
