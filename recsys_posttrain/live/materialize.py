@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from recsys_posttrain.config import require
@@ -22,7 +21,7 @@ from recsys_posttrain.files import disk_is_explained, replacing, write_json
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
-from recsys_posttrain.progress import plain_console
+from recsys_posttrain.progress import plain_console, progress_bar
 from recsys_posttrain.recommend import histories_of_dataset
 from recsys_posttrain.types import Repeats, Sequences
 
@@ -163,12 +162,8 @@ def _policy_sha256(folder: Path) -> str:
 
 def _chunks(order: list[int]) -> Iterator[list[int]]:
     """Parts of the order under a progress bar, on a terminal only."""
-    console = plain_console(stderr=True)
-    title = TextColumn("{task.description}", markup=False)
-    columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("users", total=len(order))
+    with progress_bar("users", len(order), plain_console(stderr=True)) as advance:
         for start in range(0, len(order), USERS_PER_CHUNK):
             rows = order[start : start + USERS_PER_CHUNK]
             yield rows
-            progress.advance(task, len(rows))
+            advance(len(rows))

@@ -11,26 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from multiprocessing import forkserver, get_all_start_methods, get_context, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Task as Bar
-from rich.text import Text
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.progress import console
+from recsys_posttrain.progress import console, progress_bar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -47,16 +36,6 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Left(ProgressColumn):
-    """At the mean pace so far: rich's own goes by the last tasks, which processes end together."""
-
-    def render(self, task: Bar) -> Text:
-        if not task.completed:
-            return Text("-:--:--")
-        pace = (task.elapsed or 0.0) / task.completed
-        return Text(str(timedelta(seconds=round(pace * (task.remaining or 0)))))
-
-
 def finished(
     work: Callable[[Task], Result], tasks: Sequence[Task], processes: int, title: str, log: Path
 ) -> Iterator[tuple[Task, Result]]:
@@ -68,19 +47,10 @@ def finished(
 
     Raises: UserError when a process was killed; what `work` raised in one of them.
     """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left", markup=False),
-        _Left(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(title, total=len(tasks))
+    with progress_bar(title, len(tasks), console) as advance:
         here = zip(tasks, map(work, tasks), strict=True)
         for pair in here if processes == 1 else _in_pool(work, tasks, processes, log):
-            progress.advance(bar)
+            advance(1)
             yield pair
 
 

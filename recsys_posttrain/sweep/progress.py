@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from recsys_posttrain.progress import time_left
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.slots import REASON, STATES
 from recsys_posttrain.sweep.space import described
@@ -86,8 +87,7 @@ class CellProgress:
             return "?"
         budget = sweep.trials + len(sweep.seeds)
         slots = sum(budget - len(state.seconds) for state in (of or states) if not state.is_done)
-        total = round(slots * float(np.mean(seconds)) / self.workers)
-        return f"{total // 3600}:{total // 60 % 60:02}:{total % 60:02}"
+        return time_left(slots, float(np.mean(seconds)) / self.workers)
 
 
 def _outcome(trial: FrozenTrial) -> str:
