@@ -198,7 +198,8 @@ def write_parquet(frame: "pd.DataFrame", path: Path) -> None:
 
 
 @contextmanager
-def _reading(path: Path, kind: str, fix: str) -> Iterator[None]:
+def reading(path: Path, kind: str, fix: str) -> Iterator[None]:
+    """UserError for whatever a reader of this kind of file answers to one that it cannot read."""
     try:
         yield
     except FileNotFoundError:
@@ -218,13 +219,13 @@ def _reading(path: Path, kind: str, fix: str) -> Iterator[None]:
 
 def read_text(path: Path, fix: str = _MAKE_AGAIN) -> str:
     """Errors: UserError when the file is missing, may not be read or is no text."""
-    with _reading(path, "text", fix):
+    with reading(path, "text", fix):
         return path.read_text(encoding="utf-8")
 
 
 def read_json(path: Path, fix: str = _MAKE_AGAIN) -> Any:
     """The value in a JSON file. Errors: UserError when it is missing or not whole."""
-    with _reading(path, "JSON", fix):
+    with reading(path, "JSON", fix):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -251,7 +252,7 @@ def read_parquet(
     import pandas as pd
 
     # As a file object: pandas reads a folder of that name as one data set.
-    with _reading(path, "parquet", fix), path.open("rb") as file:
+    with reading(path, "parquet", fix), path.open("rb") as file:
         frame = pd.read_parquet(file, page_checksum_verification=True)
     _check_columns(frame, path, columns, fix)
     return frame
@@ -269,7 +270,7 @@ def read_csv(
     """
     import pandas as pd
 
-    with _reading(path, "CSV", fix), path.open("rb") as file:
+    with reading(path, "CSV", fix), path.open("rb") as file:
         frame = pd.read_csv(file, dtype=dict.fromkeys(texts, "str"), encoding="utf-8")
         frame = frame.fillna({name: "" for name in texts if name in frame})
     _check_columns(frame, path, columns, fix)

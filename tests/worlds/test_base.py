@@ -7,8 +7,7 @@ import torch
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Corpus, Sequences
-from recsys_posttrain.worlds.base import Truth, truth_of
-from recsys_posttrain.worlds.bounds import bounds
+from recsys_posttrain.worlds.base import Truth, bounds, truth_of
 
 # r*("ann", "x") = 1, ("ann", "y") = 2, ("ann", "z") = 3; "bob": 10, 20, 30. In no order of ids.
 TRUTH = Truth(
