@@ -20,7 +20,7 @@ from recsys_posttrain.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-_MAKE_AGAIN = "restore it or make it again"
+_WRITE_AGAIN = "restore it, or run the command again that wrote it"
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Two containers on one folder may share a process number, so the name holds host and chance too.
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]{8}(\..*)?")
@@ -217,19 +217,19 @@ def reading(path: Path, kind: str, fix: str) -> Iterator[None]:
         raise UserError(f"{path} is cut short or not {kind} ({first}): {fix}") from None
 
 
-def read_text(path: Path, fix: str = _MAKE_AGAIN) -> str:
+def read_text(path: Path, fix: str = _WRITE_AGAIN) -> str:
     """Errors: UserError when the file is missing, may not be read or is no text."""
     with reading(path, "text", fix):
         return path.read_text(encoding="utf-8")
 
 
-def read_json(path: Path, fix: str = _MAKE_AGAIN) -> Any:
+def read_json(path: Path, fix: str = _WRITE_AGAIN) -> Any:
     """The value in a JSON file. Errors: UserError when it is missing or not whole."""
     with reading(path, "JSON", fix):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_record(path: Path, keys: Collection[str], fix: str = _MAKE_AGAIN) -> dict[str, Any]:
+def read_record(path: Path, keys: Collection[str], fix: str = _WRITE_AGAIN) -> dict[str, Any]:
     """The object in a JSON file, which has these keys. Errors: UserError otherwise."""
     value = read_json(path, fix)
     if not isinstance(value, dict):
@@ -246,7 +246,7 @@ Columns = Mapping[str, type]  # by name: str, bool, float for any number, object
 def read_parquet(
     path: Path,
     columns: Columns = MappingProxyType({}),
-    fix: str = _MAKE_AGAIN,
+    fix: str = _WRITE_AGAIN,
 ) -> "pd.DataFrame":
     """columns: that it has to have. Errors: UserError when it is missing or damaged."""
     import pandas as pd
@@ -262,7 +262,7 @@ def read_csv(
     path: Path,
     columns: Columns = MappingProxyType({}),
     texts: Collection[str] = (),
-    fix: str = _MAKE_AGAIN,
+    fix: str = _WRITE_AGAIN,
 ) -> "pd.DataFrame":
     """columns: that it has to have. texts: columns where what is empty stays empty text.
 

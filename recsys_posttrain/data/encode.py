@@ -57,7 +57,7 @@ class Encoder:
         )
 
     def targets(self, targets: Targets) -> Targets:
-        """Without those whose item has no number, or whose history holds none that has one."""
+        """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
         kept_N = (items_N > 0) & (history.lengths_N > 0)
         return replace(

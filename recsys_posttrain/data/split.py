@@ -144,7 +144,7 @@ def untrained_items(data: Split, targets: Targets) -> Tensor:
 def check_shares(split: SplitConfig, *names: str) -> None:
     """UserError unless these fields of the split are above 0 and sum to 1.
 
-    Asked when the split is made, not when it is configured: --set changes one share at a time.
+    Asked when data are split, not when it is configured: --set changes one share at a time.
     """
     shares = [getattr(split, name) for name in names]
     written = ", ".join(f"{name}={share:g}" for name, share in zip(names, shares, strict=True))

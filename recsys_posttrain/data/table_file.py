@@ -146,7 +146,7 @@ class RatingsFile:
         return columns
 
     def _check_unread(self, names: list[str]) -> None:
-        """A misspelled rating would make a log without ratings of one that has them."""
+        """With a misspelled rating, a log that has ratings would be read as one without."""
         for name in names:
             if near := get_close_matches(name, ALIASES["rating"], n=1, cutoff=NEAR):
                 raise UserError(

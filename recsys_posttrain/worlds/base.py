@@ -113,7 +113,7 @@ def _places(known: np.ndarray, wanted: np.ndarray, what: str) -> Tensor:
     missing = known[found] != wanted
     if missing.any():
         raise UserError(
-            f"{what} {wanted[missing][0]!r} is not in this world; give the corpus that was made "
-            "from its own log."
+            f"{what} {wanted[missing][0]!r} is not in this world; give the corpus "
+            "that was prepared from its own log."
         )
     return torch.from_numpy(found)

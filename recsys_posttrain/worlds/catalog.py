@@ -78,7 +78,7 @@ def log_or_dataset(log: Path | None, dataset: str | None, data_root: str | None)
 
 
 def dataset_described(described: dict[str, Any], data_root: str | None) -> Dataset:
-    """The dataset of which `config.describe` made this, with its settings.
+    """The dataset that `config.describe` described so, with its settings.
 
     Raises:
         UserError: it is none of this package's.
