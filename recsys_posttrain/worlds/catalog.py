@@ -45,7 +45,7 @@ def dataset_named(
     known: dict[str, Dataset] = {log.name: log for log in logs}
     if text not in known:
         known |= {world.name: world for world in _worlds(data_root)}
-    return _named("dataset", text, known, f", or the path of a file ({', '.join(SUFFIXES)})")
+    return _named("dataset", text, known, f", or the path of a file: {', '.join(SUFFIXES)}")
 
 
 def _named(kind: str, text: str, known: Mapping[str, Known], other: str = "") -> Known:
