@@ -284,7 +284,7 @@ def _check_columns(frame: "pd.DataFrame", path: Path, columns: Columns, fix: str
         float: types.is_numeric_dtype,
         bool: types.is_bool_dtype,
         str: lambda values: values.map(type).eq(str).all(),
-        object: lambda values: True,
+        object: lambda _: True,
     }
     words = {float: "numbers", bool: "true or false", str: "text"}
     for name, kind in columns.items():

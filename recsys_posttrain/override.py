@@ -54,7 +54,7 @@ def _replace(root: Any, value: Any, path: list[str], text: str, assignment: str)
 
 
 def suggestion(roots: Sequence[Any], assignment: str) -> str:
-    """ "; did you mean ...?" with the nearest path that can be set in any of `roots`, or nothing.
+    """`did_you_mean` of the nearest path that can be set in any of `roots`; empty without one.
 
     A bare name that exists deeper down is found there.
     """

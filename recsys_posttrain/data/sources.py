@@ -37,7 +37,7 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "recsys-posttrain"
 
 
-def _as_it_is(filename: str, content: bytes) -> bytes:
+def _as_it_is(_filename: str, content: bytes) -> bytes:
     return content
 
 
