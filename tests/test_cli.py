@@ -47,13 +47,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return made
 
 
-def _study_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def run_study(*arguments: object) -> None:
-        raise error
-
-    monkeypatch.setattr("recsys_posttrain.studies.study.run_study", run_study)
-
-
 def _verbs(command: click.Command, words: str = "") -> Iterator[str]:
     for name, inner in getattr(command, "commands", {}).items():
         yield from _verbs(inner, f"{words} {name}".strip())
@@ -167,11 +160,16 @@ def test_table_and_recommend_pass_everything_on(
     ]
 
 
+TURNED = SystemExit(1)  # what a library makes of an interrupt
+TURNED.__context__ = KeyboardInterrupt()
+
+
 @pytest.mark.parametrize(
     ("error", "code", "printed"),
     [
         (UserError("no such thing 'x': use y"), 2, "error: no such thing 'x': use y\n"),
         (KeyboardInterrupt(), 130, "run the same command again"),
+        (TURNED, 130, "run the same command again"),
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
     ],
 )
@@ -183,23 +181,15 @@ def test_how_a_command_ends(
     code: int,
     printed: str,
 ) -> None:
-    _study_that_raises(monkeypatch, error)
+    def run_study(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("recsys_posttrain.studies.study.run_study", run_study)
     (tmp_path / "study.py").write_text("")
     assert _end(monkeypatch, "run", str(tmp_path / "study.py")) == code
     message = capsys.readouterr().err
     assert printed in message
     assert ("Traceback" in message) == (code == 1)
-
-
-def test_an_interrupt_that_a_library_turned_into_exit_1_is_still_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    end = SystemExit(1)
-    end.__context__ = KeyboardInterrupt()
-    _study_that_raises(monkeypatch, end)
-    (tmp_path / "study.py").write_text("")
-    assert _end(monkeypatch, "run", str(tmp_path / "study.py")) == 130
-    assert "run the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
