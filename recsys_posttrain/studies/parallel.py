@@ -12,26 +12,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from multiprocessing import forkserver, get_all_start_methods, get_context, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Task as Bar
-from rich.text import Text
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.progress import console, say
+from recsys_posttrain.progress import console, progress_bar, say
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -56,41 +45,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def time_left(seconds: float, done: int, left: int) -> str:
-    """h:mm:ss at the mean pace so far; a question mark before anything is done."""
-    return str(timedelta(seconds=round(seconds / done * left))) if done else "?"
-
-
-class _Left(ProgressColumn):
-    """Rich's own goes by the last tasks, which processes end together."""
-
-    def render(self, task: Bar) -> Text:
-        return Text(time_left(task.elapsed or 0.0, int(task.completed), int(task.remaining or 0)))
-
-
-@contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal. What it yields is told how many tasks are done."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left", markup=False),
-        _Left(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        shown = progress.add_task(title, total=total)
-        yield lambda done: progress.update(shown, completed=done)
-
-
 def finished(
     work: Callable[[Task], Result], tasks: Sequence[Task], processes: int, title: str, log: Path
 ) -> Iterator[tuple[Task, Result]]:
     """Yields what `answered` does, under a progress bar."""
-    with bar(title, len(tasks)) as show:
-        for count, pair in enumerate(answered(work, tasks, processes, log), start=1):
-            show(count)
+    with progress_bar(title, len(tasks), console) as advance:
+        for pair in answered(work, tasks, processes, log):
+            advance(1)
             yield pair
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from recsys_posttrain.errors import TrainingFailed
-from recsys_posttrain.progress import say
-from recsys_posttrain.studies.parallel import answered, bar, time_left
+from recsys_posttrain.progress import console, progress_bar, say, time_left
+from recsys_posttrain.studies.parallel import answered
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.sweep.ledger import Job, Ledger
 from recsys_posttrain.sweep.load import Options
@@ -43,9 +43,10 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
     elsewhere = partial(_elsewhere, file, options._replace(storage=None))
     work = here if options.workers == 1 else elsewhere
     began, total = time.monotonic(), sum(state.left for state in ledger.states())
+    left = total
     try:
         with (
-            bar("sweep", total) as show,
+            progress_bar("sweep", total, console) as advance,
             heartbeats(ledger.storage, running),
             closing(answered(work, jobs(), options.workers, folder / "workers.log")) as answers,
         ):
@@ -53,10 +54,10 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
                 queue = ledger.queue_of(job)
                 queue.finish(job.trial, outcome)
                 del running[job.trial._trial_id]
-                left = sum(state.left for state in ledger.states())
-                show(total - left)
-                seconds = time.monotonic() - began
-                say(_line(job, queue, outcome, time_left(seconds, total - left, left)))
+                before, left = left, sum(state.left for state in ledger.states())
+                advance(before - left)
+                seconds_each = (time.monotonic() - began) / max(1, total - left)
+                say(_line(job, queue, outcome, time_left(left, seconds_each)))
     finally:  # not the settings' fault: an interrupt, a full disk, a mistake of ours
         for job in running.values():
             ledger.queue_of(job).requeue_mine()

@@ -12,7 +12,7 @@ import pytest
 
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.studies import parallel
-from recsys_posttrain.studies.parallel import answered, cores, finished, time_left
+from recsys_posttrain.studies.parallel import answered, cores, finished
 
 PID = "__import__('os').getpid()"
 KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
@@ -128,12 +128,6 @@ def test_a_task_is_asked_for_when_a_process_is_free(log, processes, monkeypatch)
     for _, result in answered(eval, tasks(), processes, log):
         known.append(result)
     assert known == [1, 2]
-
-
-def test_the_time_left():
-    """Five tasks in 10 s: three more take 6 s."""
-    assert time_left(10.0, 5, 3) == "0:00:06"
-    assert time_left(0.0, 0, 3) == "?"
 
 
 def test_who_stops_asking_ends_the_workers(log):

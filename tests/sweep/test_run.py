@@ -193,7 +193,7 @@ def test_a_damaged_database_is_named_and_the_results_stay(copied, finished):
             {"storage": "postgresql://me:secret@127.0.0.1:1/x"},
             r"postgresql://me:\*\*\*@127.0.0.1:1/x: .*refused.*; start the server",
         ),
-        ({"dataset": "ml-100"}, "did you mean ml-100k"),
+        ({"dataset": "ml-100"}, "did you mean 'ml-100k'"),
     ],
 )
 def test_bad_input_is_one_sentence(options, changed, sentence):
