@@ -25,7 +25,7 @@ MEANING = {
 def mean_curves(points: pd.DataFrame) -> dict[str, Curve]:
     """By run, with the law that fits better.
 
-    points: `Pipeline.curve_of` of every run, with `method` and `seed`. √KL is the root of the mean.
+    points: `Pipeline.trace` of every run, with `method` and `seed`. √KL is the root of the mean.
     """
     curves = {}
     for method, run in points.groupby("method", sort=False):

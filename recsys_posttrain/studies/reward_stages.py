@@ -193,7 +193,7 @@ class RewardStages:
         """What the noise does to the reward model and to the log of the runs that have it."""
         shared, setup = self.shared, self.shared.setup
 
-        def make(folder: Path) -> dict[str, Any]:
+        def make(_: Path) -> dict[str, Any]:
             held_out = setup.reward.held_out
             parts = reward_training.user_parts(shared.data.reward, held_out, setup.seed)
             return noise_report.noise_report(
