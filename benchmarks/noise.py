@@ -150,11 +150,11 @@ def main() -> None:
     data = ml_1m_or_synthetic(arguments.data_root)
     remembered = first_of(data.train, 4 * arguments.rows)
     batch = next(iter(BatchStream(remembered, LENGTH, arguments.rows, 1, seed=0)))
-    print(f"{data.corpus.name}: {int(batch.mask_BT.sum()):,} events a step; {machine()}")
+    print(f"{data.corpus.name}: {len(batch.action_N):,} events a step; {machine()}")
     kinds = {"first": None, "remembered": TrainingPositions(remembered, LENGTH)}
     result = {
         "dataset": data.corpus.name,
-        "events": int(batch.mask_BT.sum()),
+        "events": len(batch.action_N),
         "items": data.corpus.num_items,
         "rounds": arguments.rounds,
         "cpu_seconds_of_a_step": {

@@ -38,7 +38,7 @@ Step = Callable[[Batch], None]
 
 def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: torch.nn.Module) -> Step:
     num_items = data.corpus.num_items
-    heads = heads_of(run.algorithm, reference.table_VD.shape[1])
+    heads = heads_of(run.algorithm, reference.table_VD.shape[1], num_items)
     actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
     actors.multiply_in(run.posttraining.products("cpu"))
 
@@ -76,7 +76,7 @@ def main() -> None:
     steps = {run.label: step_of(run, data, reference, reward) for run in RUNS}
     stream = iter(POSTTRAINING.batches(data.train, LENGTH, seed=0))
     batches = [next(stream) for _ in range(arguments.batches)]
-    events = sum(int(batch.mask_BT.sum()) for batch in batches)
+    events = sum(len(batch.action_N) for batch in batches)
     print(f"{data.corpus.name}: {events:,} events in {len(batches)} batches; {machine()}")
 
     for model in (reference, reward):

@@ -47,7 +47,7 @@ def measure(items: int, rounds: int) -> dict[str, Any]:
     }
     return {
         "items": items,
-        "events": int(batch.mask_BT.sum()),
+        "events": len(batch.action_N),
         "milliseconds_median": {
             name: round(1e3 * statistics.median(each), 1) for name, each in seconds.items()
         },

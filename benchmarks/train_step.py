@@ -25,7 +25,6 @@ from recsys_posttrain.losses import FullSoftmax
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.ops.softmax import masked_mean
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, History, LossOutput
@@ -118,8 +117,7 @@ def profile(batches: list[Batch], num_items: int, rounds: int) -> dict[str, floa
             # Cut here, so that the two halves of backward can be told apart.
             leaf_ND = states_ND.detach().requires_grad_()
             policy._remembered = (batch, True, leaf_ND)
-            loss_BT = policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT))
-            loss = masked_mean(loss_BT, batch.mask_BT)
+            loss = policy.weighted_nll(batch, torch.ones_like(batch.reward_N)).mean()
             clock.append(time.perf_counter())
             loss.backward()
             clock.append(time.perf_counter())
@@ -164,7 +162,7 @@ def main() -> None:
     num_items = data.corpus.num_items
     stream = iter(BatchStream(data.train, LENGTH, BATCH_SIZE, 1, seed=0))
     batches = [next(stream) for _ in range(arguments.batches)]
-    events = sum(int(batch.mask_BT.sum()) for batch in batches)
+    events = sum(len(batch.action_N) for batch in batches)
 
     if arguments.memory_of:
         before = start_of_peak()

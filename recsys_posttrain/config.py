@@ -33,6 +33,20 @@ def require_counts(owner: str, low: int, high: int, **counts: int | None) -> Non
         )
 
 
+def require_above_0(owner: object, *fields: str) -> None:
+    """Raises UserError unless each of these fields of a configuration is above 0."""
+    for name in fields:
+        value = getattr(owner, name)
+        require(value > 0, f"{type(owner).__name__}: {name}={value} must be above 0.")
+
+
+def require_at_least(owner: object, least: float, *fields: str) -> None:
+    """Raises UserError for a field of a configuration that is below `least`."""
+    for name in fields:
+        value = getattr(owner, name)
+        require(value >= least, f"{type(owner).__name__}: {name}={value} must be at least {least}.")
+
+
 class NotDescribable(UserError, TypeError):
     """A value that no configuration can hold."""
 

@@ -8,10 +8,12 @@ position 0 is a user's first event, so a position means the same whatever follow
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from recsys_posttrain.reward_scale import RewardScale
@@ -157,11 +159,11 @@ class History(NamedTuple):
         )
 
 
-class Batch(NamedTuple):
+class PaddedBatch(NamedTuple):
     """B sequences, right-padded to the longest; every position is one contextual-bandit round.
 
     At position t the context x is history[:, : t + 1] with its rewards and times, the logged action
-    is actions[:, t] and its logged reward rewards[:, t].
+    is actions[:, t] and its logged reward rewards[:, t]. What stands at padding is never read.
     """
 
     history_BT: Tensor  # int64: the items before each action, shifted by one; 0 = padding
@@ -173,6 +175,49 @@ class Batch(NamedTuple):
     mask_BT: Tensor  # bool: True at real positions
     # int64: which sequence each row is; of Split.train, and in evaluation, which user
     sequences_B: Tensor
+
+
+class Batch(PaddedBatch):
+    """What a loss reads: the N real positions, row by row, each with the facts below.
+
+    Only a backbone, and a sum over a history, read the padded fields.
+    """
+
+    @cached_property
+    def action_N(self) -> Tensor:
+        """int64, 1..V: the logged item."""
+        return self.real(self.actions_BT)
+
+    @cached_property
+    def reward_N(self) -> Tensor:
+        """float32: its logged reward."""
+        return self.real(self.rewards_BT)
+
+    @cached_property
+    def time_N(self) -> Tensor:
+        """int64, seconds: when it was chosen."""
+        return self.real(self.action_times_BT)
+
+    @cached_property
+    def user_N(self) -> Tensor:
+        """int64: which sequence the position belongs to, as in `sequences_B`."""
+        return self.real(self.sequences_B[:, None].expand_as(self.mask_BT))
+
+    @cached_property
+    def position_N(self) -> Tensor:
+        """int64: t, from 0 at the first action of the row."""
+        steps_T = torch.arange(self.mask_BT.shape[1], device=self.mask_BT.device)
+        return self.real(steps_T.expand_as(self.mask_BT))
+
+    @cached_property
+    def is_last_N(self) -> Tensor:
+        """bool: whether its row ends there; elsewhere the next state is the next position's."""
+        length_N = self.real(self.mask_BT.sum(dim=1, keepdim=True).expand_as(self.mask_BT))
+        return self.position_N == length_N - 1
+
+    def real(self, values_BT: Tensor) -> Tensor:
+        """[B, T, ...] -> [N, ...]: the real positions, row by row."""
+        return values_BT[self.mask_BT]
 
     @property
     def history(self) -> History:
@@ -186,12 +231,12 @@ class Batch(NamedTuple):
 
 
 class LossOutput(NamedTuple):
-    """loss_BT: per position, not reduced. metrics: scalars to log.
+    """loss_N: one number per real position, not reduced. metrics: scalars to log.
 
-    mask_BT: the positions that count in the mean, where that is fewer than the real ones
-    (a position for which DPO found no pair); None means every real position.
+    counts_N: bool, the positions that count in the mean, where not all of them do (DPO finds no
+    pair for some); None means all.
     """
 
-    loss_BT: Tensor
+    loss_N: Tensor
     metrics: dict[str, Tensor]
-    mask_BT: Tensor | None = None
+    counts_N: Tensor | None = None

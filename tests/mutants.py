@@ -25,61 +25,62 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKERS = 2
 OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--timeout=60"]
 
-ALGORITHMS = ("weights", "bc", "rwr", "exp_rsft", "asft", "offline_ppo", "dpo")
+ALGORITHMS = ("signals", "weights", "clipped", "pairs")
+ALGORITHMS += ("bc", "rwr", "exp_rsft", "asft", "offline_ppo", "exact_ppo", "dpo")
 LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
-FILES = ["ops.py", "logsumexp.py", "log_prob.py", "signals.py"]
+FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]
 FILES += [f"algorithms/{name}.py" for name in ALGORITHMS]
 FILES += [f"losses/{name}.py" for name in LOSSES]
 FILES += ["evaluation/over_optimisation.py", "worlds/tabular.py"]
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
 SWAPPED = {
-    "signals.py": [
-        ("past_BT = batch.history_rewards_BT", "past_BT = batch.rewards_BT"),
-        ("return batch.rewards_BT", "return batch.history_rewards_BT"),
-        ("return batch.rewards_BT.masked_fill(~batch.mask_BT, 0)", "return batch.rewards_BT"),
-        ("mean_V[index_BT].masked_fill(~batch.mask_BT, 0)", "mean_V[index_BT]"),
+    "algorithms/signals.py": [
+        ("batch.real(batch.history_rewards_BT", "batch.real(batch.rewards_BT"),
+        ("return batch.reward_N", "return batch.real(batch.history_rewards_BT)"),
+        ("trains_policy=False", "trains_policy=True"),
         ("table_VD = actors.reference.states", "table_VD = actors.policy.states"),
     ],
     "algorithms/bc.py": [
         ("torch.ones_like(", "-torch.ones_like("),
-        ("torch.ones_like(batch.rewards_BT)", "batch.rewards_BT"),
+        ("torch.ones_like(batch.reward_N)", "batch.reward_N"),
     ],
-    "algorithms/rwr.py": [("mean = actors.log.rewards_E", "mean = batch.rewards_BT")],
+    "algorithms/rwr.py": [("mean = actors.log.rewards_E", "mean = batch.reward_N")],
     "algorithms/exp_rsft.py": [
-        ("log_mean_weight(actors.log.rewards_E", "log_mean_weight(reward_BT[0]"),
+        ("log_mean_weight(actors.log.rewards_E", "log_mean_weight(reward_N"),
         (".logsumexp(dim=0)", ".exp().sum(dim=0).log()"),
         (".logsumexp(dim=0)", ".amax(dim=0)"),
     ],
     "algorithms/asft.py": [
         ("exponent.clamp(max=", "exponent.clamp(min="),
         ("math.inf if weight_cap is None else math.log(weight_cap)", "math.inf"),
-        ("value_error(baseline_BT, reward_BT)", "value_error(reward_BT, baseline_BT)"),
+        ("value_error(baseline_N, reward_N)", "value_error(reward_N, baseline_N)"),
     ],
     "algorithms/offline_ppo.py": [
-        ("actors.old.sample(", "actors.policy.sample("),
+        ("actors.old_at(batch).sample(", "actors.policy.sample("),
         ("actors.reference.log_prob(", "actors.old.log_prob("),
         ("actors.policy.loss_of_log_prob(", "actors.old.loss_of_log_prob("),
+    ],
+    "algorithms/exact_ppo.py": [
         ("chunk.old_log_prob_CV.exp()", "chunk.reference_log_prob_CV.exp()"),
         ("chunk.policy_log_prob_CV - chunk", "chunk.old_log_prob_CV - chunk"),
     ],
+    "algorithms/pairs.py": [("actors.reference.sample(", "actors.policy.sample(")],
     "algorithms/dpo.py": [
-        ("actors.reference.sample(", "actors.policy.sample("),
         ("actors.policy.log_prob(", "actors.reference.log_prob("),
         ("actors.reference.log_prob(", "actors.policy.log_prob("),
-        ("better_BT & batch.mask_BT", "better_BT"),
-        ("log_prob_BT2[..., 0]\n\n", "log_prob_BT2[..., 1]\n\n"),
-        ("LossOutput(loss_BT, metrics, kept_BT)", "LossOutput(loss_BT, metrics)"),
+        ("log_prob_N2[:, 0]\n\n", "log_prob_N2[:, 1]\n\n"),
+        ("LossOutput(loss_N, metrics, kept_N)", "LossOutput(loss_N, metrics)"),
     ],
 }
 
 # (file, start of the line) whose mutants change nothing that can be observed, and why.
 SAME = {
-    ("ops.py", "@torch.no_grad() def sample_items("): "item ids have no gradient anyway",
-    ("signals.py", "@torch.no_grad()"): "the models that it reads are frozen; it saves memory",
+    ("ops/softmax.py", "@torch.no_grad() def sample_items("): "item ids have no gradient anyway",
+    ("algorithms/signals.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
     ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",
-    ("algorithms/dpo.py", "@torch.no_grad()"): "the models that it reads are frozen",
+    ("algorithms/pairs.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/dpo.py", "with torch.no_grad():"): "the reference is frozen",
     ("algorithms/offline_ppo.py", "with torch.no_grad():"): "the models in the block are frozen",
 }

@@ -12,5 +12,5 @@ class Mine:
     strength: float = 1.0
 
     def loss(self, batch, actors):
-        weight_BT = torch.full_like(batch.rewards_BT, self.strength)
-        return LossOutput(actors.policy.weighted_nll(batch, weight_BT), {})
+        weight_N = torch.full_like(batch.reward_N, self.strength)
+        return LossOutput(actors.policy.weighted_nll(batch, weight_N), {})

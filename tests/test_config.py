@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from recsys_posttrain.algorithms import ASFT, DPO, signals
-from recsys_posttrain.algorithms.dpo import LoggedVersusSampled
+from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
 from recsys_posttrain.algorithms.signals import ReferenceSoftValue
 from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.errors import UserError
@@ -227,7 +227,7 @@ def test_a_field_takes_functions_of_its_own_kind_by_name_those_with_parameters_t
 def test_the_choices_of_the_algorithms_are_those_that_work() -> None:
     pairs = override(DPO(), "pairs=LoggedVersusSampled")
     assert pairs == DPO(pairs=LoggedVersusSampled())
-    for name in ("dpo_loss", "separated_pair", "Pairs", "DPO"):
+    for name in ("separated_pair", "Pairs", "PairSource"):
         with pytest.raises(UserError, match=r"one of: EnsemblePairs, LoggedVersusSampled\)"):
             override(DPO(), f"pairs={name}")
     soft = override(ASFT(), "baseline=ReferenceSoftValue")

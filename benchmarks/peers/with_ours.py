@@ -62,8 +62,8 @@ class Ours:
 
         def objective(batch: Batch) -> LossOutput:
             policy.forget()
-            events.append(int(batch.mask_BT.sum()))
-            return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT)), {})
+            events.append(len(batch.action_N))
+            return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.reward_N)), {})
 
         module = TrainingModule(
             policy,

@@ -12,7 +12,6 @@ import torch
 from theory.claims import Check, Claim
 from torch import Tensor, nn
 
-from recsys_posttrain import ops
 from recsys_posttrain.algorithms import ASFT, ExpRSFT
 from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
 from recsys_posttrain.algorithms.base import Algorithm
@@ -56,7 +55,7 @@ class TableReward(RewardModel):
         self.reward_XV = reward_XV
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        state_NR = self.reward_XV[ops.pack(batch.history_BT, batch.mask_BT) - 1]
+        state_NR = self.reward_XV[batch.real(batch.history_BT) - 1]
         return state_NR[None], torch.eye(self.reward_XV.shape[1], dtype=state_NR.dtype)[None]
 
 
@@ -83,7 +82,7 @@ def trained_share(algorithm: Algorithm) -> float:
     batch = enumerated_log()
     start = torch.tensor([[2.0, -1.0]], dtype=torch.float64)  # far from every answer: pi(1) = .95
     blind = FrozenPolicy(Policy(TableBackbone(start, is_blind=True)))
-    rewards = batch.rewards_BT.flatten()
+    rewards = batch.reward_N
     actors = Actors(
         blind,
         TableReward(torch.tensor(WORLD.reward_XV)),
@@ -103,7 +102,7 @@ def trained_share(algorithm: Algorithm) -> float:
     def closure() -> Tensor:
         actors.forget()
         optimizer.zero_grad()
-        loss = ops.masked_mean(algorithm.loss(batch, actors).loss_BT, batch.mask_BT)
+        loss = algorithm.loss(batch, actors).loss_N.mean()
         loss.backward()
         return loss
 

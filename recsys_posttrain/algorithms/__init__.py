@@ -3,7 +3,7 @@
 from recsys_posttrain.algorithms.asft import ASFT as ASFT
 from recsys_posttrain.algorithms.bc import BC as BC
 from recsys_posttrain.algorithms.dpo import DPO as DPO
+from recsys_posttrain.algorithms.exact_ppo import ExactPPO as ExactPPO
 from recsys_posttrain.algorithms.exp_rsft import ExpRSFT as ExpRSFT
-from recsys_posttrain.algorithms.offline_ppo import ExactPPO as ExactPPO
 from recsys_posttrain.algorithms.offline_ppo import OfflinePPO as OfflinePPO
 from recsys_posttrain.algorithms.rwr import RWR as RWR

@@ -47,9 +47,9 @@ class Actors(nn.Module):
     """The policy in training and the frozen models around it.
 
     reference: pi_ref, frozen. policy: a copy of it to train. old: pi_old, a copy of the policy,
-    without gradients, that `refresh_old` renews. reward: frozen. heads: an algorithm's own trained
-    layers on the policy's states. generator: randomness of the current step. step: optimiser steps
-    done.
+    without gradients, that `refresh_old` renews. reward: frozen. heads: an algorithm's own
+    layers on the policy's states, trained unless it froze them. generator: randomness of the
+    current step. step: optimiser steps done.
     """
 
     def __init__(
@@ -102,22 +102,26 @@ class Actors(nn.Module):
             self.old.remember(batch, self.policy.states(batch).detach())
         return self.old
 
-    def head(self, name: str, batch: Batch) -> Tensor:
-        """Output [B, T] of a head of width 1 on the policy's states, cut off from the policy:
-        a head learns from the states but never bends them."""
-        states_ND = self.policy.states(batch).detach()
-        return ops.unpack(self.heads[name](states_ND).squeeze(-1), batch.mask_BT)
+    def head(self, name: str, batch: Batch, *, trains_policy: bool) -> Tensor:
+        """What the head says of the policy's states, [N, ...].
+
+        trains_policy: whether its gradient goes on into the policy. A critic's must not: it learns
+        from the states and never bends them.
+        """
+        states_ND = self.policy.states(batch)
+        output: Tensor = self.heads[name](states_ND if trains_policy else states_ND.detach())
+        return output
 
     @torch.no_grad()
     def reference_value(self, batch: Batch) -> Tensor:
-        """E_{a ~ pi_ref}[r_hat(x, a)], exactly over the catalogue, [B, T]."""
-        return ops.unpack(self.reference.expected_reward(batch, self.reward), batch.mask_BT)
+        """E_{a ~ pi_ref}[r_hat(x, a)], exactly over the catalogue, [N]."""
+        return self.reference.expected_reward(batch, self.reward)
 
     def over_catalogue(
-        self, batch: Batch, function: Callable[..., Tensor], *extra_BT: Tensor
+        self, batch: Batch, function: Callable[..., Tensor], *extra_N: Tensor
     ) -> Tensor:
-        """function(chunk, *extra_C) -> [C, ...] for all positions, [B, T, ...]; for losses that
-        sum over all items. Each of `extra_BT` is cut into the same rows as the chunk."""
+        """function(chunk, *extra_C) -> [C, ...] for all positions, [N, ...]; for losses that sum
+        over all items. Each of `extra_N` is cut into the same rows as the chunk."""
         state_NR, factor_VR = self.reward.factors(batch)
 
         def on_rows(
@@ -137,8 +141,7 @@ class Actors(nn.Module):
 
         with torch.no_grad():
             frozen_states = [actor.states(batch) for actor in (self.old, self.reference)]
-        extra_N = [ops.pack(extra, batch.mask_BT) for extra in extra_BT]
-        value_N = ops.map_chunks(
+        return ops.map_chunks(
             on_rows,
             self.policy.states(batch),
             *frozen_states,
@@ -147,4 +150,3 @@ class Actors(nn.Module):
             chunk=positions_per_chunk(len(factor_VR), ARRAYS),
             recompute=True,
         )
-        return ops.unpack(value_N, batch.mask_BT)

@@ -23,13 +23,8 @@ from torch import Tensor, nn
 
 from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.algorithms.signals import Signal, learned_value, observed_reward
-from recsys_posttrain.algorithms.weights import (
-    value_error,
-    value_head,
-    weight_metrics,
-)
-from recsys_posttrain.config import require
-from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.algorithms.weights import value_error, value_head, weight_metrics
+from recsys_posttrain.config import require, require_above_0, require_at_least
 from recsys_posttrain.types import Batch, LossOutput
 
 
@@ -53,29 +48,24 @@ class ASFT:
     value_coefficient: float = 0.5
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"ASFT: temperature={self.temperature} must be above 0.")
+        require_above_0(self, "temperature")
+        cap = self.weight_cap
         require(
-            self.weight_cap is None or self.weight_cap > 0,
-            f"ASFT: weight_cap={self.weight_cap} must be above 0, or None for no cap.",
+            cap is None or cap > 0, f"ASFT: weight_cap={cap} must be above 0, or None for no cap."
         )
-        require(
-            self.value_coefficient >= 0,
-            f"ASFT: value_coefficient={self.value_coefficient} must be at least 0.",
-        )
+        require_at_least(self, 0, "value_coefficient")
 
-    def heads(self, dim: int) -> dict[str, nn.Module]:
-        return value_head(dim) if self.baseline is learned_value else {}
+    def heads(self, dim: int, num_items: int) -> dict[str, nn.Module]:
+        return value_head(self.baseline, dim)
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
-        reward_BT = self.reward(batch, actors)
-        baseline_BT = self.baseline(batch, actors)
-        advantage_BT = (reward_BT - baseline_BT).detach()
-        weight_BT = advantage_weight(advantage_BT, self.temperature, self.weight_cap)
-        loss_BT = actors.policy.weighted_nll(batch, weight_BT)
-        metrics = weight_metrics(weight_BT, batch.mask_BT)
-        metrics["advantage/mean"] = masked_mean(advantage_BT, batch.mask_BT)
+        reward_N, baseline_N = self.reward(batch, actors), self.baseline(batch, actors)
+        advantage_N = (reward_N - baseline_N).detach()
+        weight_N = advantage_weight(advantage_N, self.temperature, self.weight_cap)
+        loss_N = actors.policy.weighted_nll(batch, weight_N)
+        metrics = weight_metrics(weight_N) | {"advantage/mean": advantage_N.mean()}
         if self.baseline is learned_value:
-            error_BT = value_error(baseline_BT, reward_BT)
-            loss_BT = loss_BT + self.value_coefficient * error_BT
-            metrics["value/error"] = masked_mean(error_BT, batch.mask_BT).detach()
-        return LossOutput(loss_BT, metrics)
+            error_N = value_error(baseline_N, reward_N)
+            loss_N = loss_N + self.value_coefficient * error_N
+            metrics["value/error"] = error_N.mean().detach()
+        return LossOutput(loss_N, metrics)

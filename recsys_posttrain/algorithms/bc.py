@@ -22,5 +22,5 @@ class BC:
     reads_rewards: ClassVar[bool] = False
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
-        one_BT = torch.ones_like(batch.rewards_BT)
-        return LossOutput(actors.policy.weighted_nll(batch, one_BT), {})
+        one_N = torch.ones_like(batch.reward_N)
+        return LossOutput(actors.policy.weighted_nll(batch, one_N), {})

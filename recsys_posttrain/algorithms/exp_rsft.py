@@ -18,7 +18,7 @@ from torch import Tensor
 from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.algorithms.signals import Signal, observed_reward
 from recsys_posttrain.algorithms.weights import weight_metrics
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require_above_0
 from recsys_posttrain.types import Batch, LossOutput
 
 
@@ -43,11 +43,10 @@ class ExpRSFT:
     reward: Signal = observed_reward
 
     def __post_init__(self) -> None:
-        require(self.temperature > 0, f"ExpRSFT: temperature={self.temperature} must be above 0.")
+        require_above_0(self, "temperature")
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
-        reward_BT = self.reward(batch, actors)
-        log_mean = log_mean_weight(actors.log.rewards_E, self.temperature).to(reward_BT)
-        weight_BT = exponential_weight(reward_BT, self.temperature, log_mean)
-        loss_BT = actors.policy.weighted_nll(batch, weight_BT)
-        return LossOutput(loss_BT, weight_metrics(weight_BT, batch.mask_BT))
+        reward_N = self.reward(batch, actors)
+        log_mean = log_mean_weight(actors.log.rewards_E, self.temperature).to(reward_N)
+        weight_N = exponential_weight(reward_N, self.temperature, log_mean)
+        return LossOutput(actors.policy.weighted_nll(batch, weight_N), weight_metrics(weight_N))

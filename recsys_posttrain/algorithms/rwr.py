@@ -40,7 +40,6 @@ class RWR:
             f"RWR: the mean logged reward is {mean:.4g} stars from its zero, and weights need one "
             "above 0; give a lower --reward-zero or use ExpRSFT.",
         )
-        reward_BT = self.reward(batch, actors)
-        weight_BT = linear_weight(reward_BT, mean.to(reward_BT))
-        loss_BT = actors.policy.weighted_nll(batch, weight_BT)
-        return LossOutput(loss_BT, weight_metrics(weight_BT, batch.mask_BT))
+        reward_N = self.reward(batch, actors)
+        weight_N = linear_weight(reward_N, mean.to(reward_N))
+        return LossOutput(actors.policy.weighted_nll(batch, weight_N), weight_metrics(weight_N))

@@ -1,7 +1,7 @@
 """Signals: what a loss can read about the logged actions, one finite number per position.
 
-A Signal is f(batch, actors) -> [B, T], 0 at padding, without a gradient (learned_value apart, whose
-gradient reaches its own head only). Every public function of this module is one, so that
+A Signal is f(batch, actors) -> [N], without a gradient (learned_value apart, whose gradient reaches
+its own head only). Every public function of this module is one, so that
 `--set algorithm.baseline=user_mean` can name any of them; those with a parameter are frozen
 dataclasses.
 """
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.algorithms.actors import Actors
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_above_0
 from recsys_posttrain.ops.logsumexp import linear_logsumexp
 from recsys_posttrain.types import Batch
 
@@ -23,27 +22,23 @@ Signal = Callable[[Batch, Actors], Tensor]
 
 def observed_reward(batch: Batch, actors: Actors) -> Tensor:
     """The logged reward r(x, a)."""
-    return batch.rewards_BT.masked_fill(~batch.mask_BT, 0)
+    return batch.reward_N
 
 
 @torch.no_grad()
 def model_reward(batch: Batch, actors: Actors) -> Tensor:
     """r_hat(x, a) of the logged action."""
-    return actors.reward.score(batch, batch.actions_BT[..., None]).squeeze(-1)
+    return actors.reward.score(batch, batch.action_N[:, None]).squeeze(1)
 
 
 def user_mean(batch: Batch, actors: Actors) -> Tensor:
     """Mean logged reward of the visible events strictly before the action (at least one)."""
-    past_BT = batch.history_rewards_BT.masked_fill(~batch.mask_BT, 0)
-    count_T = torch.arange(1, past_BT.shape[1] + 1, device=past_BT.device)
-    return (past_BT.cumsum(dim=1) / count_T).masked_fill(~batch.mask_BT, 0)
+    return batch.real(batch.history_rewards_BT.cumsum(dim=1)) / (batch.position_N + 1)
 
 
 def item_mean(batch: Batch, actors: Actors) -> Tensor:
     """Mean logged reward of the action's item over the training part, this event included."""
-    mean_V = actors.log.item_mean_V.to(batch.rewards_BT)
-    index_BT = batch.actions_BT.masked_fill(~batch.mask_BT, 1) - 1
-    return mean_V[index_BT].masked_fill(~batch.mask_BT, 0)
+    return actors.log.item_mean_V.to(batch.reward_N)[batch.action_N - 1]
 
 
 def learned_value(batch: Batch, actors: Actors) -> Tensor:
@@ -52,8 +47,8 @@ def learned_value(batch: Batch, actors: Actors) -> Tensor:
     The head learns the difference to the mean logged reward: an untrained one, which answers 0, is
     then the constant baseline, not a baseline far below every reward.
     """
-    mean = actors.log.rewards_E.mean().to(batch.rewards_BT)
-    return (mean + actors.head("value", batch)).masked_fill(~batch.mask_BT, 0)
+    mean = actors.log.rewards_E.mean().to(batch.reward_N)
+    return mean + actors.head("value", batch, trains_policy=False).squeeze(1)
 
 
 def reference_value(batch: Batch, actors: Actors) -> Tensor:
@@ -63,7 +58,7 @@ def reference_value(batch: Batch, actors: Actors) -> Tensor:
 
 def no_baseline(batch: Batch, actors: Actors) -> Tensor:
     """0 everywhere."""
-    return torch.zeros_like(batch.rewards_BT)
+    return torch.zeros_like(batch.reward_N)
 
 
 @dataclass(frozen=True)
@@ -76,8 +71,8 @@ class Mix:
         require(0 <= self.share <= 1, f"Mix: share={self.share} must be from 0 to 1.")
 
     def __call__(self, batch: Batch, actors: Actors) -> Tensor:
-        observed_BT, model_BT = observed_reward(batch, actors), model_reward(batch, actors)
-        return self.share * observed_BT + (1 - self.share) * model_BT
+        observed_N, model_N = observed_reward(batch, actors), model_reward(batch, actors)
+        return self.share * observed_N + (1 - self.share) * model_N
 
 
 @dataclass(frozen=True)
@@ -92,10 +87,7 @@ class ReferenceSoftValue:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        require(
-            self.temperature > 0,
-            f"ReferenceSoftValue: temperature={self.temperature} must be above 0.",
-        )
+        require_above_0(self, "temperature")
 
     @torch.no_grad()
     def __call__(self, batch: Batch, actors: Actors) -> Tensor:
@@ -107,5 +99,4 @@ class ReferenceSoftValue:
             torch.cat([hidden_ND, state_NR / self.temperature], dim=1),
             torch.cat([table_VD, factor_VR], dim=1),
         )
-        value_N = self.temperature * (tilted_N - linear_logsumexp(hidden_ND, table_VD))
-        return ops.unpack(value_N, batch.mask_BT)
+        return self.temperature * (tilted_N - linear_logsumexp(hidden_ND, table_VD))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.algorithms.signals import Signal, learned_value
 
 
 def value_error(value: Tensor, target: Tensor) -> Tensor:
@@ -11,9 +11,12 @@ def value_error(value: Tensor, target: Tensor) -> Tensor:
     return (value - target.detach()) ** 2
 
 
-def value_head(dim: int) -> dict[str, nn.Module]:
-    """The head that signals.learned_value reads; it starts at exactly 0 and draws nothing."""
-    # Made without storage first: the usual initialisation would draw from the global generator.
+def value_head(baseline: Signal, dim: int) -> dict[str, nn.Module]:
+    """The head that learned_value reads, if that is the baseline; it starts at exactly 0 and draws
+    nothing."""
+    if baseline is not learned_value:
+        return {}
+    # Built without storage first: the usual initialisation would draw from the global generator.
     head = nn.Linear(dim, 1, device="meta").to_empty(device="cpu")
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
@@ -21,12 +24,12 @@ def value_head(dim: int) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def weight_metrics(weight: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Mean and largest weight, and the effective sample size over n, (sum w)^2 / (n sum w^2):
-    1 when all weights are equal, 1/n when one position has all the weight."""
-    mean, mean_square = masked_mean(weight, mask), masked_mean(weight**2, mask)
+def weight_metrics(weight_N: Tensor) -> dict[str, Tensor]:
+    """Mean and largest weight, and the effective sample size over N, (sum w)^2 / (N sum w^2):
+    1 when all weights are equal, 1/N when one position has all the weight."""
+    mean, mean_square = weight_N.mean(), (weight_N**2).mean()
     return {
         "weight/mean": mean,
-        "weight/max": weight.masked_fill(~mask, -torch.inf).amax(),
-        "weight/effective_share": mean**2 / mean_square.clamp(min=torch.finfo(weight.dtype).tiny),
+        "weight/max": weight_N.amax(),
+        "weight/effective_share": mean**2 / mean_square.clamp(min=torch.finfo(weight_N.dtype).tiny),
     }

@@ -42,9 +42,8 @@ class TrainingPositions:
         return self.count * width <= LARGEST_CACHE
 
     def index(self, batch: Batch) -> Tensor:
-        """Which of the E positions those of a batch are, [N], in the order of `ops.pack`."""
-        rows_B, mask_BT = batch.sequences_B.cpu(), batch.mask_BT.cpu()
-        return (self.first_N[rows_B, None] + torch.arange(mask_BT.shape[1]))[mask_BT]
+        """Which of the E positions those of a batch are, [N]."""
+        return self.first_N[batch.user_N.cpu()] + batch.position_N.cpu()
 
     @torch.no_grad()
     def values(self, of_batch: Callable[[Batch], Tensor], like: Tensor) -> Tensor:

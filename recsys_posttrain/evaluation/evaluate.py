@@ -159,5 +159,6 @@ def _shown_reward(
     is."""
     shown_NK = top_NK.clamp(min=1)
     score_NK = score_next(model, targets.history, shown_NK, targets.times_N, targets.users_N)
-    mean_N = ops.masked_row_mean(score_NK, top_NK > 0).double().numpy()
-    return np.asarray(scale.from_stars(mean_N))
+    is_shown_NK = top_NK > 0
+    mean_N = torch.where(is_shown_NK, score_NK, 0).sum(dim=1) / is_shown_NK.sum(dim=1)
+    return np.asarray(scale.from_stars(mean_N.double().numpy()))

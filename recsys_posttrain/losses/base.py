@@ -9,7 +9,7 @@ from torch import Tensor
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
-# (policy, batch, generator of this step) -> loss_BT, not reduced; 0 at padding.
+# (policy, batch, generator of this step) -> loss_N, not reduced.
 Objective = Callable[[Policy, Batch, torch.Generator], Tensor]
 
 

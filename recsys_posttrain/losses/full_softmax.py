@@ -19,4 +19,4 @@ class FullSoftmax:
 
 
 def _likelihood(policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
-    return policy.weighted_nll(batch, torch.ones_like(batch.rewards_BT))
+    return policy.weighted_nll(batch, torch.ones_like(batch.reward_N))

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_posttrain import ops
 from recsys_posttrain.config import require
 from recsys_posttrain.losses.base import Objective
 from recsys_posttrain.losses.negatives import Candidates, candidates, draw, proposal
@@ -66,7 +65,6 @@ class GBCE:
 
         def objective(policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
             drawn = candidates(policy, batch, draw(share_V, self.negatives, generator))
-            loss_N = gbce(policy.states(batch), drawn, beta, policy.products)
-            return ops.unpack(loss_N, batch.mask_BT)
+            return gbce(policy.states(batch), drawn, beta, policy.products)
 
         return objective

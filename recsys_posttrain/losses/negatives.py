@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recsys_posttrain import ops
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
@@ -59,9 +58,9 @@ def candidates(policy: Policy, batch: Batch, negatives: Negatives) -> Candidates
     is added to the dense gradient of the history's look-up, which AdamW needs. That one gradient
     and AdamW's pass over table and moments are all that a step costs for each item.
     """
-    items_N = ops.pack(batch.actions_BT, batch.mask_BT)
     weight: Tensor = policy.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
     negatives = Negatives(negatives.items_K.to(weight.device), negatives.expected_K.to(weight))
+    items_N = batch.action_N
     looked_up = functional.embedding(torch.cat([items_N, negatives.items_K]), weight, sparse=True)
     chosen_ND, negative_KD = looked_up[: len(items_N)], looked_up[len(items_N) :]
     return Candidates(items_N, chosen_ND, negatives, negative_KD)

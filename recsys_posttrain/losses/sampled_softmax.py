@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.config import require
 from recsys_posttrain.losses.base import Objective
 from recsys_posttrain.losses.negatives import Candidates, candidates, draw, proposal
@@ -76,7 +75,6 @@ class SampledSoftmax:
 
         def objective(policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
             drawn = candidates(policy, batch, draw(share_V, self.negatives, generator))
-            loss_N = sampled_softmax(policy.states(batch), drawn, policy.products)
-            return ops.unpack(loss_N, batch.mask_BT)
+            return sampled_softmax(policy.states(batch), drawn, policy.products)
 
         return objective

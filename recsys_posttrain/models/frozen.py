@@ -52,7 +52,7 @@ class FrozenPolicy(Policy):
         return self._number(f"normaliser in {self.products}", batch, super().log_normaliser)
 
     def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
-        """E_{a ~ pi}[r_hat(x, a)], exactly over the catalogue, [N] at the real positions."""
+        """E_{a ~ pi}[r_hat(x, a)], exactly over the catalogue, [N]."""
 
         def expected(batch: Batch) -> Tensor:
             return ops.expected_score(self.states(batch), self.table_VD, *reward.factors(batch))

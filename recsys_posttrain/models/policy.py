@@ -18,17 +18,14 @@ ROWS_PER_BLOCK = 16
 
 
 def packed_states(backbone: nn.Module, batch: Batch) -> Tensor:
-    """Hidden states of the real positions only, [N, D], in the order of `ops.pack`."""
+    """Hidden states of the real positions only, [N, D], row by row."""
     history = batch.history
-    return torch.cat(
-        [
-            ops.pack(
-                backbone(History(*(field_BT[rows, :longest] for field_BT in history))),
-                batch.mask_BT[rows, :longest],
-            )
-            for rows, longest in _blocks(batch.mask_BT.sum(dim=1).tolist())
-        ]
-    )
+    states = []
+    for rows, longest in _blocks(batch.mask_BT.sum(dim=1).tolist()):
+        block = (rows, slice(longest))
+        states_BTD = backbone(History(*(field_BT[block] for field_BT in history)))
+        states.append(states_BTD[batch.mask_BT[block]])
+    return torch.cat(states)
 
 
 def _blocks(lengths: list[int]) -> list[tuple[slice, int]]:
@@ -77,7 +74,7 @@ class Policy(nn.Module):
         self._remembered = (batch, False, states_ND)
 
     def states(self, batch: Batch) -> Tensor:
-        """[N, D] at the real positions."""
+        """[N, D]"""
         # States remembered without a graph must not serve a caller who needs the gradient.
         graph = torch.is_grad_enabled()
         known = self._remembered
@@ -88,72 +85,57 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def log_normaliser(self, batch: Batch) -> Tensor:
-        """log sum_v exp(logit_v), [N] at the real positions, without a gradient."""
+        """log sum_v exp(logit_v), [N], without a gradient."""
         return linear_logsumexp(self.states(batch), self.table_VD, self.products)
 
     def log_prob(
         self,
         batch: Batch,
-        items_BTK: Tensor | None = None,
+        items_NK: Tensor | None = None,
         *,
         constant_normaliser: bool = False,
     ) -> Tensor:
-        """log pi of the logged actions, [B, T], or of given candidates, [B, T, K]; 0 at padding.
+        """log pi of the logged actions, [N], or of given candidates, [N, K].
 
         constant_normaliser: leave its gradient out, for a loss that only compares items of one
         position: their difference does not depend on it.
         """
-        chosen_BTK = batch.actions_BT[..., None] if items_BTK is None else items_BTK
-        items_NK = ops.pack(chosen_BTK, batch.mask_BT)
+        if items_NK is None:
+            chosen_N1 = batch.action_N[:, None]
+            return self.log_prob(batch, chosen_N1, constant_normaliser=constant_normaliser).squeeze(
+                1
+            )
         states_ND = self.states(batch)
         if states_ND.requires_grad and not constant_normaliser:
-            log_prob_NK = log_prob(states_ND, self.table_VD, items_NK, self.products)
-        else:
-            logit_NK = ops.chosen_logits(states_ND, self.table_VD, items_NK)
-            log_prob_NK = logit_NK - self.log_normaliser(batch)[:, None]
-        log_prob_BTK = ops.unpack(log_prob_NK, batch.mask_BT)
-        return log_prob_BTK.squeeze(-1) if items_BTK is None else log_prob_BTK
+            return log_prob(states_ND, self.table_VD, items_NK, self.products)
+        logit_NK = ops.chosen_logits(states_ND, self.table_VD, items_NK)
+        return logit_NK - self.log_normaliser(batch)[:, None]
 
-    def weighted_nll(self, batch: Batch, weight_BT: Tensor) -> Tensor:
-        """-weight log pi of the logged actions, [B, T], in one pass; 0 at padding.
+    def weighted_nll(self, batch: Batch, weight_N: Tensor) -> Tensor:
+        """-weight log pi of the logged actions, [N], in one pass.
 
         The weight is a constant, whatever it was computed from.
         """
-        loss_N = weighted_nll(
-            self.states(batch),
-            self.table_VD,
-            ops.pack(batch.actions_BT, batch.mask_BT),
-            ops.pack(weight_BT, batch.mask_BT),
-            self.products,
+        return weighted_nll(
+            self.states(batch), self.table_VD, batch.action_N, weight_N, self.products
         )
-        return ops.unpack(loss_N, batch.mask_BT)
 
     def loss_of_log_prob(
-        self, batch: Batch, items_BTK: Tensor, loss_of: LossOfLogProb, *extra_BTK: Tensor
+        self, batch: Batch, items_NK: Tensor, loss_of: LossOfLogProb, *extra_N: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(loss [B, T], log pi of the items without a gradient [B, T, K]); 0 at padding.
+        """(loss_N, log pi of the items without a gradient [N, K]).
 
-        loss_of(log_prob_NK, *extra_NK) -> loss_N, from nothing but the values of one position; the
+        loss_of(log_prob_NK, *extra_N) -> loss_N, from nothing but the values of one position; the
         fused form of applying it to `log_prob`.
         """
-        made_N = loss_of_log_prob(
-            self.states(batch),
-            self.table_VD,
-            ops.pack(items_BTK, batch.mask_BT),
-            loss_of,
-            *(ops.pack(each_BTK, batch.mask_BT) for each_BTK in extra_BTK),
-            products=self.products,
+        states_ND, products = self.states(batch), self.products
+        return loss_of_log_prob(
+            states_ND, self.table_VD, items_NK, loss_of, *extra_N, products=products
         )
-        loss_BT, log_prob_BTK = (ops.unpack(each_N, batch.mask_BT) for each_N in made_N)
-        return loss_BT, log_prob_BTK
 
     def sample(self, batch: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`count` independent items per position and log pi of each, [B, T, K]; 0 at padding."""
-        drawn_NK = ops.sample_items(
-            self.states(batch), self.table_VD, count, generator, self.products
-        )
-        items_BTK, log_prob_BTK = (ops.unpack(each_NK, batch.mask_BT) for each_NK in drawn_NK)
-        return items_BTK, log_prob_BTK
+        """`count` independent items per position and log pi of each, [N, K]."""
+        return ops.sample_items(self.states(batch), self.table_VD, count, generator, self.products)
 
     @torch.inference_mode()
     def last_states(

@@ -23,9 +23,9 @@ ROWS_AT_A_TIME = 4096  # of [rows, K, R]
 class Interval(NamedTuple):
     """What an ensemble believes: its mean, and the mean minus and plus `width` deviations."""
 
-    mean_BTK: Tensor
-    lower_BTK: Tensor
-    upper_BTK: Tensor
+    mean_NK: Tensor
+    lower_NK: Tensor
+    upper_NK: Tensor
 
 
 class RewardModel(nn.Module):
@@ -89,34 +89,31 @@ class RewardModel(nn.Module):
         """(state_NMR, factor_VMR), flattened to width M x R: their product is the members' mean."""
         return _flattened(*self.frozen_factors(batch))
 
-    def member_scores(self, batch: Batch, items_BTK: Tensor) -> Tensor:
-        """Each member's prediction, [M, B, T, K], in reward units; 0 at padding."""
+    def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        """Each member's prediction, [M, N, K], in reward units."""
         state_MNR, factor_MVR = self.frozen_factors(batch)
-        items_NK = ops.pack(items_BTK, batch.mask_BT) - 1
         return torch.stack(
             [
-                ops.unpack(torch.einsum("nr,nkr->nk", state_NR, factor_VR[items_NK]), batch.mask_BT)
+                torch.einsum("nr,nkr->nk", state_NR, factor_VR[items_NK - 1])
                 for state_NR, factor_VR in zip(state_MNR, factor_MVR, strict=True)
             ]
         )
 
-    def score(self, batch: Batch, items_BTK: Tensor) -> Tensor:
-        """r_hat of given items, [B, T, K], in reward units; 0 at padding."""
-        state_NR, factor_VR = self.factors(batch)
-        items_NK = ops.pack(items_BTK, batch.mask_BT)
-        return ops.unpack(ops.chosen_logits(state_NR, factor_VR, items_NK), batch.mask_BT)
+    def score(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        """r_hat of given items, [N, K], in reward units."""
+        return ops.chosen_logits(*self.factors(batch), items_NK)
 
-    def interval(self, batch: Batch, items_BTK: Tensor, width: float = 1.0) -> Interval:
+    def interval(self, batch: Batch, items_NK: Tensor, width: float = 1.0) -> Interval:
         """The ensemble's mean and mean -+ `width` standard deviations over members."""
-        scores_MBTK = self.member_scores(batch, items_BTK)
-        mean_BTK = scores_MBTK.mean(dim=0)
-        spread_BTK = width * scores_MBTK.std(dim=0, correction=0)
-        return Interval(mean_BTK, mean_BTK - spread_BTK, mean_BTK + spread_BTK)
+        scores_MNK = self.member_scores(batch, items_NK)
+        mean_NK = scores_MNK.mean(dim=0)
+        spread_NK = width * scores_MNK.std(dim=0, correction=0)
+        return Interval(mean_NK, mean_NK - spread_NK, mean_NK + spread_NK)
 
     def score_all(self, batch: Batch) -> Tensor:
-        """r_hat of every item, [B, T, V]: for small catalogues and tests."""
+        """r_hat of every item, [N, V]: for small catalogues and tests."""
         state_NR, factor_VR = self.factors(batch)
-        return ops.unpack(state_NR @ factor_VR.T, batch.mask_BT)
+        return state_NR @ factor_VR.T
 
     def last_states(
         self,
@@ -160,7 +157,7 @@ def next_factors(
     device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(state_NR, factor_VR) for the next action after all of each history, on the CPU, from
-    factors_of(batch) -> (state_NR at the real positions, factor_VR)."""
+    factors_of(batch) -> (state_NR, factor_VR)."""
     users_N = torch.arange(len(histories)) if users_N is None else users_N
     state_NR = factor_VR = torch.empty(0)
     for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(

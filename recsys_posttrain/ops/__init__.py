@@ -6,10 +6,7 @@ from recsys_posttrain.ops.softmax import (
     kl_and_entropy,
     map_chunks,
     masked_mean,
-    masked_row_mean,
-    pack,
     sample_items,
-    unpack,
 )
 
 __all__ = [
@@ -18,8 +15,5 @@ __all__ = [
     "kl_and_entropy",
     "map_chunks",
     "masked_mean",
-    "masked_row_mean",
-    "pack",
     "sample_items",
-    "unpack",
 ]

@@ -4,7 +4,8 @@
 
 For a gradient g_k in log pi(item_k | n), that in the logits of position n is g_k at item k and
 -(sum_k g_k) pi_v everywhere; both are put into one [chunk, V], so that two products make all of it.
-What a likelihood weighs with constants is cheaper still (weighted_nll in logsumexp.py).
+What a likelihood weighs with constants is cheaper still (weighted_nll in logsumexp.py): as the case
+K = 1 of this file it takes 1.04 to 1.4 times as long, and bfloat16 rounds the item's own gradient.
 """
 
 from collections.abc import Callable, Sequence

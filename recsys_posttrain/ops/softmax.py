@@ -21,30 +21,15 @@ from recsys_posttrain.ops.logsumexp import (
 SAMPLING_BLOCK = 64  # items, about the root of a catalogue of thousands
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of `values` where `mask` is True; the mask, never a value, decides the denominator.
 
-    Both of one shape, any number of dimensions. 0 (with a gradient of 0) when nothing is True.
+    Both of one shape, any number of dimensions. None: all. 0 (with a gradient of 0) when nothing is
+    True.
     """
+    if mask is None:
+        return values.mean()
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
-
-
-def masked_row_mean(values_NK: Tensor, mask_NK: Tensor) -> Tensor:
-    """Mean of each row where `mask_NK` is True, [N]; NaN for a row without any."""
-    return torch.where(mask_NK, values_NK, 0).sum(dim=1) / mask_NK.sum(dim=1)
-
-
-def pack(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """[B, T, ...] -> [N, ...]: the real positions, row by row."""
-    return values_BT[mask_BT]
-
-
-def unpack(values_N: Tensor, mask_BT: Tensor) -> Tensor:
-    """[N, ...] -> [B, T, ...]: back to their places; 0 at padding, so nothing there is infinite."""
-    padded = values_N.new_zeros(*mask_BT.shape, *values_N.shape[1:])
-    return padded.masked_scatter(
-        mask_BT.reshape(*mask_BT.shape, *[1] * (values_N.dim() - 1)).expand_as(padded), values_N
-    )
 
 
 def chosen_logits(hidden_ND: Tensor, table_VD: Tensor, items_NK: Tensor) -> Tensor:

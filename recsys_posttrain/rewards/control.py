@@ -61,5 +61,5 @@ class ConstantReward(RewardModel):
         self.register_buffer("factor_V1", torch.full((num_items, 1), value))
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        state_N1 = self.factor_V1.new_ones(int(batch.mask_BT.sum()), 1)
+        state_N1 = self.factor_V1.new_ones(len(batch.action_N), 1)
         return state_N1[None], self.factor_V1[None]

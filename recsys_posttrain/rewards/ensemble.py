@@ -18,7 +18,6 @@ from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.models.policy import packed_states
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.ops.softmax import pack, unpack
 from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Batch, LossOutput, Sequences
 
@@ -78,27 +77,23 @@ class EnsembleModule(RewardModel):
         """u_m of the module's text, [M, N]."""
         bias_MBT = _rows(self.item_bias[..., None], (batch.history_BT - 1).clamp(min=0))[..., 0]
         deviation_MBT = batch.history_rewards_BT - self.mean_reward - bias_MBT
-        deviation_MBT = deviation_MBT.masked_fill(~batch.mask_BT, 0)
         count_T = torch.arange(1, batch.history_BT.shape[1] + 1, device=deviation_MBT.device)
         mean_MBT = deviation_MBT.cumsum(dim=2) / (count_T + USER_DAMPING)
         return mean_MBT[:, batch.mask_BT]
 
     def logged_scores(self, batch: Batch) -> Tensor:
-        """Each member's prediction for the logged actions, [M, N] at the real positions."""
+        """Each member's prediction for the logged actions, [M, N]."""
         state_MNR, factor_MVR = self.member_factors(batch)
-        action_N = pack(batch.actions_BT, batch.mask_BT) - 1
-        return (state_MNR * _rows(factor_MVR, action_N)).sum(dim=2)
+        return (state_MNR * _rows(factor_MVR, batch.action_N - 1)).sum(dim=2)
 
     def loss(self, batch: Batch, weight_MS: Tensor) -> LossOutput:
-        """Squared error of each member on its bootstrap, averaged over members, [B, T].
+        """Squared error of each member on its bootstrap, averaged over members, [N].
 
         weight_MS: how often member m drew sequence s (over all S sequences).
         """
-        reward_N = pack(batch.rewards_BT, batch.mask_BT)
-        row_N = batch.sequences_B[:, None].expand_as(batch.mask_BT)[batch.mask_BT]
-        error_MN = (self.logged_scores(batch) - reward_N).square()
-        loss_N = (error_MN * weight_MS[:, row_N]).mean(dim=0)
-        return LossOutput(unpack(loss_N, batch.mask_BT), {"rmse": error_MN.mean().detach().sqrt()})
+        error_MN = (self.logged_scores(batch) - batch.reward_N).square()
+        loss_N = (error_MN * weight_MS[:, batch.user_N]).mean(dim=0)
+        return LossOutput(loss_N, {"rmse": error_MN.mean().detach().sqrt()})
 
 
 def _rows(values_MVR: Tensor, index: Tensor) -> Tensor:

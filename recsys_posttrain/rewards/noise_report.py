@@ -148,9 +148,8 @@ def _logged(
     for rows_B in torch.split(rows_N, 128):
         batch = batch_of(train, rows_B, model.max_length)
         there = Batch(*(value.to(device) for value in batch))
-        predicted_BT = model.score(there, there.actions_BT.clamp(min=1)[..., None])[..., 0].cpu()
-        users_BT = batch.sequences_B[:, None].expand_as(batch.mask_BT)
-        pieces.append([x[batch.mask_BT] for x in (predicted_BT, batch.rewards_BT, users_BT)])
+        predicted_N = model.score(there, there.action_N[:, None])[:, 0].cpu()
+        pieces.append((predicted_N, batch.reward_N, batch.user_N))
     model.forget()
     predicted_E, reward_E, user_E = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     return predicted_E.double().numpy(), reward_E.double().numpy(), user_E.numpy()

@@ -92,8 +92,7 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output = self.objective(batch)
-        mask_BT = batch.mask_BT if output.mask_BT is None else output.mask_BT
-        loss = masked_mean(output.loss_BT, mask_BT)
+        loss = masked_mean(output.loss_N, output.counts_N)
         if not math.isfinite(loss.item()):
             raise TrainingFailed(
                 f"the loss became {loss.item()} at step {self.steps_done}; lower the "

@@ -76,7 +76,7 @@ def posttrain(
     reference = policy if isinstance(policy, FrozenPolicy) else FrozenPolicy(deepcopy(policy))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        heads = heads_of(algorithm, policy.table_VD.shape[1])
+        heads = heads_of(algorithm, policy.table_VD.shape[1], num_items)
     log = NoisyLog(data.train) if log is None else log
     actors = Actors(reference, reward, logged_rewards(log.sequences, num_items), heads)
     stream = training.batches(log.sequences, policy.max_length, seed)

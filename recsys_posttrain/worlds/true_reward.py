@@ -2,7 +2,6 @@
 
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch
 from recsys_posttrain.worlds.base import Truth
@@ -26,5 +25,4 @@ class TrueReward(RewardModel):
         self.register_buffer("factor_VR", truth.factor_VR)
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        user_N = ops.pack(batch.sequences_B[:, None].expand_as(batch.mask_BT), batch.mask_BT)
-        return self.state_UR[user_N][None], self.factor_VR[None]
+        return self.state_UR[batch.user_N][None], self.factor_VR[None]

@@ -4,13 +4,14 @@ The context of an action is the item before it, and the item embedding is the id
 state of a context *is* its row of logits, and gradients land in that table in closed form.
 """
 
+import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from recsys_posttrain import ops
 from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
 from recsys_posttrain.algorithms.base import heads_of
 from recsys_posttrain.models.frozen import FrozenPolicy
@@ -43,7 +44,7 @@ class ScoreTable(RewardModel):
         self.scores = nn.Parameter(scores_MXV.clone())
 
     def member_factors(self, batch):
-        context_N = ops.pack(batch.history_BT, batch.mask_BT) - 1
+        context_N = batch.real(batch.history_BT) - 1
         eye = torch.eye(self.scores.shape[2], dtype=self.scores.dtype)
         return self.scores[:, context_N], eye.expand(len(self.scores), -1, -1)
 
@@ -57,7 +58,7 @@ def build_actors(reference, policy, scores, rewards=(1.0, 3.0, 5.0), old=None, a
     catalogue = reference.shape[1]
     scores = scores if scores.dim() == 3 else scores[None]
     item_mean_V = torch.arange(1, catalogue + 1, dtype=torch.float64) / 2
-    heads = {} if algorithm is None else heads_of(algorithm, catalogue)
+    heads = {} if algorithm is None else heads_of(algorithm, catalogue, catalogue)
     heads = {name: head.double() for name, head in heads.items()}
     log = LoggedRewards(rewards, item_mean_V)
     actors = Actors(FrozenPolicy(Policy(Table(reference))), ScoreTable(scores), log, heads)
@@ -104,6 +105,33 @@ def random_world(algorithm=None, members=1, seed=0, contexts=3, catalogue=5):
     return batch, actors
 
 
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def tables(actors):
+    """Probabilities of policy, old and reference, and r_hat, as NumPy tables [X, V]."""
+    logits = (each.backbone.logits.detach().numpy() for each in (actors.policy, actors.old))
+    policy, old = (np.array([softmax(row) for row in table]) for table in logits)
+    reference = np.array([softmax(row) for row in actors.reference.backbone.logits.numpy()])
+    return policy, old, reference, actors.reward.scores.numpy().mean(axis=0)
+
+
+def clipped_term(policy, old, reference, advantage, clip, coefficient):
+    """The sampled objective of one action, with branches where the package has minima."""
+    ratio = policy / old
+    held = min(max(ratio, 1 - clip), 1 + clip)
+    surrogate = min(ratio * advantage, held * advantage)
+    kl = ratio * math.log(policy / reference) - ratio + reference / old
+    return -surrogate + coefficient * kl
+
+
 @pytest.fixture
 def tabular():
-    return SimpleNamespace(actors=build_actors, batch=build_batch, random=random_world)
+    return SimpleNamespace(
+        actors=build_actors,
+        batch=build_batch,
+        random=random_world,
+        tables=tables,
+        clipped_term=clipped_term,
+    )

@@ -39,13 +39,13 @@ def test_loss_and_gradient_by_hand(tabular):
     actors = tabular.actors(torch.zeros(1, 2), doubles([1.0, 3.0]).log(), [[2.0, 4.0]])
     algorithm = ASFT(baseline=reference_value, temperature=2.0)
     output = algorithm.loss(tabular.batch([[1]], [[1]], [[5.0]]), actors)
-    output.loss_BT.sum().backward()
-    torch.testing.assert_close(output.loss_BT.item(), math.e * math.log(4))
+    output.loss_N.sum().backward()
+    torch.testing.assert_close(output.loss_N.item(), math.e * math.log(4))
     expected = math.e * doubles([-0.75, 0.75])
     torch.testing.assert_close(actors.policy.backbone.logits.grad, expected)
     torch.testing.assert_close(output.metrics["weight/mean"].item(), math.e)
     torch.testing.assert_close(output.metrics["advantage/mean"].item(), 2.0)
-    assert algorithm.heads(2) == {}
+    assert algorithm.heads(2, 2) == {}
 
 
 def test_the_reward_can_be_the_model(tabular):
@@ -53,7 +53,7 @@ def test_the_reward_can_be_the_model(tabular):
     actors = tabular.actors(torch.zeros(1, 2), torch.zeros(1, 2), [[2.0, 4.0]])
     algorithm = ASFT(reward=model_reward, baseline=reference_value)
     output = algorithm.loss(tabular.batch([[1]], [[2]], [[1.0]]), actors)
-    torch.testing.assert_close(output.loss_BT.item(), math.e * math.log(2))
+    torch.testing.assert_close(output.loss_N.item(), math.e * math.log(2))
 
 
 def test_learned_value_by_hand(tabular):
@@ -65,9 +65,9 @@ def test_learned_value_by_hand(tabular):
     logits = doubles([1.0, 3.0]).log()
     actors = tabular.actors(torch.zeros(1, 2), logits, torch.zeros(1, 2), algorithm=algorithm)
     output = algorithm.loss(tabular.batch([[1]], [[1]], [[5.0]]), actors)
-    output.loss_BT.sum().backward()
+    output.loss_N.sum().backward()
     head = actors.heads["value"]
-    torch.testing.assert_close(output.loss_BT.item(), 4 * math.log(4) + 2)
+    torch.testing.assert_close(output.loss_N.item(), 4 * math.log(4) + 2)
     torch.testing.assert_close(head.bias.grad, doubles(-2.0))
     torch.testing.assert_close(head.weight.grad, -2 * logits)
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([-3.0, 3.0]))
@@ -78,15 +78,15 @@ def test_learned_value_by_hand(tabular):
 def test_the_weight_has_no_gradient_in_the_learned_value(tabular):
     algorithm = ASFT(baseline=learned_value, value_coefficient=0.0)
     batch, actors = tabular.random(algorithm)
-    algorithm.loss(batch, actors).loss_BT.sum().backward()
+    algorithm.loss(batch, actors).loss_N.sum().backward()
     assert actors.heads["value"].bias.grad.item() == 0
     assert actors.policy.backbone.logits.grad.abs().sum() > 0
 
 
 def test_an_infinite_temperature_is_behaviour_cloning(tabular):
     batch, actors = tabular.random()
-    loss_BT = ASFT(baseline=reference_value, temperature=math.inf).loss(batch, actors).loss_BT
-    torch.testing.assert_close(loss_BT, BC().loss(batch, actors).loss_BT)
+    loss_N = ASFT(baseline=reference_value, temperature=math.inf).loss(batch, actors).loss_N
+    torch.testing.assert_close(loss_N, BC().loss(batch, actors).loss_N)
 
 
 def test_without_baseline_and_cap_it_is_exp_rsft_times_a_constant(tabular):
@@ -95,7 +95,7 @@ def test_without_baseline_and_cap_it_is_exp_rsft_times_a_constant(tabular):
     mean_weight = (math.exp(0.5) + math.exp(1.5) + math.exp(2.5)) / 3
     ours = ASFT(baseline=no_baseline, temperature=2.0, weight_cap=None).loss(batch, actors)
     theirs = ExpRSFT(temperature=2.0).loss(batch, actors)
-    torch.testing.assert_close(ours.loss_BT, mean_weight * theirs.loss_BT)
+    torch.testing.assert_close(ours.loss_N, mean_weight * theirs.loss_N)
 
 
 def test_with_the_soft_value_the_exact_tilt_is_its_fixed_point(tabular):
@@ -112,10 +112,10 @@ def test_with_the_soft_value_the_exact_tilt_is_its_fixed_point(tabular):
     algorithm = ASFT(
         model_reward, ReferenceSoftValue(temperature), temperature=temperature, weight_cap=None
     )
-    loss_BT = algorithm.loss(batch, actors).loss_BT
-    weight_B = loss_BT.detach().squeeze(1) / -actors.policy.log_prob(batch).detach().squeeze(1)
+    loss_N = algorithm.loss(batch, actors).loss_N
+    weight_B = loss_N.detach() / -actors.policy.log_prob(batch).detach()
     torch.testing.assert_close((share_B * weight_B).reshape(2, 3).sum(dim=1), doubles(1.0, 1.0))
-    (share_B * loss_BT.squeeze(1)).sum().backward()
+    (share_B * loss_N).sum().backward()
     torch.testing.assert_close(
         actors.policy.backbone.logits.grad, torch.zeros(2, 3, dtype=torch.float64)
     )
@@ -136,7 +136,7 @@ def test_the_state_blind_counter_example(tabular, normalised):
 
     baseline = ReferenceSoftValue(0.5) if normalised else no_baseline
     algorithm = ASFT(observed_reward, baseline, temperature=0.5, weight_cap=None)
-    loss_B = algorithm.loss(batch, actors).loss_BT.squeeze(1)
+    loss_B = algorithm.loss(batch, actors).loss_N
     (doubles(0.9, 0.1, 0.1, 0.9) * loss_B).sum().backward()
     blind_gradient = actors.policy.backbone.logits.grad.sum(dim=0)
     torch.testing.assert_close(blind_gradient, doubles(0.0, 0.0))

@@ -10,8 +10,8 @@ def test_loss_by_hand(tabular):
     logits = torch.tensor([[1.0, 3.0]], dtype=torch.float64).log()
     actors = tabular.actors(torch.zeros(1, 2), logits, torch.zeros(1, 2))
     output = BC().loss(tabular.batch([[1, 1]], [[1, 2]], [[5.0, 1.0]]), actors)
-    expected = torch.tensor([[math.log(4), math.log(4 / 3)]], dtype=torch.float64)
-    torch.testing.assert_close(output.loss_BT.detach(), expected)
+    expected = torch.tensor([math.log(4), math.log(4 / 3)], dtype=torch.float64)
+    torch.testing.assert_close(output.loss_N.detach(), expected)
 
 
 def test_gradient_is_probability_minus_indicator(tabular):
@@ -19,8 +19,8 @@ def test_gradient_is_probability_minus_indicator(tabular):
     logits = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64).log()
     actors = tabular.actors(torch.zeros(1, 3), logits, torch.zeros(1, 3))
     output = BC().loss(tabular.batch([[1]], [[2]], [[5.0]]), actors)
-    output.loss_BT.sum().backward()
+    output.loss_N.sum().backward()
 
-    torch.testing.assert_close(output.loss_BT.item(), math.log(3))
+    torch.testing.assert_close(output.loss_N.item(), math.log(3))
     expected = torch.tensor([[1 / 6, 2 / 6 - 1, 3 / 6]], dtype=torch.float64)
     torch.testing.assert_close(actors.policy.backbone.logits.grad, expected)

@@ -43,8 +43,7 @@ def backward(algorithm, batch, actors):
     actors.forget()
     actors.zero_grad()
     output = algorithm.loss(batch, actors)
-    mask_BT = batch.mask_BT if output.mask_BT is None else output.mask_BT
-    masked_mean(output.loss_BT, mask_BT).backward()
+    masked_mean(output.loss_N, output.counts_N).backward()
 
 
 def movement(algorithm, tabular):

@@ -33,8 +33,8 @@ def test_loss_and_gradient_by_hand(tabular):
     zeros = torch.zeros(1, 2)
     actors = tabular.actors(zeros, logits, zeros, rewards=(0.0, math.log(3)))
     output = ExpRSFT(1.0).loss(tabular.batch([[1]], [[1]], [[math.log(3)]]), actors)
-    output.loss_BT.sum().backward()
-    torch.testing.assert_close(output.loss_BT.item(), 1.5 * math.log(4))
+    output.loss_N.sum().backward()
+    torch.testing.assert_close(output.loss_N.item(), 1.5 * math.log(4))
     expected = torch.tensor([[-1.125, 1.125]], dtype=torch.float64)
     torch.testing.assert_close(actors.policy.backbone.logits.grad, expected)
     torch.testing.assert_close(output.metrics["weight/max"].item(), 1.5)
@@ -43,7 +43,7 @@ def test_loss_and_gradient_by_hand(tabular):
 def test_an_infinite_temperature_is_behaviour_cloning(tabular):
     batch, actors = tabular.random()
     torch.testing.assert_close(
-        ExpRSFT(math.inf).loss(batch, actors).loss_BT, BC().loss(batch, actors).loss_BT
+        ExpRSFT(math.inf).loss(batch, actors).loss_N, BC().loss(batch, actors).loss_N
     )
 
 
@@ -51,9 +51,9 @@ def test_a_low_temperature_clones_only_the_best(tabular):
     """Rewards 5 and 4 at temperature 0.01, log 1, 3, 5: weights 3 and 3 exp(-100)."""
     actors = tabular.actors(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2))
     batch = tabular.batch([[1, 1]], [[1, 2]], [[5.0, 4.0]])
-    loss_BT = ExpRSFT(0.01).loss(batch, actors).loss_BT
-    expected = torch.tensor([[3 * math.log(2), 0.0]], dtype=torch.float64)
-    torch.testing.assert_close(loss_BT.detach(), expected)
+    loss_N = ExpRSFT(0.01).loss(batch, actors).loss_N
+    expected = torch.tensor([3 * math.log(2), 0.0], dtype=torch.float64)
+    torch.testing.assert_close(loss_N.detach(), expected)
 
 
 def test_reward_can_be_the_model(tabular):
@@ -63,7 +63,7 @@ def test_reward_can_be_the_model(tabular):
         zeros, zeros, torch.full((1, 2), math.log(6), dtype=torch.float64), rewards=(0, math.log(3))
     )
     output = ExpRSFT(1.0, reward=model_reward).loss(tabular.batch([[1]], [[1]], [[0.0]]), actors)
-    torch.testing.assert_close(output.loss_BT.item(), 3 * math.log(2))
+    torch.testing.assert_close(output.loss_N.item(), 3 * math.log(2))
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])

@@ -47,12 +47,12 @@ def test_at_the_start_every_ratio_is_1_and_every_kl_is_0(backbone, products, spr
     with torch.no_grad():
         normaliser_N = actors.policy.log_normaliser(batch)
         actors.forget()
-        items_BTK, old_BTK = actors.old_at(batch).sample(batch, 8, actors.generator)
-        reference_BTK = actors.reference.log_prob(batch, items_BTK)
+        items_NK, old_NK = actors.old_at(batch).sample(batch, 8, actors.generator)
+        reference_NK = actors.reference.log_prob(batch, items_NK)
     assert (float(normaliser_N.abs().max()) > 60) == (spread == 30.0)
-    _, new_BTK = actors.policy.loss_of_log_prob(batch, items_BTK, lambda each: each.sum(dim=1))
-    assert torch.equal(new_BTK, old_BTK)
-    assert torch.equal(reference_BTK, old_BTK)
+    _, new_NK = actors.policy.loss_of_log_prob(batch, items_NK, lambda each: each.sum(dim=1))
+    assert torch.equal(new_NK, old_NK)
+    assert torch.equal(reference_NK, old_NK)
 
     metrics = OfflinePPO().loss(batch, actors).metrics
     assert metrics["ratio/mean"] == 1

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_posttrain import ops
 from recsys_posttrain.algorithms import signals
 from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
 from recsys_posttrain.config import describe
@@ -41,7 +40,7 @@ class Table(nn.Module):
 
 class ScoreTable(RewardModel):
     def member_factors(self, batch):
-        context_N = ops.pack(batch.history_BT, batch.mask_BT) - 1
+        context_N = batch.real(batch.history_BT) - 1
         return SCORE_XV[context_N][None], torch.eye(2, dtype=torch.float64)[None]
 
 
@@ -84,52 +83,46 @@ SOFT_AT_2 = [
 @pytest.mark.parametrize(
     ("signal", "expected"),
     [
-        (signals.observed_reward, [[1, 4, 2], [3, 0, 0]]),
+        (signals.observed_reward, [1, 4, 2, 3]),
         # Contexts 1, 2, 1 and 2 with actions 2, 1, 1 and 2.
-        (signals.model_reward, [[4, 1, 2], [5, 0, 0]]),
+        (signals.model_reward, [4, 1, 2, 5]),
         # Means of (4), (4, 1), (4, 1, 4) and of (5): never of the reward at the position itself.
-        (signals.user_mean, [[4, 2.5, 3], [5, 0, 0]]),
-        (signals.item_mean, [[4.5, 2.5, 2.5], [4.5, 0, 0]]),
+        (signals.user_mean, [4, 2.5, 3, 5]),
+        (signals.item_mean, [4.5, 2.5, 2.5, 4.5]),
         # The log's mean 3, plus 0.5 + state . (1, 10): states are (3, 1) and (0, 2).
-        (signals.learned_value, [[16.5, 23.5, 16.5], [23.5, 0, 0]]),
+        (signals.learned_value, [16.5, 23.5, 16.5, 23.5]),
         # Context 1: (2 + 4) / 2 = 3. Context 2: (1 + 3 * 5) / 4 = 4.
-        (signals.reference_value, [[3, 4, 3], [4, 0, 0]]),
-        (signals.no_baseline, [[0, 0, 0], [0, 0, 0]]),
+        (signals.reference_value, [3, 4, 3, 4]),
+        (signals.no_baseline, [0, 0, 0, 0]),
         # A quarter of the observed, three quarters of the model's.
-        (signals.Mix(0.25), [[3.25, 1.75, 2], [4.5, 0, 0]]),
-        (
-            signals.ReferenceSoftValue(1.0),
-            [[LOG_EXACT[0], LOG_EXACT[1], LOG_EXACT[0]], [LOG_EXACT[1], 0, 0]],
-        ),
-        (
-            signals.ReferenceSoftValue(2.0),
-            [[SOFT_AT_2[0], SOFT_AT_2[1], SOFT_AT_2[0]], [SOFT_AT_2[1], 0, 0]],
-        ),
+        (signals.Mix(0.25), [3.25, 1.75, 2, 4.5]),
+        (signals.ReferenceSoftValue(1.0), [*LOG_EXACT, *LOG_EXACT]),
+        (signals.ReferenceSoftValue(2.0), [*SOFT_AT_2, *SOFT_AT_2]),
     ],
 )
 def test_signal_by_hand(signal, expected, batch, actors):
-    """Exact zeros at padding, although the padded rewards are nan; and a frozen configuration."""
-    value_BT = signal(batch, actors)
-    torch.testing.assert_close(value_BT.detach(), torch.tensor(expected, dtype=torch.float64))
-    assert value_BT.requires_grad == (signal is signals.learned_value)
+    """The padded rewards are nan and never read; and a frozen configuration."""
+    value_N = signal(batch, actors)
+    torch.testing.assert_close(value_N.detach(), torch.tensor(expected, dtype=torch.float64))
+    assert value_N.requires_grad == (signal is signals.learned_value)
     assert describe(signal)
     assert hash(signal) is not None
 
 
 def test_soft_value_limits(batch, actors):
     """Hot: the plain expectation. Cold: the largest reward in the support (4 and 5)."""
-    expected_BT = signals.reference_value(batch, actors)
-    hot_BT = signals.ReferenceSoftValue(1e6)(batch, actors)
-    torch.testing.assert_close(hot_BT, expected_BT, rtol=1e-5, atol=0)
-    cold_BT = signals.ReferenceSoftValue(1e-3)(batch, actors)
-    largest = torch.tensor([[4.0, 5, 4], [5, 0, 0]], dtype=torch.float64)
-    torch.testing.assert_close(cold_BT, largest, rtol=1e-3, atol=0)
+    expected_N = signals.reference_value(batch, actors)
+    hot_N = signals.ReferenceSoftValue(1e6)(batch, actors)
+    torch.testing.assert_close(hot_N, expected_N, rtol=1e-5, atol=0)
+    cold_N = signals.ReferenceSoftValue(1e-3)(batch, actors)
+    largest = torch.tensor([4.0, 5, 4, 5], dtype=torch.float64)
+    torch.testing.assert_close(cold_N, largest, rtol=1e-3, atol=0)
 
 
 def test_the_user_mean_does_not_see_the_reward_of_its_own_action(batch, actors):
-    before_BT = signals.user_mean(batch, actors)
+    before_N = signals.user_mean(batch, actors)
     changed = batch._replace(rewards_BT=batch.rewards_BT + 1)
-    torch.testing.assert_close(signals.user_mean(changed, actors), before_BT)
+    torch.testing.assert_close(signals.user_mean(changed, actors), before_N)
 
 
 def test_the_learned_value_trains_its_head_and_not_the_policy(batch, actors):
@@ -143,10 +136,8 @@ def test_the_reference_values_do_not_follow_the_policy(batch, actors):
     with torch.no_grad():
         actors.policy.backbone.logits.mul_(-2)
     actors.forget()
-    assert signals.reference_value(batch, actors)[0, 0].item() == pytest.approx(3)
-    assert signals.ReferenceSoftValue(1.0)(batch, actors)[0, 0].item() == pytest.approx(
-        LOG_EXACT[0]
-    )
+    assert signals.reference_value(batch, actors)[0].item() == pytest.approx(3)
+    assert signals.ReferenceSoftValue(1.0)(batch, actors)[0].item() == pytest.approx(LOG_EXACT[0])
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, NAN])

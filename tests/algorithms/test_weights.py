@@ -1,5 +1,6 @@
 import torch
 
+from recsys_posttrain.algorithms.signals import learned_value, no_baseline
 from recsys_posttrain.algorithms.weights import value_error, value_head, weight_metrics
 
 
@@ -18,30 +19,24 @@ def test_value_error_trains_the_value_only():
 
 
 def test_weight_metrics_by_hand():
-    """Real weights 1, 1, 4: mean 2, max 4, (1 + 1 + 4)^2 / (3 (1 + 1 + 16)) = 36 / 54 = 2 / 3."""
-    weight = doubles(1.0, 1.0, 4.0, 100.0)
-    metrics = weight_metrics(weight, torch.tensor([True, True, True, False]))
+    """Weights 1, 1, 4: mean 2, max 4, (1 + 1 + 4)^2 / (3 (1 + 1 + 16)) = 36 / 54 = 2 / 3."""
+    metrics = weight_metrics(doubles(1.0, 1.0, 4.0, grad=True))
     assert {name: round(value.item(), 12) for name, value in metrics.items()} == {
         "weight/mean": 2.0,
         "weight/max": 4.0,
         "weight/effective_share": round(2 / 3, 12),
     }
+    assert not any(value.requires_grad for value in metrics.values())
 
 
 def test_weight_metrics_of_weights_that_vanish():
-    metrics = weight_metrics(doubles(0.0, 0.0), torch.tensor([True, True]))
-    assert [value.item() for value in metrics.values()] == [0, 0, 0]
-
-
-def test_weight_metrics_carry_no_gradient():
-    weight = doubles(1.0, 2.0, grad=True)
-    metrics = weight_metrics(weight, torch.tensor([True, True]))
-    assert not any(value.requires_grad for value in metrics.values())
+    assert [value.item() for value in weight_metrics(doubles(0.0, 0.0)).values()] == [0, 0, 0]
 
 
 def test_value_head_starts_at_zero_and_draws_nothing():
     before = torch.get_rng_state()
-    head = value_head(3)["value"]
+    head = value_head(learned_value, 3)["value"]
     assert torch.equal(torch.get_rng_state(), before)
     assert head(torch.ones(2, 3)).tolist() == [[0.0], [0.0]]
     assert head.weight.requires_grad
+    assert value_head(no_baseline, 3) == {}, "another baseline needs no critic"

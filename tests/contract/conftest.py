@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_posttrain import ops
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import heads_of
 from recsys_posttrain.models.frozen import FrozenPolicy
@@ -30,7 +29,7 @@ class LinearEnsemble(RewardModel):
             self.state[..., 0], self.factor[..., 0] = 1.0, 3.0
 
     def member_factors(self, batch):
-        return self.state[:, ops.pack(batch.history_BT, batch.mask_BT)], self.factor
+        return self.state[:, batch.real(batch.history_BT)], self.factor
 
 
 def make_batch(lengths, num_items, seed=0):
@@ -74,7 +73,7 @@ def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):
         torch.tensor([0, 40]),
     )
     log = logged_rewards(train, num_items)
-    actors = Actors(FrozenPolicy(policy), reward, log, heads_of(algorithm, DIM))
+    actors = Actors(FrozenPolicy(policy), reward, log, heads_of(algorithm, DIM, num_items))
     with torch.no_grad():
         for actor, noise in ((actors.policy, 0.1), (actors.old, 0.05), (actors.reference, 0.0)):
             for parameter in actor.parameters():

@@ -80,6 +80,15 @@ def test_a_batch_by_hand():
     assert batch.history == History(
         batch.history_BT, batch.history_rewards_BT, batch.history_times_BT, batch.action_times_BT
     )
+    assert batch.action_N.tolist() == [5, 6, 2]
+    assert batch.reward_N.tolist() == [3, 4, 4]
+    assert batch.time_N.tolist() == [104, 105, 101]
+    assert batch.user_N.tolist() == [1, 1, 0]
+    assert batch.position_N.tolist() == [0, 1, 0]
+    assert batch.is_last_N.tolist() == [False, True, True]
+    assert batch.action_N is batch.action_N, "computed once"
+    other = batch._replace(actions_BT=batch.actions_BT + 1)
+    assert other.action_N.tolist() == [6, 7, 3], "of another batch anew"
 
 
 @FAST
@@ -248,7 +257,7 @@ def test_batches_of_equally_many_positions(stream):
     batches = list(filled)
     for first in (0, 3, 6):
         epoch = batches[first : first + 3]
-        sizes = [int(batch.mask_BT.sum()) for batch in epoch]
+        sizes = [len(batch.action_N) for batch in epoch]
         assert sum(sizes) == 40
         assert all(40 / 3 - 5 < size < 40 / 3 + 5 for size in sizes)
         rows = [row for batch in epoch for row in batch.sequences_B.tolist()]
@@ -267,7 +276,7 @@ def test_no_batch_of_a_token_budget_is_empty_or_far_too_full(lengths, max_length
     tokens = windows * max_length
     log = flat([[(1, 1)] * length for length in lengths])
     stream = BatchStream(log, max_length, 1, 1, seed=0, tokens=tokens)
-    sizes = [int(batch.mask_BT.sum()) for batch in stream]
+    sizes = [len(batch.action_N) for batch in stream]
     assert len(sizes) == stream.steps_per_epoch == -(-sum(sizes) // tokens)
     assert 0 < min(sizes) <= max(sizes) < tokens + max_length
 

@@ -95,7 +95,7 @@ def slow_proxy(reward, items, rewards, top):
     mask_1T = torch.ones_like(history_1T, dtype=torch.bool)
     event = (history_1T, rewards_1T, torch.zeros_like(history_1T))
     batch = Batch(*event, *event, mask_1T, torch.tensor([0]))
-    score_V = reward.score_all(batch)[0, -1]
+    score_V = reward.score_all(batch)[-1]
     return float(np.mean([float(score_V[item - 1]) for item in top if item > 0]))
 
 
@@ -206,7 +206,7 @@ class Watched(RewardModel):
 
     def member_factors(self, batch):
         self.batches.append(batch)
-        return torch.zeros(1, int(batch.mask_BT.sum()), 1), torch.zeros(1, ITEMS, 1)
+        return torch.zeros(1, len(batch.action_N), 1), torch.zeros(1, ITEMS, 1)
 
 
 @pytest.mark.parametrize(("which", "back"), [("test", 1), ("validation", 2)])

@@ -26,7 +26,7 @@ class HandJudge(RewardModel):
 
     def member_factors(self, batch):
         latest_N = batch.history_rewards_BT[batch.mask_BT]
-        self.asked.append(int(batch.mask_BT.sum()))
+        self.asked.append(len(batch.action_N))
         state_1N2 = torch.stack([latest_N / 2, torch.ones_like(latest_N)], dim=1)[None]
         item_V = torch.arange(1, ITEMS + 1).float()
         return state_1N2, torch.stack([torch.ones(ITEMS), item_V / 10], dim=1)[None]

@@ -70,8 +70,8 @@ def test_the_rate_is_that_of_the_catalogue(t, beta, world):
     with torch.no_grad():
         world.policy.backbone.item_embedding.weight.zero_()
     objective = GBCE(negatives=3, t=t).build(torch.ones(9))
-    loss_BT = objective(world.policy, world.batch, torch.Generator().manual_seed(0))
-    units_N = loss_BT[world.batch.mask_BT] * 4 / math.log(2) - beta
+    loss_N = objective(world.policy, world.batch, torch.Generator().manual_seed(0))
+    units_N = loss_N * 4 / math.log(2) - beta
     hits_N = (3 - units_N).round()
     torch.testing.assert_close(units_N, 3 - hits_N)
     assert ((hits_N >= 0) & (hits_N <= 1)).all()

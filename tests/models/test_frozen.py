@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from recsys_posttrain import ops
 from recsys_posttrain.data import positions as positions_module
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.data.positions import TrainingPositions
@@ -51,8 +50,8 @@ class Linear(RewardModel):
 
     def member_factors(self, batch):
         self.asked += 1
-        item_N = ops.pack(batch.history_BT, batch.mask_BT) - 1
-        reward_N = ops.pack(batch.history_rewards_BT, batch.mask_BT)
+        item_N = batch.real(batch.history_BT) - 1
+        reward_N = batch.real(batch.history_rewards_BT)
         return self.state[:, item_N] * reward_N[:, None], self.factor
 
 
@@ -70,7 +69,7 @@ def answers(policy, reward, batch):
         "log_prob": policy.log_prob(batch),
         "expected": policy.expected_reward(batch, reward),
         "factors": torch.stack([each.sum() for each in reward.factors(batch)]),
-        "scores": reward.member_scores(batch, batch.actions_BT[..., None].clamp(min=1)),
+        "scores": reward.member_scores(batch, batch.action_N[:, None]),
     }
 
 

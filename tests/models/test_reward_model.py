@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain import ops
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.types import Sequences
@@ -26,7 +25,7 @@ class Tables(RewardModel):
 
     def member_factors(self, batch):
         self.asked += 1
-        return self.state_MXR[:, ops.pack(batch.history_BT, batch.mask_BT)], self.factor_MVR
+        return self.state_MXR[:, batch.real(batch.history_BT)], self.factor_MVR
 
     def slow_score(self, member, latest_item, item):
         state, factor = self.state_MXR[member, latest_item], self.factor_MVR[member, item - 1]
@@ -52,24 +51,23 @@ def batch(sequences):
     return batch_of(sequences, torch.arange(4), max_length=4)
 
 
-def slow_scores(model, batch, items_BTK):
-    """[M, B, T, K], 0 at padding."""
-    scores = np.zeros((MEMBERS, *items_BTK.shape))
-    for m, b, t, k in np.ndindex(*scores.shape):
-        if batch.mask_BT[b, t]:
-            latest, item = int(batch.history_BT[b, t]), int(items_BTK[b, t, k])
-            scores[m, b, t, k] = model.slow_score(m, latest, item)
+def slow_scores(model, batch, items_NK):
+    """[M, N, K]"""
+    scores = np.zeros((MEMBERS, *items_NK.shape))
+    latest_N = batch.history_BT[batch.mask_BT].tolist()
+    for m, n, k in np.ndindex(*scores.shape):
+        scores[m, n, k] = model.slow_score(m, latest_N[n], int(items_NK[n, k]))
     return scores
 
 
 def test_scores_of_candidates_are_the_slow_loop(model, batch):
     generator = torch.Generator().manual_seed(2)
-    items_BTK = torch.randint(1, ITEMS + 1, (*batch.mask_BT.shape, 3), generator=generator)
-    expected = slow_scores(model, batch, items_BTK)
-    np.testing.assert_allclose(model.member_scores(batch, items_BTK), expected, atol=1e-6)
-    np.testing.assert_allclose(model.score(batch, items_BTK), expected.mean(axis=0), atol=1e-6)
+    items_NK = torch.randint(1, ITEMS + 1, (len(batch.action_N), 3), generator=generator)
+    expected = slow_scores(model, batch, items_NK)
+    np.testing.assert_allclose(model.member_scores(batch, items_NK), expected, atol=1e-6)
+    np.testing.assert_allclose(model.score(batch, items_NK), expected.mean(axis=0), atol=1e-6)
     for width in (1.0, 2.5):
-        mean, lower, upper = model.interval(batch, items_BTK, width)
+        mean, lower, upper = model.interval(batch, items_NK, width)
         np.testing.assert_allclose(mean, expected.mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(
             lower, expected.mean(axis=0) - width * expected.std(axis=0), atol=1e-5
@@ -80,14 +78,12 @@ def test_scores_of_candidates_are_the_slow_loop(model, batch):
 
 
 def test_scores_of_all_items_and_the_product_of_the_factors_are_the_slow_loop(model, batch):
-    every_BTV = torch.arange(1, ITEMS + 1).expand(*batch.mask_BT.shape, ITEMS)
-    expected_BTV = slow_scores(model, batch, every_BTV).mean(axis=0)
-    np.testing.assert_allclose(model.score_all(batch), expected_BTV, atol=1e-6)
+    every_NV = torch.arange(1, ITEMS + 1).expand(len(batch.action_N), ITEMS)
+    expected_NV = slow_scores(model, batch, every_NV).mean(axis=0)
+    np.testing.assert_allclose(model.score_all(batch), expected_NV, atol=1e-6)
     state_NR, factor_VR = model.factors(batch)
-    assert state_NR.shape == (int(batch.mask_BT.sum()), MEMBERS * RANK)
-    np.testing.assert_allclose(
-        state_NR @ factor_VR.T, expected_BTV[batch.mask_BT.numpy()], atol=1e-6
-    )
+    assert state_NR.shape == (len(batch.action_N), MEMBERS * RANK)
+    np.testing.assert_allclose(state_NR @ factor_VR.T, expected_NV, atol=1e-6)
 
 
 def test_the_next_action_is_scored_after_the_whole_history(model, sequences):

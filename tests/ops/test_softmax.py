@@ -42,25 +42,15 @@ def test_masked_mean_does_not_count_by_value():
     assert ops.masked_mean(torch.tensor([0.0, 0.0, 3.0]), torch.ones(3, dtype=torch.bool)) == 1
 
 
-def test_masked_row_mean_by_hand():
-    values = torch.tensor([[1.0, 3.0, math.inf], [5.0, math.inf, 8.0], [1.0, 2.0, 3.0]])
-    mask = torch.tensor([[True, True, False], [False, False, True], [False, False, False]])
-    assert ops.masked_row_mean(values, mask).tolist() == pytest.approx(
-        [2, 8, math.nan], nan_ok=True
-    )
-
-
-def test_pack_and_unpack_by_hand():
-    mask = torch.tensor([[True, False], [True, True]])
-    values = torch.tensor([[1.0, 9.0], [2.0, 3.0]], requires_grad=True)
-    packed = ops.pack(values, mask)
-    assert packed.tolist() == [1, 2, 3]
-    unpacked = ops.unpack(packed, mask)
-    assert unpacked.tolist() == [[1, 0], [2, 3]]
-    (unpacked * torch.tensor([[2.0, 5.0], [3.0, 4.0]])).sum().backward()
-    assert values.grad.tolist() == [[2, 0], [3, 4]]
-    wide = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
-    assert ops.unpack(wide, mask).tolist() == [[[1, 10], [0, 0]], [[2, 20], [3, 30]]]
+@pytest.mark.parametrize("count", [3, 7, 1000, 4097])
+def test_every_value_of_a_mean_has_the_same_gradient_to_the_bit(count):
+    """1 / count, which the kernels wait for. It is also what a mean over padded values gave: in
+    what order and groups they are added up changes no weight."""
+    for mask in (None, torch.arange(count) % 3 > 0):
+        values = torch.rand(count, requires_grad=True)
+        ops.masked_mean(values, mask).backward()
+        real = torch.ones(count) if mask is None else mask.float()
+        assert torch.equal(values.grad, real * (torch.tensor(1.0) / real.sum()))
 
 
 def test_logits_of_chosen_items(world):
@@ -97,7 +87,7 @@ def test_map_chunks(world, chunk, recompute):
 def test_samples_follow_the_distribution(monkeypatch, block):
     """100,000 draws from five shares: each within 5 standard deviations, ids from 1, and the
     logarithm of its share beside each draw."""
-    monkeypatch.setattr(ops, "SAMPLING_BLOCK", block)
+    monkeypatch.setattr("recsys_posttrain.ops.softmax.SAMPLING_BLOCK", block)
     share = torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]], dtype=torch.float64)
     items, log_prob = ops.sample_items(
         share.log(), torch.eye(5, dtype=torch.float64), 100_000, torch.Generator().manual_seed(0)
@@ -158,7 +148,7 @@ class _Uniform:
 def test_extreme_uniforms_find_an_item_with_a_probability(monkeypatch, uniform, item, block):
     """Of five items the first and the last have none."""
     monkeypatch.setattr(torch, "rand", _Uniform(uniform))
-    monkeypatch.setattr(ops, "SAMPLING_BLOCK", block)
+    monkeypatch.setattr("recsys_posttrain.ops.softmax.SAMPLING_BLOCK", block)
     hidden = torch.tensor([[-1e4, 0.0, 0.0, 0.0, -1e4]])
     items, log_prob = ops.sample_items(hidden, torch.eye(5), 2, torch.Generator())
     assert items.tolist() == [[item, item]]

@@ -90,21 +90,19 @@ def test_predictions_are_the_formula(model, sequences):
     real_BT = batch.mask_BT.numpy()
     logged_MN = model.logged_scores(batch).detach()
     np.testing.assert_allclose(logged_MN, expected_MBT[:, real_BT])
-    scores_BT = model.score(batch, batch.actions_BT[..., None])[..., 0].numpy()
-    np.testing.assert_allclose(scores_BT[real_BT], expected_MBT[:, real_BT].mean(axis=0))
-    gathered_BT1 = model.score_all(batch).gather(2, (batch.actions_BT - 1).clamp(min=0)[..., None])
-    np.testing.assert_allclose(
-        gathered_BT1[..., 0].numpy()[real_BT], expected_MBT[:, real_BT].mean(axis=0)
-    )
+    mean_N = expected_MBT[:, real_BT].mean(axis=0)
+    action_N1 = batch.action_N[:, None]
+    np.testing.assert_allclose(model.score(batch, action_N1)[:, 0], mean_N)
+    np.testing.assert_allclose(model.score_all(batch).gather(1, action_N1 - 1)[:, 0], mean_N)
 
 
 @pytest.mark.parametrize("event", range(8, 15))
 def test_a_reward_reaches_only_later_predictions(model, sequences, event):
     """Event 8 + n of the last sequence is the action of position n - 1."""
-    before = model.score_all(batch_of(sequences, torch.tensor([2]), max_length=10))[0]
+    before = model.score_all(batch_of(sequences, torch.tensor([2]), max_length=10))
     model.forget()
     other = changed(sequences, event, 9.0)
-    after = model.score_all(batch_of(other, torch.tensor([2]), max_length=10))[0]
+    after = model.score_all(batch_of(other, torch.tensor([2]), max_length=10))
     first_later = event - 8
     assert torch.equal(before[:first_later], after[:first_later])
     for position in range(first_later, 6):
@@ -133,10 +131,10 @@ def test_the_loss_is_the_weighted_squared_error_averaged_over_members(model, seq
     error_MBT = (slow_logged(model, batch) - batch.rewards_BT.numpy()) ** 2
     # Rows of the batch are sequences 2 (the longest first) and 0; sequence 1 is not in it.
     weight_MB = np.array([[2.0, 1.0], [1.0, 0.0], [0.0, 3.0]])
-    expected_BT = np.nan_to_num((error_MBT * weight_MB[..., None]).mean(axis=0))
+    expected_BT = (error_MBT * weight_MB[..., None]).mean(axis=0)
     output = model.loss(batch, weight_MS)
-    np.testing.assert_allclose(output.loss_BT.detach(), expected_BT)
-    assert output.mask_BT is None
+    np.testing.assert_allclose(output.loss_N.detach(), expected_BT[batch.mask_BT.numpy()])
+    assert output.counts_N is None
     assert float(output.metrics["rmse"]) == pytest.approx(np.sqrt(np.nanmean(error_MBT)))
     assert not output.metrics["rmse"].requires_grad
 
@@ -154,9 +152,9 @@ def test_what_stands_at_padding_has_no_influence(model, sequences):
     )
     twin, weight_MS = copy.deepcopy(model), torch.ones(MEMBERS, 3)
     first, second = model.loss(batch, weight_MS), twin.loss(other, weight_MS)
-    torch.testing.assert_close(first.loss_BT, second.loss_BT, rtol=0, atol=0)
-    first.loss_BT.sum().backward()
-    second.loss_BT.sum().backward()
+    torch.testing.assert_close(first.loss_N, second.loss_N, rtol=0, atol=0)
+    first.loss_N.sum().backward()
+    second.loss_N.sum().backward()
     for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=0, atol=0)
 
@@ -167,7 +165,7 @@ def test_an_untrained_model_predicts_about_the_mean(sequences):
         model = CONFIG.build(ITEMS, mean_reward=3.25)
     batch = batch_of(sequences, ROWS, max_length=10)
     batch = batch._replace(history_rewards_BT=batch.history_rewards_BT.float())
-    scores = model.eval().score_all(batch)[batch.mask_BT]
+    scores = model.eval().score_all(batch)
     assert (scores - 3.25).abs().max() < 2
     assert float(model.state_dict()["mean_reward"]) == 3.25
 
@@ -220,7 +218,7 @@ def test_two_threads_give_the_same_bytes_every_time(busy_machine):
             if repeat > 2 and time.monotonic() > deadline:  # a machine that is busier still
                 break
             model.zero_grad()
-            model.loss(batch, weight_MS).loss_BT.sum().backward()
+            model.loss(batch, weight_MS).loss_N.sum().backward()
             gradients = (model.item_bias.grad, model.item_factor.grad)
             found.add(b"".join(each.numpy().tobytes() for each in gradients))
     finally:

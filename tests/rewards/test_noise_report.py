@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain import ops
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.models import SASRec
@@ -42,7 +41,7 @@ class OfItems(RewardModel):
         self.score_V = score_V
 
     def member_factors(self, batch):
-        one_N1 = ops.pack(batch.rewards_BT, batch.mask_BT).new_ones(int(batch.mask_BT.sum()), 1)
+        one_N1 = torch.ones_like(batch.reward_N)[:, None]
         return one_N1[None], self.score_V[None, :, None]
 
 

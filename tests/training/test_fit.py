@@ -281,7 +281,7 @@ def count(values, patience, folder=None):
     plan = Training(len(values), 1, learning_rate=1.0, warmup_steps=0, patience=patience)
 
     def objective(batch):
-        return LossOutput(-model.weight.expand(batch.mask_BT.shape), {"mine": torch.tensor(5.0)})
+        return LossOutput(-model.weight.expand_as(batch.reward_N), {"mine": torch.tensor(5.0)})
 
     def validate():
         modes.append(model.training)

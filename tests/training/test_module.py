@@ -38,19 +38,19 @@ def stream_of(module):
 def test_the_mean_is_over_real_positions_or_over_those_that_count():
     batch = batch_of(SEQUENCES, torch.tensor([0, 1]), max_length=5)
     assert batch.mask_BT.tolist() == [[True, True, True], [True, True, False]]
-    loss_BT = torch.tensor([[1.0, 0.0, 3.0], [5.0, 1.0, 1000.0]])
-    step = module_of(lambda _: LossOutput(loss_BT, {})).training_step(batch, 0)
-    assert float(step) == 2.0, "a loss of 0 at a real position counts, padding does not"
-    counted_BT = torch.tensor([[True, False, False], [True, False, False]])
-    step = module_of(lambda _: LossOutput(loss_BT, {}, counted_BT)).training_step(batch, 0)
+    loss_N = torch.tensor([1.0, 0.0, 3.0, 5.0, 1.0])
+    step = module_of(lambda _: LossOutput(loss_N, {})).training_step(batch, 0)
+    assert float(step) == 2.0, "a loss of 0 counts"
+    counts_N = torch.tensor([True, False, False, True, False])
+    step = module_of(lambda _: LossOutput(loss_N, {}, counts_N)).training_step(batch, 0)
     assert float(step) == 3.0
 
 
 def test_metrics_are_kept_beside_the_loss_without_its_graph():
     batch = batch_of(SEQUENCES, torch.tensor([0, 1]), max_length=5)
-    module = module_of(lambda _: LossOutput(torch.ones(2, 3), {"mine": torch.tensor(7.0)}))
+    module = module_of(lambda _: LossOutput(torch.ones(5), {"mine": torch.tensor(7.0)}))
     module.objective = lambda _: LossOutput(
-        module.model.weight * torch.ones(2, 3), {"mine": torch.tensor(7.0)}
+        module.model.weight * torch.ones(5), {"mine": torch.tensor(7.0)}
     )
     assert module.training_step(batch, 0).requires_grad
     assert {name: float(value) for name, value in module.latest.items()} == {"loss": 1, "mine": 7}
@@ -61,12 +61,10 @@ def test_metrics_are_kept_beside_the_loss_without_its_graph():
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_learning_rate(value, tmp_path):
     def objective(batch):
         bad = module.steps_done == 3
-        return LossOutput(module.model.weight * torch.full((1, 1), value if bad else 1.0), {})
+        number = torch.full_like(batch.reward_N, value if bad else 1.0)
+        return LossOutput(module.model.weight * number, {})
 
-    module = module_of(lambda _: None)
-    module.objective = lambda batch: objective(batch)._replace(
-        loss_BT=objective(batch).loss_BT.expand(batch.mask_BT.shape)
-    )
+    module = module_of(objective)
     with pytest.raises(UserError, match=rf"became {value} at step 3; lower the learning rate.*0.1"):
         fit(module, stream_of(module), tmp_path)
     assert module.steps_done == 3
@@ -80,7 +78,7 @@ def test_learning_rate_modes_and_seeds_of_every_step():
             rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
             modes.append(module.model.training)
             draws.append(float(torch.rand(())))
-            return LossOutput(module.model.weight * torch.ones(batch.mask_BT.shape), {})
+            return LossOutput(module.model.weight * torch.ones_like(batch.reward_N), {})
 
         module = module_of(
             objective,

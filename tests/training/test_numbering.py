@@ -115,8 +115,8 @@ def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(named,
         model.forget()
         named.reward.forget()
         assert torch.equal(
-            model.score(batch, batch.actions_BT[..., None]),
-            named.reward.score(ours, ours.actions_BT[..., None]),
+            model.score(batch, batch.action_N[:, None]),
+            named.reward.score(ours, ours.action_N[:, None]),
         )
         theirs = model.score_all(batch)[..., order_V]
         torch.testing.assert_close(theirs, named.reward.score_all(ours))

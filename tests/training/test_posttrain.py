@@ -20,6 +20,7 @@ from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.training.posttrain import drift, posttrain, snapshot_steps
+from recsys_posttrain.types import LossOutput
 
 PLAN = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3)
 
@@ -32,8 +33,8 @@ class Watched:
     batches: list = field(default_factory=list)
     actors: list = field(default_factory=list)
 
-    def heads(self, dim):
-        return heads_of(self.inner, dim)
+    def heads(self, dim, num_items):
+        return heads_of(self.inner, dim, num_items)
 
     def loss(self, batch, actors):
         self.batches.append(batch)
@@ -86,6 +87,23 @@ def test_the_models_around_the_policy_stay_and_the_head_learns(tiny):
         assert torch.equal(reward_before[name], value), name
     assert actors.policy is trained
     assert actors.heads["value"].weight.abs().sum() > 0
+
+
+def test_a_head_that_is_frozen_stays(tiny):
+    class Frozen(BC):
+        def heads(self, dim, num_items):
+            return {"features": torch.nn.Linear(dim, num_items).requires_grad_(False)}
+
+        def loss(self, batch, actors):
+            built.append(actors.heads["features"].weight.clone())
+            feature_NV = actors.head("features", batch, trains_policy=True)
+            loss_N, metrics, _ = super().loss(batch, actors)
+            return LossOutput(loss_N + feature_NV.square().mean(dim=1), metrics)
+
+    built = []
+    posttrain(tiny.policy, tiny.data, Frozen(), tiny.reward, PLAN)
+    assert built[0].shape == (40, 8)
+    assert torch.equal(built[0], built[-1])
 
 
 def test_behaviour_cloning_is_a_plain_loop(tiny):
@@ -151,23 +169,23 @@ def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
     batch = batch._replace(
         history_rewards_BT=batch.history_rewards_BT.double(), rewards_BT=batch.rewards_BT.double()
     )
-    positions = int(batch.mask_BT.sum())
+    positions = len(batch.action_N)
     assert positions < 256, "all of them are measured"
 
-    reward_BTV = actors.reward.score_all(batch).numpy()
+    reward_NV = actors.reward.score_all(batch).numpy()
     sums = np.zeros(3)
     states = [
         model.backbone(batch.history).detach().numpy() for model in (policy, actors.reference)
     ]
     tables = [model.table_VD.detach().numpy() for model in (policy, actors.reference)]
-    for b, t in np.argwhere(batch.mask_BT.numpy()):
+    for n, (b, t) in enumerate(np.argwhere(batch.mask_BT.numpy())):
         pi, reference = (
             softmax(table @ state[b, t]) for table, state in zip(tables, states, strict=True)
         )
         sums += [
             sum(p * np.log(p / q) for p, q in zip(pi, reference, strict=True)),
             -sum(p * np.log(p) for p in pi),
-            sum(p * r for p, r in zip(pi, reward_BTV[b, t], strict=True)),
+            sum(p * r for p, r in zip(pi, reward_NV[n], strict=True)),
         ]
     kl, entropy, proxy = sums / positions
     measured = {name: float(value) for name, value in drift(batch, actors).items()}
@@ -190,7 +208,7 @@ def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
         policy.backbone.item_embedding.weight[1:] *= 3
     longest = tiny.data.train.lengths_N.argsort(descending=True)[:1]
     batch = batch_of(tiny.data.train, longest, 9)
-    assert int(batch.mask_BT.sum()) == 9
+    assert len(batch.action_N) == 9
 
     def pi_of(model, t):
         hidden_TD = model.backbone(batch.history)[0]
@@ -200,7 +218,7 @@ def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
     for t in (0, 3, 6):
         pi_V, reference_V = pi_of(policy, t), pi_of(actors.reference, t)
         kl, entropy = (pi_V * np.log(pi_V / reference_V)).sum(), -(pi_V * np.log(pi_V)).sum()
-        rows.append([kl, entropy, pi_V @ tiny.reward.score_all(batch)[0, t].double().numpy()])
+        rows.append([kl, entropy, pi_V @ tiny.reward.score_all(batch)[t].double().numpy()])
     measured = drift(batch, actors)
     names = ("kl", "entropy", "reward/proxy")
     expected = np.mean(rows, axis=0)

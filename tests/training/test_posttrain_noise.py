@@ -33,8 +33,8 @@ class Watched:
     def __init__(self, inner):
         self.inner, self.steps, self.actors = inner, [], None
 
-    def heads(self, dim):
-        return heads_of(self.inner, dim)
+    def heads(self, dim, num_items):
+        return heads_of(self.inner, dim, num_items)
 
     def loss(self, batch, actors):
         self.actors = actors
@@ -97,10 +97,10 @@ def test_frozen_noise_is_the_same_at_every_step(tiny, kind):
     trained(tiny, watched, noise)
     trained(tiny, clean)
     expected = noise.on_model(tiny.reward, tiny.data, tiny.policy.eval())
-    for (batch, noisy_BTV), (_, clean_BTV) in zip(watched.steps, clean.steps, strict=True):
-        assert not torch.equal(noisy_BTV, clean_BTV)
+    for (batch, noisy_NV), (_, clean_NV) in zip(watched.steps, clean.steps, strict=True):
+        assert not torch.equal(noisy_NV, clean_NV)
         tiny.policy.forget()
-        torch.testing.assert_close(noisy_BTV, expected.score_all(batch), atol=1e-5, rtol=0)
+        torch.testing.assert_close(noisy_NV, expected.score_all(batch), atol=1e-5, rtol=0)
 
 
 def test_resampled_noise_is_a_function_of_the_step(tiny, tmp_path):
@@ -116,8 +116,7 @@ def test_resampled_noise_is_a_function_of_the_step(tiny, tmp_path):
         assert not torch.equal(one[0].rewards_BT, plain[0].rewards_BT)
         reread = plain[0]._replace(history_rewards_BT=one[0].history_rewards_BT)
         tiny.reward.forget()
-        real_BT = plain[0].mask_BT
-        biases.append((one[1] - tiny.reward.score_all(reread))[real_BT])
+        biases.append(one[1] - tiny.reward.score_all(reread))
     for bias_NV in biases:
         np.testing.assert_allclose(bias_NV, bias_NV[:1].expand_as(bias_NV), atol=1e-5)
     assert not torch.allclose(biases[0][0], biases[1][0])
@@ -139,8 +138,8 @@ def test_the_log_is_noisy_for_training_and_clean_for_validation(tiny, tmp_path):
     torch.testing.assert_close(watched.actors.log.rewards_E, expected)
     assert not torch.equal(watched.actors.log.item_mean_V, clean.actors.log.item_mean_V)
     for (noisy, _), (plain, _) in zip(watched.steps, clean.steps, strict=True):
-        assert torch.equal(noisy.actions_BT, plain.actions_BT)
-        assert (noisy.rewards_BT != plain.rewards_BT)[plain.mask_BT].all()
+        assert torch.equal(noisy.action_N, plain.action_N)
+        assert (noisy.reward_N != plain.reward_N).all()
     assert torch.equal(tiny.data.train.rewards_E, before_E)
     logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("noisy", "clean")]
     validations = [[line for line in log.splitlines() if '"loss"' not in line] for log in logs]

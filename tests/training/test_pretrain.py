@@ -12,7 +12,6 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.losses import GBCE, FullSoftmax, SampledSoftmax
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
-from recsys_posttrain.ops.softmax import masked_mean
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.types import Corpus, History, Sequences
@@ -55,10 +54,9 @@ def gradients(tiny, loss):
     batch = batch_of(tiny.data.train, torch.arange(60), 10)
     count_V = torch.bincount(tiny.data.train.items_E, minlength=41)[1:]
     generator = torch.Generator().manual_seed(0)
-    loss_BT = loss.build(count_V)(policy, batch, generator)
-    assert loss_BT.shape == batch.mask_BT.shape
-    assert not loss_BT[~batch.mask_BT].any()
-    masked_mean(loss_BT, batch.mask_BT).backward()
+    loss_N = loss.build(count_V)(policy, batch, generator)
+    assert loss_N.shape == batch.action_N.shape
+    loss_N.mean().backward()
     return {name: parameter.grad for name, parameter in policy.named_parameters()}
 
 
@@ -131,7 +129,7 @@ def test_it_learns_which_item_follows_which():
     assert untrained < 0.4
     assert evaluate(policy, data).mean("hr@1") >= 0.95
     batch = batch_of(data.train, torch.arange(users), 10)
-    assert policy.log_prob(batch)[batch.mask_BT].exp().mean() > 0.2  # 1 in 20 by chance
+    assert policy.log_prob(batch).exp().mean() > 0.2  # 1 in 20 by chance
 
 
 @pytest.mark.parametrize(("least", "apart"), [(1, 4), (4, 4), (5, 8), (9, 12)])

@@ -105,7 +105,7 @@ def test_predictions_come_in_flat_order_one_sequence_at_a_time(trained):
         if len(items) < 2:
             continue
         alone = jagged([len(items)], items, rewards)
-        scores_TV = model.score_all(batch_of(alone, torch.tensor([0]), len(items)))[0]
+        scores_TV = model.score_all(batch_of(alone, torch.tensor([0]), len(items)))
         expected += [float(scores_TV[t, item - 1]) for t, item in enumerate(items[1:].tolist())]
     np.testing.assert_allclose(predict_logged(model, sequences), expected, rtol=1e-5)
 

@@ -61,4 +61,4 @@ def normals(seed: int, name: str, *shape: int) -> Tensor:
 
 def ones(batch: Batch) -> Tensor:
     """[N, 1]: the state of an error that only depends on the item."""
-    return batch.rewards_BT.new_ones(int(batch.mask_BT.sum()), 1)
+    return torch.ones_like(batch.reward_N)[:, None]

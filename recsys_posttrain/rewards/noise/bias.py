@@ -65,8 +65,7 @@ class UserBias:
         one_V1 = torch.ones(data.corpus.num_items, 1)
 
         def columns(batch: Batch) -> tuple[Tensor, Tensor]:
-            bias_B1 = bias_U.to(batch.rewards_BT)[batch.sequences_B, None]
-            state_N = bias_B1.expand_as(batch.mask_BT)[batch.mask_BT]
+            state_N = bias_U.to(batch.reward_N)[batch.user_N]
             return state_N[:, None], one_V1.to(state_N)
 
         return columns

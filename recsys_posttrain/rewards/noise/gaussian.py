@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.rewards.noise.base import Field, check_level, normals
 from recsys_posttrain.seeding import derived_seed
@@ -36,7 +35,7 @@ class Gaussian:
         factor_VD = self.level * normals(seed, "gaussian", *table_VD.shape)
 
         def columns(batch: Batch) -> tuple[Tensor, Tensor]:
-            states_ND = reference.states(batch).to(batch.rewards_BT)
+            states_ND = reference.states(batch).to(batch.reward_N)
             return torch.nn.functional.normalize(states_ND, dim=1), factor_VD.to(states_ND)
 
         return columns
@@ -68,7 +67,7 @@ class Independent:
 
         def columns(batch: Batch) -> tuple[Tensor, Tensor]:
             hash_BT = key_V1.to(batch.history_BT.device)[batch.history_BT].cumsum(dim=1)
-            row_N = ops.pack(hash_BT, batch.mask_BT) % HIDDEN_ROWS
-            return table_RQ.to(batch.rewards_BT)[row_N], factor_VQ.to(batch.rewards_BT)
+            row_N = batch.real(hash_BT) % HIDDEN_ROWS
+            return table_RQ.to(batch.reward_N)[row_N], factor_VQ.to(batch.reward_N)
 
         return columns

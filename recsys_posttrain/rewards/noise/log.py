@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recsys_posttrain import ops
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.rewards.noise.base import Field
 from recsys_posttrain.types import Batch, Sequences
@@ -36,10 +35,10 @@ def log_with_errors(train: Sequences, field: Field, max_length: int, device: str
         for rows_B in torch.split(rows_N, ROWS):
             batch = batch_of(train, rows_B, max_length, torch.full_like(rows_B, skipped))
             stop_B = train.offsets_N1[batch.sequences_B + 1] - skipped
-            first_B = stop_B - batch.mask_BT.sum(dim=1)
-            index_BT = first_B[:, None] + torch.arange(batch.mask_BT.shape[1])
+            first_B1 = (stop_B - batch.mask_BT.sum(dim=1))[:, None]
+            index_N = batch.real(first_B1.expand_as(batch.mask_BT)) + batch.position_N
             error_N = _errors(Batch(*(value.to(device) for value in batch)), field)
-            rewards_E[index_BT[batch.mask_BT]] += error_N.cpu()
+            rewards_E[index_N] += error_N.cpu()
         skipped += max_length
     return Sequences(train.items_E, rewards_E, train.timestamps_E, train.offsets_N1)
 
@@ -47,7 +46,8 @@ def log_with_errors(train: Sequences, field: Field, max_length: int, device: str
 @torch.no_grad()
 def batch_with_errors(batch: Batch, field: Field) -> Batch:
     """r + e at every action, and where that action is history to a later one."""
-    error_BT = ops.unpack(_errors(batch, field), batch.mask_BT)
+    error_BT = torch.zeros_like(batch.rewards_BT)
+    error_BT[batch.mask_BT] = _errors(batch, field)
     past_BT = nn.functional.pad(error_BT[:, :-1], (1, 0)).masked_fill(~batch.mask_BT, 0)
     return batch._replace(
         rewards_BT=batch.rewards_BT + error_BT,
@@ -58,4 +58,4 @@ def batch_with_errors(batch: Batch, field: Field) -> Batch:
 def _errors(batch: Batch, field: Field) -> Tensor:
     """e of the logged actions, [N]."""
     state_NQ, factor_VQ = field(batch)
-    return (state_NQ * factor_VQ[ops.pack(batch.actions_BT, batch.mask_BT) - 1]).sum(dim=1)
+    return (state_NQ * factor_VQ[batch.action_N - 1]).sum(dim=1)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.models.reward_model import RewardModel, next_factors
 from recsys_posttrain.rewards.noise.base import Field
@@ -84,11 +83,9 @@ class NoisyReward(RewardModel):
         state_NR, factor_VR = (torch.cat(pair, dim=1) for pair in zip(inner, errors, strict=True))
         return state_NR, factor_VR
 
-    def member_scores(self, batch: Batch, items_BTK: Tensor) -> Tensor:
-        scores_MBTK = self.inner.member_scores(batch, items_BTK)
+    def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        scores_MNK = self.inner.member_scores(batch, items_NK)
         if (errors := self.errors(batch)) is None:
-            return scores_MBTK
+            return scores_MNK
         state_NQ, factor_VQ = errors
-        chosen_NKQ = factor_VQ[ops.pack(items_BTK, batch.mask_BT) - 1]
-        error_NK = torch.einsum("nq,nkq->nk", state_NQ, chosen_NKQ)
-        return scores_MBTK + ops.unpack(error_NK, batch.mask_BT)
+        return scores_MNK + torch.einsum("nq,nkq->nk", state_NQ, factor_VQ[items_NK - 1])

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain import ops
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.frozen import FrozenPolicy
@@ -30,7 +29,7 @@ class Tables(RewardModel):
         self.state_MXR[..., 0], self.factor_MVR[..., 0] = 1.0, 3.0
 
     def member_factors(self, batch):
-        return self.state_MXR[:, ops.pack(batch.history_BT, batch.mask_BT)], self.factor_MVR
+        return self.state_MXR[:, batch.real(batch.history_BT)], self.factor_MVR
 
 
 def sequences_of(lengths, seed=0):

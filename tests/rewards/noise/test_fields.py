@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from recsys_posttrain import ops
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.noise import (
@@ -49,7 +48,7 @@ def test_an_error_is_a_function_of_seed_history_and_item(small, kind, data, seed
     rows = data.draw(st.lists(st.sampled_from(usable(small).tolist()), min_size=1, unique=True))
     batch = batch_of(small.data.train, torch.tensor(rows), LENGTH)
     together_NV = errors(small, kind(level), batch, seed)
-    user_N = batch.sequences_B[:, None].expand_as(batch.mask_BT)[batch.mask_BT].numpy()
+    user_N = batch.user_N.numpy()
     for row in rows:
         alone_NV = errors(
             small, kind(level), batch_of(small.data.train, torch.tensor([row]), LENGTH), seed
@@ -139,7 +138,7 @@ def test_item_bias_is_one_normal_per_item(small):
 def test_user_bias_is_one_normal_per_user(small):
     """In every batch, for all items and all positions."""
     batch = batch_of(small.data.train, usable(small), LENGTH)
-    user_N = batch.sequences_B[:, None].expand_as(batch.mask_BT)[batch.mask_BT].numpy()
+    user_N = batch.user_N.numpy()
     biases = []
     for seed in range(50):
         drawn_NV = errors(small, UserBias(1.5), batch, seed)
@@ -162,9 +161,8 @@ def test_popularity_bias_is_standardised_log_popularity(small):
 
 def test_optimism_is_minus_the_standardised_log_probability(small):
     batch = batch_of(small.data.train, usable(small), LENGTH)
-    every_BTV = torch.arange(1, 31).expand(*batch.mask_BT.shape, 30)
-    log_pi_BTV = small.reference.log_prob(batch, every_BTV)
-    log_pi_NV = ops.pack(log_pi_BTV, batch.mask_BT).double().numpy()
+    every_NV = torch.arange(1, 31).expand(len(batch.action_N), 30)
+    log_pi_NV = small.reference.log_prob(batch, every_NV).double().numpy()
     error_NV = errors(small, RareOptimism(0.8), batch)
     # float32 logits of this reference reach tens, of which rounding leaves 1e-6 each.
     np.testing.assert_allclose(error_NV, -0.8 * stats.zscore(log_pi_NV, axis=1), atol=1e-4)

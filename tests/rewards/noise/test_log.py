@@ -84,10 +84,10 @@ def test_a_log_and_a_model_with_one_noise_err_alike(small):
     batch = batch_of(train, torch.tensor([1]), LENGTH)
     log = noise.on_log(small.data, small.reference).sequences
     in_log = batch_of(log, torch.tensor([1]), LENGTH)
-    actions_BTK = batch.actions_BT[..., None]
-    noisy = noise.on_model(small.reward, small.data, small.reference).score(batch, actions_BTK)
+    action_N1 = batch.action_N[:, None]
+    noisy = noise.on_model(small.reward, small.data, small.reference).score(batch, action_N1)
     np.testing.assert_allclose(
-        in_log.rewards_BT - batch.rewards_BT,
-        (noisy - small.reward.score(batch, actions_BTK))[..., 0],
+        in_log.reward_N - batch.reward_N,
+        (noisy - small.reward.score(batch, action_N1))[:, 0],
         atol=1e-5,
     )

@@ -28,34 +28,34 @@ def noisy_of(small, noise, seed=0):
 
 
 def slow_error(small, noise, batch, seed=0):
-    """[B, T, V], one position and item at a time."""
+    """[N, V], one position and item at a time."""
     small.reference.forget()
     state_NQ, factor_VQ = noise.field(small.data, small.reference, seed)(batch)
-    error_BTV = np.zeros((*batch.mask_BT.shape, ITEMS))
-    for n, (b, t) in enumerate(np.argwhere(batch.mask_BT.numpy())):
+    error_NV = np.zeros((len(batch.action_N), ITEMS))
+    for n in range(len(error_NV)):
         for v in range(ITEMS):
-            error_BTV[b, t, v] = sum(
+            error_NV[n, v] = sum(
                 float(s) * float(f) for s, f in zip(state_NQ[n], factor_VQ[v], strict=True)
             )
-    return error_BTV
+    return error_NV
 
 
 @pytest.mark.parametrize("noise", [Gaussian(0.5), UserBias(2.0), RareOptimism(1.0)])
 def test_every_prediction_has_the_error_once(small, batch, noise):
-    noisy, error_BTV = noisy_of(small, noise), slow_error(small, noise, batch)
-    clean_BTV = small.reward.score_all(batch).double().numpy()
+    noisy, error_NV = noisy_of(small, noise), slow_error(small, noise, batch)
+    clean_NV = small.reward.score_all(batch).double().numpy()
     close = dict(atol=1e-5)  # float32 sums of products around 10
-    np.testing.assert_allclose(noisy.score_all(batch), clean_BTV + error_BTV, **close)
+    np.testing.assert_allclose(noisy.score_all(batch), clean_NV + error_NV, **close)
 
     generator = torch.Generator().manual_seed(0)
-    items_BTK = torch.randint(1, ITEMS + 1, (*batch.mask_BT.shape, 3), generator=generator)
-    error_BTK = np.take_along_axis(error_BTV, items_BTK.numpy() - 1, axis=2)
-    before = small.reward.interval(batch, items_BTK)
-    for ours, clean in zip(noisy.interval(batch, items_BTK), before, strict=True):
-        np.testing.assert_allclose(ours, clean.numpy() + error_BTK, **close)
+    items_NK = torch.randint(1, ITEMS + 1, (len(batch.action_N), 3), generator=generator)
+    error_NK = np.take_along_axis(error_NV, items_NK.numpy() - 1, axis=1)
+    before = small.reward.interval(batch, items_NK)
+    for ours, clean in zip(noisy.interval(batch, items_NK), before, strict=True):
+        np.testing.assert_allclose(ours, clean.numpy() + error_NK, **close)
     np.testing.assert_allclose(
-        noisy.score(batch, items_BTK),
-        small.reward.score(batch, items_BTK).numpy() + error_BTK,
+        noisy.score(batch, items_NK),
+        small.reward.score(batch, items_NK).numpy() + error_NK,
         **close,
     )
 
@@ -63,7 +63,7 @@ def test_every_prediction_has_the_error_once(small, batch, noise):
     plain_MNR, plain_MVR = small.reward.member_factors(batch)
     difference_MNV = state_MNR @ factor_MVR.mT - plain_MNR @ plain_MVR.mT
     for member_NV in difference_MNV:
-        np.testing.assert_allclose(member_NV, error_BTV[batch.mask_BT.numpy()], **close)
+        np.testing.assert_allclose(member_NV, error_NV, **close)
 
 
 def test_resampled_noise_is_drawn_by_seed_and_is_0_without_one(small, batch):
@@ -74,14 +74,14 @@ def test_resampled_noise_is_drawn_by_seed_and_is_0_without_one(small, batch):
         noisy.resample(seed)
         drawn.append(noisy.score_all(batch))
         expected = slow_error(small, ItemBias(1.0), batch, seed)
-        error_BTV = (drawn[-1] - small.reward.score_all(batch)).numpy()
-        np.testing.assert_allclose(error_BTV, expected, atol=1e-5)
+        error_NV = (drawn[-1] - small.reward.score_all(batch)).numpy()
+        np.testing.assert_allclose(error_NV, expected, atol=1e-5)
     assert torch.equal(drawn[0], drawn[2])
     assert not torch.equal(drawn[0], drawn[1])
     noisy.resample(None)
     assert torch.equal(noisy.score_all(batch), small.reward.score_all(batch))
-    items_BTK = batch.actions_BT.clamp(min=1)[..., None]
-    assert torch.equal(noisy.score(batch, items_BTK), small.reward.score(batch, items_BTK))
+    items_NK = batch.action_N[:, None]
+    assert torch.equal(noisy.score(batch, items_NK), small.reward.score(batch, items_NK))
     assert torch.equal(noisy.member_factors(batch)[0], small.reward.member_factors(batch)[0])
 
 
@@ -100,7 +100,7 @@ def test_the_error_of_a_batch_is_computed_once_until_it_is_forgotten(small, batc
     field = noisy.error_field
     monkeypatch.setattr(noisy, "error_field", lambda given: asked.append(given) or field(given))
     noisy.score_all(batch)
-    noisy.score(batch, batch.actions_BT.clamp(min=1)[..., None])
+    noisy.score(batch, batch.action_N[:, None])
     assert len(asked) == 1
     noisy.forget()
     assert small.reward._remembered is None
@@ -118,7 +118,7 @@ def test_the_error_is_the_same_in_training_and_in_evaluation(small, noise):
     noisy, train = noisy_of(small, noise), small.data.train
     users_N = torch.tensor([4, 1, 6])
     batch = batch_of(train, users_N, LENGTH)
-    trained_BTV = (noisy.score_all(batch) - small.reward.score_all(batch)).numpy()
+    trained_NV = (noisy.score_all(batch) - small.reward.score_all(batch)).numpy()
     last_N = train.offsets_N1[1:][users_N] - 1
     first_N = torch.maximum(train.offsets_N1[:-1][users_N], last_N - LENGTH)
     index_E = torch.cat([torch.arange(a, b) for a, b in zip(first_N, last_N, strict=True)])
@@ -134,12 +134,10 @@ def test_the_error_is_the_same_in_training_and_in_evaluation(small, noise):
     evaluated_NV = evaluated_NV - score_next(
         small.reward, histories, every_NV, train.timestamps_E[last_N]
     )
-    for row, user in enumerate(batch.sequences_B.tolist()):
+    for user in batch.sequences_B.tolist():
         place = users_N.tolist().index(user)
-        length = int(batch.mask_BT[row].sum())
-        np.testing.assert_allclose(
-            evaluated_NV[place], trained_BTV[row, length - 1], atol=2e-5, err_msg=str(user)
-        )
+        (trained_1V,) = trained_NV[(batch.user_N == user) & batch.is_last_N]
+        np.testing.assert_allclose(evaluated_NV[place], trained_1V, atol=2e-5, err_msg=str(user))
 
 
 def test_histories_are_as_long_as_the_policy_sees(small):
