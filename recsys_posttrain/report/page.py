@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import check_writable, write_text
-from recsys_posttrain.report import pictures, plots
+from recsys_posttrain.report import figures, interactive
 from recsys_posttrain.report.sections import Section, question, sections
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder
 
@@ -25,7 +25,7 @@ def write_report(folder: Path, live: Path | None = None) -> Path:
     check_writable(folder, "report")
     write_text(folder / "report.html", page(study, live))
     try:
-        written = pictures.write_figures(study, folder / "figures")
+        written = figures.write_figures(study, folder / "figures")
         print(f"written: {folder}/report.html and {len(written)} figures in {folder}/figures")
     except UserError as refusal:
         print(f"written: {folder}/report.html; no PDF and PNG figures: {refusal}")
@@ -46,7 +46,7 @@ def page(study: StudyFolder, live: Path | None = None) -> str:
         facts=_facts(study),
         sections=shown,
         figures={section.identifier: _json(section) for section in shown},
-        styles=list(zip(plots.COLORS, plots.SVG_DASHES, strict=True)),
+        styles=list(zip(interactive.COLORS, interactive.SVG_DASHES, strict=True)),
         css=own["css"],
         plotly=get_plotlyjs(),
         js=own["js"],

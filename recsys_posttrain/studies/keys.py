@@ -9,19 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from recsys_posttrain import basic_statistics, ops, reward_scale, seeding, types, worlds
 from recsys_posttrain import models as backbones
-from recsys_posttrain import ops, reward_scale, seeding, types, worlds
 from recsys_posttrain.algorithms import actors, weights
 from recsys_posttrain.algorithms import base as algorithm_base
 from recsys_posttrain.config import describe
 from recsys_posttrain.data import batching, encode, positions, repeats, split
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import (
-    curve,
     evaluate,
     expectation,
     judged_value,
     metrics,
+    over_optimisation,
     ranking,
     rollout,
     subsets,
@@ -69,7 +69,7 @@ _EVALUATION = (encode, evaluate, metrics, ranking)
 _LOSS = (loss_base, negatives, one_pass)
 _TRUTH = (worlds, expectation, rollout, true_value)
 _JUDGED = (judged_value, rollout)
-_CURVE = (curve, expectation, ranking)
+_CURVE = (over_optimisation, expectation, ranking)
 _REWARD = (base, ensemble, reward_training)
 _POSTTRAINING = (
     actors,
@@ -158,7 +158,7 @@ class StageKeys:
         return self._stage("judge", {**self._reward, "users": "judge"})
 
     def quality(self, name: str, trained: Path) -> Stage:
-        key = {"reward": trained.name, "code": code_digest(baselines, quality)}
+        key = {"reward": trained.name, "code": code_digest(baselines, basic_statistics, quality)}
         return self._stage(f"{name}-quality", key)
 
     def noise_report(self, noise: RewardNoise) -> Stage:
@@ -167,7 +167,7 @@ class StageKeys:
             "reward": self.reward(noise).folder.name,
             "clean": self.reward().folder.name,
             **_of_noise(noise),
-            "code": code_digest(quality, noise_report),
+            "code": code_digest(basic_statistics, quality, noise_report),
         }
         return self._stage("noise-report", key)
 

@@ -20,13 +20,13 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.provenance import git_commit, package_versions
-from recsys_posttrain.report.curves import write_curves
+from recsys_posttrain.report.cells import NOTHING
+from recsys_posttrain.report.over_optimisation import write_curves
+from recsys_posttrain.report.quality import write_quality
 from recsys_posttrain.report.record import read_rows, study_record
-from recsys_posttrain.report.render import NOTHING, escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.stats.undefined import undefined_values
 from recsys_posttrain.store import read_stage
 from recsys_posttrain.studies.execute import (
@@ -109,11 +109,10 @@ def write_study(
         write_parquet(made.rows, new / "rows.parquet")
         if quality is not None:
             write_parquet(quality, new / "reward_models.parquet")
-            _write_quality(
-                quality, _quality_caption("Reward models", pipeline), new / "reward_models.md"
-            )
+            caption = _quality_caption("Reward models", pipeline)
+            write_quality(quality, caption, new / "reward_models.md")
         if judge_quality is not None:
-            _write_quality(judge_quality, _quality_caption("Judge", pipeline), new / "judge.md")
+            write_quality(judge_quality, _quality_caption("Judge", pipeline), new / "judge.md")
         for name, text in texts.items():
             write_text(new / name, text)
         write_table(table, new)
@@ -156,10 +155,6 @@ def _control(rows: pd.DataFrame) -> str:
     """BC, or the first after popularity and pretrained."""
     methods = [str(method) for method in rows["method"].unique()]
     return "BC" if "BC" in methods else methods[min(2, len(methods) - 1)]
-
-
-def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
-    write_text(path, quality_markdown(quality, escaped(caption)))
 
 
 def _quality_caption(what: str, pipeline: Pipeline) -> str:

@@ -22,7 +22,7 @@ import pandas as pd
 
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.files import read_json
-from recsys_posttrain.report import plots
+from recsys_posttrain.report import interactive
 from recsys_posttrain.report.noise_quality import noise_kinds, of_kind
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
@@ -261,10 +261,10 @@ def figures(study: StudyFolder) -> dict[str, Any]:
     """All Plotly figures, by "group/title"."""
     points, trials = study.frame("curves.parquet"), study.trials
     groups = {
-        "leaderboard": plots.leaderboard(study)[:1],
-        "noise_against_quality": plots.noise_against_quality(study, value_columns(study)[0]),
-        "over_optimisation": [] if points is None else plots.over_optimisation(points),
-        "tuning": [] if trials is None else plots.tuning(trials),
+        "leaderboard": interactive.leaderboard(study)[:1],
+        "noise_against_quality": interactive.noise_against_quality(study, value_columns(study)[0]),
+        "over_optimisation": [] if points is None else interactive.over_optimisation(points),
+        "tuning": [] if trials is None else interactive.tuning(trials),
     }
     return {f"{group}/{title}": figure for group, all_ in groups.items() for title, figure in all_}
 
