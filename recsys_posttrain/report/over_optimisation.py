@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.evaluation.over_optimisation import (
     Curve,
     Fit,
-    Floats,
     fits,
     judged,
     mean_curves,

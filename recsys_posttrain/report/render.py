@@ -131,7 +131,7 @@ def terminal(sheet: Sheet) -> Group:
 
 def _pieces(block: Block) -> list[tuple[str, Sequence[Heading], Sequence[Row]]]:
     """The block in parts of COLUMNS_PER_TABLE columns, each with the names of the rows."""
-    parts = []
+    parts: list[tuple[str, Sequence[Heading], Sequence[Row]]] = []
     for start in range(1, len(block.columns), COLUMNS_PER_TABLE):
         part = slice(start, start + COLUMNS_PER_TABLE)
         rows = [[row[0], *row[part]] for row in block.rows]

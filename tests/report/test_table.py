@@ -11,9 +11,10 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import gini, per_user_frame
 from recsys_posttrain.report.cells import decimal, percent
 from recsys_posttrain.report.table import Provenance, RewardScale, comparison_table, write_table
+from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.stats.columns import COLUMNS, Column
 from recsys_posttrain.stats.comparison import compare
-from recsys_posttrain.stats.significance import paired_difference
+from recsys_posttrain.stats.significance import effect_size
 
 HIT, LISTS = Column("HR@1", "all", "hr@1"), COLUMNS[-2]
 
@@ -156,16 +157,14 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
         p_values = []
         for method in ("Popularity", "Offline PPO"):
             found = cells.loc[(method, column)]
-            one = paired_difference(
-                values(method, source, keep),
-                values("BC", source, keep),
-                rng=np.random.default_rng(4),
-            )
-            wanted = [one.mean, one.low, one.high, one.p_value, one.effect_size]
+            difference = values(method, source, keep) - values("BC", source, keep)
+            mean, draws = bootstrap_means(difference[None], rng=np.random.default_rng(4))
+            one, p = interval(mean[0], draws[:, 0]), p_value(draws[:, 0])
+            wanted = [one.value, one.low, one.high, p, effect_size(difference)]
             names = ["difference", "difference_low", "difference_high", "p_value", "effect_size"]
             assert found[names].tolist() == pytest.approx(wanted)
             assert found["mean"] == pytest.approx(np.nanmean(values(method, source, keep)))
-            p_values.append(one.p_value)
+            p_values.append(p)
         low, high = sorted(p_values)
         adjusted = sorted(cells.loc[["Popularity", "Offline PPO"]].xs(column, level=1)["p_holm"])
         assert adjusted == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
