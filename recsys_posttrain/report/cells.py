@@ -126,6 +126,10 @@ def between(low: float, high: float) -> str:
     return f"[{decimal(low)}, {decimal(high)}]"
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 # Of the JSON file.
 _CELL: Kind = {"text": str, "?interval": str, "?note": str, "?bold": bool, "?dagger": bool}
 _HEADING: Kind = {"name": str, "?first": str, "?second": str, "?arrow": str, "?is_text": bool}

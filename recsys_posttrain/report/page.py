@@ -10,6 +10,7 @@ from pathlib import Path
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import check_writable, write_text
 from recsys_posttrain.report import figures, interactive
+from recsys_posttrain.report.cells import counted
 from recsys_posttrain.report.sections import Section, question, sections
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder
 
@@ -58,8 +59,8 @@ def _facts(study: StudyFolder) -> list[str]:
     record = study.record
     return [
         study.dataset,
-        *([f"{record['users']:,} users"] if "users" in record else []),
-        *([f"{len(record['seeds'])} seeds"] if "seeds" in record else []),
+        *([counted(record["users"], "user")] if "users" in record else []),
+        *([counted(len(record["seeds"]), "seed")] if "seeds" in record else []),
         *([f"{record['policies']:,} policies"] if "policies" in record else []),
         f"commit {record['commit']}",
     ]

@@ -148,18 +148,13 @@ def _terminal_cell(cell: Cell) -> Text:
 
 def html(block: Block) -> str:
     """One table that scrolls by itself; what follows a value in its cell is small."""
-    kinds = [' class="text"' if column.is_text else "" for column in block.columns]
-    titles = [
-        f"<th{kind}>{_escape(column.name)}{_arrow(column)}</th>"
-        for kind, column in zip(kinds, block.columns, strict=True)
-    ]
-    rows = [
-        "".join(f"<td{kind}>{_html_cell(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
-        for row in block.rows
-    ]
-    lines = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    head = f"<thead><tr>{''.join(titles)}</tr></thead>"
-    return f'<div class="scroll"><table>{head}\n<tbody>{lines}</tbody></table></div>\n'
+    head = "".join(f"<th>{_escape(each.name)}{_arrow(each)}</th>" for each in block.columns)
+    rows = ("".join(f"<td>{_html_cell(cell)}</td>" for cell in row) for row in block.rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>\n"
+    )
 
 
 def _arrow(column: Heading) -> str:

@@ -79,7 +79,7 @@ def noise_section(study: StudyFolder) -> Section | None:
     return Section(
         "noise",
         "Noise against quality",
-        f"{column} of each method as its reward model, or its log, gets worse. To the left the "
+        f"The {column} of each method as its reward model, or its log, gets worse. To the left the "
         "rewards are good; bars are 95% intervals.",
         panels,
         "".join(folded),

@@ -25,6 +25,7 @@ from recsys_posttrain.report.cells import (
     Heading,
     Row,
     Sheet,
+    counted,
     decimal,
     percent,
     plus_minus,
@@ -174,8 +175,8 @@ def _caption(
     seeds = comparison.seeds
     source = [
         ", ".join(part for part in (provenance.dataset, provenance.split) if part),
-        _counted(comparison.num_users, "user"),
-        _counted(comparison.num_targets, "target"),
+        counted(comparison.num_users, "user"),
+        counted(comparison.num_targets, "target"),
         (f"{len(seeds)} seeds: " if comparison.over_seeds else "seed ")
         + ", ".join(map(str, seeds)),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
@@ -215,7 +216,7 @@ def _caption(
     undefined = {name: count for name, count in comparison.undefined.items() if count}
     if undefined:
         counts = ", ".join(
-            f"{_counted(count, 'target')} ({name})" for name, count in undefined.items()
+            f"{counted(count, 'target')} ({name})" for name, count in undefined.items()
         )
         sentences.append(f"Left out, because a method has no value there: {counts}.")
     sentences += _of_rewards(scale)
@@ -242,7 +243,3 @@ def _of_rewards(scale: RewardScale) -> list[str]:
         f"Rewards are in the log's own unit; temperatures count in stars of {shown(scale.unit)}."
     )
     return [targets] if scale.is_stars else [targets, stars]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
