@@ -312,6 +312,14 @@ def test_gold_columns_are_shown_where_the_rows_have_them():
     assert "| reward gold@5 ↑ | reward gold@10 ↑ | regret@10 ↓ |" in table.markdown()
 
 
+def test_a_control_alone_is_a_table_too():
+    table = comparison_table(run("BC", [2.0] * 4), num_items=4)
+    out = StringIO()
+    Console(file=out, width=100).print(table.rich())
+    assert ".6309" in out.getvalue()
+    assert table.markdown().count("| BC |") == 1
+
+
 def test_more_columns_than_fit_a_terminal_are_a_second_table():
     rows = equal_ranks()
     for source in GOLD:
