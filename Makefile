@@ -5,7 +5,7 @@
 DATASET ?= ml-100k
 #? SPLIT=             leave-one-out, global-time, user-holdout (default: the study's own)
 SPLIT ?=
-#? SEEDS=             how many post-training seeds (default: the study's own)
+#? SEEDS=             number of post-training seeds (default: the study's own)
 SEEDS ?=
 #? DEVICE=            cpu, cuda, cuda:1 (default: cpu)
 DEVICE ?=
@@ -15,13 +15,13 @@ DATA_ROOT ?=
 STUDY ?=
 #? WORKERS=           processes, one thread each (default: one per core; make sweep 2)
 WORKERS ?=
-#? TRIALS=            trials per method and noise of make sweep (default: 3 on ml-100k, else its own)
+#? TRIALS=            trials per method and noise in make sweep (default: 3 on ml-100k, else the file's)
 TRIALS ?=
-#? STORAGE=           postgresql://... that make sweep shares with other machines
+#? STORAGE=           postgresql://... for make sweep, shared with other machines
 STORAGE ?=
 #? SET=               fields to change, separated by spaces: SET="a.b=1 c=2"
 SET ?=
-#? PYTHON=            the Python 3.11, 3.12 or 3.13 to make .venv from (default: the first found)
+#? PYTHON=            the Python 3.11, 3.12 or 3.13 to create .venv with (default: the first found)
 PYTHON ?=
 #? PIP_ARGS=          more options for pip install, e.g. an index: PIP_ARGS="--extra-index-url URL"
 PIP_ARGS ?=
@@ -49,9 +49,9 @@ setup: $(STAMP) ## create .venv from requirements.lock; instant when it is up to
 	    "$$("$(PYTHON)" -V 2>&1 || true): run make clean first to change it" >&2; exit 2; }
 
 # Every file is checked against the hashes of the lock. torch comes first and by itself, because pip
-# prefers a build of a known hash to the one that it was to take. An index in PIP_ARGS has other
-# builds than the lock names, so its torch is not checked, but nothing else is taken from it
-# unchecked. Last come the CUDA packages that torch names: a CPU build has none.
+# prefers a build with a known hash to the wanted one. An index in PIP_ARGS has other builds than
+# the lock names, so its torch is not checked; everything else is. Last come the CUDA packages that
+# torch names: a CPU build has none.
 INSTALL = $(VENV) -m pip install --disable-pip-version-check $(PIP_ARGS)
 TORCH = $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.lock)
 CHECKED_TORCH = rm -rf .venv/torch && $(VENV) -m pip download --disable-pip-version-check $(PIP_ARGS) \
@@ -61,7 +61,7 @@ CHECKED_TORCH = rm -rf .venv/torch && $(VENV) -m pip download --disable-pip-vers
 	rm -r .venv/torch
 
 # The stamp marks a complete environment: it goes before an installation starts and comes back
-# when it ended well, and an environment without it is made anew.
+# when it ended well. An environment without it is created again.
 $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@python="$(PYTHON)"; \
 	if [ -z "$$python" ]; then \
@@ -104,7 +104,7 @@ benchmark: setup ## run the main study and print its table
 	  $(if $(DEVICE),--device "$(DEVICE)") $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach assignment,$(SET),--set "$(assignment)")
 
-study: setup ## reward noise against true policy value; on Jester unless DATASET is given (40 minutes)
+study: setup ## measure true policy value under reward noise; Jester, or DATASET (40 minutes)
 	$(VENV) experiments/noise_vs_quality.py \
 	  $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(WORKERS),--workers "$(WORKERS)") \
@@ -117,29 +117,29 @@ ifneq ($(STORAGE),)
 # Not as an argument, which everybody on this machine can read: it may hold a password.
 sweep dashboard: export RECSYS_POSTTRAIN_STORAGE := $(STORAGE)
 endif
-sweep: setup ## tune every algorithm alike under reward noise and compare them (15 minutes)
+sweep: setup ## tune every algorithm with the same budget under reward noise (15 minutes)
 	$(VENV) -m recsys_posttrain sweep $(SWEEP) \
 	  --workers "$(or $(WORKERS),2)" \
 	  $(if $(TRIALS)$(SMALL),--trials "$(or $(TRIALS),3)") \
 	  $(if $(SEEDS)$(SMALL),--seeds "$(or $(SEEDS),2)") $(if $(DEVICE),--device "$(DEVICE)") \
 	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") --report
 
-dashboard: setup ## serve optuna-dashboard on the sweep of DATASET, or on STORAGE
+dashboard: setup ## show the trials of make sweep in a browser: DATASET, or STORAGE
 	$(VENV) -m recsys_posttrain dashboard $(SWEEP)
 
 report: setup ## write a study as one HTML page, STUDY=runs/NAME
 	$(VENV) -m recsys_posttrain report "$(or $(STUDY),$(error give a study, e.g. make report STUDY=runs/movielens_main-ml-100k))"
 
-theory: setup ## check the theory by simulation in worlds small enough to be exact
+theory: setup ## check the theory by simulation in small worlds with exact sums
 	OMP_NUM_THREADS=1 $(VENV) experiments/theory_bounds.py
 
 kills: setup ## kill a study and a sweep 150 times at random moments: nothing is lost (15 minutes)
 	$(VENV) benchmarks/kills.py
 
-mutants: setup ## break one sign or detach in each loss file; each must make a test fail
+mutants: setup ## break signs and detaches of the formulas one by one; a test must fail each time
 	$(VENV) tests/mutants.py
 
-fuzz: setup ## give the product 6,000 broken and unusual inputs (10 minutes)
+fuzz: setup ## run the commands on 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py
 
 bench: setup ## measure speed and memory of our steps (minutes)

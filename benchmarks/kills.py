@@ -31,6 +31,7 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TARGETS = ("parent", "worker", "group")
 MOST_SECONDS = 600.0  # of one start
+MOST_LINES = 40  # of what was said, where a promise was broken
 
 
 @dataclass
@@ -124,9 +125,10 @@ class Drill:
     def check(
         self, family: Family, folder: Path, before: dict[str, int], hit: str | None, code: int
     ) -> None:
-        self.broken += [f"{self.name}, {hit}: {each}" for each in self.faults(
-            family, folder, before, hit, code
-        )]  # fmt: skip
+        faults = list(self.faults(family, folder, before, hit, code))
+        self.broken += [f"{self.name}, {hit}: {each}" for each in faults]
+        if faults:
+            print("\n".join(family.said().splitlines()[-MOST_LINES:]), flush=True)
 
     def faults(
         self, family: Family, folder: Path, before: dict[str, int], hit: str | None, code: int

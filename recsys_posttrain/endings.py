@@ -49,6 +49,12 @@ class _OnSignal:
         _thread.start_new_thread(_end_later, (number,))
         raise Stopped(number)
 
+    def in_a_destructor(self, lost: "sys.UnraisableHookArgs") -> None:
+        """Python drops what is raised there, says so with a traceback, and goes on."""
+        if self.number:
+            _end(self.number)
+        sys.__unraisablehook__(lost)
+
 
 def exit_code(command: Callable[[], object]) -> int:
     """Runs it: 0 done, 2 the user's mistake or too little memory (one line), 130 interrupted, 143
@@ -62,6 +68,7 @@ def exit_code(command: Callable[[], object]) -> int:
     handled = [number for number in _WORDS if signal.getsignal(number) != signal.SIG_IGN]
     for number in handled:
         signal.signal(number, on_signal)
+    sys.unraisablehook = on_signal.in_a_destructor
     code = 0
     try:
         command()

@@ -229,6 +229,23 @@ def test_an_exception_that_took_the_signals_place_does_not_hide_it(start, stderr
         assert stderr() == LINES[signal.SIGTERM] + "\n"
 
 
+def test_a_signal_in_a_destructor_ends_it_too(start, stderr, tmp_path):
+    """Python drops the exception there, and the command would go on after a traceback."""
+    (tmp_path / "lost.py").write_text(
+        "import os, signal, sys, time\n"
+        "from recsys_posttrain.endings import exit_code\n"
+        "class Held:\n"
+        "    def __del__(self): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def command():\n"
+        "    Held()\n"
+        "    open('went on', 'w').close()\n"
+        "sys.exit(exit_code(command))\n"
+    )
+    assert start("lost.py", module=False).wait(60) == 143
+    assert stderr() == LINES[signal.SIGTERM] + "\n"
+    assert not (tmp_path / "went on").exists()
+
+
 @pytest.fixture
 def sweep(start, small_ratings_csv):
     def run(workers):

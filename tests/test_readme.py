@@ -1,4 +1,4 @@
-"""The README says what is true: its snippet runs, its commands parse, its tree is the tree."""
+"""README, docs/ and ADDING say what is true: code runs, commands parse, paths and links exist."""
 
 import re
 import shlex
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
+import recsys_posttrain as rp
 from recsys_posttrain.cli import app
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
@@ -16,16 +18,68 @@ from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_reward
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PACKAGE = ROOT / "recsys_posttrain"
+README, ADDING = ROOT / "README.md", PACKAGE / "ADDING.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, ADDING, *DOCS]
+NOTES, PAPERS = ROOT / "benchmarks" / "NOTES.md", PACKAGE / "algorithms" / "PAPERS.md"
+LOGS = [ROOT / "CHANGELOG.md", ROOT / "experiments" / "README.md"]
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+COMMAND = typer.main.get_command(app)
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
+IS_OURS = ("benchmarks/", "docs/", "experiments/", "recsys_posttrain/", "tests/")
 
 
-def _lines(start: str) -> list[str]:
-    shell = "".join(text for kind, text in BLOCKS if kind == "sh")
-    return [line.partition(" #")[0] for line in shell.splitlines() if line.startswith(start)]
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
-COMMANDS = _lines("recsys-posttrain ")
+def _blocks(page: Path, kind: str) -> list[str]:
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [text for language, text in found if language == kind]
+
+
+def _spans(page: Path) -> list[str]:
+    """What stands in the text between backticks, on one line each."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def _lines(start: str) -> dict[str, str]:
+    """Lines of the shell that begin so, without their comment -> a page."""
+    return {
+        line.partition(" #")[0].strip(): _name(page)
+        for page in PAGES
+        for block in _blocks(page, "sh")
+        for line in block.splitlines()
+        if line.startswith(start)
+    }
+
+
+def _spans_with(start: str) -> list[str]:
+    return [span for page in PAGES for span in _spans(page) if span.startswith(start)]
+
+
+def _command(words: list[str]) -> tuple[typer.main.TyperCommand, list[str]]:
+    """The command that they name, and its arguments."""
+    command, rest = COMMAND, words[1:]
+    while hasattr(command, "commands") and rest:
+        assert rest[0] in command.commands, words
+        command, rest = command.commands[rest[0]], rest[1:]
+    return command, rest
+
+
+def _options(command: typer.main.TyperCommand) -> set[str]:
+    """Its own and, of a group, those of its commands."""
+    below = [_options(each) for each in getattr(command, "commands", {}).values()]
+    own = {"--help", *(name for parameter in command.params for name in parameter.opts)}
+    return own.union(*below)
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
 def _with_one_epoch(default: object) -> object:
@@ -36,15 +90,21 @@ def _with_one_epoch(default: object) -> object:
     return default
 
 
-def test_the_snippet_runs_as_printed(
+SNIPPETS = [(_name(page), text) for page in (README, *DOCS) for text in _blocks(page, "python")]
+STUDIES = [each for each in SNIPPETS if "\nRUNS = " in each[1]]
+
+
+@pytest.mark.parametrize(("page", "snippet"), [each for each in SNIPPETS if each not in STUDIES])
+def test_a_snippet_runs_as_printed(
+    page: str,
+    snippet: str,
     small_ratings_csv: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """On a small file instead of ml-100k, and one epoch instead of the default number."""
-    (snippet,) = (text for kind, text in BLOCKS if kind == "python")
-    assert len([line for line in snippet.splitlines() if line]) < 10
+    """On a small file instead of ml-100k, and one epoch instead of the default number. Those of
+    ADDING are followed in test_adding.py."""
     assert snippet.count('"ml-100k"') == 1
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
     for function in (pretrain, train_reward, posttrain):
@@ -52,41 +112,80 @@ def test_the_snippet_runs_as_printed(
         assert fewer != function.__defaults__
         monkeypatch.setattr(function, "__defaults__", fewer)
     exec(snippet.replace("ml-100k", str(small_ratings_csv)), {})
-    printed = capsys.readouterr().out
-    rows = re.findall(r"^\| \**(Pretrained|A-SFT)\b", printed, re.MULTILINE)
-    assert set(rows) == {"Pretrained", "A-SFT"}, printed
+    rows = re.findall(r"^\| \**(\w+)\b", capsys.readouterr().out, re.MULTILINE)
+    named = re.findall(r'[{,] ?"(\w+)":', snippet)
+    assert len(named) == 2
+    assert {*named} <= {*rows}, page
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verbs, options and values; parsed, not run."""
+@pytest.mark.parametrize(("page", "snippet"), STUDIES)
+def test_an_experiment_file_runs_as_printed(
+    page: str,
+    snippet: str,
+    small_ratings_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    file, few = tmp_path / "printed.py", ["pretraining.epochs=1", "reward.training.epochs=1"]
+    file.write_text(snippet)
+    settings = [word for each in (*few, "posttraining.steps=2") for word in ("--set", each)]
+    words = ["run", str(file), "--dataset", str(small_ratings_csv), "--workers", "1", *settings]
+    done = CliRunner().invoke(app, [*words, "--output", str(tmp_path / "runs")])
+    assert done.exit_code == 0, done.output
+    (table,) = (tmp_path / "runs").glob("printed-*/table.md")
+    rows = re.findall(r"^\| \**(\w+)\b", table.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*re.findall(r"algorithm=(\w+)", snippet)} <= {*rows}, page
+
+
+def test_the_front_page_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 250
+    (snippet,) = _blocks(README, "python")
+    assert len([line for line in snippet.splitlines() if line]) < 10
+
+
+@pytest.mark.parametrize("line", _lines("recsys-posttrain "))
+def test_a_command_parses(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Command, options, values and experiment files; parsed, not run."""
     monkeypatch.chdir(ROOT)
-    verb = typer.main.get_command(app)
-    words = shlex.split(command)[1:]
-    while hasattr(verb, "commands"):
-        assert words[0] in verb.commands, command
-        verb = verb.commands[words.pop(0)]
-    verb.make_context("recsys-posttrain", words)
+    command, words = _command(shlex.split(line))
+    command.make_context("recsys-posttrain", list(words))
+    assert [word for word in words if word.endswith(".py") and not Path(word).is_file()] == []
 
 
-def test_every_verb_has_a_command_in_the_readme() -> None:
-    shown = {shlex.split(command)[1] for command in COMMANDS}
-    assert shown == set(typer.main.get_command(app).commands)
+def test_commands_in_the_text_exist_with_their_options() -> None:
+    for span in _spans_with("recsys-posttrain "):
+        command, words = _command(span.split())
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert options <= _options(command), span
+    for span in _spans_with("--"):
+        assert span.partition("=")[0].split()[0] in _options(COMMAND), span
+
+
+def test_every_command_is_on_the_pages() -> None:
+    shown = {shlex.split(line)[1] for line in _lines("recsys-posttrain ")}
+    assert shown == set(COMMAND.commands)
 
 
 def test_every_make_target_and_variable_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    variables = set(re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE))
-    named = {shlex.split(line)[1] for line in _lines("make ")}
-    named |= set(re.findall(r"`make ([a-z-]+)", README))
+    lines = [*_lines("make "), *_spans_with("make ")]
+    named = {shlex.split(line)[1] for line in lines}
     assert named >= {"benchmark", "test", "setup"}
-    assert named <= targets
-    assert set(re.findall(r"\b([A-Z_]{3,})=", README)) <= variables
+    assert named <= TARGETS
+    given = [word.partition("=")[0] for line in lines for word in shlex.split(line)[2:]]
+    assert set(given) <= VARIABLES, set(given) - VARIABLES
+
+
+def test_every_variable_in_the_text_is_read_by_something() -> None:
+    ours = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    spans = [span for page in PAGES for span in _spans(page)]
+    names = {found[1] for span in spans if (found := re.match(r"([A-Z][A-Z_]{2,})=", span))}
+    assert {name for name in names - VARIABLES if name not in ours} == set()
 
 
 def _tree() -> list[str]:
-    (block,) = (text for _, text in BLOCKS if "\nrecsys_posttrain/\n" in text)
+    (block,) = (text for text in _blocks(README, "") if "\nrecsys_posttrain/\n" in text)
     names = [(line.split()[0], line.startswith("  ")) for line in block.splitlines()]
     return [f"recsys_posttrain/{name}" if inside else name for name, inside in names]
 
@@ -97,7 +196,7 @@ def test_the_tree_is_the_tree() -> None:
         assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file(), path
     package = {
         f"recsys_posttrain/{path.name}" + "/" * path.is_dir()
-        for path in (ROOT / "recsys_posttrain").iterdir()
+        for path in PACKAGE.iterdir()
         if path.name != "__pycache__"
     }
     assert {path for path in tree if path.startswith("recsys_posttrain/")} - {
@@ -105,17 +204,72 @@ def test_the_tree_is_the_tree() -> None:
     } == package
 
 
-@pytest.mark.parametrize(
-    "text", ["README.md", "recsys_posttrain/ADDING.md", "experiments/README.md"]
-)
-def test_links_lead_somewhere(text: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / text).read_text(encoding="utf-8")):
-        if not target.startswith("https://"):
-            assert (ROOT / text).parent.joinpath(target).exists(), target
+def test_the_core_exists_and_reads_in_an_hour() -> None:
+    """The files that a loss passes through: at most 5,000 lines."""
+    text = README.read_text(encoding="utf-8")
+    core = text.partition("<!-- core:start -->")[2].partition("<!-- core:end -->")[0]
+    paths = [PACKAGE / name for name in re.findall(r"`([\w/.]+)`", core)]
+    assert len(paths) > 20
+    assert [path for path in paths if not path.exists()] == []
+    files = [file for path in paths for file in ([path] if path.is_file() else path.glob("*.py"))]
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 5000
 
 
-def test_the_results_can_be_filled_in() -> None:
-    for name in ("results", "reward-models"):
-        start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-        assert README.count(start) == README.count(end) == 1
-        assert README.index(start) < README.index(end)
+@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS], ids=_name)
+def test_paths_in_the_text_exist(page: Path) -> None:
+    """Those of the repository, and every Python file, unless ADDING says to write it."""
+    to_write = re.findall(r"[Ww]rite `([\w/]+\.py)`", page.read_text(encoding="utf-8"))
+    for span in _spans(page):
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", span) or span in to_write:
+            continue
+        places = [ROOT / span, PACKAGE / span, page.parent / span]
+        if span.startswith(IS_OURS) or span.endswith(".py"):
+            assert any(place.exists() for place in places), span
+
+
+@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS, *LOGS], ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(_slug, headings), target
+
+
+def test_every_page_is_in_the_index_and_asks_one_question() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for page in DOCS:
+        if page.name != "README.md":
+            headings = re.findall(r"^# (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+            assert len(headings) == 1, page.name
+            assert headings[0].endswith("?"), page.name
+            assert f"[{page.name}]({page.name}): {headings[0]}" in index, page.name
+
+
+def test_names_of_the_python_interface_exist() -> None:
+    to_write = re.findall(r"class (\w+)", ADDING.read_text(encoding="utf-8"))
+    for page in PAGES:
+        for name in re.findall(r"\brp\.(\w+)", page.read_text(encoding="utf-8")):
+            assert name in to_write or hasattr(rp, name), (page.name, name)
+
+
+def test_the_table_is_the_committed_one() -> None:
+    """Fewer columns, but each cell as it stands there."""
+    committed = ROOT / "experiments" / "results" / "movielens_main-ml-1m" / "table.md"
+
+    def rows(text: str) -> dict[str, list[str]]:
+        block = text[text.index("| method | NDCG") :].partition("\n\n")[0]
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()]
+        del cells[1]
+        return {line[0]: line[1:] for line in cells}
+
+    ours = rows(README.read_text(encoding="utf-8"))
+    theirs = rows(committed.read_text(encoding="utf-8"))
+    assert list(ours) == list(theirs)
+    place = [theirs["method"].index(name) for name in ours["method"]]
+    for method, cells in ours.items():
+        assert cells == [theirs[method][each] for each in place], method

@@ -222,10 +222,10 @@ def test_a_service_with_another_key_is_not_believed(redis_server, keys, tmp_path
     _play(redis_server, keys, tmp_path, story)
 
 
-def test_the_users_of_redis_in_the_readme_can_do_what_they_need_and_no_more(
+def test_the_users_of_redis_in_the_docs_can_do_what_they_need_and_no_more(
     redis_server, keys, tmp_path
 ) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
     lines = re.findall(r"^redis-cli (ACL SETUSER .*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(lines) == 3
     address = f"127.0.0.1:{redis_server.port}"

@@ -152,7 +152,8 @@ async def _first_line(port: int, path: str, context: ssl.SSLContext) -> bytes:
 
 
 def test_the_docs_name_it() -> None:
-    readme = (CONFIGURATION.parents[2] / "README.md").read_text(encoding="utf-8")
-    assert f"({CONFIGURATION.relative_to(CONFIGURATION.parents[2])})" in readme
+    root = CONFIGURATION.parents[2]
+    page = (root / "docs" / "live.md").read_text(encoding="utf-8")
+    assert f"(../{CONFIGURATION.relative_to(root)})" in page
     for option in re.findall(r"--[a-z-]+", CONFIGURATION.read_text()):
         assert option in ("--port", "--trusted-proxy", "--metrics")

@@ -5,6 +5,7 @@ All of them are bounded, and reach nothing but this machine.
 
 import asyncio
 import os
+import resource
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"  # both are this machine, and two addresses to a server
 _PINGS_AT_ONCE = 400
+_FILES_KEPT = 1_000
 
 
 @asynccontextmanager
@@ -33,6 +35,12 @@ async def crowd(
     finally:
         for each in opened:
             each.close()
+
+
+def free_files() -> int:
+    """How many more files, which sockets are, this process may open; some are kept for the rest."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(0, allowed - len(os.listdir("/proc/self/fd")) - _FILES_KEPT)
 
 
 def is_open(connection: socket.socket) -> bool:

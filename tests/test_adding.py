@@ -1,0 +1,80 @@
+"""ADDING.md is true: its code blocks, copied into a copy of the package, are one more algorithm."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ADDING = (ROOT / "recsys_posttrain" / "ADDING.md").read_text(encoding="utf-8")
+COPIED = ("recsys_posttrain", "tests", "setup.cfg", "pyproject.toml")
+
+
+def _blocks() -> dict[str, str]:
+    """Every Python block of "An algorithm", under the first file that its step names."""
+    section = ADDING.partition("\n## An algorithm\n")[2].partition("\n## ")[0]
+    found = {}
+    for step in re.split(r"^\d+\. ", section, flags=re.MULTILINE)[1:]:
+        for block in re.findall(r"^   ```python\n(.*?)^   ```", step, re.MULTILINE | re.DOTALL):
+            path = re.search(r"`(\S+\.py)`", step)
+            assert path is not None, f"the step names no file: {step}"
+            home = "" if path[1].startswith("tests/") else "recsys_posttrain/"
+            found[home + path[1]] = re.sub(r"^   ", "", block, flags=re.MULTILINE)
+    return found
+
+
+def _python(folder: Path, *arguments: str) -> str:
+    """What it printed; it must end with 0, which pytest does not where it finds no test."""
+    environment = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-B", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout.decode()
+    return done.stdout.decode()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package and its tests in which "An algorithm" was followed to the letter."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for part in COPIED:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, folder / part)
+    for path, block in _blocks().items():
+        file = folder / path
+        if not file.exists():
+            file.write_text(block, encoding="utf-8")
+        else:
+            assert block.count("\n") == 1, f"{path} is changed by more than a line"
+            docstring, _, lines = file.read_text(encoding="utf-8").partition("\n\n")
+            sorted_lines = "".join(sorted([*lines.splitlines(keepends=True), block]))
+            file.write_text(f"{docstring}\n\n{sorted_lines}", encoding="utf-8")
+    return folder
+
+
+def test_it_is_one_file_one_import_line_and_one_test(checkout: Path) -> None:
+    changed, new = [], []
+    for path in _blocks():
+        (changed if (ROOT / path).exists() else new).append(path)
+    assert changed == ["recsys_posttrain/algorithms/__init__.py"]
+    assert [path.partition("/")[0] for path in new] == ["recsys_posttrain", "tests"]
+    _python(checkout, "-m", "ruff", "check", "--no-cache", *_blocks())
+    _python(checkout, "-m", "ruff", "format", "--no-cache", "--check", *new)
+
+
+def test_it_passes_its_test_the_contract_and_the_toy_world(checkout: Path) -> None:
+    where = _python(checkout, "-c", "import recsys_posttrain; print(recsys_posttrain.__file__)")
+    assert Path(where.strip()).is_relative_to(checkout)
+    (name,) = re.findall(r"^class (\w+)", "".join(_blocks().values()), re.MULTILINE)
+    (own,) = (path for path in _blocks() if path.startswith("tests/"))
+    pytest_of = ("-m", "pytest", "-p", "no:cacheprovider")
+    _python(checkout, *pytest_of, own)
+    for suite in (
+        "tests/contract/test_algorithm_contract.py",
+        "tests/algorithms/test_toy_world.py",
+    ):
+        _python(checkout, *pytest_of, suite, "-k", name)
