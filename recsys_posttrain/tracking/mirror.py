@@ -158,28 +158,28 @@ def field(column: object) -> str:
 def row_entries(study: StudyFolder) -> Iterator[Entry]:
     """One per method and seed: its Run, and its results."""
     runs = {label: (run, noise) for label, run, noise in runs_of(study.record)}
-    for method, seed, values in results(study):
-        run, noise = runs.get(method, ({}, {}))
+    for values in results(study).to_dict("records"):
+        named: dict[Any, Any] = {
+            name: values.pop(name) for name in ("method", "seed") if name in values
+        }
+        run, noise = runs.get(named["method"], ({}, {}))
         shown = f"{noise['kind']}-{noise['level']:g}" if noise.get("kind") else CLEAN
         axes = {LEVEL: noise.get("level", 0.0), QUALITY: noise.get("pairwise_accuracy")}
-        config = {**run, "method": method, **({} if seed is None else {"seed": seed})}
-        name = "/".join([method, shown, *([] if seed is None else [str(seed)])])
-        yield Entry(name, "posttrain", config, _finite(axes | values))
+        name = "/".join([named["method"], shown, *map(str, [*named.values()][1:])])
+        yield Entry(name, "posttrain", {**run, **named}, _finite(axes | values))
 
 
-def results(study: StudyFolder) -> Iterator[tuple[str, int | None, dict[str, float]]]:
-    """Method, seed and means over targets; without rows those of the table, over all seeds."""
+def results(study: StudyFolder) -> pd.DataFrame:
+    """One row per method and seed: means over targets. Without rows those of the table, over all
+    seeds."""
     rows = study.frame("rows.parquet")
     if rows is None:
         cells = study.cells[study.cells["place"] == ""]
-        for method, of_method in cells.groupby("method", sort=False):
-            yield str(method), None, dict(zip(of_method["column"], of_method["mean"], strict=True))
-        return
+        means = cells.pivot(index="method", columns="column", values="mean")
+        return means.loc[cells["method"].unique()].reset_index()
     there = [name for name in METRICS if name in rows]
-    means = rows.groupby(["method", "seed"], sort=False, observed=True)[there].mean()
-    for mean in means.reset_index().to_dict("records"):
-        values = {name: float(mean[name]) for name in there}
-        yield str(mean["method"]), int(mean["seed"]), values
+    rows = rows.astype({"method": str, "seed": int})
+    return rows.groupby(["method", "seed"], sort=False)[there].mean().reset_index()
 
 
 def summary_entry(study: StudyFolder) -> Entry:
@@ -251,10 +251,7 @@ def _log_study(run: Any, study: StudyFolder) -> None:
 
     for point in noise_points(study, value_columns(study)[0]):
         run.log(point)
-    final: list[Any] = [[method, seed, *values.values()] for method, seed, values in results(study)]
-    _, _, names = next(results(study))
-    table = wandb.Table(columns=["method", "seed", *names], data=final)
-    run.log({"rows": table, **figures(study)})
+    run.log({"rows": wandb.Table(dataframe=results(study)), **figures(study)})
 
 
 def figures(study: StudyFolder) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.report import page
-from recsys_posttrain.report.cells import Block, Cell, Sheet, headings, write_sheet
+from recsys_posttrain.report.cells import Block, Cell, Sheet, headings, read_sheet, write_sheet
 from recsys_posttrain.report.page import write_report
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.report.study_folder import study_folder
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
@@ -110,6 +111,17 @@ def test_published_studies_have_a_page(name: str) -> None:
     value = {"noise_vs_quality-jester": "3.283", "movielens_main-ml-1m": ".1926"}[name]
     assert any(cell.startswith(value) for table in read.tables for row in table for cell in row)
     assert "rows.parquet" in html
+
+
+def test_published_tables_are_the_cells_beside_them() -> None:
+    sheets = [
+        path
+        for name in ("table", "reward_models", "judge", "over_optimisation", "selection")
+        for path in RESULTS.glob(f"*/{name}.json")
+    ]
+    assert len(sheets) > 20
+    for path in sheets:
+        assert markdown(read_sheet(path)) == path.with_suffix(".md").read_text(), path
 
 
 def test_rules_that_choose_a_strength_have_a_section_where_they_were_compared(
