@@ -143,7 +143,7 @@ fuzz: setup ## run the commands on 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py
 
 bench: setup ## measure speed and memory of our steps (minutes)
-	@for file in $(filter-out %/growth.py %/kills.py %/peers.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out %/growth.py %/kills.py %/live_bench.py %/live_demo.py %/live_device.py %/peers.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
 	done
 
@@ -165,11 +165,11 @@ $(PEERS_STAMP): benchmarks/peers/requirements.txt | setup
 	@touch $(PEERS_STAMP)
 
 live-demo: setup ## play a live event with 500 devices and a killed gateway (2 minutes)
-	@$(VENV) -m recsys_posttrain live demo
+	@$(VENV) benchmarks/live_demo.py
 
 # Needs redis-server. 5,000 sockets: a machine that allows fewer open files says so.
 live-bench: setup ## kill the parts of a live service under 5,000 devices; needs redis-server (6 minutes)
-	$(VENV) -m recsys_posttrain live bench --output benchmarks/results/live_bench
+	$(VENV) benchmarks/live_bench.py --output benchmarks/results/live_bench
 
 doctor: setup ## check this machine and say what to do about each problem
 	@$(VENV) -m recsys_posttrain doctor

@@ -21,14 +21,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from live.processes import memory_bytes, processor_seconds
 
-from recsys_posttrain.live.bench.processes import memory_bytes, processor_seconds
 from recsys_posttrain.live.broker import EmbeddedBroker
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Claim, Keys, sign
 from recsys_posttrain.live.prefetch import PrefetchServer
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import Claim, sign
 
 KEYS, EVENT, PIPELINES = Keys({"bench": b"0" * 32}), "bench", 8
 SETTINGS = GatewaySettings(ping=600, per_address=10**6)  # a Socket answers no pings

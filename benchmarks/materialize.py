@@ -18,9 +18,8 @@ import pyarrow as pa
 import torch
 from shared.workload import ITEMS, machine, synthetic, write_result
 
-from recsys_posttrain.live.materialize import write_lists
+from recsys_posttrain.live.materialize import EventRules, write_lists
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.frozen import FrozenPolicy

@@ -1,31 +1,36 @@
 """Requests per second around a live event, by the herd model: 10^6 to 10^8 devices.
 
     python experiments/live_herd.py [--output FOLDER]
+    python experiments/live_herd.py --set devices=10000000 --set window_hours=12
 
 A plain script, not a study. Fetching on the push against prefetching over windows of hours, cache
 refreshes with fixed and jittered lifetimes, and retries against a server with too little capacity.
-Writes table.md, herd.png and results.json.
+Writes table.md, herd.png and results.json. With --set it prints the tables of one herd of yours and
+writes nothing.
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from herd.model import Herd, even
+from herd.overload import Retry
 from herd.pictures import draw
-
-from recsys_posttrain.config import describe
-from recsys_posttrain.files import replacing, write_json
-from recsys_posttrain.live.herd import Herd, even
-from recsys_posttrain.live.herd_tables import (
+from herd.tables import (
     FIXED_WAIT,
     event_habits,
     overloads,
     peaks,
     refresh_habits,
 )
-from recsys_posttrain.live.overload import Retry
+
+from recsys_posttrain.config import describe
+from recsys_posttrain.endings import exit_code
+from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.override import override
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.seeding import derived_seed
 
@@ -76,13 +81,36 @@ def window_frame(herd: Herd, draws: int, generator: np.random.Generator) -> pd.D
     return pd.DataFrame(columns)
 
 
+def print_one(assignments: list[str], draws: int, seed: int) -> None:
+    """The tables of a herd with fields changed. Errors: UserError for what cannot be set."""
+    herd = Herd()
+    for assignment in assignments:
+        herd = override(herd, assignment)
+    generator = np.random.default_rng(derived_seed(seed, "herd"))
+    retries = {"fixed": FIXED_WAIT, "as set": herd.retry}
+    frames = {
+        "Peak requests/s at an event": peaks(event_habits(herd), draws, generator),
+        "Peak requests/s of cache refreshes": peaks(refresh_habits(herd), draws, generator),
+        f"A server of {herd.capacity:,} requests/s": overloads(herd, retries, generator),
+    }
+    for title, frame in frames.items():
+        print(f"{title}\n{frame.to_string(float_format='{:,.1f}'.format)}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ROOT / "experiments" / "results" / "live_herd"
     parser.add_argument("--output", type=Path, default=default, help="folder for the results")
     parser.add_argument("--draws", type=int, default=100, help="of each peak")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the draws")
+    parser.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help="change a field of the herd; repeat it"
+    )
     arguments = parser.parse_args()
-    generator = np.random.default_rng(derived_seed(SEED, "live_herd"))
+    if arguments.set:
+        print_one(arguments.set, arguments.draws, arguments.seed)
+        return
+    generator = np.random.default_rng(derived_seed(arguments.seed, "live_herd"))
     herd = Herd()
     frames = {
         f"At the event, {devices:,} devices": event_frame(
@@ -127,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

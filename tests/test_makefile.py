@@ -100,7 +100,7 @@ def test_dashboard_serves_the_file_or_the_server() -> None:
 
 def test_the_live_bench_writes_the_committed_result() -> None:
     command = _command("live-bench")
-    assert command.endswith("recsys_posttrain live bench --output benchmarks/results/live_bench")
+    assert command.endswith("benchmarks/live_bench.py --output benchmarks/results/live_bench")
 
 
 def _checkout(folder: Path) -> Path:

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from recsys_posttrain.__main__ import main
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.materialize import materialize
+from recsys_posttrain.live.materialize import EventRules, materialize
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.live.rules import EventRules
 from recsys_posttrain.recommend import recommend
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.study import run_study

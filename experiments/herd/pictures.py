@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from herd.model import Herd, fetch_on_push, latecomers, refreshes, requests
+from herd.overload import Retry, overload
 
-from recsys_posttrain.live.herd import Herd, fetch_on_push, latecomers, refreshes, requests
-from recsys_posttrain.live.overload import Retry, overload
 from recsys_posttrain.report.figures import LINES, panels, save
 
 RATE = "requests/s"

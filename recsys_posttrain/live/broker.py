@@ -1,14 +1,14 @@
 """Where the producer writes states and gateways read them: the interface and the embedded broker.
 
-Every reader keeps its own cursor, the newest version that it has seen, so a broker keeps nothing
-about its readers, and one that returns misses nothing that still matters.
+Every reader keeps its own cursor, the newest version that it has seen. So a broker keeps nothing
+about its readers, and a reader that returns misses nothing that still matters.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import numpy as np
@@ -29,15 +29,17 @@ class BrokerDown(UserError):
 class Broker(Protocol):
     """A log of states per event, each newer than the one before. Every method may BrokerDown."""
 
+    counters: Counter[str]
+
     async def append(self, state: EventState) -> bool:
-        """Adds a state; False, and nothing added, where its version is not the newest, or one that
-        readers refuse."""
+        """Adds a state; False, and nothing added, where its version is not the newest, or is so far
+        ahead of the clock that readers refuse it."""
 
     async def newest(self, event: str) -> EventState | None:
         """The newest state; None where there is none."""
 
     async def repaired(self, event: str) -> EventState | None:
-        """The newest state, after what is no state was removed; for the producer, who may write."""
+        """Removes what is not a state and returns the newest; for the producer, who may write."""
 
     async def after(self, event: str, version: int, wait: float) -> list[EventState]:
         """States newer than `version`, oldest first; where none is, waits up to `wait` seconds."""
@@ -47,6 +49,7 @@ class EmbeddedBroker:
     """A broker inside this process, for one event loop; it needs no server and keeps no file."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.counters: Counter[str] = Counter()
         self._clock = clock
         self._states: dict[str, deque[EventState]] = {}
         self._appended = asyncio.Event()
@@ -69,17 +72,39 @@ class EmbeddedBroker:
 
     async def after(self, event: str, version: int, wait: float) -> list[EventState]:
         appended = self._appended
-        if not (newer := self._newer(event, version)):
-            try:
-                async with asyncio.timeout(wait):
-                    await appended.wait()
-            except TimeoutError:
-                return []
-            newer = self._newer(event, version)
-        return newer
+        if newer := self._newer(event, version):
+            return newer
+        try:
+            async with asyncio.timeout(wait):
+                await appended.wait()
+        except TimeoutError:
+            return []
+        return self._newer(event, version)
 
     def _newer(self, event: str, version: int) -> list[EventState]:
         return [state for state in self._states.get(event, ()) if state.version > version]
+
+
+async def repeat(
+    step: Callable[[], Awaitable[object]],
+    counters: Counter[str],
+    pause: Callable[[bool], float],
+) -> None:
+    """Repeats a step for ever; `counters` show where the broker was down.
+
+    pause: the seconds until the next step, given whether the broker is down.
+    """
+    is_down = False
+    while True:
+        try:
+            await step()
+            is_down = False
+        except BrokerDown as error:
+            counters["broker_errors"] += 1
+            if not is_down:  # once, not at every attempt
+                _log.warning("%s; trying again", error)
+            is_down = True
+        await asyncio.sleep(pause(is_down))
 
 
 async def follow(
@@ -89,22 +114,18 @@ async def follow(
     counters: Counter[str],
     random: np.random.Generator,
 ) -> None:
-    """Hands each newer state to `receive`, for ever; of several at once, the last, which is enough.
+    """Hands each newer state to `receive`, for ever; of several at once the last, which is enough.
 
-    While the broker is down it is asked again after a random time, and `counters` show it.
+    While the broker is down it is asked again after a random time.
     """
-    cursor, is_down = 0, False
-    while True:
-        try:
-            states = await broker.after(event, cursor, _WAIT_SECONDS)
-        except BrokerDown as error:
-            counters["broker_errors"] += 1
-            if not is_down:  # once, not at every attempt
-                _log.warning("%s; trying again", error)
-            is_down = True
-            await asyncio.sleep(random.uniform(0, _RETRY_SECONDS))
-        else:
-            is_down = False
-            if states and states[-1].version > cursor:
-                cursor = states[-1].version
-                receive(states[-1])
+    cursor = 0
+    broker.counters = counters  # so that a reader's metrics show what its broker refuses
+
+    async def step() -> None:
+        nonlocal cursor
+        states = await broker.after(event, cursor, _WAIT_SECONDS)
+        if states and states[-1].version > cursor:
+            cursor = states[-1].version
+            receive(states[-1])
+
+    await repeat(step, counters, lambda is_down: is_down * random.uniform(0, _RETRY_SECONDS))

@@ -1,17 +1,47 @@
 """`recsys-posttrain live ...`: parse, call, print. A verb imports what is slow to import."""
 
-import sys
+import asyncio
+import logging
+import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from recsys_posttrain.cli_options import DataRoot, DatasetNow, LogNow, path_argument, path_option
+from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live import commands
+from recsys_posttrain.live import running
+
+if TYPE_CHECKING:
+    from recsys_posttrain.live.broker import Broker
+    from recsys_posttrain.live.schedule import Schedule
 
 EXTRA = ("redis", "starlette", "uvicorn", "websockets")  # what [live] installs
+
+_LONGEST_DELAY = 10_000_000  # seconds, 115 days
+REDIS = "redis://127.0.0.1:6379"
+
+SecretFile = Annotated[
+    Path, path_option("A file (mode 0600) with the key that signs tokens and states, or several.")
+]
+ScheduleArgument = Annotated[Path, path_argument("SCHEDULE", "The schedule, a JSON file.")]
+RedisUrl = Annotated[
+    str, typer.Option(envvar="REDIS_URL", help="The broker; others see options: no password here.")
+]
+PerAddress = Annotated[int, typer.Option(min=1, help="Connections from one address at most.")]
+PerUser = Annotated[int, typer.Option(min=1, help="Connections of one user at most.")]
+Proxies = Annotated[
+    list[str] | None,
+    typer.Option("--trusted-proxy", metavar="ADDRESS", help="Whose X-Forwarded-For is believed."),
+]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics is, for your eyes alone.")
+]
+Host = Annotated[str, typer.Option(help="The address to listen at.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free; it is printed.")]
+EventName = Annotated[str, typer.Argument(help="The event's name.")]
 
 
 class _NamesTheExtra(TyperGroup):
@@ -65,8 +95,8 @@ def materialize(
     Example:
       recsys-posttrain live materialize runs/stages/posttrain-0f3a --rules final.json --output final
     """
+    from recsys_posttrain.live.materialize import EventRules
     from recsys_posttrain.live.materialize import materialize as write
-    from recsys_posttrain.live.rules import EventRules
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
@@ -79,121 +109,182 @@ def materialize(
 
 
 @app.command()
-def herd(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
+def serve(
+    folder: Annotated[Path, path_argument("FOLDER", "What live materialize wrote.")],
+    secret_file: SecretFile,
+    schedule: Annotated[
+        Path | None, path_option("The schedule; near its starts, traffic that can wait is refused.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    draws: Annotated[int, typer.Option(min=1, help="How many, to see how far peaks vary.")] = 20,
+    redis: Annotated[
+        str | None, typer.Option(envvar="REDIS_URL", help="The broker; without it, all is here.")
+    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    gateway_port: Port = 8001,
+    per_address: PerAddress = 1000,
+    per_user: PerUser = 10,
+    trusted_proxies: Proxies = None,
+    metrics: Metrics = None,
 ) -> None:
-    """Print the model's peak requests/s around an event: fetching on the push, prefetching,
-    refreshing caches, retrying.
+    """Serve the materialised recommendations of an event to its devices.
+
+    Without --redis everything runs in this process: prefetch server, producer and gateway.
 
     \b
     Example:
-      recsys-posttrain live herd
-      recsys-posttrain live herd --set devices=10000000 --set window_hours=12 --set missed=0.05
+      recsys-posttrain live serve final/ --secret-file secret --schedule schedule.json
+      recsys-posttrain live serve final/ --secret-file secret --redis redis://127.0.0.1:6379
     """
-    import numpy as np
+    from recsys_posttrain.live.broker import EmbeddedBroker
+    from recsys_posttrain.live.door import Limits
+    from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+    from recsys_posttrain.live.keys import read_keys
+    from recsys_posttrain.live.materialized import Materialized
+    from recsys_posttrain.live.prefetch import PrefetchServer, PrefetchSettings
+    from recsys_posttrain.live.producer import Producer, memory_beside
+    from recsys_posttrain.live.schedule import ScheduleFile
 
-    from recsys_posttrain.live import herd_tables as tables
-    from recsys_posttrain.live.herd import Herd
-    from recsys_posttrain.override import override
-    from recsys_posttrain.seeding import derived_seed
+    keys, lists = read_keys(secret_file), Materialized.open(folder)
+    require(schedule or redis, "live serve needs --schedule FILE, or --redis URL for a broker")
+    limits = Limits(per_address=per_address, proxies=tuple(trusted_proxies or ()))
+    watched = None if schedule is None else ScheduleFile(schedule)
+    if watched:
+        planned = watched.current()
+        is_same = planned.event == lists.event
+        require(is_same, f"{schedule} is of event {planned.event}, {folder} of {lists.event}")
+        missing = set(planned.stages) - set(lists.stages)
+        require(not missing, f"{folder} has nothing for the stages {', '.join(sorted(missing))}")
 
-    chosen = Herd()
-    for assignment in overrides or []:
-        chosen = override(chosen, assignment)
-    generator = np.random.default_rng(derived_seed(seed, "herd"))
-    retries = {"fixed": tables.FIXED_WAIT, "as set": chosen.retry}
-    for title, frame in (
-        (
-            "Peak requests/s at an event",
-            tables.peaks(tables.event_habits(chosen), draws, generator),
-        ),
-        (
-            "Peak requests/s of cache refreshes",
-            tables.peaks(tables.refresh_habits(chosen), draws, generator),
-        ),
-        (
-            f"A server of {chosen.capacity:,} requests/s",
-            tables.overloads(chosen, retries, generator),
-        ),
-    ):
-        typer.echo(f"{title}\n{frame.to_string(float_format='{:,.1f}'.format)}\n")
+    async def run() -> None:
+        stop = running.stop_on_signals()
+        broker: Broker = await running.redis_at(redis, keys) if redis else EmbeddedBroker()
+        server = PrefetchServer(lists, keys, broker, watched, PrefetchSettings(limits=limits))
+        sources = [server.values]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.run(running.listening(host, port, "http"), stop))
+            if schedule and not redis:
+                settings = GatewaySettings(
+                    per_address=per_address, per_user=per_user, proxies=limits.proxies
+                )
+                node = Gateway(lists.event, keys, settings)
+                sockets = running.listening(host, gateway_port, "ws")
+                tasks.create_task(node.run(broker, sockets, stop))
+                sources.append(node.values)
+                memory = memory_beside(schedule, lists.event)
+                producer = Producer(ScheduleFile(schedule), broker, memory=memory)
+                tasks.create_task(running.until_stopped(producer.run(), stop))
+            async with running.reporting(running.listening_for_metrics(metrics), *sources):
+                await stop.wait()
+
+    running.run_to_the_end(run())
 
 
 @app.command()
-def demo(
-    devices: Annotated[int, typer.Option(min=2, max=5000, help="How many devices.")] = 500,
-    seconds: Annotated[float, typer.Option(min=4, max=3600, help="How long it takes.")] = 120,
-    output: Annotated[Path, path_option("The folder for summary.json and demo.png.")] = Path(
-        "runs/live-demo"
-    ),
-) -> None:
-    """Play an event in this process: prefetch, a moved start, a killed gateway, an end by hand.
+def produce(
+    schedule: ScheduleArgument,
+    secret_file: Annotated[
+        Path | None, path_option("As for the servers; states are signed with it.")
+    ] = None,
+    redis: RedisUrl = REDIS,
+    readers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reader", metavar="URL",
+            help="A prefetch server or gateway, asked at the start what it has seen; repeat it.",
+        ),
+    ] = None,
+    advance: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Start this stage now, and stop here.")
+    ] = None,
+    delay: Annotated[
+        int | None,
+        typer.Option(
+            min=-_LONGEST_DELAY, max=_LONGEST_DELAY, metavar="SECONDS",
+            help="Move the starts to come, and stop here; negative: earlier.",
+        ),
+    ] = None,
+    end: Annotated[bool, typer.Option("--end", help="End the event, and stop here.")] = False,
+) -> None:  # fmt: skip
+    """Follow a schedule and write the event's states to the broker.
 
-    Made-up recommendations, an embedded broker, real sockets. Exit code 1 where a promise is
-    broken.
+    With --advance, --delay or --end it changes the schedule's file, which a running producer
+    follows, and returns. The newest state is kept beside the schedule too.
 
     \b
     Example:
-      recsys-posttrain live demo
-      recsys-posttrain live demo --devices 20 --seconds 8
+      recsys-posttrain live produce schedule.json --secret-file secret \\
+        --reader http://127.0.0.1:8000 --reader http://127.0.0.1:8001
+      recsys-posttrain live produce schedule.json --delay 600
+      recsys-posttrain live produce schedule.json --end
     """
-    from recsys_posttrain.files import write_json
-    from recsys_posttrain.live import demo_report as report
-    from recsys_posttrain.live.demo import Demo, run
+    from recsys_posttrain.live.keys import read_keys
+    from recsys_posttrain.live.producer import Producer, memory_beside, seen_by
+    from recsys_posttrain.live.schedule import ScheduleFile, change
 
-    def say(second: float, text: str) -> None:
-        if sys.stderr.isatty():
-            typer.echo(f"{second:6.1f} s  {text}", err=True)
+    changes = (advance is not None) + (delay is not None) + end
+    require(changes <= 1, "live produce takes one of --advance, --delay and --end")
+    if changes:
+        now = time.time()
 
-    recording = run(Demo(devices, seconds), output, say)
-    figures = report.summary(recording)
-    write_json(output / "summary.json", figures)
-    report.draw(recording, output / "demo.png")
-    typer.echo(f"{report.text(figures)}\n\n{output}/summary.json and demo.png")
-    if any(figures[name] for name in report.PROMISES):
-        raise typer.Exit(1)
+        def changed(planned: "Schedule") -> "Schedule":
+            if advance is not None:
+                return planned.advanced(advance, now)
+            return planned.finished() if delay is None else planned.delayed(delay, now)
+
+        new = change(schedule, changed)
+        typer.echo(f"{new.event}: {new.stage_at(now)} now")
+        return
+
+    file = ScheduleFile(schedule)
+    event = file.current().event
+    for url in readers or ():
+        running.require_url(url, "http", "--reader")
+    if secret_file is None:
+        raise UserError(
+            "live produce signs what it writes: give --secret-file FILE, as to gateways"
+        )
+    keys, memory = read_keys(secret_file), memory_beside(schedule, event)
+    logging.getLogger(Producer.__module__).setLevel(logging.INFO)  # a line for each state
+
+    async def run() -> None:
+        broker = await running.redis_at(redis, keys)
+        seen = await seen_by(readers or (), event, time.time())
+        await running.until_stopped(Producer(file, broker, memory=memory, seen=seen).run())
+
+    running.run_to_the_end(run())
 
 
 @app.command()
-def bench(
-    devices: Annotated[int, typer.Option(min=2, help="Real sockets, one for each.")] = 5000,
-    seconds: Annotated[
-        float, typer.Option(min=0.5, help="How long devices sleep; other waits are shares of it.")
-    ] = 60,
-    output: Annotated[Path, path_option("The folder for the table and the figures.")] = Path(
-        "runs/live-bench"
-    ),
+def gateway(
+    event: EventName,
+    secret_file: SecretFile,
+    redis: RedisUrl = REDIS,
+    host: Host = "127.0.0.1",
+    port: Port = 8001,
+    per_address: PerAddress = 1000,
+    per_user: PerUser = 10,
+    trusted_proxies: Proxies = None,
+    metrics: Metrics = None,
 ) -> None:
-    """Run a service as processes, do to it what goes wrong, and measure what devices saw.
-
-    Needs redis-server. Exit code 1 where a promise is broken.
+    """Hold devices' connections and pass each state of the event on to them.
 
     \b
     Example:
-      recsys-posttrain live bench
-      recsys-posttrain live bench --devices 20 --seconds 2
+      recsys-posttrain live gateway final --secret-file secret --port 8001
     """
-    from recsys_posttrain.live.bench.rows import broken_promises
-    from recsys_posttrain.live.bench.run import run_bench
-    from recsys_posttrain.live.bench.service import Bench, NotRecovered
-    from recsys_posttrain.tracking.mirror import track
+    from recsys_posttrain.live.gateway import Gateway, GatewaySettings
+    from recsys_posttrain.live.keys import read_keys
+    from recsys_posttrain.live.state import require_name
 
-    try:
-        rows = run_bench(Bench(devices, seconds), output, typer.echo)
-    except NotRecovered as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    typer.echo(f"written: {output}/table.md, faults.csv, run.json and figures\n{track(output)}")
-    if broken := broken_promises(rows):
-        typer.echo("\n".join(broken), err=True)
-        raise typer.Exit(1)
-    typer.echo("kept under every fault: every promise")
+    require_name(event, "the event")
+    keys, proxies = read_keys(secret_file), tuple(trusted_proxies or ())
+    settings = GatewaySettings(per_address=per_address, per_user=per_user, proxies=proxies)
+    node = Gateway(event, keys, settings)
 
+    async def run() -> None:
+        broker = await running.redis_at(redis, keys)
+        sockets = running.listening(host, port, "ws")
+        async with running.reporting(running.listening_for_metrics(metrics), node.values):
+            await node.run(broker, sockets, running.stop_on_signals())
 
-for verb in (commands.serve, commands.gateway, commands.produce, commands.device):
-    app.command()(verb)
+    running.run_to_the_end(run())

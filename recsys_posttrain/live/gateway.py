@@ -23,9 +23,8 @@ from websockets.http11 import Request, Response
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import Broker, follow
 from recsys_posttrain.live.door import REQUEST_SECONDS, Door, Limits
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Claim, Keys, bearer, claim_of
 from recsys_posttrain.live.state import MESSAGE_BYTES, TOKEN_EXPIRED, EventState
-from recsys_posttrain.live.token import Claim, bearer, claim_of
 from recsys_posttrain.seeding import derived_seed
 
 _POLICY_VIOLATION, _TOO_LONG, _SERVICE_RESTART = 1008, 1009, 1012
@@ -66,7 +65,8 @@ class _Connection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
-        if not self._gateway.allows(self._received, self.loop.time() - self._began):
+        further = _BYTES_PER_SECOND * (self.loop.time() - self._began)
+        if self._received > self._gateway.settings.received_bytes + further:
             self._gateway.drop(self, "flood")
         elif not self.transport.is_closing():
             super().data_received(data)
@@ -94,7 +94,7 @@ class Gateway:
         self.door = Door(limits, self.counters)
         self._event = event
         self._keys = keys
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
         self._random = np.random.default_rng(derived_seed(seed, "gateway", event))
         self._open: set[ServerConnection] = set()
@@ -106,7 +106,7 @@ class Gateway:
 
     async def run(self, broker: Broker, listening: socket, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then ends its connections in turn. Cancelled: at once."""
-        settings = self._settings
+        settings = self.settings
         async with (
             serve(
                 self._connected,
@@ -145,18 +145,9 @@ class Gateway:
         self.counters["states"] += 1
         self.counters["messages"] += len(self._open)
 
-    def abort(self) -> None:
-        """Breaks every connection without a word, as the death of a process does."""
-        for connection in list(self._open):
-            connection.transport.abort()
-
-    def allows(self, received: int, seconds: float) -> bool:
-        """Whether a device may have sent so many bytes since it connected."""
-        return received <= self._settings.received_bytes + _BYTES_PER_SECOND * seconds
-
     def drop_if_slow(self, connection: ServerConnection) -> None:
         """Breaks a connection whose device does not read what it is sent."""
-        if connection.transport.get_write_buffer_size() > self._settings.unsent_bytes:
+        if connection.transport.get_write_buffer_size() > self.settings.unsent_bytes:
             self.drop(connection, "slow")
 
     def drop(self, connection: ServerConnection, why: str) -> None:
@@ -175,15 +166,18 @@ class Gateway:
 
     def values(self) -> dict[str, float]:
         """Counters and gauges by their names in the metrics."""
-        version = self._newest.version if self._newest else 0
-        gauges = {"connections": len(self._open), "state_version": version}
+        gauges = {"connections": len(self._open), "state_version": self._version}
         return {f"gateway_{name}": value for name, value in {**self.counters, **gauges}.items()}
+
+    @property
+    def _version(self) -> int:
+        return self._newest.version if self._newest else 0
 
     async def _connected(self, connection: ServerConnection) -> None:
         claim = cast(_Connection, connection).claim
         assert claim is not None
         left = claim.expires - self._clock()
-        lifetime = self._settings.lifetime * self._random.uniform(0.5, 1)
+        lifetime = self.settings.lifetime * self._random.uniform(0.5, 1)
         # First among those that get the next state, then the newest: a state between is not lost.
         self._open.add(connection)
         try:
@@ -193,62 +187,58 @@ class Gateway:
             try:
                 async with asyncio.timeout(min(left, lifetime)):
                     await connection.recv()
-                self.counters["bad_messages"] += 1
-                await connection.close(_POLICY_VIOLATION, "a device sends no messages")
+                end, code, why = "bad_messages", _POLICY_VIOLATION, "a device sends no messages"
             except TimeoutError:
+                end, code, why = "lifetimes_ended", _SERVICE_RESTART, "connect again"
                 if left <= lifetime:
-                    self.counters["tokens_expired"] += 1
-                    await connection.close(TOKEN_EXPIRED, "the token has expired: get another")
-                else:
-                    self.counters["lifetimes_ended"] += 1
-                    await connection.close(_SERVICE_RESTART, "connect again")
-        except ConnectionClosed as end:
-            self.counters["bad_messages"] += end.sent is not None and end.sent.code == _TOO_LONG
+                    end, code = "tokens_expired", TOKEN_EXPIRED
+                    why = "the token has expired: get another"
+            self.counters[end] += 1
+            await connection.close(code, why)
+        except ConnectionClosed as closed:
+            sent = closed.sent
+            self.counters["bad_messages"] += sent is not None and sent.code == _TOO_LONG
         finally:
             self._open.discard(connection)
 
     def _answered(self, connection: ServerConnection, request: Request) -> Response | None:
         """The answer to a request that does not become a connection."""
         self.door.heard(connection.transport)
-        path, settings = request.path.partition("?")[0], self._settings
+        refuse, settings = partial(self._refused, connection), self.settings
+        path, headers = request.path.partition("?")[0], request.headers
         if path == "/health":
-            version = self._newest.version if self._newest else 0
-            body = json.dumps({"event": self._event, "state": version})
+            body = json.dumps({"event": self._event, "state": self._version})
             return connection.respond(HTTPStatus.OK, body + "\n")
         if path != f"/v1/events/{self._event}/updates":
-            return self._refused(connection, HTTPStatus.NOT_FOUND, f"this serves {self._event}")
+            return refuse(HTTPStatus.NOT_FOUND, f"this serves {self._event}")
         if self._is_draining or self._held >= settings.connections:
-            return self._told_to_wait(connection, HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait")
-        tokens = request.headers.get_all("Authorization")
+            return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait")
+        token = bearer(next(iter(headers.get_all("Authorization")), None))
         try:
-            claim = claim_of(
-                bearer(tokens[0] if tokens else None), self._keys, self._event, self._clock()
-            )
+            claim = claim_of(token, self._keys, self._event, self._clock())
         except UserError as error:
-            return self._refused(connection, HTTPStatus.UNAUTHORIZED, str(error))
-        forwarded = request.headers.get_all("X-Forwarded-For")
+            return refuse(HTTPStatus.UNAUTHORIZED, str(error))
         if self._accepted[claim.user] >= settings.per_user:
             why = f"a user may have {settings.per_user} connections"
-        elif not self.door.is_for(connection.transport, forwarded[-1] if forwarded else None):
+            return refuse(HTTPStatus.TOO_MANY_REQUESTS, why)
+        forwarded = next(reversed(headers.get_all("X-Forwarded-For")), None)
+        if not self.door.is_for(connection.transport, forwarded):
             why = f"an address may have {settings.per_address} connections"
-        else:
-            cast(_Connection, connection).claim = claim
-            self._held += 1
-            self._accepted[claim.user] += 1
-            self.counters["accepted"] += 1
-            return None
-        return self._told_to_wait(connection, HTTPStatus.TOO_MANY_REQUESTS, why)
-
-    def _told_to_wait(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
-        answer = self._refused(connection, status, why)
-        wait = self._settings.retry_after * self._random.uniform(1, 2)
-        answer.headers["Retry-After"] = str(round(wait))
-        return answer
+            return refuse(HTTPStatus.TOO_MANY_REQUESTS, why)
+        cast(_Connection, connection).claim = claim
+        self._held += 1
+        self._accepted[claim.user] += 1
+        self.counters["accepted"] += 1
+        return None
 
     def _refused(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
         self.counters[f'refused{{status="{status.value}"}}'] += 1
-        return connection.respond(status, why + "\n")
+        answer = connection.respond(status, why + "\n")
+        if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            wait = self.settings.retry_after * self._random.uniform(1, 2)
+            answer.headers["Retry-After"] = str(round(wait))
+        return answer
 
     async def _end_later(self, connection: ServerConnection) -> None:
-        await asyncio.sleep(self._random.uniform(0, self._settings.drain))
+        await asyncio.sleep(self._random.uniform(0, self.settings.drain))
         await connection.close(_SERVICE_RESTART, "connect again")

@@ -1,25 +1,35 @@
-"""The servers' secret keys, which sign tokens and states with HMAC-SHA256.
+"""The servers' secret keys, which sign states and devices' tokens with HMAC-SHA256.
 
 A file has one key in each line, as `key` or `id:key`. The first line signs, every line verifies, so
 that a new key can follow an old one while what the old one signed is still valid.
+
+A token says which user may read which event until when. It is
+`<id of the key>.<base64url of JSON>.<hexadecimal signature>`. Servers keep their keys and nothing
+else.
 """
 
+import base64
 import hashlib
 import hmac
+import json
 import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.live.state import is_second
 
 _FILE_BYTES = 65_536
 _KEY_BYTES = 16
 _ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_MAKE = "make one with (umask 077; openssl rand -hex 32 > {})"
+_TOKEN_BYTES = 1024
+_PURPOSE = "token"
+_NO_CLAIM = "the token's claim is not a user, an event and a time"
+_HOW = "make one with (umask 077; openssl rand -hex 32 > {})"
 
 
 @dataclass(frozen=True)
@@ -31,13 +41,10 @@ class Keys:
     def __post_init__(self) -> None:
         require(self.by_id, "there is no key in it")
         for name, key in self.by_id.items():
-            require(
-                _ID.fullmatch(name),
-                f"a key's id is 1 to 32 letters, digits, hyphens or underscores, not {name!r:.40}",
-            )
-            require(
-                len(key) >= _KEY_BYTES, f"key {name} has {len(key)} bytes, fewer than {_KEY_BYTES}"
-            )
+            rule = "a key's id is 1 to 32 letters, digits, hyphens or underscores"
+            require(_ID.fullmatch(name), f"{rule}, not {name!r:.40}")
+            size = len(key)
+            require(size >= _KEY_BYTES, f"key {name} has {size} bytes, fewer than {_KEY_BYTES}")
 
     def sign(self, purpose: str, body: bytes) -> tuple[str, str]:
         """(id of the key, hexadecimal signature); valid for this purpose and no other."""
@@ -46,12 +53,10 @@ class Keys:
 
     def has_signed(self, purpose: str, body: bytes, name: str, signature: str) -> bool:
         """Whether the key of this id has signed it."""
-        key = self.by_id.get(name)
-        if key is None:
+        if name not in self.by_id:
             return False
-        return hmac.compare_digest(
-            _signature(key, purpose, body).encode(), signature.encode(errors="replace")
-        )
+        own = _signature(self.by_id[name], purpose, body)
+        return hmac.compare_digest(own.encode(), signature.encode(errors="replace"))
 
 
 def read_keys(path: Path) -> Keys:
@@ -63,7 +68,7 @@ def read_keys(path: Path) -> Keys:
     except OSError as error:
         raise UserError(f"the secret's file {path} cannot be read ({error.strerror})") from None
     except ValueError:
-        raise UserError(f"the secret in {path} is not text: {_MAKE.format(path)}") from None
+        raise UserError(f"the secret in {path} is not text: {_HOW.format(path)}") from None
     require(
         not mode & 0o077,
         f"the secret's file {path} is open to other users of this machine (mode {mode:04o}): "
@@ -75,9 +80,8 @@ def read_keys(path: Path) -> Keys:
     try:
         return Keys(dict(pairs))
     except UserError as error:
-        raise UserError(
-            f"the secret in {path} cannot be used, {error}: {_MAKE.format(path)}"
-        ) from (None)
+        sentence = f"the secret in {path} cannot be used, {error}: {_HOW.format(path)}"
+        raise UserError(sentence) from None
 
 
 def _id_and_key(line: str) -> tuple[str, bytes]:
@@ -88,3 +92,49 @@ def _id_and_key(line: str) -> tuple[str, bytes]:
 
 def _signature(key: bytes, purpose: str, body: bytes) -> str:
     return hmac.new(key, purpose.encode() + b"\n" + body, hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a token grants; `expires` in seconds since 1970. UserError for fields of other types."""
+
+    user: str
+    event: str
+    expires: float
+
+    def __post_init__(self) -> None:
+        are_names = isinstance(self.user, str) and isinstance(self.event, str)
+        require(are_names and is_second(self.expires), _NO_CLAIM)
+
+
+def sign(claim: Claim, keys: Keys) -> str:
+    """The token of a claim."""
+    body = base64.urlsafe_b64encode(json.dumps(astuple(claim)).encode())
+    name, signature = keys.sign(_PURPOSE, body)
+    return f"{name}.{body.decode()}.{signature}"
+
+
+def claim_of(token: str, keys: Keys, event: str, now: float) -> Claim:
+    """What a token grants, which is to read `event`.
+
+    Errors: UserError for a token that is malformed, not ours, of another event or expired.
+    """
+    require(0 < len(token) <= _TOKEN_BYTES, "the request has no token of a usable length")
+    name, _, rest = token.partition(".")
+    text, _, signature = rest.rpartition(".")
+    body = text.encode(errors="replace")
+    is_ours = keys.has_signed(_PURPOSE, body, name, signature)
+    require(is_ours, "the token was not signed by this service")
+    try:
+        claim = Claim(*json.loads(base64.urlsafe_b64decode(body)))
+    except (ValueError, TypeError, RecursionError):
+        raise UserError(_NO_CLAIM) from None
+    require(claim.event == event, f"the token is for event {claim.event!r}, not {event!r}")
+    require(now < claim.expires, "the token has expired: sign in again")
+    return claim
+
+
+def bearer(header: str | None) -> str:
+    """The token in an Authorization header, or nothing."""
+    scheme, _, token = (header or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,15 +1,14 @@
 """Top items per user and stage from a saved policy, before an event: no model runs during it."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 from torch import Tensor
 
 from recsys_posttrain.config import require
@@ -18,9 +17,9 @@ from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.files import disk_is_explained, replacing, write_json
+from recsys_posttrain.files import disk_is_explained, read_json, replacing, write_json
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
-from recsys_posttrain.live.rules import EventRules
+from recsys_posttrain.live.state import require_name
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
 from recsys_posttrain.progress import plain_console
 from recsys_posttrain.recommend import histories_of_dataset
@@ -29,6 +28,62 @@ from recsys_posttrain.types import Repeats, Sequences
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
 # chunks, in which such have more alike lengths, save a little time.
 USERS_PER_CHUNK = 4096
+_EXAMPLE = '{"event": "final", "live_title": "1193", "stages": {"before": null, "live": 1}}'
+
+
+@dataclass(frozen=True)
+class EventRules:
+    """The stages of one event, in the order in which they are expected.
+
+    live_title: the data set's id of the item.
+    stages: by name, the place of the live title from 1, or None: it is not in the list, whatever
+        the policy thinks of it.
+    Errors: UserError for names and places that cannot be.
+    """
+
+    event: str
+    live_title: str
+    stages: dict[str, int | None]
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.live_title, str) and self.live_title,
+            f"live_title is {self.live_title!r}: give the item's id as text",
+        )
+        require(
+            isinstance(self.stages, dict) and self.stages,
+            f"stages is {self.stages!r}: give one stage or more, each with a place or null",
+        )
+        require_name(self.event, "the event")
+        for name, place in self.stages.items():
+            require_name(name, "a stage")
+            require(
+                place is None or (type(place) is int and place >= 1),
+                f"stage {name!r} places the live title at {place!r}: give 1 or more, or null",
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> "EventRules":
+        """The rules in a JSON file. Errors: UserError, which names the file and shows one."""
+        value = read_json(path, fix=f"give a file such as {_EXAMPLE}")
+        names = set(cls.__dataclass_fields__)
+        require(
+            isinstance(value, dict) and set(value) == names,
+            f"{path} does not hold exactly {', '.join(sorted(names))}: write it as {_EXAMPLE}",
+        )
+        try:
+            return cls(**value)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def check_places(self, k: int) -> None:
+        """UserError where a stage places the live title beyond the list's end."""
+        for name, place in self.stages.items():
+            require(
+                (place or 0) <= k,
+                f"stage {name!r} places the live title at {place}, beyond the {k} items of a list: "
+                f"give a place of at most {k}, or a larger --k",
+            )
 
 
 def materialize(
@@ -68,12 +123,13 @@ def materialize(
             with temporary.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         (output / "lists.arrow").replace(output / lists_name(sha256))
+        policy = [(policy_folder / name).read_bytes() for name in ("policy.json", WEIGHTS)]
         manifest = {
             **asdict(rules),
             "k": k,
             "users": len(user_ids),
             "dataset": saved.dataset,
-            "policy_sha256": _policy_sha256(policy_folder),
+            "policy_sha256": hashlib.sha256(b"".join(policy)).hexdigest(),
             "lists_sha256": sha256,
         }
         manifest["version"] = version_of(manifest)
@@ -104,9 +160,11 @@ def write_lists(
     column = pa.list_(pa.dictionary(pa.int32(), pa.string()))
     # By position, not by name: a stage may be called user_id.
     schema = pa.schema([("user_id", pa.string()), *((name, column) for name in rules.stages)])
-    longest = int(histories.lengths_N.max())
+    longest, console = int(histories.lengths_N.max()), plain_console(stderr=True)
+    starts = range(0, len(order), USERS_PER_CHUNK)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for rows in _chunks(order):
+        for start in track(starts, "users", console=console, disable=not console.is_terminal):
+            rows = order[start : start + USERS_PER_CHUNK]
             seen = latest_events(histories, torch.tensor(rows), longest)
             others_NK = best_others(saved, seen, live_item, k)
             lists = [
@@ -152,23 +210,3 @@ def _live_item(saved: SavedPolicy, live_title: str) -> int:
             f"knows: give an id of {saved.dataset} such as {item_ids[0]!r}"
         )
     return item_ids.index(live_title) + 1
-
-
-def _policy_sha256(folder: Path) -> str:
-    content = hashlib.sha256()
-    for name in ("policy.json", WEIGHTS):
-        content.update((folder / name).read_bytes())
-    return content.hexdigest()
-
-
-def _chunks(order: list[int]) -> Iterator[list[int]]:
-    """Parts of the order under a progress bar, on a terminal only."""
-    console = plain_console(stderr=True)
-    title = TextColumn("{task.description}", markup=False)
-    columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("users", total=len(order))
-        for start in range(0, len(order), USERS_PER_CHUNK):
-            rows = order[start : start + USERS_PER_CHUNK]
-            yield rows
-            progress.advance(task, len(rows))

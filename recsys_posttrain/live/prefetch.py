@@ -9,16 +9,19 @@ import gzip
 import hashlib
 import json
 import math
+import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from socket import socket
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -26,27 +29,44 @@ from starlette.routing import Route
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import Broker, follow
 from recsys_posttrain.live.door import REQUEST_SECONDS, Door, Limits
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Keys, bearer, claim_of
 from recsys_posttrain.live.schedule import ScheduleFile
-from recsys_posttrain.live.shedding import Shedding, urgency
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.timed import timed
-from recsys_posttrain.live.token import bearer, claim_of
+from recsys_posttrain.live.timed import TimedProtocol
 from recsys_posttrain.seeding import derived_seed
 
 _HEAD_BYTES = 16_384
 _WATCH_SECONDS = 0.5
-_PRIVATE = {"Vary": "Authorization, Accept-Encoding"}
+_URGENCY = re.compile(r"(?:^|,)\s*u=([0-7])\s*(?=[,;]|$)")
+_DEFAULT_URGENCY = 3
 
 
 class Recommendations(Protocol):
-    """What was materialised: `of` gives stage -> item ids, best first; None: an unknown user."""
+    """The lists: `of` maps each stage to item ids, best first; None for an unknown user."""
 
     @property
     def event(self) -> str: ...
     @property
     def version(self) -> str: ...
     def of(self, user: str) -> Mapping[str, list[str]] | None: ...
+
+
+@dataclass(frozen=True)
+class Shedding:
+    """Which requests are refused near a moment of the event, by their priority (RFC 9218).
+
+    Within `window` seconds of a moment, requests less urgent than `keeps` are refused. They are
+    told to wait from one to `spread` windows, each for a time of its own, so that they do not come
+    back at once.
+    """
+
+    window: float = 60.0
+    keeps: int = 3
+    spread: float = 5.0
+
+    def refuses(self, urgency: int, now: float, moments: Iterable[float]) -> bool:
+        """Whether a request of this urgency, 0 the most and 7 the least, is refused at `now`."""
+        return urgency > self.keeps and any(abs(now - at) <= self.window for at in moments)
 
 
 @dataclass(frozen=True)
@@ -87,21 +107,21 @@ class PrefetchServer:
         self._starts = tuple(schedule.current().starts.values()) if schedule else ()
         self.app = Starlette(
             routes=[
-                Route("/v1/events/{event}/prefetch", self._prefetch),
-                Route("/v1/events/{event}/state", self._state),
+                Route("/v1/events/{event}/prefetch", self._counted("prefetch", self._prefetch)),
+                Route("/v1/events/{event}/state", self._counted("state", self._state)),
                 Route("/health", self._health),
             ]
         )
-
         self.app.router.redirect_slashes = False  # to where the Host header says
 
     async def run(self, listening: socket, stop: asyncio.Event) -> None:
         """Serves until `stop` is set or the process is told to end; open requests are finished."""
         door = Door(self._settings.limits, self.counters)
+        protocol = partial(TimedProtocol, door, self.counters, self._settings.request)
         server = uvicorn.Server(
             uvicorn.Config(
                 self.app,
-                http=timed(door, self.counters, self._settings.request),
+                http=cast(type[asyncio.Protocol], protocol),
                 lifespan="off",
                 log_config=None,
                 log_level="error",  # else each bad request of anybody is a line
@@ -135,9 +155,12 @@ class PrefetchServer:
     def values(self) -> dict[str, float]:
         """Counters and gauges by their names in the metrics."""
         schedule = self._schedule.counters if self._schedule else {}
-        state = {"state_version": self._newest.version if self._newest else 0}
-        values = {**self.counters, **schedule, **state}
+        values = {**self.counters, **schedule, "state_version": self._version}
         return {f"prefetch_{name}": value for name, value in values.items()}
+
+    @property
+    def _version(self) -> int:
+        return self._newest.version if self._newest else 0
 
     async def _watch(self) -> None:
         """Keeps the starts of a schedule that may change."""
@@ -145,10 +168,25 @@ class PrefetchServer:
             self._starts = tuple(self._schedule.current().starts.values())
             await asyncio.sleep(_WATCH_SECONDS)
 
-    async def _prefetch(self, request: Request) -> Response:
-        user = self._user_or_refusal(request)
-        if isinstance(user, Response):
-            return user
+    def _counted(
+        self, route: str, answer: Callable[[Request, str], Response]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint that answers the user of the token, or says why not, and counts both."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                response = answer(request, self._user(request))
+            except HTTPException as refusal:
+                headers = {"Cache-Control": "no-store", **(refusal.headers or {})}
+                body = json.dumps({"error": refusal.detail})
+                response = Response(body, refusal.status_code, headers, "application/json")
+            self.counters[f'requests{{route="{route}",status="{response.status_code}"}}'] += 1
+            self.counters["sent_bytes"] += len(response.body)
+            return response
+
+        return endpoint
+
+    def _prefetch(self, request: Request, user: str) -> Response:
         # Weak, because the same content has two encodings; of the user too, because the address
         # is the same for all of them.
         content = f"{self._recommendations.version}\n{user}".encode()
@@ -157,68 +195,54 @@ class PrefetchServer:
         headers = {
             "ETag": f'W/"{etag}"',
             "Cache-Control": f"private, max-age={round(self._settings.max_age * spread)}",
-            **_PRIVATE,
+            "Vary": "Authorization, Accept-Encoding",
         }
         if f'"{etag}"' in request.headers.get("if-none-match", ""):
-            return self._answer("prefetch", 304, b"", headers)
+            return Response(b"", 304, headers)
         stages = self._recommendations.of(user)
         if stages is None:
-            return self._refusal("prefetch", 404, f"no recommendations for user {user!r}")
-        body = json.dumps(
-            {"event": self._event, "user": user, "stages": stages}, separators=(",", ":")
-        ).encode()
+            raise HTTPException(404, f"no recommendations for user {user!r}")
+        value = {"event": self._event, "user": user, "stages": stages}
+        body = json.dumps(value, separators=(",", ":")).encode()
         if "gzip" in request.headers.get("accept-encoding", ""):
             body, headers["Content-Encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
-        return self._answer("prefetch", 200, body, headers)
+        return Response(body, 200, headers, "application/json")
 
-    async def _state(self, request: Request) -> Response:
-        user = self._user_or_refusal(request)
-        if isinstance(user, Response):
-            return user
+    def _state(self, request: Request, user: str) -> Response:
         since = request.query_params.get("since", "0")
         if not (since.isascii() and since.isdigit() and len(since) < 20):
-            return self._refusal("state", 400, "since is a version, a whole number")
+            raise HTTPException(400, "since is a version, a whole number")
         headers = {"Cache-Control": "no-store"}
-        if self._newest is None or self._newest.version <= int(since):
-            return self._answer("state", 204, b"", headers)
-        return self._answer("state", 200, self._newest.to_json().encode(), headers)
+        if self._newest is None or self._version <= int(since):
+            return Response(b"", 204, headers)
+        return Response(self._newest.to_json(), 200, headers, "application/json")
 
     async def _health(self, request: Request) -> Response:
-        version = self._newest.version if self._newest else 0
-        body = {"event": self._event, "state": version, "content": self._recommendations.version}
+        content = self._recommendations.version
+        body = {"event": self._event, "state": self._version, "content": content}
         return Response(json.dumps(body), media_type="application/json")
 
-    def _user_or_refusal(self, request: Request) -> str | Response:
-        """The token's user, or the answer to a request that is not served."""
-        route = request.scope["path"].rpartition("/")[2]
-        headers, now = request.headers, self._clock()
+    def _user(self, request: Request) -> str:
+        """The user of the token. Errors: HTTPException for a request that is not served."""
+        headers, now, shedding = request.headers, self._clock(), self._settings.shedding
         if request.path_params["event"] != self._event:
-            return self._refusal(route, 404, f"this server has event {self._event}")
+            raise HTTPException(404, f"this server has event {self._event}")
         # uvicorn bounds a head that is incomplete, and not one that comes in a single piece.
         if sum(len(name) + len(value) for name, value in headers.raw) > _HEAD_BYTES:
-            return self._refusal(route, 431, "the headers are too long", {"Connection": "close"})
+            raise HTTPException(431, "the headers are too long", {"Connection": "close"})
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-            return self._refusal(route, 413, "send no body", {"Connection": "close"})
-        shedding = self._settings.shedding
+            raise HTTPException(413, "send no body", {"Connection": "close"})
         moments = (self._changed_at, *self._starts)
         if shedding.refuses(urgency(headers.get("priority")), now, moments):
-            wait = shedding.window * self._random.uniform(1, shedding.spread)
-            return self._refusal(
-                route, 503, "busy with the event", {"Retry-After": str(round(wait))}
-            )
+            wait = round(shedding.window * self._random.uniform(1, shedding.spread))
+            raise HTTPException(503, "busy with the event", {"Retry-After": str(wait)})
         try:
-            token = bearer(headers.get("authorization"))
-            return claim_of(token, self._keys, self._event, now).user
+            return claim_of(bearer(headers.get("authorization")), self._keys, self._event, now).user
         except UserError as error:
-            return self._refusal(route, 401, str(error), {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from None
 
-    def _refusal(
-        self, route: str, status: int, why: str, headers: Mapping[str, str] | None = None
-    ) -> Response:
-        body = json.dumps({"error": why}).encode()
-        return self._answer(route, status, body, {"Cache-Control": "no-store", **(headers or {})})
 
-    def _answer(self, route: str, status: int, body: bytes, headers: Mapping[str, str]) -> Response:
-        self.counters[f'requests{{route="{route}",status="{status}"}}'] += 1
-        self.counters["sent_bytes"] += len(body)
-        return Response(body, status, headers, "application/json" if body else None)
+def urgency(header: str | None) -> int:
+    """`u` of a Priority header; the standard's default 3 where it has none that is valid."""
+    found = _URGENCY.findall(header or "")
+    return int(found[-1]) if found else _DEFAULT_URGENCY  # RFC 8941: the last of equal keys holds

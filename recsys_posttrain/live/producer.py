@@ -10,56 +10,46 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.files import replacing
-from recsys_posttrain.live.broker import Broker, BrokerDown
-from recsys_posttrain.live.http_get import get
+from recsys_posttrain.files import write_text
+from recsys_posttrain.live.broker import Broker, repeat
 from recsys_posttrain.live.schedule import ScheduleFile
 from recsys_posttrain.live.state import AHEAD_SECONDS, MESSAGE_BYTES, EventState, json_object
 
 _ASK_SECONDS = 2.0
+_DIRECT = build_opener(ProxyHandler({}))
 _log = logging.getLogger(__name__)
 
 
-class Memory:
-    """The newest state that a producer wrote, in a file that outlives it and its broker."""
+def memory_beside(schedule: Path, event: str) -> Path:
+    """Where the producer of a schedule keeps its newest state, to outlive it and its broker."""
+    return schedule.with_name(f"{schedule.stem}.{event}.newest.json")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    @classmethod
-    def beside(cls, schedule: Path, event: str) -> "Memory":
-        """The one of an event whose schedule is in this file."""
-        return cls(schedule.with_name(f"{schedule.stem}.{event}.newest.json"))
-
-    def read(self) -> EventState | None:
-        """None where there is none yet. Errors: UserError for a file that has none."""
-        try:
-            return EventState.from_json(self.path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise UserError(f"{self.path} cannot be read ({error.strerror})") from None
-        except UserError as error:
-            raise UserError(
-                f"{self.path}, where the producer keeps its newest state, is damaged ({error}): "
-                "delete it"
-            ) from None
-
-    def write(self, state: EventState) -> None:
-        """Replaces the file. Errors: OSError; UserError where it is a folder."""
-        with replacing(self.path) as temporary:
-            temporary.write_text(state.to_json() + "\n", encoding="utf-8")
+def _remembered(memory: Path) -> EventState | None:
+    """The newest state; None before the first. Errors: UserError for a damaged file."""
+    try:
+        return EventState.from_json(memory.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{memory} cannot be read ({error.strerror})") from None
+    except UserError as error:
+        raise UserError(
+            f"{memory}, where the producer keeps its newest state, is damaged ({error}): delete it"
+        ) from None
 
 
 class Producer:
     """Writes the states of one event. `clock` gives seconds since 1970.
 
-    memory: keeps the newest state over restarts. seen: a version that readers have already; the
-    next state is above it.
+    memory: the file that keeps the newest state over restarts.
+    seen: a version that readers have already; the next state is above it.
     """
 
     def __init__(
@@ -67,7 +57,7 @@ class Producer:
         schedule: ScheduleFile,
         broker: Broker,
         clock: Callable[[], float] = time.time,
-        memory: Memory | None = None,
+        memory: Path | None = None,
         seen: int = 0,
     ) -> None:
         self.counters: Counter[str] = Counter()
@@ -76,26 +66,22 @@ class Producer:
         self._clock = clock
         self._memory = memory
         self._seen = seen
-        self._written = memory.read() if memory else None
+        self._written = _remembered(memory) if memory else None
 
     async def step(self) -> EventState | None:
         """Writes the state that the schedule asks for now; None where the newest is that already.
 
         Errors: BrokerDown; the next step then finds out whether the state was written.
         """
-        schedule, now = self._schedule.current(), self._clock()
+        schedule, now, written = self._schedule.current(), self._clock(), self._written
         newest = await self._broker.repaired(schedule.event)
-        if (
-            self._written is not None
-            and self._written.event == schedule.event
-            and self._written.is_newer(newest)
-        ):
+        if written and written.event == schedule.event and written.is_newer(newest):
             # The broker lost its data. Devices have this version, so it is the one to go on from.
-            if await self._broker.append(self._written):
+            if await self._broker.append(written):
                 self.counters["states_restored"] += 1
-                newest = self._written
+                newest = written
             else:
-                _log.warning("version %d cannot be written again", self._written.version)
+                _log.warning("version %d cannot be written again", written.version)
                 self._written = None
         stage = schedule.stage_at(now)
         if newest is not None and newest.stage == stage and newest.version >= self._seen:
@@ -107,10 +93,8 @@ class Producer:
         state = EventState(schedule.event, version, stage, now)
         if not await self._broker.append(state):
             self.counters["states_refused"] += 1
-            _log.warning(
-                "version %d was refused: another writer was quicker, or a clock is wrong",
-                version,
-            )
+            why = "another writer was quicker, or a clock is wrong"
+            _log.warning("version %d was refused: %s", version, why)
             return None
         self.counters["states_written"] += 1
         _log.info("version %d: %s", version, stage)
@@ -119,17 +103,7 @@ class Producer:
 
     async def run(self, interval: float = 0.1) -> None:
         """Steps for ever, every `interval` seconds; a broker that is down is asked again."""
-        is_down = False
-        while True:
-            try:
-                await self.step()
-                is_down = False
-            except BrokerDown as error:
-                self.counters["broker_errors"] += 1
-                if not is_down:  # once, not at every attempt
-                    _log.warning("%s; trying again", error)
-                is_down = True
-            await asyncio.sleep(interval)
+        await repeat(self.step, self.counters, lambda is_down: interval)
 
     def _remember(self, state: EventState) -> None:
         if state == self._written:
@@ -137,10 +111,10 @@ class Producer:
         self._written = state
         if self._memory is not None:
             try:
-                self._memory.write(state)
+                write_text(self._memory, state.to_json() + "\n")
             except (OSError, UserError) as error:
                 self.counters["memory_errors"] += 1
-                _log.error("%s cannot be written (%s)", self._memory.path, error)
+                _log.error("%s cannot be written (%s)", self._memory, error)
 
 
 async def seen_by(readers: Sequence[str], event: str, now: float) -> int:
@@ -151,12 +125,12 @@ async def seen_by(readers: Sequence[str], event: str, now: float) -> int:
     seen = 0
     for url in readers:
         try:
-            answer = await get(f"{url.rstrip('/')}/health", {}, _ASK_SECONDS)
-            value = json_object(answer.body, MESSAGE_BYTES, f"{url}/health")
+            answer = await asyncio.wait_for(asyncio.to_thread(_health, url), _ASK_SECONDS)
+            value = json_object(answer, MESSAGE_BYTES, f"{url}/health")
             require(value.get("event") == event, f"{url} serves {value.get('event')!r:.80}")
             version = value.get("state")
             require(type(version) is int, f"{url} says no version")
-        except (OSError, UserError) as error:
+        except (OSError, HTTPException, UserError) as error:
             _log.warning("%s does not say which version it has (%s)", url, error)
             continue
         require(
@@ -165,3 +139,8 @@ async def seen_by(readers: Sequence[str], event: str, now: float) -> int:
         )
         seen = max(seen, int(version or 0))
     return seen
+
+
+def _health(url: str) -> bytes:
+    with _DIRECT.open(f"{url.rstrip('/')}/health", timeout=_ASK_SECONDS) as answer:
+        return bytes(answer.read(MESSAGE_BYTES + 1))

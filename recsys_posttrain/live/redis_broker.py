@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError, WatchError
 
+from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import STATES_KEPT, BrokerDown
 from recsys_posttrain.live.keys import Keys
@@ -28,22 +29,11 @@ from recsys_posttrain.live.state import EventState
 
 _ANSWER_SECONDS = 30.0  # above every wait for news
 _CONNECT_SECONDS = 3.0
-_FOREIGN_SECONDS = 0.2  # until the producer may have removed what is no state
+_FOREIGN_SECONDS = 0.2  # within which the producer may remove entries that are not states
 _TRIES = 10
 _MOST_ENTRIES = 2 * STATES_KEPT  # that are read at once
 _PURPOSE = "state"
 _log = logging.getLogger(__name__)
-
-
-class _Top(NamedTuple):
-    """newest: the newest state. number: the largest id that the stream has ever had."""
-
-    newest: EventState | None
-    number: tuple[int, int]
-
-    def is_foreign(self) -> bool:
-        """Whether there is, above the newest state, what is none."""
-        return self.number > ((self.newest.version if self.newest else 0), 0)
 
 
 class RedisBroker:
@@ -101,12 +91,8 @@ class RedisBroker:
                 return []
             await asyncio.sleep(min(_FOREIGN_SECONDS, left))
 
-    async def close(self) -> None:
-        """Gives the connections back."""
-        await self._redis.aclose()
-
     async def _change(self, event: str, state: EventState | None) -> EventState | None:
-        """Adds `state` if it is newer, and removes what is no state, in one step; the newest then.
+        """Adds `state` if it is newer and removes other entries, in one step; returns the newest.
 
         Numbers that the stream gave to other things cannot be used again, nor can lower ones: the
         stream is replaced by one with the newest state alone, which is all that readers need.
@@ -116,8 +102,7 @@ class RedisBroker:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for _ in range(_TRIES):
                     await pipe.watch(key)
-                    top = await self._top(pipe, event)
-                    newest, is_foreign = top.newest, top.is_foreign()
+                    newest, is_foreign = await self._top(pipe, event)
                     is_new = state is not None and state.is_newer(newest)
                     if not (is_new or is_foreign):
                         await pipe.unwatch()  # type: ignore[no-untyped-call]
@@ -143,19 +128,17 @@ class RedisBroker:
                     return newest
         return None
 
-    async def _top(self, pipe: Pipeline, event: str) -> _Top:
-        key = _key(event)
+    async def _top(self, pipe: Pipeline, event: str) -> tuple[EventState | None, bool]:
+        """The newest state, and whether the stream has had an id above it, or is no stream."""
         try:
-            info = await pipe.xinfo_stream(key)
+            info = await pipe.xinfo_stream(_key(event))
             newest = await self._newest(pipe, event)
         except ResponseError as error:
-            if "no such key" in str(error):
-                return _Top(None, (0, 0))
-            if "WRONGTYPE" not in str(error):
+            if "no such key" not in str(error) and "WRONGTYPE" not in str(error):
                 raise
-            return _Top(None, (1, 0))  # something else has the stream's name
+            return None, "WRONGTYPE" in str(error)
         number, _, place = info["last-generated-id"].decode().partition("-")
-        return _Top(newest, (int(number), int(place)))
+        return newest, (int(number), int(place)) > (newest.version if newest else 0, 0)
 
     async def _newest(self, redis: "Redis", event: str) -> EventState | None:
         for count in (1, _MOST_ENTRIES):  # the second where the first is no state
@@ -166,22 +149,19 @@ class RedisBroker:
 
     async def _states(self, event: str, entries: Any) -> list[EventState]:
         """The entries that are states under the id they should have; others are counted."""
-        found: list[tuple[bytes, EventState | str]] = [
-            (number, self._state(event, number, values)) for number, values in entries
-        ]
-        now = self._clock()
-        if any(isinstance(each, EventState) and each.is_ahead(now) for _, each in found):
-            seconds, _ = await self._redis.time()  # our own clock may be the one that is off
-            now = max(now, seconds)
-        states = []
-        for number, each in found:
-            if isinstance(each, EventState) and not each.is_ahead(now):
-                states.append(each)
-            elif number not in self._complained:
-                why = each if isinstance(each, str) else "its version is far ahead of the clock"
-                self._complained.add(number)
-                self.counters["bad_entries"] += 1
-                _log.error("entry %r of %s is not a state: %s", number, _key(event), why)
+        states, now, is_asked = [], self._clock(), False
+        for number, values in entries:
+            try:
+                state = self._state(event, number, values)
+                if state.is_ahead(now) and not is_asked:  # our own clock may be the one that is off
+                    now, is_asked = max(now, (await self._redis.time())[0]), True
+                require(not state.is_ahead(now), "its version is far ahead of the clock")
+                states.append(state)
+            except UserError as why:
+                if number not in self._complained:
+                    self._complained.add(number)
+                    self.counters["bad_entries"] += 1
+                    _log.error("entry %r of %s is not a state: %s", number, _key(event), why)
         if len(self._complained) > STATES_KEPT:
             self._complained.clear()
         return states
@@ -191,20 +171,17 @@ class RedisBroker:
         name, signature = self._keys.sign(_PURPOSE, text.encode())
         return {"state": text, "key": name, "signature": signature}
 
-    def _state(self, event: str, number: bytes, values: dict[bytes, bytes]) -> EventState | str:
-        """The state in an entry, or why there is none."""
+    def _state(self, event: str, number: bytes, values: dict[bytes, bytes]) -> EventState:
+        """The state in an entry. Errors: UserError that says why it holds none."""
         text = values.get(b"state", b"")
         name, signature = (
             values.get(field, b"").decode(errors="replace") for field in (b"key", b"signature")
         )
-        if not self._keys.has_signed(_PURPOSE, text, name, signature):
-            return "it has no signature of this service"
-        try:
-            state = EventState.from_json(text)
-        except UserError as error:
-            return str(error)
-        if (state.event, f"{state.version}-0".encode()) != (event, number):
-            return f"it says {state.event} {state.version}"
+        is_ours = self._keys.has_signed(_PURPOSE, text, name, signature)
+        require(is_ours, "it has no signature of this service")
+        state = EventState.from_json(text)
+        is_here = (state.event, f"{state.version}-0".encode()) == (event, number)
+        require(is_here, f"it says {state.event} {state.version}")
         return state
 
     @contextmanager

@@ -1,12 +1,12 @@
-"""What the processes of a service have in common: a socket, a broker, and a good end."""
+"""What the processes of a service have in common: sockets, a broker, metrics, and a good end."""
 
 import asyncio
 import logging
 import resource
 import signal
 import socket
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,11 +15,12 @@ import typer
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 
-_OPEN_FILES = 65_536  # where there is no limit
-
 if TYPE_CHECKING:
     from recsys_posttrain.live.keys import Keys
     from recsys_posttrain.live.redis_broker import RedisBroker
+
+_OPEN_FILES = 65_536  # where there is no limit
+_SECONDS, _TOGETHER = 5.0, 20  # of requests for metrics
 
 
 def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
@@ -49,10 +50,10 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Runs work that has no end of its own until the process is asked to end, or it fails."""
+async def until_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event | None = None) -> None:
+    """Runs work that has no end of its own until it fails or `stop` is set; None: by a signal."""
     working = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop_on_signals().wait())
+    stopping = asyncio.create_task((stop or stop_on_signals()).wait())
     await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
     if working.done():
         working.result()
@@ -73,15 +74,14 @@ def listening(host: str, port: int, scheme: str) -> socket.socket:
     try:
         opened = socket.create_server((host, port), backlog=4096)
     except OSError as error:
-        raise UserError(
-            f"cannot listen at {host}:{port} ({error.strerror}): another port?"
-        ) from None
+        sentence = f"cannot listen at {host}:{port} ({error.strerror}): another port?"
+        raise UserError(sentence) from None
     typer.echo(f"serving {scheme}://{host}:{opened.getsockname()[1]}")
     return opened
 
 
 def listening_for_metrics(address: str | None) -> socket.socket | None:
-    """A socket at HOST:PORT, or none. Errors: UserError for what is no such address."""
+    """A socket at HOST:PORT, or none. Errors: UserError for another text."""
     if address is None:
         return None
     host, _, port = address.rpartition(":")
@@ -100,3 +100,45 @@ def require_url(url: str, scheme: str, option: str) -> None:
     except ValueError:
         is_good = False
     require(is_good, f"{option} takes a URL such as {scheme}://127.0.0.1:8000, not {url!r}")
+
+
+def prometheus(values: Mapping[str, float]) -> bytes:
+    """Counters as Prometheus reads them, by name, which may have labels: requests{status="200"}."""
+    return "".join(f"live_{name} {values[name]}\n" for name in sorted(values)).encode()
+
+
+@asynccontextmanager
+async def reporting(
+    listening: socket.socket | None, *sources: Callable[[], Mapping[str, float]]
+) -> AsyncIterator[None]:
+    """Answers `GET /metrics` at a socket meanwhile; does nothing without one."""
+    open_now = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        try:
+            with suppress(OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+                async with asyncio.timeout(_SECONDS):
+                    if open_now <= _TOGETHER:
+                        writer.write(answered(await reader.readuntil(b"\r\n\r\n")))
+                        await writer.drain()
+        finally:
+            open_now -= 1
+            writer.close()
+
+    def answered(head: bytes) -> bytes:
+        status, body = "404 Not Found", b"this serves /metrics\n"
+        if head.startswith(b"GET /metrics "):
+            values = {name: value for source in sources for name, value in source().items()}
+            status, body = "200 OK", prometheus(values)
+        return (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n"
+            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    if listening is None:
+        yield
+        return
+    async with await asyncio.start_server(answer, sock=listening, limit=8192):
+        yield

@@ -20,7 +20,7 @@ from typing import Any
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.files import replacing
+from recsys_posttrain.files import write_text
 from recsys_posttrain.live.state import json_object, require_name
 from recsys_posttrain.store import locked
 
@@ -68,27 +68,23 @@ class Schedule:
             stage in self.starts,
             f"stage {stage!r} cannot be started; choose one of {', '.join(self.starts)}",
         )
-        place = list(self.starts).index(stage)
-        starts = {
-            name: start if index > place or (index < place and start < now) else now
-            for index, (name, start) in enumerate(self.starts.items())
-        }
-        for later in list(starts)[place + 1 :]:
+        names = list(self.starts)
+        place = names.index(stage)
+        for later in names[place + 1 :]:
             require(
-                starts[later] > now,
+                self.starts[later] > now,
                 f"stage {stage!r} is over, {later!r} has started: give it a later start first",
             )
-        return replace(self, starts=starts)
+        until_then = {name: min(self.starts[name], now) for name in names[:place]}
+        return replace(self, starts={**self.starts, **until_then, stage: now})
 
     def delayed(self, seconds: float, now: float) -> "Schedule":
         """Starts that are to come are `seconds` later; if negative, earlier, but not before now."""
-        return replace(
-            self,
-            starts={
-                stage: start if start <= now else max(start + seconds, now)
-                for stage, start in self.starts.items()
-            },
-        )
+        starts = {
+            stage: start if start <= now else max(start + seconds, now)
+            for stage, start in self.starts.items()
+        }
+        return replace(self, starts=starts)
 
     def finished(self) -> "Schedule":
         """The last stage holds."""
@@ -96,19 +92,15 @@ class Schedule:
 
     def write(self, path: Path) -> None:
         """Replaces the file, so that a reader sees the old schedule or the new one."""
-        starts = {
-            stage: datetime.fromtimestamp(start, UTC).isoformat()
-            for stage, start in self.starts.items()
-        }
+        times = {stage: datetime.fromtimestamp(start, UTC) for stage, start in self.starts.items()}
+        starts = {stage: time.isoformat() for stage, time in times.items()}
         value = {"event": self.event, "stages": self.stages, "starts": starts, "ended": self.ended}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(value, indent=2) + "\n")
 
     @classmethod
     def from_json(cls, text: bytes) -> "Schedule":
         """Reads a schedule. Errors: UserError that names what is wrong in it."""
-        value = json_object(text, _SCHEDULE_BYTES, "the schedule")
-        require(value.keys() == _FIELDS, f"a schedule has exactly {', '.join(sorted(_FIELDS))}")
+        value = json_object(text, _SCHEDULE_BYTES, "the schedule", _FIELDS)
         stages, starts = value["stages"], value["starts"]
         require(isinstance(stages, list), "a schedule's stages are a list of names")
         require(isinstance(starts, dict), "a schedule's starts are an object: stage and time")
@@ -117,7 +109,7 @@ class Schedule:
 
 
 class ScheduleFile:
-    """The newest good schedule of a file. Errors: UserError where there is none yet."""
+    """The newest good schedule of a file. Errors: UserError where the first is not good."""
 
     def __init__(self, path: Path) -> None:
         self.counters: Counter[str] = Counter()
@@ -151,7 +143,7 @@ class ScheduleFile:
 
 
 def change(path: Path, changed: Callable[[Schedule], Schedule]) -> Schedule:
-    """Replaces the schedule in a file by what `changed` makes of it; of two at once, one waits.
+    """Replaces the schedule in a file by what `changed` returns; of two at once, one waits.
 
     Errors: UserError where it cannot be read, changed or written.
     """

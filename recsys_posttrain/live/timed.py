@@ -5,16 +5,14 @@ uvicorn waits for ever for the rest of a request, and for a client to take its a
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from recsys_posttrain.live.door import REQUEST_SECONDS, Door
+from recsys_posttrain.live.door import Door
 
 
-class _TimedProtocol(H11Protocol):
+class TimedProtocol(H11Protocol):
     """uvicorn's own protocol, which ends where a request or its answer takes too long."""
 
     def __init__(self, door: Door, counters: Counter[str], seconds: float, **options: Any) -> None:
@@ -60,11 +58,3 @@ class _TimedProtocol(H11Protocol):
     def _end(self) -> None:
         self._counters['closed{why="slow"}'] += 1
         self.transport.abort()
-
-
-def timed(
-    door: Door, counters: Counter[str], seconds: float = REQUEST_SECONDS
-) -> type[asyncio.Protocol]:
-    """A protocol for uvicorn's `http` option, whose connections enter by `door`."""
-    make: Callable[..., H11Protocol] = partial(_TimedProtocol, door, counters, seconds)
-    return cast(type[asyncio.Protocol], make)

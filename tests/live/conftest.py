@@ -1,6 +1,7 @@
 """A whole service in one process on free ports, and a Redis of the test's own."""
 
 import asyncio
+import inspect
 import shutil
 import socket
 import time
@@ -11,14 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from live.device import Device, DeviceSettings
+from live.redis_server import RedisServer
 
-from recsys_posttrain.live.bench.redis_server import RedisServer
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
-from recsys_posttrain.live.device import Device, DeviceSettings
 from recsys_posttrain.live.gateway import Gateway, GatewaySettings
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Claim, Keys, sign
 from recsys_posttrain.live.prefetch import PrefetchServer
-from recsys_posttrain.live.token import Claim, sign
 
 SECRET = "tests:a secret of the tests, long enough"
 KEYS = Keys({"tests": b"a secret of the tests, long enough"})
@@ -119,6 +119,21 @@ async def _serving(
             for client in service.clients:
                 client.cancel()
             service.stop.set()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test that is a coroutine, for a minute at most."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+
+    async def in_time() -> None:
+        async with asyncio.timeout(60):
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(in_time())
+    return True
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.state import EventState
 
 KEYS = Keys({"k": b"a key of the tests"})
-Story = Callable[[Broker], Awaitable[None]]
 
 
 def _state(version: int, event: str = "final", stage: str = "live") -> EventState:
@@ -28,138 +26,103 @@ def _state(version: int, event: str = "final", stage: str = "live") -> EventStat
 
 
 @pytest.fixture(params=["embedded", "redis"])
-def run(request: pytest.FixtureRequest) -> Callable[[Story], None]:
-    """Plays a story on a new broker of each kind."""
-    url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
-
-    def play(story: Story) -> None:
-        async def on_a_broker() -> None:
-            broker = RedisBroker(url, KEYS) if url else EmbeddedBroker()
-            await story(broker)
-            if isinstance(broker, RedisBroker):
-                await broker.close()
-
-        asyncio.run(on_a_broker())
-
-    return play
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """One of each kind, as every test here is played with both."""
+    if request.param == "embedded":
+        return EmbeddedBroker()
+    return RedisBroker(request.getfixturevalue("redis_server").url, KEYS)
 
 
-def test_versions_only_grow(run: Callable[[Story], None]) -> None:
-    async def story(broker: Broker) -> None:
-        assert await broker.newest("final") is None
-        assert await broker.append(_state(5))
-        for version in (5, 4, 1):
-            assert not await broker.append(_state(version, stage="after"))
-        assert await broker.newest("final") == _state(5)
-        assert await broker.append(_state(9))
-        assert await broker.newest("final") == _state(9)
-        assert await broker.append(_state(1, event="other"))
-
-    run(story)
+async def test_versions_only_grow(broker: Broker) -> None:
+    assert await broker.newest("final") is None
+    assert await broker.append(_state(5))
+    for version in (5, 4, 1):
+        assert not await broker.append(_state(version, stage="after"))
+    assert await broker.newest("final") == _state(5)
+    assert await broker.append(_state(9))
+    assert await broker.newest("final") == _state(9)
+    assert await broker.append(_state(1, event="other"))
 
 
-def test_a_version_far_ahead_of_the_clock_is_refused(run: Callable[[Story], None]) -> None:
-    async def story(broker: Broker) -> None:
-        now = int(time.time())
-        assert await broker.append(_state(now + 3000))
-        for version in (now + 3700, now + 10**6, 2**53 - 1):
-            assert not await broker.append(_state(version))
-        assert await broker.append(_state(now + 3001))
-        assert await broker.newest("final") == _state(now + 3001)
-
-    run(story)
+async def test_a_version_far_ahead_of_the_clock_is_refused(broker: Broker) -> None:
+    now = int(time.time())
+    assert await broker.append(_state(now + 3000))
+    for version in (now + 3700, now + 10**6, 2**53 - 1):
+        assert not await broker.append(_state(version))
+    assert await broker.append(_state(now + 3001))
+    assert await broker.newest("final") == _state(now + 3001)
 
 
-def test_a_cursor_reads_what_is_after_it(run: Callable[[Story], None]) -> None:
-    async def story(broker: Broker) -> None:
-        for version in (1, 2, 5):
-            await broker.append(_state(version))
-        assert await broker.after("final", 0, 0.01) == [_state(1), _state(2), _state(5)]
-        assert await broker.after("final", 2, 0.01) == [_state(5)]
-        assert await broker.after("final", 5, 0.01) == []
-        assert await broker.after("none", 0, 0.01) == []
-        assert await broker.after("final", 5, 0.0) == []
-
-    run(story)
+async def test_a_cursor_reads_what_is_after_it(broker: Broker) -> None:
+    for version in (1, 2, 5):
+        await broker.append(_state(version))
+    assert await broker.after("final", 0, 0.01) == [_state(1), _state(2), _state(5)]
+    assert await broker.after("final", 2, 0.01) == [_state(5)]
+    assert await broker.after("final", 5, 0.01) == []
+    assert await broker.after("none", 0, 0.01) == []
+    assert await broker.after("final", 5, 0.0) == []
 
 
-def test_a_reader_waits_for_what_comes(run: Callable[[Story], None]) -> None:
-    async def story(broker: Broker) -> None:
-        await broker.append(_state(1))
-        waiting = [asyncio.create_task(broker.after("final", 1, 10.0)) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        assert not any(task.done() for task in waiting)
-        await broker.append(_state(2))
-        async with asyncio.timeout(5):
-            assert await asyncio.gather(*waiting) == [[_state(2)]] * 3
-
-    run(story)
+async def test_a_reader_waits_for_what_comes(broker: Broker) -> None:
+    await broker.append(_state(1))
+    waiting = [asyncio.create_task(broker.after("final", 1, 10.0)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in waiting)
+    await broker.append(_state(2))
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*waiting) == [[_state(2)]] * 3
 
 
-def test_of_writers_that_race_one_wins(run: Callable[[Story], None]) -> None:
-    async def story(broker: Broker) -> None:
-        for version in range(1, 20):
-            tries = (broker.append(_state(version, stage=f"w{writer}")) for writer in range(5))
-            assert sum(await asyncio.gather(*tries)) == 1
-        assert [state.version for state in await broker.after("final", 0, 0.01)] == [*range(1, 20)]
-
-    run(story)
+async def test_of_writers_that_race_one_wins(broker: Broker) -> None:
+    for version in range(1, 20):
+        tries = (broker.append(_state(version, stage=f"w{writer}")) for writer in range(5))
+        assert sum(await asyncio.gather(*tries)) == 1
+    assert [state.version for state in await broker.after("final", 0, 0.01)] == [*range(1, 20)]
 
 
-def test_old_states_are_let_go(
-    run: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_old_states_are_let_go(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("broker", "redis_broker"):
         monkeypatch.setattr(f"recsys_posttrain.live.{module}.STATES_KEPT", 200)
 
-    async def story(broker: Broker) -> None:
-        for version in range(1, 501):
-            await broker.append(_state(version))
-        kept = await broker.after("final", 0, 0.01)
-        assert kept[-1].version == 500
-        assert 200 <= len(kept) < 350  # Redis cuts whole blocks of 100
-
-    run(story)
+    for version in range(1, 501):
+        await broker.append(_state(version))
+    kept = await broker.after("final", 0, 0.01)
+    assert kept[-1].version == 500
+    assert 200 <= len(kept) < 350  # Redis cuts whole blocks of 100
 
 
-def test_follow_hands_on_each_newer_state_once(run: Callable[[Story], None]) -> None:
-    async def story(broker: Broker) -> None:
-        seen: list[int] = []
-        await broker.append(_state(1))
-        await broker.append(_state(2))
-        following = asyncio.create_task(
-            follow(broker, "final", lambda state: seen.append(state.version), Counter(),
-                   np.random.default_rng(0))
-        )  # fmt: skip
-        for version in (2, 3, 3, 4, 7):
-            await asyncio.sleep(0.03)
-            await broker.append(_state(version))
-        await asyncio.sleep(0.1)
-        following.cancel()
-        assert seen == [2, 3, 4, 7]
-
-    run(story)
+async def test_follow_hands_on_each_newer_state_once(broker: Broker) -> None:
+    seen: list[int] = []
+    await broker.append(_state(1))
+    await broker.append(_state(2))
+    following = asyncio.create_task(
+        follow(broker, "final", lambda state: seen.append(state.version), Counter(),
+               np.random.default_rng(0))
+    )  # fmt: skip
+    for version in (2, 3, 3, 4, 7):
+        await asyncio.sleep(0.03)
+        await broker.append(_state(version))
+    await asyncio.sleep(0.1)
+    following.cancel()
+    assert seen == [2, 3, 4, 7]
 
 
-def test_no_redis_is_one_sentence_that_names_the_way_out(redis_server) -> None:
+async def test_no_redis_is_one_sentence_that_names_the_way_out(redis_server) -> None:
     redis_server.kill()
 
-    async def story() -> None:
-        broker = RedisBroker(f"redis://:password@127.0.0.1:{redis_server.port}", KEYS)
-        for call in (
-            broker.append(_state(1)),
-            broker.newest("final"),
-            broker.after("final", 0, 0.01),
-        ):
-            with pytest.raises(BrokerDown) as down:
-                await call
-            sentence = str(down.value)
-            assert f"Redis at 127.0.0.1:{redis_server.port}" in sentence
-            assert "embedded" in sentence
-            assert "password" not in sentence
-        await broker.close()
-
-    asyncio.run(story())
+    broker = RedisBroker(f"redis://:password@127.0.0.1:{redis_server.port}", KEYS)
+    for call in (
+        broker.append(_state(1)),
+        broker.newest("final"),
+        broker.after("final", 0, 0.01),
+    ):
+        with pytest.raises(BrokerDown) as down:
+            await call
+        sentence = str(down.value)
+        assert f"Redis at 127.0.0.1:{redis_server.port}" in sentence
+        assert "embedded" in sentence
+        assert "password" not in sentence
+    await broker._redis.aclose()
 
 
 def test_a_url_that_redis_does_not_know() -> None:
@@ -167,7 +130,7 @@ def test_a_url_that_redis_does_not_know() -> None:
         RedisBroker("http://127.0.0.1", KEYS)
 
 
-def test_follow_survives_a_broker_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_follow_survives_a_broker_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recsys_posttrain.live.broker._RETRY_SECONDS", 0.01)
 
     class Flaky(EmbeddedBroker):
@@ -179,20 +142,17 @@ def test_follow_survives_a_broker_that_is_down(monkeypatch: pytest.MonkeyPatch) 
                 raise BrokerDown("down")
             return await super().after(event, version, 0.01)
 
-    async def story() -> None:
-        seen: list[int] = []
-        counters: Counter[str] = Counter()
-        broker = Flaky()
-        await broker.append(_state(3))
-        following = asyncio.create_task(
-            follow(broker, "final", lambda state: seen.append(state.version), counters,
-                   np.random.default_rng(0))
-        )  # fmt: skip
-        await asyncio.sleep(0.1)
-        await broker.append(_state(4))
-        await asyncio.sleep(0.1)
-        following.cancel()
-        assert seen == [3, 4]
-        assert counters["broker_errors"] >= 2
-
-    asyncio.run(story())
+    seen: list[int] = []
+    counters: Counter[str] = Counter()
+    broker = Flaky()
+    await broker.append(_state(3))
+    following = asyncio.create_task(
+        follow(broker, "final", lambda state: seen.append(state.version), counters,
+               np.random.default_rng(0))
+    )  # fmt: skip
+    await asyncio.sleep(0.1)
+    await broker.append(_state(4))
+    await asyncio.sleep(0.1)
+    following.cancel()
+    assert seen == [3, 4]
+    assert counters["broker_errors"] >= 2

@@ -13,15 +13,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from live.device import Device, DeviceSettings
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live import commands
-from recsys_posttrain.live.device import Device, DeviceSettings
-from recsys_posttrain.live.running import listening_for_metrics
+from recsys_posttrain.live import cli as commands
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 
 QUICK = DeviceSettings(retry=0.1, longest_retry=0.5, timeout=5.0)
 STAGES = ("before", "live", "break", "after")
+DEVICE = str(Path(__file__).parents[2] / "benchmarks" / "live_device.py")
 # Stands in for what live materialize wrote; the command line is not needed to run a command.
 PROCESS = """
 import sys, types, typer
@@ -33,17 +33,18 @@ class Lists:
 fake = types.ModuleType("recsys_posttrain.live.materialized")
 fake.Materialized = Lists
 sys.modules[fake.__name__] = fake
-from recsys_posttrain.live import commands
+from recsys_posttrain.live import cli as commands
 typer.run(getattr(commands, sys.argv.pop(1)))
 """
 
 
 @contextmanager
-def _process(*words: str, lines: int = 1) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def _process(
+    *words: str, lines: int = 1, program: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A running command and the addresses that it printed; it must end well when told to."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, *words], stdout=subprocess.PIPE, text=True
-    )
+    start = ["-u", program] if program else ["-c", PROCESS]
+    process = subprocess.Popen([sys.executable, *start, *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     addresses = [process.stdout.readline().split()[-1].rpartition("/")[2] for _ in range(lines)]
     try:
@@ -139,9 +140,9 @@ def test_devices_print_what_they_show(files) -> None:
     ports = "--port", "0", "--gateway-port", "0"
     words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
     with _process(*words, lines=2) as (_, (http, sockets)):
-        device = ["device", "final", "--users", "u7, u8", "--secret-file", str(secret)]
+        device = ["final", "--users", "u7, u8", "--secret-file", str(secret)]
         device += ["--prefetch", f"http://{http}", "--gateway", f"ws://{sockets}"]
-        with _process(*device, lines=2) as (process, printed):
+        with _process(*device, lines=2, program=DEVICE) as (process, printed):
             assert printed == ["before", "before"]
             commands.produce(schedule, advance="live")
             said = sorted(process.stdout.readline().split() for _ in range(2))
@@ -176,8 +177,8 @@ def test_wrong_input_is_one_sentence(files, folder: Path) -> None:
         commands.serve(folder, secret, schedule)
     with pytest.raises(UserError, match=r"signs what it writes: give --secret-file"):
         commands.produce(schedule)
-    with pytest.raises(UserError, match=r"--metrics takes HOST:PORT such as"):
-        listening_for_metrics("9100")
+    with pytest.raises(UserError, match="--reader takes a URL such as"):
+        commands.produce(schedule, secret, readers=["http://x:y"])
     Schedule("other", ("a", "b"), {}).write(schedule)
     with pytest.raises(UserError, match=r"is of event other, .* of final"):
         commands.serve(folder, secret, schedule)
@@ -189,13 +190,8 @@ def test_wrong_input_is_one_sentence(files, folder: Path) -> None:
     with pytest.raises(UserError, match="is not JSON"):
         commands.produce(schedule, end=True)
     assert schedule.read_text() == "{"
-    with pytest.raises(UserError, match="--users ' , ': give one id or more"):
-        commands.device("final", " , ", secret)
     with pytest.raises(UserError, match="the event must be"):
         commands.gateway("a b", secret)
-    for option in ({"prefetch": "ws://x"}, {"gateways": ["http://x"]}, {"prefetch": "http://x:y"}):
-        with pytest.raises(UserError, match="takes a URL such as"):
-            commands.device("final", "u1", secret, **option)
 
 
 def test_redis_that_is_not_there_is_one_sentence(files, folder: Path, redis_server) -> None:
@@ -218,9 +214,10 @@ def test_a_port_that_is_taken(files, redis_server) -> None:
 
 
 def test_services_do_not_import_torch() -> None:
-    services = "commands, gateway, prefetch, producer, device, redis_broker"
+    services = "cli, gateway, prefetch, producer, redis_broker"
     script = (
         f"from recsys_posttrain.live import {services}; import sys\n"
+        f"sys.path.append({str(Path(DEVICE).parent)!r}); from live import device, fleet\n"
         "print(sorted({'torch', 'pandas', 'pyarrow', 'pytorch_lightning'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

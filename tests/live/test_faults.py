@@ -6,20 +6,16 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from live.device import Device
 from websockets.asyncio.server import broadcast
 
 from recsys_posttrain.live.broker import BrokerDown, EmbeddedBroker
-from recsys_posttrain.live.device import Device
 from recsys_posttrain.live.producer import Producer
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
 from recsys_posttrain.live.state import EventState
 
 DEVICES = 25
 STAGES = ("before", "live", "break", "after")
-
-
-def _play(story) -> None:
-    asyncio.run(story())
 
 
 class Fleet:
@@ -54,121 +50,105 @@ def _is_shown(device: Device, state: EventState) -> bool:
     return bool(device.shown) and device.shown[-1].version == state.version
 
 
-def test_a_gateway_is_killed_and_its_devices_find_another(serving, until) -> None:
-    async def story() -> None:
-        async with serving(gateways=2) as service:
-            fleet = Fleet(service, until)
-            await fleet.publish(1, "before")
+async def test_a_gateway_is_killed_and_its_devices_find_another(serving, until) -> None:
+    async with serving(gateways=2) as service:
+        fleet = Fleet(service, until)
+        await fleet.publish(1, "before")
+        await fleet.all_have_the_newest()
+        assert all(gateway._open for gateway in service.gateways)
+        killing = asyncio.create_task(service.kill_gateway(0))
+        await fleet.publish(2, "live")
+        await fleet.all_have_the_newest()
+        await killing
+        await until(lambda: len(service.gateways[1]._open) == DEVICES)
+        await fleet.publish(3, "break")
+        await fleet.all_have_the_newest()
+
+
+async def test_without_any_gateway_devices_pull_and_then_return(serving, until) -> None:
+    async with serving() as service:
+        fleet = Fleet(service, until)
+        await fleet.publish(1, "before")
+        await fleet.all_have_the_newest()
+        await service.kill_gateway(0)
+        await fleet.publish(2, "live")
+        await fleet.all_have_the_newest()
+        assert all(device.counters["pulls"] for device in fleet.devices)
+        service.start_gateway(service.ports[0])
+        await until(lambda: len(service.gateways[1]._open) == DEVICES)
+        await fleet.publish(3, "break")
+        await fleet.all_have_the_newest()
+
+
+async def test_a_device_that_slept_is_right_after_one_connection_and_one_message(
+    serving, until
+) -> None:
+    async with serving() as service:
+        fleet = Fleet(service, until)
+        await fleet.publish(1, "before")
+        await fleet.all_have_the_newest()
+        sleeper, others = fleet.devices[0], fleet.devices[1:]
+        fleet.running[0].cancel()
+        await until(lambda: len(service.gateways[0]._open) == len(others))
+        for version in range(2, 30):
+            await fleet.publish(version, STAGES[version % 3])
+        await until(lambda: all(device.state == fleet.published[-1] for device in others))
+        heard: list[str] = []
+        receive = sleeper.receive
+        sleeper.receive = lambda message: heard.append(message) or receive(message)  # type: ignore
+        before = sleeper.counters["connections"]
+        service.start(sleeper)
+        await until(lambda: bool(heard))
+        assert sleeper.state == fleet.published[-1]
+        assert len(heard) == 1
+        assert sleeper.counters["connections"] == before + 1
+        await fleet.all_have_the_newest()
+
+
+async def test_messages_that_are_repeated_reordered_stale_foreign_or_broken(serving, until) -> None:
+    async with serving() as service:
+        fleet = Fleet(service, until)
+        for version in range(1, 6):
+            await fleet.publish(version, STAGES[version % 3])
+        await fleet.all_have_the_newest()
+        connections = service.gateways[0]._open
+        for state in [*reversed(fleet.published), *fleet.published]:
+            broadcast(connections, state.to_json())
+        broadcast(connections, EventState("other", 99, "live", 1.0).to_json())
+        for broken in ("", "{", "null", "\ufffd" * 300, b"\x00\xff"):
+            broadcast(connections, broken)
+        await until(lambda: all(d.counters["bad_messages"] == 5 for d in fleet.devices))
+        await fleet.publish(6, "live")
+        await fleet.all_have_the_newest()
+        assert {device.counters["messages_ignored"] for device in fleet.devices} == {11}
+        assert {device.counters["connections"] for device in fleet.devices} == {1}
+
+
+async def test_a_message_that_is_too_long_costs_one_connection(serving, until) -> None:
+    async with serving() as service:
+        fleet = Fleet(service, until)
+        await fleet.publish(1, "live")
+        await fleet.all_have_the_newest()
+        broadcast(service.gateways[0]._open, "x" * 5000)
+        await until(lambda: all(d.counters["connections"] == 2 for d in fleet.devices))
+        await fleet.publish(2, "break")
+        await fleet.all_have_the_newest()
+
+
+async def test_a_flash_crowd_of_reconnections(serving, until) -> None:
+    async with serving() as service:
+        fleet = Fleet(service, until)
+        await fleet.publish(1, "before")
+        await fleet.all_have_the_newest()
+        for version in range(2, 6):
+            for connection in list(service.gateways[0]._open):
+                connection.transport.abort()
+            await fleet.publish(version, STAGES[version % 3])
             await fleet.all_have_the_newest()
-            assert all(gateway._open for gateway in service.gateways)
-            killing = asyncio.create_task(service.kill_gateway(0))
-            await fleet.publish(2, "live")
-            await fleet.all_have_the_newest()
-            await killing
-            await until(lambda: len(service.gateways[1]._open) == DEVICES)
-            await fleet.publish(3, "break")
-            await fleet.all_have_the_newest()
-
-    _play(story)
-
-
-def test_without_any_gateway_devices_pull_and_then_return(serving, until) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            fleet = Fleet(service, until)
-            await fleet.publish(1, "before")
-            await fleet.all_have_the_newest()
-            await service.kill_gateway(0)
-            await fleet.publish(2, "live")
-            await fleet.all_have_the_newest()
-            assert all(device.counters["pulls"] for device in fleet.devices)
-            service.start_gateway(service.ports[0])
-            await until(lambda: len(service.gateways[1]._open) == DEVICES)
-            await fleet.publish(3, "break")
-            await fleet.all_have_the_newest()
-
-    _play(story)
-
-
-def test_a_device_that_slept_is_right_after_one_connection_and_one_message(serving, until) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            fleet = Fleet(service, until)
-            await fleet.publish(1, "before")
-            await fleet.all_have_the_newest()
-            sleeper, others = fleet.devices[0], fleet.devices[1:]
-            fleet.running[0].cancel()
-            await until(lambda: len(service.gateways[0]._open) == len(others))
-            for version in range(2, 30):
-                await fleet.publish(version, STAGES[version % 3])
-            await until(lambda: all(device.state == fleet.published[-1] for device in others))
-            heard: list[str] = []
-            receive = sleeper.receive
-            sleeper.receive = lambda message: heard.append(message) or receive(message)  # type: ignore
-            before = sleeper.counters["connections"]
-            service.start(sleeper)
-            await until(lambda: bool(heard))
-            assert sleeper.state == fleet.published[-1]
-            assert len(heard) == 1
-            assert sleeper.counters["connections"] == before + 1
-            await fleet.all_have_the_newest()
-
-    _play(story)
-
-
-def test_messages_that_are_repeated_reordered_stale_foreign_or_broken(serving, until) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            fleet = Fleet(service, until)
-            for version in range(1, 6):
-                await fleet.publish(version, STAGES[version % 3])
-            await fleet.all_have_the_newest()
-            connections = service.gateways[0]._open
-            for state in [*reversed(fleet.published), *fleet.published]:
-                broadcast(connections, state.to_json())
-            broadcast(connections, EventState("other", 99, "live", 1.0).to_json())
-            for broken in ("", "{", "null", "\ufffd" * 300, b"\x00\xff"):
-                broadcast(connections, broken)
-            await until(lambda: all(d.counters["bad_messages"] == 5 for d in fleet.devices))
-            await fleet.publish(6, "live")
-            await fleet.all_have_the_newest()
-            assert {device.counters["messages_ignored"] for device in fleet.devices} == {11}
-            assert {device.counters["connections"] for device in fleet.devices} == {1}
-
-    _play(story)
-
-
-def test_a_message_that_is_too_long_costs_one_connection(serving, until) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            fleet = Fleet(service, until)
-            await fleet.publish(1, "live")
-            await fleet.all_have_the_newest()
-            broadcast(service.gateways[0]._open, "x" * 5000)
-            await until(lambda: all(d.counters["connections"] == 2 for d in fleet.devices))
-            await fleet.publish(2, "break")
-            await fleet.all_have_the_newest()
-
-    _play(story)
-
-
-def test_a_flash_crowd_of_reconnections(serving, until) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            fleet = Fleet(service, until)
-            await fleet.publish(1, "before")
-            await fleet.all_have_the_newest()
-            for version in range(2, 6):
-                for connection in list(service.gateways[0]._open):
-                    connection.transport.abort()
-                await fleet.publish(version, STAGES[version % 3])
-                await fleet.all_have_the_newest()
-
-    _play(story)
 
 
 @pytest.mark.parametrize("is_data_lost", [False, True])
-def test_the_broker_is_down_and_comes_back(
+async def test_the_broker_is_down_and_comes_back(
     serving, until, tmp_path: Path, is_data_lost: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recsys_posttrain.live.broker._RETRY_SECONDS", 0.05)
@@ -195,90 +175,78 @@ def test_the_broker_is_down_and_comes_back(
             if self.is_down:
                 raise BrokerDown("down")
 
-    async def story() -> None:
-        broker, now, path = Restarting(), 10.0, tmp_path / "schedule.json"
-        Schedule("final", STAGES, {"live": 100.0, "break": 200.0}).write(path)
-        async with serving(broker=broker, gateways=2) as service:
-            fleet = Fleet(service, until)
-            producer = Producer(ScheduleFile(path), broker, lambda: now)
-            producing = asyncio.create_task(producer.run(interval=0.01))
-            await until(lambda: bool(broker._newer("final", 0)))
-            await fleet.all_have_the_newest()
-            broker.is_down, now = True, 100.0
-            await asyncio.sleep(0.1)
-            if is_data_lost:
-                broker._states.clear()
-            broker.is_down = False
-            await until(lambda: bool(broker._newer("final", 10)))
-            await fleet.all_have_the_newest()
-            assert {device.shown[-1].stage for device in fleet.devices} == {"live"}
-            # Producer and broker both lose everything.
-            producing.cancel()
+    broker, now, path = Restarting(), 10.0, tmp_path / "schedule.json"
+    Schedule("final", STAGES, {"live": 100.0, "break": 200.0}).write(path)
+    async with serving(broker=broker, gateways=2) as service:
+        fleet = Fleet(service, until)
+        producer = Producer(ScheduleFile(path), broker, lambda: now)
+        producing = asyncio.create_task(producer.run(interval=0.01))
+        await until(lambda: bool(broker._newer("final", 0)))
+        await fleet.all_have_the_newest()
+        broker.is_down, now = True, 100.0
+        await asyncio.sleep(0.1)
+        if is_data_lost:
             broker._states.clear()
-            now = 200.0
-            await Producer(ScheduleFile(path), broker, lambda: now).step()
-            await fleet.all_have_the_newest()
-            assert {device.shown[-1].stage for device in fleet.devices} == {"break"}
+        broker.is_down = False
+        await until(lambda: bool(broker._newer("final", 10)))
+        await fleet.all_have_the_newest()
+        assert {device.shown[-1].stage for device in fleet.devices} == {"live"}
+        # Producer and broker both lose everything.
+        producing.cancel()
+        broker._states.clear()
+        now = 200.0
+        await Producer(ScheduleFile(path), broker, lambda: now).step()
+        await fleet.all_have_the_newest()
+        assert {device.shown[-1].stage for device in fleet.devices} == {"break"}
 
-    _play(story)
 
-
-def test_the_schedule_moves_forward_and_back_and_clocks_are_a_minute_off(
+async def test_the_schedule_moves_forward_and_back_and_clocks_are_a_minute_off(
     serving, until, tmp_path: Path
 ) -> None:
-    async def story() -> None:
-        now, path = 10.0, tmp_path / "schedule.json"
-        plan = Schedule("final", STAGES, {"live": 100.0, "break": 200.0})
-        plan.write(path)
-        async with serving() as service:
-            fleet = Fleet(service, until)
-            for number, device in enumerate(fleet.devices):
-                device._clock = lambda number=number: now + (-60 if number % 2 else 60)
-            stages = []
-            producer = Producer(ScheduleFile(path), service.broker, lambda: now)
-            for now, changed in (  # noqa: B007
-                (10, plan), (40, plan.advanced("live", 40)), (41, plan), (160, plan), (99, plan),
-                (101, plan), (260, plan), (261, plan.delayed(-999, 0)), (262, plan.finished()),
-            ):  # fmt: skip
-                changed.write(path)
-                await producer.step()
-                await fleet.all_have_the_newest()
-                stages.append(fleet.devices[0].shown[-1].stage)
-            assert stages == [
-                *("before", "live", "before", "live", "before", "live", "break", "break", "after"),
-            ]
-
-    _play(story)
+    now, path = 10.0, tmp_path / "schedule.json"
+    plan = Schedule("final", STAGES, {"live": 100.0, "break": 200.0})
+    plan.write(path)
+    async with serving() as service:
+        fleet = Fleet(service, until)
+        for number, device in enumerate(fleet.devices):
+            device._clock = lambda number=number: now + (-60 if number % 2 else 60)
+        stages = []
+        producer = Producer(ScheduleFile(path), service.broker, lambda: now)
+        for now, changed in (  # noqa: B007
+            (10, plan), (40, plan.advanced("live", 40)), (41, plan), (160, plan), (99, plan),
+            (101, plan), (260, plan), (261, plan.delayed(-999, 0)), (262, plan.finished()),
+        ):  # fmt: skip
+            changed.write(path)
+            await producer.step()
+            await fleet.all_have_the_newest()
+            stages.append(fleet.devices[0].shown[-1].stage)
+        assert stages == [
+            *("before", "live", "before", "live", "before", "live", "break", "break", "after"),
+        ]
 
 
-def test_a_service_that_starts_after_its_devices(serving, until) -> None:
+async def test_a_service_that_starts_after_its_devices(serving, until) -> None:
     """Devices find nothing, ask at growing random times, and are right when it is there."""
 
-    async def story() -> None:
-        async with serving() as service:
-            await service.kill_gateway(0)
-            fleet = Fleet(service, until)
-            await asyncio.sleep(0.2)
-            service.start_gateway(service.ports[0])
-            await fleet.publish(1, "live")
-            await fleet.all_have_the_newest()
-
-    _play(story)
+    async with serving() as service:
+        await service.kill_gateway(0)
+        fleet = Fleet(service, until)
+        await asyncio.sleep(0.2)
+        service.start_gateway(service.ports[0])
+        await fleet.publish(1, "live")
+        await fleet.all_have_the_newest()
 
 
-def test_nothing_of_a_user_goes_to_another_users_token(serving, until) -> None:
+async def test_nothing_of_a_user_goes_to_another_users_token(serving, until) -> None:
     """A device that has another user's token keeps nothing and shows nothing."""
 
-    async def story() -> None:
-        async with serving() as service:
-            fleet = Fleet(service, until)
-            thief = service.device("u1")
-            thief._user = "u2"
-            service.start(thief)
-            await fleet.publish(1, "live")
-            await fleet.all_have_the_newest()
-            await until(lambda: thief.counters["bad_answers"] > 0)
-            assert not thief.shown
-            assert not thief.stages
-
-    _play(story)
+    async with serving() as service:
+        fleet = Fleet(service, until)
+        thief = service.device("u1")
+        thief._user = "u2"
+        service.start(thief)
+        await fleet.publish(1, "live")
+        await fleet.all_have_the_newest()
+        await until(lambda: thief.counters["bad_answers"] > 0)
+        assert not thief.shown
+        assert not thief.stages

@@ -13,14 +13,13 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from live.device import Device
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker
-from recsys_posttrain.live.device import Device
-from recsys_posttrain.live.keys import Keys
+from recsys_posttrain.live.keys import Keys, claim_of
 from recsys_posttrain.live.schedule import Schedule
 from recsys_posttrain.live.state import EventState
-from recsys_posttrain.live.token import claim_of
 
 KEYS = Keys({"k": b"a secret of the fuzz"})
 CASES = int(os.environ.get("RECSYS_POSTTRAIN_FUZZ", "60"))
@@ -169,37 +168,34 @@ def test_handshakes_and_frames_to_the_gateway(serving, token_of, complaints, unt
     complaints()
 
 
-def test_messages_schedules_and_tokens() -> None:
+async def test_messages_schedules_and_tokens() -> None:
     """Four times the cases: each is read, or refused with one sentence."""
     random = np.random.default_rng(2)
 
-    async def story() -> None:
-        device = Device("u1", "final", str, "http://x", ("ws://x",))
-        device.stages = {"live": ("x",)}
-        broker = EmbeddedBroker()
-        highest = 0
+    device = Device("u1", "final", str, "http://x", ("ws://x",))
+    device.stages = {"live": ("x",)}
+    broker = EmbeddedBroker()
+    highest = 0
 
-        async def case() -> None:
-            nonlocal highest
-            message = _mutated(MESSAGE, random)
-            applied = device.receive(message)
-            if applied:
-                assert device.state is not None
-                assert device.state.version > highest
-                highest = device.state.version
-            for read in (
-                lambda: Schedule.from_json(_mutated(SCHEDULE, random)).stage_at(5.0),
-                lambda: claim_of(_mutated(MESSAGE, random).decode("latin-1"), KEYS, "final", 0.0),
-                lambda: EventState.from_json(_mutated(MESSAGE, random).decode("utf-8", "replace")),
-            ):
-                with suppress(UserError):
-                    read()
+    async def case() -> None:
+        nonlocal highest
+        message = _mutated(MESSAGE, random)
+        applied = device.receive(message)
+        if applied:
+            assert device.state is not None
+            assert device.state.version > highest
+            highest = device.state.version
+        for read in (
+            lambda: Schedule.from_json(_mutated(SCHEDULE, random)).stage_at(5.0),
+            lambda: claim_of(_mutated(MESSAGE, random).decode("latin-1"), KEYS, "final", 0.0),
+            lambda: EventState.from_json(_mutated(MESSAGE, random).decode("utf-8", "replace")),
+        ):
+            with suppress(UserError):
+                read()
 
-        async def settle() -> None:
-            return None
+    async def settle() -> None:
+        return None
 
-        await _without_growth(case, 4 * CASES, settle)
-        assert await broker.newest("final") is None
-        assert device.counters["bad_messages"] > CASES
-
-    asyncio.run(story())
+    await _without_growth(case, 4 * CASES, settle)
+    assert await broker.newest("final") is None
+    assert device.counters["bad_messages"] > CASES

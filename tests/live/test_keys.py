@@ -1,17 +1,18 @@
 """Keys in a file: who may read it, what it may say, and how one key follows another."""
 
-import asyncio
 import base64
+import hashlib
+import hmac
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from live.attacks import handshake, status
+from live.http_get import get
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.bench.attacks import handshake, status
-from recsys_posttrain.live.http_get import get
-from recsys_posttrain.live.keys import Keys, read_keys
-from recsys_posttrain.live.token import Claim, claim_of, sign
+from recsys_posttrain.live.keys import Claim, Keys, bearer, claim_of, read_keys, sign
 
 OLD, NEW = "a" * 64, "b" * 64
 
@@ -113,16 +114,59 @@ def _signed(body: bytes, keys: Keys) -> str:
     return f"{name}.{text.decode()}.{signature}"
 
 
-def test_servers_answer_401_to_a_malformed_claim(serving, keys) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            for body in (b"[1,2]", b"{", b"\xff", b"[" * 600, b'["u1","final","x"]'):
-                token = _signed(body, keys)
-                code, writer = await status(service.ports[0], handshake("final", token))
-                writer.close()
-                assert code == 401, body
-                url = f"{service.http}/v1/events/final/prefetch"
-                answer = await get(url, {"Authorization": f"Bearer {token}"}, 5)
-                assert answer.status == 401, body
+async def test_servers_answer_401_to_a_malformed_claim(serving, keys) -> None:
+    async with serving() as service:
+        for body in (b"[1,2]", b"{", b"\xff", b"[" * 600, b'["u1","final","x"]'):
+            token = _signed(body, keys)
+            code, writer = await status(service.ports[0], handshake("final", token))
+            writer.close()
+            assert code == 401, body
+            url = f"{service.http}/v1/events/final/prefetch"
+            answer = await get(url, {"Authorization": f"Bearer {token}"}, 5)
+            assert answer.status == 401, body
 
-    asyncio.run(story())
+
+TOKEN_KEY = b"0123456789abcdef"
+TOKEN_KEYS = Keys({"k1": TOKEN_KEY})
+CLAIM = Claim("u 7 é", "final", 1000.0)
+
+
+def test_a_token_is_the_hmac_that_its_docstring_says() -> None:
+    body = base64.urlsafe_b64encode(json.dumps(["u 7 é", "final", 1000.0]).encode())
+    signature = hmac.new(TOKEN_KEY, b"token\n" + body, hashlib.sha256).hexdigest()
+    assert sign(CLAIM, TOKEN_KEYS) == f"k1.{body.decode()}.{signature}"
+
+
+def test_it_grants_its_user_its_event_until_it_expires() -> None:
+    token = sign(CLAIM, TOKEN_KEYS)
+    assert claim_of(token, TOKEN_KEYS, "final", 999.9) == CLAIM
+    with pytest.raises(UserError, match="expired"):
+        claim_of(token, TOKEN_KEYS, "final", 1000.0)
+    with pytest.raises(UserError, match="for event 'final', not 'other'"):
+        claim_of(token, TOKEN_KEYS, "other", 0.0)
+    with pytest.raises(UserError, match="not signed"):
+        claim_of(token, Keys({"k1": b"another secret of us"}), "final", 0.0)
+
+
+def test_no_change_of_one_character_is_accepted() -> None:
+    token = sign(CLAIM, TOKEN_KEYS)
+    random = np.random.default_rng(0)
+    for place in range(len(token)):
+        other = chr(random.integers(1, 0x2FF))
+        changed = token[:place] + other + token[place + 1 :]
+        if changed != token:
+            with pytest.raises(UserError):
+                claim_of(changed, TOKEN_KEYS, "final", 0.0)
+        with pytest.raises(UserError):
+            claim_of(token[:place], TOKEN_KEYS, "final", 0.0)
+
+
+@pytest.mark.parametrize("token", ["", ".", "a.b", "é.ü", "x" * 5000, "\udcff.a", "." * 50])
+def test_anything_else_is_refused(token: str) -> None:
+    with pytest.raises(UserError):
+        claim_of(token, TOKEN_KEYS, "final", 0.0)
+
+
+def test_the_header() -> None:
+    assert bearer("Bearer abc") == bearer("bearer  abc ") == "abc"
+    assert bearer(None) == bearer("") == bearer("Basic abc") == bearer("abc") == ""

@@ -28,7 +28,7 @@ def end(monkeypatch, capsys):
 
 def test_every_verb_has_help_with_an_example(end):
     names = {each.name or each.callback.__name__ for each in app.registered_commands}
-    assert names >= {"materialize", "herd"}
+    assert names == {"materialize", "serve", "produce", "gateway"}
     for name in names:
         code, out, _ = end(name, "--help")
         assert code == 0
@@ -93,18 +93,6 @@ def test_a_folder_without_a_policy_is_one_sentence(end, rules_file, tmp_path):
     code, _, error = end("materialize", tmp_path, "--rules", rules_file, "--output", tmp_path)
     assert code == 2
     assert error.startswith(f"error: {tmp_path}/policy.json does not exist: give the folder of")
-
-
-def test_herd_prints_its_tables(end):
-    small = ("--set", "devices=2000", "--set", "capacity=50", "--set", "retry.cap_seconds=100")
-    code, out, _ = end("herd", *small, "--set", "window_hours=0.5", "--draws", 2)
-    assert code == 0
-    for part in ("fetch on push, after up to 60 s", "prefetch over 0.5 h", "of retries"):
-        assert part in out
-    assert end("herd", *small, "--draws", 2, "--seed", 1)[1] != out
-    code, _, error = end("herd", "--set", "device=3")
-    assert code == 2
-    assert "Herd has no field 'device'; did you mean 'devices'?" in error
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,21 @@ import pyarrow as pa
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.live.materialize import materialize
+from recsys_posttrain.live.materialize import EventRules, materialize
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.live.rules import EventRules
 
 
 @pytest.fixture(scope="module")
-def made(policy_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made")
+def written(policy_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written")
     stages = {"user_id": 2, "live": 1}  # a stage may be called as the first column is
     materialize(policy_folder, EventRules("final", "7", stages), 4, folder)
     return folder
 
 
 @pytest.fixture
-def copy(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "copy")
+def copy(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "copy")
 
 
 def lists_file(folder):
@@ -30,17 +29,17 @@ def lists_file(folder):
     return path
 
 
-def test_what_it_says_of_itself(made):
-    lists = Materialized.open(made)
+def test_what_it_says_of_itself(written):
+    lists = Materialized.open(written)
     assert lists.event == "final"
     assert lists.stages == ("user_id", "live")
-    assert lists.version == json.loads((made / "manifest.json").read_text())["version"]
+    assert lists.version == json.loads((written / "manifest.json").read_text())["version"]
     assert int(lists.version, 16) >= 0
 
 
-def test_every_user_is_found_and_nobody_else(made):
+def test_every_user_is_found_and_nobody_else(written):
     """Ids are compared as text: '10' is before '2'."""
-    lists = Materialized.open(made)
+    lists = Materialized.open(written)
     users = [str(number) for number in range(1, 61)]
     assert lists.lists.column(0).to_pylist() == sorted(users)
     for user in users:
@@ -53,12 +52,12 @@ def test_every_user_is_found_and_nobody_else(made):
         assert lists.of(user) is None
 
 
-def test_nothing_is_loaded(made):
+def test_nothing_is_loaded(written):
     """Look-ups read the mapped file: Arrow holds less of its own than the file is long."""
     before = pa.total_allocated_bytes()
-    lists = Materialized.open(made)
+    lists = Materialized.open(written)
     assert lists.of("8") is not None
-    assert pa.total_allocated_bytes() - before < lists_file(made).stat().st_size / 2
+    assert pa.total_allocated_bytes() - before < lists_file(written).stat().st_size / 2
 
 
 def refused(folder, match):

@@ -3,23 +3,17 @@
 import asyncio
 import gzip
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from live.http_get import get
 
-from recsys_posttrain.live.http_get import BadAnswer, get
-from recsys_posttrain.live.prefetch import PrefetchSettings
+from recsys_posttrain.live.prefetch import PrefetchSettings, Shedding, urgency
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
-from recsys_posttrain.live.shedding import Shedding, urgency
 from recsys_posttrain.live.state import EventState
 
 PATH = "/v1/events/final/prefetch"
-
-
-def _play(story) -> None:
-    asyncio.run(story())
 
 
 async def _raw(url: str, request: bytes) -> bytes:
@@ -33,130 +27,113 @@ async def _raw(url: str, request: bytes) -> bytes:
     return answer
 
 
-def test_a_user_gets_the_own_lists_and_nobody_elses(serving, token_of) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            tags = {}
-            for user in ("u1", "u2", "u é/\n"):
-                headers = {"Authorization": f"Bearer {token_of(user)}"}
-                answer = await get(service.http + PATH, headers, 5)
-                value = json.loads(answer.body)
-                assert (answer.status, value["user"], value["event"]) == (200, user, "final")
-                assert value["stages"] == service.lists.of(user)
-                tags[user] = answer.headers["etag"]
-                assert answer.headers["cache-control"].startswith("private, ")
-                assert "authorization" in answer.headers["vary"].lower()
-            assert len(set(tags.values())) == 3
-            # Another user's tag is not a reason to keep another user's lists.
-            mixed = {"Authorization": f"Bearer {token_of('u1')}", "If-None-Match": tags["u2"]}
-            answer = await get(service.http + PATH, mixed, 5)
-            assert (answer.status, json.loads(answer.body)["user"]) == (200, "u1")
-
-    _play(story)
-
-
-def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving, token_of) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            headers = {"Authorization": f"Bearer {token_of('u1')}"}
-            first = await get(service.http + PATH, headers, 5)
-            headers["If-None-Match"] = f'"x", {first.headers["etag"]}'
-            ages, reads = set(), service.lists.reads
-            for _ in range(30):
-                answer = await get(service.http + PATH, headers, 5)
-                assert (answer.status, answer.body) == (304, b"")
-                assert answer.headers["etag"] == first.headers["etag"]
-                ages.add(int(answer.headers["cache-control"].partition("max-age=")[2]))
-            assert service.lists.reads == reads
-            assert len(ages) > 20
-            assert 3600 * 0.7 <= min(ages) < 3400 < 3800 < max(ages) <= 3600 * 1.3
-            service.lists.version = "0ther"
-            assert (await get(service.http + PATH, headers, 5)).status == 200
-
-    _play(story)
-
-
-def test_gzip_where_it_is_accepted(serving, token_of) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            token = token_of("u1")
-            request = f"GET {PATH} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n"
-            plain = await _raw(service.http, f"{request}\r\n".encode())
-            packed = await _raw(
-                service.http, f"{request}Accept-Encoding: br, gzip\r\n\r\n".encode()
-            )
-            head, _, body = packed.partition(b"\r\n\r\n")
-            assert b"content-encoding: gzip" in head
-            assert gzip.decompress(body) == plain.partition(b"\r\n\r\n")[2]
-            assert len(body) < len(gzip.decompress(body))
-            answer = await get(
-                service.http + PATH,
-                {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
-                5,
-            )
-            assert json.loads(answer.body)["user"] == "u1"
-
-    _play(story)
-
-
-def test_tokens_that_do_not_fit_are_refused(serving, token_of) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            for value in (
-                "",
-                "Bearer",
-                "Bearer x.y",
-                f"Basic {token_of('u1')}",
-                f"Bearer {token_of('u1', event='other')}",
-                f"Bearer {token_of('u1', seconds=-1)}",
-                f"Bearer {token_of('u1')[:-1]}",
-            ):
-                for path in (PATH, "/v1/events/final/state?since=0"):
-                    answer = await get(service.http + path, {"Authorization": value}, 5)
-                    assert answer.status == 401, value
-                    assert json.loads(answer.body)["error"]
-            headers = {"Authorization": f"Bearer {token_of('stranger')}"}
+async def test_a_user_gets_the_own_lists_and_nobody_elses(serving, token_of) -> None:
+    async with serving() as service:
+        tags = {}
+        for user in ("u1", "u2", "u é/\n"):
+            headers = {"Authorization": f"Bearer {token_of(user)}"}
             answer = await get(service.http + PATH, headers, 5)
-            assert answer.status == 404
-            assert "stranger" in json.loads(answer.body)["error"]
-            headers = {"Authorization": f"Bearer {token_of('u1', event='other')}"}
-            answer = await get(service.http + "/v1/events/other/prefetch", headers, 5)
-            assert answer.status == 404
-            values = service.prefetch.values()
-            assert values['prefetch_requests{route="prefetch",status="401"}'] == 7
-            assert values['prefetch_requests{route="state",status="401"}'] == 7
-            assert values['prefetch_requests{route="prefetch",status="404"}'] == 2
-            assert (await get(service.http + "/metrics", {}, 5)).status == 404
-
-    _play(story)
-
-
-def test_the_state_by_pull(serving, token_of, until) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            headers = {"Authorization": f"Bearer {token_of('u1')}"}
-            url = f"{service.http}/v1/events/final/state"
-            assert (await get(url, headers, 5)).status == 204
-            state = EventState("final", 7, "live", 5.0)
-            await service.broker.append(state)
-            await until(lambda: service.prefetch._newest is not None)
-            for query, status in {
-                "": 200, "?since=0": 200, "?since=6": 200, "?since=7": 204, "?since=8": 204,
-                "?since=-1": 400, "?since=x": 400, "?since=%D9%A3": 400, "?since=" + "9" * 20: 400,
-                "?since=%C2%B2": 400,
-            }.items():  # fmt: skip
-                answer = await get(url + query, headers, 5)
-                assert answer.status == status, query
-                if status == 200:
-                    assert EventState.from_json(answer.body) == state
-                    assert answer.headers["cache-control"] == "no-store"
-            service.prefetch.receive(EventState("final", 6, "before", 5.0))
-            assert json.loads((await get(service.http + "/health", {}, 5)).body)["state"] == 7
-
-    _play(story)
+            value = json.loads(answer.body)
+            assert (answer.status, value["user"], value["event"]) == (200, user, "final")
+            assert value["stages"] == service.lists.of(user)
+            tags[user] = answer.headers["etag"]
+            assert answer.headers["cache-control"].startswith("private, ")
+            assert "authorization" in answer.headers["vary"].lower()
+        assert len(set(tags.values())) == 3
+        # Another user's tag is not a reason to keep another user's lists.
+        mixed = {"Authorization": f"Bearer {token_of('u1')}", "If-None-Match": tags["u2"]}
+        answer = await get(service.http + PATH, mixed, 5)
+        assert (answer.status, json.loads(answer.body)["user"]) == (200, "u1")
 
 
-def test_near_the_event_what_can_wait_is_shed_for_different_times(
+async def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving, token_of) -> None:
+    async with serving() as service:
+        headers = {"Authorization": f"Bearer {token_of('u1')}"}
+        first = await get(service.http + PATH, headers, 5)
+        headers["If-None-Match"] = f'"x", {first.headers["etag"]}'
+        ages, reads = set(), service.lists.reads
+        for _ in range(30):
+            answer = await get(service.http + PATH, headers, 5)
+            assert (answer.status, answer.body) == (304, b"")
+            assert answer.headers["etag"] == first.headers["etag"]
+            ages.add(int(answer.headers["cache-control"].partition("max-age=")[2]))
+        assert service.lists.reads == reads
+        assert len(ages) > 20
+        assert 3600 * 0.7 <= min(ages) < 3400 < 3800 < max(ages) <= 3600 * 1.3
+        service.lists.version = "0ther"
+        assert (await get(service.http + PATH, headers, 5)).status == 200
+
+
+async def test_gzip_where_it_is_accepted(serving, token_of) -> None:
+    async with serving() as service:
+        token = token_of("u1")
+        request = f"GET {PATH} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n"
+        plain = await _raw(service.http, f"{request}\r\n".encode())
+        packed = await _raw(service.http, f"{request}Accept-Encoding: br, gzip\r\n\r\n".encode())
+        head, _, body = packed.partition(b"\r\n\r\n")
+        assert b"content-encoding: gzip" in head
+        assert gzip.decompress(body) == plain.partition(b"\r\n\r\n")[2]
+        assert len(body) < len(gzip.decompress(body))
+        answer = await get(
+            service.http + PATH,
+            {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
+            5,
+        )
+        assert json.loads(answer.body)["user"] == "u1"
+
+
+async def test_tokens_that_do_not_fit_are_refused(serving, token_of) -> None:
+    async with serving() as service:
+        for value in (
+            "",
+            "Bearer",
+            "Bearer x.y",
+            f"Basic {token_of('u1')}",
+            f"Bearer {token_of('u1', event='other')}",
+            f"Bearer {token_of('u1', seconds=-1)}",
+            f"Bearer {token_of('u1')[:-1]}",
+        ):
+            for path in (PATH, "/v1/events/final/state?since=0"):
+                answer = await get(service.http + path, {"Authorization": value}, 5)
+                assert answer.status == 401, value
+                assert json.loads(answer.body)["error"]
+        headers = {"Authorization": f"Bearer {token_of('stranger')}"}
+        answer = await get(service.http + PATH, headers, 5)
+        assert answer.status == 404
+        assert "stranger" in json.loads(answer.body)["error"]
+        headers = {"Authorization": f"Bearer {token_of('u1', event='other')}"}
+        answer = await get(service.http + "/v1/events/other/prefetch", headers, 5)
+        assert answer.status == 404
+        values = service.prefetch.values()
+        assert values['prefetch_requests{route="prefetch",status="401"}'] == 7
+        assert values['prefetch_requests{route="state",status="401"}'] == 7
+        assert values['prefetch_requests{route="prefetch",status="404"}'] == 2
+        assert (await get(service.http + "/metrics", {}, 5)).status == 404
+
+
+async def test_the_state_by_pull(serving, token_of, until) -> None:
+    async with serving() as service:
+        headers = {"Authorization": f"Bearer {token_of('u1')}"}
+        url = f"{service.http}/v1/events/final/state"
+        assert (await get(url, headers, 5)).status == 204
+        state = EventState("final", 7, "live", 5.0)
+        await service.broker.append(state)
+        await until(lambda: service.prefetch._newest is not None)
+        for query, status in {
+            "": 200, "?since=0": 200, "?since=6": 200, "?since=7": 204, "?since=8": 204,
+            "?since=-1": 400, "?since=x": 400, "?since=%D9%A3": 400, "?since=" + "9" * 20: 400,
+            "?since=%C2%B2": 400,
+        }.items():  # fmt: skip
+            answer = await get(url + query, headers, 5)
+            assert answer.status == status, query
+            if status == 200:
+                assert EventState.from_json(answer.body) == state
+                assert answer.headers["cache-control"] == "no-store"
+        service.prefetch.receive(EventState("final", 6, "before", 5.0))
+        assert json.loads((await get(service.http + "/health", {}, 5)).body)["state"] == 7
+
+
+async def test_near_the_event_what_can_wait_is_shed_for_different_times(
     serving, token_of, tmp_path: Path, until
 ) -> None:
     path, start = tmp_path / "schedule.json", 10_000.0
@@ -164,37 +141,33 @@ def test_near_the_event_what_can_wait_is_shed_for_different_times(
     plan.write(path)
     now = 5000.0
 
-    async def story() -> None:
-        nonlocal now
-        settings = PrefetchSettings(shedding=Shedding(window=60, keeps=3, spread=5))
-        options = {"schedule": ScheduleFile(path), "settings": settings, "clock": lambda: now}
-        async with serving(prefetch=options) as service:
+    settings = PrefetchSettings(shedding=Shedding(window=60, keeps=3, spread=5))
+    options = {"schedule": ScheduleFile(path), "settings": settings, "clock": lambda: now}
+    async with serving(prefetch=options) as service:
 
-            async def status(priority: str) -> tuple[int, str]:
-                headers = {"Authorization": f"Bearer {token_of('u1')}", "Priority": priority}
-                answer = await get(service.http + PATH, headers, 5)
-                return answer.status, answer.headers.get("retry-after", "")
+        async def status(priority: str) -> tuple[int, str]:
+            headers = {"Authorization": f"Bearer {token_of('u1')}", "Priority": priority}
+            answer = await get(service.http + PATH, headers, 5)
+            return answer.status, answer.headers.get("retry-after", "")
 
-            for now, shed in ((9939, 200), (9940, 503), (10_060, 503), (10_061, 200)):  # noqa: B007
-                assert (await status("u=4"))[0] == shed
-                assert (await status("u=3"))[0] == (await status(""))[0] == 200
-            now = 10_000
-            waits = {int((await status("i, u=7"))[1]) for _ in range(40)}
-            assert len(waits) > 20
-            assert min(waits) >= 60
-            assert max(waits) <= 300
-            # A start that moves takes the window with it; a change that comes opens one.
-            now = 20_000
-            plan.delayed(10_000, 5000).write(path)
-            await until(lambda: 20_000.0 in service.prefetch._starts)
-            assert (await status("u=5"))[0] == 503
-            now = 30_000
-            assert (await status("u=5"))[0] == 200
-            assert service.prefetch.values()["prefetch_schedule_changes"] == 1
-            service.prefetch.receive(EventState("final", 1, "after", 1.0))
-            assert (await status("u=5"))[0] == 503
-
-    _play(story)
+        for now, shed in ((9939, 200), (9940, 503), (10_060, 503), (10_061, 200)):  # noqa: B007
+            assert (await status("u=4"))[0] == shed
+            assert (await status("u=3"))[0] == (await status(""))[0] == 200
+        now = 10_000
+        waits = {int((await status("i, u=7"))[1]) for _ in range(40)}
+        assert len(waits) > 20
+        assert min(waits) >= 60
+        assert max(waits) <= 300
+        # A start that moves takes the window with it; a change that comes opens one.
+        now = 20_000
+        plan.delayed(10_000, 5000).write(path)
+        await until(lambda: 20_000.0 in service.prefetch._starts)
+        assert (await status("u=5"))[0] == 503
+        now = 30_000
+        assert (await status("u=5"))[0] == 200
+        assert service.prefetch.values()["prefetch_schedule_changes"] == 1
+        service.prefetch.receive(EventState("final", 1, "after", 1.0))
+        assert (await status("u=5"))[0] == 503
 
 
 @pytest.mark.parametrize(
@@ -206,93 +179,36 @@ def test_the_urgency_of_a_priority_header(header: str | None, expected: int) -> 
     assert urgency(header) == expected
 
 
-def test_limits_on_body_and_head(serving, token_of) -> None:
-    async def story() -> None:
-        async with serving() as service:
-            line = f"Authorization: Bearer {token_of('u1')}\r\n"
-            start = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{line}"
-            for extra in (
-                "Content-Length: 5\r\n\r\nhello",
-                "Transfer-Encoding: chunked\r\n\r\n0\r\n",
-            ):
-                answer = await _raw(service.http, (start + extra + "\r\n").encode())
-                assert answer.startswith(b"HTTP/1.1 413 "), extra
-            long = f"{start}X: {'x' * 20_000}\r\n"
-            assert (await _raw(service.http, f"{long}\r\n".encode())).startswith(b"HTTP/1.1 431 ")
-            assert (await _raw(service.http, long.encode())).startswith(b"HTTP/1.1 400 ")
-            post = await _raw(service.http, start.replace("GET", "POST").encode() + b"\r\n")
-            assert post.startswith(b"HTTP/1.1 405 ")
-            assert (await _raw(service.http, b"\x00\xff\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
-
-    _play(story)
+async def test_limits_on_body_and_head(serving, token_of) -> None:
+    async with serving() as service:
+        line = f"Authorization: Bearer {token_of('u1')}\r\n"
+        start = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{line}"
+        for extra in (
+            "Content-Length: 5\r\n\r\nhello",
+            "Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        ):
+            answer = await _raw(service.http, (start + extra + "\r\n").encode())
+            assert answer.startswith(b"HTTP/1.1 413 "), extra
+        long = f"{start}X: {'x' * 20_000}\r\n"
+        assert (await _raw(service.http, f"{long}\r\n".encode())).startswith(b"HTTP/1.1 431 ")
+        assert (await _raw(service.http, long.encode())).startswith(b"HTTP/1.1 400 ")
+        post = await _raw(service.http, start.replace("GET", "POST").encode() + b"\r\n")
+        assert post.startswith(b"HTTP/1.1 405 ")
+        assert (await _raw(service.http, b"\x00\xff\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_host_header_is_not_believed(serving) -> None:
+async def test_a_host_header_is_not_believed(serving) -> None:
     """It would make up labels of counters, which stay, or addresses that cannot be read."""
 
-    async def story() -> None:
-        async with serving() as service:
-            for host in (b"a/b", b"a/made-up?", b"a#", b"[", b"\xff"):
-                for end in (b"", b"/"):
-                    request = b"GET " + PATH.encode() + end + b" HTTP/1.1\r\nConnection: close\r\n"
-                    answer = await _raw(service.http, request + b"Host: " + host + b"\r\n\r\n")
-                    assert int(answer.split()[1]) in ((404,) if end else (401, 400))
-            assert {name for name in service.prefetch.counters if "route" in name} == {
-                'requests{route="prefetch",status="401"}'
-            }
-
-    _play(story)
-
-
-async def _checked(url: str, name: str) -> None:
-    answer = await get(url, {}, 5)
-    pytest.fail(f"{name}: {answer}")
-
-
-def test_a_get_does_not_trust_its_server() -> None:
-    answers = {
-        b"": "nothing",
-        b"HTTP/1.1 200 OK\r\n\r\n": "no length",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n": "too long",
-        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n": "negative",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab": "cut short",
-        b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n": "status",
-        b"HTTP/1.1 \xb2 OK\r\nContent-Length: 0\r\n\r\n": "status of other digits",
-        b"HTTP/1.1\r\n\r\n": "no status",
-        b"SSH-2.0-x\r\n\r\n": "another protocol",
-        b"x" * 70_000: "endless head",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc": "not gzip",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s"
-        % (len(bomb := gzip.compress(b"\0" * 2**22)), bomb): "a bomb",
-    }
-
-    async def story() -> None:
-        for raw, name in answers.items():
-
-            async def answer(reader, writer, raw=raw) -> None:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(raw)
-                writer.close()
-
-            server = await asyncio.start_server(answer, "127.0.0.1", 0)
-            port = server.sockets[0].getsockname()[1]
-            with pytest.raises(BadAnswer):
-                await _checked(f"http://127.0.0.1:{port}/", name)
-            server.close()
-        with pytest.raises(OSError):
-            await get(f"http://127.0.0.1:{port}/", {}, 5)
-
-        async def silent(reader, writer) -> None:
-            await asyncio.sleep(1)
-
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        begun = time.monotonic()
-        with pytest.raises(TimeoutError):
-            await get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", {}, 0.05)
-        assert time.monotonic() - begun < 0.9
-        server.close()
-
-    _play(story)
+    async with serving() as service:
+        for host in (b"a/b", b"a/made-up?", b"a#", b"[", b"\xff"):
+            for end in (b"", b"/"):
+                request = b"GET " + PATH.encode() + end + b" HTTP/1.1\r\nConnection: close\r\n"
+                answer = await _raw(service.http, request + b"Host: " + host + b"\r\n\r\n")
+                assert int(answer.split()[1]) in ((404,) if end else (401, 400))
+        assert {name for name in service.prefetch.counters if "route" in name} == {
+            'requests{route="prefetch",status="401"}'
+        }
 
 
 def test_shed_only_what_is_less_urgent_and_near() -> None:

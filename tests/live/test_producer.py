@@ -1,7 +1,7 @@
 """The producer against a clock of the test's own: each state once, versions that only grow."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -42,55 +42,42 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "schedule.json")
 
 
-def _play(story: Callable[[], Coroutine[None, None, None]]) -> None:
-    asyncio.run(story())
+async def test_each_stage_is_written_once_at_its_time(world: World) -> None:
+    for now in (10, 50, 99, 100, 101, 199, 200, 1e6):
+        await world.at(now)
+    assert await world.written() == [(10, "before"), (11, "live"), (12, "break")]
+    newest = await world.broker.newest("final")
+    assert newest is not None
+    assert newest.published == 200
+    assert world.producer.counters["states_written"] == 3
 
 
-def test_each_stage_is_written_once_at_its_time(world: World) -> None:
-    async def story() -> None:
-        for now in (10, 50, 99, 100, 101, 199, 200, 1e6):
-            await world.at(now)
-        assert await world.written() == [(10, "before"), (11, "live"), (12, "break")]
-        newest = await world.broker.newest("final")
-        assert newest is not None
-        assert newest.published == 200
-        assert world.producer.counters["states_written"] == 3
-
-    _play(story)
+async def test_a_restart_at_any_moment_repeats_and_loses_nothing(world: World) -> None:
+    for now in (10, 99, 100, 150, 200, 250):
+        world.producer = world.restarted()
+        await world.at(now)
+        await world.at(now)
+    assert await world.written() == [(10, "before"), (11, "live"), (12, "break")]
 
 
-def test_a_restart_at_any_moment_repeats_and_loses_nothing(world: World) -> None:
-    async def story() -> None:
-        for now in (10, 99, 100, 150, 200, 250):
-            world.producer = world.restarted()
-            await world.at(now)
-            await world.at(now)
-        assert await world.written() == [(10, "before"), (11, "live"), (12, "break")]
-
-    _play(story)
-
-
-def test_the_schedule_moves_forward_and_back_and_a_person_ends_it(world: World) -> None:
-    async def story() -> None:
-        await world.at(10)
-        PLAN.advanced("live", 20).write(world.path)
-        await world.at(20)
-        PLAN.delayed(50, 20).write(world.path)  # live again only at 150
-        await world.at(21)
-        await world.at(150)
-        world.path.write_text("{")
-        await world.at(160)
-        PLAN.finished().write(world.path)
-        await world.at(161)
-        await world.at(1e6)
-        stages = [stage for _, stage in await world.written()]
-        assert stages == ["before", "live", "before", "live", "after"]
-        assert [version for version, _ in await world.written()] == [10, 11, 12, 13, 14]
-
-    _play(story)
+async def test_the_schedule_moves_forward_and_back_and_a_person_ends_it(world: World) -> None:
+    await world.at(10)
+    PLAN.advanced("live", 20).write(world.path)
+    await world.at(20)
+    PLAN.delayed(50, 20).write(world.path)  # live again only at 150
+    await world.at(21)
+    await world.at(150)
+    world.path.write_text("{")
+    await world.at(160)
+    PLAN.finished().write(world.path)
+    await world.at(161)
+    await world.at(1e6)
+    stages = [stage for _, stage in await world.written()]
+    assert stages == ["before", "live", "before", "live", "after"]
+    assert [version for version, _ in await world.written()] == [10, 11, 12, 13, 14]
 
 
-def test_a_write_whose_answer_is_lost_is_not_repeated(world: World) -> None:
+async def test_a_write_whose_answer_is_lost_is_not_repeated(world: World) -> None:
     append = world.broker.append
     is_lost = True
 
@@ -102,59 +89,50 @@ def test_a_write_whose_answer_is_lost_is_not_repeated(world: World) -> None:
 
     world.broker.append = unsure  # type: ignore[method-assign]
 
-    async def story() -> None:
-        nonlocal is_lost
-        with pytest.raises(BrokerDown):
-            await world.at(10)
-        is_lost = False
-        assert await world.at(11) is None
-        await world.at(100)
-        assert await world.written() == [(10, "before"), (11, "live")]
-
-    _play(story)
-
-
-def test_a_broker_that_lost_its_data_gets_the_state_again(world: World) -> None:
-    async def story() -> None:
+    with pytest.raises(BrokerDown):
         await world.at(10)
-        await world.at(100)
-        world.producer._broker = world.broker = EmbeddedBroker()
-        assert await world.at(101) is None
-        assert await world.written() == [(11, "live")]
-        assert world.producer.counters["states_restored"] == 1
-        await world.at(200)
-        assert await world.written() == [(11, "live"), (12, "break")]
-        # Both lose everything: what they go on with is still above what devices have.
-        world.broker = EmbeddedBroker()
-        world.producer = world.restarted()
-        state = await world.at(201)
-        assert state is not None
-        assert state.version > 12
-
-    _play(story)
+    is_lost = False
+    assert await world.at(11) is None
+    await world.at(100)
+    assert await world.written() == [(10, "before"), (11, "live")]
 
 
-def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) -> None:
+async def test_a_broker_that_lost_its_data_gets_the_state_again(world: World) -> None:
+    await world.at(10)
+    await world.at(100)
+    world.producer._broker = world.broker = EmbeddedBroker()
+    assert await world.at(101) is None
+    assert await world.written() == [(11, "live")]
+    assert world.producer.counters["states_restored"] == 1
+    await world.at(200)
+    assert await world.written() == [(11, "live"), (12, "break")]
+    # Both lose everything: what they go on with is still above what devices have.
+    world.broker = EmbeddedBroker()
+    world.producer = world.restarted()
+    state = await world.at(201)
+    assert state is not None
+    assert state.version > 12
+
+
+async def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) -> None:
     """Both follow one schedule; whatever the order of their steps, each version is written once."""
 
-    async def story() -> None:
-        random = np.random.default_rng(0)
-        now = 0.0
-        late = Producer(ScheduleFile(world.path), world.broker, lambda: max(0.0, now - 60))
-        right = Producer(ScheduleFile(world.path), world.broker, lambda: now)
-        for _ in range(300):
-            now += 1.0
-            await asyncio.gather(*(each.step() for each in random.permutation([late, right])))
-        versions = [version for version, _ in await world.written()]
-        assert versions == list(range(1, len(versions) + 1))
-        assert (await world.written())[-1][1] == "break"
-
-    _play(story)
+    random = np.random.default_rng(0)
+    now = 0.0
+    late = Producer(ScheduleFile(world.path), world.broker, lambda: max(0.0, now - 60))
+    right = Producer(ScheduleFile(world.path), world.broker, lambda: now)
+    for _ in range(300):
+        now += 1.0
+        await asyncio.gather(*(each.step() for each in random.permutation([late, right])))
+    versions = [version for version, _ in await world.written()]
+    assert versions == list(range(1, len(versions) + 1))
+    assert (await world.written())[-1][1] == "break"
 
 
-def test_run_goes_on_when_the_broker_is_down(
+async def test_run_goes_on_when_the_broker_is_down(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "recsys_posttrain.live.broker")  # which the bench silences
     newest, calls = world.broker.newest, 0
 
     async def flaky(event: str) -> EventState | None:
@@ -166,39 +144,33 @@ def test_run_goes_on_when_the_broker_is_down(
 
     world.broker.newest = flaky  # type: ignore[method-assign]
 
-    async def story() -> None:
-        running = asyncio.create_task(world.producer.run(interval=0.001))
-        async with asyncio.timeout(5):
-            assert await world.broker.after("final", 0, 5.0)
-        running.cancel()
-        assert world.producer.counters["broker_errors"] == 3
-        levels = [record.levelname for record in caplog.records]
-        assert levels.count("WARNING") == 1
-
-    _play(story)
+    running = asyncio.create_task(world.producer.run(interval=0.001))
+    async with asyncio.timeout(5):
+        assert await world.broker.after("final", 0, 5.0)
+    running.cancel()
+    assert world.producer.counters["broker_errors"] == 3
+    levels = [record.levelname for record in caplog.records]
+    assert levels.count("WARNING") == 1
 
 
-def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
+async def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
     """Killed and started with its data, then without it: versions grow and no state is twice."""
     path = tmp_path / "schedule.json"
     PLAN.write(path)
 
-    async def story() -> None:
-        now = 10.0
-        broker = RedisBroker(redis_server.url, Keys({"k": b"a key of the tests"}))
-        producer = Producer(ScheduleFile(path), broker, lambda: now)
+    now = 10.0
+    broker = RedisBroker(redis_server.url, Keys({"k": b"a key of the tests"}))
+    producer = Producer(ScheduleFile(path), broker, lambda: now)
+    await producer.step()
+    redis_server.kill()
+    now = 100.0
+    with pytest.raises(BrokerDown):
         await producer.step()
-        redis_server.kill()
-        now = 100.0
-        with pytest.raises(BrokerDown):
-            await producer.step()
-        redis_server.start()
-        await producer.step()
-        states = await broker.after("final", 0, 0.01)
-        assert [(state.version, state.stage) for state in states] == [(10, "before"), (11, "live")]
-        await broker._redis.flushall()
-        assert await producer.step() is None
-        assert await broker.after("final", 0, 0.01) == states[1:]
-        await broker.close()
-
-    _play(story)
+    redis_server.start()
+    await producer.step()
+    states = await broker.after("final", 0, 0.01)
+    assert [(state.version, state.stage) for state in states] == [(10, "before"), (11, "live")]
+    await broker._redis.flushall()
+    assert await producer.step() is None
+    assert await broker.after("final", 0, 0.01) == states[1:]
+    await broker._redis.aclose()

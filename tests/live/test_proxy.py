@@ -1,7 +1,6 @@
 """The proxy of the docs: a device over TLS, through nginx, to a prefetch server and a gateway."""
 
 import asyncio
-import json
 import re
 import shutil
 import socket
@@ -12,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live.attacks import crowd, is_open
 
-from recsys_posttrain.live.bench.attacks import crowd, is_open
 from recsys_posttrain.live.door import Limits
 from recsys_posttrain.live.gateway import GatewaySettings
 from recsys_posttrain.live.prefetch import PrefetchSettings
 from recsys_posttrain.live.state import EventState
 
-CONFIGURATION = Path(__file__).resolve().parents[2] / "recsys_posttrain" / "live" / "nginx.conf"
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGURATION = ROOT / "recsys_posttrain" / "live" / "nginx.conf"
+DEVICE = str(ROOT / "benchmarks" / "live_device.py")
 LOCAL = (
     "http {\n"
     + "".join(f"    {part}_temp_path {part};\n" for part in ("client_body", "proxy"))
@@ -97,7 +98,7 @@ def started() -> Iterator[list[subprocess.Popen]]:
         process.wait(20)
 
 
-def test_a_device_through_tls(
+async def test_a_device_through_tls(
     serving, until, tmp_path, certificate, started, secret_file, monkeypatch
 ) -> None:
     """The device is the command; it believes the certificate because it is told to."""
@@ -106,41 +107,41 @@ def test_a_device_through_tls(
     settings = GatewaySettings(per_address=2, proxies=trusted, drain=0.05)
     log = tmp_path / "log"
 
-    def shown() -> list[list]:
-        lines = log.read_text().splitlines() if log.is_file() else []
-        return [each["shown"] for each in map(json.loads, lines) if "shown" in each]
+    def shown() -> list[tuple[str, str]]:
+        """What the command printed, without the version."""
+        return re.findall("^user (.*), version [0-9]+, (.*)$", log.read_text(), re.MULTILINE)
 
-    async def story() -> None:
-        async with serving(gateways=2, settings=settings, prefetch=prefetch) as service:
-            http = int(service.http.rpartition(":")[2])
-            ports = {"8000;": f"{http};", "8001;": f"{service.ports[0]};"}
-            ports |= {"8002;": f"{service.ports[1]};"}
-            proxy = Proxy(tmp_path, certificate, ports)
-            started.append(proxy.process)
-            await proxy.listens()
-            place = f"127.0.0.1:{proxy.port}"
-            words = ["live", "device", "final", "--users", "u1,u2", "--log", str(log)]
-            words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
-            words += ["--gateway", f"wss://{place}"]
-            monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-            device = subprocess.Popen([sys.executable, "-m", "recsys_posttrain", *words])
-            started.append(device)
-            await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)
-            await service.broker.append(EventState("final", 1, "live", 1.0))
-            await until(lambda: {each[1] for each in shown()} == {1} and len(shown()) == 2)
-            await service.broker.append(EventState("final", 2, "break", 1.0))
-            await until(lambda: [each[2] for each in shown()].count("break") == 2)
-            assert ["u1 break 1", "u1 break 2"] in [each[3] for each in shown()]
-            # A request that does not come whole ends at the proxy; metrics are not to be had there.
-            async with crowd(proxy.port, 20, source="127.0.0.1") as silent:
-                await until(lambda: not any(map(is_open, silent)))
-            context = ssl.create_default_context(cafile=str(certificate[0]))
-            for path in ("/metrics", "/health", "/"):
-                assert b" 404 " in await _first_line(proxy.port, path, context)
-            assert device.poll() is None
-            device.terminate()
-
-    asyncio.run(story())
+    async with serving(gateways=2, settings=settings, prefetch=prefetch) as service:
+        http = int(service.http.rpartition(":")[2])
+        ports = {"8000;": f"{http};", "8001;": f"{service.ports[0]};"}
+        ports |= {"8002;": f"{service.ports[1]};"}
+        proxy = Proxy(tmp_path, certificate, ports)
+        started.append(proxy.process)
+        await proxy.listens()
+        place = f"127.0.0.1:{proxy.port}"
+        words = ["final", "--users", "u1,u2"]
+        words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
+        words += ["--gateway", f"wss://{place}"]
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        with log.open("w") as printed:
+            command = [sys.executable, "-u", DEVICE, *words]
+            device = subprocess.Popen(command, stdout=printed)
+        started.append(device)
+        await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)
+        await service.broker.append(EventState("final", 1, "live", 1.0))
+        both = [(user, f"live: {user} live 1 {user} live 2") for user in ("u1", "u2")]
+        await until(lambda: sorted(shown()) == both)
+        await service.broker.append(EventState("final", 2, "break", 1.0))
+        both = [(user, f"break: {user} break 1 {user} break 2") for user in ("u1", "u2")]
+        await until(lambda: sorted(shown()[2:]) == both)
+        # A request that does not come whole ends at the proxy; metrics are not to be had there.
+        async with crowd(proxy.port, 20, source="127.0.0.1") as silent:
+            await until(lambda: not any(map(is_open, silent)))
+        context = ssl.create_default_context(cafile=str(certificate[0]))
+        for path in ("/metrics", "/health", "/"):
+            assert b" 404 " in await _first_line(proxy.port, path, context)
+        assert device.poll() is None
+        device.terminate()
 
 
 async def _first_line(port: int, path: str, context: ssl.SSLContext) -> bytes:
