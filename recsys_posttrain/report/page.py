@@ -18,7 +18,7 @@ from recsys_posttrain.report.study_folder import StudyFolder, study_folder
 def write_report(folder: Path, live: Path | None = None) -> Path:
     """Writes report.html and figures/ into a study's folder; returns the page.
 
-    live: a folder of `live bench`, which gets a section.
+    live: a folder of `make live-bench`, which gets a section.
     Raises: UserError for no study, or one without results; a machine without matplotlib gets the
     page and one line that says what is missing.
     """

@@ -3,7 +3,7 @@
 One run per trial of trials.csv and per method and seed of rows.parquet (per method of table.csv
 where the rows are not there), and one for the study: its table, its figures, and what each method
 is worth against the level of the noise and against the achieved quality of the reward model. A
-folder of `live bench` is one run.
+folder of `make live-bench` is one run.
 Every run is first written offline, below WANDB_DIR or the study's folder (offline_runs.py), under
 an id made of what it is, not of what came out: what is there is not written again, and what has
 changed replaces what was there, so that this can be called after every row, after an interruption,
@@ -46,7 +46,7 @@ from recsys_posttrain.tracking.offline_runs import (
 from recsys_posttrain.tracking.upload import is_logged_in, upload
 
 PROJECT = "recsys-posttrain"
-LIVE = "faults.csv"  # what live bench leaves
+LIVE = "faults.csv"  # what make live-bench leaves
 CLEAN = "clean"  # in names, of no noise
 LEVEL, QUALITY = "noise/level", "reward_model/pairwise_accuracy"
 AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against which axis
