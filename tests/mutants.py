@@ -75,6 +75,7 @@ SWAPPED = {
 
 # (file, start of the line) whose mutants change nothing that can be observed, and why.
 SAME = {
+    ("evaluation/over_optimisation.py", "table_VD = policy.table_VD.detach()"): "it saves memory",
     ("ops.py", "@torch.no_grad() def sample_items("): "item ids have no gradient anyway",
     ("signals.py", "@torch.no_grad()"): "the models that it reads are frozen; it saves memory",
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",

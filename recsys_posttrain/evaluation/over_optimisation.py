@@ -192,7 +192,7 @@ def mean_curves(points: pd.DataFrame) -> dict[str, Curve]:
     """By run the mean over its seeds at the steps that all of them reached, with the law that fits
     better.
 
-    points: `Pipeline.curve_of` of every run, with `method` and `seed`. sqrt KL is the root of the mean.
+    points: `Pipeline.curve_of` of every run, with `method` and `seed`. The root is of the mean KL.
     """
     curves = {}
     for method, run in points.groupby("method", sort=False):

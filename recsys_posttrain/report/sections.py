@@ -173,7 +173,9 @@ def tuning_sections(study: StudyFolder) -> Iterator[Section]:
 def live_section(folder: Path) -> Section:
     """Raises: UserError for a folder that `make live-bench` did not write."""
     faults = folder / "faults.csv"
-    require(faults.is_file(), f"--live {folder} has no faults.csv: give a folder of make live-bench")
+    require(
+        faults.is_file(), f"--live {folder} has no faults.csv: give a folder of make live-bench"
+    )
     frame = read_csv(faults).rename(columns=lambda name: str(name).replace("_", " "))
     pictures = "".join(image(path) for path in sorted(folder.glob("*.png")))
     lead = (

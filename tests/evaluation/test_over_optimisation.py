@@ -219,6 +219,14 @@ def test_the_reference_is_at_no_distance_from_itself(targets):
     assert point == {"kl": 0, "sqrt_kl": 0}
 
 
+@pytest.mark.parametrize("law", [BEST_OF_N, RL], ids=lambda law: law.name)
+def test_the_law_that_fits_better_comes_first(law):
+    points = pd.DataFrame({"step": range(5), "kl": D_N**2, "method": "x", "seed": 0})
+    points = points.assign(**{"reward/proxy": 0.0, "reward/gold": exact(law, 2.0, 0.5)})
+    curve = mean_curves(points)["x"]
+    assert curve.fitted.law is fits(curve)[0].law is law
+
+
 def test_the_truth_judges_before_the_judge_and_without_both_nothing_is_fitted():
     points = pd.DataFrame({"step": range(4), "kl": np.arange(4.0) ** 2, "method": "x", "seed": 0})
     points = points.assign(**{"reward/proxy": 0.0, "reward/judge": 3 - np.arange(4.0)})
