@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap_means, interva
 from recsys_posttrain.stats.significance import holm
 
 SEEDS, SEED_EFFECTS = (1, 3, 5, 10), (0.0, 0.5, 1.0)
-WORLDS = ({"zeros": 0.6, "shared": 0.5}, {"zeros": 0.8, "shared": 0.9})
+WORLDS = ((0.6, 0.5), (0.8, 0.9))  # shares of zeros, and of what users share
 STATISTICS = (
     *("mean", "difference", "difference better", "iqm"),
     *("improvement", "improvement better", "iqm of all"),
@@ -44,13 +45,13 @@ CHUNK = 100  # studies held at once: 0.3 GB with 10 seeds
 
 
 def studies() -> Iterator[Study]:
-    for world in WORLDS:
+    for zeros, shared in WORLDS:
         for seeds in SEEDS:
             for seed_effect in SEED_EFFECTS:
-                yield Study(seeds, seed_effect, **world)
+                yield Study(seeds, seed_effect, zeros=zeros, shared=shared)
 
 
-def measure(study: Study, count: int) -> dict[str, object]:
+def measure(study: Study, count: int) -> dict[str, Any]:
     """Shares over `count` studies: coverage of each statistic, and both kinds of false alarm."""
     rng = np.random.default_rng(derived_seed("coverage", study))
     chunks = [_chunk(study, min(CHUNK, count - start), rng) for start in range(0, count, CHUNK)]

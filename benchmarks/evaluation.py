@@ -38,7 +38,7 @@ def main() -> None:
     data = ml_1m_or_synthetic(arguments.data_root)
     policy = new_policy(SASRec(), data.corpus.num_items, seed=0).eval()
     print(f"{data.corpus.name}: {len(data.test.users_N):,} users; {machine()}")
-    parts = {
+    parts: dict[str, Callable[[], object]] = {
         "states": lambda: policy.last_states(data.test.history),
         "evaluate": lambda: evaluate(policy, data),
     }

@@ -93,7 +93,7 @@ class Drill:
             before, hit = stages(folder / "runs"), None
             if self.kills.total() < kills:
                 before, hit = self.hit(family, folder)
-            if not wait_until(lambda family=family: not family.is_running(), MOST_SECONDS):
+            if not wait_until(family.has_ended, MOST_SECONDS):
                 self.broken.append(f"{self.name}: it hangs after {hit}")
                 family.process.kill()
             code = family.process.wait()

@@ -1,23 +1,24 @@
 """How long and how fast is post-training? Chosen for BC, on validation targets only, for all:
 
-recsys-posttrain run experiments/length.py --dataset ml-1m --on validation
+recsys-posttrain sweep experiments/length.py --dataset ml-1m
 """
-
-from dataclasses import replace
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.training.posttrain import POSTTRAINING
+from recsys_posttrain.sweep.definition import Method, Sweep
+from recsys_posttrain.sweep.sampler import Grid
+from recsys_posttrain.sweep.space import OneOf, Space
 
-BASE = Run(algorithm=BC())
-TUNING = "this table is the tuning: four trials of BC"
+LENGTH: Space = {
+    "posttraining.steps": OneOf((100, 200)),
+    "posttraining.learning_rate": OneOf((3e-4, 1e-3)),
+}
 
-RUNS = [
-    replace(
-        BASE,
-        name=f"BC {steps} steps at {rate:g}",
-        posttraining=replace(POSTTRAINING, steps=steps, learning_rate=rate),
-    )
-    for steps in (100, 200)
-    for rate in (3e-4, 1e-3)
-]
+SWEEP = Sweep(
+    base=Run(algorithm=BC()),
+    methods=(Method(BC(), LENGTH),),
+    sampler=Grid(),
+    tuning_seeds=(0,),
+    seeds=(),
+    pruning=False,
+)

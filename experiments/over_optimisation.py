@@ -12,6 +12,7 @@ from dataclasses import replace
 from quality.grid import base_of
 
 from recsys_posttrain.algorithms import ASFT, DPO, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
@@ -20,7 +21,7 @@ from recsys_posttrain.worlds.jester import Jester
 BASE = base_of(Jester())
 BASE = replace(BASE, posttraining=replace(BASE.posttraining, snapshots=10))
 LEVELS = (0.0, 0.6, 1.2)
-ALGORITHMS = {
+ALGORITHMS: dict[str, Algorithm] = {
     "A-SFT, model reward": ASFT(model_reward, reference_value, temperature=0.25),
     "DPO": DPO(beta=0.1),
     "PPO": OfflinePPO(kl_coefficient=0.03),

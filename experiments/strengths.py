@@ -1,46 +1,33 @@
 """Which strength for each algorithm? Three trials each, looked at on validation targets only:
 
-    recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
+    recsys-posttrain sweep experiments/strengths.py --dataset ml-1m
 
 BC and RWR have no strength. The main study takes the trial with the highest NDCG@10 on liked
 validation targets; what was chosen is in README.md beside this file.
 """
 
-from dataclasses import replace
-
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
 from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.sweep.definition import Method, Sweep
+from recsys_posttrain.sweep.sampler import Grid
+from recsys_posttrain.sweep.space import OneOf
 
-BASE = Run(algorithm=BC())
-TUNING = "this table is the tuning: three trials for each algorithm that has a strength"
-TEMPERATURES = (0.5, 1.0, 2.0)
+TEMPERATURE = {"algorithm.temperature": OneOf((0.5, 1.0, 2.0))}
 
-RUNS = [
-    BASE,
-    replace(BASE, algorithm=RWR()),
-    *(
-        replace(BASE, name=f"ExpRSFT temperature {value:g}", algorithm=ExpRSFT(temperature=value))
-        for value in TEMPERATURES
+SWEEP = Sweep(
+    base=Run(algorithm=BC()),
+    methods=(
+        Method(BC(), {}),
+        Method(RWR(), {}),
+        Method(ExpRSFT(), TEMPERATURE),
+        Method(ASFT(), TEMPERATURE),
+        Method(ASFT(model_reward, reference_value), TEMPERATURE, "ASFT(model)"),
+        Method(OfflinePPO(), {"algorithm.kl_coefficient": OneOf((0.5, 1.0, 2.0))}),
+        Method(DPO(), {"algorithm.beta": OneOf((0.5, 2.0, 8.0))}),
     ),
-    *(
-        replace(BASE, name=f"ASFT temperature {value:g}", algorithm=ASFT(temperature=value))
-        for value in TEMPERATURES
-    ),
-    *(
-        replace(
-            BASE,
-            name=f"ASFT-model temperature {value:g}",
-            algorithm=ASFT(model_reward, reference_value, temperature=value),
-        )
-        for value in TEMPERATURES
-    ),
-    *(
-        replace(BASE, name=f"OfflinePPO kl {value:g}", algorithm=OfflinePPO(kl_coefficient=value))
-        for value in (0.5, 1.0, 2.0)
-    ),
-    *(
-        replace(BASE, name=f"DPO beta {value:g}", algorithm=DPO(beta=value))
-        for value in (0.5, 2.0, 8.0)
-    ),
-]
+    sampler=Grid(),
+    tuning_seeds=(0,),
+    seeds=(),
+    pruning=False,
+)

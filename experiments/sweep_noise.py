@@ -3,8 +3,8 @@
     recsys-posttrain sweep experiments/sweep_noise.py --dataset ml-1m --workers 2
     make sweep
 
-BC, RWR, Exp-RSFT, and A-SFT on observed rewards with a learned baseline, do not ask the reward
-model, so its errors leave them as they are. ItemBias is the kind of error that policies exploit
+BC, RWR, ExpRSFT, and ASFT on observed rewards with a learned baseline, do not ask the reward model,
+so its errors leave them as they are. ItemBias is the kind of error that policies exploit
 (noise_vs_quality.py has all kinds).
 """
 
@@ -20,15 +20,15 @@ SWEEP = Sweep(
     methods=(
         Method(BC(), spaces.BC),
         Method(RWR(), spaces.RWR),
-        Method(ExpRSFT(), spaces.EXP_RSFT, "Exp-RSFT"),
-        Method(ASFT(), spaces.ASFT, "A-SFT"),
+        Method(ExpRSFT(), spaces.EXP_RSFT),
+        Method(ASFT(), spaces.ASFT),
         Method(
             ASFT(model_reward, reference_value),
             spaces.ASFT,
-            "A-SFT, model reward",
+            "ASFT(model)",
             asks_model=True,
         ),
-        Method(OfflinePPO(), spaces.OFFLINE_PPO, "PPO", asks_model=True),
+        Method(OfflinePPO(), spaces.OFFLINE_PPO, asks_model=True),
         Method(DPO(), spaces.DPO, asks_model=True),
     ),
     noise=(

@@ -149,7 +149,6 @@ def sweep(
     top: Top = None,
     disliked: Disliked = None,
     reward_zero: Zero = None,
-    is_worker: Annotated[bool, typer.Option("--is-worker", hidden=True)] = False,
     duplicates: Duplicates = None,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
@@ -176,12 +175,11 @@ def sweep(
             data_root=data_root,
             output=output,
             thresholds=thresholds(liked, top, disliked, reward_zero),
-            is_worker=is_worker,
             repeats=repeats,
             duplicates=duplicates,
         ),
     )
-    if report and not is_worker:
+    if report:
         from recsys_posttrain.report.page import write_report
 
         write_report(folder)

@@ -52,8 +52,7 @@ def truth(name: DatasetName, data_root: DataRoot = None) -> None:
       recsys-posttrain data truth jester --data-root ~/Downloads/jester-data-1.csv
     """
     from recsys_posttrain.data import prepare
-    from recsys_posttrain.worlds.base import truth_of, world
-    from recsys_posttrain.worlds.bounds import bounds
+    from recsys_posttrain.worlds.base import bounds, truth_of, world
     from recsys_posttrain.worlds.catalog import dataset_named
 
     known = world(dataset_named(name, data_root))

@@ -60,6 +60,10 @@ def expanded(text: str) -> str:
         return text
 
 
+def _expanded_if_given(text: str | None) -> str | None:
+    return expanded(text) if text else text
+
+
 def path(text: str | Path) -> Path:
     """Of every option, so that --output=~/runs, where no shell replaces ~, is the home folder."""
     return Path(expanded(str(text)))
@@ -97,15 +101,13 @@ DataRoot = Annotated[
     str | None,
     typer.Option(
         help="A folder or zip that holds the ratings of a named dataset; no other source then.",
-        callback=lambda text: text and expanded(text),
+        callback=_expanded_if_given,
     ),
 ]
 Output = Annotated[Path, path_option("Where runs and stages are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=checked_device)]
 DATASET_WORDS = "ml-100k, ml-1m, jester, ..., or a file: .csv, .tsv (.gz too), .parquet."
-DatasetName = Annotated[
-    str, typer.Argument(help=DATASET_WORDS, callback=lambda text: text and expanded(text))
-]
+DatasetName = Annotated[str, typer.Argument(help=DATASET_WORDS, callback=expanded)]
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -123,7 +125,7 @@ Dataset = Annotated[
     str | None,
     typer.Option(
         help=f"In place of the file's own: {DATASET_WORDS}",
-        callback=lambda text: text and expanded(text),
+        callback=_expanded_if_given,
     ),
 ]
 Duplicates = Annotated[
@@ -145,7 +147,7 @@ DatasetNow = Annotated[
     str | None,
     typer.Option(
         help="Read the users' events from this dataset now.",
-        callback=lambda text: text and expanded(text),
+        callback=_expanded_if_given,
     ),
 ]
 LogNow = Annotated[Path | None, path_option("Read them from this .csv or .parquet file now.")]

@@ -1,6 +1,6 @@
 """Configuration is a value: frozen dataclasses that describe and digest themselves.
 
-A study is made of plain frozen dataclasses (an algorithm *is* its hyper-parameters). Nothing here
+A study consists of plain frozen dataclasses (an algorithm *is* its hyper-parameters). Nothing here
 knows which ones exist: `describe` writes any of them as JSON and `digest` names it.
 """
 

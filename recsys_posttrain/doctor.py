@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import netrc
 import os
 import platform
 import re
@@ -140,7 +139,7 @@ def _compiler() -> Finding:
 
 
 def _data(name: str) -> Finding:
-    from recsys_posttrain.data.files import cache_folder
+    from recsys_posttrain.data.sources import cache_folder
 
     cached = cache_folder() / "raw" / name
     if root := os.environ.get("RECSYS_POSTTRAIN_DATA"):
@@ -159,6 +158,8 @@ def _data(name: str) -> Finding:
 
 def _tracking() -> Finding:
     """W&B is online only for a user who is logged in; without importing wandb, which is slow."""
+    from recsys_posttrain.tracking.login import wandb_login
+
     if importlib.util.find_spec("wandb") is None:
         return Finding("W&B", "not installed: runs are kept in local files only")
     if mode := os.environ.get("WANDB_MODE"):
@@ -166,21 +167,3 @@ def _tracking() -> Finding:
     if login := wandb_login():
         return Finding("W&B", f"online ({login})")
     return Finding("W&B", "offline: not logged in; `wandb login` or WANDB_API_KEY to go online")
-
-
-def wandb_login() -> str | None:
-    """How the user is logged in to W&B; None where not."""
-    if os.environ.get("WANDB_API_KEY"):
-        return "WANDB_API_KEY"
-    return "logged in" if _has_wandb_login() else None
-
-
-def _has_wandb_login() -> bool:
-    """An entry for any host of the service: its name has changed before."""
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    own_host = re.sub(r"^\w+://|/.*$", "", os.environ.get("WANDB_BASE_URL", ""))
-    try:
-        hosts = netrc.netrc(path).hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host or host == own_host for host in hosts)

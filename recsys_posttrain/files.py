@@ -20,21 +20,24 @@ from recsys_posttrain.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-_MAKE_AGAIN = "restore it or make it again"
+_WRITE_AGAIN = "restore it, or run the command again that wrote it"
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Two containers on one folder may share a process number, so the name holds host and chance too.
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]{8}(\..*)?")
 
 
 @contextmanager
-def disk_is_explained(root: Path) -> Iterator[None]:
-    """UserError for a disk that is full or a folder that may not be written."""
+def disk_is_explained(root: Path, option: str = "--output") -> Iterator[None]:
+    """UserError for a disk that is full or a folder that may not be written.
+
+    option: what names the folder on the command line or in the environment.
+    """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         number = getattr(error, "errno", None)
         if number in _FORBIDDEN:
-            raise UserError(f"{error}: give a folder that you may write with --output") from error
+            raise UserError(f"{error}: give a folder that you may write with {option}") from error
         free = shutil.disk_usage(_existing(root)).free / 2**20
         # Libraries written in other languages report a full disk in words, or not at all.
         in_words = os.strerror(errno.ENOSPC) in str(error) or free < 1
@@ -42,14 +45,14 @@ def disk_is_explained(root: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"the disk is full: {free:.0f} MiB are free in {root}; free some space and run the "
-            "same command again (what is finished is kept), or choose another folder with --output"
+            f"same command again (what is finished is kept), or choose another folder with {option}"
         ) from error
 
 
 def check_writable(folder: Path, option: str = "--output") -> None:
     """Whether files can be written into a folder that may not exist yet; nothing is left behind.
 
-    option: what names the folder on the command line. Errors: UserError where they cannot.
+    option: as of `disk_is_explained`. Errors: UserError where they cannot.
     """
     there = _existing(folder)
     if not there.is_dir():
@@ -101,14 +104,14 @@ def _is_dead(found: re.Match[str]) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, option: str = "--output") -> Iterator[Path]:
     """A temporary path (same suffix) that takes the name `path` if the block ends well.
 
     The file gets the mode that the process gives to new files, whatever wrote it.
     Errors: UserError where it cannot be written, because the disk is full say.
     """
     temporary = temporary_in(path.parent, path.suffix)
-    with disk_is_explained(path.parent):
+    with disk_is_explained(path.parent, option):
         mode = _created(temporary, path)
         try:
             yield temporary
@@ -138,6 +141,36 @@ def _renamed(temporary: Path, path: Path) -> None:
         raise UserError(f"{path} is a folder: give the name of a file, or move it away") from error
 
 
+@contextmanager
+def new_folder(path: Path, option: str) -> Iterator[Path]:
+    """A temporary folder that becomes `path` if the block ends well; its parents are built.
+
+    When another process finished first, its folder stays. Errors: UserError where the folder
+    cannot be written.
+    """
+    check_writable(path.parent, option)
+    with disk_is_explained(path.parent, option):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(path.parent)
+        temporary = temporary_in(path.parent)
+        temporary.mkdir()
+        try:
+            yield temporary
+            try:
+                settle(temporary, path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def settle(finished: Path, path: Path) -> None:
+    """Gives a folder its final name, and sees that onto the disk."""
+    os.replace(finished, path)
+    sync(path.parent)
+
+
 def sync(path: Path) -> None:
     """Sees a file or a folder onto the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -165,7 +198,8 @@ def write_parquet(frame: "pd.DataFrame", path: Path) -> None:
 
 
 @contextmanager
-def _reading(path: Path, kind: str, fix: str) -> Iterator[None]:
+def reading(path: Path, kind: str, fix: str) -> Iterator[None]:
+    """UserError for whatever a reader of this kind of file answers to one that it cannot read."""
     try:
         yield
     except FileNotFoundError:
@@ -183,19 +217,19 @@ def _reading(path: Path, kind: str, fix: str) -> Iterator[None]:
         raise UserError(f"{path} is cut short or not {kind} ({first}): {fix}") from None
 
 
-def read_text(path: Path, fix: str = _MAKE_AGAIN) -> str:
+def read_text(path: Path, fix: str = _WRITE_AGAIN) -> str:
     """Errors: UserError when the file is missing, may not be read or is no text."""
-    with _reading(path, "text", fix):
+    with reading(path, "text", fix):
         return path.read_text(encoding="utf-8")
 
 
-def read_json(path: Path, fix: str = _MAKE_AGAIN) -> Any:
+def read_json(path: Path, fix: str = _WRITE_AGAIN) -> Any:
     """The value in a JSON file. Errors: UserError when it is missing or not whole."""
-    with _reading(path, "JSON", fix):
+    with reading(path, "JSON", fix):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_record(path: Path, keys: Collection[str], fix: str = _MAKE_AGAIN) -> dict[str, Any]:
+def read_record(path: Path, keys: Collection[str], fix: str = _WRITE_AGAIN) -> dict[str, Any]:
     """The object in a JSON file, which has these keys. Errors: UserError otherwise."""
     value = read_json(path, fix)
     if not isinstance(value, dict):
@@ -212,13 +246,13 @@ Columns = Mapping[str, type]  # by name: str, bool, float for any number, object
 def read_parquet(
     path: Path,
     columns: Columns = MappingProxyType({}),
-    fix: str = _MAKE_AGAIN,
+    fix: str = _WRITE_AGAIN,
 ) -> "pd.DataFrame":
     """columns: that it has to have. Errors: UserError when it is missing or damaged."""
     import pandas as pd
 
     # As a file object: pandas reads a folder of that name as one data set.
-    with _reading(path, "parquet", fix), path.open("rb") as file:
+    with reading(path, "parquet", fix), path.open("rb") as file:
         frame = pd.read_parquet(file, page_checksum_verification=True)
     _check_columns(frame, path, columns, fix)
     return frame
@@ -228,7 +262,7 @@ def read_csv(
     path: Path,
     columns: Columns = MappingProxyType({}),
     texts: Collection[str] = (),
-    fix: str = _MAKE_AGAIN,
+    fix: str = _WRITE_AGAIN,
 ) -> "pd.DataFrame":
     """columns: that it has to have. texts: columns where what is empty stays empty text.
 
@@ -236,7 +270,7 @@ def read_csv(
     """
     import pandas as pd
 
-    with _reading(path, "CSV", fix), path.open("rb") as file:
+    with reading(path, "CSV", fix), path.open("rb") as file:
         frame = pd.read_csv(file, dtype=dict.fromkeys(texts, "str"), encoding="utf-8")
         frame = frame.fillna({name: "" for name in texts if name in frame})
     _check_columns(frame, path, columns, fix)
@@ -250,7 +284,7 @@ def _check_columns(frame: "pd.DataFrame", path: Path, columns: Columns, fix: str
         float: types.is_numeric_dtype,
         bool: types.is_bool_dtype,
         str: lambda values: values.map(type).eq(str).all(),
-        object: lambda values: True,
+        object: lambda _: True,
     }
     words = {float: "numbers", bool: "true or false", str: "text"}
     for name, kind in columns.items():

@@ -10,11 +10,10 @@ import math
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from recsys_posttrain.config import annotation_of, require
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.errors import UserError, did_you_mean, nearest
 
 Value = TypeVar("Value")
 
@@ -55,20 +54,22 @@ def _replace(root: Any, value: Any, path: list[str], text: str, assignment: str)
 
 
 def suggestion(roots: Sequence[Any], assignment: str) -> str:
-    """ "; did you mean ...?" with the nearest path that can be set in any of `roots`, or nothing.
+    """`did_you_mean` of the nearest path that can be set in any of `roots`; empty without one.
 
     A bare name that exists deeper down is found there.
     """
     written = assignment.partition("=")[0].strip()
     paths = list(dict.fromkeys(path for root in roots for path in _paths(root)))
     same_name = [path for path in paths if path.rpartition(".")[2] == written.rpartition(".")[2]]
-    if "." in written:  # posttraning.steps is nearer to one of the two .steps than to the other
-        same_name = get_close_matches(written, same_name, n=1, cutoff=0)
-    nearest = same_name or get_close_matches(written, paths, n=1, cutoff=0.5)
-    if not nearest:
-        leaves = {path.rpartition(".")[2]: path for path in reversed(paths)}
-        nearest = [leaves[leaf] for leaf in get_close_matches(written, leaves, n=1)]
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+    if same_name and "." not in written:
+        return did_you_mean(same_name[0])
+    # posttraning.steps is nearer to one of the two .steps than to the other
+    leaves = {path.rpartition(".")[2]: path for path in reversed(paths)}
+    return did_you_mean(
+        nearest(written, same_name, cutoff=0)
+        or nearest(written, paths, cutoff=0.5)
+        or leaves.get(nearest(written, leaves), "")
+    )
 
 
 def _paths(value: Any, prefix: str = "") -> Iterator[str]:
@@ -164,8 +165,7 @@ def _function_beside(example: Any, annotation: Any, name: str, where: str) -> An
         and _kind_of(value) == wanted
     ]
     if name not in fitting:
-        nearest = get_close_matches(name, fitting, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(nearest(name, fitting))
         choices = ", ".join([*fitting, *(["none"] if type(None) in get_args(annotation) else [])])
         raise UserError(f"{where} has no choice {name!r}{hint} (one of: {choices})")
     chosen = module[name]

@@ -1,12 +1,26 @@
-"""What a study prints while it runs: one line per stage, and the counts at the end."""
+"""How far work is: a bar on a terminal, the time left, and a line per stage of a study."""
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.text import Text
 
 
 def plain_console(**options: Any) -> Console:
@@ -22,6 +36,44 @@ console = plain_console(width=None if sys.stdout.isatty() else 110)
 def say(text: str) -> None:
     """One line, however long: a path or an id is never broken where a pipe would copy it."""
     console.print(text, soft_wrap=True)
+
+
+def time_left(units: float, seconds_each: float) -> str:
+    """h:mm:ss for what is still to do."""
+    return str(timedelta(seconds=round(units * seconds_each)))
+
+
+class _Left(ProgressColumn):
+    """At the mean pace so far: rich's own goes by the last tasks, which processes end together."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or task.remaining is None:
+            return Text("-:--:--")
+        return Text(time_left(task.remaining, (task.elapsed or 0.0) / task.completed))
+
+
+@contextmanager
+def progress_bar(
+    title: str,
+    total: int | None,
+    console: Console,
+    count: type[ProgressColumn] = MofNCompleteColumn,
+) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left, on a terminal only; yields how to move it on by so many units.
+
+    total: None where nobody knows. count: how the units are written.
+    """
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        count(),
+        TimeElapsedColumn(),
+        TextColumn("left", markup=False),
+        _Left(),
+    )
+    with Bar(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda units: progress.advance(task, units)
 
 
 class Done(NamedTuple):

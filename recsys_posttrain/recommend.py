@@ -10,13 +10,13 @@ import torch
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, RatingsFile, prepare
 from recsys_posttrain.data.encode import as_text, counted, encoder, left_out, some
-from recsys_posttrain.data.files import note
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.files import check_writable, disk_is_explained, replacing
+from recsys_posttrain.files import check_writable, disk_is_explained, write_parquet, write_text
 from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
 from recsys_posttrain.types import Corpus, Repeats, Sequences
 from recsys_posttrain.worlds.catalog import dataset_described
@@ -78,11 +78,10 @@ def recommend(
         return frame
     with disk_is_explained(output.parent):
         output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as temporary:
-        if output.suffix == ".csv":
-            frame.to_csv(temporary, index=False)
-        else:
-            frame.to_parquet(temporary, index=False)
+    if output.suffix == ".csv":
+        write_text(output, frame.to_csv(index=False))
+    else:
+        write_parquet(frame, output)
     return frame
 
 

@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -28,6 +27,7 @@ from recsys_posttrain.files import (
     disk_is_explained,
     read_record,
     remove_temporaries,
+    settle,
     sync,
     write_json,
 )
@@ -78,8 +78,7 @@ def build(
             }
             _finish(partial, stage, files)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(partial, folder)
-            sync(folder.parent)
+            settle(partial, folder)
         stage = read_stage(folder)
     if stage["key"] != json.loads(json.dumps(describe(key))):
         raise UserError(f"{folder} was made from another key: {delete(folder)}")

@@ -1,8 +1,44 @@
-"""A small generated set of ratings, for tests that must run without the real files."""
+"""Small logs, written to a file or in memory, for tests that must run without the real files."""
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+
+def made_corpus(lengths: Sequence[int], **given: Any) -> Any:
+    """A corpus of users with so many events, one after the other.
+
+    Event e of all has item e + 1, reward e / 2 and second 10 e: everything tells where it was.
+    given: other items, rewards or times, of all events or a list per user, and any field of
+    `Corpus`.
+    """
+    import torch
+
+    from recsys_posttrain.types import Corpus, Sequences
+
+    events = sum(lengths)
+
+    def flat(name: str, default: Any, dtype: torch.dtype) -> torch.Tensor:
+        values = given.pop(name, default)
+        nested = (each if isinstance(each, list) else [each] for each in values)
+        return torch.tensor([*chain.from_iterable(nested)], dtype=dtype)
+
+    sequences = Sequences(
+        flat("items", range(1, events + 1), torch.int64),
+        flat("rewards", (event / 2 for event in range(events)), torch.float32),
+        flat("times", range(0, 10 * events, 10), torch.int64),
+        torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
+    )
+    fields = {
+        "name": "made",
+        "user_ids": np.arange(len(lengths)),
+        "item_ids": np.arange(events),
+        "content_hash": "0" * 64,
+    }
+    return Corpus(sequences=sequences, **(fields | given))
 
 
 def write_small_ratings(path: Path, users: int = 60, items: int = 40, seed: int = 0) -> Path:

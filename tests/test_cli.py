@@ -2,18 +2,21 @@
 
 import subprocess
 import sys
-import types
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import click
 import numpy as np
 import pytest
+import typer
 
 from recsys_posttrain.__main__ import main
+from recsys_posttrain.cli import app
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import Thresholds
-
-VERBS = ["doctor", "data fetch", "data audit", "data truth", "run", "sweep", "table", "recommend"]
+from recsys_posttrain.studies import execute
+from recsys_posttrain.sweep import run as sweep_run
 
 
 def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -27,34 +30,35 @@ def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Stands in for the modules behind the commands; each call is recorded."""
+    """Stands in for the functions behind the commands; each call is recorded."""
     made: list[tuple[Any, ...]] = []
+    for module, name in (
+        ("studies.study", "run_study"),
+        ("studies.study", "study_table"),
+        ("studies.agreement", "study_agreement"),
+        ("sweep.run", "run_sweep"),
+        ("recommend", "recommend"),
+    ):
 
-    def record(name: str) -> Any:
-        return lambda *arguments: made.append((name, *arguments))
+        def record(*arguments: Any, name: str = name) -> None:
+            made.append((name, *arguments))
 
-    for module, names in {
-        "study": ["run_study", "study_table"],
-        "study_agreement": ["study_agreement"],
-        "study_runs": [],
-        "recommend": ["recommend"],
-        "sweep.run": ["run_sweep"],
-    }.items():
-        fake = types.ModuleType(f"recsys_posttrain.{module}")
-        for name in names:
-            setattr(fake, name, record(name))
-        fake.Options = dict  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, fake.__name__, fake)
+        monkeypatch.setattr(f"recsys_posttrain.{module}.{name}", record)
     return made
 
 
-def _study_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def run_study(*arguments: object) -> None:
-        raise error
+def _verbs(command: click.Command, words: str = "") -> Iterator[str]:
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _verbs(inner, f"{words} {name}".strip())
+    if not hasattr(command, "commands"):
+        yield words
 
-    fake = types.ModuleType("recsys_posttrain.studies.study")
-    fake.run_study = run_study  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+
+VERBS = list(_verbs(typer.main.get_command(app)))
+
+
+def test_the_verbs_are_found() -> None:
+    assert {"doctor", "data fetch", "run", "sweep", "table", "live materialize"} <= {*VERBS}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -77,94 +81,62 @@ def test_help_imports_nothing_slow() -> None:
     assert done.stdout.splitlines()[-1] == "SLOW []", done.stderr
 
 
-def test_run_passes_everything_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]
-) -> None:
-    study = tmp_path / "study.py"
-    study.write_text("")
-    assert _end(monkeypatch, "run", str(study)) == 0
-    options = (
+GIVEN = {
+    "run": (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
         "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first "
-        "--repeats never"
-    )
-    monkeypatch.setenv("HOME", str(tmp_path))
-    arguments = ["run", str(study), *options.split(), "--data-root=~/x.zip"]
-    assert _end(monkeypatch, *arguments) == 0
-    assert [call[:2] for call in calls] == 2 * [("run_study", study)]
-    default, given = (call[2] for call in calls)
-    assert default == dict(
-        overrides=(),
-        dataset=None,
-        seeds=None,
-        workers=None,
-        device="cpu",
-        data_root=None,
-        output=Path("runs"),
-        on="test",
-        split=None,
-        thresholds=Thresholds(),
-        duplicates=None,
-    )
-    assert given == dict(
-        overrides=("a=1", "b.c=2", "repeats=never"),
-        dataset="ml-1m",
-        seeds=3,
-        workers=4,
-        device="cpu",
-        data_root=f"{tmp_path}/x.zip",
-        output=tmp_path / "out",
-        on="validation",
-        split="global-time",
-        thresholds=Thresholds(liked="80%", zero=-3.0),
-        duplicates="first",
-    )
-
-
-def test_sweep_passes_everything_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]
-) -> None:
-    file = tmp_path / "sweep.py"
-    file.write_text("")
-    assert _end(monkeypatch, "sweep", str(file)) == 0
-    options = (
+        "--repeats never --data-root=~/x.zip",
+        execute.Options(),
+        execute.Options(
+            overrides=("a=1", "b.c=2", "repeats=never"),
+            dataset="ml-1m",
+            seeds=3,
+            workers=4,
+            data_root="/home/me/x.zip",
+            output=Path("/home/me/out"),
+            on="validation",
+            split="global-time",
+            thresholds=Thresholds(liked="80%", zero=-3.0),
+            duplicates="first",
+        ),
+    ),
+    "sweep": (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --data-root x.zip --output out --is-worker "
-        "--top 4.5 --disliked 1 --duplicates last --repeats never"
-    )
-    assert _end(monkeypatch, "sweep", str(file), *options.split()) == 0
-    assert [call[:2] for call in calls] == 2 * [("run_sweep", file)]
-    default, given = (call[2] for call in calls)
-    assert default == dict(
-        dataset=None,
-        trials=None,
-        seeds=None,
-        workers=1,
-        storage=None,
-        accepts_changes=False,
-        device="cpu",
-        data_root=None,
-        output=Path("runs"),
-        thresholds=Thresholds(),
-        is_worker=False,
-        repeats=None,
-        duplicates=None,
-    )
-    assert given == dict(
-        dataset="ml-1m",
-        trials=4,
-        seeds=3,
-        workers=2,
-        storage="postgresql://a/b",
-        accepts_changes=True,
-        device="cpu",
-        data_root="x.zip",
-        output=Path("out"),
-        thresholds=Thresholds(top=4.5, disliked=1.0),
-        is_worker=True,
-        repeats="never",
-        duplicates="last",
-    )
+        "--accept-changes --data-root x.zip --output out"
+        "--top 4.5 --disliked 1 --duplicates last --repeats never",
+        sweep_run.Options(),
+        sweep_run.Options(
+            dataset="ml-1m",
+            trials=4,
+            seeds=3,
+            workers=2,
+            storage="postgresql://a/b",
+            accepts_changes=True,
+            data_root="x.zip",
+            output=Path("out"),
+            thresholds=Thresholds(top=4.5, disliked=1.0),
+            repeats="never",
+            duplicates="last",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["run", "sweep"])
+def test_everything_is_passed_on(
+    verb: Literal["run", "sweep"],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calls: list[tuple[Any, ...]],
+) -> None:
+    words, default, given = GIVEN[verb]
+    file = tmp_path / "study.py"
+    file.write_text("")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _end(monkeypatch, verb, str(file)) == 0
+    assert _end(monkeypatch, verb, str(file), *words.split()) == 0
+    name = {"run": "run_study", "sweep": "run_sweep"}[verb]
+    assert calls == [(name, file, default), (name, file, given)]
 
 
 def test_table_and_recommend_pass_everything_on(
@@ -187,11 +159,16 @@ def test_table_and_recommend_pass_everything_on(
     ]
 
 
+TURNED = SystemExit(1)  # what a library makes of an interrupt
+TURNED.__context__ = KeyboardInterrupt()
+
+
 @pytest.mark.parametrize(
     ("error", "code", "printed"),
     [
         (UserError("no such thing 'x': use y"), 2, "error: no such thing 'x': use y\n"),
         (KeyboardInterrupt(), 130, "run the same command again"),
+        (TURNED, 130, "run the same command again"),
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
     ],
 )
@@ -203,23 +180,15 @@ def test_how_a_command_ends(
     code: int,
     printed: str,
 ) -> None:
-    _study_that_raises(monkeypatch, error)
+    def run_study(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("recsys_posttrain.studies.study.run_study", run_study)
     (tmp_path / "study.py").write_text("")
     assert _end(monkeypatch, "run", str(tmp_path / "study.py")) == code
     message = capsys.readouterr().err
     assert printed in message
     assert ("Traceback" in message) == (code == 1)
-
-
-def test_an_interrupt_that_a_library_turned_into_exit_1_is_still_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    end = SystemExit(1)
-    end.__context__ = KeyboardInterrupt()
-    _study_that_raises(monkeypatch, end)
-    (tmp_path / "study.py").write_text("")
-    assert _end(monkeypatch, "run", str(tmp_path / "study.py")) == 130
-    assert "run the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -232,7 +201,7 @@ def test_an_interrupt_that_a_library_turned_into_exit_1_is_still_one(
         (["recommend", "p"], "recommend needs --users IDS or --histories FILE, and not both"),
         (["recommend", "p", "--users", "1", "--histories", "h.csv"], "and not both"),
         (["recommend", "p", "--users", "1", "--k", "0"], "--k"),
-        (["data", "audit", "ml-100"], "did you mean ml-100k"),
+        (["data", "audit", "ml-100"], "did you mean 'ml-100k'"),
         (["data", "fetch", "none.csv"], "none.csv"),
     ],
 )

@@ -11,8 +11,7 @@ import pytest
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.studies.load import load_study
-from recsys_posttrain.sweep.load_sweep import load_sweep
-from recsys_posttrain.sweep.run import Options, _arguments
+from recsys_posttrain.sweep.load import Options
 
 STUDY, SWEEP = (Path(__file__).parent / f"small_{kind}.py" for kind in ("study", "sweep"))
 
@@ -51,11 +50,10 @@ def test_data_commands(log: Path, tmp_path: Path) -> None:
 def test_a_study_and_a_sweep_read_by_the_rule(log: Path) -> None:
     study = load_study(STUDY, (), str(log), None, None, duplicates="last")
     assert {run.dataset for run in study.runs} == {RatingsFile(str(log), duplicates="last")}
-    sweep = load_sweep(SWEEP, str(log), duplicates="first")
+    sweep = Options(str(log), duplicates="first").sweep(SWEEP)
     assert sweep.base.dataset == RatingsFile(str(log), duplicates="first")
-    options = Options(dataset=str(log), duplicates="first")
-    words = _arguments(SWEEP, options)
-    assert words[words.index("--duplicates") + 1] == "first"  # what the workers are started with
+    command = Options(dataset=str(log), duplicates="first").command(SWEEP)
+    assert command == f"recsys-posttrain sweep {SWEEP} --dataset {log} --duplicates first"
 
 
 def test_a_named_dataset_has_no_rule() -> None:

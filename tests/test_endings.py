@@ -272,12 +272,12 @@ def test_a_sweep_publishes_nothing_while_slots_are_open(tmp_path):
 
     from recsys_posttrain.sweep.outcome import write_outcome
 
-    done = SimpleNamespace(is_done=True, cell=SimpleNamespace(label="BC"))
-    left = SimpleNamespace(is_done=False, cell=SimpleNamespace(label="ExpRSFT"))
-    cells = {"BC": done, "ExpRSFT": left}
-    ledger = SimpleNamespace(
-        sweep=SimpleNamespace(cells=list(cells)), pipeline=None, state=cells.__getitem__
-    )
+    states = [
+        SimpleNamespace(left=left, cell=SimpleNamespace(label=label))
+        for label, left in {"BC": 0, "ExpRSFT": 1}.items()
+    ]
+    objective = SimpleNamespace(pipeline=None)
+    ledger = SimpleNamespace(sweep=None, objective=objective, states=lambda: states)
     with pytest.raises(UserError, match=r"^1 of 2 methods are not finished \(ExpRSFT\): run the"):
         write_outcome(ledger, Path("x.py"), tmp_path, "command")
     assert list(tmp_path.iterdir()) == []

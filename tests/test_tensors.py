@@ -32,7 +32,7 @@ def test_tensors_come_back_bit_for_bit_and_shared_memory_is_allowed(tmp_path: Pa
         ({"w": torch.zeros(3, 2)}, "is float32 (2, 3) in the file and float32 (3, 2) in the model"),
         ({"w": torch.zeros(2, 3).half()}, "is float32 (2, 3) in the file and float16 (2, 3) in"),
         ({"w": torch.zeros(2, 3).long()}, "is float32 (2, 3) in the file and int64 (2, 3) in the"),
-        ({}, "tensor 'w' is float32 (2, 3) in the file and none in the model"),
+        ({}, "tensor 'w' is float32 (2, 3) in the file and missing in the model"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(

@@ -45,6 +45,9 @@ class Family:
     def is_running(self) -> bool:
         return self.process.poll() is None
 
+    def has_ended(self) -> bool:
+        return not self.is_running()
+
     def hit(self, number: int, target: str, rng: random.Random) -> bool:
         """target: parent, worker (any other process of it) or group. Whether there was one."""
         others = [pid for pid in self.members() if pid != self.process.pid]

@@ -46,7 +46,7 @@ class Study:
     def positive_iqm(self) -> float:
         """True interquartile mean of `positive`, a log-normal distribution."""
         spread = float(np.hypot(*_SPREADS))
-        low, high = norm.ppf([0.25, 0.75])
+        low, high = norm.ppf(np.array([0.25, 0.75]))
         middle = norm.cdf(high - spread) - norm.cdf(low - spread)
         return float(np.exp(spread**2 / 2) * middle / 0.5)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from recsys_posttrain.data import LeaveOneOut, prepare
-from recsys_posttrain.data.files import cache_folder
+from recsys_posttrain.data.sources import cache_folder
 from recsys_posttrain.files import write_json
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.types import Corpus, Sequences, Split

@@ -1,4 +1,4 @@
-"""Data: where ratings come from, and the sequences and splits made of them.
+"""Data: where ratings come from, and the sequences and splits that they become.
 
 Importing this is cheap: torch, pandas and datasets are imported when they are used.
 """

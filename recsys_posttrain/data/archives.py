@@ -97,33 +97,38 @@ def _read_file(path: Path) -> bytes:
         raise UserError(f"{path} was refused: {error}; is it the right file?") from error
 
 
-def read_zip(path: Path, filenames: Sequence[str]) -> tuple[str, str, bytes]:
+def read_zip(
+    path: Path | IO[bytes], filenames: Sequence[str], name: str = ""
+) -> tuple[str, str, bytes]:
     """Read one member, by its plain name, in memory; nothing is ever extracted.
+
+    name: how sentences call a zip that is not on disk.
 
     Raises:
         NotHere: no member has one of the names.
         UserError: the zip is damaged, its member is far too large or packed in a way that is not
             read, or it holds a path outside itself.
     """
+    name = name or str(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             for member in members:
                 if _points_outside(member.filename):
                     raise UserError(
-                        f"{path} was refused: its member {member.filename!r} points outside the "
+                        f"{name} was refused: its member {member.filename!r} points outside the "
                         "archive; download the original zip again."
                     )
             for filename in filenames:
                 for member in members:
                     if PurePosixPath(member.filename).name == filename:
-                        place = f"{path} ({member.filename})"
+                        place = f"{name} ({member.filename})"
                         return filename, place, _read_member(archive, member, place)
     except DAMAGED as error:
         raise UserError(
-            f"{path} is not a complete zip file ({error}); download it again."
+            f"{name} is not a complete zip file ({error}); download it again."
         ) from error
-    raise NotHere(f"{path} holds none of {', '.join(filenames)}")
+    raise NotHere(f"{name} holds none of {', '.join(filenames)}")
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: str) -> bytes:

@@ -36,21 +36,18 @@ def download(url: str) -> bytes:
 
 
 def _read_with_progress(response: http.client.HTTPResponse, size: int, url: str) -> bytes:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import DownloadColumn
 
-    from recsys_posttrain.progress import plain_console
+    from recsys_posttrain.progress import plain_console, progress_bar
 
     content = io.BytesIO()
-    console = plain_console(stderr=True)
-    title = TextColumn("{task.description}", markup=False)
-    columns = (title, BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(url.rsplit("/", 1)[-1], total=size or None)
+    console, title = plain_console(stderr=True), url.rsplit("/", 1)[-1]
+    with progress_bar(title, size or None, console, DownloadColumn) as advance:
         while chunk := response.read(CHUNK_BYTES):
             content.write(chunk)
             if content.tell() > MOST_BYTES:
                 raise TooLarge
-            progress.advance(task, len(chunk))
+            advance(len(chunk))
     return content.getvalue()
 
 

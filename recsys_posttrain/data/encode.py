@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data.files import note
+from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.split import slices
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 NAMED = 3  # of what is left out
@@ -56,19 +57,12 @@ class Encoder:
         )
 
     def targets(self, targets: Targets) -> Targets:
-        """Without those whose item has no number, or whose history holds none that has one."""
+        """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
         kept_N = (items_N > 0) & (history.lengths_N > 0)
-        kept_E = kept_N.repeat_interleave(history.lengths_N)
-        length_N = history.lengths_N[kept_N]
         return replace(
             targets,
-            history=Sequences(
-                history.items_E[kept_E],
-                history.rewards_E[kept_E],
-                history.timestamps_E[kept_E],
-                torch.cat([length_N.new_zeros(1), length_N.cumsum(0)]),
-            ),
+            history=slices(history, history.offsets_N1[:-1][kept_N], history.lengths_N[kept_N]),
             items_N=items_N[kept_N],
             rewards_N=targets.rewards_N[kept_N],
             times_N=targets.times_N[kept_N],

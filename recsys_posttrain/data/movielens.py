@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from recsys_posttrain.data.sources import Origin, RatingsBytes, Wheel, fetch
 
@@ -54,61 +54,42 @@ ML_LATEST_SMALL = Origin(
 
 
 @dataclass(frozen=True)
-class MovieLens100K:
-    """100,000 ratings, 943 users, 1,682 items. data_root: see `sources.fetch`."""
+class _MovieLens:
+    """data_root: see `sources.fetch`."""
 
+    origin: ClassVar[Origin]
     data_root: str | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
-        return ML_100K.name
+        return self.origin.name
 
     def content_hash(self) -> str:
-        return fetch(ML_100K, self.data_root).sha256
+        return fetch(self.origin, self.data_root).sha256
 
     def load(self) -> Interactions:
-        return _interactions(ML_100K, self.data_root)
+        from recsys_posttrain.types import Interactions
+
+        ratings = fetch(self.origin, self.data_root)
+        return Interactions(self.name, _frame(ratings), ratings.sha256)
 
 
-@dataclass(frozen=True)
-class MovieLens1M:
-    """1,000,209 ratings, 6,040 users, 3,706 items. data_root: see `sources.fetch`."""
+class MovieLens100K(_MovieLens):
+    """100,000 ratings, 943 users, 1,682 items."""
 
-    data_root: str | None = field(default=None, compare=False)
-
-    @property
-    def name(self) -> str:
-        return ML_1M.name
-
-    def content_hash(self) -> str:
-        return fetch(ML_1M, self.data_root).sha256
-
-    def load(self) -> Interactions:
-        return _interactions(ML_1M, self.data_root)
+    origin = ML_100K
 
 
-@dataclass(frozen=True)
-class MovieLensSmall:
-    """100,836 ratings, 610 users, 9,724 items. data_root: see `sources.fetch`."""
+class MovieLens1M(_MovieLens):
+    """1,000,209 ratings, 6,040 users, 3,706 items."""
 
-    data_root: str | None = field(default=None, compare=False)
-
-    @property
-    def name(self) -> str:
-        return ML_LATEST_SMALL.name
-
-    def content_hash(self) -> str:
-        return fetch(ML_LATEST_SMALL, self.data_root).sha256
-
-    def load(self) -> Interactions:
-        return _interactions(ML_LATEST_SMALL, self.data_root)
+    origin = ML_1M
 
 
-def _interactions(origin: Origin, data_root: str | None) -> Interactions:
-    from recsys_posttrain.types import Interactions
+class MovieLensSmall(_MovieLens):
+    """100,836 ratings, 610 users, 9,724 items."""
 
-    ratings = fetch(origin, data_root)
-    return Interactions(origin.name, _frame(ratings), ratings.sha256)
+    origin = ML_LATEST_SMALL
 
 
 def _frame(ratings: RatingsBytes) -> pd.DataFrame:

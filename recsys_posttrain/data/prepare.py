@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from recsys_posttrain.data.files import cache_folder, heard, new_folder, note
+from recsys_posttrain.data.notes import heard, note
+from recsys_posttrain.data.sources import CACHE, cache_folder
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import new_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,34 +75,34 @@ def prepare(
     if folder.exists() and not _is_intact(folder):
         note(f"{dataset.name}: the prepared data in {folder} is damaged; preparing it again")
         shutil.rmtree(folder, ignore_errors=True)
+    path = str(getattr(dataset, "path", ""))
     if not folder.exists():
+        with heard() as said:
+            interactions = dataset.load()
+        tables = _tables(interactions, minimum_item_ratings)
+        tables.facts["said"] = _about_the_file(path, said)
         provenance = {
             "dataset": dataset.name,
             "content_hash": content_hash,
             "minimum_item_ratings": minimum_item_ratings,
             "format_version": FORMAT_VERSION,
         }
-        with heard() as said:
-            interactions = dataset.load()
-        users, items, facts = _tables(interactions, minimum_item_ratings)
-        facts["said"] = _about_the_file(dataset, said)
-        _save(folder, users, items, facts, fingerprint, provenance)
-        _said.add((content_hash, getattr(dataset, "path", "")))
+        _save(folder, tables, fingerprint, provenance)
+        _said.add((content_hash, path))
     elif multiprocessing.parent_process() is None:  # workers would say it once each
-        _say_again(folder, content_hash, getattr(dataset, "path", ""))
+        _say_again(folder, content_hash, path)
     # What a world knows of every choice is in the unit of its log, which is read as it is.
     as_is = hasattr(dataset, "truth")
-    return _read(folder, dataset.name, content_hash, repeats, thresholds, as_is)
+    return _corpus(_read(folder), dataset.name, content_hash, repeats, thresholds, as_is)
 
 
-def _about_the_file(dataset: Dataset, said: list[str]) -> list[str]:
+def _about_the_file(path: str, said: list[str]) -> list[str]:
     """How a file was read, without its path: another file of this content is read so too."""
-    paths = [str(path) for path in [getattr(dataset, "path", "")] if path]
-    paths += [str(Path(path).expanduser()) for path in paths]
+    paths = (path, str(Path(path).expanduser())) if path else ()
     return [
-        next(text.removeprefix(path) for path in paths if text.startswith(path))
+        next(text.removeprefix(each) for each in paths if text.startswith(each))
         for text in said
-        if text.startswith(tuple(paths))
+        if text.startswith(paths)
     ]
 
 
@@ -109,26 +111,28 @@ _said: set[tuple[str, str]] = set()  # the content hashes and paths of files tha
 
 def _say_again(folder: Path, content_hash: str, path: str) -> None:
     """Once in a process: what was converted or left out when the file was read."""
-    if (content_hash, path) in _said:
-        return
-    _said.add((content_hash, path))
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    for text in facts.get("said", ()):
-        note(f"{path}{text}")
+    if (content_hash, path) not in _said:
+        _said.add((content_hash, path))
+        for text in _facts(folder).get("said", ()):
+            note(f"{path}{text}")
 
 
 def corpus_of(interactions: Interactions, minimum_item_ratings: int = 1) -> Corpus:
-    """What `prepare` would make of the same ratings, without the cache; rewards as they are."""
+    """What `prepare` gives of the same ratings, without a cache; rewards as they are."""
     tables = _tables(interactions, minimum_item_ratings)
-    name, content_hash = interactions.name, interactions.content_hash
-    return _corpus(*tables, name, content_hash, None, as_is=True)
+    return _corpus(tables, interactions.name, interactions.content_hash, as_is=True)
 
 
-def _tables(
-    interactions: Interactions, minimum_item_ratings: int
-) -> tuple[pa.Table, pa.Table, dict[str, Any]]:
-    """One row per user (user_id, items, rewards, times), one row per item (item_id), and facts
-    about the whole, among them who has none of these items."""
+class _Tables(NamedTuple):
+    """users: a row each, with user_id, items, rewards, times. items: a row each, with item_id.
+    facts: about the whole, among them who has none of these items."""
+
+    users: pa.Table
+    items: pa.Table
+    facts: dict[str, Any]
+
+
+def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -164,51 +168,41 @@ def _tables(
         "ticks_per_second": interactions.ticks_per_second,
         "left_out_user_ids": left_out,
     }
-    return users, pa.table({"item_id": pa.array(item_ids)}), facts
+    return _Tables(users, pa.table({"item_id": pa.array(item_ids)}), facts)
 
 
-def _save(
-    folder: Path,
-    users: pa.Table,
-    items: pa.Table,
-    facts: dict[str, Any],
-    fingerprint: str,
-    provenance: dict[str, Any],
-) -> None:
+def _save(folder: Path, tables: _Tables, fingerprint: str, provenance: dict[str, Any]) -> None:
     datasets = _quiet_datasets()
-    with new_folder(folder) as temporary:
-        for name, table in (("users", users), ("items", items)):
+    with new_folder(folder, CACHE) as temporary:
+        for name, table in (("users", tables.users), ("items", tables.items)):
             # A fingerprint given by hand: it names the content of the source, not our code.
             datasets.Dataset(
                 datasets.table.InMemoryTable(table), fingerprint=f"{fingerprint}-{name}"
             ).save_to_disk(temporary / name)
-        (temporary / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        (temporary / FACTS).write_text(json.dumps(tables.facts), encoding="utf-8")
         record = json.dumps(provenance | {"files": _hashes(temporary)}, indent=2, sort_keys=True)
         (temporary / "provenance.json").write_text(record + "\n", encoding="utf-8")
 
 
-def _read(
-    folder: Path,
-    name: str,
-    content_hash: str,
-    repeats: Repeats | None,
-    thresholds: Thresholds | None,
-    as_is: bool,
-) -> Corpus:
+def _read(folder: Path) -> _Tables:
     datasets = _quiet_datasets()
-    users = datasets.load_from_disk(folder / "users").data.table.combine_chunks()
-    items = datasets.load_from_disk(folder / "items").data.table.combine_chunks()
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return _corpus(users, items, facts, name, content_hash, repeats, thresholds, as_is)
+    users, items = (
+        datasets.load_from_disk(folder / name).data.table.combine_chunks()
+        for name in ("users", "items")
+    )
+    return _Tables(users, items, _facts(folder))
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return facts
 
 
 def _corpus(
-    users: pa.Table,
-    items: pa.Table,
-    facts: dict[str, Any],
+    tables: _Tables,
     name: str,
     content_hash: str,
-    repeats: Repeats | None,
+    repeats: Repeats | None = None,
     thresholds: Thresholds | None = None,
     as_is: bool = False,
 ) -> Corpus:
@@ -218,6 +212,8 @@ def _corpus(
     from recsys_posttrain.data.repeats import measured_repeats
     from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
     from recsys_posttrain.types import Corpus, Sequences
+
+    users, items, facts = tables
 
     def events(column: str) -> np.ndarray:
         # A view of the mapped file first, then one copy, so that the file can be replaced.

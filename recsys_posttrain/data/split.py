@@ -78,13 +78,13 @@ class LeaveOneOut:
 
 def first_events(sequences: Sequences, keep_N: Tensor) -> Sequences:
     """The first keep_N[n] events of every sequence n; 0 leaves it empty."""
-    return _slices(sequences, sequences.offsets_N1[:-1], keep_N)
+    return slices(sequences, sequences.offsets_N1[:-1], keep_N)
 
 
 def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequences:
     """The last `length` events of the given sequences, in the given order."""
     keep_N = sequences.lengths_N[rows_N].clamp(max=length)
-    return _slices(sequences, sequences.offsets_N1[1:][rows_N] - keep_N, keep_N)
+    return slices(sequences, sequences.offsets_N1[1:][rows_N] - keep_N, keep_N)
 
 
 def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
@@ -126,7 +126,7 @@ def _before(sequences: Sequences, event_N: Tensor) -> Sequences:
 
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
     first_N = sequences.offsets_N1[users_N]
-    return _slices(sequences, first_N, event_N - first_N)
+    return slices(sequences, first_N, event_N - first_N)
 
 
 def untrained_items(data: Split, targets: Targets) -> Tensor:
@@ -144,7 +144,7 @@ def untrained_items(data: Split, targets: Targets) -> Tensor:
 def check_shares(split: SplitConfig, *names: str) -> None:
     """UserError unless these fields of the split are above 0 and sum to 1.
 
-    Asked when the split is made, not when it is configured: --set changes one share at a time.
+    Asked when data are split, not when it is configured: --set changes one share at a time.
     """
     shares = [getattr(split, name) for name in names]
     written = ", ".join(f"{name}={share:g}" for name, share in zip(names, shares, strict=True))
@@ -155,7 +155,7 @@ def check_shares(split: SplitConfig, *names: str) -> None:
     )
 
 
-def _slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences:
+def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences:
     """New sequences, the n-th of the flat events [start_N[n], start_N[n] + length_N[n])."""
     import torch
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from recsys_posttrain.data.files import note
 from recsys_posttrain.data.ids import read_ids
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.read_table import SUFFIXES, read_table, suffix_of
 from recsys_posttrain.data.times import read_times
 from recsys_posttrain.data.values import SHOWN, read_ratings
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.errors import UserError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,11 +145,11 @@ class RatingsFile:
         return columns
 
     def _check_unread(self, names: list[str]) -> None:
-        """A misspelled rating would make a log without ratings of one that has them."""
+        """With a misspelled rating, a log that has ratings would be read as one without."""
         for name in names:
-            if near := get_close_matches(name, ALIASES["rating"], n=1, cutoff=NEAR):
+            if near := nearest(name, ALIASES["rating"], NEAR):
                 raise UserError(
-                    f"{self.path} has a column {name[:SHOWN]!r}, which looks like {near[0]}; "
+                    f"{self.path} has a column {name[:SHOWN]!r}, which looks like {near}; "
                     "rename it to rating, or to something else if it is none."
                 )
 

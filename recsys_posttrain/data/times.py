@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from recsys_posttrain.data.files import note
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.values import Column, numpy_of, with_points
 from recsys_posttrain.errors import UserError
 

@@ -50,14 +50,14 @@ def judged_events(held_out: Sequences) -> JudgedEvents:
     return JudgedEvents(index_E, log.reward_E[index_E], log.user_E[index_E])
 
 
-def global_mean(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
+def global_mean(fit: Sequences, held_out: Sequences, _num_items: int) -> np.ndarray:
     """mu, the mean reward of all fit events."""
     judged = judged_events(held_out)
     return np.full(len(judged.index_E), _mean(_flat(fit)))
 
 
-def user_mean(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
-    """The mean of the user's rewards strictly before t; nothing is learned from `fit`."""
+def user_mean(_fit: Sequences, held_out: Sequences, _num_items: int) -> np.ndarray:
+    """The mean of the user's rewards strictly before t; nothing is learned from others."""
     log = _flat(held_out)
     # Not centred: sums of whole stars are exact, so that equal means are equal predictions.
     return _judged(log, _past_sum(log, log.reward_E) / np.maximum(log.position_E, 1))
@@ -80,7 +80,7 @@ def item_mean(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray
 
 
 def user_item_bias(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
-    """mu + b_i + b_u(t), damped means:
+    """mu + b_i + b_u(t), of damped means.
 
     b_i    = sum over fit events of i of (r - mu)          / (n_i + damping_i)
     b_u(t) = sum over the user's s < t of (r_s - mu - b_i) / (t + damping_u)

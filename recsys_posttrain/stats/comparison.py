@@ -1,6 +1,5 @@
 """The numbers of a comparison table: per method and column a mean, a difference, a test."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recsys_posttrain.basic_statistics import Floats
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_seeds
 from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
@@ -63,10 +62,10 @@ def compare(
     runs, seeds = runs_of(rows, columns)
     methods = tuple(runs)
     if control not in runs:
-        near = difflib.get_close_matches(control, methods, n=1, cutoff=0.0)
         raise UserError(
-            f"there is no method {control!r} to compare with; the rows hold {', '.join(methods)}: "
-            f"did you mean {near[0]!r}?"
+            f"there is no method {control!r} to compare with"
+            f"{did_you_mean(nearest(control, methods, cutoff=0))} (the rows hold "
+            f"{', '.join(methods)})"
         )
     at = methods.index(control)
     targets = runs[control][0]

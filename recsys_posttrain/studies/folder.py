@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_posttrain.config import describe
-from recsys_posttrain.data.files import note
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import (

@@ -7,30 +7,20 @@ parallel, and BLAS gets no threads there, so nothing that a fork would lose is u
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from multiprocessing import forkserver, get_all_start_methods, get_context, util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Task as Bar
-from rich.text import Text
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.progress import console
+from recsys_posttrain.progress import console, progress_bar, say
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -38,6 +28,14 @@ Result = TypeVar("Result")
 START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 PRELOADED = ["recsys_posttrain.studies.pipeline", "recsys_posttrain.studies.parallel"]
 INTERRUPTED, TERMINATED = 130, 143  # exit codes
+SECONDS_BETWEEN_LOOKS = 1.0  # while there is no task for now
+
+
+class _End:
+    """There are no more tasks."""
+
+
+_END = _End()
 
 
 def cores() -> int:
@@ -47,66 +45,92 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class _Left(ProgressColumn):
-    """At the mean pace so far: rich's own goes by the last tasks, which processes end together."""
-
-    def render(self, task: Bar) -> Text:
-        if not task.completed:
-            return Text("-:--:--")
-        pace = (task.elapsed or 0.0) / task.completed
-        return Text(str(timedelta(seconds=round(pace * (task.remaining or 0)))))
-
-
 def finished(
     work: Callable[[Task], Result], tasks: Sequence[Task], processes: int, title: str, log: Path
 ) -> Iterator[tuple[Task, Result]]:
-    """Each task with its result, as they finish; on a terminal under a progress bar.
-
-    processes: 1 is this one. work: of a module, as each process imports it anew. log: a file for
-    what the others print. They end when the iterator is closed, and when this process does,
-    whatever ends it.
-
-    Raises: UserError when a process was killed; what `work` raised in one of them.
-    """
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left", markup=False),
-        _Left(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(title, total=len(tasks))
-        here = zip(tasks, map(work, tasks), strict=True)
-        for pair in here if processes == 1 else _in_pool(work, tasks, processes, log):
-            progress.advance(bar)
+    """Yields what `answered` does, under a progress bar."""
+    with progress_bar(title, len(tasks), console) as advance:
+        for pair in answered(work, tasks, processes, log):
+            advance(1)
             yield pair
 
 
+def answered(
+    work: Callable[[Task], Result], tasks: Iterable[Task | None], processes: int, log: Path
+) -> Generator[tuple[Task, Result], None, None]:
+    """Yields each task with its result, as they finish.
+
+    tasks: one is taken whenever a process is free; None says that there is none for now.
+    processes: 1 is this one. work: a function of a module, as each process imports it anew. log: a
+    file for what the other processes print. They end when the iterator is closed, and when this
+    process does, whatever ends it. Where one is killed, its task is given to the others.
+
+    Raises: UserError when the last process was killed; what `work` raised in one of them.
+    """
+    waiting = iter(tasks)
+    if processes == 1:
+        for task in waiting:
+            if task is None:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            else:
+                yield task, work(task)
+        return
+    unfinished: list[Task] = []
+    for alive in range(processes, 0, -1):
+        try:
+            yield from _in_pool(work, waiting, unfinished, alive, log)
+            return
+        except BrokenProcessPool as error:
+            if alive == 1:
+                raise UserError(
+                    "the last worker process was killed (out of memory, perhaps) and its "
+                    "unfinished work with it; what was finished is kept: run the same command "
+                    "again with fewer --workers."
+                ) from error
+            say("a worker process was killed (out of memory, perhaps): the others go on")
+
+
 def _in_pool(
-    work: Callable[[Task], Result], tasks: Sequence[Task], processes: int, log: Path
+    work: Callable[[Task], Result],
+    tasks: Iterator[Task | None],
+    unfinished: list[Task],
+    processes: int,
+    log: Path,
 ) -> Iterator[tuple[Task, Result]]:
+    """unfinished: tasks to begin with; when a process was killed, those that have no result."""
     context = get_context(START)
     # Nothing is ever sent: its end tells the workers that nobody waits for them any more.
     reader, writer = context.Pipe(duplex=False)
     arguments = (reader, dict(os.environ), log)
+    running: dict[Future[Result], Task] = {}
     try:
-        with ProcessPoolExecutor(min(processes, len(tasks)), context, _begin, arguments) as pool:
+        with ProcessPoolExecutor(processes, context, _begin, arguments) as pool:
             try:
-                with _quiet_start():
-                    waiting = {pool.submit(work, task): task for task in tasks}
-                for future in as_completed(waiting):
-                    yield waiting[future], future.result()
+                while True:
+                    task: Task | _End | None = _END
+                    while len(running) < processes:
+                        task = unfinished[0] if unfinished else next(tasks, _END)
+                        if task is None or isinstance(task, _End):
+                            break
+                        unfinished[:1] = [task]
+                        with _quiet_start():  # it stays in the list where that fails
+                            future = pool.submit(work, task)
+                        running[future] = unfinished.pop(0)
+                    if running:
+                        seconds = SECONDS_BETWEEN_LOOKS if task is None else None
+                        done, _ = wait(running, seconds, FIRST_COMPLETED)
+                        for future in done:
+                            result = future.result()
+                            yield running.pop(future), result
+                    elif task is None:
+                        time.sleep(SECONDS_BETWEEN_LOOKS)
+                    else:
+                        return
             except BaseException:
                 writer.close()
                 raise
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a worker process was killed (out of memory, perhaps) and its unfinished work with it; "
-            "what was finished is kept: run the same command again with fewer --workers."
-        ) from error
     finally:
+        unfinished += running.values()
         writer.close()
         reader.close()
 

@@ -6,31 +6,11 @@ from typing import Any
 
 import optuna
 
-from recsys_posttrain.config import describe
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.sweep.ledger import Ledger
 
 _DEFINITION = "definition"
 _SHOWN = 3
-
-
-def definition(ledger: Ledger) -> dict[str, Any]:
-    """All that the results depend on, as JSON: the sweep, and digests of data and code.
-
-    The dataset is its content's hash, so that a file may lie elsewhere on another machine.
-    """
-    sweep, keys = describe(ledger.sweep), ledger.pipeline.keys
-    del sweep["base"]["dataset"]
-    sweep["methods"] = {method.label: describe(method) for method in ledger.sweep.methods}
-    return {
-        **sweep,
-        "data": keys.content_hash,
-        "code and data of": {
-            "pretraining": keys.pretrain.folder.name,
-            "the reward model": keys.reward().folder.name,
-            **ledger.keys,
-        },
-    }
 
 
 def check_definition(ledger: Ledger, accept: bool) -> None:
@@ -42,7 +22,7 @@ def check_definition(ledger: Ledger, accept: bool) -> None:
     study = optuna.create_study(
         storage=ledger.storage, study_name=ledger.name, direction="maximize", load_if_exists=True
     )
-    now = json.loads(json.dumps(definition(ledger)))
+    now = json.loads(json.dumps(ledger.objective.definition()))
     before = study.user_attrs.get(_DEFINITION)
     if before is not None and before != now and not accept:
         found = list(changes(before, now))
@@ -58,19 +38,28 @@ def check_definition(ledger: Ledger, accept: bool) -> None:
         study.set_user_attr(_DEFINITION, now)
 
 
-def changes(before: Any, now: Any, path: str = "") -> Iterator[str]:
+def changes(before: Any, now: Any) -> Iterator[str]:
     """trials: 3 before, 4 now; methods.ASFT.space...: only before; one text for each leaf."""
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        before, now = ({str(n): each for n, each in enumerate(side)} for side in (before, now))
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        if before != now:
-            yield f"{path}: {json.dumps(before)} before, {json.dumps(now)} now"
-        return
-    for name in dict.fromkeys([*before, *now]):
-        inner = f"{path}.{name}" if path else name
-        if name not in now:
-            yield f"{inner}: only before"
-        elif name not in before:
-            yield f"{inner}: only now"
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    for path in dict.fromkeys([*old, *new]):
+        if path not in new:
+            yield f"{path}: only before"
+        elif path not in old:
+            yield f"{path}: only now"
+        elif old[path] != new[path]:
+            yield f"{path}: {json.dumps(old[path])} before, {json.dumps(new[path])} now"
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    inner = value if isinstance(value, dict) else dict(enumerate(value))
+    for name, each in inner.items():
+        where = f"{path}.{name}" if path else str(name)
+        if each and (isinstance(each, dict) or (isinstance(each, list) and _nested(each))):
+            yield from _leaves(each, where)
         else:
-            yield from changes(before[name], now[name], inner)
+            yield where, each
+
+
+def _nested(values: list[Any]) -> bool:
+    """A list of plain values is one leaf."""
+    return any(isinstance(each, dict | list) for each in values)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
+from recsys_posttrain.sweep.load import Options, name_of
 from recsys_posttrain.sweep.run import DATABASE
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
 
@@ -22,7 +22,7 @@ def serve(file: Path, dataset: str | None, storage: str | None, output: Path, po
             "the dashboard needs optuna-dashboard, which is not installed: install "
             "recsys-posttrain[dashboard]"
         ) from error
-    database = output / name_of(file, load_sweep(file, dataset)) / DATABASE
+    database = output / name_of(file, Options(dataset).sweep(file)) / DATABASE
     require(
         storage or database.is_file(),
         f"{database} does not exist: there is no such sweep yet; start it with recsys-posttrain "

@@ -9,6 +9,7 @@ from recsys_posttrain.evaluation.subsets import Subset, liked
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.sweep.sampler import TPE, Grid, Sampler
 from recsys_posttrain.sweep.space import Setting, Space, check_space, with_setting
 
 
@@ -32,11 +33,13 @@ class Method:
 
 @dataclass(frozen=True)
 class Sweep:
-    """trials: of each cell, a method under a noise. tuning_seeds: of post-training and of the noise
-    while settings are chosen; a trial's value is the mean over them. seeds: the same of the runs
-    that enter the table. metric, over: a column of the validation rows and the targets over which
-    its mean decides, higher is better. seed: of the sampler. pruning: whether a trial ends where
-    it is behind the median of its cell's (pruning.py). Noises are given without a seed."""
+    """trials: of each cell, a method under a noise; a grid has as many as combinations.
+    tuning_seeds: of post-training and of the noise while settings are chosen; a trial's value is
+    the mean over them. seeds: the same of the runs that enter the table; empty: nothing is run
+    after tuning, and the table is of the trials of a grid, on validation targets. metric, over: a
+    column of the validation rows and the targets over which its mean decides, higher is better.
+    seed: of the sampler. pruning: whether a trial ends where it is behind the median of its cell's
+    (sampler.py). Noises are given without a seed."""
 
     base: Run
     methods: tuple[Method, ...]
@@ -48,6 +51,7 @@ class Sweep:
     over: Subset = liked
     seed: int = 0
     pruning: bool = True
+    sampler: Sampler = TPE()
 
     def __post_init__(self) -> None:
         require(self.methods, "Sweep: methods is empty; give at least one Method.")
@@ -55,7 +59,8 @@ class Sweep:
             self.trials >= 1,
             f"Sweep: trials={self.trials} tunes nothing; give at least 1 per cell.",
         )
-        require_seeds(self.seeds, "Sweep: seeds")
+        if self.seeds or not isinstance(self.sampler, Grid):
+            require_seeds(self.seeds, "Sweep: seeds")
         require_seeds(self.tuning_seeds, "Sweep: tuning_seeds")
         shared = sorted(set(self.seeds) & set(self.tuning_seeds))
         require(
@@ -64,14 +69,8 @@ class Sweep:
             "judged on seeds that did not choose it, so keep the two apart.",
         )
         for cell in self.cells:
-            check_space(cell.run({}, 0), cell.method.space)
-        sizes = {method.label: len(method.space) for method in self.methods}
-        require(
-            len(set(sizes.values())) == 1 and min(sizes.values()) >= 1,
-            "Sweep: all methods must search equally many fields, at least one, and these search "
-            + ", ".join(f"{size} ({label})" for label, size in sizes.items())
-            + ".",
-        )
+            check_space(cell.run({}, 0), cell.method.space, len(self.methods) == 1)
+        self.sampler.check({method.label: method.space for method in self.methods})
         twice = [
             label for label, count in Counter(c.label for c in self.cells).items() if count > 1
         ]
@@ -85,7 +84,7 @@ class Sweep:
     def cells(self) -> "tuple[Cell, ...]":
         """By method, the noises in their order."""
         return tuple(
-            Cell(self.base, method, noise)
+            Cell(self.base, method, noise, self.sampler.budget(method.space, self.trials))
             for method in self.methods
             for noise in self.noise
             if noise.active().model is None or noise.active().log or method.asks_model
@@ -94,11 +93,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is tuned on its own."""
+    """What is tuned on its own, with so many trials."""
 
     base: Run
     method: Method
     noise: RewardNoise
+    trials: int
 
     @property
     def label(self) -> str:

@@ -2,112 +2,149 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from recsys_posttrain.config import describe, digest
-from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.sweep.definition import Cell, Sweep
-from recsys_posttrain.sweep.slots import SECONDS, Slots
+from recsys_posttrain.sweep.objective import Objective
+from recsys_posttrain.sweep.queue import SLOT, Queue
 from recsys_posttrain.sweep.space import Setting
 
 
 class CellState(NamedTuple):
     """trials, finals: the outcomes there are. setting: the chosen one; None before tuning ends, or
-    where no trial completed. seconds: of each outcome."""
+    where no trial completed. left: how many outcomes are missing."""
 
     cell: Cell
     trials: tuple[FrozenTrial, ...]
     finals: tuple[FrozenTrial, ...]
     setting: Setting | None
-    is_done: bool
+    left: int
 
     @property
-    def seconds(self) -> list[float]:
-        return [trial.user_attrs[SECONDS] for trial in (*self.trials, *self.finals)]
+    def outcomes(self) -> tuple[FrozenTrial, ...]:
+        return (*self.trials, *self.finals)
 
-    @property
-    def failed(self) -> int:
-        return self._count(TrialState.FAIL)
 
-    @property
-    def pruned(self) -> int:
-        return self._count(TrialState.PRUNED)
+class Job(NamedTuple):
+    """A claimed attempt, as a worker is told of it. cell: its label. queue: its name. setting: what
+    is tried. seed: of a final run; None of a trial. known: of the other slots, their outcomes and
+    running attempts."""
 
-    def _count(self, state: TrialState) -> int:
-        return sum(trial.state == state for trial in (*self.trials, *self.finals))
+    cell: str
+    queue: str
+    trial: FrozenTrial
+    setting: Setting
+    seed: int | None
+    known: list[FrozenTrial]
 
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """name: of the sweep, before all that it keeps in the storage. lock: see Slots."""
+    """name: of the sweep, before all that it keeps in the storage. lock: see Queue."""
 
     sweep: Sweep
     name: str
-    pipeline: Pipeline
+    objective: Objective
     storage: RDBStorage
     lock: Path | None
-    _known: dict[str, Slots] = field(default_factory=dict)
+    _queues: dict[str, Queue] = field(default_factory=dict)
+    _keys: dict[str, str] = field(default_factory=dict)
 
-    @cached_property
-    def keys(self) -> dict[str, str]:
-        """Of each cell what its trials depend on: the code, data and configuration behind its runs,
-        and how they are chosen."""
-        sweep, stages = self.sweep, self.pipeline.keys
-        scale, found = stages.scale, {}
-        thresholds = [scale.liked, scale.top, scale.disliked]
-        for cell in sweep.cells:
-            runs = [cell.run({}, seed) for seed in sweep.tuning_seeds]
-            key = {
-                "trained": [stages.posttrain(run).folder.name for run in runs],
-                "rows": [
-                    stages.rows(None, "validation", run.noise, False).folder.name for run in runs
-                ],
-                "space": cell.method.space,
-                "chosen by": [sweep.metric, sweep.over, sweep.seed, sweep.pruning, thresholds],
-            }
-            found[cell.label] = digest(key, 8)
-        return found
+    def trials(self, cell: Cell) -> Queue:
+        name = f"{cell.label}/{self._key(cell)}"
+        return self._queue(name, tuple(range(cell.trials)))
 
-    def tuning(self, cell: Cell) -> Slots:
-        name = f"{self.name}/{cell.label}/{self.keys[cell.label]}"
-        return self._slots_of(name, tuple(range(self.sweep.trials)))
-
-    def final(self, cell: Cell, setting: Setting) -> Slots:
+    def finals(self, cell: Cell, setting: Setting) -> Queue:
         """The chosen setting with fresh seeds; slots are seeds."""
-        key = digest([self.keys[cell.label], describe(setting)], 8)
-        name = f"{self.name}/{cell.label}/final-{key}"
-        return self._slots_of(name, self.sweep.seeds)
+        key = digest([self._key(cell), describe(setting)], 8)
+        return self._queue(f"{cell.label}/final-{key}", self.sweep.seeds)
 
-    def _slots_of(self, name: str, numbers: tuple[int, ...]) -> Slots:
-        if name not in self._known:
-            self._known[name] = Slots(name, numbers, self.storage, self.lock)
-        return self._known[name]
+    def _key(self, cell: Cell) -> str:
+        if cell.label not in self._keys:
+            self._keys[cell.label] = self.objective.key(cell)
+        return self._keys[cell.label]
+
+    def _queue(self, of: str, numbers: tuple[int, ...]) -> Queue:
+        name = f"{self.name}/{of}"
+        if name not in self._queues:
+            self._queues[name] = Queue(name, numbers, self.storage, self.lock)
+        return self._queues[name]
+
+    def queue_of(self, job: Job) -> Queue:
+        return self._queues[job.queue]
 
     def state(self, cell: Cell) -> CellState:
-        trials = tuple(self.tuning(cell).outcomes().values())
-        if len(trials) < self.sweep.trials:
-            return CellState(cell, trials, (), None, False)
+        trials = tuple(self.trials(cell).outcomes().values())
+        seeds = len(self.sweep.seeds)
+        if len(trials) < cell.trials:
+            return CellState(cell, trials, (), None, cell.trials - len(trials) + seeds)
         setting = chosen(trials)
         if setting is None:
-            return CellState(cell, trials, (), None, True)
-        finals = tuple(self.final(cell, setting).outcomes().values())
-        return CellState(cell, trials, finals, setting, len(finals) == len(self.sweep.seeds))
+            return CellState(cell, trials, (), None, 0)
+        finals = tuple(self.finals(cell, setting).outcomes().values())
+        return CellState(cell, trials, finals, setting, seeds - len(finals))
 
-    def queues(self) -> Iterator[Slots]:
+    def states(self) -> list[CellState]:
+        return [self.state(cell) for cell in self.sweep.cells]
+
+    def queues(self) -> Iterator[Queue]:
         """Those there are so far."""
+        for state in self.states():
+            yield self.trials(state.cell)
+            if state.setting is not None:
+                yield self.finals(state.cell, state.setting)
+
+    def jobs(self) -> Iterator[Job | None]:
+        """Claims the next slot when asked; None where others have all that is left. Ends when every
+        slot of the sweep has its outcome."""
+        done: set[str] = set()
+        while True:
+            job = self._next(done)
+            if job is None:
+                if len(done) == len(self.sweep.cells):
+                    return
+                for queue in self.queues():
+                    queue.requeue_stale()
+            yield job
+
+    def _next(self, done: set[str]) -> Job | None:
+        """Of the first cell that has one: its next trial, or a run of its chosen setting."""
         for cell in self.sweep.cells:
-            yield self.tuning(cell)
-            if (setting := self.state(cell).setting) is not None:
-                yield self.final(cell, setting)
+            if cell.label in done:
+                continue
+            queue = self.trials(cell)
+            if (claim := queue.claim()) is not None:
+                setting = self._setting(cell, *claim)
+                return Job(cell.label, queue.name, claim[0], setting, None, claim[1])
+            state = self.state(cell)
+            if not state.left:
+                done.add(cell.label)
+            elif state.setting is not None:
+                queue = self.finals(cell, state.setting)
+                if (claim := queue.claim()) is not None:
+                    queue.keep_setting(claim[0], state.setting, cell.method.space)
+                    seed = claim[0].user_attrs[SLOT]
+                    return Job(cell.label, queue.name, claim[0], state.setting, seed, claim[1])
+        return None
+
+    def _setting(self, cell: Cell, trial: FrozenTrial, known: list[FrozenTrial]) -> Setting:
+        """Of an attempt that follows one whose worker died: as it was."""
+        if trial.params.keys() == cell.method.space.keys():
+            return dict(trial.params)
+        sweep, slot = self.sweep, trial.user_attrs[SLOT]
+        seed = derived_seed(sweep.seed, cell.label, slot)
+        setting = sweep.sampler.propose(cell.method.space, slot, known, seed)
+        self.trials(cell).keep_setting(trial, setting, cell.method.space)
+        return setting
 
 
 def chosen(trials: tuple[FrozenTrial, ...]) -> Setting | None:
     """Of the complete trial with the highest value, the earliest of equals."""
-    values = [trial.value for trial in trials if trial.value is not None]
-    best = next((trial for trial in trials if values and trial.value == max(values)), None)
-    return None if best is None else dict(best.params)
+    complete = [trial for trial in trials if trial.value is not None]
+    return dict(max(complete, key=lambda trial: trial.value or 0.0).params) if complete else None

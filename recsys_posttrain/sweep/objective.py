@@ -1,13 +1,17 @@
-"""What a trial is worth: on validation targets, by runs that have no test targets at all."""
+"""What a trial is worth: on validation targets, by runs that have no test targets at all.
+
+Of this package only this module, and outcome.py, know how a run is built.
+"""
 
 import math
 from dataclasses import replace
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.config import require
+from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, subsets
 from recsys_posttrain.reward_scale import RewardScale
@@ -15,8 +19,10 @@ from recsys_posttrain.studies.keys import On
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.definition import Cell, Sweep
+from recsys_posttrain.sweep.sampler import Pruning
 from recsys_posttrain.sweep.space import Setting
 from recsys_posttrain.training.fit import Report
+from recsys_posttrain.training.posttrain import VALIDATIONS
 
 
 class _NoTargets:
@@ -24,81 +30,129 @@ class _NoTargets:
         raise AssertionError(f"a trial of a sweep asked for test targets ({name})")
 
 
-def tuning_pipeline(base: Run, root: Path, device: str = "cpu") -> Pipeline:
-    """The stages of tuning. The split's test targets are gone before any of them is made, and the
-    truth of a world, which only test rows read, is out of reach with them."""
-    pipeline = Pipeline(base, root, device)
-    pipeline.data = replace(pipeline.data, test=_NoTargets())  # type: ignore[arg-type]
-    return pipeline
+class Objective:
+    """pipeline: of the final runs and the shared stages. Trials have another, without the test
+    targets, and the truth of a world, which only test rows read, is out of reach with them."""
+
+    def __init__(self, sweep: Sweep, pipeline: Pipeline) -> None:
+        self.sweep = sweep
+        self.pipeline = pipeline
+
+    @cached_property
+    def tuning(self) -> Pipeline:
+        pipeline = Pipeline(self.sweep.base, self.pipeline.root, self.pipeline.device)
+        pipeline.data = replace(pipeline.data, test=_NoTargets())  # type: ignore[arg-type]
+        return pipeline
+
+    def build_shared(self) -> None:
+        """What all trials and runs begin with. Raises: UserError as `check`."""
+        self.check()
+        _ = self.pipeline.pretrained_folder
+        _ = self.pipeline.rewards.quality, self.pipeline.rewards.judge_quality
+
+    def check(self) -> None:
+        """Raises: UserError where the rewards serve no method, or leave no validation targets to
+        choose by."""
+        sweep, pipeline = self.sweep, self.pipeline
+        corpus = pipeline.data.corpus
+        reasons = [pipeline.refusal(cell.run({}, 0)) for cell in sweep.cells]
+        require(
+            not all(reasons),
+            f"Sweep: none of its methods can be tuned on {corpus.name}, whose rewards say nothing "
+            f"({corpus.reward_scale.missing}); give methods that read no rewards.",
+        )
+        if sweep.over.__module__ != subsets.__name__:
+            return  # it may read what only a policy's rows hold
+        rows = evaluate.evaluate_popularity(pipeline.data, targets=pipeline.data.validation)
+        weight_N = sweep.over(rows.per_user, corpus.reward_scale)
+        why = subsets.unusable(sweep.over, weight_N, corpus.reward_scale)
+        require(
+            not why,
+            f"Sweep: over={sweep.over.__name__} cannot choose settings on the validation targets "
+            f"of {corpus.name} ({why}); give over=all_targets in its file, or other thresholds "
+            "such as --liked 50%.",
+        )
+
+    def pruning(self, history: Any) -> Pruning:
+        """Of one trial. history: the trials that are known of its cell."""
+        sweep = self.sweep
+        subset = "" if sweep.over is subsets.all_targets else f" {sweep.over.__name__}"
+        name = f"validation/{sweep.metric}{subset}"
+        return Pruning(name, VALIDATIONS * len(sweep.tuning_seeds), history, sweep.pruning)
+
+    def trial(self, cell: Cell, setting: Setting, report: Report | None = None) -> float:
+        """The mean over the tuning seeds of the sweep's metric on validation targets.
+
+        report: hears of every validation, seed by seed; may raise to end the trial.
+
+        Raises: TrainingFailed where there is no such number, because the setting is infeasible or
+        diverged.
+        """
+        values = [
+            self._value(self.tuning, cell, setting, seed, "validation", report)
+            for seed in self.sweep.tuning_seeds
+        ]
+        return float(np.mean(values))
+
+    def final(self, cell: Cell, setting: Setting, seed: int) -> float:
+        """The same on test targets, of one run; its rows are kept as stages."""
+        return self._value(self.pipeline, cell, setting, seed, "test")
+
+    def _value(
+        self,
+        pipeline: Pipeline,
+        cell: Cell,
+        setting: Setting,
+        seed: int,
+        on: On,
+        report: Report | None = None,
+    ) -> float:
+        try:
+            run = cell.run(setting, seed)
+        except UserError as refusal:
+            raise TrainingFailed(str(refusal)) from refusal
+        rows = pipeline.rows_of(pipeline.posttrained_folder(run, report), on, run.noise)
+        value = mean(rows, self.sweep, pipeline.data.corpus.reward_scale)
+        if not math.isfinite(value):
+            raise TrainingFailed(f"the {on} {self.sweep.metric} is {value}")
+        return value
+
+    def key(self, cell: Cell) -> str:
+        """Of what a cell's trials depend on: the code, data and configuration behind its runs, and
+        how they are chosen."""
+        sweep, stages = self.sweep, self.pipeline.keys
+        scale = stages.scale
+        runs: list[Run] = [cell.run({}, seed) for seed in sweep.tuning_seeds]
+        key = {
+            "trained": [stages.posttrain(run).folder.name for run in runs],
+            "rows": [stages.rows(None, "validation", run.noise, False).folder.name for run in runs],
+            "space": cell.method.space,
+            "chosen by": [sweep.metric, sweep.over, sweep.sampler, sweep.seed, sweep.pruning],
+            "thresholds": [scale.liked, scale.top, scale.disliked],
+        }
+        return digest(key, 8)
+
+    def definition(self) -> dict[str, Any]:
+        """All that the results depend on, as JSON: the sweep, and digests of data and code.
+
+        The dataset is its content's hash, so that a file may lie elsewhere on another machine.
+        """
+        sweep, keys = describe(self.sweep), self.pipeline.keys
+        del sweep["base"]["dataset"]
+        sweep["methods"] = {method.label: describe(method) for method in self.sweep.methods}
+        return {
+            **sweep,
+            "data": keys.content_hash,
+            "code and data of": {
+                "pretraining": keys.pretrain.folder.name,
+                "the reward model": keys.reward().folder.name,
+                **{cell.label: self.key(cell) for cell in self.sweep.cells},
+            },
+        }
 
 
-def check_rewards(pipeline: Pipeline, sweep: Sweep) -> None:
-    """Before anything is trained. Raises: UserError where the rewards serve no method, or leave no
-    validation targets to choose by."""
-    corpus = pipeline.data.corpus
-    reasons = [pipeline.refusal(cell.run({}, 0)) for cell in sweep.cells]
-    require(
-        not all(reasons),
-        f"Sweep: none of its methods can be tuned on {corpus.name}, whose rewards say nothing "
-        f"({corpus.reward_scale.missing}); give methods that read no rewards.",
-    )
-    if sweep.over.__module__ != subsets.__name__:
-        return  # it may read what only a policy's rows hold
-    rows = evaluate.evaluate_popularity(pipeline.data, targets=pipeline.data.validation).per_user
-    weight_N = sweep.over(rows, corpus.reward_scale)
-    why = subsets.unusable(sweep.over, weight_N, corpus.reward_scale)
-    require(
-        not why,
-        f"Sweep: over={sweep.over.__name__} cannot choose settings on the validation targets of "
-        f"{corpus.name} ({why}); give over=all_targets in its file, or other thresholds such "
-        "as --liked 50%.",
-    )
-
-
-def tuning_value(
-    pipeline: Pipeline,
-    sweep: Sweep,
-    cell: Cell,
-    setting: Setting,
-    report: Report | None = None,
-) -> float:
-    """Mean over the tuning seeds of the sweep's metric on validation targets.
-
-    report: hears of every validation, seed by seed; may raise to end the trial.
-
-    Raises: TrainingFailed where there is no such number, because the setting is infeasible or
-    diverged.
-    """
-    values = [
-        value_of(pipeline, sweep, _run(cell, setting, seed), "validation", report)
-        for seed in sweep.tuning_seeds
-    ]
-    return float(np.mean(values))
-
-
-def final_value(pipeline: Pipeline, sweep: Sweep, cell: Cell, setting: Setting, seed: int) -> float:
-    """The same on test targets, of one run; its rows are kept as stages."""
-    return value_of(pipeline, sweep, _run(cell, setting, seed), "test")
-
-
-def _run(cell: Cell, setting: Setting, seed: int) -> Run:
-    try:
-        return cell.run(setting, seed)
-    except UserError as refusal:
-        raise TrainingFailed(str(refusal)) from refusal
-
-
-def value_of(
-    pipeline: Pipeline, sweep: Sweep, run: Run, on: On, report: Report | None = None
-) -> float:
-    rows = pipeline.rows_of(pipeline.posttrained_folder(run, report), on, run.noise)
-    value = _mean(rows, sweep, pipeline.data.corpus.reward_scale)
-    if not math.isfinite(value):
-        raise TrainingFailed(f"the {on} {sweep.metric} is {value}")
-    return value
-
-
-def _mean(rows: pd.DataFrame, sweep: Sweep, scale: RewardScale) -> float:
+def mean(rows: pd.DataFrame, sweep: Sweep, scale: RewardScale) -> float:
+    """Of the sweep's metric over its targets."""
     require(
         sweep.metric in rows.columns,
         f"Sweep: metric={sweep.metric!r} is not a column of validation rows; give one of "

@@ -1,7 +1,7 @@
 """What a finished sweep leaves: trials.csv, and the tables of a study of the chosen settings."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from recsys_posttrain.files import write_text
 from recsys_posttrain.studies.execute import made_by
 from recsys_posttrain.studies.folder import result_set
 from recsys_posttrain.studies.load import Study
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.study import write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
-from recsys_posttrain.sweep.slots import REASON, SECONDS, SLOT, STATES
+from recsys_posttrain.sweep.queue import SECONDS, SLOT, STATES, reason_of
+from recsys_posttrain.sweep.space import described
 
 TRIALS = "trials.csv"
 
@@ -25,9 +27,9 @@ TRIALS = "trials.csv"
 def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> None:
     """Raises: UserError where slots are open, and where no method has a setting that worked;
     trials.csv is there then."""
-    sweep, pipeline = ledger.sweep, ledger.pipeline
-    states = [ledger.state(cell) for cell in sweep.cells]
-    left = [state.cell.label for state in states if not state.is_done]
+    sweep, pipeline = ledger.sweep, ledger.objective.pipeline
+    states = ledger.states()
+    left = [state.cell.label for state in states if state.left]
     require(
         not left,
         f"{len(left)} of {len(states)} methods are not finished ({', '.join(left)}): run the same "
@@ -42,13 +44,15 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
             f"no method has a setting that worked: see the reasons in {folder / TRIALS}; change "
             "the search spaces."
         )
+    tuned = bool(sweep.seeds)
+    runs = _chosen(worked, sweep) if tuned else _tried(worked, sweep)
     study = Study(
         file=file,
         dataset=None,
         name=ledger.name,
-        runs=tuple(state.cell.run(state.setting or {}, sweep.seeds[0]) for state in worked),
-        seeds=sweep.seeds,
-        on="test",
+        runs=tuple(runs),
+        seeds=sweep.seeds if tuned else sweep.tuning_seeds,
+        on="test" if tuned else "validation",
         tuning=tuning_text(sweep, states),
         split=None,
         redraws_noise=True,
@@ -57,18 +61,28 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
     write_study(study, pipeline, made_by(study, pipeline), folder, more, {TRIALS: trials})
 
 
+def _chosen(states: list[CellState], sweep: Sweep) -> Iterator[Run]:
+    for state in states:
+        yield state.cell.run(state.setting or {}, sweep.seeds[0])
+
+
+def _tried(states: list[CellState], sweep: Sweep) -> Iterator[Run]:
+    """ASFT, temperature=0.5: of each complete trial its run."""
+    for state in states:
+        for trial in state.trials:
+            if trial.state == TrialState.COMPLETE:
+                name = ", ".join(filter(None, [state.cell.label, described(trial.params)]))
+                yield replace(state.cell.run(trial.params, sweep.tuning_seeds[0]), name=name)
+
+
 def left_out(state: CellState) -> str:
     """Why the cell has no row in the table; empty where it has one."""
     if state.setting is None:
-        reasons = [trial.user_attrs.get(REASON, "") for trial in state.trials]
-        return (
-            f"no trial completed: {reasons[-1]}"
-            if reasons and reasons[-1]
-            else "no trial completed"
-        )
+        reason = reason_of(state.trials[-1])
+        return f"no trial completed: {reason}" if reason else "no trial completed"
     for trial in state.finals:
         if trial.state == TrialState.FAIL:
-            return f"seed {trial.user_attrs[SLOT]} failed: {trial.user_attrs[REASON]}"
+            return f"seed {trial.user_attrs[SLOT]} failed: {reason_of(trial)}"
     return ""
 
 
@@ -85,7 +99,7 @@ def _row(state: CellState, trial: FrozenTrial) -> dict[str, Any]:
         "noise": noise_name(state.cell.noise),
         "trial": trial.user_attrs[SLOT],
         "state": STATES[trial.state],
-        "reason": trial.user_attrs.get(REASON, ""),
+        "reason": reason_of(trial),
         "value": trial.value,
         "seconds": trial.user_attrs[SECONDS],
         **{f"param.{path}": value for path, value in trial.params.items()},
@@ -94,26 +108,21 @@ def _row(state: CellState, trial: FrozenTrial) -> dict[str, Any]:
 
 def tuning_text(sweep: Sweep, states: list[CellState]) -> str:
     """For the caption: how settings were chosen, and how many trials failed where."""
-    dimensions = len(sweep.methods[0].space)
+    spaces = {method.label: method.space for method in sweep.methods}
     text = (
-        f"{sweep.trials} trial{'s' * (sweep.trials > 1)} of TPE over {dimensions} "
-        f"field{'s' * (dimensions > 1)} for each method under each noise, by {sweep.metric} on "
+        f"{sweep.sampler.described(spaces, sweep.trials)}, by {sweep.metric} on "
         f"{sweep.over.__name__} validation targets with seed "
-        f"{', '.join(map(str, sweep.tuning_seeds))}; the best then with fresh seeds"
+        f"{', '.join(map(str, sweep.tuning_seeds))}; "
+        + ("the best then with fresh seeds" if sweep.seeds else "this table is the tuning")
     )
     return "; ".join([text, *_failures(states)])
 
 
 def _failures(states: list[CellState]) -> Iterator[str]:
-    counts = Counter(
-        state.cell.label
-        for state in states
-        for trial in state.trials
-        if trial.state == TrialState.FAIL
-    )
-    where = ", ".join(f"{label} {count}" for label, count in counts.items())
-    yield f"{counts.total()} trials failed" + (f" ({where})" if where else "")
-    if pruned := sum(state.pruned for state in states):
+    counts = {state.cell.label: _count(state.trials, TrialState.FAIL) for state in states}
+    where = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
+    yield f"{sum(counts.values())} trials failed" + (f" ({where})" if where else "")
+    if pruned := sum(_count(state.trials, TrialState.PRUNED) for state in states):
         yield f"{pruned} trials ended early, behind the median of their method's"
     for state in states:
         if reason := left_out(state):
@@ -126,8 +135,12 @@ def sweep_record(sweep: Sweep, states: list[CellState]) -> dict[str, Any]:
         "trials": sweep.trials,
         "tuning_seeds": list(sweep.tuning_seeds),
         "spaces": {method.label: describe(method.space) for method in sweep.methods},
-        "sampler": {"class": "TPESampler", "seed": sweep.seed},
+        "sampler": {**describe(sweep.sampler), "seed": sweep.seed},
         "chosen": {state.cell.label: state.setting for state in states},
-        "failed": sum(state.failed for state in states),
-        "pruned": sum(state.pruned for state in states),
+        "failed": sum(_count(state.outcomes, TrialState.FAIL) for state in states),
+        "pruned": sum(_count(state.outcomes, TrialState.PRUNED) for state in states),
     }
+
+
+def _count(outcomes: Iterable[FrozenTrial], state: TrialState) -> int:
+    return sum(trial.state == state for trial in outcomes)

@@ -1,56 +1,28 @@
 """`recsys-posttrain sweep`: tunes every method alike, reruns what was chosen, writes the tables."""
 
 import fcntl
-import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.files import disk_is_explained
-from recsys_posttrain.progress import Progress, console
-from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.progress import Progress, say
 from recsys_posttrain.studies.folder import claim, definition, say_what_is_replaced
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.study import say_what_is_read
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
-from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
-from recsys_posttrain.sweep.objective import check_rewards
+from recsys_posttrain.sweep.load import Options as Options
+from recsys_posttrain.sweep.load import name_of
+from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.outcome import write_outcome
-from recsys_posttrain.sweep.progress import CellProgress
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
 from recsys_posttrain.sweep.storage_url import VARIABLE, has_secret, is_sqlite, shown
-from recsys_posttrain.sweep.work import Worker
-from recsys_posttrain.sweep.workers import end_with_parent, run_workers
-from recsys_posttrain.types import Repeats
+from recsys_posttrain.sweep.worker import work_off
 
 DATABASE = "study.db"
-
-
-class Options(NamedTuple):
-    """What the command line gave; None: what the file says. storage: None is a file in the run's
-    folder. is_worker: one of the processes of another such command."""
-
-    dataset: str | None = None
-    trials: int | None = None
-    seeds: int | None = None
-    workers: int = 1
-    storage: str | None = None
-    accepts_changes: bool = False
-    device: str = "cpu"
-    data_root: str | None = None
-    output: Path = Path("runs")
-    thresholds: Thresholds = Thresholds()
-    is_worker: bool = False
-    repeats: Repeats | None = None
-    duplicates: Duplicates | None = None
 
 
 def run_sweep(file: Path, options: Options) -> Path:
@@ -60,77 +32,37 @@ def run_sweep(file: Path, options: Options) -> Path:
     search space that makes no sense.
     """
     require(options.workers >= 1, f"--workers {options.workers}: give at least 1.")
-    sweep = load_sweep(
-        file,
-        options.dataset,
-        options.data_root,
-        options.trials,
-        options.seeds,
-        options.repeats,
-        options.thresholds,
-        options.duplicates,
-    )
+    sweep = options.sweep(file)
     folder = options.output / name_of(file, sweep)
-    if not options.is_worker:
-        chosen = " ".join(options.thresholds.options)
-        claim(folder, definition(file, sweep.base.dataset, kind="sweep", set=chosen))
+    chosen = " ".join(options.thresholds.options)
+    claim(folder, definition(file, sweep.base.dataset, kind="sweep", set=chosen))
     with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)
         if has_secret(url) and any(url in word for word in sys.argv):
-            console.print(
+            say(
                 f"warning: --storage {shown(url)}: every user of this machine can read a password "
                 "in a command's arguments; leave it out and set PGPASSWORD, write it into "
-                f"~/.pgpass, or give the URL as {VARIABLE}",
-                markup=False,
-                soft_wrap=True,
+                f"~/.pgpass, or give the URL as {VARIABLE}"
             )
-        storage = open_storage(url, is_patient=options.is_worker)
+        storage = open_storage(url)
         progress = Progress()
-        announce = (lambda *_: None) if options.is_worker else progress.announce
-        pipeline = Pipeline(sweep.base, options.output, options.device, announce)
+        pipeline = Pipeline(sweep.base, options.output, options.device, progress.announce)
         lock = folder / ".claims" if is_sqlite(url) else None
-        ledger = Ledger(sweep, folder.name, pipeline, storage, lock)
+        ledger = Ledger(sweep, folder.name, Objective(sweep, pipeline), storage, lock)
         with storage_is_explained(url):
-            if options.is_worker:
-                end_with_parent()
-                torch.set_num_threads(1)
-                with _presence(folder):
-                    Worker(ledger, folder / f"training-{os.getpid()}.log").work()
-                return folder
             check_definition(ledger, options.accepts_changes)
-            _tune(file, options, folder, ledger, progress)
-            write_outcome(ledger, file, folder, _command(file, options))
+            with _presence(folder) as is_alone:
+                if is_alone and lock is not None:
+                    for queue in ledger.queues():  # nobody else works on this file: they are dead
+                        queue.requeue_all()
+                say_what_is_read(pipeline)
+                say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
+                ledger.objective.build_shared()
+                progress.finish()
+                pipeline.announce = lambda *_: None
+                work_off(ledger, file, options, folder)
+            write_outcome(ledger, file, folder, options.command(file))
     return folder
-
-
-def _tune(file: Path, options: Options, folder: Path, ledger: Ledger, progress: Progress) -> None:
-    """Until every slot has its outcome."""
-    with _presence(folder) as is_alone:
-        if is_alone and ledger.lock is not None:
-            for slots in ledger.queues():  # nobody else works on this file: they are dead
-                slots.requeue()
-        say_what_is_read(ledger.pipeline)
-        say_what_is_replaced(folder, ledger.pipeline.data.corpus.content_hash)
-        check_rewards(ledger.pipeline, ledger.sweep)
-        # Evaluated with the shared models, so these are made first.
-        _ = ledger.pipeline.pretrained_folder
-        _ = ledger.pipeline.rewards.quality, ledger.pipeline.rewards.judge_quality
-        progress.finish()
-        ledger.pipeline.announce = lambda *_: None
-        with CellProgress(ledger, console, options.workers).shown() as cells:
-            if options.workers == 1:
-                Worker(ledger, folder / "training.log", cells.look).work()
-            else:
-                command = [sys.executable, "-m", "recsys_posttrain", *_arguments(file, options)]
-                environment = {} if options.storage is None else {VARIABLE: options.storage}
-                run_workers(
-                    options.workers,
-                    [*command, "--is-worker"],
-                    environment,
-                    folder,
-                    ledger,
-                    cells.look,
-                )
 
 
 @contextmanager
@@ -145,24 +77,3 @@ def _presence(folder: Path) -> Iterator[bool]:
             is_alone = False
         fcntl.flock(file, fcntl.LOCK_SH)
         yield is_alone
-
-
-def _command(file: Path, options: Options) -> str:
-    return shlex.join(["recsys-posttrain", *_arguments(file, options)])
-
-
-def _arguments(file: Path, options: Options) -> list[str]:
-    """The command line again, of what was given; without the storage, which may hold a password."""
-    given = {
-        "--dataset": options.dataset,
-        "--trials": options.trials,
-        "--seeds": options.seeds,
-        "--repeats": options.repeats,
-        "--data-root": options.data_root,
-        "--duplicates": options.duplicates,
-        "--device": options.device if options.device != "cpu" else None,
-        "--output": options.output if options.output != Path("runs") else None,
-    }
-    pairs = [[name, str(value)] for name, value in given.items() if value is not None]
-    words = [word for pair in pairs for word in pair]
-    return ["sweep", str(file), *words, *options.thresholds.options]

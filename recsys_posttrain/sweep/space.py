@@ -53,22 +53,23 @@ class OneOf:
     options: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        labels = self._labelled()
+        labels = self.labelled
         require(
             len(self.options) == len(labels) >= 2,
             f"OneOf({', '.join(map(_label, self.options))}): give at least 2 options that differ.",
         )
 
-    def _labelled(self) -> dict[str, Any]:
+    @property
+    def labelled(self) -> dict[str, Any]:
         return {_label(option): option for option in self.options}
 
     def distribution(self) -> "BaseDistribution":
         from optuna.distributions import CategoricalDistribution
 
-        return CategoricalDistribution(list(self._labelled()))
+        return CategoricalDistribution(list(self.labelled))
 
     def value(self, set_to: float | str) -> Any:
-        return self._labelled()[str(set_to)]
+        return self.labelled[str(set_to)]
 
 
 Space = Mapping[str, Between | OneOf]
@@ -78,9 +79,13 @@ def _label(option: Any) -> str:
     return option.__name__ if inspect.isfunction(option) else str(option)
 
 
-def check_space(run: Run, space: Space) -> None:
-    """UserError for a path that is no field of the run, that is common to all methods, or that
-    holds no number where one is searched."""
+def distributions(space: Space) -> "dict[str, BaseDistribution]":
+    return {path: dimension.distribution() for path, dimension in space.items()}
+
+
+def check_space(run: Run, space: Space, is_alone: bool = False) -> None:
+    """UserError for a path that is no field of the run, that is common to all methods (where there
+    are others), or that holds no number where one is searched."""
     for path, dimension in space.items():
         *above, name = path.split(".")
         where = f"search space of {run.label}: {path!r}"
@@ -94,7 +99,7 @@ def check_space(run: Run, space: Space) -> None:
             f"{where} cannot be searched: give a field of {' or of '.join(SEARCHED)}.",
         )
         require(
-            above != ["posttraining"] or name not in COMMON,
+            is_alone or above != ["posttraining"] or name not in COMMON,
             f"{where} cannot be searched, because all methods have the same length and the same "
             "early stopping: set it in the base of the sweep.",
         )

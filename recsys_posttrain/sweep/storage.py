@@ -3,7 +3,7 @@
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.exc import SQLAlchemyError
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.sweep.patience import PatientStorage, patiently
+from recsys_posttrain.sweep.patience import PatientStorage
 from recsys_posttrain.sweep.storage_url import address, is_sqlite, shown, without_secrets
 
 _log = logging.getLogger(__name__)
 
-# Seconds. A worker whose heart has not beaten for GRACE is taken for dead and its trial is queued
-# again. If it lives, its trial is done twice and counts once.
+# Seconds. A command that has not beaten for GRACE is taken for dead, and its trials are queued
+# again. If it lives, these are done twice and count once.
 HEARTBEAT, GRACE = 10, 60
 FIRST_ATTEMPTS = 5  # of several machines that create the tables of one new database at once
 
@@ -27,8 +27,8 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path.resolve()}"
 
 
-def open_storage(url: str, is_patient: bool = False) -> RDBStorage:
-    """One that waits for a PostgreSQL server that goes away. is_patient: also while it is opened.
+def open_storage(url: str) -> RDBStorage:
+    """One that waits for a PostgreSQL server that goes away, once it is open.
 
     Raises: UserError for another kind of database, or one that does not answer or is damaged.
     """
@@ -40,13 +40,10 @@ def open_storage(url: str, is_patient: bool = False) -> RDBStorage:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return patiently(
-                lambda: _opened(
-                    bare.render_as_string(hide_password=False),
-                    {"connect_args": options, "pool_pre_ping": True},
-                    0.0 if sqlite else GRACE,
-                ),
-                GRACE if is_patient and not sqlite else 0.0,
+            return _opened(
+                bare.render_as_string(hide_password=False),
+                {"connect_args": options, "pool_pre_ping": True},
+                0.0 if sqlite else GRACE,
             )
 
 
@@ -112,16 +109,17 @@ def _fix(url: str, error: BaseException) -> str:
 
 
 @contextmanager
-def heartbeat(storage: RDBStorage, trial_id: int) -> Iterator[None]:
-    """Beats in a thread while the block runs."""
+def heartbeats(storage: RDBStorage, running: Collection[int]) -> Iterator[None]:
+    """Of the trials with these ids, which may change: beats in a thread while the block runs."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT):
             try:
-                storage.record_heartbeat(trial_id)
+                for trial_id in tuple(running):
+                    storage.record_heartbeat(trial_id)
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-                _log.warning("no heartbeat of trial %s: %s", trial_id, _reason(error, storage.url))
+                _log.warning("no heartbeat: %s", _reason(error, storage.url))
         storage.remove_session()
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys_posttrain.doctor import wandb_login
+from recsys_posttrain.tracking.login import wandb_login
 
 SERVICE = "https://api.wandb.ai"
 SECONDS_TO_ANSWER = 5.0  # of the service, before anything is sent

@@ -16,6 +16,9 @@ from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Corpus, Interactions
 
+SLATES = (1, 5, 10)
+USERS_PER_CHUNK = 512
+
 
 @dataclass(frozen=True, eq=False)
 class Truth:
@@ -88,6 +91,21 @@ def world(dataset: Dataset) -> World:
     return dataset
 
 
+def bounds(truth: Truth, corpus: Corpus) -> dict[str, float]:
+    """What any policy can reach before a history rules anything out: mean true rewards over users
+    of all items, of each user's best k, and of the log. truth: aligned to the corpus, which has at
+    least 10 items."""
+    users = len(truth.user_ids)
+    total = dict.fromkeys(("uniform", *(f"oracle@{k}" for k in SLATES)), 0.0)
+    for users_n in torch.split(torch.arange(users), USERS_PER_CHUNK):
+        reward_nV = truth.rewards(users_n).double()
+        total["uniform"] += float(reward_nV.mean(dim=1).sum())
+        for k in SLATES:
+            total[f"oracle@{k}"] += float(reward_nV.topk(k, dim=1).values.mean(dim=1).sum())
+    values = {name: value / users for name, value in total.items()}
+    return values | {"logging policy": float(corpus.sequences.rewards_E.double().mean())}
+
+
 def _places(known: np.ndarray, wanted: np.ndarray, what: str) -> Tensor:
     order = known.argsort(kind="stable")
     place = np.searchsorted(known[order], wanted).clip(max=len(known) - 1)
@@ -95,7 +113,7 @@ def _places(known: np.ndarray, wanted: np.ndarray, what: str) -> Tensor:
     missing = known[found] != wanted
     if missing.any():
         raise UserError(
-            f"{what} {wanted[missing][0]!r} is not in this world; give the corpus that was made "
-            "from its own log."
+            f"{what} {wanted[missing][0]!r} is not in this world; give the corpus "
+            "that was prepared from its own log."
         )
     return torch.from_numpy(found)

@@ -1,9 +1,9 @@
 """The dataset, world or split that a word on the command line means."""
 
-import difflib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recsys_posttrain import data
 from recsys_posttrain.config import described_value, require
@@ -20,7 +20,9 @@ from recsys_posttrain.data import (
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.data.read_table import SUFFIXES, suffix_of
 from recsys_posttrain.data.table_file import Duplicates
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.errors import UserError, did_you_mean, nearest
+
+Known = TypeVar("Known")
 
 
 def dataset_named(
@@ -39,25 +41,20 @@ def dataset_named(
     if suffix_of(text):
         check_data_root(data_root, text)
         return RatingsFile(text)
-    logs: tuple[Dataset, ...] = (
-        MovieLens100K(data_root),
-        MovieLens1M(data_root),
-        MovieLensSmall(data_root),
-    )
-    for dataset in logs:
-        if text == dataset.name:
-            return dataset
-    worlds = _worlds(data_root)
-    for world in worlds:
-        if text == world.name:
-            return world
-    names = [dataset.name for dataset in (*logs, *worlds)]
-    nearest = difflib.get_close_matches(text.lower(), names, n=1, cutoff=0.4)
-    suggestion = f"did you mean {nearest[0]}? Otherwise " if nearest else ""
-    raise UserError(
-        f"There is no dataset {text!r}; {suggestion}give {', '.join(names)} "
-        f"or the path of a file ({', '.join(SUFFIXES)})."
-    )
+    logs = (MovieLens100K(data_root), MovieLens1M(data_root), MovieLensSmall(data_root))
+    known: dict[str, Dataset] = {log.name: log for log in logs}
+    if text not in known:
+        known |= {world.name: world for world in _worlds(data_root)}
+    return _named("dataset", text, known, f", or the path of a file: {', '.join(SUFFIXES)}")
+
+
+def _named(kind: str, text: str, known: Mapping[str, Known], other: str = "") -> Known:
+    if text not in known:
+        hint = did_you_mean(nearest(text.lower(), known, cutoff=0.4))
+        raise UserError(
+            f"There is no {kind} {text!r}{hint} (give one of {', '.join(known)}{other})."
+        )
+    return known[text]
 
 
 def check_data_root(data_root: str | None, path: str) -> None:
@@ -81,7 +78,7 @@ def log_or_dataset(log: Path | None, dataset: str | None, data_root: str | None)
 
 
 def dataset_described(described: dict[str, Any], data_root: str | None) -> Dataset:
-    """The dataset of which `config.describe` made this, with its settings.
+    """The dataset that `config.describe` described so, with its settings.
 
     Raises:
         UserError: it is none of this package's.
@@ -137,8 +134,4 @@ def split_named(text: str) -> SplitConfig:
         "global-time": GlobalTime(),
         "user-holdout": UserHoldout(),
     }
-    if text not in known:
-        nearest = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.4)
-        suggestion = f"did you mean {nearest[0]}? Otherwise " if nearest else ""
-        raise UserError(f"There is no split {text!r}; {suggestion}give {', '.join(known)}.")
-    return known[text]
+    return _named("split", text, known)

@@ -75,7 +75,7 @@ class Jester:
         return "jester"
 
     def content_hash(self) -> str:
-        """Of the log itself, so of everything that made it."""
+        """Of the log itself, so of everything that it depends on."""
         return _hash(self._frame(self._world))
 
     def load(self) -> Interactions:

@@ -18,8 +18,9 @@ from scipy.sparse import csr_array
 from recsys_posttrain import provenance, seeding
 from recsys_posttrain import store as stages
 from recsys_posttrain.config import digest, require
-from recsys_posttrain.data.files import cache_folder, note
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K
+from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.sources import cache_folder
 from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Interactions
@@ -37,7 +38,7 @@ class SemiSyntheticMovieLens:
 
     Users keep their id, their number of events and their times, which are moved apart to differ
     by a second at least. Items keep their id. A rating's expectation given user and item is r*.
-    The world is made once and kept in `cache_folder()`: minutes for ML-1M, seconds for ML-100K.
+    The world is built once and kept in `cache_folder()`: minutes for ML-1M, seconds for ML-100K.
     """
 
     source: MovieLens100K | MovieLens1M = MovieLens100K()
@@ -54,7 +55,7 @@ class SemiSyntheticMovieLens:
         return f"semi-{self.source.name}"
 
     def content_hash(self) -> str:
-        """Of the source's ratings, all fields and the code that makes the world."""
+        """Of the source's ratings, all fields and the code that builds the world."""
         return digest(self._key(), 64)
 
     def load(self) -> Interactions:
@@ -62,7 +63,7 @@ class SemiSyntheticMovieLens:
 
         Raises: UserError when there are fewer users than asked for, or as the source's `load`.
         """
-        frame = read_parquet(self._made() / "log.parquet").drop(columns="pscore")
+        frame = read_parquet(self._folder() / "log.parquet").drop(columns="pscore")
         return Interactions(self.name, frame, self.content_hash())
 
     def truth(self) -> Truth:
@@ -70,7 +71,7 @@ class SemiSyntheticMovieLens:
 
         Raises: as `load`.
         """
-        users, items, log = (read_parquet(self._made() / name) for name in TABLES)
+        users, items, log = (read_parquet(self._folder() / name) for name in TABLES)
         pscore = log["pscore"]
         return Truth(
             torch.tensor(users.drop(columns="user_id").to_numpy()),
@@ -88,14 +89,14 @@ class SemiSyntheticMovieLens:
             "code": provenance.code_digest(*code),
         }
 
-    def _made(self) -> Path:
-        """The folder with the world's tables, which are made at the first call."""
+    def _folder(self) -> Path:
+        """The folder with the world's tables, which are built at the first call."""
         key = self._key()
         folder = stages.stage_folder(cache_folder() / "worlds", self.name, key)
-        stages.build(folder, key, self._make, TABLES)
+        stages.build(folder, key, self._build, TABLES)
         return folder
 
-    def _make(self, folder: Path) -> dict[str, Any]:
+    def _build(self, folder: Path) -> dict[str, Any]:
         note(f"{self.name}: fitting the world and drawing its log, once")
         real = self.source.load().frame
         user_E, user_ids = pd.factorize(real["user_id"])

@@ -2,21 +2,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from data_factory import made_corpus
 
 from recsys_posttrain.data import MovieLens1M, MovieLens100K, audit, audit_lines, prepare
-from recsys_posttrain.types import Corpus, Sequences
+from recsys_posttrain.types import Corpus
 
 
 def corpus_of(timestamps: list[list[int]], rewards: list[list[float]], items: int) -> Corpus:
-    lengths = [len(times) for times in timestamps]
-    sequences = Sequences(
-        items_E=torch.ones(sum(lengths), dtype=torch.int64),
-        rewards_E=torch.tensor([reward for user in rewards for reward in user]),
-        timestamps_E=torch.tensor([time for user in timestamps for time in user]),
-        offsets_N1=torch.tensor([0, *np.cumsum(lengths)]),
-    )
-    return Corpus("made", sequences, np.arange(len(lengths)), np.arange(items), "hash")
+    """Every event is on item 1 of so many."""
+    lengths, ids = [len(user) for user in timestamps], np.arange(items)
+    ones = [1] * sum(lengths)
+    return made_corpus(lengths, items=ones, rewards=rewards, times=timestamps, item_ids=ids)
 
 
 def test_by_hand() -> None:

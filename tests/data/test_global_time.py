@@ -5,27 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data import GlobalTime
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Sequences, Split
+from recsys_posttrain.types import Corpus, Split
 
 ALL = GlobalTime(targets_per_user=None)
 
 
 def corpus_of(times: list[list[int]]) -> Corpus:
     """Users with events at these seconds; event e of all has item e + 1 and reward e / 2."""
-    flat = [second for user in times for second in user]
     assert all(user == sorted(user) for user in times)
-    sequences = Sequences(
-        items_E=torch.arange(1, len(flat) + 1),
-        rewards_E=torch.arange(len(flat)) / 2,
-        timestamps_E=torch.tensor(flat, dtype=torch.int64),
-        offsets_N1=torch.tensor([0, *np.cumsum([len(user) for user in times])]),
-    )
-    return Corpus("made", sequences, np.arange(len(times)), np.arange(len(flat)), "hash")
+    return made_corpus([len(user) for user in times], times=times)
 
 
 def histories(split: Split, part: str) -> list[tuple[int, int, list[int]]]:

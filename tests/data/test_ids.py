@@ -31,7 +31,7 @@ READ = {
     "zeros before a float": (["007.0"], ["007.0"], None),
     "blanks": ([" 7", "8 ", "9"], [7, 8, 9], "2 values of item have blanks around them"),
     "blanks in text": (["a b", "a b "], ["a b", "a b"], "1 values of item have blanks"),
-    "words for nothing": (["None", "NA"], ["None", "NA"], None),
+    "words for nothing": (["None", "NA", "null"], ["None", "NA", "null"], None),
     "beyond 64 bits": (["18446744073709551615"], ["18446744073709551615"], None),
     "as long as may be": (["x" * LONGEST], ["x" * LONGEST], None),
 }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_posttrain.data import MovieLens1M, MovieLens100K, MovieLensSmall, movielens, prepare
+from recsys_posttrain.data import MovieLens1M, MovieLens100K, MovieLensSmall, prepare
 from recsys_posttrain.data import sources as sources_module
 from recsys_posttrain.data.archives import NotHere
 from recsys_posttrain.errors import UserError
@@ -35,7 +35,7 @@ def sha256(content: bytes) -> str:
 def small_ml_1m(monkeypatch: pytest.MonkeyPatch) -> None:
     """MovieLens 1M of five rows, in both of its forms."""
     hashes = {"ratings.dat": sha256(RATINGS_DAT), "ml-1m.inter": sha256(INTER)}
-    monkeypatch.setattr(movielens, "ML_1M", replace(movielens.ML_1M, sha256_by_file=hashes))
+    monkeypatch.setattr(MovieLens1M, "origin", replace(MovieLens1M.origin, sha256_by_file=hashes))
 
 
 @pytest.mark.usefixtures("small_ml_1m")
@@ -73,7 +73,9 @@ def test_both_forms_of_movielens_100k_are_the_same(
     rows = b"196\t242\t3\t881250949\n186\t302\t4\t891717742\n"
     inter = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + rows
     hashes = {"u.data": sha256(rows), "ml-100k.inter": sha256(inter)}
-    monkeypatch.setattr(movielens, "ML_100K", replace(movielens.ML_100K, sha256_by_file=hashes))
+    monkeypatch.setattr(
+        MovieLens100K, "origin", replace(MovieLens100K.origin, sha256_by_file=hashes)
+    )
     frames = []
     for filename, content in (("u.data", rows), ("ml-100k.inter", inter)):
         (tmp_path / filename).write_bytes(content)
@@ -91,8 +93,8 @@ def test_latest_small_has_half_stars_and_a_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = b"userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"
-    origin = replace(movielens.ML_LATEST_SMALL, sha256_by_file={"ratings.csv": sha256(content)})
-    monkeypatch.setattr(movielens, "ML_LATEST_SMALL", origin)
+    origin = replace(MovieLensSmall.origin, sha256_by_file={"ratings.csv": sha256(content)})
+    monkeypatch.setattr(MovieLensSmall, "origin", origin)
     (tmp_path / "ratings.csv").write_bytes(content)
     frame = MovieLensSmall(str(tmp_path)).load().frame
     assert frame.to_numpy().tolist() == [[1, 31, 2.5, 1260759144]]

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,33 +17,29 @@ from recsys_posttrain.types import Corpus, Sequences
 LISTS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=8), min_size=1, max_size=8)
 
 
-def sequences_of(lists):
-    items = [item for each in lists for item in each]
-    offsets_N1 = torch.tensor([0, *(len(each) for each in lists)]).cumsum(0)
-    return Sequences(
-        torch.tensor(items), torch.ones(len(items)), torch.arange(len(items)) * 10, offsets_N1
-    )
-
-
-def corpus_of(lists, repeats):
+def corpus_of(lists, repeats="never"):
     ids = np.arange(1, 7)
-    return Corpus("made", sequences_of(lists), np.arange(len(lists)), ids, "0" * 64, repeats)
+    return made_corpus([len(each) for each in lists], items=lists, item_ids=ids, repeats=repeats)
 
 
 @given(LISTS)
 @settings(max_examples=60, deadline=None)
 def test_the_share_is_that_of_a_loop(lists):
     repeated = sum(item in each[:n] for each in lists for n, item in enumerate(each))
-    found = repeated_share(sequences_of(lists))
+    found = repeated_share(corpus_of(lists).sequences)
     assert found == pytest.approx(repeated / sum(map(len, lists)))
-    assert measured_repeats(sequences_of(lists)) == ("allowed" if found >= HABIT else "never")
+    assert measured_repeats(corpus_of(lists).sequences) == (
+        "allowed" if found >= HABIT else "never"
+    )
 
 
 @given(LISTS, st.lists(st.integers(1, 6), min_size=8, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_had_before_is_a_look_into_each_history(lists, items):
     wanted = [item in each for item, each in zip(items, lists, strict=False)]
-    assert had_before(sequences_of(lists), torch.tensor(items[: len(lists)])).tolist() == wanted
+    assert (
+        had_before(corpus_of(lists).sequences, torch.tensor(items[: len(lists)])).tolist() == wanted
+    )
 
 
 def test_a_habit_starts_at_one_event_in_a_hundred():

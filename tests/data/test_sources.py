@@ -230,10 +230,16 @@ def test_full_disk_names_the_folder_and_leaves_nothing(
         return real(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match="No space left on device") as raised:
+    with pytest.raises(UserError, match=r"full.*another folder with RECSYS_POSTT") as raised:
         fetch(ORIGIN)
     assert str(cache / "raw" / "tiny") in str(raised.value)
     assert list((cache / "raw" / "tiny").iterdir()) == []
+
+
+def test_a_cache_that_is_a_file_is_named(site: list[str], cache: Path) -> None:
+    cache.write_text("")
+    with pytest.raises(UserError, match=f"^RECSYS_POSTTRAIN_CACHE {cache}.* {cache} is a file; gi"):
+        fetch(ORIGIN)
 
 
 def test_interrupted_write_leaves_nothing(

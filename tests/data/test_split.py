@@ -1,27 +1,15 @@
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data.split import LeaveOneOut, first_events, targets_at, untrained_items
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Sequences
-
-
-def corpus_of(lengths: list[int]) -> Corpus:
-    """Event e has item e + 1, reward e / 2 and timestamp 10 e: everything tells where it was."""
-    events = sum(lengths)
-    sequences = Sequences(
-        items_E=torch.arange(1, events + 1),
-        rewards_E=torch.arange(events) / 2,
-        timestamps_E=torch.arange(events) * 10,
-        offsets_N1=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
-    )
-    return Corpus("made", sequences, np.arange(len(lengths)), np.arange(events), "hash")
+from recsys_posttrain.types import Sequences
 
 
 def as_lists(sequences: Sequences) -> list[list[tuple[int, float, int]]]:
@@ -40,7 +28,7 @@ def as_lists(sequences: Sequences) -> list[list[tuple[int, float, int]]]:
 
 def test_by_hand() -> None:
     # Users: items 1 2 3 4 | 5 6 | 7 8 9 | 10.
-    split = LeaveOneOut().split(corpus_of([4, 2, 3, 1]))
+    split = LeaveOneOut().split(made_corpus([4, 2, 3, 1]))
     assert split.train.items_E.tolist() == [1, 2, 5, 6, 7, 10]
     assert split.train.offsets_N1.tolist() == [0, 2, 4, 5, 6]
     assert split.validation.users_N.tolist() == [0, 2]
@@ -60,7 +48,7 @@ def test_by_hand() -> None:
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=12).filter(lambda n: max(n) >= 3))
 def test_equals_a_loop_over_users(lengths: list[int]) -> None:
-    corpus = corpus_of(lengths)
+    corpus = made_corpus(lengths)
     split = LeaveOneOut().split(corpus)
     train, validation, test = [], [], []
     for user, events in enumerate(as_lists(corpus.sequences)):
@@ -87,7 +75,7 @@ def test_equals_a_loop_over_users(lengths: list[int]) -> None:
 
 
 def test_dtypes_are_kept() -> None:
-    split = LeaveOneOut().split(corpus_of([3]))
+    split = LeaveOneOut().split(made_corpus([3]))
     for sequences in (split.train, split.validation.history, split.test.history):
         assert sequences.items_E.dtype == torch.int64
         assert sequences.rewards_E.dtype == torch.float32
@@ -95,7 +83,7 @@ def test_dtypes_are_kept() -> None:
 
 
 def test_the_corpus_is_not_changed() -> None:
-    corpus = corpus_of([4, 3])
+    corpus = made_corpus([4, 3])
     before = as_lists(corpus.sequences)
     split = LeaveOneOut().split(corpus)
     split.train.items_E.fill_(0)
@@ -104,18 +92,18 @@ def test_the_corpus_is_not_changed() -> None:
 
 def test_nobody_with_three_events() -> None:
     with pytest.raises(UserError, match=r"made cannot be split: no user has 3 events .*has 2\)"):
-        LeaveOneOut().split(corpus_of([1, 2, 1]))
+        LeaveOneOut().split(made_corpus([1, 2, 1]))
 
 
 def test_reward_models_learn_from_what_the_policy_does_and_no_judge_is_kept() -> None:
-    split = LeaveOneOut().split(corpus_of([4, 3]))
+    split = LeaveOneOut().split(made_corpus([4, 3]))
     assert split.reward is split.train
     assert split.judge is None
 
 
 def test_targets_of_items_without_a_training_event() -> None:
     """Items 1 2 1 4 | 2 1 2: trained on 1 2 | 2, validated on 1 and 1, tested on 4 and 2."""
-    corpus = replace(corpus_of([4, 3]), repeats="allowed")
+    corpus = replace(made_corpus([4, 3]), repeats="allowed")
     corpus.sequences.items_E.copy_(torch.tensor([1, 2, 1, 4, 2, 1, 2]))
     split = LeaveOneOut().split(corpus)
     assert untrained_items(split, split.validation).tolist() == [False, False]
@@ -125,12 +113,12 @@ def test_targets_of_items_without_a_training_event() -> None:
 
 
 def test_a_users_first_event_as_a_target_has_no_history() -> None:
-    targets = targets_at(corpus_of([2, 0, 3]), torch.tensor([0, 2, 4]))
+    targets = targets_at(made_corpus([2, 0, 3]), torch.tensor([0, 2, 4]))
     assert targets.users_N.tolist() == [0, 2, 2]
     assert as_lists(targets.history) == [[], [], [(3, 1.0, 20), (4, 1.5, 30)]]
 
 
 def test_first_events_can_leave_a_sequence_empty() -> None:
-    kept = first_events(corpus_of([2, 3]).sequences, torch.tensor([0, 2]))
+    kept = first_events(made_corpus([2, 3]).sequences, torch.tensor([0, 2]))
     assert kept.items_E.tolist() == [3, 4]
     assert kept.offsets_N1.tolist() == [0, 0, 2]

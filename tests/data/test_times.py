@@ -48,6 +48,19 @@ def test_dates_as_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert seconds_of(["202401311200", "202401311201"]) == [NOON, NOON + 60]
 
 
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        (["1.0", "2.0"], [1, 2]),
+        (["-5", "1e9"], [-5, 1_000_000_000]),
+        (["1970-01-02", "1970-01-02T00:00:01"], [86_400, 86_401]),
+        (["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:07Z"], [0, 7]),
+    ],
+)
+def test_seconds_since_1970(values: list[str], seconds: list[int]) -> None:
+    assert seconds_of(values) == seconds
+
+
 @pytest.mark.parametrize("steps", [["0", "1", "2"], ["19700102", "19700999", "19709999"]])
 def test_counters_are_an_order_and_nothing_is_said(
     steps: list[str], capsys: pytest.CaptureFixture[str]

@@ -3,29 +3,16 @@
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data import UserHoldout
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Sequences
 
 EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2)
-
-
-def corpus_of(lengths: list[int]) -> Corpus:
-    """Event e of all has item e + 1, reward e / 2 and second 10 e."""
-    events = sum(lengths)
-    sequences = Sequences(
-        items_E=torch.arange(1, events + 1),
-        rewards_E=torch.arange(events) / 2,
-        timestamps_E=torch.arange(events) * 10,
-        offsets_N1=torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
-    )
-    return Corpus("made", sequences, np.arange(len(lengths)), np.arange(events), "hash")
 
 
 @settings(deadline=None, max_examples=60)
@@ -38,7 +25,7 @@ def test_the_parts_share_nobody_and_hold_everybody(
     lengths: list[int], weights: tuple[int, ...], seed: int
 ) -> None:
     plan = UserHoldout(*(weight / sum(weights) for weight in weights), seed=seed)
-    corpus = corpus_of(lengths)
+    corpus = made_corpus(lengths)
     try:
         split = plan.split(corpus)
     except UserError:
@@ -75,7 +62,7 @@ def test_the_parts_share_nobody_and_hold_everybody(
 
 
 def test_default_shares_of_a_hundred_users() -> None:
-    split = UserHoldout().split(corpus_of([3] * 100))
+    split = UserHoldout().split(made_corpus([3] * 100))
     assert split.judge is not None
     trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
     assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [
@@ -85,14 +72,14 @@ def test_default_shares_of_a_hundred_users() -> None:
 
 def test_boundaries_are_rounded() -> None:
     """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are 1, 3, 4 and 6."""
-    split = EVEN.split(corpus_of([2] * 7))
+    split = EVEN.split(made_corpus([2] * 7))
     assert split.judge is not None
     trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
     assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [1, 2, 1, 2, 1]
 
 
 def test_the_seed_decides_who_is_where() -> None:
-    corpus = corpus_of([2] * 60)
+    corpus = made_corpus([2] * 60)
     first, same, other = (
         replace(EVEN, seed=seed).split(corpus).test.users_N.tolist() for seed in (1, 1, 2)
     )
@@ -101,7 +88,7 @@ def test_the_seed_decides_who_is_where() -> None:
 
 
 def test_a_user_is_in_each_part_as_often_as_its_share_says() -> None:
-    corpus = corpus_of([2] * 10)
+    corpus = made_corpus([2] * 10)
     plan = UserHoldout(0.3, 0.1, 0.1, 0.2, 0.3)
     tested = torch.cat([replace(plan, seed=seed).split(corpus).test.users_N for seed in range(200)])
     # Binomial(200, .3): 60 with a deviation of 6.5; four of them for ten counts at once.
@@ -123,7 +110,7 @@ def test_a_user_is_in_each_part_as_often_as_its_share_says() -> None:
 )
 def test_what_cannot_be_split(plan: UserHoldout, lengths: list[int], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        plan.split(corpus_of(lengths))
+        plan.split(made_corpus(lengths))
 
 
 def test_the_label_names_every_share() -> None:

@@ -123,6 +123,8 @@ def results(random: np.random.Generator, folder: Path, finished: Finished) -> Ca
     def check(ending: Ending) -> str:
         if ending.code == 2:
             return ""
+        if not (study / "table.csv").is_file():  # a folder in its place
+            return "" if "\nnot written: " in ending.text else "no table, in silence"
         table = pd.read_csv(study / "table.csv")
         return "" if table.equals(finished.table) else "another table, in silence"
 

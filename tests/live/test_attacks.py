@@ -90,7 +90,6 @@ async def test_silent_connections_do_not_keep_devices_from_a_gateway(
 
 async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of, until) -> None:
     """At first, after an answer, and byte by byte; and so does an answer that nobody takes."""
-
     settings = PrefetchSettings(request=0.6)
     async with serving(prefetch={"settings": settings}) as service:
         port = _port(service.http)

@@ -151,7 +151,6 @@ async def test_what_is_no_state_is_removed_before_the_next_update(world) -> None
 
 async def test_a_signed_state_far_ahead_ends_no_producer(world) -> None:
     """Of a producer whose clock was years ahead, or of a thief of the key."""
-
     await world.producer.step()
     first = await world.newest()
     for version in (LARGEST, first.version + 10_000):

@@ -227,7 +227,6 @@ async def test_the_schedule_moves_forward_and_back_and_clocks_are_a_minute_off(
 
 async def test_a_service_that_starts_after_its_devices(serving, until) -> None:
     """Devices find nothing, ask at growing random times, and are right when it is there."""
-
     async with serving() as service:
         await service.kill_gateway(0)
         fleet = Fleet(service, until)
@@ -239,7 +238,6 @@ async def test_a_service_that_starts_after_its_devices(serving, until) -> None:
 
 async def test_nothing_of_a_user_goes_to_another_users_token(serving, until) -> None:
     """A device that has another user's token keeps nothing and shows nothing."""
-
     async with serving() as service:
         fleet = Fleet(service, until)
         thief = service.device("u1")

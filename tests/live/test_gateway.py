@@ -47,7 +47,6 @@ async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of,
 
 async def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, token_of) -> None:
     """States come without a pause while devices connect: each ends with the last one."""
-
     async with serving(settings=GatewaySettings(per_user=30)) as service:
         last = 200
 

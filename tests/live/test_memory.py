@@ -45,7 +45,6 @@ class World:
 @pytest.mark.parametrize("behind", [0, 5, 600])
 async def test_no_update_is_lost_to_readers(tmp_path: Path, kept: str, behind: int) -> None:
     """Broker emptied and producer restarted on a clock that is behind, twice, an update each."""
-
     world = World(tmp_path)
     producer = world.producer()
     for stage in ("break", "live", "break"):

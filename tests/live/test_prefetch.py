@@ -199,7 +199,6 @@ async def test_limits_on_body_and_head(serving, token_of) -> None:
 
 async def test_a_host_header_is_not_believed(serving) -> None:
     """It would make up labels of counters, which stay, or addresses that cannot be read."""
-
     async with serving() as service:
         for host in (b"a/b", b"a/made-up?", b"a#", b"[", b"\xff"):
             for end in (b"", b"/"):

@@ -116,7 +116,6 @@ async def test_a_broker_that_lost_its_data_gets_the_state_again(world: World) ->
 
 async def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) -> None:
     """Both follow one schedule; whatever the order of their steps, each version is written once."""
-
     random = np.random.default_rng(0)
     now = 0.0
     late = Producer(ScheduleFile(world.path), world.broker, lambda: max(0.0, now - 60))

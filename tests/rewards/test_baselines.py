@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-import torch
+from data_factory import made_corpus
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards import baselines
@@ -16,16 +16,13 @@ NAMES = [name for name, _ in NAIVE_BASELINES]
 Log = list[list[tuple[int, float]]]
 
 
-def sequences(log: Log, gap: int = 60) -> Sequences:
-    """One list of (item, reward) per user."""
+def sequences(log: Log) -> Sequences:
+    """One list of (item, reward) per user; an event a minute."""
+    items, rewards = ([[each[n] for each in user] for user in log] for n in (0, 1))
     lengths = [len(user) for user in log]
-    events = [event for user in log for event in user]
-    return Sequences(
-        torch.tensor([item for item, _ in events], dtype=torch.int64),
-        torch.tensor([reward for _, reward in events], dtype=torch.float32),
-        torch.arange(len(events)) * gap,
-        torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
-    )
+    times = range(0, 60 * sum(lengths), 60)
+    made: Sequences = made_corpus(lengths, items=items, rewards=rewards, times=times).sequences
+    return made
 
 
 def random_log(users: int, num_items: int, seed: int) -> Log:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from recsys_posttrain.errors import TrainingFailed, UserError
-from recsys_posttrain.studies.parallel import cores, finished
+from recsys_posttrain.studies import parallel
+from recsys_posttrain.studies.parallel import answered, cores, finished
 
 PID = "__import__('os').getpid()"
+KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
 SLOWLY = "__import__('time').sleep({}) or " + PID
 
 
@@ -88,14 +90,44 @@ def test_a_users_mistake_in_a_worker_is_the_same_sentence_here(log):
 
 def test_a_killed_worker_is_one_sentence_and_the_others_end(log, tmp_path):
     """The first result is there before another worker is killed."""
-    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
     wait = f"open({str(tmp_path / 'pid')!r}, 'w').write(str({PID})) and {SLOWLY.format(100)}"
-    pairs = finished(eval, ["1 + 1", f"{SLOWLY.format(0.5)} and {kill}", wait], 2, "x", log)
+    pairs = finished(eval, ["1 + 1", f"{SLOWLY.format(0.5)} and {KILL}", wait], 2, "x", log)
     assert next(pairs) == ("1 + 1", 2)
     with pytest.raises(UserError, match=r"was killed .* is kept: run .* with fewer --workers\.$"):
         list(pairs)
     pid = tmp_path / "pid"
     assert not pid.exists() or not is_alive(int(pid.read_text()))
+
+
+def test_the_task_of_a_killed_worker_is_given_to_the_others(log, tmp_path, capsys):
+    """Also the tasks of those that were not killed, and those that none had begun."""
+    path = tmp_path / "was-killed"
+    kill_once = (
+        f"(lambda path: path.exists() or (path.touch(), {KILL}))"
+        f"(__import__('pathlib').Path({str(path)!r}))"
+    )
+    tasks = [SLOWLY.format(1), kill_once, "2 + 3", "3 + 4"]
+    results = dict(evaluated(tasks, log))
+    assert results.keys() == set(tasks)
+    assert (results[kill_once], results["2 + 3"], results["3 + 4"]) == (True, 5, 7)
+    assert capsys.readouterr().out.startswith("a worker process was killed")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_task_is_asked_for_when_a_process_is_free(log, processes, monkeypatch):
+    """Tasks may follow from results; None says that there is none for now."""
+    monkeypatch.setattr(parallel, "SECONDS_BETWEEN_LOOKS", 0.01)
+    known = []
+
+    def tasks():
+        yield "1"
+        while not known:
+            yield None
+        yield f"{known[0]} + 1"
+
+    for _, result in answered(eval, tasks(), processes, log):
+        known.append(result)
+    assert known == [1, 2]
 
 
 def test_who_stops_asking_ends_the_workers(log):

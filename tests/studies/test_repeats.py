@@ -14,8 +14,9 @@ from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.study import run_study
-from recsys_posttrain.sweep.load_sweep import load_sweep, name_of
-from recsys_posttrain.sweep.objective import _mean
+from recsys_posttrain.sweep.load import Options as SweepOptions
+from recsys_posttrain.sweep.load import name_of
+from recsys_posttrain.sweep.objective import mean
 
 HERE = Path(__file__).parents[1]
 LOG = HERE / "inputs" / "saw_everything_then_again.csv"
@@ -77,13 +78,13 @@ def test_the_rule_is_in_the_names_of_stages_that_it_changes():
 
 def test_a_sweep_takes_the_rule_into_its_base_and_its_name():
     file = HERE / "small_sweep.py"
-    ruled, plain = (load_sweep(file, str(LOG), repeats=rule) for rule in ("never", None))
+    ruled, plain = (SweepOptions(str(LOG), repeats=rule).sweep(file) for rule in ("never", None))
     assert (ruled.base.repeats, plain.base.repeats) == ("never", None)
     assert name_of(file, plain) + "-repeats-never" == name_of(file, ruled)
 
 
 def test_a_sweeps_value_leaves_undefined_rows_out():
-    sweep = replace(load_sweep(HERE / "small_sweep.py", str(LOG)), metric="reward/proxy@10")
+    sweep = replace(SweepOptions(str(LOG)).sweep(HERE / "small_sweep.py"), metric="reward/proxy@10")
     values = [1.0, math.nan, 3.0]
     rows = pd.DataFrame({"reward": [5.0, 5.0, 4.0], "reward/proxy@10": values})
-    assert _mean(rows, sweep, RewardScale()) == np.mean([1.0, 3.0])
+    assert mean(rows, sweep, RewardScale()) == np.mean([1.0, 3.0])

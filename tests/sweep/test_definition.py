@@ -1,16 +1,20 @@
 """A sweep is refused where it would not be fair; its cells are the ones that noise can change."""
 
+import importlib
 from dataclasses import replace
 
 import pytest
 
-from recsys_posttrain.algorithms import ASFT, BC, ExpRSFT
+from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep import spaces
 from recsys_posttrain.sweep.definition import Method, Sweep, noise_name
+from recsys_posttrain.sweep.sampler import Grid
 from recsys_posttrain.sweep.space import Between
+from recsys_posttrain.training.posttrain import POSTTRAINING
 
 ONE = {"algorithm.temperature": Between(0.5, 2.0)}
 METHODS = (Method(ExpRSFT(), ONE), Method(ASFT(), ONE, "A-SFT", asks_model=True))
@@ -62,6 +66,8 @@ def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
             r"equally many fields, at least one, and these search 1 \(ExpRSFT\), 2 \(BC\)",
         ),
         ({"methods": (Method(BC(), {}),)}, r"at least one, and these search 0 \(BC\)"),
+        ({"sampler": Grid()}, r"search space of ExpRSFT: 'algorithm.temperature' is Between"),
+        ({"sampler": Grid(), "seeds": (0, 0)}, r"seeds=\(0, 0\) must be .* each there once"),
         ({"methods": METHODS[:1] * 2}, "two cells are called 'ExpRSFT'"),
         (
             {"methods": (Method(ExpRSFT(), {"algorithm.temprature": Between(0.5, 2.0)}),)},
@@ -72,3 +78,39 @@ def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
 def test_what_is_refused(changed, sentence):
     with pytest.raises(UserError, match=sentence):
         replace(SWEEP, **changed)
+
+
+def tried(file):
+    """Of each trial of a grid in experiments/ its run, by label."""
+    sweep = importlib.import_module(file).SWEEP
+    assert (sweep.tuning_seeds, sweep.seeds, sweep.pruning) == ((0,), (), False)
+    return [
+        (cell.label, cell.run(sweep.sampler.propose(cell.method.space, number, (), 0), 0))
+        for cell in sweep.cells
+        for number in range(cell.trials)
+    ]
+
+
+def test_the_strengths_that_were_tried():
+    model = ASFT(model_reward, reference_value)
+    wanted = [("BC", BC()), ("RWR", RWR())]
+    wanted += [("ExpRSFT", ExpRSFT(temperature=value)) for value in (0.5, 1.0, 2.0)]
+    wanted += [("ASFT", ASFT(temperature=value)) for value in (0.5, 1.0, 2.0)]
+    wanted += [("ASFT(model)", replace(model, temperature=value)) for value in (0.5, 1.0, 2.0)]
+    wanted += [("OfflinePPO", OfflinePPO(kl_coefficient=value)) for value in (0.5, 1.0, 2.0)]
+    wanted += [("DPO", DPO(beta=value)) for value in (0.5, 2.0, 8.0)]
+    assert tried("strengths") == [
+        (label, replace(Run(algorithm=algorithm), name=label)) for label, algorithm in wanted
+    ]
+
+
+def test_the_lengths_and_rates_that_were_tried():
+    """A sweep of one method may search what is common to all methods."""
+    assert tried("length") == [
+        ("BC", replace(Run(BC()), name="BC", posttraining=plan))
+        for plan in (
+            replace(POSTTRAINING, steps=steps, learning_rate=rate)
+            for steps in (100, 200)
+            for rate in (3e-4, 1e-3)
+        )
+    ]

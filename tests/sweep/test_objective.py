@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recsys_posttrain.algorithms import BC
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.subsets import all_targets, liked
 from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.definition import Method, Sweep
-from recsys_posttrain.sweep.objective import tuning_pipeline, tuning_value
+from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.space import Between
 
 SPACE = {"algorithm.temperature": Between(-1.0, 2.0)}
@@ -31,9 +33,10 @@ def world(in_a_folder):
 def test_an_objective_has_neither_test_targets_nor_truth(world):
     """The whole of a trial: shared stages, post-training and evaluation, from nothing."""
     sweep, root = world
-    pipeline = tuning_pipeline(sweep.base, root)
+    objective = Objective(sweep, Pipeline(sweep.base, root))
     (cell,) = sweep.cells
-    assert 0 <= tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1.0}) <= 1
+    assert 0 <= objective.trial(cell, {"algorithm.temperature": 1.0}) <= 1
+    pipeline = objective.tuning
     with pytest.raises(AssertionError, match="asked for test targets"):
         pipeline.data.test.items_N.sum()
     with pytest.raises(AssertionError, match="asked for test targets"):
@@ -49,25 +52,23 @@ def test_the_value_is_the_mean_over_seeds_of_the_mean_over_the_subset(world):
         folder = pipeline.posttrained_folder(cell.run({"algorithm.temperature": 0.5}, seed))
         frames.append(pipeline.rows_of(folder, "validation"))
     by_hand = [frame.loc[frame["reward"] >= 4, "ndcg@10"].mean() for frame in frames]
-    found = tuning_value(
-        tuning_pipeline(sweep.base, root), sweep, cell, {"algorithm.temperature": 0.5}
-    )
+    found = Objective(sweep, pipeline).trial(cell, {"algorithm.temperature": 0.5})
     assert found == pytest.approx(sum(by_hand) / 2, rel=1e-12)
 
 
 def test_infeasible_and_diverged_settings_fail_with_the_reason(world, monkeypatch):
     sweep, root = world
     (cell,) = sweep.cells
-    pipeline = tuning_pipeline(sweep.base, root)
+    objective = Objective(sweep, Pipeline(sweep.base, root))
     with pytest.raises(TrainingFailed, match=r"temperature=-0.5 must be above 0"):
-        tuning_value(pipeline, sweep, cell, {"algorithm.temperature": -0.5})
+        objective.trial(cell, {"algorithm.temperature": -0.5})
     with pytest.raises(TrainingFailed, match=r"the loss became .* at step 0"):
-        tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1e-320})
+        objective.trial(cell, {"algorithm.temperature": 1e-320})
     rows = pd.DataFrame({"reward": [5.0], "ndcg@10": [float("nan")]})
-    monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
-    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run, report: Path())
+    monkeypatch.setattr(objective.tuning, "rows_of", lambda *arguments: rows)
+    monkeypatch.setattr(objective.tuning, "posttrained_folder", lambda run, report: Path())
     with pytest.raises(TrainingFailed, match="the validation ndcg@10 is nan"):
-        tuning_value(pipeline, sweep, cell, {"algorithm.temperature": 1.0})
+        objective.trial(cell, {"algorithm.temperature": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -82,10 +83,22 @@ def test_a_metric_that_validation_does_not_have_is_the_users_mistake(
 ):
     sweep, root = world
     sweep = Sweep(sweep.base, sweep.methods, metric=metric, over=over)
-    pipeline = tuning_pipeline(sweep.base, root)
+    objective = Objective(sweep, Pipeline(sweep.base, root))
     rows = pd.DataFrame({"reward": [2.0], "ndcg@10": [0.5]})
-    monkeypatch.setattr(pipeline, "rows_of", lambda *arguments: rows)
-    monkeypatch.setattr(pipeline, "posttrained_folder", lambda run, report: Path())
+    monkeypatch.setattr(objective.tuning, "rows_of", lambda *arguments: rows)
+    monkeypatch.setattr(objective.tuning, "posttrained_folder", lambda run, report: Path())
     with pytest.raises(UserError, match=sentence) as refusal:
-        tuning_value(pipeline, sweep, sweep.cells[0], {"algorithm.temperature": 1.0})
+        objective.trial(sweep.cells[0], {"algorithm.temperature": 1.0})
     assert not isinstance(refusal.value, TrainingFailed)
+
+
+@pytest.mark.parametrize(
+    ("over", "name"), [(all_targets, "validation/ndcg@10"), (liked, "validation/ndcg@10 liked")]
+)
+def test_what_a_trial_is_pruned_by(over, name):
+    """Two seeds, each validated four times; the name is what training reports."""
+    method = Method(BC(), {"posttraining.weight_decay": Between(0.0, 1.0)})
+    sweep = Sweep(Run(BC()), (method,), tuning_seeds=(7, 8), over=over, pruning=False)
+    pruning = Objective(sweep, None).pruning(["history"])
+    assert (pruning.name, pruning.validations, pruning.history) == (name, 8, ["history"])
+    assert not pruning.is_on

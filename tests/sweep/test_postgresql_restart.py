@@ -13,8 +13,8 @@ import pytest
 from optuna.trial import TrialState
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.sweep.queue import SLOT, Outcome, Queue
 from recsys_posttrain.sweep.run import run_sweep
-from recsys_posttrain.sweep.slots import SLOT, Slots
 from recsys_posttrain.sweep.storage import open_storage, storage_is_explained
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def test_a_restart_in_the_middle_loses_nothing(postgresql, options, finished):
 
 
 def _completed(url):
-    storage = open_storage(url, is_patient=True)
+    storage = open_storage(url)
     studies = storage.get_all_studies()
     found = sum(
         trial.state == TrialState.COMPLETE
@@ -70,22 +70,23 @@ def _completed(url):
 
 def test_each_operation_outlives_a_restart(postgresql):
     """Of a claim and its outcome; what is asked twice is done once."""
-    slots = Slots("outlives", (0,), open_storage(postgresql.url), None)
+    queue = Queue("outlives", (0,), open_storage(postgresql.url), None)
 
     def restarted():
         postgresql.stop()
         postgresql.start()
 
     restarted()
-    assert slots.study.study_name == "outlives"
+    assert queue.study.study_name == "outlives"
     restarted()
-    trial, _ = slots.claim("w")
+    trial, _ = queue.claim()
     restarted()
-    slots.finish(trial, 0.1, TrialState.COMPLETE, 0.5)
-    slots.finish(trial, 0.1, TrialState.COMPLETE, 0.5)  # as if the first answer had been lost
+    for _ in range(2):  # as if the first answer had been lost
+        queue.running[trial._trial_id] = trial
+        queue.finish(trial, Outcome(TrialState.COMPLETE, 0.1, 0.5))
     restarted()
-    assert {slot: done.value for slot, done in slots.outcomes().items()} == {0: 0.5}
-    slots.storage.engine.dispose()
+    assert {slot: done.value for slot, done in queue.outcomes().items()} == {0: 0.5}
+    queue.storage.engine.dispose()
 
 
 def test_a_server_that_stays_away_is_one_sentence_after_the_time_of_grace(
@@ -165,7 +166,7 @@ def test_no_worker_and_no_file_shows_the_password(guarded, small_ratings_csv, tm
         time.sleep(0.05)
     said = process.communicate()[0]
     assert process.returncode == 0, said
-    assert any("--is-worker" in each for each in shown)
+    assert any("forkserver" in each for each in shown), "its workers were seen"
     # Between its fork and its exec a child has the arguments of the command.
     shown.discard("\0".join([*command, ""]))
     assert not any("s3cret" in each for each in shown)

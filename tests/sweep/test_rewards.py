@@ -1,6 +1,7 @@
 """Sweeps of logs whose rewards are not 1..5 stars."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import Thresholds
-from recsys_posttrain.sweep.run import Options, _arguments, run_sweep
+from recsys_posttrain.sweep.run import Options, run_sweep
 
 SWEEP = """
 from rewards_study import BC, RWR
@@ -25,10 +26,9 @@ SWEEP = Sweep(base=BC, methods=METHODS, trials=2, seeds=(0,))
 @pytest.fixture(scope="module")
 def logs(in_a_folder):
     """By name, the same log in another unit each, and one of ones."""
-    import sys
-
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
-    from test_study_rewards import write_log
+    tests = Path(__file__).resolve().parents[1]
+    sys.path += [str(tests), str(tests / "studies")]
+    from test_rewards import write_log
 
     Path("rated.py").write_text(SWEEP)
     return {
@@ -76,11 +76,7 @@ def test_rewards_that_cannot_choose_are_refused_before_anything_is_trained(logs,
     assert not (tmp_path / "stages").exists()
 
 
-def test_workers_are_given_the_thresholds():
+def test_the_command_of_the_table_has_the_thresholds():
     options = Options(thresholds=Thresholds(liked="80%", zero=-3.0))
-    assert _arguments(Path("a.py"), options) == [
-        "sweep",
-        "a.py",
-        "--liked=80%",
-        "--reward-zero=-3",
-    ]
+    wanted = "recsys-posttrain sweep a.py --liked=80% --reward-zero=-3"
+    assert options.command(Path("a.py")) == wanted

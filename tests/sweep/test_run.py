@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.store import read_stage
-from recsys_posttrain.sweep import work
+from recsys_posttrain.studies.execute import Options as StudyOptions
+from recsys_posttrain.studies.study import run_study
+from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.run import run_sweep
 
 SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
@@ -111,7 +113,7 @@ def test_interrupted_in_a_trial_it_goes_on_and_ends_in_the_same_table(
     shutil.copytree(finished / "stages", tmp_path / "stages")
     for path in (tmp_path / "stages").glob("posttrain-*"):
         shutil.rmtree(path)
-    original, calls = work.tuning_value, []
+    original, calls = Objective.trial, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -119,7 +121,7 @@ def test_interrupted_in_a_trial_it_goes_on_and_ends_in_the_same_table(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(work, "tuning_value", interrupted)
+    monkeypatch.setattr(Objective, "trial", interrupted)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             run_sweep(SMALL_SWEEP, options)
@@ -191,7 +193,7 @@ def test_a_damaged_database_is_named_and_the_results_stay(copied, finished):
             {"storage": "postgresql://me:secret@127.0.0.1:1/x"},
             r"postgresql://me:\*\*\*@127.0.0.1:1/x: .*refused.*; start the server",
         ),
-        ({"dataset": "ml-100"}, "did you mean ml-100k"),
+        ({"dataset": "ml-100"}, "did you mean 'ml-100k'"),
     ],
 )
 def test_bad_input_is_one_sentence(options, changed, sentence):
@@ -212,3 +214,64 @@ def test_the_same_data_in_another_place_is_the_same_sweep(copied, finished, tmp_
     before = trained(copied.output)
     run_sweep(SMALL_SWEEP, copied._replace(dataset=str(tmp_path / "small.csv")))
     assert trained(copied.output) == before
+
+
+GRID = """
+from small_study import BASE
+from recsys_posttrain.algorithms import ExpRSFT
+from recsys_posttrain.sweep.definition import Method, Sweep
+from recsys_posttrain.sweep.sampler import Grid
+from recsys_posttrain.sweep.space import OneOf
+
+TEMPERATURE = {"algorithm.temperature": OneOf((0.5, 2.0))}
+SWEEP = Sweep(
+    BASE,
+    (Method(BASE.algorithm, {}), Method(ExpRSFT(), TEMPERATURE)),
+    sampler=Grid(),
+    tuning_seeds=(0,),
+    seeds=(),
+)
+"""
+TRIED = """
+from dataclasses import replace
+from small_study import BASE
+from recsys_posttrain.algorithms import ExpRSFT
+
+RUNS = [
+    BASE,
+    replace(BASE, name="ExpRSFT, temperature=0.5", algorithm=ExpRSFT(temperature=0.5)),
+    replace(BASE, name="ExpRSFT, temperature=2.0", algorithm=ExpRSFT(temperature=2.0)),
+]
+"""
+
+
+def test_a_grid_without_fresh_seeds_is_the_study_of_its_runs_on_validation_targets(
+    finished, options, tmp_path, monkeypatch
+):
+    """Two workers, and a study of the same runs, whose stages it finds."""
+    shutil.copytree(finished / "stages", tmp_path / "stages")
+    monkeypatch.syspath_prepend(SMALL_SWEEP.parent)
+    for name, text in (("tried", TRIED), ("grid", GRID)):
+        (tmp_path / f"{name}.py").write_text(text)
+    study = run_study(
+        tmp_path / "tried.py",
+        StudyOptions(dataset=options.dataset, workers=1, output=tmp_path, on="validation"),
+    )
+    there = trained(tmp_path)
+    grid = options._replace(output=tmp_path, workers=2)
+    folder = run_sweep(tmp_path / "grid.py", grid)
+    assert trained(tmp_path) == there
+    for name in ("rows.parquet", "table.csv"):
+        assert (folder / name).read_bytes() == (study / name).read_bytes()
+    trials = pd.read_csv(folder / "trials.csv")
+    rows = pd.read_parquet(folder / "rows.parquet")
+    liked = rows[rows["reward"] >= 4].groupby("method", observed=True)["ndcg@10"].mean()
+    wanted = [
+        liked[name] for name in ("BC", "ExpRSFT, temperature=0.5", "ExpRSFT, temperature=2.0")
+    ]
+    assert trials["value"].tolist() == pytest.approx(wanted, rel=1e-12)
+    caption = (folder / "table.md").read_text().partition("\n")[0]
+    assert "every combination of the searched values (BC 1, ExpRSFT 2), by ndcg@10" in caption
+    assert "this table is the tuning; 0 trials failed" in caption
+    with pytest.raises(UserError, match=r"^--trials 3: .*grid.py tries every combination .* once"):
+        run_sweep(tmp_path / "grid.py", grid._replace(trials=3))

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.sweep import storage
-from recsys_posttrain.sweep.slots import Slots
+from recsys_posttrain.sweep.queue import Queue
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
 
 
@@ -19,7 +19,7 @@ def test_a_full_disk_and_what_is_finished_is_kept(tmp_path):
     opened = open_storage(url)
     with opened.engine.connect() as connection:
         pages = connection.execute(text("PRAGMA page_count")).scalar()
-    slots = Slots("s", tuple(range(50)), opened, None)
+    queue = Queue("s", tuple(range(50)), opened, None)
     opened.engine.dispose()
 
     @event.listens_for(opened.engine, "connect")
@@ -29,7 +29,7 @@ def test_a_full_disk_and_what_is_finished_is_kept(tmp_path):
     def fill():
         with storage_is_explained(url):
             for number in range(50):
-                slots.study.set_user_attr(f"{number}", "x" * 500)
+                queue.study.set_user_attr(f"{number}", "x" * 500)
 
     with pytest.raises(UserError, match=r"disk is full; free some space and run the same command"):
         fill()
@@ -65,9 +65,14 @@ def test_the_heart_beats_while_the_block_runs(monkeypatch):
         def remove_session(self):
             beats.append("closed")
 
-    with storage.heartbeat(Stub(), 7):
+    running = {7: "a trial"}
+    with storage.heartbeats(Stub(), running):
         deadline = time.monotonic() + 10
         while len(beats) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
+        running[8] = "another, claimed meanwhile"
+        while 8 not in beats and time.monotonic() < deadline:
+            time.sleep(0.01)
     assert beats[:3] == [7, 7, 7]
+    assert 8 in beats
     assert beats[-1] == "closed"

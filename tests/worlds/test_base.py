@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Sequences
-from recsys_posttrain.worlds.base import Truth, truth_of
-from recsys_posttrain.worlds.bounds import bounds
+from recsys_posttrain.worlds.base import Truth, bounds, truth_of
 
 # r*("ann", "x") = 1, ("ann", "y") = 2, ("ann", "z") = 3; "bob": 10, 20, 30. In no order of ids.
 TRUTH = Truth(
@@ -21,15 +20,10 @@ TRUTH = Truth(
 
 
 def corpus_of(users, items):
-    lengths_N = torch.tensor([1] * len(users))
-    sequences = Sequences(
-        torch.ones(len(users), dtype=torch.int64),
-        torch.tensor([4.0, 2.0][: len(users)]),
-        torch.arange(len(users)),
-        torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(0)]),
-    )
-    ids = (np.array(users, dtype=object), np.array(items, dtype=object))
-    return Corpus("made", sequences, *ids, "0" * 64)
+    """One event each."""
+    ids = {"user_ids": np.array(users, dtype=object), "item_ids": np.array(items, dtype=object)}
+    first = [1] * len(users)
+    return made_corpus(first, items=first, rewards=[4.0, 2.0][: len(users)], **ids)
 
 
 def test_rows_and_columns_follow_the_corpus():

@@ -114,7 +114,7 @@ def test_headroom() -> None:
 
 def test_the_picture_is_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from recsys_posttrain.worlds.calibration_plot import plot_calibration
+    from worlds.picture import plot_calibration
 
     plot_calibration(REAL, MORE, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000

@@ -51,12 +51,12 @@ def test_paths(text: str) -> None:
     ("text", "nearest"), [("ml-10k", "ml-100k"), ("ML1M", "ml-1m"), ("Jest", "jester")]
 )
 def test_nearest_name_is_suggested(text: str, nearest: str) -> None:
-    with pytest.raises(UserError, match=f"no dataset '{text}'; did you mean {nearest}?"):
+    with pytest.raises(UserError, match=f"no dataset '{text}'; did you mean '{nearest}'"):
         dataset_named(text)
 
 
 def test_a_word_like_no_name() -> None:
-    with pytest.raises(UserError, match=r"no dataset 'xyz'; give ml-100k, .*\.csv, \.tsv, .*"):
+    with pytest.raises(UserError, match=r"no dataset 'xyz' \(give one of ml-100k, .*\.csv, \.tsv"):
         dataset_named("xyz")
 
 
@@ -64,12 +64,12 @@ def test_splits() -> None:
     named = [split_named(name) for name in ("leave-one-out", "global-time", "user-holdout")]
     assert named == [LeaveOneOut(), GlobalTime(), UserHoldout()]
     message = (
-        "There is no split 'global_time'; did you mean global-time\\? Otherwise give "
-        "leave-one-out, global-time, user-holdout."
+        r"There is no split 'global_time'; did you mean 'global-time'\? \(give one of "
+        r"leave-one-out, global-time, user-holdout\)\."
     )
     with pytest.raises(UserError, match=message):
         split_named("global_time")
-    with pytest.raises(UserError, match=r"no split '!'; give leave-one-out"):
+    with pytest.raises(UserError, match=r"no split '!' \(give one of leave-one-out"):
         split_named("!")
 
 
@@ -84,7 +84,7 @@ def test_datasets_and_the_worlds_made_of_them(text: str, kind: type) -> None:
 
 
 def test_the_nearest_world_is_suggested() -> None:
-    with pytest.raises(UserError, match="no dataset 'semi-ml1m'; did you mean semi-ml-1m"):
+    with pytest.raises(UserError, match="no dataset 'semi-ml1m'; did you mean 'semi-ml-1m'"):
         dataset_named("semi-ml1m")
 
 

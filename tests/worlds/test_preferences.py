@@ -5,7 +5,21 @@ import pytest
 from scipy.sparse import csr_array
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.worlds.preferences import Preferences, _ridge, _shrinkage, held_out_rmse
+from recsys_posttrain.worlds.preferences import Preferences, _ridge, _shrinkage
+
+
+def held_out_rmse(
+    preferences: Preferences, rating_NV: csr_array, seed: int, share: float = 0.1
+) -> float:
+    """Root mean squared error of r* on a random share of the ratings, fitted on the others."""
+    row_E, item_E = rating_NV.tocoo().coords
+    out_E = np.random.default_rng(seed).random(len(row_E)) < share
+    known = csr_array(
+        (rating_NV.data[~out_E], (row_E[~out_E], item_E[~out_E])), shape=rating_NV.shape
+    )
+    state_NR, factor_VR = preferences.fit(known, seed)
+    predicted_E = np.einsum("er,er->e", state_NR[row_E[out_E]], factor_VR[item_E[out_E]])
+    return float(np.sqrt(np.square(predicted_E - rating_NV.data[out_E]).mean()))
 
 
 def known_world() -> np.ndarray:

@@ -1,0 +1,80 @@
+"""The SWEEP of an experiment file, changed as the command line asks."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from recsys_posttrain.config import require
+from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.studies.experiment import experiment_module
+from recsys_posttrain.studies.load import reading
+from recsys_posttrain.sweep.definition import Sweep
+from recsys_posttrain.sweep.sampler import Grid
+from recsys_posttrain.types import Repeats
+
+
+class Options(NamedTuple):
+    """What the command line gave; None: what the file says.
+
+    trials: per cell. seeds: how many, from 0. storage: None is a file in the sweep's folder.
+    """
+
+    dataset: str | None = None
+    trials: int | None = None
+    seeds: int | None = None
+    workers: int = 1
+    storage: str | None = None
+    accepts_changes: bool = False
+    device: str = "cpu"
+    data_root: str | None = None
+    output: Path = Path("runs")
+    thresholds: Thresholds = Thresholds()
+    repeats: Repeats | None = None
+    duplicates: Duplicates | None = None
+
+    def sweep(self, file: Path) -> Sweep:
+        sweep = getattr(experiment_module(file), "SWEEP", None)
+        if not isinstance(sweep, Sweep):
+            raise UserError(
+                f"{file} defines no SWEEP: give it SWEEP = Sweep(base=..., methods=(...)), see "
+                "experiments/sweep_noise.py"
+            )
+        require(
+            self.trials is None or not isinstance(sweep.sampler, Grid),
+            f"--trials {self.trials}: {file} tries every combination of its values once; leave "
+            "--trials out.",
+        )
+        base = reading(sweep.base, self.dataset, self.data_root, self.thresholds, self.duplicates)
+        return replace(
+            sweep,
+            base=replace(base, repeats=self.repeats) if self.repeats else base,
+            trials=sweep.trials if self.trials is None else self.trials,
+            seeds=sweep.seeds if self.seeds is None else tuple(range(self.seeds)),
+        )
+
+    def command(self, file: Path) -> str:
+        """The command line again, without the storage, which may hold a password."""
+        given = {
+            "--dataset": self.dataset,
+            "--trials": self.trials,
+            "--seeds": self.seeds,
+            "--repeats": self.repeats,
+            "--data-root": self.data_root,
+            "--duplicates": self.duplicates,
+            "--device": self.device if self.device != "cpu" else None,
+            "--output": self.output if self.output != Path("runs") else None,
+        }
+        pairs = [[name, str(value)] for name, value in given.items() if value is not None]
+        words = [word for pair in pairs for word in pair]
+        return shlex.join(
+            ["recsys-posttrain", "sweep", str(file), *words, *self.thresholds.options]
+        )
+
+
+def name_of(file: Path, sweep: Sweep) -> str:
+    """Of its folder, and of all that it keeps in a storage."""
+    rule = f"-repeats-{sweep.base.repeats}" if sweep.base.repeats else ""
+    return f"{file.stem}-{sweep.base.dataset.name}{rule}"

@@ -1,0 +1,107 @@
+"""The trials and final runs of a sweep, done by the processes of this command.
+
+This process alone speaks to the storage: it asks for slots and tells their outcomes. Workers train;
+they know neither the storage nor each other.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, redirect_stderr
+from functools import cache, partial
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from recsys_posttrain.errors import TrainingFailed
+from recsys_posttrain.progress import console, progress_bar, say, time_left
+from recsys_posttrain.studies.parallel import answered
+from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.sweep.ledger import Job, Ledger
+from recsys_posttrain.sweep.load import Options
+from recsys_posttrain.sweep.objective import Objective
+from recsys_posttrain.sweep.queue import STATES, Outcome, Queue
+from recsys_posttrain.sweep.sampler import Pruned
+from recsys_posttrain.sweep.space import described
+from recsys_posttrain.sweep.storage import heartbeats
+
+
+def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None:
+    """Returns when every slot of the sweep has its outcome, also those of other commands. What
+    training prints goes to a log in the folder.
+
+    Raises: UserError for the user's mistake in a worker, or where the last one was killed.
+    """
+    running: dict[int, Job] = {}
+
+    def jobs() -> Iterator[Job | None]:
+        for job in ledger.jobs():
+            if job is not None:
+                running[job.trial._trial_id] = job
+            yield job
+
+    here = partial(_here, ledger.objective, folder / "training.log")
+    elsewhere = partial(_elsewhere, file, options._replace(storage=None))
+    work = here if options.workers == 1 else elsewhere
+    began, total = time.monotonic(), sum(state.left for state in ledger.states())
+    left = total
+    try:
+        with (
+            progress_bar("sweep", total, console) as advance,
+            heartbeats(ledger.storage, running),
+            closing(answered(work, jobs(), options.workers, folder / "workers.log")) as answers,
+        ):
+            for job, outcome in answers:
+                queue = ledger.queue_of(job)
+                queue.finish(job.trial, outcome)
+                del running[job.trial._trial_id]
+                before, left = left, sum(state.left for state in ledger.states())
+                advance(before - left)
+                seconds_each = (time.monotonic() - began) / max(1, total - left)
+                say(_line(job, queue, outcome, time_left(left, seconds_each)))
+    finally:  # not the settings' fault: an interrupt, a full disk, a mistake of ours
+        for job in running.values():
+            ledger.queue_of(job).requeue_mine()
+
+
+def _line(job: Job, queue: Queue, outcome: Outcome, left: str) -> str:
+    kind = "trial" if job.seed is None else "final run"
+    value = f"{STATES[outcome.state]}: {outcome.reason}"
+    if outcome.value is not None:
+        value = f"{outcome.value:.4f}"
+    return (
+        f"{job.cell}: {kind} {len(queue.outcomes())} of {len(queue.numbers)}, "
+        + ", ".join(filter(None, [value, described(job.setting)]))
+        + f" ({left} left)"
+    )
+
+
+def _here(objective: Objective, log: Path, job: Job) -> Outcome:
+    # Lightning's progress bar is for a terminal.
+    with log.open("a", encoding="utf-8") as file, redirect_stderr(file):
+        return outcome_of(objective, job)
+
+
+def _elsewhere(file: Path, options: Options, job: Job) -> Outcome:
+    return outcome_of(_loaded(file, options), job)
+
+
+@cache
+def _loaded(file: Path, options: Options) -> Objective:
+    """Once per process. An experiment file may define algorithms, which cannot be sent to it."""
+    sweep = options.sweep(file)
+    return Objective(sweep, Pipeline(sweep.base, options.output, options.device))
+
+
+def outcome_of(objective: Objective, job: Job) -> Outcome:
+    (cell,) = (cell for cell in objective.sweep.cells if cell.label == job.cell)
+    began, pruning = time.monotonic(), objective.pruning(job.known)
+    try:
+        if job.seed is None:
+            value = objective.trial(cell, job.setting, pruning)
+        else:
+            value = objective.final(cell, job.setting, job.seed)
+    except (TrainingFailed, Pruned) as reason:
+        state = TrialState.PRUNED if isinstance(reason, Pruned) else TrialState.FAIL
+        return Outcome(state, time.monotonic() - began, None, str(reason), pruning.values)
+    seconds = time.monotonic() - began
+    return Outcome(TrialState.COMPLETE, seconds, value, validations=pruning.values)

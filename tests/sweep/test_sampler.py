@@ -1,0 +1,171 @@
+"""The next setting, and whether a trial ends early, are functions of known trials and a seed."""
+
+import math
+
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.sweep.sampler import RANDOM_TRIALS, TPE, Grid, Pruned, Pruning, is_hopeless
+from recsys_posttrain.sweep.space import Between, OneOf, distributions
+
+SPACE = {"a.x": Between(1e-3, 1.0, log=True), "a.y": OneOf(("u", "v"))}
+
+
+def propose(past, seed):
+    return TPE().propose(SPACE, 0, past, seed)
+
+
+def trial(x, y, value, state=TrialState.COMPLETE):
+    return create_trial(
+        state=state,
+        value=value,
+        params={"a.x": x, "a.y": y},
+        distributions=distributions(SPACE),
+    )
+
+
+def history(count):
+    """Best at x = 0.1 and y = u."""
+    found = []
+    for seed in range(count):
+        setting = propose((), seed)
+        distance = abs(math.log10(setting["a.x"]) + 1) + (setting["a.y"] == "v")
+        found.append(trial(setting["a.x"], setting["a.y"], -distance))
+    return found
+
+
+def test_same_history_and_seed_same_setting():
+    past = history(12)
+    assert propose(past, 2**40 + 5) == propose(past, 2**40 + 5)
+    assert propose(past, 1) != propose(past, 2)
+    worst_is_best = [trial(*each.params.values(), -each.value) for each in past]
+    assert propose(past, 1) != propose(worst_is_best, 1)
+
+
+def test_the_first_trials_do_not_look_back():
+    few = history(RANDOM_TRIALS - 1)
+    assert propose(few, 7) == propose((), 7)
+    setting = propose((), 7)
+    assert 1e-3 <= setting["a.x"] <= 1.0
+    assert setting["a.y"] in ("u", "v")
+
+
+def test_later_ones_gather_where_it_was_good():
+    """Of 40 proposals after 20 trials more have the good option than the half of random ones: 29
+    or more of 40 happen by chance with probability .003."""
+    past = history(20)
+    good = [propose(past, seed)["a.y"] == "u" for seed in range(100, 140)]
+    assert sum(good) >= 29
+
+
+@pytest.mark.parametrize("state", [TrialState.FAIL, TrialState.RUNNING])
+def test_trials_without_a_value_do_no_harm(state):
+    past = [*history(6), trial(0.5, "v", None, state), create_trial(state=TrialState.FAIL)]
+    assert propose(past, 3).keys() == SPACE.keys()
+
+
+GRID = {"a.x": OneOf((0.5, 1.0, 2.0)), "a.y": OneOf(("u", None))}
+
+
+@pytest.mark.parametrize(("history", "seed"), [((), 0), ([trial(0.5, "v", 1.0)], 7)])
+def test_a_grid_tries_every_combination_once_in_its_order(history, seed):
+    """Whatever is known and whatever the seed, so that any number of workers tries the same."""
+    count = Grid().budget(GRID, 1)
+    assert [Grid().propose(GRID, number, history, seed) for number in range(count)] == [
+        {"a.x": "0.5", "a.y": "u"},
+        {"a.x": "0.5", "a.y": "None"},
+        {"a.x": "1.0", "a.y": "u"},
+        {"a.x": "1.0", "a.y": "None"},
+        {"a.x": "2.0", "a.y": "u"},
+        {"a.x": "2.0", "a.y": "None"},
+    ]
+
+
+def test_a_method_without_a_space_has_one_trial_of_a_grid():
+    assert Grid().budget({}, 20) == 1
+    assert Grid().propose({}, 0, (), 0) == {}
+
+
+def test_a_grid_has_values_and_no_ranges():
+    Grid().check({"BC": {}, "ASFT": GRID})
+    with pytest.raises(UserError, match=r"^search space of ASFT: 'a.x' is Between.*: give OneOf"):
+        Grid().check({"ASFT": SPACE})
+
+
+def test_the_words_for_a_caption():
+    spaces = {"BC": {}, "ASFT": GRID}
+    assert Grid().described(spaces, 20) == (
+        "every combination of the searched values (BC 1, ASFT 6)"
+    )
+    assert TPE().described({"ASFT": SPACE}, 1) == (
+        "1 trial of TPE over 2 fields for each method under each noise"
+    )
+
+
+def complete(*values):
+    return create_trial(value=values[-1], intermediate_values=dict(enumerate(values)))
+
+
+# At number 1 the values are .2 .3 .4 .5 .6: their median is .4.
+PAST = [complete(0.9, value, 0.5) for value in (0.6, 0.2, 0.5, 0.3, 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ((0.0,), False),  # the first does not decide
+        ((0.0, 0.39), True),
+        ((0.0, 0.4), False),
+        ((0.41, 0.1), False),  # it was good once
+        ((0.39, 0.1), True),
+    ],
+)
+def test_below_the_median_of_the_others_at_the_same_validation(values, ends):
+    assert is_hopeless(dict(enumerate(values)), PAST) is ends
+
+
+def test_other_states_do_not_count_and_few_trials_prune_nothing():
+    running = create_trial(state=TrialState.RUNNING, intermediate_values={0: 9.0, 1: 9.0})
+    pruned = create_trial(state=TrialState.PRUNED, intermediate_values={0: 9.0, 1: 9.0})
+    assert not is_hopeless({0: 0.0, 1: 0.4}, [*PAST, running, pruned, pruned])
+    assert len(PAST) == RANDOM_TRIALS
+    assert not is_hopeless({0: 0.0, 1: 0.0}, PAST[1:])
+
+
+def reported(values, validations=4, **options):
+    hear = Pruning("ndcg", validations, PAST, **options)
+    try:
+        for value in values:
+            hear({"ndcg": value, "other": 1.0})
+    except Pruned as reason:
+        return hear.values, str(reason)
+    return hear.values, ""
+
+
+def test_a_trial_ends_at_the_validation_that_shows_it_and_says_so():
+    kept, reason = reported([0.1, 0.2, 0.3, 0.3])
+    assert kept == {0: 0.1, 1: 0.2}
+    assert (
+        reason == "ended after 2 of 4 validations: its best so far, 0.2, is below the median there"
+    )
+    assert reported([0.1, 0.45, 0.3, 0.3])[1].startswith("ended after 3 of 4")
+
+
+def test_the_last_validation_ends_nothing():
+    assert reported([0.1, 0.45, 0.55, 0.0])[1] == ""
+    past = [complete(0.9, 0.9, 0.9, value) for value in (0.95, 0.96, 0.97, 0.98, 0.99)]
+    one_seed, two_seeds = Pruning("ndcg", 4, past), Pruning("ndcg", 8, past)
+    for hear in (one_seed, two_seeds):
+        for value in (0.9, 0.9, 0.9):
+            hear({"ndcg": value})
+    one_seed({"ndcg": 0.0})
+    with pytest.raises(Pruned, match="after 4 of 8"):
+        two_seeds({"ndcg": 0.0})
+
+
+def test_what_is_not_asked_for_or_not_validated_prunes_nothing():
+    assert reported([0.1, 0.2], is_on=False) == ({}, "")
+    hear = Pruning("ndcg", 4, PAST)
+    hear({"validation/kl": 0.1})
+    assert hear.values == {}
