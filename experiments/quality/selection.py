@@ -68,9 +68,9 @@ def block(table: pd.DataFrame) -> Block:
     shown = []
     for (_, kind, level, method), rows in table.groupby([*CONDITION, "method"], sort=False):
         by_rule = rows.set_index("rule")
-        own = by_rule.loc[OWN, "strength"]
+        own = str(by_rule.loc[OWN, "strength"])
         found = [_cell(by_rule.loc[r], own) if r in by_rule.index else Cell("") for r in rules]
-        shown.append([*cells([f"{kind} {level:g}" if kind else "none", method]), *found])
+        shown.append([*cells([f"{kind} {level:g}" if kind else "none", str(method)]), *found])
     return Block("", headings("noise", "method", *rules, text=2), shown)
 
 
