@@ -20,6 +20,8 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.files import replacing, write_json
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.provenance import git_commit, package_versions
+from recsys_posttrain.report.cells import Cell, cells, headings
+from recsys_posttrain.report.render import markdown_table
 from recsys_posttrain.stats.bootstrap import bootstrap_interval
 from recsys_posttrain.store import read_stage
 from recsys_posttrain.studies.pipeline import Pipeline
@@ -75,22 +77,20 @@ def main() -> None:
 
 def table(frame: pd.DataFrame, stages: dict[str, list[dict]]) -> str:
     """One row per backbone: means over seeds with 95% intervals over users and seeds."""
-    lines = [
-        f"| backbone | pretraining seeds | {' | '.join(METRICS)} | validation NDCG@10 | steps |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
+    rows = []
     for name, made in stages.items():
-        cells = [name, str(len(made))]
+        row = cells([name, str(len(made))])
         for metric in METRICS.values():
             values_SN = np.stack(
                 [each[metric] for _, each in frame[frame["method"] == name].groupby("seed")]
             )
             found = bootstrap_interval(values_SN, rng=np.random.default_rng(0))
-            cells.append(f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}]")
-        cells.append(", ".join(f"{each['record']['best_value']:.4f}" for each in made))
-        cells.append(", ".join(f"{each['record']['steps']:,}" for each in made))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            row.append(Cell(f"{found.value:.4f}", f"[{found.low:.4f}, {found.high:.4f}]"))
+        best = ", ".join(f"{each['record']['best_value']:.4f}" for each in made)
+        steps = ", ".join(f"{each['record']['steps']:,}" for each in made)
+        rows.append([*row, *cells([best, steps])])
+    names = ("backbone", "pretraining seeds", *METRICS, "validation NDCG@10", "steps")
+    return markdown_table(headings(*names), rows) + "\n"
 
 
 if __name__ == "__main__":

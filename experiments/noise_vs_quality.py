@@ -34,7 +34,10 @@ from recsys_posttrain.endings import exit_code
 from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.progress import Progress
 from recsys_posttrain.provenance import git_commit, package_versions
-from recsys_posttrain.report import noise_quality
+from recsys_posttrain.report import figures
+from recsys_posttrain.report.cells import Sheet, write_sheet
+from recsys_posttrain.report.noise_quality import CONDITION
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.studies.folder import RESULTS, claim, definition, result_set
 from recsys_posttrain.studies.parallel import cores
 from recsys_posttrain.studies.pipeline import Pipeline
@@ -108,7 +111,7 @@ def study(
     selected = results.chosen(validation)
     about = pipeline.data.corpus.num_items, pipeline.data.corpus.reward_scale
     compared = list(results.comparisons(test, selected, baselines, *about))
-    table = results.cells(compared, selected, quality)
+    table = results.all_cells(compared, selected, quality)
     column = results.value_columns(test)[0]
     unit = f"{column.metric} {column.over}"
     caption = _caption(base, compared[0][1], seeds, commit)
@@ -117,7 +120,7 @@ def study(
     rules = selection.selections(test, validation, *about)
     frames = {"results.csv": table, "frontier.csv": frontier, "selection.csv": rules}
     judged_by = table[table["column"] == column.name]
-    there = set(frontier[noise_quality.CONDITION].itertuples(index=False, name=None))
+    there = set(frontier[CONDITION].itertuples(index=False, name=None))
     shown = [condition for condition in SHOWN if condition in there]
     lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
     record = {
@@ -129,17 +132,20 @@ def study(
         "policies": len(validation),
         "trials": {method.name: len(method.strengths) for method in METHODS},
     }
-    table_text = f"## {unit}\n\n{results.markdown(table)}\n{caption}\n"
+    sheets = {
+        "table": Sheet(f"{unit}. {caption}", results.blocks(table)),
+        "selection": Sheet(f"{unit}. {RULES}", [selection.block(rules)]),
+    }
     with result_set(folder, WRITTEN) as new:
-        write_text(new / "table.md", table_text)
-        rules_text = f"## {unit}\n\n{selection.markdown(rules)}\n{RULES}\n"
-        write_text(new / "selection.md", rules_text)
+        for name, sheet in sheets.items():
+            write_text(new / f"{name}.md", markdown(sheet))
+            write_sheet(new / f"{name}.json", sheet)
         for name, frame in frames.items():
             write_text(new / name, frame.round(6).to_csv(index=False))
-        noise_quality.quality_against_value(judged_by, unit, new / "quality.png")
-        noise_quality.frontiers(lines, shown, unit, new / "frontier.png")
+        figures.quality_against_value(judged_by, unit, new / "quality.png")
+        figures.frontiers(lines, shown, unit, new / "frontier.png")
         write_json(new / "run.json", record)
-    print(table_text)
+    print(markdown(sheets["table"]))
     print(f"written: {folder}/table.md, selection.md, three .csv files, quality.png, frontier.png")
 
 

@@ -30,6 +30,8 @@ from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.progress import Progress
 from recsys_posttrain.provenance import git_commit, package_versions
+from recsys_posttrain.report.cells import Cell, headings
+from recsys_posttrain.report.render import markdown_table
 from recsys_posttrain.rewards.control import RewardControl, TrueRewards
 from recsys_posttrain.stats.bootstrap import bootstrap_interval
 from recsys_posttrain.studies.pipeline import Pipeline
@@ -125,16 +127,16 @@ def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
 
 def table(found: dict[str, NDArray[np.float64]]) -> str:
     """found: [S, 3, N] by method. Means and differences with 95% intervals over users and seeds."""
-    lines = [f"| | {' | '.join(COLUMNS)} |", "|---|---:|---:|---:|"]
+    rows = []
     pairs = {f"{one} - {other}": found[one] - found[other] for one, other in AGAINST}
     for name, values_S3N in (found | pairs).items():
-        cells = []
+        cells = [Cell(name)]
         for column in range(len(COLUMNS)):
             rng = np.random.default_rng(0)
             mean = bootstrap_interval(values_S3N[:, column], rng=rng)
-            cells.append(f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            cells.append(Cell(f"{mean.value:.3f}", f"[{mean.low:.3f}, {mean.high:.3f}]"))
+        rows.append(cells)
+    return markdown_table(headings("", *COLUMNS), rows) + "\n"
 
 
 if __name__ == "__main__":

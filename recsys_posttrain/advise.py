@@ -10,8 +10,8 @@ import pandas as pd
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.report import evidence
+from recsys_posttrain.report.cells import decimal
 from recsys_posttrain.report.evidence import Condition, Errors
-from recsys_posttrain.report.render import decimal
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.setup import Setup

@@ -42,7 +42,7 @@ def report(
     folder: StudyFolder,
     live: Annotated[
         Path | None,
-        path_option("A folder of live bench: its faults get a section."),
+        path_option("A folder of make live-bench: its faults get a section."),
     ] = None,
 ) -> None:
     """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.

@@ -77,6 +77,7 @@ SWAPPED = {
 # (file, start of the line) whose mutants change nothing that can be observed, and why.
 SAME = {
     ("ops/softmax.py", "@torch.no_grad() def sample_items("): "item ids have no gradient anyway",
+    ("evaluation/over_optimisation.py", "table_VD = policy.table_VD.detach()"): "it saves memory",
     ("algorithms/signals.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
     ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",

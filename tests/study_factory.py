@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_posttrain.report.cells import Block, Sheet, cells, headings, write_sheet
 from recsys_posttrain.report.table import Provenance, comparison_table, write_table
 
 USERS = 30
@@ -52,7 +53,8 @@ def write_finished_study(folder: Path) -> Path:
             "reward/gold": [3.0, 3.2, 3.1],
         }
     ).to_parquet(folder / "curves.parquet")
-    (folder / "reward_models.md").write_text("| model | RMSE |\n|---|---:|\n| mean | 1.1049 |\n")
+    block = Block("", headings("model", "RMSE"), [cells(["mean", "1.1049"])])
+    write_sheet(folder / "reward_models.json", Sheet("Of reward models.", [block]))
     return folder
 
 

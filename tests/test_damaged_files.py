@@ -16,8 +16,8 @@ from recsys_posttrain.report.table import comparison_table
 from recsys_posttrain.studies.study import NEEDED, QUALITY, study_table
 
 FILES = (
-    *("run.json", "rows.parquet", "reward_models.parquet", "reward_models.md"),
-    *("table.csv", "table.md", "trials.csv", "curves.parquet"),
+    *("run.json", "rows.parquet", "reward_models.parquet", "reward_models.json"),
+    *("table.csv", "table.json", "trials.csv", "curves.parquet"),
 )
 MOST = 12
 NOT_AN_OBJECT = ([], 5, "x", None)
@@ -70,7 +70,7 @@ def _damages(path: Path) -> Iterator[bytes]:
 def _said(study: Path) -> list[str]:
     """What the commands that read a study refuse with; anything else is a failure."""
     said = []
-    for command in (lambda: study_table(study, None, None), lambda: page(study_folder(study))):
+    for command in (lambda: page(study_folder(study)), lambda: study_table(study, None, None)):
         try:
             command()
         except UserError as told:

@@ -8,6 +8,7 @@ import pandas as pd
 from quality.grid import BOUNDS, CONTROLS, METHODS
 
 from recsys_posttrain.evaluation.subsets import liked
+from recsys_posttrain.report.cells import Block, Cell, cells, headings
 from recsys_posttrain.report.noise_quality import CONDITION, noise_kinds, of_kind
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.columns import Column
@@ -113,7 +114,7 @@ def achieved(reports: Mapping[tuple[str, str, float, int], dict[str, Any]]) -> p
     return frame.groupby(CONDITION, sort=False).mean().reset_index().sort_values(CONDITION)
 
 
-def cells(
+def all_cells(
     compared: Sequence[tuple[NoiseLevel, Comparison]],
     selected: pd.DataFrame,
     quality: pd.DataFrame,
@@ -126,51 +127,50 @@ def cells(
     return joined.merge(quality, how="left", on=CONDITION)
 
 
-def markdown(table: pd.DataFrame) -> str:
+def blocks(table: pd.DataFrame) -> list[Block]:
     """For each column what all methods and controls are worth without noise; then one block per
-    place and kind of noise: methods by levels, mean ± half of the interval."""
-    blocks = []
-    for place, (name, cells) in enumerate(table.groupby("column", sort=False)):
-        shown = f"{name}: " if place else ""  # the first is the title of all
-        blocks.append(_without_noise(cells, shown))
-        blocks += [_block(cells, *pair, shown) for pair in noise_kinds(cells)]
-    return "\n\n".join(blocks) + "\n"
+    place and kind of noise: methods by levels."""
+    found = []
+    for place, (name, of_column) in enumerate(table.groupby("column", sort=False)):
+        shown = f"{name}: " if place else ""  # the caption names the first
+        found.append(_without_noise(of_column, shown))
+        found += [_block(of_column, *pair, shown) for pair in noise_kinds(of_column)]
+    return found
 
 
-def _without_noise(table: pd.DataFrame, column: str) -> str:
-    title = f"### {column}Without noise"
-    lines = [title, "", "| | value | minus BC | p (Holm) |", "|---|---:|---:|---:|"]
+def _without_noise(table: pd.DataFrame, column: str) -> Block:
+    rows = []
     for _, cell in table[table["place"] == ""].iterrows():
-        half = (cell["difference_high"] - cell["difference_low"]) / 2
-        against = f"{cell['difference']:+.3f} ± {half:.3f} | {cell['p_holm']:.3g}"
-        against = " | " if np.isnan(cell["difference"]) else against
-        lines.append(f"| {cell['method']} | {_cell(cell)} | {against} |")
-    return "\n".join(lines)
+        against = cells(["", ""])
+        if not np.isnan(cell["difference"]):
+            half = (cell["difference_high"] - cell["difference_low"]) / 2
+            difference = Cell(f"{cell['difference']:+.3f}", f"±{half:.3f}")
+            against = [difference, Cell(f"{cell['p_holm']:.3g}")]
+        rows.append([Cell(cell["method"]), _cell(cell), *against])
+    return Block(f"{column}Without noise", headings("", "value", "minus BC", "p (Holm)"), rows)
 
 
-def _block(table: pd.DataFrame, place: str, kind: str, column: str) -> str:
+def _block(table: pd.DataFrame, place: str, kind: str, column: str) -> Block:
     rows = of_kind(table, place, kind)
     levels = sorted(rows["level"].unique())
     by_level = [rows[rows["level"] == level].set_index("method") for level in levels]
-    lines = [
-        f"### {column}{kind}, in the {WHERE[place]}",
-        "",
-        "| | " + " | ".join(f"level {level:g}" for level in levels) + " |",
-        "|---|" + "---:|" * len(levels),
-    ]
+    shown = []
     for name, digits in (("pairwise_accuracy", 3), ("rmse", 3), ("exploitable_share", 2)):
         values = [float(rows_of_level[name].iloc[0]) for rows_of_level in by_level]
-        shown = ("" if np.isnan(value) else f"{value:.{digits}f}" for value in values)
-        lines.append(f"| *{name.replace('_', ' ')}* | " + " | ".join(shown) + " |")
+        texts = ("" if np.isnan(value) else f"{value:.{digits}f}" for value in values)
+        shown.append(cells([name.replace("_", " "), *texts]))
     for method in dict.fromkeys(rows["method"]):
-        shown = (_cell(rows_of_level.loc[method]) for rows_of_level in by_level)
-        lines.append(f"| {method} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+        shown.append([Cell(method), *(_cell(of_level.loc[method]) for of_level in by_level)])
+    columns = headings("", *(f"level {level:g}" for level in levels))
+    return Block(f"{column}{kind}, in the {WHERE[place]}", columns, shown)
 
 
-def _cell(cell: pd.Series) -> str:
-    mark = "†" if cell["significant"] else ""
+def _cell(cell: pd.Series) -> Cell:
     half = (cell["high"] - cell["low"]) / 2
-    text = f"{cell['mean']:.3f} ± {half:.3f}{mark}"
     strength = cell["strength"]
-    return f"{text} ({strength})" if isinstance(strength, str) and strength else text
+    return Cell(
+        f"{cell['mean']:.3f}",
+        f"±{half:.3f}",
+        f"({strength})" if isinstance(strength, str) and strength else "",
+        dagger=bool(cell["significant"]),
+    )

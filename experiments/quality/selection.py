@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from quality.results import compared_with, value_columns
 
+from recsys_posttrain.report.cells import Block, Cell, cells, headings
 from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.reward_scale import RewardScale
 
@@ -61,24 +62,23 @@ def _of_method(
     )[[*CONDITION, "method", "rule", "strength", *wanted]]
 
 
-def markdown(table: pd.DataFrame) -> str:
+def block(table: pd.DataFrame) -> Block:
     """Conditions and methods by rules: value, difference to the study's own rule, strength."""
     rules = list(dict.fromkeys(table["rule"]))
-    lines = ["| noise | method | " + " | ".join(rules) + " |", "|---|---|" + "---:|" * len(rules)]
+    shown = []
     for (_, kind, level, method), rows in table.groupby([*CONDITION, "method"], sort=False):
-        cells = rows.set_index("rule")
-        own = cells.loc[OWN, "strength"]
-        shown = [_cell(cells.loc[rule], own) if rule in cells.index else "" for rule in rules]
-        noise = f"{kind} {level:g}" if kind else "none"
-        lines.append(f"| {noise} | {method} | " + " | ".join(shown) + " |")
-    return "\n".join(lines) + "\n"
+        by_rule = rows.set_index("rule")
+        own = str(by_rule.loc[OWN, "strength"])
+        found = [_cell(by_rule.loc[r], own) if r in by_rule.index else Cell("") for r in rules]
+        shown.append([*cells([f"{kind} {level:g}" if kind else "none", str(method)]), *found])
+    return Block("", headings("noise", "method", *rules, text=2), shown)
 
 
-def _cell(cell: pd.Series, own: str) -> str:
-    text = f"{cell['mean']:.3f}"
-    if not np.isnan(cell["difference"]):
-        if cell["strength"] == own:
-            return "the same"
-        half = (cell["difference_high"] - cell["difference_low"]) / 2
-        text += f", {cell['difference']:+.3f} ± {half:.3f}"
-    return f"{text} ({cell['strength']})"
+def _cell(cell: pd.Series, own: str) -> Cell:
+    if np.isnan(cell["difference"]):
+        return Cell(f"{cell['mean']:.3f}", note=f"({cell['strength']})")
+    if cell["strength"] == own:
+        return Cell("the same")
+    half = (cell["difference_high"] - cell["difference_low"]) / 2
+    text = f"{cell['mean']:.3f}, {cell['difference']:+.3f} ± {half:.3f}"
+    return Cell(text, note=f"({cell['strength']})")

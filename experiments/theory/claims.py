@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recsys_posttrain.report.cells import cells, headings
+from recsys_posttrain.report.render import markdown_table
 from recsys_posttrain.worlds.tabular import Floats
 
 
@@ -38,13 +40,11 @@ def markdown(claim: Claim, figure: str) -> str:
         verdict = "holds" if check.holds else "**DOES NOT HOLD**"
         lines.append(f"- {check.claim}: {verdict}. {check.measured}")
     lines += ["", f"![{claim.title}]({figure})", ""]
-    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in claim.rows:
-        lines.append("| " + " | ".join(_cell(row[column]) for column in columns) + " |")
-    return "\n".join(lines)
+    rows = [cells(_text(row[column]) for column in columns) for row in claim.rows]
+    return "\n".join([*lines, markdown_table(headings(*columns), rows)])
 
 
-def _cell(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

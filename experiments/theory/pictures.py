@@ -6,8 +6,8 @@ import numpy as np
 from theory.bounds import DELTA, QUANTILE
 from theory.claims import Claim
 
-from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, RL, fit
-from recsys_posttrain.report.figures import LINES, Curve, over_optimisation, panels, save
+from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, RL, Curve, fit
+from recsys_posttrain.report.figures import LINES, over_optimisation, panels, save
 
 BOUNDS = ("2 eps", "Rmax (exp(2 eps/lambda) - 1)", "V(pi_ref) (1 - exp(-2 eps/lambda))")
 LOSSES = {

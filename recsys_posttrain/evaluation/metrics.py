@@ -53,17 +53,6 @@ def gini(items_NK: ArrayLike, num_items: int) -> float:
     return float(((2 * rank_V - num_items - 1) * count_V).sum() / (num_items * count_V.sum()))
 
 
-def average_popularity(items_NK: ArrayLike, count_V: ArrayLike) -> Floats:
-    """Mean training count of each list's items: [N]; NaN for a list without items."""
-    items_NK = np.asarray(items_NK)
-    count_V1 = np.concatenate([[0.0], np.asarray(count_V, dtype=np.float64)])
-    length_N = (items_NK > 0).sum(1)
-    total_N = count_V1[items_NK].sum(1)
-    mean_N = np.full(len(items_NK), np.nan)
-    np.divide(total_N, length_N, out=mean_N, where=length_N > 0)
-    return mean_N
-
-
 def per_user_frame(
     rank_N: ArrayLike,
     top_items_NK: ArrayLike,

@@ -1,24 +1,78 @@
-"""The two laws of reward-model over-optimisation, fitted to one gold curve.
+"""Over-optimisation: how a run's worth changes with its distance from the reference.
+
+A point of a curve is a policy on the way: the KL to the reference, and what an item drawn from it
+is worth to the reward model, to the judge and in truth. Two laws say how the true gain depends on
+d, the square root of KL(pi || pi_ref) in nats:
 
     best of n:  gold(d) = d (a - b d)            peak at d = a / (2 b)
     RL:         gold(d) = d (a - b log d)        peak at d = exp(a / b - 1)
 
-d is the square root of KL(pi || pi_ref) in nats, gold the true value minus that of the reference
-(both laws pass through 0 at d = 0). Source: Gao, Schulman and Hilton, "Scaling Laws for Reward
-Model Overoptimization", arXiv 2210.10760. Both are linear in a and b, so the least-squares fit has
-a closed form.
+gold is the true value minus that of the reference, so both pass through 0 at d = 0. Source: Gao,
+Schulman and Hilton, "Scaling Laws for Reward Model Overoptimization", arXiv 2210.10760. Both are
+linear in a and b, so the least-squares fit has a closed form.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import xlogy
+from torch import Tensor
 
+from recsys_posttrain import ops
+from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.config import require
+from recsys_posttrain.evaluation.expectation import expected_unseen
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.types import Targets
+from recsys_posttrain.worlds.base import Truth
 
-Floats = NDArray[np.float64]
+
+def curve_point(
+    policy: Policy,
+    reference: Policy,
+    targets: Targets,
+    models: Mapping[str, RewardModel],
+    truth: Truth | None = None,
+) -> dict[str, float]:
+    """Means over the targets: `kl`, the exact KL(policy || reference) in nats over the whole
+    catalogue, and its root `sqrt_kl`; in reward units `reward/<name>` for each model, and
+    `reward/gold` for the truth.
+
+    Every worth is E_pi[r] over the items that the user has not seen (expectation.py), so that they
+    differ in nothing but the reward. Targets whose users have seen every item have none and are
+    left out of it. truth: aligned to the targets' corpus.
+    """
+    policy.eval()
+    reference.eval()
+    states_ND = policy.last_states(targets.history, targets.times_N)
+    reference_ND = reference.last_states(targets.history, targets.times_N)
+    table_VD = policy.table_VD.detach()
+    kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference.table_VD)
+    kl = max(0.0, float(kl_N2[:, 0].double().mean()))  # rounding may leave next to nothing below 0
+    point = {"kl": kl, "sqrt_kl": math.sqrt(kl)}
+    for name, factors in _factors(targets, models, truth).items():
+        value_N = expected_unseen(states_ND, table_VD, *factors, targets)
+        point[f"reward/{name}"] = float(value_N.nanmean())
+    return point
+
+
+def _factors(
+    targets: Targets, models: Mapping[str, RewardModel], truth: Truth | None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """(state_NR, factor_VR) of each reward."""
+    found = {
+        name: model.last_states(targets.history, targets.times_N, targets.users_N)
+        for name, model in models.items()
+    }
+    if truth is not None:
+        found["gold"] = (truth.state_UR[targets.users_N], truth.factor_VR)
+    return found
 
 
 @dataclass(frozen=True)
@@ -72,18 +126,6 @@ class Fit:
         low, high = self.observed_kl
         return self.peak_kl is not None and low <= self.peak_kl <= high
 
-    def sentence(self) -> str:
-        """Where gold peaks, and whether that was seen or is an extrapolation."""
-        low, high = self.observed_kl
-        seen = f"largest observed gold at KL {self.observed_peak_kl:.3g}"
-        if self.peak_kl is None:
-            return f"the fitted {self.law.name} law has no peak; {seen}"
-        where = "inside" if self.is_peak_observed else "outside"
-        return (
-            f"the fitted {self.law.name} law peaks at KL {self.peak_kl:.3g}, {where} the observed "
-            f"range {low:.3g} to {high:.3g}; {seen}"
-        )
-
 
 def fit(law: Law, sqrt_kl: ArrayLike, gold: ArrayLike) -> Fit:
     """Least squares over N points (sqrt_kl_N, gold_N), gold as a difference to the reference.
@@ -130,3 +172,56 @@ def fit(law: Law, sqrt_kl: ArrayLike, gold: ArrayLike) -> Fit:
         float(kl_N[gold_N.argmax()]),
         (float(kl_N.min()), float(kl_N.max())),
     )
+
+
+class Curve(NamedTuple):
+    """What one method did along its way from the reference: N checkpoints in any order.
+
+    proxy_N, gold_N, judge_N: by the reward model, in truth and by the judge, where there are such,
+    as differences to the reference. fitted: a law fitted to gold, or to the judge without it.
+    """
+
+    sqrt_kl_N: Floats
+    proxy_N: Floats
+    gold_N: Floats | None = None
+    judge_N: Floats | None = None
+    fitted: Fit | None = None
+
+
+def mean_curves(points: pd.DataFrame) -> dict[str, Curve]:
+    """By run the mean over its seeds at the steps that all of them reached, with the law that fits
+    better.
+
+    points: `Pipeline.curve_of` of every run, with `method` and `seed`. The root is of the mean KL.
+    """
+    curves = {}
+    for method, run in points.groupby("method", sort=False):
+        steps = run.drop(columns=["method", "seed"]).groupby("step")
+        mean = steps.mean()[steps.size() == run["seed"].nunique()]
+        gain = mean - mean.iloc[0]  # step 0 is the reference
+        curve = Curve(
+            np.sqrt(mean["kl"].to_numpy()),
+            gain["reward/proxy"].to_numpy(),
+            gain["reward/gold"].to_numpy() if "reward/gold" in gain else None,
+            gain["reward/judge"].to_numpy() if "reward/judge" in gain else None,
+        )
+        curves[str(method)] = curve._replace(fitted=next(iter(fits(curve)), None))
+    return curves
+
+
+def judged(curve: Curve) -> tuple[str, Floats] | None:
+    """The gains that decide, and whose they are: in truth where a study knows it, otherwise by the
+    judge. The reward model cannot judge itself."""
+    if curve.gold_N is not None:
+        return "gold", curve.gold_N
+    return None if curve.judge_N is None else ("judge", curve.judge_N)
+
+
+def fits(curve: Curve) -> list[Fit]:
+    """Both laws, the better fit first; none without a judge, or with fewer than two points away
+    from the reference."""
+    found = judged(curve)
+    if found is None or (np.unique(curve.sqrt_kl_N) > 0).sum() < 2:
+        return []
+    both = [fit(law, curve.sqrt_kl_N, found[1]) for law in (RL, BEST_OF_N)]
+    return sorted(both, key=lambda each: -each.r_squared)

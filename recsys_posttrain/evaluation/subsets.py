@@ -34,12 +34,6 @@ def disliked(rows: pd.DataFrame, scale: RewardScale) -> Weights:
     return _weights(rows["reward"] <= scale.disliked)
 
 
-def above_median(rows: pd.DataFrame, scale: RewardScale) -> Weights:
-    """Targets of users whose summed training reward is above the median user's."""
-    per_user = rows.drop_duplicates("user_id")["total_reward"]
-    return _weights(rows["total_reward"] > per_user.median())
-
-
 def reward_weighted(rows: pd.DataFrame, scale: RewardScale) -> Weights:
     """Every target, weighted by its reward above `scale.zero`."""
     return _weights((rows["reward"] - scale.zero) / scale.unit)  # in stars: alike in every unit

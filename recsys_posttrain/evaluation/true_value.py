@@ -10,8 +10,7 @@ reward units, NaN where nothing may be shown:
     regret@5, @10          the same for the 5 and 10 best unseen items, minus reward/gold@5, @10
     reward/gold-rollout@5  discounted mean r* of 5 greedy steps, discount .9 (rollout.py)
 
-A user with fewer unseen items has as many as there are. Beside the policies stand three rankings:
-the oracle is the policy that always shows the best unseen item, which bounds every column.
+A user with fewer unseen items has as many as there are.
 """
 
 import pandas as pd
@@ -67,21 +66,6 @@ def true_value_of_popularity(count_V: Tensor, truth: Truth, targets: Targets) ->
     reward_NK = _slate_rewards(states_N1, table_V1, truth, targets)
     expected_N = expected_reward(states_N1, table_V1, truth, targets)
     return _frame(truth, targets, expected_N, reward_NK, discounted_mean(reward_NK[:, :STEPS]))
-
-
-def true_value_of_uniform(truth: Truth, targets: Targets) -> pd.DataFrame:
-    """Of showing unseen items at random: every item of a slate, and every step, is worth the same
-    in expectation."""
-    states_N1 = torch.zeros(len(targets.items_N), 1)
-    expected_N = expected_reward(states_N1, torch.zeros(len(truth.factor_VR), 1), truth, targets)
-    return _frame(truth, targets, expected_N, expected_N[:, None], expected_N)
-
-
-def true_value_of_oracle(truth: Truth, targets: Targets) -> pd.DataFrame:
-    """Of showing the best unseen items, best first: what no policy exceeds."""
-    best_NK = _best_rewards(truth, targets)
-    rollout_N = discounted_mean(best_NK[:, :STEPS])
-    return _frame(truth, targets, best_NK[:, 0], best_NK, rollout_N)
 
 
 def expected_reward(

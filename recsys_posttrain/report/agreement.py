@@ -3,21 +3,19 @@
 For the same methods under two splits: what survives another protocol does not depend on it.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
+from recsys_posttrain.basic_statistics import Floats, ratio, spearman
 from recsys_posttrain.config import require
-from recsys_posttrain.report.render import decimal, escaped
+from recsys_posttrain.report.cells import Block, Cell, Sheet, between, cells, decimal, headings
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import RESAMPLES, Interval, interval
+from recsys_posttrain.stats.bootstrap import RESAMPLES, interval
 from recsys_posttrain.stats.columns import COLUMNS, OPTIONAL_COLUMNS, Column
 from recsys_posttrain.stats.comparison import bootstrap_levels
-
-Floats = NDArray[np.float64]
 
 
 def rank_agreement(
@@ -70,7 +68,7 @@ def rank_agreement(
     found: dict[str, dict[str, float]] = {}
     for c, column in enumerate(both):
         cell: dict[str, float] = {"methods": len(common)}
-        for name, correlation in (("spearman", spearman), ("kendall", kendall)):
+        for name, correlation in (("spearman", spearman_rows), ("kendall", kendall)):
             estimate = correlation(mean_CM[c], other_CM[c])
             within = interval(float(estimate), correlation(draws_RCM[:, c], other_RCM[:, c]))
             cell |= {name: within.value, f"{name}_low": within.low, f"{name}_high": within.high}
@@ -78,11 +76,11 @@ def rank_agreement(
     return pd.DataFrame.from_dict(found, orient="index").rename_axis("column")
 
 
-def spearman(first_XM: Floats, second_XM: Floats) -> Floats:
-    """Pearson's correlation of average ranks along the last axis, [X]; NaN for a constant one."""
-    centre = (first_XM.shape[-1] + 1) / 2
-    x_XM, y_XM = (rankdata(each, axis=-1) - centre for each in (first_XM, second_XM))
-    return _cosine(x_XM, y_XM)
+def spearman_rows(first_XM: Floats, second_XM: Floats) -> Floats:
+    """Spearman's rho along the last axis, [X]; NaN for a constant one."""
+    shape = first_XM.shape
+    row_XM = np.broadcast_to(np.arange(math.prod(shape[:-1])).reshape(*shape[:-1], 1), shape)
+    return spearman(first_XM.ravel(), second_XM.ravel(), row_XM.ravel()).reshape(shape[:-1])
 
 
 def kendall(first_XM: Floats, second_XM: Floats) -> Floats:
@@ -90,27 +88,20 @@ def kendall(first_XM: Floats, second_XM: Floats) -> Floats:
     in the first x those without one in the second); NaN for a constant one."""
     above, below = np.triu_indices(first_XM.shape[-1], k=1)
     x_XP, y_XP = (np.sign(each[..., above] - each[..., below]) for each in (first_XM, second_XM))
-    return _cosine(x_XP, y_XP)
+    return ratio((x_XP * y_XP).sum(-1), np.sqrt((x_XP**2).sum(-1) * (y_XP**2).sum(-1)))
 
 
-def _cosine(x_XP: Floats, y_XP: Floats) -> Floats:
-    norm_X = np.sqrt((x_XP**2).sum(-1) * (y_XP**2).sum(-1))
-    cosine_X = np.full(norm_X.shape, np.nan)
-    np.divide((x_XP * y_XP).sum(-1), norm_X, out=cosine_X, where=norm_X > 0)
-    return cosine_X
-
-
-def agreement_markdown(frame: pd.DataFrame, caption: str) -> str:
-    """`rank_agreement` as a Markdown table below its caption; ends with a newline."""
-    lines = ["| column | methods | Spearman | Kendall |", "|:--|--:|--:|--:|"]
-    for column, row in frame.iterrows():
-        cells = [
-            _cell(Interval(row[name], row[f"{name}_low"], row[f"{name}_high"]))
-            for name in ("spearman", "kendall")
+def agreement_sheet(frame: pd.DataFrame, caption: str) -> Sheet:
+    """`rank_agreement` as a table."""
+    rows = [
+        [
+            *cells([str(column), f"{row['methods']:.0f}"]),
+            *(
+                Cell(decimal(row[name]), between(row[f"{name}_low"], row[f"{name}_high"]))
+                for name in ("spearman", "kendall")
+            ),
         ]
-        lines.append(f"| {column} | {row['methods']:.0f} | {' | '.join(cells)} |")
-    return "\n".join([escaped(caption), "", *lines, ""])
-
-
-def _cell(found: Interval) -> str:
-    return f"{decimal(found.value)} [{decimal(found.low)}, {decimal(found.high)}]"
+        for column, row in frame.iterrows()
+    ]
+    columns = headings("column", "methods", "Spearman", "Kendall")
+    return Sheet(caption, [Block("", columns, rows)])

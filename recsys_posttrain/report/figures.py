@@ -1,4 +1,4 @@
-"""Figures as PNG or PDF files, without a screen and without matplotlib's global state.
+"""Figures for paper, as PNG or PDF files; without a screen, and without matplotlib's global state.
 
 Lines differ in marker, dash and brightness, so that a print in grey says as much as the screen.
 """
@@ -6,14 +6,29 @@ Lines differ in marker, dash and brightness, so that a print in grey says as muc
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.over_optimisation import Fit, Floats
+from recsys_posttrain.evaluation.over_optimisation import Curve, Fit, mean_curves
 from recsys_posttrain.files import replacing
+from recsys_posttrain.report.noise_quality import (
+    BANDS,
+    CONDITION,
+    WHERE,
+    methods_drawn,
+    noise_kinds,
+    of_kind,
+)
+from recsys_posttrain.report.study_folder import (
+    StudyFolder,
+    by_line,
+    value_columns,
+    without_outlier,
+)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -29,20 +44,44 @@ LINES: tuple[dict[str, Any], ...] = (
     {"color": "#b48ead", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
     {"color": "#a0a0a0", "linestyle": (0, (8, 2)), "marker": "P"},
 )
+SUFFIXES = (".pdf", ".png")
+LEGEND_WIDTH = 2.3  # inches, beside the panels
 
 
-class Curve(NamedTuple):
-    """What one method did along its way from the reference: N checkpoints in any order.
+def write_figures(study: StudyFolder, folder: Path) -> list[Path]:
+    """leaderboard, and where the study has them noise_quality and over_optimisation.
 
-    proxy_N, gold_N, judge_N: by the reward model, in truth and by the judge, where there are such,
-    as differences to the reference. fitted: a law fitted to gold, or to the judge without it.
+    Raises: UserError where matplotlib is missing.
     """
+    folder.mkdir(exist_ok=True)
+    column = value_columns(study)[0]
+    points, table = study.frame("curves.parquet"), by_line(study, column)
+    written = []
+    for suffix in SUFFIXES:
+        written.append(folder / f"leaderboard{suffix}")
+        leaderboard(study, column, written[-1])
+        if noise_kinds(table):
+            written.append(folder / f"noise_quality{suffix}")
+            quality_against_value(table, column, written[-1])
+        if points is not None:
+            written.append(folder / f"over_optimisation{suffix}")
+            over_optimisation(mean_curves(points), written[-1], "reward units")
+    return written
 
-    sqrt_kl_N: Floats
-    proxy_N: Floats
-    gold_N: Floats | None = None
-    judge_N: Floats | None = None
-    fitted: Fit | None = None
+
+def leaderboard(study: StudyFolder, column: str, path: Path) -> None:
+    """Means and 95% intervals of all methods without noise; filled where one differs from the
+    control."""
+    is_shown = (study.cells["column"] == column) & (study.cells["place"] == "")
+    cells = without_outlier(study.cells[is_shown]).sort_values("mean")
+    figure, (axis,) = panels(1, 1, width=6.4, height=0.8 + 0.28 * len(cells))
+    error = [cells["mean"] - cells["low"], cells["high"] - cells["mean"]]
+    names = cells["method"].map(plain)
+    axis.errorbar(cells["mean"], names, xerr=error, fmt="none", ecolor="#9a9a9a", lw=1.2)
+    filled = ["#1f5f8b" if is_sure else "#ffffff" for is_sure in cells["significant"]]
+    axis.scatter(cells["mean"], names, c=filled, edgecolors="#1f5f8b", zorder=3)
+    axis.set(xlabel=plain(f"{column} (filled: differs from {study.control})"))
+    save(figure, path)
 
 
 def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "reward") -> None:
@@ -92,6 +131,67 @@ def _draw_fit(axis: "Axes", fit: Fit, label: str, largest: float) -> None:
         axis.axvline(fit.peak_kl**0.5, color="#888888", lw=0.8, label="peak of the law")
     note = f"{fit.law.name} law, R² {fit.r_squared:.3f}"
     axis.annotate(note, (0.03, 0.94), xycoords="axes fraction", va="top", fontsize=9)
+
+
+def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
+    """What the reward model's quality is worth: one panel per place and kind of noise, one line per
+    method at the strength its validation chose, bands for controls."""
+    kinds = noise_kinds(table)
+    columns = min(4, len(kinds))
+    figure, axes = panels(-(-len(kinds) // columns), columns, width=3.6, height=3.2)
+    clean = table[table["place"] == ""]
+    for axis, (place, kind) in zip(axes, kinds, strict=False):
+        rows = of_kind(table, place, kind)
+        for name, band in BANDS.items():
+            for _, cell in clean[clean["method"] == name].iterrows():
+                axis.axhspan(cell["low"], cell["high"], label=plain(f"{name} (95%)"), lw=0, **band)
+        for name, line in zip(methods_drawn(table), LINES, strict=False):
+            one = rows[rows["method"] == name].sort_values("level")
+            error = [one["mean"] - one["low"], one["high"] - one["mean"]]
+            x, y = one["pairwise_accuracy"], one["mean"]
+            axis.errorbar(x, y, error, label=plain(name), ms=4, capsize=2, **line)
+        axis.set(title=plain(f"{kind}, {WHERE[place]}"), xlabel="achieved pairwise accuracy")
+        axis.invert_xaxis()
+    _finish(figure, axes, len(kinds), columns, unit, path)
+
+
+def frontiers(
+    means: pd.DataFrame, shown: list[tuple[str, str, float]], unit: str, path: Path
+) -> None:
+    """True value against the distance from the reference, over all strengths of each method, for
+    some conditions. means: one row per condition, method and strength with kl and value."""
+    columns = min(3, len(shown))
+    figure, axes = panels(-(-len(shown) // columns), columns, are_shared=True, width=4.0)
+    clean = means[means["place"] == ""]
+    for axis, (place, kind, level) in zip(axes, shown, strict=False):
+        at = (means[CONDITION] == [place, kind, level]).all(axis=1)
+        for name, line in zip(dict.fromkeys(means["method"]), LINES, strict=False):
+            one = means[at & (means["method"] == name)]
+            one = clean[clean["method"] == name] if one.empty else one
+            one = one.sort_values("kl")
+            axis.plot(one["kl"] ** 0.5, one["value"], label=plain(name), ms=5, **line)
+        title = f"{kind} {level:g}, {WHERE[place]}" if place else "no noise"
+        axis.set(title=plain(title), xlabel="√KL to the reference (√nat)")
+        axis.xaxis.set_tick_params(labelbottom=True)
+    _finish(figure, axes, len(shown), columns, unit, path)
+
+
+def _finish(
+    figure: "Figure", axes: "list[Axes]", used: int, columns: int, unit: str, path: Path
+) -> None:
+    """One label for each row, nothing where there is no panel, one legend for all: above where it
+    is as wide as the panels, beside them where it is not."""
+    for axis in axes[::columns]:
+        axis.set_ylabel(unit)
+    for axis in axes[used:]:
+        axis.set_visible(False)
+    lines, labels = axes[0].get_legend_handles_labels()
+    if used > 2:
+        figure.legend(lines, labels, loc="outside upper center", ncols=5, frameon=False)
+    else:
+        figure.set_figwidth(figure.get_figwidth() + LEGEND_WIDTH)
+        figure.legend(lines, labels, loc="outside right upper", frameon=False)
+    save(figure, path)
 
 
 def panels(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import check_writable, write_text
-from recsys_posttrain.report import pictures, plots
+from recsys_posttrain.report import figures, interactive
+from recsys_posttrain.report.cells import counted
 from recsys_posttrain.report.sections import Section, question, sections
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder
 
@@ -17,7 +18,7 @@ from recsys_posttrain.report.study_folder import StudyFolder, study_folder
 def write_report(folder: Path, live: Path | None = None) -> Path:
     """Writes report.html and figures/ into a study's folder; returns the page.
 
-    live: a folder of `live bench`, which gets a section.
+    live: a folder of `make live-bench`, which gets a section.
     Raises: UserError for no study, or one without results; a machine without matplotlib gets the
     page and one line that says what is missing.
     """
@@ -25,7 +26,7 @@ def write_report(folder: Path, live: Path | None = None) -> Path:
     check_writable(folder, "report")
     write_text(folder / "report.html", page(study, live))
     try:
-        written = pictures.write_figures(study, folder / "figures")
+        written = figures.write_figures(study, folder / "figures")
         print(f"written: {folder}/report.html and {len(written)} figures in {folder}/figures")
     except UserError as refusal:
         print(f"written: {folder}/report.html; no PDF and PNG figures: {refusal}")
@@ -46,7 +47,7 @@ def page(study: StudyFolder, live: Path | None = None) -> str:
         facts=_facts(study),
         sections=shown,
         figures={section.identifier: _json(section) for section in shown},
-        styles=list(zip(plots.COLORS, plots.SVG_DASHES, strict=True)),
+        styles=list(zip(interactive.COLORS, interactive.SVG_DASHES, strict=True)),
         css=own["css"],
         plotly=get_plotlyjs(),
         js=own["js"],
@@ -58,8 +59,8 @@ def _facts(study: StudyFolder) -> list[str]:
     record = study.record
     return [
         study.dataset,
-        *([f"{record['users']:,} users"] if "users" in record else []),
-        *([f"{len(record['seeds'])} seeds"] if "seeds" in record else []),
+        *([counted(record["users"], "user")] if "users" in record else []),
+        *([counted(len(record["seeds"]), "seed")] if "seeds" in record else []),
         *([f"{record['policies']:,} policies"] if "policies" in record else []),
         f"commit {record['commit']}",
     ]

@@ -10,9 +10,8 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_parquet, read_record
 from recsys_posttrain.reward_scale import scale_in
 
-Kind = (
-    Any  # a type, a list of one kind, or an object: names (with "?": may be missing), or any text
-)
+# A type, a list of one kind, or an object: names (with "?": may be missing), or any text.
+Kind = Any
 
 _NOISE: Kind = {"class": str, "?level": float}
 _RUN: Kind = {
@@ -39,6 +38,7 @@ _KINDS: dict[str, Kind] = {
     "?stages": {str: {"?seconds": float}},
     "?sweep": {},
 }
+FIX = "restore the file or run the study again"
 _AGAIN = "run the study again with the command in run.json"
 
 
@@ -46,15 +46,18 @@ def study_record(folder: Path, needed: Collection[str] = ()) -> dict[str, Any]:
     """What run.json says. Errors: UserError where it is missing or damaged, or lacks a key."""
     path = folder / "run.json"
     record = read_record(path, needed, "give the folder of a finished study, or run it again")
-    for place, wanted in _misfits(record, _KINDS):
-        raise UserError(
-            f"{path}: {place or 'it'} is not {wanted}: restore the file or run the study again"
-        )
+    check_kinds(path, record, _KINDS)
     try:
         scale_in(record)
     except UserError as refusal:
         raise UserError(f"{path}: {refusal}") from None
     return record
+
+
+def check_kinds(path: Path, record: Any, kind: Kind) -> None:
+    """Raises: UserError that names the first value of a JSON file that is of another kind."""
+    for place, wanted in _misfits(record, kind):
+        raise UserError(f"{path}: {place or 'it'} is not {wanted}: {FIX}")
 
 
 def _misfits(value: Any, kind: Kind, place: str = "") -> Iterator[tuple[str, str]]:
@@ -80,7 +83,7 @@ def _misfits(value: Any, kind: Kind, place: str = "") -> Iterator[tuple[str, str
     else:
         fitting = int | float if kind is float else kind
         if not isinstance(value, fitting) or (isinstance(value, bool) and kind is not bool):
-            words = {str: "text", int: "a whole number", float: "a number"}
+            words = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
             yield place, words[kind]
 
 

@@ -1,151 +1,98 @@
-"""Text of a comparison table in three formats, from one list of blocks."""
+"""Cells as Markdown, LaTeX, HTML and text for a terminal. Each escapes on its own."""
 
+import html as standard
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
-import pandas as pd
 from rich import box
 from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from recsys_posttrain.stats.columns import Column
-from recsys_posttrain.stats.comparison import DECIMALS
+from recsys_posttrain.report.cells import NOTHING, Block, Cell, Heading, Row, Sheet
 
 DAGGER = "†"
 COLUMNS_PER_TABLE = 9  # what fits into a terminal of 100 characters
-NOTHING = "–"  # noqa: RUF001 (an en dash for an empty cell)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """`.1822`, `±.0072`, and how it is marked."""
-
-    value: str
-    half: str = ""
-    bold: bool = False
-    significant: bool = False
-
-
-@dataclass(frozen=True)
-class Block:
-    """A title (empty for the levels), a two-line header per column, and rows of cells."""
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-
-
-def blocks(
-    cells: pd.DataFrame,
-    methods: Sequence[str],
-    columns: tuple[Column, ...],
-    control: str,
-    relative: bool,
-) -> list[Block]:
-    """The levels of all methods, then what separates the others from the control."""
-    by_place = {(cell["method"], cell["column"]): cell for cell in cells.to_dict("records")}
-
-    def level(method: str, column: Column) -> Cell:
-        cell = by_place[method, column.name]
-        half = (cell["high"] - cell["low"]) / 2
-        return Cell(
-            decimal(cell["mean"]), _half(decimal(half)), cell["best"], bool(cell["significant"])
-        )
-
-    def difference(method: str, column: Column) -> Cell:
-        cell = by_place[method, column.name]
-        shown = percent if relative else decimal
-        half = (cell["difference_high"] - cell["difference_low"]) / 2
-        value = shown(cell["difference"], sign=True)
-        return Cell(value, _half(shown(half)), False, bool(cell["significant"]))
-
-    title = f"{'Change in percent of' if relative else 'Difference to'} {control}"
-    others = [method for method in methods if method != control]
-    return [
-        Block("", columns, tuple((m, tuple(level(m, c) for c in columns)) for m in methods)),
-        Block(title, columns, tuple((m, tuple(difference(m, c) for c in columns)) for m in others)),
-    ]
-
-
-def decimal(value: float, sign: bool = False) -> str:
-    """.1822 or 3.9120; with a sign +.0021, but never a signed zero."""
-    return re.sub(r"^([+-]?)0\.", r"\1.", _signed(value, DECIMALS, sign))
-
-
-def percent(value: float, sign: bool = False) -> str:
-    return _signed(value, 1, sign)
-
-
-def _signed(value: float, decimals: int, sign: bool) -> str:
-    if value != value:
-        return NOTHING
-    value = round(value, decimals) + 0.0  # no negative zero
-    return f"{value:{'+' if sign and value else ''}.{decimals}f}"
-
-
-def _half(text: str) -> str:
-    return "" if text == NOTHING else f"±{text}"
-
-
-def markdown(caption: str, parts: Sequence[Block]) -> str:
-    text = [escaped(caption)]
-    for block in parts:
-        head = [f"{escaped(column.name)} {column.arrow}" for column in block.columns]
-        lines = [f"| method | {' | '.join(head)} |", "|:--|" + "--:|" * len(head)]
-        for method, cells in block.rows:
-            lines.append(f"| {escaped(method)} | {' | '.join(map(_markdown_cell, cells))} |")
-        if block.title:
-            text.append(f"{escaped(block.title)}:")
-        text.append("\n".join(lines))
+def markdown(sheet: Sheet) -> str:
+    """The caption, then each block below its title; ends with a newline."""
+    text = [escaped(sheet.caption)] if sheet.caption else []
+    for block in sheet.blocks:
+        text += [f"{escaped(block.title)}:"] if block.title else []
+        text.append(markdown_table(block.columns, block.rows))
     return "\n\n".join(text) + "\n"
 
 
+def markdown_table(columns: Sequence[Heading], rows: Iterable[Row]) -> str:
+    """One table, without a newline at its end."""
+    titles = [f"{_inline(column.name)} {column.arrow}".strip() for column in columns]
+    lines = [titles, *([_markdown_cell(cell) for cell in row] for row in rows)]
+    head, *body = (f"| {' | '.join(line)} |" for line in lines)
+    rule = "".join(":--|" if column.is_text else "--:|" for column in columns)
+    return "\n".join([head, f"|{rule}", *body])
+
+
 def _markdown_cell(cell: Cell) -> str:
-    value = f"**{cell.value}**" if cell.bold else cell.value
-    return f"{value}{DAGGER if cell.significant else ''} {cell.half}".rstrip()
+    text = _inline(cell.text)
+    value = f"**{text}**" if cell.bold else text
+    value += DAGGER if cell.dagger else ""
+    return " ".join(part for part in (value, cell.interval, _inline(cell.note)) if part)
 
 
 def escaped(text: str) -> str:
-    """As plain text in Markdown, on one line."""
+    """A paragraph of plain text in Markdown, on one line."""
+    # No list and no quotation.
+    return re.sub(r"^(\s*\d*)([-+=>.)])", r"\1\\\2", _inline(text))
+
+
+def _inline(text: str) -> str:
     text = " ".join(text.split("\n")).translate(_MARKDOWN)
-    text = re.sub(r"&(?=\\?[#\w])", r"\&", text)  # an entity
-    return re.sub(r"^(\s*\d*)([-+=>.)])", r"\1\\\2", text)  # a list or a quotation
+    return re.sub(r"&(?=\\?[#\w])", r"\&", text)  # an entity
 
 
 _MARKDOWN = {ord(letter): f"\\{letter}" for letter in "\\`*_|<[]#~"} | {ord("\r"): " "}
 
 
-def latex(caption: str, parts: Sequence[Block]) -> str:
-    columns = parts[0].columns
+def latex(sheet: Sheet) -> str:
+    """A table* for booktabs; it needs nothing else in the preamble."""
+    columns = sheet.blocks[0].columns
+    alignment = "".join("l" if column.is_text else "r" for column in columns)
+    titles = [(_latex(column.first), _latex(_second(column))) for column in columns]
     lines = [
         r"\begin{table*}[t]",
         r"\centering",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{_latex(caption)}}}",
+        rf"\caption{{{_latex(sheet.caption)}}}",
         r"\label{tab:comparison}",
-        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        " & ".join(["", *(_latex(column.metric) for column in columns)]) + r" \\",
-        " & ".join(["method", *(_latex(f"{c.over} {c.arrow}".strip()) for c in columns)]) + r" \\",
+        *(" & ".join(line) + r" \\" for line in zip(*titles, strict=True)),
     ]
-    for block in parts:
+    for block in sheet.blocks:
         lines.append(r"\midrule")
         if block.title:
-            width = len(columns) + 1
-            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_latex(block.title)}}}}} \\")
-        for method, cells in block.rows:
-            lines.append(" & ".join([_latex(method), *map(_latex_cell, cells)]) + r" \\")
+            title = rf"\textit{{{_latex(block.title)}}}"
+            lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{{title}}} \\")
+        lines += [" & ".join(map(_latex_cell, row)) + r" \\" for row in block.rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
 
 
+def _second(column: Heading) -> str:
+    return f"{column.second} {column.arrow}".strip()
+
+
 def _latex_cell(cell: Cell) -> str:
-    value = _latex(cell.value)
+    value = _latex(cell.text)
     value = rf"\textbf{{{value}}}" if cell.bold else value
-    value += r"$^\dagger$" if cell.significant else ""
-    return value + (rf"\,{{\scriptsize {_latex(cell.half)}}}" if cell.half else "")
+    value += r"$^\dagger$" if cell.dagger else ""
+    return value + (rf"\,{{\scriptsize {_latex(_small(cell))}}}" if _small(cell) else "")
+
+
+def _small(cell: Cell) -> str:
+    """What follows the value, on one line."""
+    return " ".join(part for part in (cell.interval, cell.note) if part)
 
 
 _LATEX = str.maketrans(
@@ -163,38 +110,65 @@ def _latex(text: str) -> str:
     return f"$-${escaped[1:]}" if text.startswith("-") else escaped
 
 
-def terminal(caption: str, parts: Sequence[Block]) -> Group:
-    """Value over interval in each cell; a block of more columns than fit is several tables."""
+def terminal(sheet: Sheet) -> Group:
+    """The interval below its value; a block of more columns than fit is several tables."""
     shown: list[RichTable | Text] = []
-    for block in (piece for part in parts for piece in _pieces(part)):
+    for title, columns, rows in (piece for block in sheet.blocks for piece in _pieces(block)):
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.title = Text(block.title) if block.title else None
+        table.title = Text(title) if title else None
         table.title_justify = "left"
         # A narrow terminal may cut figures, but never which method they belong to.
-        longest = max(len(method) for method, _ in block.rows)
-        table.add_column("method", overflow="fold", min_width=min(longest, 16))
-        for column in block.columns:
-            header = Text(f"{column.metric}{column.arrow}\n{column.over}")
+        longest = max((len(row[0].text) for row in rows), default=0)
+        table.add_column(Text(columns[0].name), overflow="fold", min_width=min(longest, 16))
+        for column in columns[1:]:
+            header = Text(f"{column.first}{column.arrow}\n{column.second}")
             table.add_column(header, justify="right", no_wrap=True)
-        for method, cells in block.rows:
-            table.add_row(Text(method), *map(_terminal_cell, cells))
+        for name, *cells in rows:
+            table.add_row(Text(name.text), *map(_terminal_cell, cells))
         shown.append(table)
-    return Group(*shown, Text(caption, style="dim"))
+    return Group(*shown, Text(sheet.caption, style="dim"))
 
 
-def _pieces(block: Block) -> list[Block]:
-    """The block in parts of COLUMNS_PER_TABLE columns."""
-    return [
-        Block(
-            block.title,
-            block.columns[start : start + COLUMNS_PER_TABLE],
-            tuple((name, cells[start : start + COLUMNS_PER_TABLE]) for name, cells in block.rows),
-        )
-        for start in range(0, len(block.columns), COLUMNS_PER_TABLE)
-    ]
+def _pieces(block: Block) -> list[tuple[str, Sequence[Heading], Sequence[Row]]]:
+    """The block in parts of COLUMNS_PER_TABLE columns, each with the names of the rows."""
+    parts: list[tuple[str, Sequence[Heading], Sequence[Row]]] = []
+    for start in range(1, len(block.columns), COLUMNS_PER_TABLE):
+        part = slice(start, start + COLUMNS_PER_TABLE)
+        rows = [[row[0], *row[part]] for row in block.rows]
+        parts.append((block.title, [block.columns[0], *block.columns[part]], rows))
+    return parts
 
 
 def _terminal_cell(cell: Cell) -> Text:
-    text = Text(cell.value, style="bold" if cell.bold else "")
-    text.append(DAGGER if cell.significant else "")
-    return text.append(f"\n{cell.half}", style="dim not bold") if cell.half else text
+    text = Text(cell.text, style="bold" if cell.bold else "")
+    text.append(DAGGER if cell.dagger else "")
+    small = _small(cell)
+    return text.append(f"\n{small}", style="dim not bold") if small else text
+
+
+def html(block: Block) -> str:
+    """One table that scrolls by itself; what follows a value in its cell is small."""
+    head = "".join(f"<th>{_escape(each.name)}{_arrow(each)}</th>" for each in block.columns)
+    rows = ("".join(f"<td>{_html_cell(cell)}</td>" for cell in row) for row in block.rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>\n"
+    )
+
+
+def _arrow(column: Heading) -> str:
+    return f"\N{NO-BREAK SPACE}{column.arrow}" if column.arrow else ""
+
+
+def _html_cell(cell: Cell) -> str:
+    value = _escape(cell.text)
+    value = f"<strong>{value}</strong>" if cell.bold else value
+    small = "".join(
+        f"<small>{_escape(part)}</small>" for part in (cell.interval, cell.note) if part
+    )
+    return value + (DAGGER if cell.dagger else "") + small
+
+
+def _escape(text: str) -> str:
+    return standard.escape(text, quote=False)

@@ -3,20 +3,16 @@ or is left out."""
 
 import base64
 import html
-import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
-from markdown_it import MarkdownIt
-
 from recsys_posttrain.config import require
-from recsys_posttrain.files import read_csv, read_text
-from recsys_posttrain.report import plots
+from recsys_posttrain.files import read_csv
+from recsys_posttrain.report import interactive, render
+from recsys_posttrain.report.cells import Block, frame_block
 from recsys_posttrain.report.noise_quality import methods_drawn
-from recsys_posttrain.report.render import NOTHING, decimal
 from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_columns
 
 if TYPE_CHECKING:
@@ -24,14 +20,16 @@ if TYPE_CHECKING:
 
 Panels = Sequence[tuple[str, "Figure"]]
 
-# Names of data stand in these files. Tables and emphasis are ours; whatever else is text.
-_THEIRS = ["link", "autolink", "image", "heading", "lheading", "hr", "code", "fence", "reference"]
-MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(_THEIRS)
-
 
 class Section(NamedTuple):
-    """lead: a sentence. html: below the panels. legend: names of lines that all panels share, each
-    with its style's number. one_at_a_time: a choice instead of a grid."""
+    """A part of the page.
+
+    lead: a sentence below the title.
+    panels: figures with their titles.
+    html: what stands below the panels.
+    legend: names of lines that all panels share, each with its style's number.
+    one_at_a_time: whether the reader chooses a panel, instead of a grid of all.
+    """
 
     identifier: str
     title: str
@@ -49,7 +47,7 @@ def question(study: StudyFolder) -> str:
 
 
 def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
-    """live: a folder of `live bench`, for a section of its own."""
+    """live: a folder of `make live-bench`, for a section of its own."""
     return [
         section
         for section in (
@@ -69,15 +67,19 @@ def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
 
 def noise_section(study: StudyFolder) -> Section | None:
     column = value_columns(study)[0]
-    panels = plots.noise_against_quality(study, column)
+    panels = interactive.noise_against_quality(study, column)
     if not panels:
         return None
-    blocks = noise_blocks(study.text("table.md") or "")[1:]
-    folded = [f"<details><summary>{title}</summary>{body}</details>" for title, body in blocks]
+    sheet = study.sheet("table")
+    blocks = sheet.blocks[1:] if sheet and not has_own_table(study) else ()
+    folded = [
+        f"<details><summary>{html.escape(block.title)}</summary>{render.html(block)}</details>"
+        for block in blocks
+    ]
     return Section(
         "noise",
         "Noise against quality",
-        f"{column} of each method as its reward model, or its log, gets worse. To the left the "
+        f"The {column} of each method as its reward model, or its log, gets worse. To the left the "
         "rewards are good; bars are 95% intervals.",
         panels,
         "".join(folded),
@@ -85,17 +87,22 @@ def noise_section(study: StudyFolder) -> Section | None:
     )
 
 
+def has_own_table(study: StudyFolder) -> bool:
+    """Whether all runs stand in one table; otherwise each noise has a block of its own."""
+    return (study.path / "table.csv").is_file()
+
+
 def leaderboard_section(study: StudyFolder) -> Section:
-    text = study.text("table.md") or ""
-    blocks = noise_blocks(text)
-    # A comparison's table.md has its caption first; one of noise ends with it.
-    body = blocks[0][1] + caption_of(text) if blocks else comparison_html(text)
+    sheet, body = study.sheet("table"), ""
+    if sheet is not None:
+        blocks = sheet.blocks if has_own_table(study) else sheet.blocks[:1]
+        body = tables(blocks) + caption(sheet.caption)
     return Section(
         "leaderboard",
         "Leaderboard",
         f"Mean and 95% interval of each method. † and colour: differs from "
         f"{study.control} (p ≤ .05, Holm-corrected).",
-        plots.leaderboard(study),
+        interactive.leaderboard(study),
         body,
         one_at_a_time=True,
     )
@@ -103,36 +110,29 @@ def leaderboard_section(study: StudyFolder) -> Section:
 
 def over_optimisation_section(study: StudyFolder) -> Section | None:
     points, frontier = study.frame("curves.parquet"), study.frame("frontier.csv")
-    text = html_of(study.text("over_optimisation.md") or "")
+    body = sheet_html(study, "over_optimisation")
     title = "Over-optimisation"
     if points is not None:
         lead = "What each run gained over the reference on its way, by the proxy and in truth."
-        legend = ("gold (truth)", "proxy (reward model)", "judge (of other users)")
-        return Section("way", title, lead, plots.over_optimisation(points), text, legend)
+        legend = interactive.GAINS
+        return Section("way", title, lead, interactive.over_optimisation(points), body, legend)
     if frontier is not None:
         # Controls have one strength, so no line, and there are fewer styles than methods.
         frontier = frontier[frontier["method"].isin(methods_drawn(frontier))]
         lead = "Value against the distance from the reference, at every strength that was tried."
         legend = tuple(dict.fromkeys(frontier["method"]))
-        return Section("way", title, lead, plots.frontiers(frontier), text, legend)
-    picture = study.path / "over_optimisation.png"
-    if not text:
-        return None
-    lead = "What each run gained over the reference on its way (the points were not kept)."
-    return Section("way", title, lead, html=(image(picture) if picture.is_file() else "") + text)
+        return Section("way", title, lead, interactive.frontiers(frontier), body, legend)
+    return None
 
 
 def selection_section(study: StudyFolder) -> Section | None:
-    text = study.text("selection.md")
-    if text is None:
-        return None
+    body = sheet_html(study, "selection")
     lead = "What each method would be worth had another rule chosen its strength."
-    return Section("selection", "Choosing a strength", lead, html=html_of(text.partition("\n")[2]))
+    return Section("selection", "Choosing a strength", lead, html=body) if body else None
 
 
 def reward_section(study: StudyFolder) -> Section | None:
-    texts = [study.text(name) for name in ("reward_models.md", "judge.md")]
-    body = "".join(html_of(text) for text in texts if text)
+    body = sheet_html(study, "reward_models") + sheet_html(study, "judge")
     lead = "The reward model beside the naive baselines that it must beat."
     return Section("rewards", "Reward model", lead, html=body) if body else None
 
@@ -141,11 +141,11 @@ def calibration_section(study: StudyFolder) -> Section | None:
     """Of a semi-synthetic world: what world_calibration.py wrote, here or in a folder beside."""
     folders = (study.path, study.path.parent / "worlds")
     names = [f"{name}-{study.dataset}" for name in ("calibration", "headroom")]
-    tables = [f / f"{name}.csv" for f in folders for name in names if (f / f"{name}.csv").is_file()]
+    found = [f / f"{name}.csv" for f in folders for name in names if (f / f"{name}.csv").is_file()]
     pictures = [f / f"{names[0]}.png" for f in folders if (f / f"{names[0]}.png").is_file()]
-    if not tables:
+    if not found:
         return None
-    body = "".join(map(image, pictures)) + "".join(frame_html(read_csv(t)) for t in tables)
+    body = "".join(map(image, pictures)) + tables(frame_block(read_csv(t)) for t in found)
     lead = "How much the world's log looks like the real one, and what there is to gain in it."
     return Section("world", "World calibration", lead, html=body)
 
@@ -154,7 +154,7 @@ def tuning_sections(study: StudyFolder) -> Iterator[Section]:
     trials = study.trials
     if trials is None:
         return
-    panels = plots.tuning(trials)
+    panels = interactive.tuning(trials)
     counts = trials.groupby(["algorithm", "noise"], sort=False)["state"].value_counts()
     table = counts.unstack(fill_value=0).reset_index().rename_axis(columns=None)
     lead = (
@@ -162,21 +162,27 @@ def tuning_sections(study: StudyFolder) -> Iterator[Section]:
         "ended early, behind the others; crosses: failed."
     )
     noises = tuple(str(noise) or "no noise" for noise in trials["noise"].unique())
-    yield Section("tuning", "Tuning history", lead, panels, frame_html(table), noises)
+    yield Section("tuning", "Tuning history", lead, panels, tables([frame_block(table)]), noises)
     failed = trials[trials["state"] == "failed"]
     lead = f"{len(failed)} of {len(trials)} trials failed; each counts as one of its budget."
     shown = failed[["algorithm", "noise", "trial", "reason"]]
-    yield Section("failed", "Failed trials", lead, html=frame_html(shown) if len(failed) else "")
+    body = tables([frame_block(shown)]) if len(failed) else ""
+    yield Section("failed", "Failed trials", lead, html=body)
 
 
 def live_section(folder: Path) -> Section:
-    """Raises: UserError for a folder that `live bench` did not write."""
-    table = folder / "table.md"
-    require(table.is_file(), f"--live {folder} has no table.md: give a folder of live bench")
-    text, *_ = read_text(table).partition("\n![")
+    """Raises: UserError for a folder that `make live-bench` did not write."""
+    faults = folder / "faults.csv"
+    require(
+        faults.is_file(), f"--live {folder} has no faults.csv: give a folder of make live-bench"
+    )
+    frame = read_csv(faults).rename(columns=lambda name: str(name).replace("_", " "))
     pictures = "".join(image(path) for path in sorted(folder.glob("*.png")))
-    lead = "Faults of a live event's delivery, and what the devices saw."
-    return Section("live", "Live events", lead, html=pictures + html_of(text))
+    lead = (
+        "Faults of a live event's delivery, and what the devices saw. Times are from an update's "
+        "publication until a device shows it."
+    )
+    return Section("live", "Live events", lead, html=pictures + tables([frame_block(frame)]))
 
 
 def environment_section(study: StudyFolder) -> Section:
@@ -188,7 +194,7 @@ def environment_section(study: StudyFolder) -> Section:
         "commit": record.get("commit"),
         "data, SHA-256": record.get("content_hash"),
         "tuning": record.get("tuning"),
-        "stages": f"{len(stages)}, {seconds:,.0f} s to make" if seconds else None,
+        "stages": f"{len(stages)}, {seconds:,.0f} s to build" if seconds else None,
         "not in this folder": "; ".join(study.missing),
     }
     shown = {name: html.escape(str(value)) for name, value in facts.items() if value}
@@ -199,37 +205,20 @@ def environment_section(study: StudyFolder) -> Section:
     return Section("environment", "Environment and commands", lead, html=body)
 
 
-def noise_blocks(text: str) -> list[tuple[str, str]]:
-    """Title and HTML of each "### " block of a table of noise; the last one's caption left out."""
-    found = re.findall(r"^### (.*)\n\n((?:\|.*\n)+)", text, re.MULTILINE)
-    return [(str(MARKDOWN.renderInline(title)), html_of(body)) for title, body in found]
+def sheet_html(study: StudyFolder, name: str) -> str:
+    """A sheet of the folder, its caption below it; empty where there is none."""
+    sheet = study.sheet(name)
+    return "" if sheet is None else tables(sheet.blocks) + caption(sheet.caption)
 
 
-def caption_of(text: str) -> str:
-    """What follows the last table."""
-    return f'<div class="caption">{html_of(text.rpartition("|")[2])}</div>'
+def tables(blocks: Iterable[Block]) -> str:
+    """Each below its title."""
+    titles = ((f"<h3>{html.escape(b.title)}</h3>" if b.title else "", b) for b in blocks)
+    return "".join(title + render.html(block) for title, block in titles)
 
 
-def comparison_html(text: str) -> str:
-    """A comparison's tables, its caption below them."""
-    caption, _, tables = text.partition("\n\n")
-    return f'{html_of(tables)}<div class="caption">{html_of(caption)}</div>'
-
-
-def html_of(text: str) -> str:
-    """Markdown as HTML; tables scroll by themselves, what follows a value in its cell is small."""
-    made = str(MARKDOWN.render(re.sub(r" ([↑↓])", "\N{NO-BREAK SPACE}\\1", text)))
-    made = made.replace("<table>", '<div class="scroll"><table>')
-    made = made.replace("</table>", "</table></div>")
-    made = re.sub(r" (±\s?[\d.]+)(†?)", r"\2<small>\1</small>", made)
-    return re.sub(r" ([\[(][^\])]*[\])])</td>", r"<small>\1</small></td>", made)
-
-
-def frame_html(frame: pd.DataFrame) -> str:
-    table = frame.to_html(
-        index=False, border=0, float_format=decimal, na_rep=NOTHING, justify="left"
-    )
-    return f'<div class="scroll">{table}</div>'
+def caption(text: str) -> str:
+    return f'<p class="caption">{html.escape(text, quote=False)}</p>' if text else ""
 
 
 def fenced(text: str) -> str:

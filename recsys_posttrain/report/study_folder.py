@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from recsys_posttrain.config import require
-from recsys_posttrain.files import read_csv, read_parquet, read_text
-from recsys_posttrain.report.record import study_record
+from recsys_posttrain.files import read_csv, read_parquet
+from recsys_posttrain.report.cells import Sheet, read_sheet
+from recsys_posttrain.report.record import FIX, study_record
 
 # What a noise achieved, see rewards/noise_report.py.
 ACHIEVED = ("pairwise_accuracy", "rmse", "exploitable_share")
 TABLES = ("table.csv", "results.csv")
-FIX = "restore the file or run the study again"
 TEXTS = ("place", "kind", "strength", "noise", "reason")  # without noise the kind is empty
 _CELL = {
     **dict.fromkeys(("method", "column"), str),
@@ -51,7 +51,8 @@ COLUMNS: dict[str, dict[str, type]] = {
 }
 OPTIONAL = {
     "rows.parquet": "rows per target (they name users of the data and are not published)",
-    "reward_models.md": "the quality of the reward model",
+    "table.json": "the table as cells (`recsys-posttrain table` writes it again)",
+    "reward_models.json": "the quality of the reward model",
     "trials.csv": "trials of a sweep",
     "curves.parquet": "points of over-optimisation curves",
 }
@@ -78,10 +79,10 @@ class StudyFolder:
         """Of a record without it, what follows the study's name in the folder's."""
         return str(self.record.get("dataset", self.path.resolve().name.partition("-")[2]))
 
-    def text(self, name: str) -> str | None:
-        """A text file of the folder; None where there is none."""
-        path = self.path / name
-        return read_text(path, FIX) if path.exists() else None
+    def sheet(self, name: str) -> Sheet | None:
+        """The cells of a table of the folder; None where there are none."""
+        path = self.path / f"{name}.json"
+        return read_sheet(path) if path.exists() else None
 
     def frame(self, name: str) -> pd.DataFrame | None:
         """A .parquet or .csv file of the folder; None where there is none."""
@@ -211,3 +212,12 @@ def value_columns(study: StudyFolder) -> list[str]:
     preferred = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
     first = next((name for name in preferred if name in there), there[0])
     return [first, *(name for name in there if name != first)]
+
+
+def without_outlier(cells: pd.DataFrame) -> pd.DataFrame:
+    """Without popularity where it is further from the others than they are from one another: it
+    would press them together. It stays in the table."""
+    others = cells[cells["method"] != "Popularity"]
+    low, high = others["low"].min(), others["high"].max()
+    is_near = cells["mean"].between(2 * low - high, 2 * high - low)
+    return cells[is_near | (cells["method"] != "Popularity")]

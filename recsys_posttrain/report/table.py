@@ -7,9 +7,10 @@
 The same rows give the same bytes. Exact interval bounds are in `frame()` (table.csv).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,18 @@ from rich.console import Group
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
+from recsys_posttrain.report.cells import (
+    Block,
+    Cell,
+    Heading,
+    Row,
+    Sheet,
+    counted,
+    decimal,
+    percent,
+    plus_minus,
+    write_sheet,
+)
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.bootstrap import RESAMPLES
 from recsys_posttrain.stats.columns import Column, columns_of
@@ -52,20 +65,44 @@ class Table:
         """One row per method and column with every number, unrounded."""
         return self.comparison.cells.copy()
 
+    @property
+    def sheet(self) -> Sheet:
+        """The levels of all methods, then what separates the others from the control."""
+        cells = self.comparison.cells.to_dict("records")
+        found = {(cell["method"], cell["column"]): cell for cell in cells}
+
+        def row(method: str, cell_of: Callable[[dict[Hashable, Any]], Cell]) -> Row:
+            return [Cell(method), *(cell_of(found[method, each.name]) for each in self.columns)]
+
+        def level(cell: dict[Hashable, Any]) -> Cell:
+            half = plus_minus(decimal((cell["high"] - cell["low"]) / 2))
+            is_sure = bool(cell["significant"])
+            return Cell(decimal(cell["mean"]), half, bold=cell["best"], dagger=is_sure)
+
+        def difference(cell: dict[Hashable, Any]) -> Cell:
+            shown = percent if self.relative else decimal
+            half = plus_minus(shown((cell["difference_high"] - cell["difference_low"]) / 2))
+            value = shown(cell["difference"], sign=True)
+            return Cell(value, half, dagger=bool(cell["significant"]))
+
+        columns = [Heading("method", second="method", is_text=True)]
+        columns += [Heading(c.name, c.metric, c.over, c.arrow) for c in self.columns]
+        title = f"{'Change in percent of' if self.relative else 'Difference to'} {self.control}"
+        methods = self.comparison.methods
+        levels = [row(method, level) for method in methods]
+        others = [row(method, difference) for method in methods if method != self.control]
+        return Sheet(self.caption, [Block("", columns, levels), Block(title, columns, others)])
+
     def markdown(self) -> str:
-        return render.markdown(self.caption, self._blocks())
+        return render.markdown(self.sheet)
 
     def latex(self) -> str:
         """A table* for booktabs; it needs nothing else in the preamble."""
-        return render.latex(self.caption, self._blocks())
+        return render.latex(self.sheet)
 
     def rich(self) -> Group:
         """For rich.print: fits into 100 columns."""
-        return render.terminal(self.caption, self._blocks())
-
-    def _blocks(self) -> list[render.Block]:
-        cells, methods = self.comparison.cells, self.comparison.methods
-        return render.blocks(cells, methods, self.columns, self.control, self.relative)
+        return render.terminal(self.sheet)
 
 
 def comparison_table(
@@ -115,7 +152,7 @@ def comparison_table(
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """table.md, table.tex and table.csv in the folder, each replaced as a whole."""
+    """table.md, .tex, .csv and .json (the cells) in the folder, each replaced as a whole."""
     texts = {
         "table.md": table.markdown(),
         "table.tex": table.latex(),
@@ -123,7 +160,8 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    return [folder / name for name in texts]
+    write_sheet(folder / "table.json", table.sheet)
+    return [folder / name for name in (*texts, "table.json")]
 
 
 def _caption(
@@ -138,8 +176,8 @@ def _caption(
     seeds = comparison.seeds
     source = [
         ", ".join(part for part in (provenance.dataset, provenance.split) if part),
-        _counted(comparison.num_users, "user"),
-        _counted(comparison.num_targets, "target"),
+        counted(comparison.num_users, "user"),
+        counted(comparison.num_targets, "target"),
         (f"{len(seeds)} seeds: " if comparison.over_seeds else "seed ")
         + ", ".join(map(str, seeds))
         + (f" {provenance.seeds}" if provenance.seeds else ""),
@@ -180,7 +218,7 @@ def _caption(
     undefined = {name: count for name, count in comparison.undefined.items() if count}
     if undefined:
         counts = ", ".join(
-            f"{_counted(count, 'target')} ({name})" for name, count in undefined.items()
+            f"{counted(count, 'target')} ({name})" for name, count in undefined.items()
         )
         sentences.append(f"Left out, because a method has no value there: {counts}.")
     sentences += _of_rewards(scale)
@@ -207,7 +245,3 @@ def _of_rewards(scale: RewardScale) -> list[str]:
         f"Rewards are in the log's own unit; temperatures count in stars of {shown(scale.unit)}."
     )
     return [targets] if scale.is_stars else [targets, stars]
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

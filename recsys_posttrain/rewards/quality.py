@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from recsys_posttrain.basic_statistics import ratio, resampled_sums, spearman
 from recsys_posttrain.errors import UserError
 
 BINS = 10
@@ -27,7 +28,8 @@ def quality(
 
     rmse, mae: in reward units, over events.
     pairwise_accuracy: see `pairwise_accuracy`, averaged over users.
-    spearman: see `spearman`, averaged over users.
+    spearman: rank correlation within a user, averaged over those with different rewards; 0 where
+        only the predictions are equal, since they say nothing about the order.
     calibration_slope: of the regression of rewards on predictions; 1 is right, below 1 the model
         is too extreme; NaN for a constant prediction.
     calibration_error: over 10 bins of equal count (equal predictions may straddle an edge), the
@@ -42,11 +44,13 @@ def quality(
     low, high = reward_range
     error_E = predicted_E - reward_E
     accuracy_N = pairwise_accuracy(predicted_E, reward_E, user_E)
+    order_N = np.nan_to_num(spearman(predicted_E, reward_E, user_E))
+    order_N[np.isnan(accuracy_N)] = np.nan  # all models are averaged over the same users
     return {
         "rmse": float(np.sqrt(np.square(error_E).mean())),
         "mae": float(np.abs(error_E).mean()),
         "pairwise_accuracy": _mean_of_known(accuracy_N),
-        "spearman": _mean_of_known(spearman(predicted_E, reward_E, user_E)),
+        "spearman": _mean_of_known(order_N),
         "calibration_slope": _slope(predicted_E, reward_E),
         "calibration_error": _calibration_error(predicted_E, reward_E) / (high - low)
         if high > low
@@ -88,22 +92,7 @@ def pairwise_accuracy(
         owner_E = user_E[sorted_E]
         right_N += np.bincount(owner_E, high_E * (below_E + not_above_E) / 2, num_users)
         pairs_N += np.bincount(owner_E, high_E * all_E, num_users)
-    return _ratio(right_N, pairs_N)
-
-
-def spearman(predicted_E: np.ndarray, reward_E: np.ndarray, user_E: np.ndarray) -> np.ndarray:
-    """Each user's rank correlation (average ranks for ties), [N], in the order of np.unique.
-
-    NaN where the user's rewards are all equal; 0 where only the predictions are, since they say
-    nothing about the order: all models are then averaged over the same users.
-    """
-    user_E = np.unique(user_E, return_inverse=True)[1]
-    count_E = np.bincount(user_E)[user_E]
-    ranks = pd.DataFrame({"predicted": predicted_E, "reward": reward_E}).groupby(user_E).rank()
-    # Centred average ranks are exact halves, so a constant user's variance is exactly 0.
-    x_E, y_E = (ranks[side].to_numpy() - (count_E + 1) / 2 for side in ("predicted", "reward"))
-    xy_N, xx_N, yy_N = (np.bincount(user_E, term_E) for term_E in (x_E * y_E, x_E**2, y_E**2))
-    return np.where(yy_N > 0, xy_N / np.sqrt(np.where(xx_N * yy_N > 0, xx_N * yy_N, 1)), np.nan)
+    return ratio(right_N, pairs_N)
 
 
 def quality_frame(
@@ -126,57 +115,17 @@ def quality_frame(
     totals_N4M = np.stack(
         [_user_totals(np.asarray(p), reward_E, user_E) for p in predictions.values()], axis=-1
     )
-    num_users = len(totals_N4M)
-    rmse_SM, accuracy_SM = np.empty((2, resamples, len(predictions)))
-    for sample in range(resamples):
-        drawn_N = np.bincount(generator.integers(num_users, size=num_users), minlength=num_users)
-        error_M, events_M, right_M, known_M = np.tensordot(drawn_N, totals_N4M, axes=1)
-        rmse_SM[sample] = np.sqrt(error_M / events_M)
-        accuracy_SM[sample] = _ratio(right_M, known_M)
+    sums_SC = resampled_sums(totals_N4M.reshape(len(totals_N4M), -1), resamples, generator)
+    error_SM, events_SM, right_SM, known_SM = np.split(sums_SC, 4, axis=1)
+    rmse_SM, accuracy_SM = np.sqrt(error_SM / events_SM), ratio(right_SM, known_SM)
     for metric, values_SM in zip(INTERVALS, (rmse_SM, accuracy_SM), strict=True):
         # A resample of nothing but constant users has no pairs; it says nothing.
-        known_SM = values_SM[~np.isnan(values_SM).any(axis=1)]
+        said_SM = values_SM[~np.isnan(values_SM).any(axis=1)]
         bounds_2M = np.full((2, len(predictions)), np.nan)
-        if len(known_SM):
-            bounds_2M = np.percentile(known_SM, [2.5, 97.5], axis=0)
+        if len(said_SM):
+            bounds_2M = np.percentile(said_SM, [2.5, 97.5], axis=0)
         frame[f"{metric}_low"], frame[f"{metric}_high"] = bounds_2M
     return frame
-
-
-def quality_markdown(frame: pd.DataFrame, caption: str) -> str:
-    """`quality_frame` as a Markdown table with its caption below; ends with a newline."""
-    columns = [
-        ("RMSE", "rmse"),
-        ("MAE", "mae"),
-        ("pairwise accuracy", "pairwise_accuracy"),
-        ("Spearman", "spearman"),
-        ("calibration slope", "calibration_slope"),
-        ("calibration error", "calibration_error"),
-        ("out of range", "out_of_range"),
-    ]
-    lines = [
-        "| reward model | " + " | ".join(title for title, _ in columns) + " |",
-        "|---|" + "---:|" * len(columns),
-    ]
-    for name, row in frame.iterrows():
-        cells = [str(name).replace("|", "\\|"), *(_cell(row, key) for _, key in columns)]
-        lines.append("| " + " | ".join(cells) + " |")
-    first = frame.iloc[0]
-    note = (
-        f"{first['events']:,.0f} events of {first['users']:,.0f} users, 95% intervals. "
-        f"Pairwise accuracy and Spearman are within a user, averaged over users; "
-        f"{first['constant_users']:,.0f} users whose rewards are all equal have neither. "
-        f"Calibration error is a share of the reward range."
-    )
-    return "\n".join([*lines, "", f"{caption} {note}", ""])
-
-
-def _cell(row: pd.Series, metric: str) -> str:
-    if np.isnan(row[metric]):
-        return "-"
-    if metric not in INTERVALS:
-        return f"{row[metric]:.4f}"
-    return f"{row[metric]:.4f} [{row[f'{metric}_low']:.4f}, {row[f'{metric}_high']:.4f}]"
 
 
 def _checked(
@@ -222,11 +171,6 @@ def _run_bounds(starts_E: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bounds = np.append(np.flatnonzero(starts_E), len(starts_E))
     run_E = np.cumsum(starts_E) - 1
     return bounds[run_E], bounds[run_E + 1]
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """NaN where the denominator is 0."""
-    return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)
 
 
 def _mean_of_known(values_N: np.ndarray) -> float:

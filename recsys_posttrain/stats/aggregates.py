@@ -8,7 +8,8 @@ of these statistics as it does for a mean.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from recsys_posttrain.stats.bootstrap import Floats, ratio, seed_means, without_nan
+from recsys_posttrain.basic_statistics import Floats, ratio
+from recsys_posttrain.stats.bootstrap import seed_means, without_nan
 
 
 def iqm_over_seeds(values_KSN: ArrayLike, weights_KN: ArrayLike = 1.0) -> Floats:

@@ -18,14 +18,13 @@ All statistics of one call see the same draws.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import gammaincinv
 
-Floats = NDArray[np.float64]
+from recsys_posttrain.basic_statistics import Floats, ratio, resampled_sums
 
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
-_BLOCK_ELEMENTS = 2_000_000  # draws x users held at once: 16 MB
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,9 @@ def bootstrap_means(
     seed_KS = seed_means(values_KSN, weights_KN)
     mean_K = seed_KS.mean(1)
     user_KN = values_KSN.mean(1) - mean_K[:, None]
-    user_RK = _user_draws(np.nan_to_num(user_KN), weights_KN, resamples, rng)
+    columns_NC = np.concatenate([weights_KN * np.nan_to_num(user_KN), weights_KN]).T
+    sums_RC = resampled_sums(columns_NC, resamples, rng)
+    user_RK = ratio(sums_RC[:, : len(mean_K)], sums_RC[:, len(mean_K) :])
     if num_seeds == 1:
         return mean_K, mean_K + user_RK
 
@@ -83,14 +84,6 @@ def seed_means(values_KSN: Floats, weights_KN: Floats) -> Floats:
     """Weighted means over users, [K, S]; NaN where all weights are 0."""
     sums_KS = np.einsum("ksn,kn->ks", values_KSN, weights_KN)
     return ratio(sums_KS, weights_KN.sum(1, keepdims=True))
-
-
-def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
-    """NaN where the denominator is 0."""
-    numerator, denominator = np.broadcast_arrays(numerator, denominator)
-    quotient = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
-    return quotient
 
 
 def interval(value: float, draws_R: Floats, confidence: float = CONFIDENCE) -> Interval:
@@ -121,29 +114,6 @@ def p_value(draws_R: Floats) -> float:
         return float("nan")
     rarer = min(int((draws_R <= 0).sum()), int((draws_R >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (len(draws_R) + 1))
-
-
-def _user_draws(
-    values_KN: Floats, weights_KN: Floats, resamples: int, rng: np.random.Generator
-) -> Floats:
-    """Weighted means of N users drawn with replacement, the same users for all K: [R, K]."""
-    num_statistics, num_users = values_KN.shape
-    columns_NC = np.concatenate([weights_KN * values_KN, weights_KN]).T
-    means_RK = np.empty((resamples, num_statistics))
-    rows = max(1, _BLOCK_ELEMENTS // max(num_users, 1))
-    for start in range(0, resamples, rows):
-        block = slice(start, min(start + rows, resamples))
-        sums_rC = _draw_counts(block.stop - start, num_users, rng) @ columns_NC
-        means_RK[block] = ratio(sums_rC[:, :num_statistics], sums_rC[:, num_statistics:])
-    return means_RK
-
-
-def _draw_counts(resamples: int, size: int, rng: np.random.Generator) -> Floats:
-    """How often each of `size` units is drawn in `size` draws with replacement: [R, size]."""
-    drawn = rng.integers(0, size, (resamples, size))
-    drawn += size * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * size)
-    return counts.reshape(resamples, size).astype(np.float64)
 
 
 def _t_draws(

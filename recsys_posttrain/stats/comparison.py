@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_seeds
@@ -14,8 +15,6 @@ from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.stats.columns import Column
 from recsys_posttrain.stats.runs import Runs, per_user, runs_of, undefined_anywhere
 from recsys_posttrain.stats.significance import effect_size, holm
-
-Floats = NDArray[np.float64]
 
 ALPHA = 0.05
 DECIMALS = 4  # printed; equal at this precision counts as equally good

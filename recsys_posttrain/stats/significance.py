@@ -1,52 +1,11 @@
-"""Is a method different from its control? Paired difference, effect size, Holm's correction."""
+"""Is a method different from its control? Effect size, and Holm's correction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from recsys_posttrain.stats.bootstrap import (
-    RESAMPLES,
-    Floats,
-    bootstrap_means,
-    interval,
-    p_value,
-)
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Method minus control on the same users and seeds.
-
-    p_value: two-sided, for "no difference". effect_size: Cohen's d of the users' differences.
-    """
-
-    mean: float
-    low: float
-    high: float
-    p_value: float
-    effect_size: float
-
-
-def paired_difference(
-    values_SN: ArrayLike,
-    control_SN: ArrayLike,
-    *,
-    resamples: int = RESAMPLES,
-    rng: np.random.Generator,
-) -> PairedDifference:
-    """values_SN - control_SN over the users that both hold; one seed pairs with all."""
-    difference_SN = np.asarray(values_SN, dtype=np.float64) - np.asarray(control_SN, np.float64)
-    mean_K, draws_RK = bootstrap_means(difference_SN[None], resamples=resamples, rng=rng)
-    found = interval(mean_K[0], draws_RK[:, 0])
-    return PairedDifference(
-        mean=found.value,
-        low=found.low,
-        high=found.high,
-        p_value=p_value(draws_RK[:, 0]),
-        effect_size=effect_size(difference_SN),
-    )
+from recsys_posttrain.basic_statistics import Floats
 
 
 def effect_size(differences_SN: ArrayLike, weights_SN: ArrayLike = 1.0) -> float:

@@ -12,7 +12,7 @@ from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
-from recsys_posttrain.evaluation.curve import curve_point
+from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (

@@ -17,7 +17,7 @@ from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
-from recsys_posttrain.evaluation.curve import curve_point
+from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
 from recsys_posttrain.models.reward_model import RewardModel

@@ -15,12 +15,12 @@ from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
-from recsys_posttrain.report.curves import write_curves
+from recsys_posttrain.report.cells import NOTHING
+from recsys_posttrain.report.over_optimisation import write_curves
+from recsys_posttrain.report.quality import write_quality
 from recsys_posttrain.report.record import read_rows, study_record
-from recsys_posttrain.report.render import NOTHING, escaped
 from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
 from recsys_posttrain.reward_scale import scale_in
-from recsys_posttrain.rewards.quality import quality_markdown
 from recsys_posttrain.studies.execute import (
     Options,
     Results,
@@ -134,10 +134,10 @@ def write_study(
         if qualities.rewards is not None:
             write_parquet(qualities.rewards, new / "reward_models.parquet")
             caption = _quality_caption("Reward models", study, pipeline)
-            _write_quality(qualities.rewards, caption, new / "reward_models.md")
+            write_quality(qualities.rewards, caption, new / "reward_models.md")
         if qualities.judges is not None:
             caption = _quality_caption("Judge", study, pipeline)
-            _write_quality(qualities.judges, caption, new / "judge.md")
+            write_quality(qualities.judges, caption, new / "judge.md")
         for name, text in texts.items():
             write_text(new / name, text)
         write_table(table, new)
@@ -180,10 +180,6 @@ def _control(rows: pd.DataFrame) -> str:
     """BC, or the first after popularity and pretrained."""
     methods = [str(method) for method in rows["method"].unique()]
     return "BC" if "BC" in methods else methods[min(2, len(methods) - 1)]
-
-
-def _write_quality(quality: pd.DataFrame, caption: str, path: Path) -> None:
-    write_text(path, quality_markdown(quality, escaped(caption)))
 
 
 def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:

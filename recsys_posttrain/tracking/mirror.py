@@ -3,7 +3,7 @@
 One run per trial of trials.csv and per method and seed of rows.parquet (per method of table.csv
 where the rows are not there), and one for the study: its table, its figures, and what each method
 is worth against the level of the noise and against the achieved quality of the reward model. A
-folder of `live bench` is one run.
+folder of `make live-bench` is one run.
 Every run is first written offline, below WANDB_DIR or the study's folder (offline_runs.py), under
 an id made of what it is, not of what came out: what is there is not written again, and what has
 changed replaces what was there, so that this can be called after every row, after an interruption,
@@ -22,7 +22,7 @@ import pandas as pd
 
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.files import read_json
-from recsys_posttrain.report import plots
+from recsys_posttrain.report import interactive
 from recsys_posttrain.report.noise_quality import noise_kinds, of_kind
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
@@ -46,7 +46,7 @@ from recsys_posttrain.tracking.offline_runs import (
 from recsys_posttrain.tracking.upload import is_logged_in, upload
 
 PROJECT = "recsys-posttrain"
-LIVE = "faults.csv"  # what live bench leaves
+LIVE = "faults.csv"  # what make live-bench leaves
 CLEAN = "clean"  # in names, of no noise
 LEVEL, QUALITY = "noise/level", "reward_model/pairwise_accuracy"
 AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against which axis
@@ -158,28 +158,28 @@ def field(column: object) -> str:
 def row_entries(study: StudyFolder) -> Iterator[Entry]:
     """One per method and seed: its Run, and its results."""
     runs = {label: (run, noise) for label, run, noise in runs_of(study.record)}
-    for method, seed, values in results(study):
-        run, noise = runs.get(method, ({}, {}))
+    for values in results(study).to_dict("records"):
+        named: dict[Any, Any] = {
+            name: values.pop(name) for name in ("method", "seed") if name in values
+        }
+        run, noise = runs.get(named["method"], ({}, {}))
         shown = f"{noise['kind']}-{noise['level']:g}" if noise.get("kind") else CLEAN
         axes = {LEVEL: noise.get("level", 0.0), QUALITY: noise.get("pairwise_accuracy")}
-        config = {**run, "method": method, **({} if seed is None else {"seed": seed})}
-        name = "/".join([method, shown, *([] if seed is None else [str(seed)])])
-        yield Entry(name, "posttrain", config, _finite(axes | values))
+        name = "/".join([named["method"], shown, *map(str, [*named.values()][1:])])
+        yield Entry(name, "posttrain", {**run, **named}, _finite(axes | values))
 
 
-def results(study: StudyFolder) -> Iterator[tuple[str, int | None, dict[str, float]]]:
-    """Method, seed and means over targets; without rows those of the table, over all seeds."""
+def results(study: StudyFolder) -> pd.DataFrame:
+    """One row per method and seed: means over targets. Without rows those of the table, over all
+    seeds."""
     rows = study.frame("rows.parquet")
     if rows is None:
         cells = study.cells[study.cells["place"] == ""]
-        for method, of_method in cells.groupby("method", sort=False):
-            yield str(method), None, dict(zip(of_method["column"], of_method["mean"], strict=True))
-        return
+        means = cells.pivot(index="method", columns="column", values="mean")
+        return means.loc[cells["method"].unique()].reset_index()
     there = [name for name in METRICS if name in rows]
-    means = rows.groupby(["method", "seed"], sort=False, observed=True)[there].mean()
-    for mean in means.reset_index().to_dict("records"):
-        values = {name: float(mean[name]) for name in there}
-        yield str(mean["method"]), int(mean["seed"]), values
+    rows = rows.astype({"method": str, "seed": int})
+    return rows.groupby(["method", "seed"], sort=False)[there].mean().reset_index()
 
 
 def summary_entry(study: StudyFolder) -> Entry:
@@ -251,20 +251,17 @@ def _log_study(run: Any, study: StudyFolder) -> None:
 
     for point in noise_points(study, value_columns(study)[0]):
         run.log(point)
-    final: list[Any] = [[method, seed, *values.values()] for method, seed, values in results(study)]
-    _, _, names = next(results(study))
-    table = wandb.Table(columns=["method", "seed", *names], data=final)
-    run.log({"rows": table, **figures(study)})
+    run.log({"rows": wandb.Table(dataframe=results(study)), **figures(study)})
 
 
 def figures(study: StudyFolder) -> dict[str, Any]:
     """All Plotly figures, by "group/title"."""
     points, trials = study.frame("curves.parquet"), study.trials
     groups = {
-        "leaderboard": plots.leaderboard(study)[:1],
-        "noise_against_quality": plots.noise_against_quality(study, value_columns(study)[0]),
-        "over_optimisation": [] if points is None else plots.over_optimisation(points),
-        "tuning": [] if trials is None else plots.tuning(trials),
+        "leaderboard": interactive.leaderboard(study)[:1],
+        "noise_against_quality": interactive.noise_against_quality(study, value_columns(study)[0]),
+        "over_optimisation": [] if points is None else interactive.over_optimisation(points),
+        "tuning": [] if trials is None else interactive.tuning(trials),
     }
     return {f"{group}/{title}": figure for group, all_ in groups.items() for title, figure in all_}
 

@@ -30,22 +30,22 @@ def upload(waiting: Sequence[Path], runs: Path, study: Path, seconds: float | No
     """Uploads these of the folder's runs, and the study's workspace; returns how it went."""
     limit = SECONDS if seconds is None else seconds
     began = time.monotonic()
-    again = f"to upload later: recsys-posttrain wandb-sync {shlex.quote(str(study))}"
     if not waiting:
         return f"everything in {runs} is uploaded"
-    if trouble := unreachable(os.environ.get("WANDB_BASE_URL", SERVICE)):
-        return f"warning: {len(waiting)} runs not uploaded ({trouble}); they are in {runs}; {again}"
-    ended, said = _run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], limit)
-    if ended is None:
+    trouble = unreachable(os.environ.get("WANDB_BASE_URL", SERVICE))
+    if not trouble:
+        ended, said = _run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], limit)
+        trouble = said if ended else ""
+        if ended is None:
+            trouble = f"not done in {limit:g} s: no network, or a wrong key?"
+    if trouble:
         return (
-            f"warning: {len(waiting)} runs not uploaded in {limit:g} s (no network, or a wrong "
-            f"key?); they are in {runs}; {again}"
+            f"warning: {len(waiting)} runs not uploaded ({trouble}); they are in {runs}; to upload "
+            f"later: recsys-posttrain wandb-sync {shlex.quote(str(study))}"
         )
-    if ended:
-        return f"warning: runs not uploaded ({said}); they are in {runs}; {again}"
     module = [sys.executable, "-m", "recsys_posttrain.tracking.workspace", str(study)]
     ended, said = _run(module, max(0.0, limit - (time.monotonic() - began)))
-    return f"{len(waiting)} runs uploaded; workspace: {said if ended == 0 else 'not made'}"
+    return f"{len(waiting)} runs uploaded; workspace: {said if ended == 0 else 'not saved'}"
 
 
 def unreachable(service: str) -> str:

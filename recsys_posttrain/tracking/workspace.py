@@ -30,7 +30,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces.reports.v2 import interface as wr
 
-    _, _, logged = next(results(study))
+    logged = results(study).columns.drop(["method", "seed"], errors="ignore")
     quality = [
         wr.LinePlot(title=f"{noise} ({axis})", x=axis, y=[*names])
         for axis in (QUALITY, LEVEL)

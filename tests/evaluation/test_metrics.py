@@ -10,7 +10,6 @@ from torchmetrics.functional.retrieval import (
 
 from recsys_posttrain.evaluation import subsets
 from recsys_posttrain.evaluation.metrics import (
-    average_popularity,
     coverage,
     gini,
     hit_rate,
@@ -56,12 +55,6 @@ def test_coverage_and_gini_by_hand():
     assert gini(lists, 4) == pytest.approx(slow)
 
 
-def test_average_popularity_ignores_missing_items():
-    found = average_popularity([[1, 2], [3, 0], [0, 0]], [10, 20, 7])
-    assert found[:2].tolist() == [15, 7]
-    assert np.isnan(found[2])
-
-
 def frame(**changes):
     given = {
         "user_id": [7, 8, 9, 9],
@@ -97,8 +90,6 @@ def test_subsets_by_hand():
     assert subsets.liked(rows, stars).tolist() == [1, 1, 0, 0]
     assert subsets.top_rated(rows, stars).tolist() == [1, 0, 0, 0]
     assert subsets.disliked(rows, stars).tolist() == [0, 0, 1, 0]
-    # the median of 10, 30, 20 (one per user) is 20, and 20 is not above it
-    assert subsets.above_median(rows, stars).tolist() == [0, 1, 0, 0]
     assert subsets.reward_weighted(rows, stars).tolist() == [5, 4, 2, 3]
     shifted = subsets.RewardScale(zero=2)
     assert subsets.reward_weighted(rows, shifted).tolist() == [3, 2, 0, 1]

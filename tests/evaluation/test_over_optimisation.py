@@ -1,10 +1,25 @@
+"""Points of a curve against loops, curves of a study and fitted laws by hand."""
+
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, RL, fit
+from recsys_posttrain.evaluation.over_optimisation import (
+    BEST_OF_N,
+    RL,
+    curve_point,
+    fit,
+    fits,
+    mean_curves,
+)
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.types import Sequences, Targets
+from recsys_posttrain.worlds.base import Truth
 
 D_N = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
 
@@ -31,10 +46,6 @@ def test_best_of_n_peak_by_hand():
     assert found.gold(2.0) == pytest.approx(2.0)
     assert found.is_peak_observed
     assert found.observed_peak_kl == 4.0
-    assert found.sentence() == (
-        "the fitted best-of-n law peaks at KL 4, inside the observed range 0 to 9; "
-        "largest observed gold at KL 4"
-    )
 
 
 def test_rl_peak_by_hand():
@@ -49,7 +60,8 @@ def test_a_peak_beyond_the_data_is_called_an_extrapolation():
     """a = 2, b = 0.1: d* = 10, KL 100, and the data end at KL 9."""
     found = fit(BEST_OF_N, D_N, exact(BEST_OF_N, 2.0, 0.1))
     assert not found.is_peak_observed
-    assert "peaks at KL 100, outside the observed range 0 to 9" in found.sentence()
+    assert found.peak_kl == pytest.approx(100)
+    assert found.observed_kl == (0, 9)
     late = fit(BEST_OF_N, [2.0, 3.0, 4.0], exact(BEST_OF_N, 2.0, 1.0, [2.0, 3.0, 4.0]))
     assert late.peak_kl == pytest.approx(1.0)
     assert not late.is_peak_observed
@@ -62,7 +74,6 @@ def test_a_curve_that_only_rises_or_falls_has_no_peak(law, a, b):
     found = fit(law, D_N, exact(law, a, b))
     assert found.peak_kl is None
     assert not found.is_peak_observed
-    assert f"the fitted {law.name} law has no peak; largest observed gold" in found.sentence()
 
 
 @pytest.mark.parametrize("law", [BEST_OF_N, RL], ids=lambda law: law.name)
@@ -121,3 +132,107 @@ def test_the_order_of_the_points_does_not_matter():
 def test_points_that_cannot_be_fitted_are_refused(sqrt_kl, gold, sentence):
     with pytest.raises(UserError, match=f"best-of-n law: .*{sentence}"):
         fit(BEST_OF_N, sqrt_kl, gold)
+
+
+ITEMS = 6
+SEEN = [[3, 1], [5], [1, 2, 3, 4, 5, 6], [2, 2, 6]]  # the third has seen everything
+USERS = [2, 0, 1, 2]
+
+
+class Products:
+    """A reward model that says the same about a target whatever came before it."""
+
+    def __init__(self, state_NR, factor_VR):
+        self.state_NR, self.factor_VR = state_NR, factor_VR
+
+    def last_states(self, histories, next_times_N, users_N):
+        assert users_N.tolist() == USERS
+        return self.state_NR, self.factor_VR
+
+
+@pytest.fixture(scope="module")
+def targets():
+    lengths = [len(seen) for seen in SEEN]
+    ones_E = torch.ones(sum(lengths))
+    history = Sequences(
+        torch.tensor([item for seen in SEEN for item in seen]),
+        ones_E,
+        ones_E.long(),
+        torch.tensor([0, *lengths]).cumsum(0),
+    )
+    ones_N = torch.ones(len(SEEN), dtype=torch.int64)
+    return Targets(history, ones_N, ones_N.float(), ones_N, torch.tensor(USERS))
+
+
+def policy_of(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy = Policy(SASRec(dim=4, blocks=1, feed_forward=8, max_length=6).build(ITEMS))
+    with torch.no_grad():
+        policy.backbone.item_embedding.weight[1:] *= 20
+    return policy.eval()
+
+
+def probabilities(policy, targets):
+    with torch.no_grad():
+        state_ND = policy.last_states(targets.history, targets.times_N)
+        logit_NV = (state_ND.double() @ policy.table_VD.double().T).numpy()
+    weight_NV = np.exp(logit_NV - logit_NV.max(axis=1, keepdims=True))
+    return weight_NV / weight_NV.sum(axis=1, keepdims=True)
+
+
+def slow_worth(pi_NV, reward_NV):
+    """E[r] over unseen items, averaged over the targets that have any."""
+    worth = []
+    for n, seen in enumerate(SEEN):
+        unseen = [v for v in range(ITEMS) if v + 1 not in seen]
+        if unseen:
+            share = sum(pi_NV[n, v] for v in unseen)
+            worth.append(sum(pi_NV[n, v] * float(reward_NV[n, v]) for v in unseen) / share)
+    return np.mean(worth)
+
+
+def test_a_point_is_the_slow_loop(targets):
+    """Scores are rounded to float32 (about 6 significant digits of each probability)."""
+    policy, reference = policy_of(0), policy_of(1)
+    random = torch.Generator().manual_seed(2)
+    proxy = Products(*(torch.randn(n, 3, generator=random) for n in (len(SEEN), ITEMS)))
+    state_UR, factor_VR = (torch.randn(n, 2, generator=random) for n in (3, ITEMS))
+    truth = Truth(state_UR, factor_VR, np.arange(3), np.arange(ITEMS), np.ones(1))
+    point = curve_point(policy, reference, targets, {"proxy": proxy}, truth)
+    assert list(point) == ["kl", "sqrt_kl", "reward/proxy", "reward/gold"]
+
+    pi_NV, reference_NV = (probabilities(each, targets) for each in (policy, reference))
+    kl = np.mean([sum(p * np.log(p / q)) for p, q in zip(pi_NV, reference_NV, strict=True)])
+    assert kl > 0.1, "there is a distance to get wrong"
+    assert point["kl"] == pytest.approx(kl, rel=1e-5)
+    assert point["sqrt_kl"] == pytest.approx(kl**0.5, rel=1e-5)
+    proxy_NV = proxy.state_NR @ proxy.factor_VR.T
+    assert point["reward/proxy"] == pytest.approx(slow_worth(pi_NV, proxy_NV), rel=1e-5)
+    gold_NV = state_UR[USERS] @ factor_VR.T
+    assert point["reward/gold"] == pytest.approx(slow_worth(pi_NV, gold_NV), rel=1e-5)
+
+
+def test_the_reference_is_at_no_distance_from_itself(targets):
+    reference = policy_of(1)
+    point = curve_point(reference, reference, targets, {})
+    assert point == {"kl": 0, "sqrt_kl": 0}
+
+
+@pytest.mark.parametrize("law", [BEST_OF_N, RL], ids=lambda law: law.name)
+def test_the_law_that_fits_better_comes_first(law):
+    points = pd.DataFrame({"step": range(5), "kl": D_N**2, "method": "x", "seed": 0})
+    points = points.assign(**{"reward/proxy": 0.0, "reward/gold": exact(law, 2.0, 0.5)})
+    curve = mean_curves(points)["x"]
+    assert curve.fitted.law is fits(curve)[0].law is law
+
+
+def test_the_truth_judges_before_the_judge_and_without_both_nothing_is_fitted():
+    points = pd.DataFrame({"step": range(4), "kl": np.arange(4.0) ** 2, "method": "x", "seed": 0})
+    points = points.assign(**{"reward/proxy": 0.0, "reward/judge": 3 - np.arange(4.0)})
+    (best, _) = fits(mean_curves(points)["x"])
+    assert best.gold(2.0) == pytest.approx(-2)
+    truth = points.assign(**{"reward/gold": np.arange(4.0)})
+    assert fits(mean_curves(truth)["x"])[0].gold(2.0) == pytest.approx(2)
+    assert fits(mean_curves(points.drop(columns="reward/judge"))["x"]) == []
+    assert fits(mean_curves(points[:2])["x"]) == []  # one distance is no law

@@ -8,11 +8,12 @@ from scipy.stats import kendalltau, spearmanr
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import per_user_frame
 from recsys_posttrain.report.agreement import (
-    agreement_markdown,
+    agreement_sheet,
     kendall,
     rank_agreement,
-    spearman,
+    spearman_rows,
 )
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.stats.columns import Column
 
 MRR, PROXY = Column("MRR", "all", "mrr"), Column("reward", "proxy@10", "reward/proxy@10")
@@ -42,10 +43,10 @@ def test_the_correlations_are_scipys():
     first[3], second[4] = 1.0, 2.0
     for row, (x, y) in enumerate(zip(first, second, strict=True)):
         if row in (3, 4):
-            assert np.isnan(spearman(first, second)[row])
+            assert np.isnan(spearman_rows(first, second)[row])
             assert np.isnan(kendall(first, second)[row])
             continue
-        assert spearman(first, second)[row] == pytest.approx(spearmanr(x, y).statistic)
+        assert spearman_rows(first, second)[row] == pytest.approx(spearmanr(x, y).statistic)
         assert kendall(first, second)[row] == pytest.approx(kendalltau(x, y).statistic)
 
 
@@ -88,7 +89,7 @@ def test_columns_that_one_study_lacks_are_left_out_and_equal_methods_have_no_ord
     assert not {"coverage@10", "Gini@10"} & set(frame.index)
     assert frame.loc["NDCG@10 all", "kendall"] == 1
     assert frame.loc["reward proxy@10", ["spearman", "kendall_low"]].isna().all()
-    text = agreement_markdown(frame, "Caption.")
+    text = markdown(agreement_sheet(frame, "Caption."))
     assert text.startswith("Caption.\n\n| column | methods | Spearman | Kendall |\n")
     assert "| NDCG@10 all | 3 | 1.0000 [1.0000, 1.0000] | 1.0000 [1.0000, 1.0000] |\n" in text
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, fit
-from recsys_posttrain.report.figures import LINES, Curve, over_optimisation, panels
+from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, Curve, fit
+from recsys_posttrain.report.figures import LINES, over_optimisation, panels
 
 SQRT_KL_N = np.array([2.0, 0.0, 1.0, 3.0])
 GOLD_N = SQRT_KL_N * (2 - 0.5 * SQRT_KL_N)

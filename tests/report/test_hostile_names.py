@@ -12,9 +12,10 @@ from rich.table import Table
 
 import recsys_posttrain
 from recsys_posttrain.progress import console, plain_console, say
-from recsys_posttrain.report import figures, plots
-from recsys_posttrain.report.render import _latex, escaped
-from recsys_posttrain.report.sections import html_of, noise_blocks
+from recsys_posttrain.report import figures, interactive
+from recsys_posttrain.report.cells import Block, Cell, Heading, Sheet
+from recsys_posttrain.report.render import html, latex, markdown
+from recsys_posttrain.report.sections import caption, tables
 
 PACKAGE = Path(recsys_posttrain.__file__).parent
 HOSTILE = [
@@ -90,39 +91,50 @@ def test_every_console_is_a_plain_one() -> None:
     assert (console._markup, console._emoji, console._highlight) == (False, False, False)
 
 
+def sheet_of(name: str) -> Sheet:
+    """The name in a caption, a block's title, a heading and a cell with everything."""
+    cell = Cell(name, "±.1", name, bold=True, dagger=True)
+    columns = [Heading("method", is_text=True), Heading(name, name, name, "↑")]
+    return Sheet(name, [Block("", columns, []), Block(name, columns, [[Cell(name), cell]])])
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_markdown_shows_the_name(name: str) -> None:
-    """By a full renderer, at the beginning of a caption and in a table's cell."""
+    """By a full renderer."""
     expected = " ".join(name.split("\n"))
     full = MarkdownIt("commonmark").enable("table")
-    caption = Read(full.render(escaped(name)))
-    assert (caption.tags, caption.text.strip()) == (["p"], expected)
-    row = Read(full.render(f"| method | value |\n|---|---|\n| {escaped(name)} | 1 |\n"))
-    assert row.tags == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
-    assert expected in row.text
+    table = ["table", "thead", "tr", "th", "th"]
+    read = Read(full.render(markdown(sheet_of(name))))
+    tags = ["p", *table, "p", *table, "tbody", "tr", "td", "td", "strong"]
+    assert read.tags == tags
+    shown = "".join(line for line in read.text.splitlines())
+    assert shown.startswith(expected)
+    assert shown.count(expected) == 7
+    assert f"{expected}† ±.1 {expected}" in shown
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_files_text_is_no_structure_of_the_page(name: str) -> None:
-    """Of a file that nobody escaped: in a caption, a cell and a block's title."""
-    allowed = {"p", "div", "table", "thead", "tbody", "tr", "th", "td", "em", "strong", "small"}
-    allowed |= {"ul", "ol", "li", "blockquote", "code"}
-    text = f"{name}\n\n| a | b |\n|---|---|\n| {name} | 1 |\n\n{name}\n---\n"
-    assert set(Read(html_of(text)).tags) <= allowed
-    title = name.split("\n")[0]
-    ((shown, _),) = noise_blocks(f"### {title}\n\n| a |\n|---|\n| 1 |\n")
-    assert set(Read(shown).tags) <= {"em", "strong", "code"}
+def test_the_page_shows_the_name(name: str) -> None:
+    sheet = sheet_of(name)
+    table = ["div", "table", "thead", "tr", "th"]
+    read = Read(html(sheet.blocks[1]))
+    assert read.tags == [*table, "th", "tbody", "tr", "td", "td", "strong", "small", "small"]
+    assert read.text.count(name) == 4
+    around = Read(tables(sheet.blocks) + caption(sheet.caption))
+    assert set(around.tags) - set(read.tags) == {"h3", "p"}
+    assert around.text.count(name) == 7
 
 
 def test_latex_keeps_brackets_and_signs() -> None:
-    assert _latex("[deleted]") == "{[}deleted{]}"
-    assert _latex("a_b & 5% #1 $x$") == r"a\_b \& 5\% \#1 \$x\$"
+    text = latex(sheet_of("[a_b] & 5% #1 $x$"))
+    assert text.count(r"{[}a\_b{]} \& 5\% \#1 \$x\$") == 7
+    assert r"{[}a\_b{]} \& 5\% \#1 \$x\$}$^\dagger$\,{\scriptsize $\pm$.1 {[}a" in text
 
 
 def test_figures_show_the_name() -> None:
     assert figures.plain("$x$") == r"\$x\$"
-    assert plots.plain("<b>x</b> %{y}") == "&lt;b&gt;x&lt;/b&gt; %&#123;y}"
-    drawn = str(plots.panel("<script>x</script> <b>y</b>", "x").to_json())
+    assert interactive.plain("<b>x</b> %{y}") == "&lt;b&gt;x&lt;/b&gt; %&#123;y}"
+    drawn = str(interactive.panel("<script>x</script> <b>y</b>", "x").to_json())
     assert not re.search("<script|<b>", drawn)
 
 

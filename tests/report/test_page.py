@@ -11,8 +11,9 @@ import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.report import page
+from recsys_posttrain.report.cells import Block, Cell, Sheet, headings, read_sheet, write_sheet
 from recsys_posttrain.report.page import write_report
-from recsys_posttrain.report.sections import html_of
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.report.study_folder import study_folder
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
@@ -88,7 +89,6 @@ def test_the_page_is_alone_and_repeats(finished_study: Path) -> None:
 
 
 def test_text_of_a_study_is_text(finished_study: Path) -> None:
-    assert "<b>" not in html_of("| <b>x</b> |\n|---|\n| 1 |\n")
     table = (finished_study / "table.csv").read_text()
     (finished_study / "table.csv").write_text(table.replace("PPO", "</script>PPO"))
     html = page.page(study_folder(finished_study))
@@ -113,12 +113,24 @@ def test_published_studies_have_a_page(name: str) -> None:
     assert "rows.parquet" in html
 
 
+def test_published_tables_are_the_cells_beside_them() -> None:
+    sheets = [
+        path
+        for name in ("table", "reward_models", "judge", "over_optimisation", "selection")
+        for path in RESULTS.glob(f"*/{name}.json")
+    ]
+    assert len(sheets) > 20
+    for path in sheets:
+        assert markdown(read_sheet(path)) == path.with_suffix(".md").read_text(), path
+
+
 def test_rules_that_choose_a_strength_have_a_section_where_they_were_compared(
     finished_study: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(finished_study, tmp_path / "study")
     assert _Tables(page.page(study_folder(folder))).sections == SECTIONS
-    (folder / "selection.md").write_text("## value\n\n| rule |\n|---|\n| judge |\n\nWhat it got.\n")
+    block = Block("", headings("rule"), [[Cell("judge")]])
+    write_sheet(folder / "selection.json", Sheet("What it got.", [block]))
     read = _Tables(html := page.page(study_folder(folder)))
     assert "selection" in read.sections
     assert [["rule"], ["judge"]] in read.tables
@@ -128,14 +140,13 @@ def test_rules_that_choose_a_strength_have_a_section_where_they_were_compared(
 def test_faults_of_live_events_have_a_section_where_they_are_given(
     finished_study: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "table.md").write_text("Five.\n\n| fault |\n|---|\n| naught |\n\n![x](x.png)\n")
+    (tmp_path / "faults.csv").write_text("fault,p50_ms\nnaught,2.5\n")
     (tmp_path / "x.png").write_bytes(b"picture")
     read = _Tables(html := page.page(study_folder(finished_study), tmp_path))
     assert read.sections == [*SECTIONS[:-1], "live", SECTIONS[-1]]
-    assert [["fault"], ["naught"]] in read.tables
+    assert [["fault", "p50 ms"], ["naught", "2.5000"]] in read.tables
     assert html.count("data:image/png;base64,cGljdHVyZQ==") == 1
-    assert "x.png" not in html
-    with pytest.raises(UserError, match=r"--live .*figures has no table.md"):
+    with pytest.raises(UserError, match=r"--live .*figures has no faults.csv"):
         page.page(study_folder(finished_study), finished_study / "figures")
 
 

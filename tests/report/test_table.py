@@ -9,11 +9,12 @@ from rich.console import Console
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import gini, per_user_frame
-from recsys_posttrain.report.render import decimal, percent
+from recsys_posttrain.report.cells import decimal, percent
 from recsys_posttrain.report.table import Provenance, RewardScale, comparison_table, write_table
+from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.stats.columns import COLUMNS, Column
 from recsys_posttrain.stats.comparison import compare
-from recsys_posttrain.stats.significance import paired_difference
+from recsys_posttrain.stats.significance import effect_size
 
 HIT, LISTS = Column("HR@1", "all", "hr@1"), COLUMNS[-2]
 
@@ -156,16 +157,14 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
         p_values = []
         for method in ("Popularity", "Offline PPO"):
             found = cells.loc[(method, column)]
-            one = paired_difference(
-                values(method, source, keep),
-                values("BC", source, keep),
-                rng=np.random.default_rng(4),
-            )
-            wanted = [one.mean, one.low, one.high, one.p_value, one.effect_size]
+            difference = values(method, source, keep) - values("BC", source, keep)
+            mean, draws = bootstrap_means(difference[None], rng=np.random.default_rng(4))
+            one, p = interval(mean[0], draws[:, 0]), p_value(draws[:, 0])
+            wanted = [one.value, one.low, one.high, p, effect_size(difference)]
             names = ["difference", "difference_low", "difference_high", "p_value", "effect_size"]
             assert found[names].tolist() == pytest.approx(wanted)
             assert found["mean"] == pytest.approx(np.nanmean(values(method, source, keep)))
-            p_values.append(one.p_value)
+            p_values.append(p)
         low, high = sorted(p_values)
         adjusted = sorted(cells.loc[["Popularity", "Offline PPO"]].xs(column, level=1)["p_holm"])
         assert adjusted == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
@@ -246,11 +245,10 @@ def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
     paths = write_table(comparison_table(rows, num_items=60), tmp_path / "a")
     shuffled = rows.sample(frac=1, random_state=1)
     again = write_table(comparison_table(shuffled, num_items=60), tmp_path / "b")
-    assert [path.name for path in paths] == ["table.md", "table.tex", "table.csv"]
+    names = ["table.md", "table.tex", "table.csv", "table.json"]
+    assert [path.name for path in paths] == names
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        *("table.csv", "table.md", "table.tex")
-    ]
+    assert {path.name for path in (tmp_path / "a").iterdir()} == set(names)
     assert "One run stands for all seeds: Popularity." in paths[0].read_text(encoding="utf-8")
 
 
@@ -312,6 +310,14 @@ def test_gold_columns_are_shown_where_the_rows_have_them():
     assert cells["A_1 & B", "reward gold@5"]
     assert cells["BC", "regret@10"]
     assert "| reward gold@5 ↑ | reward gold@10 ↑ | regret@10 ↓ |" in table.markdown()
+
+
+def test_a_control_alone_is_a_table_too():
+    table = comparison_table(run("BC", [2.0] * 4), num_items=4)
+    out = StringIO()
+    Console(file=out, width=100).print(table.rich())
+    assert ".6309" in out.getvalue()
+    assert table.markdown().count("| BC |") == 1
 
 
 def test_more_columns_than_fit_a_terminal_are_a_second_table():

@@ -40,7 +40,7 @@ def test_draws_match_an_explicit_loop_over_the_same_users():
 def test_draws_do_not_depend_on_the_block_size(monkeypatch):
     values = np.random.default_rng(0).normal(size=(1, 2, 13))
     _, whole = bootstrap_means(values, resamples=50, rng=np.random.default_rng(1))
-    monkeypatch.setattr("recsys_posttrain.stats.bootstrap._BLOCK_ELEMENTS", 40)
+    monkeypatch.setattr("recsys_posttrain.basic_statistics._BLOCK_ELEMENTS", 40)
     _, parts = bootstrap_means(values, resamples=50, rng=np.random.default_rng(1))
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
 

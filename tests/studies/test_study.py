@@ -25,6 +25,7 @@ from recsys_posttrain.studies.study import run_study, study_table
 STUDY = (Path(__file__).parents[1] / "small_study.py").read_text(encoding="utf-8")
 OWN = (Path(__file__).parents[1] / "own_algorithm.py").read_text(encoding="utf-8")
 FILES = {"rows.parquet", "table.md", "table.tex", "reward_models.md", "run.json"}
+FILES |= {"table.json", "reward_models.json"}
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -134,8 +134,10 @@ def test_of_a_running_study_what_is_new_is_written(finished_study: Path) -> None
 
 def test_without_rows_the_table_is_mirrored(finished_study: Path) -> None:
     (finished_study / "rows.parquet").unlink()
-    names = {name for name, _, _ in tracking.results(study_folder(finished_study))}
-    assert names == {"Popularity", "Pretrained", "BC", "PPO"}
+    means = tracking.results(study_folder(finished_study)).set_index("method")
+    assert list(means.index) == ["Popularity", "Pretrained", "BC", "PPO"]
+    table = pd.read_csv(finished_study / "table.csv").set_index(["method", "column"])["mean"]
+    assert means.loc["BC", "NDCG@10 all"] == table["BC", "NDCG@10 all"]
 
 
 def test_turned_off_it_writes_nothing(

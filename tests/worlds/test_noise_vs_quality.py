@@ -15,6 +15,7 @@ from recsys_posttrain.algorithms import BC
 from recsys_posttrain.data.user_holdout import UserHoldout
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
+from recsys_posttrain.report.render import markdown_table
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
@@ -172,7 +173,8 @@ def test_what_each_rule_would_have_got(experiments: None) -> None:
     }
     assert found["mean"].tolist() == [3.25, 3.05, 3.65, 3.65]
     assert found["difference"].tolist()[1:] == [-0.2, 0.4, 0.4]
-    text = selection.markdown(found.reset_index())
+    table = selection.block(found.reset_index())
+    text = markdown_table(table.columns, table.rows)
     assert "| none | PPO | 3.250 (timid) | 3.050, -0.200 ± 0.000 (wild) |" in text
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys_posttrain.report.curves import curves_markdown, fits, mean_curves, write_curves
+from recsys_posttrain.evaluation.over_optimisation import mean_curves
+from recsys_posttrain.report.over_optimisation import curves_sheet, write_curves
+from recsys_posttrain.report.render import markdown
 
 E2 = math.e**2
 
@@ -40,6 +42,10 @@ def three():
     return pd.concat(runs, ignore_index=True)
 
 
+def text_of(curves, what, seeds):
+    return markdown(curves_sheet(curves, what, seeds))
+
+
 def tables(text):
     """The rows of each table of a text, as lists of cells."""
     found = [[]]
@@ -63,7 +69,7 @@ def test_the_mean_over_seeds_at_steps_that_all_have(three):
 
 
 def test_the_tables_by_hand(three):
-    text = curves_markdown(mean_curves(three), "x", 2)
+    text = text_of(mean_curves(three), "x", 2)
     observed, laws = tables(text)
     head = ["run", "points", "largest KL", "proxy gain there", "largest gold gain", "at KL"]
     assert observed[0] == head
@@ -94,17 +100,15 @@ def test_peaks_that_were_not_seen(three):
         (d_N * (2 - d_N / 10), ["2", "0.1", "1.0000", "100", "no"]),
         (2 * d_N + d_N**2, ["2", "-1", "1.0000", "–", "no peak"]),  # noqa: RUF001
     ):
-        _, laws = tables(
-            curves_markdown(mean_curves(frame.assign(**{"reward/gold": gold_N})), "x", 1)
-        )
+        _, laws = tables(text_of(mean_curves(frame.assign(**{"reward/gold": gold_N})), "x", 1))
         assert laws[2][1:] == ["best-of-n", *cells]
 
 
 def test_the_judge_counts_only_where_there_is_no_truth(three):
     both = three.assign(**{"reward/judge": -three["reward/gold"]})
-    assert curves_markdown(mean_curves(both), "x", 2) == curves_markdown(mean_curves(three), "x", 2)
+    assert text_of(mean_curves(both), "x", 2) == text_of(mean_curves(three), "x", 2)
     judge = three.rename(columns={"reward/gold": "reward/judge"})
-    text = curves_markdown(mean_curves(judge), "x", 2)
+    text = text_of(mean_curves(judge), "x", 2)
     assert "judge: a reward model of other users, not the truth." in text
     assert "fitted to judge" in text
     observed, laws = tables(text)
@@ -116,8 +120,7 @@ def test_the_judge_counts_only_where_there_is_no_truth(three):
 
 def test_without_both_nothing_is_fitted(three, tmp_path):
     curves = mean_curves(three.drop(columns="reward/gold"))
-    assert not any(fits(curve) for curve in curves.values())
-    text = curves_markdown(curves, "x", 2)
+    text = text_of(curves, "x", 2)
     (observed,) = tables(text)
     assert observed[2] == ["hacks", "4", "9", "+4.0000"]
     assert "No truth and no judge" in text
@@ -128,7 +131,7 @@ def test_without_both_nothing_is_fitted(three, tmp_path):
 def test_what_is_written_and_said(three, tmp_path):
     said = write_curves(three, tmp_path, "x")
     names = {"curves.parquet", "over_optimisation.md", "over_optimisation.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == names | {"over_optimisation.json"}
     assert all(name in said for name in names)
     assert "hacks  proxy +4.0000 at KL 9; gold at most +2.0000, at KL 4\n" in said
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "curves.parquet"), three)

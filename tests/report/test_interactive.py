@@ -5,13 +5,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recsys_posttrain.report import plots
-from recsys_posttrain.report.study_folder import study_folder
+from recsys_posttrain.report import interactive
+from recsys_posttrain.report.study_folder import study_folder, without_outlier
 
 
 def test_the_leaderboard_has_means_and_bounds_of_the_rows(finished_study: Path) -> None:
     rows = pd.read_parquet(finished_study / "rows.parquet")
-    panels = dict(plots.leaderboard(study_folder(finished_study)))
+    panels = dict(interactive.leaderboard(study_folder(finished_study)))
     (drawn,) = panels["NDCG@10 all"].data
     at = dict(zip(drawn.y, drawn.x, strict=True))
     expected = rows.groupby("method")["ndcg@10"].mean()
@@ -23,7 +23,9 @@ def test_the_leaderboard_has_means_and_bounds_of_the_rows(finished_study: Path) 
 
 
 def test_noise_panels_go_from_good_rewards_to_bad(finished_study: Path) -> None:
-    ((title, figure),) = plots.noise_against_quality(study_folder(finished_study), "reward gold@5")
+    ((title, figure),) = interactive.noise_against_quality(
+        study_folder(finished_study), "reward gold@5"
+    )
     (line,) = figure.data
     assert (title, line.name) == ("ItemBias, reward model", "PPO")
     assert list(line.x) == [0.7, 0.55]
@@ -33,7 +35,7 @@ def test_noise_panels_go_from_good_rewards_to_bad(finished_study: Path) -> None:
 def test_a_noise_that_keeps_the_accuracy_is_drawn_by_its_level(finished_study: Path) -> None:
     study = study_folder(finished_study)
     study.cells["pairwise_accuracy"] = 0.7
-    ((_, figure),) = plots.noise_against_quality(study, "reward gold@5")
+    ((_, figure),) = interactive.noise_against_quality(study, "reward gold@5")
     assert list(figure.data[0].x) == [0.0, 0.6]
 
 
@@ -47,14 +49,14 @@ def test_popularity_far_from_all_others_is_left_out() -> None:
             "high": [0.02, 0.5, 0.6],
         }
     )
-    assert plots.without_outlier(cells)["method"].tolist() == ["Popularity", "A", "B"]
+    assert without_outlier(cells)["method"].tolist() == ["Popularity", "A", "B"]
     cells.loc[0, "mean"] = -0.01
-    assert plots.without_outlier(cells)["method"].tolist() == ["A", "B"]
+    assert without_outlier(cells)["method"].tolist() == ["A", "B"]
 
 
 def test_gains_are_differences_to_the_first_step(finished_study: Path) -> None:
     points = pd.read_parquet(finished_study / "curves.parquet")
-    ((run, figure),) = plots.over_optimisation(points)
+    ((run, figure),) = interactive.over_optimisation(points)
     gold, proxy = figure.data
     assert run == "PPO"
     assert list(gold.x) == [0.0, 0.5, 1.0]  # square roots of the KL
@@ -74,7 +76,7 @@ def test_the_tuning_shows_the_best_so_far_and_every_failure() -> None:
             "value": values,
         }
     )
-    ((_, figure),) = plots.tuning(trials)
+    ((_, figure),) = interactive.tuning(trials)
     tried, best, failed, pruned = figure.data
     assert list(tried.y) == [0.2, 0.1, 0.4]
     assert list(best.y) == [0.2, 0.2, 0.4]

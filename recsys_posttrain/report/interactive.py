@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.report.curves import mean_curves
+from recsys_posttrain.evaluation.over_optimisation import mean_curves
 from recsys_posttrain.report.noise_quality import (
     CONDITION,
     WHERE,
@@ -16,7 +16,12 @@ from recsys_posttrain.report.noise_quality import (
     noise_kinds,
     of_kind,
 )
-from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_columns
+from recsys_posttrain.report.study_folder import (
+    StudyFolder,
+    by_line,
+    value_columns,
+    without_outlier,
+)
 from recsys_posttrain.stats.columns import COLUMNS, OPTIONAL_COLUMNS
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ _WITHOUT_VALUE = {  # how a trial that has none is drawn
     "failed": {"symbol": "x", "color": "#b5522a", "size": 9},
     "pruned": {"symbol": "triangle-down-open", "color": "#9a9a9a", "size": 8},
 }
+GAINS = ("gold (truth)", "proxy (reward model)", "judge (of other users)")
 SAME_ACCURACY = 0.003  # less than this is not seen in a panel
 UNITS = {column.name: column for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
 
@@ -107,13 +113,13 @@ def frontiers(frontier: pd.DataFrame) -> list[tuple[str, "Figure"]]:
 
 def over_optimisation(points: pd.DataFrame) -> list[tuple[str, "Figure"]]:
     """Of each run the gains of proxy, judge and gold over the reference."""
-    names, found = ["gold (truth)", "proxy (reward model)", "judge (of other users)"], []
+    found = []
     for run, curve in mean_curves(points).items():
         figure = panel(run, "√KL to the reference (√nat)")
         order_N = np.argsort(curve.sqrt_kl_N)
-        for name, gain_N in zip(names, (curve.gold_N, curve.proxy_N, curve.judge_N), strict=True):
+        for name, gain_N in zip(GAINS, (curve.gold_N, curve.proxy_N, curve.judge_N), strict=True):
             if gain_N is not None:
-                _line(figure, name, names, curve.sqrt_kl_N[order_N], gain_N[order_N])
+                _line(figure, name, GAINS, curve.sqrt_kl_N[order_N], gain_N[order_N])
         found.append((run, figure))
     return found
 
@@ -173,15 +179,6 @@ def panel(title: str, x: str, height: int = 290) -> "Figure":
 def plain(text: str) -> str:
     """As text in a figure of Plotly, which reads tags and, in a hover text, %{fields}."""
     return html.escape(text, quote=False).replace("%{", "%&#123;")
-
-
-def without_outlier(cells: pd.DataFrame) -> pd.DataFrame:
-    """Without popularity where it is further from the others than they are from one another: it
-    would press them together. It stays in the table."""
-    others = cells[cells["method"] != "Popularity"]
-    low, high = others["low"].min(), others["high"].max()
-    is_near = cells["mean"].between(2 * low - high, 2 * high - low)
-    return cells[is_near | (cells["method"] != "Popularity")]
 
 
 def _bars(cells: pd.DataFrame) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""The quality of reward models as a table (rewards/quality.py has the numbers)."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from recsys_posttrain.files import write_text
+from recsys_posttrain.report import render
+from recsys_posttrain.report.cells import NOTHING, Block, Cell, Sheet, headings, write_sheet
+from recsys_posttrain.rewards.quality import INTERVALS
+
+COLUMNS = {
+    "RMSE": "rmse",
+    "MAE": "mae",
+    "pairwise accuracy": "pairwise_accuracy",
+    "Spearman": "spearman",
+    "calibration slope": "calibration_slope",
+    "calibration error": "calibration_error",
+    "out of range": "out_of_range",
+}
+
+
+def write_quality(frame: pd.DataFrame, caption: str, path: Path) -> None:
+    """`quality_frame` as Markdown, and its cells as JSON beside it."""
+    sheet = quality_sheet(frame, caption)
+    write_text(path, render.markdown(sheet))
+    write_sheet(path.with_suffix(".json"), sheet)
+
+
+def quality_sheet(frame: pd.DataFrame, caption: str) -> Sheet:
+    first = frame.iloc[0]
+    note = (
+        f"{first['events']:,.0f} events of {first['users']:,.0f} users, 95% intervals. "
+        f"Pairwise accuracy and Spearman are within a user, averaged over users; "
+        f"{first['constant_users']:,.0f} users whose rewards are all equal have neither. "
+        f"Calibration error is a share of the reward range."
+    )
+    rows = [
+        [Cell(str(name)), *(_cell(row, key) for key in COLUMNS.values())]
+        for name, row in frame.iterrows()
+    ]
+    return Sheet(f"{caption} {note}", [Block("", headings("reward model", *COLUMNS), rows)])
+
+
+def _cell(row: pd.Series, metric: str) -> Cell:
+    if row[metric] != row[metric]:
+        return Cell(NOTHING)
+    interval = ""
+    if metric in INTERVALS:
+        interval = f"[{row[f'{metric}_low']:.4f}, {row[f'{metric}_high']:.4f}]"
+    return Cell(f"{row[metric]:.4f}", interval)
