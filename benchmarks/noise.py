@@ -71,7 +71,7 @@ def step_of(
     reward = RewardEnsemble().build(num_items, 3.5)
     noisy = noise.on_model(reward, data, reference)
     actors = Actors(reference, noisy, logged_rewards(data.train, num_items))
-    actors.multiply_in(POSTTRAINING.products("cpu"))
+    actors.set_logits_dtype(POSTTRAINING.logits_dtype("cpu"))
     log = noise.on_log(data, reference)
     for frozen in (reference, noisy):
         frozen.at(positions if log.redraw is None else None)

@@ -38,9 +38,9 @@ Step = Callable[[Batch], None]
 
 def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: torch.nn.Module) -> Step:
     num_items = data.corpus.num_items
-    heads = heads_of(run.algorithm, reference.table_VD.shape[1], num_items)
+    heads = heads_of(run.algorithm, reference.item_embedding_VD.shape[1], num_items)
     actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
-    actors.multiply_in(run.posttraining.products("cpu"))
+    actors.set_logits_dtype(run.posttraining.logits_dtype("cpu"))
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()

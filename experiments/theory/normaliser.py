@@ -38,8 +38,8 @@ class TableBackbone(nn.Module):
         super().__init__()
         items = logits_XV.shape[1]
         self.dim, self.max_length, self.is_blind = items, 1, is_blind
-        table_VD = torch.eye(items + 1, dtype=logits_XV.dtype)[:, 1:]
-        self.item_embedding = nn.Embedding.from_pretrained(table_VD)
+        item_embedding_VD = torch.eye(items + 1, dtype=logits_XV.dtype)[:, 1:]
+        self.item_embedding = nn.Embedding.from_pretrained(item_embedding_VD)
         self.logits_XV = nn.Parameter(logits_XV.clone())
 
     def forward(self, history: History) -> Tensor:
