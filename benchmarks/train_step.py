@@ -34,7 +34,7 @@ Step = Callable[[Batch], None]
 
 def naive_step(num_items: int) -> Step:
     policy = new_policy(SASRec(), num_items, seed=0)
-    backbone, embedding = policy.backbone.train(), policy.backbone.item_embedding
+    backbone = policy.backbone.train()
     optimizer = torch.optim.AdamW(policy.parameters())
 
     def padded(values_BT: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def naive_step(num_items: int) -> Step:
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         hidden_BTD = backbone(History(*map(padded, batch.history)))
-        logits_BTV = hidden_BTD @ embedding.weight[1:].T
+        logits_BTV = hidden_BTD @ policy.item_embedding_VD.T
         index_BT = padded(batch.actions_BT * batch.mask_BT) - 1
         loss = nn.functional.cross_entropy(
             logits_BTV.flatten(0, 1), index_BT.flatten(), ignore_index=-1
@@ -173,8 +173,8 @@ def main() -> None:
     if arguments.profile:
         parts = profile(batches, num_items, arguments.rounds)
         whole = sum(parts.values())
-        for name, seconds in parts.items():
-            print(f"  {name:<18}{1e6 * seconds / events:7.2f} us/event {seconds / whole:6.1%}")
+        for name, part in parts.items():
+            print(f"  {name:<18}{1e6 * part / events:7.2f} us/event {part / whole:6.1%}")
         print(f"  {'sum':<18}{1e6 * whole / events:7.2f} us/event = {events / whole:,.0f} events/s")
         return
 

@@ -101,6 +101,7 @@ def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
     """Trains what is missing and writes the table of a world."""
     pipeline = Pipeline(base.setup, stages, told=Progress().add)
     steps = base.posttraining.steps
+    assert steps is not None, "base_of gives steps"
     commit = git_commit()  # before a tracked file is written
     targets, seeds = pipeline.data.test, range(num_seeds)
     truth = truth_of(base.setup.dataset, pipeline.data.corpus)

@@ -71,7 +71,7 @@ class Ours:
             training,
             self.rounds,
             dropout=True,
-            after_step=lambda step: clock.note(events[-1]),
+            after_step=lambda _step: clock.note(events[-1]),
         )
         fit(module, training.batches(self.train_log, LENGTH, self.rounds), None)
         policy.forget()

@@ -90,7 +90,7 @@ def trained_share(algorithm: Algorithm) -> float:
     )
     behaviour = TableBackbone(torch.tensor(WORLD.reference_XV).log(), is_blind=False)
     actors.reference = FrozenPolicy(Policy(behaviour))
-    logits = actors.policy.backbone.logits_XV
+    logits: Tensor = actors.policy.backbone.logits_XV  # type: ignore[assignment]
     optimizer = torch.optim.LBFGS(
         [logits],
         max_iter=200,

@@ -143,7 +143,6 @@ def posttrain(
             stream,
             folder,
             device=device,
-            label=type(algorithm).__name__,
             validate=validate,
             validate_every=-(-stream.stop // VALIDATIONS),
             monitor="validation/ndcg@10",

@@ -56,7 +56,7 @@ def pretrain(
         policy.forget()
         return LossOutput(per_position(policy, batch, generator), {})
 
-    def reseed(step: int, seed: int) -> None:
+    def reseed(_step: int, seed: int) -> None:
         # Not the seed itself: dropout draws from that, and negatives must not follow it.
         generator.manual_seed(derived_seed(seed, "negatives"))
 
@@ -67,7 +67,6 @@ def pretrain(
         stream,
         folder,
         device=device,
-        label="pretrain",
         validate=lambda: {"ndcg@10": validation_ndcg(policy, data)},
         validate_every=_steps_between_validations(stream.steps_per_epoch, training),
         monitor="ndcg@10",
