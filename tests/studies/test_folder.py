@@ -107,7 +107,7 @@ def test_a_dataset_is_its_name_and_settings_or_its_place():
 
 
 def test_a_file_of_the_checkout_is_named_without_the_machine():
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     described = definition(root / "experiments" / "movielens_main.py", MovieLens100K())
     assert described["file"] == "experiments/movielens_main.py"
 
