@@ -5,7 +5,7 @@
 
 R and b are signals; no gradient flows through w; the squared error is there only when b is the
 learned V(x), and trains V alone.
-Limits: temperature -> infinity is behaviour cloning; b = no_baseline is ExpRSFT up to its constant
+Limits: temperature -> infinity is behaviour cloning; b = no_baseline is Exp-RSFT up to its constant
 normaliser (and the cap); R = model_reward with b = ReferenceSoftValue at the same temperature
 divides by the exact normaliser Z(x) = E_{pi_ref}[exp(r_hat / temperature)].
 Source: A-SFT, "Post-Training Generative Recommenders with Advantage-Weighted Supervised Finetuning"
