@@ -72,11 +72,7 @@ RECORD = {
     "commit": "0123456789",
     "command": "recsys-posttrain run drawn.py",
     "versions": {"python": "3.11.7"},
-    "runs": [
-        _run("", "BC"),
-        _run("PPO", "OfflinePPO"),
-        _run(NOISY, "OfflinePPO", level=0.6),
-    ],
+    "runs": [_run("", "BC"), _run("PPO", "OfflinePPO"), _run(NOISY, "OfflinePPO", level=0.6)],
     "noise": {
         NOISY: {
             "model": {
@@ -90,7 +86,7 @@ RECORD = {
     },
 }
 TRIAL_COLUMNS = [
-    *("algorithm", "noise", "trial", "state", "reason", "value", "seconds", "param.temperature"),
+    *("algorithm", "noise", "trial", "state", "reason", "value", "seconds", "param.temperature")
 ]
 TRIALS = [
     ["PPO", "", 0, "complete", "", 0.31, 2.5, 0.5],

@@ -3,10 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,22 +16,19 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def train_step(script: Callable[[str], ModuleType]) -> ModuleType:
+def train_step(script):
     return script("benchmarks/train_step.py")
 
 
 @pytest.fixture
 def batch():
     sequences = Sequences(
-        torch.tensor([1, 2, 3, 4, 5, 3, 1]),
-        torch.ones(7),
-        torch.arange(7),
-        torch.tensor([0, 4, 7]),
+        torch.tensor([1, 2, 3, 4, 5, 3, 1]), torch.ones(7), torch.arange(7), torch.tensor([0, 4, 7])
     )
     return batch_of(sequences, torch.tensor([0, 1]), 200)
 
 
-def test_the_synthetic_log_has_the_shape_of_ml_1m(train_step: ModuleType) -> None:
+def test_the_synthetic_log_has_the_shape_of_ml_1m(train_step):
     """ML-1M under protocol A: 6,040 users, 999,611 events, median 96, at most 2,277 to 2,314."""
     corpus = sys.modules["shared.workload"].synthetic()
     lengths_N = corpus.sequences.lengths_N
@@ -49,7 +44,7 @@ def test_the_synthetic_log_has_the_shape_of_ml_1m(train_step: ModuleType) -> Non
     assert next(iter(stream)).mask_BT.shape == (128, 200)
 
 
-def test_both_steps_have_the_same_gradient(train_step: ModuleType, batch, monkeypatch) -> None:
+def test_both_steps_have_the_same_gradient(train_step, batch, monkeypatch):
     """Without dropout and from the same weights: they differ in how, not in what is computed."""
     policies = []
 
@@ -73,7 +68,7 @@ def test_both_steps_have_the_same_gradient(train_step: ModuleType, batch, monkey
 
 
 @pytest.mark.parametrize("kind", ["naive", "ours"])
-def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkeypatch) -> None:
+def test_a_step_lowers_the_loss(train_step, batch, kind, monkeypatch):
     policies = []
     original = train_step.new_policy
     monkeypatch.setattr(
@@ -84,7 +79,7 @@ def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkey
     step = train_step.STEPS[kind](5)
     policy = policies[-1]
 
-    def loss() -> float:
+    def loss():
         policy.forget()
         with torch.no_grad():
             return -float(policy.eval().log_prob(batch).sum())
@@ -97,7 +92,7 @@ def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkey
 
 
 @pytest.mark.parametrize("name", ["train_step", "evaluation", "noise"])
-def test_help_and_committed_results(name: str) -> None:
+def test_help_and_committed_results(name):
     script = FOLDER / f"{name}.py"
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,7 @@
 """The benchmark of materialising, in a small form."""
 
-from collections.abc import Callable
-from types import ModuleType
 
-
-def test_it_writes_and_looks_up(script: Callable[[str], ModuleType]) -> None:
+def test_it_writes_and_looks_up(script):
     module = script("benchmarks/materialize.py")
     result = module.measure(30)
     assert result["users"] == 30

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -13,7 +12,7 @@ HOME_FOLDERS = ("/home/", "/root/", "/work/", "/tmp/")
 
 
 @pytest.fixture
-def sampled(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def sampled(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     import sampled
 
@@ -30,11 +29,11 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ([0.1, 0.2, 0.9], None),
     ],
 )
-def test_where_it_becomes_faster(sampled: ModuleType, ratios: list[float], size: int) -> None:
+def test_where_it_becomes_faster(sampled, ratios, size):
     assert sampled.faster_from([100, 10_000, 10_000_000], ratios) == size
 
 
-def test_a_tiny_run_writes_result_and_picture(tmp_path: Path) -> None:
+def test_a_tiny_run_writes_result_and_picture(tmp_path):
     words = ["--largest", "1000", "--rounds", "1", "--threads", "1"]
     script = [sys.executable, FOLDER / "sampled.py", *words]
     done = subprocess.run([*script, "--output", tmp_path], capture_output=True, text=True)
@@ -53,7 +52,7 @@ def test_a_tiny_run_writes_result_and_picture(tmp_path: Path) -> None:
     assert (tmp_path / "sampled.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_committed_result_has_its_shape(sampled: ModuleType) -> None:
+def test_the_committed_result_has_its_shape(sampled):
     path = FOLDER / "results" / "sampled.json"
     if not path.exists():
         pytest.skip("the sampled losses have not been measured yet")

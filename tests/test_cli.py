@@ -2,11 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
-import click
 import numpy as np
 import pytest
 import typer
@@ -19,7 +16,7 @@ from recsys_posttrain.studies import execute
 from recsys_posttrain.sweep import run as sweep_run
 
 
-def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+def _end(monkeypatch, *arguments):
     """The exit code of `recsys-posttrain ARGUMENTS`, in this process."""
     monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *arguments])
     try:
@@ -29,9 +26,9 @@ def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def calls(monkeypatch):
     """Stands in for the functions behind the commands; each call is recorded."""
-    made: list[tuple[Any, ...]] = []
+    made = []
     for module, name in (
         ("studies.study", "run_study"),
         ("studies.study", "study_table"),
@@ -40,14 +37,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         ("recommend", "recommend"),
     ):
 
-        def record(*arguments: Any, name: str = name) -> None:
+        def record(*arguments, name=name):
             made.append((name, *arguments))
 
         monkeypatch.setattr(f"recsys_posttrain.{module}.{name}", record)
     return made
 
 
-def _verbs(command: click.Command, words: str = "") -> Iterator[str]:
+def _verbs(command, words=""):
     for name, inner in getattr(command, "commands", {}).items():
         yield from _verbs(inner, f"{words} {name}".strip())
     if not hasattr(command, "commands"):
@@ -57,19 +54,17 @@ def _verbs(command: click.Command, words: str = "") -> Iterator[str]:
 VERBS = list(_verbs(typer.main.get_command(app)))
 
 
-def test_the_verbs_are_found() -> None:
+def test_the_verbs_are_found():
     assert {"doctor", "data fetch", "run", "sweep", "table", "live materialize"} <= {*VERBS}
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_verb_has_help_with_an_example(verb, monkeypatch, capsys):
     assert _end(monkeypatch, *verb.split(), "--help") == 0
     assert f"Example:\n    recsys-posttrain {verb}" in capsys.readouterr().out
 
 
-def test_help_imports_nothing_slow() -> None:
+def test_help_imports_nothing_slow():
     script = (
         "import sys; sys.argv = ['x', '--help']\n"
         "from recsys_posttrain.__main__ import main\n"
@@ -123,12 +118,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("verb", ["run", "sweep"])
-def test_everything_is_passed_on(
-    verb: Literal["run", "sweep"],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    calls: list[tuple[Any, ...]],
-) -> None:
+def test_everything_is_passed_on(verb, tmp_path, monkeypatch, calls):
     words, default, given = GIVEN[verb]
     file = tmp_path / "study.py"
     file.write_text("")
@@ -139,9 +129,7 @@ def test_everything_is_passed_on(
     assert calls == [(name, file, default), (name, file, given)]
 
 
-def test_table_and_recommend_pass_everything_on(
-    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]
-) -> None:
+def test_table_and_recommend_pass_everything_on(monkeypatch, calls):
     assert _end(monkeypatch, "table", "runs/x") == 0
     assert _end(monkeypatch, "table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
     assert _end(monkeypatch, "table", "runs/x", "--against", "runs/y") == 0
@@ -172,15 +160,8 @@ TURNED.__context__ = KeyboardInterrupt()
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
     ],
 )
-def test_how_a_command_ends(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: BaseException,
-    code: int,
-    printed: str,
-) -> None:
-    def run_study(*arguments: object) -> None:
+def test_how_a_command_ends(tmp_path, monkeypatch, capsys, error, code, printed):
+    def run_study(*arguments):
         raise error
 
     monkeypatch.setattr("recsys_posttrain.studies.study.run_study", run_study)
@@ -205,21 +186,14 @@ def test_how_a_command_ends(
         (["data", "fetch", "none.csv"], "none.csv"),
     ],
 )
-def test_a_users_mistake_exits_with_2_and_names_it(
-    arguments: list[str],
-    printed: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_users_mistake_exits_with_2_and_names_it(arguments, printed, monkeypatch, capsys):
     assert _end(monkeypatch, *arguments) == 2
     message = capsys.readouterr().err
     assert printed in message
     assert "Traceback" not in message
 
 
-def test_data_fetch_and_audit_print_the_facts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_fetch_and_audit_print_the_facts(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
     rows = [f"{user},{item},{1 + item % 5},{item}" for user in range(6) for item in range(4)]
     (tmp_path / "mine.csv").write_text(
@@ -231,9 +205,7 @@ def test_data_fetch_and_audit_print_the_facts(
     assert "25 events, 6 users, 5 items" in capsys.readouterr().out
 
 
-def test_data_truth_prints_the_bounds_of_a_world_and_refuses_a_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_truth_prints_the_bounds_of_a_world_and_refuses_a_log(tmp_path, monkeypatch, capsys):
     """Ten people rate everything 10 (reward 5), thirty -5 (reward 2), and two, who make the jokes
     popular, leave one out."""
     rating_UV = np.full((42, 100), -5.0)
@@ -252,8 +224,8 @@ def test_data_truth_prints_the_bounds_of_a_world_and_refuses_a_log(
 
 
 def test_doctor_finds_this_environment_usable_and_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     from recsys_posttrain import doctor
 
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "RECSYS_POSTTRAIN_DATA"):
@@ -280,9 +252,7 @@ def test_doctor_finds_this_environment_usable_and_says_what_is_missing(
     assert "use 3.11, 3.12 or 3.13" in capsys.readouterr().out
 
 
-def test_doctor_takes_a_local_build_for_the_locked_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_takes_a_local_build_for_the_locked_version(tmp_path, monkeypatch, capsys):
     from recsys_posttrain import doctor
 
     (tmp_path / "lock").write_text("torch==2.13.0\n")

@@ -10,24 +10,24 @@ from recsys_posttrain.source_code import import_graph
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
 
 
-def order_of(package: Path) -> list[str]:
+def order_of(package):
     """The packages and root modules, each after those that it imports.
 
     Raises: CycleError where two import each other, by whatever way.
     """
-    nodes: dict[str, set[str]] = {}
+    nodes = {}
     for module, named in import_graph(package).items():
         imported = {_node(each) for each in named} - {_node(module)}
         nodes.setdefault(_node(module), set()).update(imported)
     return list(TopologicalSorter(nodes).static_order())
 
 
-def _node(module: str) -> str:
+def _node(module):
     """The package below the root one, or the root module itself."""
     return ".".join(module.split(".")[:2])
 
 
-def test_every_package_imports_only_what_is_below_it() -> None:
+def test_every_package_imports_only_what_is_below_it():
     order = [name.removeprefix("recsys_posttrain.") for name in order_of(PACKAGE)]
     assert order.index("types") < order.index("data") < order.index("training")
     assert order.index("training") < order.index("studies") < order.index("cli")
@@ -42,9 +42,7 @@ def test_every_package_imports_only_what_is_below_it() -> None:
         ("import pack.root", "from pack.root import x", False),
     ],
 )
-def test_a_cycle_is_found_wherever_the_imports_stand(
-    low: str, high: str, is_cycle: bool, tmp_path: Path
-) -> None:
+def test_a_cycle_is_found_wherever_the_imports_stand(low, high, is_cycle, tmp_path):
     """`root` imports `high`, so `low` must import neither."""
     package = tmp_path / "pack"
     root = "" if "pack.root" in low else "import pack.high.part"

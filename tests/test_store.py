@@ -11,7 +11,6 @@ import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -23,16 +22,16 @@ KEY = {"seed": 1, "code": "abc"}
 RECORD = {"ndcg@10": 0.25, "shape": [2, 3]}
 
 
-def _writes(folder: Path) -> dict[str, Any]:
+def _writes(folder):
     (folder / "weights").write_text("1 2 3")
     return {"ndcg@10": 0.25, "shape": (2, 3)}
 
 
-def _never(folder: Path) -> dict[str, Any]:
+def _never(folder):
     raise AssertionError("a complete stage was made again")
 
 
-def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
+def test_a_stage_is_made_once_and_read_afterwards(tmp_path):
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     assert folder.parent == tmp_path / "stages"
     assert folder.name.startswith("pretrain-")
@@ -51,23 +50,21 @@ def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
     assert stage["was_interrupted"] is False
 
 
-def test_the_seconds_of_a_stage_are_without_those_that_it_builds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_seconds_of_a_stage_are_without_those_that_it_builds(tmp_path, monkeypatch):
     """One of 4 s inside one of 2 s inside one of 1 s, which builds one that fails, too."""
     clock = [0.0]
     monkeypatch.setattr(stages, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     first, second, third = (stages.stage_folder(tmp_path, name, KEY) for name in "abc")
 
-    def inner(partial: Path) -> dict[str, Any]:
+    def inner(partial):
         clock[0] += 4
         return {}
 
-    def middle(partial: Path) -> dict[str, Any]:
+    def middle(partial):
         clock[0] += 2
         return {"inner": stages.build(third, KEY, inner).seconds}
 
-    def outer(partial: Path) -> dict[str, Any]:
+    def outer(partial):
         with pytest.raises(ZeroDivisionError):
             stages.build(third, {}, lambda _: {"never": 1 / 0})
         clock[0] += 1
@@ -80,12 +77,10 @@ def test_the_seconds_of_a_stage_are_without_those_that_it_builds(
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
-def test_an_interrupted_stage_keeps_its_partial_folder(
-    tmp_path: Path, interruption: type[BaseException]
-) -> None:
+def test_an_interrupted_stage_keeps_its_partial_folder(tmp_path, interruption):
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
 
-    def stops(partial: Path) -> dict[str, Any]:
+    def stops(partial):
         (partial / "epoch").write_text("3")
         raise interruption
 
@@ -93,14 +88,14 @@ def test_an_interrupted_stage_keeps_its_partial_folder(
         stages.build(folder, KEY, stops)
     assert not folder.exists()
 
-    def resumes(partial: Path) -> dict[str, Any]:
+    def resumes(partial):
         return {"from": int((partial / "epoch").read_text())}
 
     assert stages.build(folder, KEY, resumes).record == {"from": 3}
     assert stages.read_stage(folder)["was_interrupted"] is True
 
 
-def test_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+def test_a_killed_holder_does_not_keep_the_lock(tmp_path):
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
@@ -126,8 +121,8 @@ def test_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
     assert stages.build(folder, KEY, _writes, ["weights"]).record == RECORD
 
 
-def _counts(folder: Path, log: Path) -> None:
-    def make(partial: Path) -> dict[str, Any]:
+def _counts(folder, log):
+    def make(partial):
         with log.open("a") as file:
             file.write("made\n")
         time.sleep(0.5)
@@ -138,7 +133,7 @@ def _counts(folder: Path, log: Path) -> None:
         file.write(f"read {record['pid']}\n")
 
 
-def test_two_processes_make_a_stage_once(tmp_path: Path) -> None:
+def test_two_processes_make_a_stage_once(tmp_path):
     folder, log = stages.stage_folder(tmp_path, "reward", KEY), tmp_path / "log"
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=_counts, args=(folder, log)) for _ in range(2)]
@@ -159,12 +154,10 @@ def test_two_processes_make_a_stage_once(tmp_path: Path) -> None:
         RuntimeError("write failed: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(
-    tmp_path: Path, error: Exception
-) -> None:
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(tmp_path, error):
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
 
-    def fills(partial: Path) -> dict[str, Any]:
+    def fills(partial):
         (partial / "half").write_text("")
         raise error
 
@@ -177,10 +170,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(
     assert (tmp_path / f".partial-{folder.name}" / "half").exists()
 
 
-def test_a_disk_that_fills_while_the_record_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Path, *args: object, **options: object) -> int:
+def test_a_disk_that_fills_while_the_record_is_written(tmp_path, monkeypatch):
+    def full(self, *args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
 
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
@@ -192,8 +183,8 @@ def test_a_disk_that_fills_while_the_record_is_written(
     assert stages.build(folder, KEY, lambda partial: {"value": 2}).record == {"value": 2}
 
 
-def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
-    def fails(partial: Path) -> dict[str, Any]:
+def test_other_errors_are_not_called_a_full_disk(tmp_path):
+    def fails(partial):
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
@@ -212,9 +203,7 @@ def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
         ("weights", None, "weights is missing"),
     ],
 )
-def test_a_damaged_stage_is_named_with_the_folder_to_delete(
-    tmp_path: Path, name: str, content: str | None, sentence: str
-) -> None:
+def test_a_damaged_stage_is_named_with_the_folder_to_delete(tmp_path, name, content, sentence):
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     stages.build(folder, KEY, _writes, ["weights"])
     if content is None:
@@ -227,14 +216,14 @@ def test_a_damaged_stage_is_named_with_the_folder_to_delete(
     assert f"delete the folder {folder}" in str(told.value)
 
 
-def test_a_folder_of_another_key_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_key_is_refused(tmp_path):
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     stages.build(folder, KEY, _writes, ["weights"])
     with pytest.raises(UserError, match="was built from another key"):
         stages.build(folder, {**KEY, "seed": 2}, _never)
 
 
-def test_a_changed_record_is_found_too(tmp_path: Path) -> None:
+def test_a_changed_record_is_found_too(tmp_path):
     """For a report of noise the record is the result."""
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     stages.build(folder, KEY, _writes, ["weights"])
@@ -244,12 +233,10 @@ def test_a_changed_record_is_found_too(tmp_path: Path) -> None:
         stages.build(folder, KEY, _never)
 
 
-def test_digests_are_read_once_per_process_while_files_stay_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_digests_are_read_once_per_process_while_files_stay_as_they_are(tmp_path, monkeypatch):
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     stages.build(folder, KEY, _writes, ["weights"])
-    read: list[Path] = []
+    read = []
     whole = stages._file_digest
     monkeypatch.setattr(stages, "_file_digest", lambda path: read.append(path) or whole(path))
     stages.read_stage(folder)
@@ -259,12 +246,12 @@ def test_digests_are_read_once_per_process_while_files_stay_as_they_are(
     assert read == [folder / "weights"]
 
 
-def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path: Path) -> None:
+def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path):
     """A kill while a checkpoint is written leaves a temporary; the checkpoint may be left too."""
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     partial = tmp_path / f".partial-{folder.name}"
 
-    def killed(partial: Path) -> dict[str, Any]:
+    def killed(partial):
         (partial / ".tmp-host-12-0123abcd.safetensors").write_text("half")
         (partial / "checkpoint.safetensors").write_text("whole")
         raise KeyboardInterrupt
@@ -273,7 +260,7 @@ def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path: Path) -> None
         stages.build(folder, KEY, killed, ["weights", "step-*.safetensors"])
     assert len(list(partial.iterdir())) == 2
 
-    def resumes(partial: Path) -> dict[str, Any]:
+    def resumes(partial):
         assert [path.name for path in partial.iterdir()] == ["checkpoint.safetensors"]
         (partial / "step-000010.safetensors").write_text("10")
         return _writes(partial)
@@ -284,7 +271,7 @@ def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path: Path) -> None
     assert sorted(stages.read_stage(folder)["files"]) == there[1:]
 
 
-def test_a_declared_file_that_is_not_written_is_our_mistake(tmp_path: Path) -> None:
+def test_a_declared_file_that_is_not_written_is_our_mistake(tmp_path):
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     with pytest.raises(RuntimeError, match=r"the stage did not write .'weights'"):
         stages.build(folder, KEY, lambda partial: {}, ["weights"])

@@ -11,10 +11,8 @@ that does not name it never asks, and validation does not even of a policy that 
 """
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +31,7 @@ from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.types import Interactions
-from recsys_posttrain.worlds.base import Truth, World, truth_of
+from recsys_posttrain.worlds.base import Truth, truth_of
 from recsys_posttrain.worlds.true_reward import TrueReward
 
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
@@ -52,17 +50,13 @@ OPEN += (
 )  # "": the root
 # Who may call truth() or truth_of(): evaluation, the control that names it, its own module, and the
 # report on a world.
-ASKERS = {
-    "cli_data.py",
-    "studies/shared_stages.py",
-    "worlds/base.py",
-}
+ASKERS = {"cli_data.py", "studies/shared_stages.py", "worlds/base.py"}
 
 
 # The import graph.
 
 
-def graph_of(package: Path) -> dict[str, set[str]]:
+def graph_of(package):
     """What each module imports, and the packages around that, because these are imported first."""
     graph = import_graph(package)
     return {
@@ -71,12 +65,12 @@ def graph_of(package: Path) -> dict[str, set[str]]:
     }
 
 
-def _with_parents(name: str) -> list[str]:
+def _with_parents(name):
     parts = name.split(".")
     return [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
 
 
-def reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
+def reachable(start, graph):
     found, waiting = {start}, [start]
     while waiting:
         new = graph[waiting.pop()] - found
@@ -85,14 +79,14 @@ def reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
     return found
 
 
-def sealed_modules() -> list[str]:
+def sealed_modules():
     known = modules_of(PACKAGE)
     found = [name for name in known if [*name.split("."), ""][1] not in OPEN]
     assert {"recsys_posttrain.losses", "recsys_posttrain.training.fit"} <= set(found)
     return found
 
 
-def test_no_chain_of_imports_leads_to_the_worlds() -> None:
+def test_no_chain_of_imports_leads_to_the_worlds():
     graph = graph_of(PACKAGE)
     for module in sealed_modules():
         assert not {name for name in reachable(module, graph) if name.startswith(WORLDS)}, module
@@ -101,7 +95,7 @@ def test_no_chain_of_imports_leads_to_the_worlds() -> None:
     )
 
 
-def test_the_graph_sees_every_kind_of_import(tmp_path: Path) -> None:
+def test_the_graph_sees_every_kind_of_import(tmp_path):
     package = tmp_path / "made"
     (package / "inner").mkdir(parents=True)
     texts = {
@@ -130,7 +124,7 @@ def test_the_graph_sees_every_kind_of_import(tmp_path: Path) -> None:
     }
 
 
-def test_nothing_sealed_names_the_worlds_in_a_text() -> None:
+def test_nothing_sealed_names_the_worlds_in_a_text():
     """So that importlib cannot be a way around."""
     known = modules_of(PACKAGE)
     for module in sealed_modules():
@@ -139,7 +133,7 @@ def test_nothing_sealed_names_the_worlds_in_a_text() -> None:
                 assert WORLDS not in node.value, module
 
 
-def test_who_asks_for_the_truth() -> None:
+def test_who_asks_for_the_truth():
     askers = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -150,7 +144,7 @@ def test_who_asks_for_the_truth() -> None:
     assert askers == ASKERS
 
 
-def test_the_stages_read_it_in_three_places() -> None:
+def test_the_stages_read_it_in_three_places():
     """For rows and curves, which are reported (`make` is within `trace`), and for the control that
     names it."""
     readers = set()
@@ -183,13 +177,13 @@ class Made:
     unlogged: int | None = None
 
     @property
-    def name(self) -> str:
+    def name(self):
         return "made"
 
-    def content_hash(self) -> str:
+    def content_hash(self):
         return "1" * 64
 
-    def load(self) -> Interactions:
+    def load(self):
         generator = np.random.default_rng(0)
         item_UL = np.stack([generator.permutation(ITEMS)[:LENGTH] for _ in range(USERS)])
         frame = pd.DataFrame(
@@ -202,7 +196,7 @@ class Made:
         )
         return Interactions(self.name, frame, self.content_hash())
 
-    def truth(self) -> Truth:
+    def truth(self):
         assert self.unlogged is not None, "the truth was asked for"
         reward_UV = 1 + 4 * np.random.default_rng(self.unlogged).random((USERS, ITEMS))
         frame = self.load().frame
@@ -219,7 +213,7 @@ class Made:
 STEPS = Training(steps=2, batch_size=16)
 
 
-def run_in(world: World) -> Run:
+def run_in(world):
     plan = Training(epochs=1, batch_size=16, patience=2)
     encoder = SASRec(dim=4, blocks=1, feed_forward=8, max_length=8, history_rewards=True)
     setup = Setup(
@@ -231,26 +225,24 @@ def run_in(world: World) -> Run:
     return Run(ExpRSFT(), setup, posttraining=STEPS)
 
 
-def pipeline_in(world: World, root: Path) -> Pipeline:
+def pipeline_in(world, root):
     return Pipeline(run_in(world).setup, root)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
 @pytest.fixture(scope="module")
-def blind(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+def blind(tmp_path_factory):
     return pipeline_in(Made(None), tmp_path_factory.mktemp("blind"))
 
 
 @pytest.mark.parametrize("control", [None, ShuffledRewards(), ConstantRewards()], ids=repr)
-def test_training_and_selection_never_ask(
-    blind: Pipeline, control: ShuffledRewards | ConstantRewards | None
-) -> None:
+def test_training_and_selection_never_ask(blind, control):
     """Only the rows that are reported do: validation rows, from which settings are chosen, have no
     gold column."""
     blind.rewards.measure()
@@ -262,9 +254,7 @@ def test_training_and_selection_never_ask(
             blind.evaluate(folder, "test")
 
 
-def test_only_the_control_that_names_it_asks_and_never_for_validation(
-    blind: Pipeline, tmp_path: Path
-) -> None:
+def test_only_the_control_that_names_it_asks_and_never_for_validation(blind, tmp_path):
     """Trained where the truth is known, such a policy is validated where it raises; and the split,
     which selects, holds nothing of it."""
     world = Made(1)
@@ -278,7 +268,7 @@ def test_only_the_control_that_names_it_asks_and_never_for_validation(
     assert unlogged_rewards_in(pipeline.data, world) == 0
 
 
-def test_other_truths_are_other_runs_of_the_control(tmp_path: Path) -> None:
+def test_other_truths_are_other_runs_of_the_control(tmp_path):
     """So that no stage of one world is taken for one of another with the same log."""
     names = set()
     for seed in (1, 2):
@@ -287,9 +277,7 @@ def test_other_truths_are_other_runs_of_the_control(tmp_path: Path) -> None:
     assert len(names) == 2
 
 
-def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
-    blind: Pipeline, tmp_path: Path
-) -> None:
+def test_the_same_log_gives_the_same_bytes_whatever_the_truth(blind, tmp_path):
     """And the rows that are reported differ in the gold columns, and in nothing else."""
     first, second = (pipeline_in(Made(seed), tmp_path / str(seed)) for seed in (1, 2))
     for folder_of in (lambda each: each.pretrain(), lambda each: each.rewards.train()):
@@ -318,7 +306,7 @@ def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
 # What the sealed modules are given.
 
 
-def arrays_in(value: Any, known: set[int]) -> Iterator[np.ndarray]:
+def arrays_in(value, known):
     """Every tensor and array that can be reached from a value, through whatever holds it."""
     if id(value) in known:
         return
@@ -340,7 +328,7 @@ def arrays_in(value: Any, known: set[int]) -> Iterator[np.ndarray]:
         yield from arrays_in(vars(value), known)
 
 
-def unlogged_rewards_in(value: Any, world: Made) -> int:
+def unlogged_rewards_in(value, world):
     """How many true rewards of choices outside the log are found, to the bit, in a value.
 
     They are random numbers, and no other value happens to be one of them.
@@ -356,7 +344,7 @@ def unlogged_rewards_in(value: Any, world: Made) -> int:
     return sum(int(np.isin(each.astype(np.float32), secret).sum()) for each in floats)
 
 
-def test_what_training_is_given_holds_nothing_of_the_truth(blind: Pipeline, tmp_path: Path) -> None:
+def test_what_training_is_given_holds_nothing_of_the_truth(blind, tmp_path):
     world = Made(1)
     pipeline = pipeline_in(world, tmp_path)
     data = pipeline.data
@@ -370,7 +358,7 @@ def test_what_training_is_given_holds_nothing_of_the_truth(blind: Pipeline, tmp_
     assert np.isin(logged, world.truth().state_UR).all(), "the log itself is true"
 
 
-def test_the_search_finds_what_is_hidden(blind: Pipeline) -> None:
+def test_the_search_finds_what_is_hidden(blind):
     """The explicit upper bound, which does hold it, is found in Actors; so is a slip in a batch."""
     world = Made(1)
     reward = TrueReward(truth_of(world, blind.data.corpus), 8)

@@ -17,7 +17,6 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
-from recsys_posttrain.types import Targets
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
@@ -40,7 +39,7 @@ def shown(data, seen):
     return [item for item in every if data.corpus.repeats == "allowed" or item not in seen]
 
 
-def histories(targets: Targets):
+def histories(targets):
     for start, stop in pairwise(targets.history.offsets_N1.tolist()):
         yield set(targets.history.items_E[start:stop].tolist())
 

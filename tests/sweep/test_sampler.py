@@ -18,10 +18,7 @@ def propose(past, seed):
 
 def trial(x, y, value, state=TrialState.COMPLETE):
     return create_trial(
-        state=state,
-        value=value,
-        params={"a.x": x, "a.y": y},
-        distributions=distributions(SPACE),
+        state=state, value=value, params={"a.x": x, "a.y": y}, distributions=distributions(SPACE)
     )
 
 

@@ -12,10 +12,7 @@ from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import LossOutput, Sequences
 
 SEQUENCES = Sequences(
-    torch.tensor([1, 2, 3, 4, 1, 2, 3]),
-    torch.ones(7),
-    torch.arange(7),
-    torch.tensor([0, 4, 7]),
+    torch.tensor([1, 2, 3, 4, 1, 2, 3]), torch.ones(7), torch.arange(7), torch.tensor([0, 4, 7])
 )
 
 

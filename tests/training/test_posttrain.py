@@ -237,13 +237,7 @@ def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):
     weights = {"weight/mean", "weight/max", "weight/effective_share"}
     own = {"step", "loss", "advantage/mean", "value/error"} | weights
     measured = {"kl", "entropy", "reward/proxy"}
-    assert [set(line) - own for line in by_kind[True]] == [
-        set(),
-        set(),
-        set(),
-        measured,
-        set(),
-    ]
+    assert [set(line) - own for line in by_kind[True]] == [set(), set(), set(), measured, set()]
     names = ["ndcg@10", "reward/proxy@10", "kl", "entropy"]
     for line in by_kind[False]:
         expected = {"step", "validation/ndcg@10 liked", *(f"validation/{name}" for name in names)}
