@@ -1,18 +1,14 @@
 """The benchmarks run: the synthetic log has its shape, and both steps do the same work."""
 
-import json
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from benchmark_runs import FOLDER, printed, record_in
 
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.types import Sequences
-
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
@@ -91,15 +87,18 @@ def test_a_step_lowers_the_loss(train_step, batch, kind, monkeypatch):
     assert loss() < before
 
 
-@pytest.mark.parametrize("name", ["train_step", "evaluation", "noise"])
+@pytest.mark.parametrize(
+    "name",
+    ["train_step", "evaluation", "noise", "coverage", "bootstrap", "growth", "peers", "sampled"],
+)
 def test_help_and_committed_results(name):
-    script = FOLDER / f"{name}.py"
-    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--data-root" in done.stdout
-    text = (FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"].startswith(f"python benchmarks/{name}.py")
-    assert {"cores", "threads"} <= record["machine"].keys()
-    assert record["versions"]["torch"]
-    assert not any(part in text for part in ("/home/", "/root/", "/work/", "/tmp/"))
+    options, record = printed(name, "--help"), record_in(FOLDER / "results", name)
+    if name in ("growth", "peers", "sampled"):
+        assert (FOLDER / "results" / f"{name}.png").exists()
+    elif name in ("coverage", "bootstrap"):
+        assert not record["commit"].endswith("-dirty")
+        assert record["versions"]["numpy"]
+    else:
+        assert "--data-root" in options
+        assert {"cores", "threads"} <= record["machine"].keys()
+        assert record["versions"]["torch"]

@@ -1,19 +1,12 @@
 """The simulated studies have the truth they claim, and intervals and tests hold in a few of them.
 
-from collections.abc import Callable
 The long run, 1,000 studies of each kind, is benchmarks/results/coverage.json.
 """
-
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binom, trim_mean
 
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 STUDIES = 200
 CHANCE = 1e-4  # that a right method falls out of a region below by chance
 
@@ -73,16 +66,3 @@ def test_one_seed_cannot_cover_other_seeds(coverage):
     row = coverage.measure(coverage.Study(1, 1.0, zeros=0.8, shared=0.9), STUDIES)
     assert row["coverage"]["mean"] < binom.ppf(CHANCE, STUDIES, 0.95) / STUDIES
     assert row["any_of_8"] > binom.ppf(1 - CHANCE, STUDIES, 0.05) / STUDIES
-
-
-@pytest.mark.parametrize("name", ["coverage", "bootstrap"])
-def test_help_and_committed_results(name):
-    script = FOLDER / f"{name}.py"
-    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    text = (FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"].startswith(f"python benchmarks/{name}.py")
-    assert not record["commit"].endswith("-dirty")
-    assert record["versions"]["numpy"]
-    assert not any(part in text for part in ("/home/", "/root/", "/work/", "/tmp/"))

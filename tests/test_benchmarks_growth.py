@@ -1,15 +1,12 @@
 """Growth and memory: the helpers compute what they say, and a tiny run ends in a result."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-HOME_FOLDERS = ("/home/", "/root/", "/work/", "/tmp/")
+from benchmark_runs import FOLDER, record_in, tiny_run
 
 
 @pytest.fixture
@@ -69,28 +66,14 @@ def test_a_script_that_fails_says_why(growth):
 
 
 def test_a_tiny_run_writes_result_and_picture(tmp_path):
-    script = [sys.executable, FOLDER / "growth.py", "--axes", "length", "--largest", "50"]
-    done = subprocess.run([*script, "--output", tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "growth.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"] == "python benchmarks/growth.py --axes length --largest 50"
+    record = tiny_run("growth", tmp_path, "--axes", "length", "--largest", "50")
     (point,) = record["axes"]["length"]["points"]
     assert point["events"] == 2 * 128 * 50
-    assert not any(part in text for part in HOME_FOLDERS)
-    assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_the_committed_result_has_its_shape(growth):
-    path = FOLDER / "results" / "growth.json"
-    if not path.exists():
-        pytest.skip("growth has not been measured yet")
-    text = path.read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"].startswith("python benchmarks/growth.py")
-    assert not any(part in text for part in HOME_FOLDERS)
+    record = record_in(FOLDER / "results", "growth")
     for axis, sizes in growth.AXES.items():
         found = [point["size"] for point in record["axes"][axis]["points"]]
         assert found == pytest.approx(list(sizes), rel=0.05)
         assert set(record["axes"][axis]["slopes"]) == {growth.TIME[axis], "added_memory_mib"}
-    assert path.with_suffix(".png").exists()

@@ -1,17 +1,13 @@
 """The comparison with other libraries: the floor, the ratios, the conversation with a side."""
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmark_runs import FOLDER, record_in, tiny_run
 from torch.utils.flop_counter import FlopCounterMode
-
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-HOME_FOLDERS = ("/home/", "/root/", "/work/", "/tmp/")
 
 
 @pytest.fixture
@@ -102,37 +98,28 @@ def test_our_side_answers(peers, log_path):
     assert 0 < recommended["core_seconds"] <= recommended["seconds"]
 
 
-def test_a_peer_without_its_environment_is_reported(peers, log_path, monkeypatch):
-    monkeypatch.setattr(peers, "PEERS_PYTHON", Path("no such python"))
-    sides = peers.Sides(["rectools"], log_path, threads=1, patience=60)
-    assert sides.failed == {
-        "rectools: start": "its environment does not exist: run make bench-peers"
-    }
-
-
-def test_a_peer_without_its_library_is_reported(peers, log_path, monkeypatch):
-    monkeypatch.setattr(peers, "PEERS_PYTHON", Path(sys.executable))
-    sides = peers.Sides(["rectools"], log_path, threads=1, patience=60)
-    (reason,) = sides.failed.values()
-    assert "No module named 'rectools'" in reason
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        ("no such python", "its environment does not exist: run make bench-peers"),
+        (sys.executable, "No module named 'rectools'"),
+    ],
+)
+def test_a_peer_without_its_environment_or_its_library_is_reported(
+    peers, log_path, monkeypatch, python, said
+):
+    monkeypatch.setattr(peers, "PEERS_PYTHON", Path(python))
+    ((what, reason),) = peers.Sides(["rectools"], log_path, threads=1, patience=60).failed.items()
+    assert what == "rectools: start"
+    assert said in reason
 
 
 def test_a_tiny_run_writes_result_and_picture(tmp_path):
     """With our side alone, on the synthetic log."""
-    words = ["--sides", "ours", "--rounds", "1", "--steps", "1", "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, FOLDER / "peers.py", *words, "--output", tmp_path],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "peers.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"] == "python benchmarks/peers.py " + " ".join(words)
+    words = ("--sides", "ours", "--rounds", "1", "--steps", "1", "--threads", "1")
+    record = tiny_run("peers", tmp_path, *words)
     assert record["events_per_second_median"]["ours"] > 0
     assert set(record["floor"]["ours"]["fraction_of_floor"]) == {"float32", "bfloat16"}
-    assert not any(part in text for part in HOME_FOLDERS)
-    assert (tmp_path / "peers.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_the_pinned_set_has_the_peers_and_no_cuda():
@@ -144,16 +131,9 @@ def test_the_pinned_set_has_the_peers_and_no_cuda():
 
 
 def test_the_committed_result_has_its_shape(peers):
-    path = FOLDER / "results" / "peers.json"
-    if not path.exists():
-        pytest.skip("the peers have not been measured yet")
-    text = path.read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"].startswith("python benchmarks/peers.py")
-    assert not any(part in text for part in HOME_FOLDERS)
+    record = record_in(FOLDER / "results", "peers")
     for name in peers.SIDES:
         failed = f"{name}: start" in record["failed"] or f"{name}: train" in record["failed"]
         assert failed or record["events_per_second_median"][name] > 0
         assert failed or record["sides"][name]["versions"]["torch"]
     assert {"float32", "bfloat16"} == record["matmul_gflops_median"].keys()
-    assert path.with_suffix(".png").exists()
