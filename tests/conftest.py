@@ -58,6 +58,22 @@ def finished_study(drawn_study, tmp_path):
 
 
 @pytest.fixture
+def end(monkeypatch):
+    """The exit code of `recsys-posttrain ARGUMENTS`, in this process."""
+
+    def run(*arguments):
+        from recsys_posttrain.__main__ import main
+
+        monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *map(str, arguments)])
+        try:
+            return main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+
+    return run
+
+
+@pytest.fixture
 def script(monkeypatch):
     """A script by its path in the repository, as a module; it finds what lies beside it."""
 

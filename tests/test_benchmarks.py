@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 from benchmark_runs import FOLDER, printed, record_in
+from data_factory import made_sequences
 
 from recsys_posttrain.data.batching import BatchStream, batch_of
-from recsys_posttrain.types import Sequences
 
 
 @pytest.fixture
@@ -18,9 +18,7 @@ def train_step(script):
 
 @pytest.fixture
 def batch():
-    sequences = Sequences(
-        torch.tensor([1, 2, 3, 4, 5, 3, 1]), torch.ones(7), torch.arange(7), torch.tensor([0, 4, 7])
-    )
+    sequences = made_sequences([4, 3], [1, 2, 3, 4, 5, 3, 1])
     return batch_of(sequences, torch.tensor([0, 1]), 200)
 
 

@@ -5,7 +5,6 @@ Shuffled rows, events of other users, other names, other folders: none of them c
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys_posttrain.__main__ import main
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.materialize import EventRules, materialize
@@ -148,15 +146,9 @@ def test_order_other_users_names_and_folders_change_nothing(
     os.chdir(work)
 
 
-def end(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *map(str, arguments)])
-    try:
-        return main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-
-
-def test_the_command_needs_no_training_file(policy, wanted, work, tmp_path, monkeypatch, capsys):
+def test_the_command_needs_no_training_file(
+    policy, wanted, work, tmp_path, monkeypatch, capsys, end
+):
     """It was moved: histories are enough, --log and --dataset name the new place."""
     moved = tmp_path / "moved.csv"
     Path("log.csv").rename(moved)
@@ -169,10 +161,10 @@ def test_the_command_needs_no_training_file(policy, wanted, work, tmp_path, monk
             ("--histories", moved),
         )
     ):
-        assert end(monkeypatch, *ask, f"{number}.csv", *place) in (0, None)
+        assert end(*ask, f"{number}.csv", *place) in (0, None)
         same(pd.read_csv(f"{number}.csv"), wanted)
         assert capsys.readouterr().out == ""
-    assert end(monkeypatch, *ask, "top.csv", "--users", "u1") == 2
+    assert end(*ask, "top.csv", "--users", "u1") == 2
     assert capsys.readouterr().err == (
         f"error: the policy was trained on {work / 'log.csv'}, which is not there any more: say "
         "where its users' events are now with --log FILE or --dataset NAME\n"
@@ -181,7 +173,7 @@ def test_the_command_needs_no_training_file(policy, wanted, work, tmp_path, monk
         (("--users", "u1", "--log", moved, "--dataset", "ml-100k"), "and not both"),
         (("--histories", moved, "--log", moved), "leave out --dataset and --log"),
     ):
-        assert end(monkeypatch, *ask, "top.csv", *wrong) == 2
+        assert end(*ask, "top.csv", *wrong) == 2
         assert sentence in capsys.readouterr().err
 
 

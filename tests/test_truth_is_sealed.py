@@ -1,136 +1,38 @@
 """Neither training nor model selection can read the truth of a world.
 
 Three independent arguments. No sealed module can reach the package `worlds`, by any chain of
-imports. Whatever they are given (Split, Batch, Actors) holds no true reward of a choice that the
-log does not hold. And the whole pipeline is run: training and selection finish in a world whose
-truth raises when it is asked for, and give the same bytes in two worlds with one log and different
-truths.
+imports (test_imports.py). Whatever they are given (Split, Batch, Actors) holds no true reward of a
+choice that the log does not hold. And the whole pipeline is run: training and selection finish in a
+world whose truth raises when it is asked for, and give the same bytes in two worlds with one log
+and different truths.
 
 There is one sanctioned door, `Run(control=TrueRewards())`, and `Pipeline` alone has its key: a run
 that does not name it never asks, and validation does not even of a policy that was trained so.
 """
 
 import ast
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from sealed_world import ITEMS, LENGTH, STEPS, USERS, Made, pipeline_in, run_in
 
 from recsys_posttrain.algorithms import ExpRSFT
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.models import SASRec
-from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.source_code import import_graph, modules_of
-from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.setup import Setup
-from recsys_posttrain.types import Interactions
-from recsys_posttrain.worlds.base import Truth, truth_of
+from recsys_posttrain.worlds.base import truth_of
 from recsys_posttrain.worlds.true_reward import TrueReward
 
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
-WORLDS = "recsys_posttrain.worlds"
-# Every other module is sealed, so a new one is too.
-OPEN = ("advise", "api", "cli", "cli_data", "cli_report", "evaluation", "live", "recommend")
-OPEN += (
-    "report",
-    "stats",
-    "studies",
-    "sweep",
-    "tracking",
-    "worlds",
-    "__main__",
-    "",
-)  # "": the root
 # Who may call truth() or truth_of(): evaluation, the control that names it, its own module, and the
 # report on a world.
 ASKERS = {"cli_data.py", "studies/shared_stages.py", "worlds/base.py"}
 
-
-# The import graph.
-
-
-def graph_of(package):
-    """What each module imports, and the packages around that, because these are imported first."""
-    graph = import_graph(package)
-    return {
-        name: {above for each in named for above in _with_parents(each)} & graph.keys() - {name}
-        for name, named in graph.items()
-    }
-
-
-def _with_parents(name):
-    parts = name.split(".")
-    return [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-
-
-def reachable(start, graph):
-    found, waiting = {start}, [start]
-    while waiting:
-        new = graph[waiting.pop()] - found
-        found |= new
-        waiting += new
-    return found
-
-
-def sealed_modules():
-    known = modules_of(PACKAGE)
-    found = [name for name in known if [*name.split("."), ""][1] not in OPEN]
-    assert {"recsys_posttrain.losses", "recsys_posttrain.training.fit"} <= set(found)
-    return found
-
-
-def test_no_chain_of_imports_leads_to_the_worlds():
-    graph = graph_of(PACKAGE)
-    for module in sealed_modules():
-        assert not {name for name in reachable(module, graph) if name.startswith(WORLDS)}, module
-    assert WORLDS in reachable("recsys_posttrain.studies.pipeline", graph), (
-        "evaluation does lead there"
-    )
-
-
-def test_the_graph_sees_every_kind_of_import(tmp_path):
-    package = tmp_path / "made"
-    (package / "inner").mkdir(parents=True)
-    texts = {
-        "__init__": "",
-        "secret": "",
-        "inner/__init__": "",
-        "top": "import made.secret",
-        "from_": "from made.secret import thing",
-        "member": "from made import secret",
-        "late": "def f():\n    from made import secret as other",
-        "typed": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import made.secret",
-        "inner/relative": "from ..secret import thing",
-        "inner/sibling": "from . import relative",
-        "twice": "import made.inner.sibling",
-        "innocent": "import os, json\nfrom made.inner import nothing\nTEXT = 'import made.secret'",
-    }
-    for name, text in texts.items():
-        (package / f"{name}.py").write_text(text)
-    graph = graph_of(package)
-    guilty = {name for name in graph if "made.secret" in reachable(name, graph)}
-    assert guilty == {
-        "made.secret",
-        *(f"made.{name}" for name in ("top", "from_", "member", "late", "typed", "twice")),
-        "made.inner.relative",
-        "made.inner.sibling",
-    }
-
-
-def test_nothing_sealed_names_the_worlds_in_a_text():
-    """So that importlib cannot be a way around."""
-    known = modules_of(PACKAGE)
-    for module in sealed_modules():
-        for node in ast.walk(ast.parse(known[module].read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert WORLDS not in node.value, module
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_who_asks_for_the_truth():
@@ -163,77 +65,6 @@ def test_the_stages_read_it_in_three_places():
         ("reward_stages.py", "_by_control"),
         ("shared_stages.py", "load_truth"),
     }
-
-
-# A world whose truth is a parameter, and a log that is not.
-
-USERS, ITEMS, LENGTH = 30, 25, 9
-
-
-@dataclass(frozen=True)
-class Made:
-    """unlogged: seed of the true rewards of what is not in the log; None: truth() raises."""
-
-    unlogged: int | None = None
-
-    @property
-    def name(self):
-        return "made"
-
-    def content_hash(self):
-        return "1" * 64
-
-    def load(self):
-        generator = np.random.default_rng(0)
-        item_UL = np.stack([generator.permutation(ITEMS)[:LENGTH] for _ in range(USERS)])
-        frame = pd.DataFrame(
-            {
-                "user_id": np.repeat(np.arange(USERS), LENGTH),
-                "item_id": item_UL.ravel(),
-                "rating": 1 + 4 * generator.random(USERS * LENGTH),
-                "timestamp": np.tile(np.arange(LENGTH), USERS),
-            }
-        )
-        return Interactions(self.name, frame, self.content_hash())
-
-    def truth(self):
-        assert self.unlogged is not None, "the truth was asked for"
-        reward_UV = 1 + 4 * np.random.default_rng(self.unlogged).random((USERS, ITEMS))
-        frame = self.load().frame
-        reward_UV[frame["user_id"], frame["item_id"]] = frame["rating"]
-        return Truth(
-            torch.from_numpy(reward_UV).float(),
-            torch.eye(ITEMS),
-            np.arange(USERS),
-            np.arange(ITEMS),
-            np.full(USERS * LENGTH, 1 / ITEMS),
-        )
-
-
-STEPS = Training(steps=2, batch_size=16)
-
-
-def run_in(world):
-    plan = Training(epochs=1, batch_size=16, patience=2)
-    encoder = SASRec(dim=4, blocks=1, feed_forward=8, max_length=8, history_rewards=True)
-    setup = Setup(
-        dataset=world,
-        backbone=encoder,
-        pretraining=plan,
-        reward=RewardEnsemble(encoder, members=2, rank=2, training=plan),
-    )
-    return Run(ExpRSFT(), setup, posttraining=STEPS)
-
-
-def pipeline_in(world, root):
-    return Pipeline(run_in(world).setup, root)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
