@@ -93,8 +93,6 @@ def _beside(name):
 
 def _module(name, file, register=lambda *_: None):
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     register(name, module)
     spec.loader.exec_module(module)

@@ -85,6 +85,13 @@ def test_a_step_lowers_the_loss(train_step, batch, kind, monkeypatch):
     assert loss() < before
 
 
+def test_materialising_writes_and_looks_up(script):
+    result = script("benchmarks/materialize.py").measure(30)
+    assert result["users"] == 30
+    assert result["seconds"] > 0
+    assert result["look_ups_per_second"] > 0
+
+
 @pytest.mark.parametrize(
     "name",
     ["train_step", "evaluation", "noise", "coverage", "bootstrap", "growth", "peers", "sampled"],

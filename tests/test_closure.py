@@ -62,19 +62,21 @@ def not_used():
 """
 
 
+def forget():
+    for cache in (closure._sources, closure._edges, closure._digests):
+        cache.clear()
+
+
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
     """A copy of the package, which digests are made of; imported is the real one."""
     folder = tmp_path_factory.mktemp("copied") / closure.PACKAGE.name
     shutil.copytree(closure.PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__", "live"))
-    caches = closure._sources, closure._edges, closure._digests
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(closure, "PACKAGE", folder)
-        for cache in caches:
-            cache.clear()
+        forget()
         yield folder
-        for cache in caches:
-            cache.clear()
+        forget()
 
 
 @pytest.fixture
@@ -129,6 +131,13 @@ def names_of(runs, root):
         found[name] = keys.posttrain(run)
         found[f"{name} rows"] = keys.rows(found[name].folder, "test", run.noise)
     return {name: stage.folder.name for name, stage in found.items()}
+
+
+def built_anew(runs, root, change):
+    before = names_of(runs, root)
+    change()
+    after = names_of(runs, root)
+    return {name for name in before if before[name] != after[name]}
 
 
 def file_of(definition, package):
@@ -197,10 +206,7 @@ POLICIES = {"pretrain", "popularity rows", *TRAINED}
     ids=lambda each: getattr(each, "__name__", ""),
 )
 def test_an_edit_builds_anew_what_depends_on_it(part, expected, package, runs, tmp_path):
-    before = names_of(runs, tmp_path)
-    edit(part, package)
-    after = names_of(runs, tmp_path)
-    assert {name for name in before if before[name] != after[name]} == expected
+    assert built_anew(runs, tmp_path, lambda: edit(part, package)) == expected
 
 
 def _append(file, text):
@@ -259,19 +265,13 @@ BC_FILE = Path(inspect.getfile(BC)).name
     ],
 )
 def test_other_changes_here_and_in_the_users_own_files(change, expected, package, runs, tmp_path):
-    before = names_of(runs, tmp_path)
-    change(package, tmp_path)
-    after = names_of(runs, tmp_path)
-    assert {name for name in before if before[name] != after[name]} == expected
+    assert built_anew(runs, tmp_path, lambda: change(package, tmp_path)) == expected
 
 
 def test_a_noise_that_trains_the_model_has_a_model_of_its_own(package, runs, tmp_path):
     """The clean one stays, whatever happens to the noise."""
     flipped = {"bc": Run(BC()), "flipped": Run(BC(), noise=RewardNoise(model=Flips(0.5)))}
-    before = names_of(flipped, tmp_path)
-    edit(Flips, package)
-    after = names_of(flipped, tmp_path)
-    assert {name for name in before if before[name] != after[name]} == stages("flipped")
+    assert built_anew(flipped, tmp_path, lambda: edit(Flips, package)) == stages("flipped")
 
 
 def test_what_has_no_file_is_refused():
@@ -283,8 +283,7 @@ def test_what_has_no_file_is_refused():
 
 def test_all_keys_of_a_study_take_no_time_that_is_felt(package, runs, tmp_path):
     """From nothing read: .2 s of one core, in processor time, as tests share a machine."""
-    for cache in (closure._sources, closure._edges, closure._digests):
-        cache.clear()
+    forget()
     began = time.process_time()
     names_of(runs, tmp_path)
     assert time.process_time() - began < 1.0

@@ -34,11 +34,14 @@ def _make(*arguments, folder=ROOT, path=None):
     return done.returncode, done.stdout
 
 
-def _flags(*arguments):
-    code, printed = _make("-n", "benchmark", *arguments)
+def _command(*arguments):
+    code, printed = _make("-n", *arguments)
     assert code == 0, printed
-    command = printed.replace("\\\n", " ").partition("recsys_posttrain run ")[2]
-    return " ".join(command.split())
+    return " ".join(printed.replace("\\\n", " ").split())
+
+
+def _flags(*arguments):
+    return _command("benchmark", *arguments).partition("recsys_posttrain run ")[2]
 
 
 def test_make_alone_lists_every_target_and_variable():
@@ -66,12 +69,6 @@ def test_benchmark_passes_its_variables_as_flags():
         '--data-root "a b/c.zip" '
         '--set "a.b=1" --set "c=2"'
     )
-
-
-def _command(*arguments):
-    code, printed = _make("-n", *arguments)
-    assert code == 0, printed
-    return " ".join(printed.replace("\\\n", " ").split())
 
 
 def test_sweep_is_small_on_ml_100k_alone_and_ends_in_the_page():

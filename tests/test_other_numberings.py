@@ -106,14 +106,8 @@ def test_the_log_in_another_order_or_with_one_more_event(policy, wanted, work, c
 
 def rows_of(log, seed, extra, stranger):
     """The rows of day 1 in another order, with the events of another user and of another item."""
-    more = pd.DataFrame(
-        {
-            "user_id": ["stranger"] * len(extra),
-            "item_id": [*extra],
-            "rating": 3,
-            "timestamp": range(len(extra)),
-        }
-    )
+    rows = [("stranger", item, 3, second) for second, item in enumerate(extra)]
+    more = pd.DataFrame(rows, columns=DAY1.columns)
     parts = [more, log] if stranger else [log, more]
     return pd.concat(parts).sample(frac=1, random_state=seed)
 
@@ -211,16 +205,9 @@ def test_lists_of_an_event_are_those_of_the_day_of_training(policy, work, tmp_pa
 
 def test_users_without_an_item_that_it_knows(policy, tmp_path, capsys):
     """They are named and counted; where there is nobody else, that is an error."""
-    frame = pd.DataFrame(
-        {
-            "user_id": ["al", "bo", "bo", "cy", "di"],
-            "item_id": ["A", "new", "rare", "new", "rare"],
-            "rating": 3.0,
-            "timestamp": [1, 2, 3, 4, 5],
-        }
-    )
+    rows = ("al,A,3.0,1", "bo,new,3.0,2", "bo,rare,3.0,3", "cy,new,3.0,4", "di,rare,3.0,5")
     path = tmp_path / "strangers.csv"
-    frame.to_csv(path, index=False)
+    path.write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]) + "\n")
     found = recommend(policy, None, path, 2, None)
     assert set(found["user_id"]) == {"al"}
     assert capsys.readouterr().err == (

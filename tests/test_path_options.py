@@ -13,13 +13,11 @@ from recsys_posttrain.errors import UserError
 def _parameters(group, words=""):
     """Command and parameter, its type, and what typer was told of it."""
     for command in group.registered_commands:
-        assert command.callback is not None
         for name, hint in get_type_hints(command.callback, include_extras=True).items():
             if get_origin(hint) is Annotated:
                 kind, told = get_args(hint)
                 yield f"{words}{command.callback.__name__} {name}", kind, told
     for inner in group.registered_groups:
-        assert inner.typer_instance is not None
         yield from _parameters(inner.typer_instance, f"{words}{inner.name} ")
 
 

@@ -27,12 +27,21 @@ def _writes(folder):
     return {"ndcg@10": 0.25, "shape": (2, 3)}
 
 
+@pytest.fixture
+def folder(tmp_path):
+    return stages.stage_folder(tmp_path, "pretrain", KEY)
+
+
+@pytest.fixture
+def finished(folder):
+    return stages.build(folder, KEY, _writes, ["weights"]).folder
+
+
 def _never(folder):
     raise AssertionError("a complete stage was made again")
 
 
-def test_a_stage_is_made_once_and_read_afterwards(tmp_path):
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_a_stage_is_made_once_and_read_afterwards(tmp_path, folder):
     assert folder.parent == tmp_path / "stages"
     assert folder.name.startswith("pretrain-")
     assert folder != stages.stage_folder(tmp_path, "pretrain", {**KEY, "seed": 2})
@@ -77,8 +86,7 @@ def test_the_seconds_of_a_stage_are_without_those_that_it_builds(tmp_path, monke
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
-def test_an_interrupted_stage_keeps_its_partial_folder(tmp_path, interruption):
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_an_interrupted_stage_keeps_its_partial_folder(interruption, folder):
 
     def stops(partial):
         (partial / "epoch").write_text("3")
@@ -95,7 +103,7 @@ def test_an_interrupted_stage_keeps_its_partial_folder(tmp_path, interruption):
     assert stages.read_stage(folder)["was_interrupted"] is True
 
 
-def test_a_killed_holder_does_not_keep_the_lock(tmp_path):
+def test_a_killed_holder_does_not_keep_the_lock(tmp_path, folder):
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
@@ -105,7 +113,6 @@ def test_a_killed_holder_does_not_keep_the_lock(tmp_path):
             time.sleep(60)
         stages.build(Path(sys.argv[1]), {"seed": 1, "code": "abc"}, make)
     """)
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     partial = tmp_path / f".partial-{folder.name}"
     process = subprocess.Popen([sys.executable, "-c", script, str(folder)])
     try:
@@ -154,8 +161,7 @@ def test_two_processes_make_a_stage_once(tmp_path):
         RuntimeError("write failed: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(tmp_path, error):
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(tmp_path, error, folder):
 
     def fills(partial):
         (partial / "half").write_text("")
@@ -170,11 +176,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(tmp_path, error):
     assert (tmp_path / f".partial-{folder.name}" / "half").exists()
 
 
-def test_a_disk_that_fills_while_the_record_is_written(tmp_path, monkeypatch):
+def test_a_disk_that_fills_while_the_record_is_written(monkeypatch, folder):
     def full(self, *args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
 
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
         with pytest.raises(UserError, match="the disk is full"):
@@ -203,52 +208,43 @@ def test_other_errors_are_not_called_a_full_disk(tmp_path):
         ("weights", None, "weights is missing"),
     ],
 )
-def test_a_damaged_stage_is_named_with_the_folder_to_delete(tmp_path, name, content, sentence):
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
+def test_a_damaged_stage_is_named_with_the_folder_to_delete(name, content, sentence, finished):
     if content is None:
-        (folder / name).unlink()
+        (finished / name).unlink()
     else:
-        (folder / name).write_text(content)
+        (finished / name).write_text(content)
     with pytest.raises(UserError) as told:
-        stages.build(folder, KEY, _never)
+        stages.build(finished, KEY, _never)
     assert sentence in str(told.value)
-    assert f"delete the folder {folder}" in str(told.value)
+    assert f"delete the folder {finished}" in str(told.value)
 
 
-def test_a_folder_of_another_key_is_refused(tmp_path):
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
+def test_a_folder_of_another_key_is_refused(finished):
     with pytest.raises(UserError, match="was built from another key"):
-        stages.build(folder, {**KEY, "seed": 2}, _never)
+        stages.build(finished, {**KEY, "seed": 2}, _never)
 
 
-def test_a_changed_record_is_found_too(tmp_path):
+def test_a_changed_record_is_found_too(finished):
     """For a report of noise the record is the result."""
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
-    record = folder / "stage.json"
+    record = finished / "stage.json"
     record.write_text(record.read_text().replace("0.25", "0.35"))
     with pytest.raises(UserError, match=r"stage.json was changed after it was written: delete the"):
-        stages.build(folder, KEY, _never)
+        stages.build(finished, KEY, _never)
 
 
-def test_digests_are_read_once_per_process_while_files_stay_as_they_are(tmp_path, monkeypatch):
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
+def test_digests_are_read_once_per_process_while_files_stay_as_they_are(monkeypatch, finished):
     read = []
     whole = stages._file_digest
     monkeypatch.setattr(stages, "_file_digest", lambda path: read.append(path) or whole(path))
-    stages.read_stage(folder)
+    stages.read_stage(finished)
     assert read == []
-    os.utime(folder / "weights")
-    stages.read_stage(folder)
-    assert read == [folder / "weights"]
+    os.utime(finished / "weights")
+    stages.read_stage(finished)
+    assert read == [finished / "weights"]
 
 
-def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path):
+def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path, folder):
     """A kill while a checkpoint is written leaves a temporary; the checkpoint may be left too."""
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     partial = tmp_path / f".partial-{folder.name}"
 
     def killed(partial):
@@ -271,8 +267,7 @@ def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path):
     assert sorted(stages.read_stage(folder)["files"]) == there[1:]
 
 
-def test_a_declared_file_that_is_not_written_is_our_mistake(tmp_path):
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_a_declared_file_that_is_not_written_is_our_mistake(folder):
     with pytest.raises(RuntimeError, match=r"the stage did not write .'weights'"):
         stages.build(folder, KEY, lambda partial: {}, ["weights"])
     assert not folder.exists()
