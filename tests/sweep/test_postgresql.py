@@ -20,6 +20,24 @@ from recsys_posttrain.sweep.storage import open_storage, storage_is_explained
 SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
 
 
+@pytest.fixture(scope="module")
+def restarting(start_postgresql):
+    """A server of its own for what finds only its own trials there."""
+    return start_postgresql()
+
+
+def trials_in(server):
+    """The name of its study, and each trial."""
+    storage = open_storage(server.url)
+    found = [
+        (study.study_name, trial)
+        for study in storage.get_all_studies()
+        for trial in storage.get_all_trials(study._study_id)
+    ]
+    storage.engine.dispose()
+    return found
+
+
 def test_a_trial_is_claimed_by_one_of_two_connections(postgresql):
     """Both put the same slots there, as machines that begin at the same moment do."""
     queues = [Queue("race", tuple(range(6)), open_storage(postgresql.url), None) for _ in range(2)]
@@ -42,72 +60,56 @@ def test_two_workers_do_each_trial_once(postgresql, options):
     assert set(trials["state"]) == {"complete"}
     assert len(pd.read_csv(folder / "table.csv")["method"].unique()) == 2 + 4
     assert not (folder / "study.db").exists()
-    storage = open_storage(postgresql.url)
     done = Counter()
-    for study in storage.get_all_studies():
-        if study.study_name.startswith("small_sweep-small/"):
-            for trial in storage.get_all_trials(study._study_id):
-                if trial.state != TrialState.WAITING:  # of both, where both put it there
-                    assert trial.state == TrialState.COMPLETE
-                    done[study.study_name, trial.user_attrs[SLOT]] += 1
-    storage.engine.dispose()
+    for name, trial in trials_in(postgresql):
+        # WAITING is of both, where both put it there.
+        if name.startswith("small_sweep-small/") and trial.state != TrialState.WAITING:
+            assert trial.state == TrialState.COMPLETE
+            done[name, trial.user_attrs[SLOT]] += 1
     assert list(done.values()) == 4 * (3 + 2) * [1]
 
 
 @pytest.mark.timeout(900)  # three processes, and a machine may be busy
-def test_a_restart_in_the_middle_loses_nothing(postgresql, options, finished):
+def test_a_restart_in_the_middle_loses_nothing(restarting, options, finished):
     """Twice while two workers share a sweep: every slot has one outcome, and the table is that of
     the undisturbed one."""
     restarts = []
 
     def restart_twice():
         for count in (2, 8):
-            while _completed(postgresql.url) < count:
+            while (
+                sum(each.state == TrialState.COMPLETE for _, each in trials_in(restarting)) < count
+            ):
                 time.sleep(0.2)
-            postgresql.stop()
+            restarting.stop()
             time.sleep(1)
-            postgresql.start()
+            restarting.start()
             restarts.append(count)
 
     thread = threading.Thread(target=restart_twice, daemon=True)
     thread.start()
-    asked = options._replace(storage=postgresql.url, workers=2, output=Path("restarted"))
+    asked = options._replace(storage=restarting.url, workers=2, output=Path("restarted"))
     folder = run_sweep(SMALL_SWEEP, asked)
     thread.join(60)
     assert restarts == [2, 8]
     for name in ("table.csv", "rows.parquet"):
         assert (folder / name).read_bytes() == (finished / folder.name / name).read_bytes()
     assert pd.read_csv(folder / "trials.csv")["trial"].tolist() == 4 * [0, 1, 2]
-    storage = open_storage(postgresql.url)
     done = Counter(
-        (study.study_name, trial.user_attrs[SLOT])
-        for study in storage.get_all_studies()
-        for trial in storage.get_all_trials(study._study_id)
+        (name, trial.user_attrs[SLOT])
+        for name, trial in trials_in(restarting)
         if trial.state == TrialState.COMPLETE
     )
-    storage.engine.dispose()
     assert list(done.values()) == 4 * (3 + 2) * [1]
 
 
-def _completed(url):
-    storage = open_storage(url)
-    studies = storage.get_all_studies()
-    found = sum(
-        trial.state == TrialState.COMPLETE
-        for study in studies
-        for trial in storage.get_all_trials(study._study_id)
-    )
-    storage.engine.dispose()
-    return found
-
-
-def test_each_operation_outlives_a_restart(postgresql):
+def test_each_operation_outlives_a_restart(restarting):
     """Of a claim and its outcome; what is asked twice is done once."""
-    queue = Queue("outlives", (0,), open_storage(postgresql.url), None)
+    queue = Queue("outlives", (0,), open_storage(restarting.url), None)
 
     def restarted():
-        postgresql.stop()
-        postgresql.start()
+        restarting.stop()
+        restarting.start()
 
     restarted()
     assert queue.study.study_name == "outlives"
