@@ -141,6 +141,15 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def in_a_folder(own_cache, tmp_path_factory):
+    """A working directory and a cache of its own; a study's or a sweep's file adds its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("work"))
+        patch.setattr(sys, "path", [*sys.path])
+        yield
+
+
+@pytest.fixture(scope="module")
 def policy_folder(small_ratings_csv, tmp_path_factory, own_cache):
     """A saved policy with random weights, of the 60 users and 40 items of the generated CSV."""
     from recsys_posttrain.data import RatingsFile, prepare

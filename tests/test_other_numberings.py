@@ -39,14 +39,10 @@ def trained(folder, log):
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
+def work(in_a_folder):
     """A working directory with log.csv, on which `policy` was trained by its relative path."""
-    folder = tmp_path_factory.mktemp("work")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.chdir(folder)
-        DAY1.to_csv("log.csv", index=False)
-        yield folder
+    DAY1.to_csv("log.csv", index=False)
+    return Path.cwd()
 
 
 @pytest.fixture(scope="module")
