@@ -5,10 +5,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,7 +18,7 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
+def handlers():
     """A command run in this process leaves its signals to the system; pytest needs its own."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
@@ -29,7 +27,7 @@ def handlers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
+def shared_data():
     """The folder with the real MovieLens files, where a checkout has one beside it."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
@@ -38,32 +36,48 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_ratings_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_ratings_csv(tmp_path_factory):
     """A generated CSV of 60 users and 40 items with timestamp ties; read it, do not change it."""
     module = _beside("data_factory")
-    path: Path = module.write_small_ratings(tmp_path_factory.mktemp("ratings") / "small.csv")
+    path = module.write_small_ratings(tmp_path_factory.mktemp("ratings") / "small.csv")
     return path
 
 
 @pytest.fixture(scope="session")
-def drawn_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_study(tmp_path_factory):
     """A folder as `run` and `sweep` leave it: rows, tables, trials, curves; do not change it."""
     folder = tmp_path_factory.mktemp("study") / "drawn"
-    path: Path = _beside("study_factory").write_finished_study(folder)
+    path = _beside("study_factory").write_finished_study(folder)
     return path
 
 
 @pytest.fixture
-def finished_study(drawn_study: Path, tmp_path: Path) -> Path:
+def finished_study(drawn_study, tmp_path):
     """A copy of `drawn_study` that is yours to change."""
     return shutil.copytree(drawn_study, tmp_path / "drawn")
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+def end(monkeypatch):
+    """The exit code of `recsys-posttrain ARGUMENTS`, in this process."""
+
+    def run(*arguments):
+        from recsys_posttrain.__main__ import main
+
+        monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *map(str, arguments)])
+        try:
+            return main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def script(monkeypatch):
     """A script by its path in the repository, as a module; it finds what lies beside it."""
 
-    def load(path: str) -> ModuleType:
+    def load(path):
         file = Path(__file__).parents[1] / path
         monkeypatch.syspath_prepend(file.parent)
         # Not under its own name: `coverage` is another package. A dataclass looks itself up there.
@@ -72,17 +86,13 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return load
 
 
-def _beside(name: str) -> ModuleType:
+def _beside(name):
     """A module of this folder, which is no package."""
     return _module(name, Path(__file__).with_name(f"{name}.py"))
 
 
-def _module(
-    name: str, file: Path, register: Callable[[str, ModuleType], object] = lambda *_: None
-) -> ModuleType:
+def _module(name, file, register=lambda *_: None):
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     register(name, module)
     spec.loader.exec_module(module)
@@ -94,7 +104,7 @@ def states_and_table():
     """(positions, items, width) -> hidden [N, D] and table [V, D], float64 leaves."""
     import torch
 
-    def make(positions: int, items: int, width: int) -> list[torch.Tensor]:
+    def make(positions, items, width):
         generator = torch.Generator().manual_seed(0)
         return [
             torch.randn(rows, width, generator=generator, dtype=torch.float64).requires_grad_()
@@ -105,11 +115,11 @@ def states_and_table():
 
 
 @pytest.fixture
-def count_logits(monkeypatch: pytest.MonkeyPatch):
+def count_logits(monkeypatch):
     """module -> a list that grows by one each time that it computes all logits."""
 
-    def count(module: ModuleType) -> list[object]:
-        calls: list[object] = []
+    def count(module):
+        calls = []
         original = module.logits_in_chunks
 
         def counted(*arguments):
@@ -131,9 +141,16 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def policy_folder(
-    small_ratings_csv: Path, tmp_path_factory: pytest.TempPathFactory, own_cache: None
-) -> Path:
+def in_a_folder(own_cache, tmp_path_factory):
+    """A working directory and a cache of its own; a study's or a sweep's file adds its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("work"))
+        patch.setattr(sys, "path", [*sys.path])
+        yield
+
+
+@pytest.fixture(scope="module")
+def policy_folder(small_ratings_csv, tmp_path_factory, own_cache):
     """A saved policy with random weights, of the 60 users and 40 items of the generated CSV."""
     from recsys_posttrain.data import RatingsFile, prepare
     from recsys_posttrain.models import SASRec

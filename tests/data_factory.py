@@ -1,43 +1,47 @@
 """Small logs, written to a file or in memory, for tests that must run without the real files."""
 
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 
-def made_corpus(lengths: Sequence[int], **given: Any) -> Any:
-    """A corpus of users with so many events, one after the other.
+def made_sequences(lengths, items=None, rewards=None, times=None):
+    """Users with so many events, one after the other.
 
     Event e of all has item e + 1, reward e / 2 and second 10 e: everything tells where it was.
-    given: other items, rewards or times, of all events or a list per user, and any field of
-    `Corpus`.
+    items, rewards, times: others, of all events or a list per user.
     """
     import torch
 
-    from recsys_posttrain.types import Corpus, Sequences
+    from recsys_posttrain.types import Sequences
 
     events = sum(lengths)
 
-    def flat(name: str, default: Any, dtype: torch.dtype) -> torch.Tensor:
-        values = given.pop(name, default)
-        nested = (each if isinstance(each, list) else [each] for each in values)
+    def flat(values, default, dtype):
+        given = default if values is None else values
+        nested = (each if isinstance(each, list) else [each] for each in given)
         return torch.tensor([*chain.from_iterable(nested)], dtype=dtype)
 
-    sequences = Sequences(
-        flat("items", range(1, events + 1), torch.int64),
-        flat("rewards", (event / 2 for event in range(events)), torch.float32),
-        flat("times", range(0, 10 * events, 10), torch.int64),
+    return Sequences(
+        flat(items, range(1, events + 1), torch.int64),
+        flat(rewards, (event / 2 for event in range(events)), torch.float32),
+        flat(times, range(0, 10 * events, 10), torch.int64),
         torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
     )
+
+
+def made_corpus(lengths, items=None, rewards=None, times=None, **given):
+    """A corpus of `made_sequences`. given: any other field of `Corpus`."""
+    from recsys_posttrain.types import Corpus
+
     fields = {
         "name": "made",
         "user_ids": np.arange(len(lengths)),
-        "item_ids": np.arange(events),
+        "item_ids": np.arange(sum(lengths)),
         "content_hash": "0" * 64,
     }
+    sequences = made_sequences(lengths, items, rewards, times)
     return Corpus(sequences=sequences, **(fields | given))
 
 

@@ -1,4 +1,4 @@
-"""The study of test_study_rewards.py: BC and methods that read rewards in every way, in seconds."""
+"""The study of studies/test_rewards.py: BC and each way of reading rewards, in seconds."""
 
 from dataclasses import dataclass, replace
 

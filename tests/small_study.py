@@ -1,4 +1,4 @@
-"""The study of test_study.py and test_load_study.py: three algorithms, seconds in all."""
+"""The study of tests/studies and of other tests: three algorithms, seconds in all."""
 
 from dataclasses import replace
 

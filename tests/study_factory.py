@@ -20,39 +20,27 @@ def write_finished_study(folder: Path) -> Path:
     frames = []
     for method, level in LEVELS.items():
         for seed in (0,) if method in ("Popularity", "Pretrained") else (0, 1):
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "user_id": np.arange(USERS),
-                        "item_id": np.arange(USERS) % 7 + 1,
-                        "reward": np.arange(USERS) % 5 + 1.0,
-                        "total_reward": np.arange(USERS) % 5 + 1.0,
-                        "ndcg@10": (level + rng.normal(0, 0.1, USERS)).clip(0, 1),
-                        "hr@10": (rng.random(USERS) < level).astype(float),
-                        "reward/proxy@10": 3 + level + rng.normal(0, 0.1, USERS),
-                        "reward/gold@5": 3 - level + rng.normal(0, 0.1, USERS),
-                        "top10": [rng.permutation(20)[:10] + 1 for _ in range(USERS)],
-                        "method": method,
-                        "seed": seed,
-                    }
-                )
-            )
+            columns = {
+                "user_id": np.arange(USERS),
+                "item_id": np.arange(USERS) % 7 + 1,
+                "reward": np.arange(USERS) % 5 + 1.0,
+                "total_reward": np.arange(USERS) % 5 + 1.0,
+                "ndcg@10": (level + rng.normal(0, 0.1, USERS)).clip(0, 1),
+                "hr@10": (rng.random(USERS) < level).astype(float),
+                "reward/proxy@10": 3 + level + rng.normal(0, 0.1, USERS),
+                "reward/gold@5": 3 - level + rng.normal(0, 0.1, USERS),
+                "top10": [rng.permutation(20)[:10] + 1 for _ in range(USERS)],
+            }
+            frames.append(pd.DataFrame(columns).assign(method=method, seed=seed))
     rows = pd.concat(frames, ignore_index=True)
     rows.to_parquet(folder / "rows.parquet")
     provenance = Provenance(dataset="drawn", command="recsys-posttrain run drawn.py")
     write_table(comparison_table(rows, num_items=20, provenance=provenance), folder)
     (folder / "run.json").write_text(json.dumps(RECORD))
     pd.DataFrame(TRIALS, columns=TRIAL_COLUMNS).to_csv(folder / "trials.csv", index=False)
-    pd.DataFrame(
-        {
-            "method": "PPO",
-            "seed": 0,
-            "step": [0, 1, 2],
-            "kl": [0.0, 0.25, 1.0],
-            "reward/proxy": [3.0, 3.5, 4.0],
-            "reward/gold": [3.0, 3.2, 3.1],
-        }
-    ).to_parquet(folder / "curves.parquet")
+    curves = {"method": "PPO", "seed": 0, "step": [0, 1, 2], "kl": [0.0, 0.25, 1.0]}
+    curves |= {"reward/proxy": [3.0, 3.5, 4.0], "reward/gold": [3.0, 3.2, 3.1]}
+    pd.DataFrame(curves).to_parquet(folder / "curves.parquet")
     block = Block("", headings("model", "RMSE"), [cells(["mean", "1.1049"])])
     write_sheet(folder / "reward_models.json", Sheet("Of reward models.", [block]))
     return folder
@@ -72,11 +60,7 @@ RECORD = {
     "commit": "0123456789",
     "command": "recsys-posttrain run drawn.py",
     "versions": {"python": "3.11.7"},
-    "runs": [
-        _run("", "BC"),
-        _run("PPO", "OfflinePPO"),
-        _run(NOISY, "OfflinePPO", level=0.6),
-    ],
+    "runs": [_run("", "BC"), _run("PPO", "OfflinePPO"), _run(NOISY, "OfflinePPO", level=0.6)],
     "noise": {
         NOISY: {
             "model": {
@@ -90,7 +74,7 @@ RECORD = {
     },
 }
 TRIAL_COLUMNS = [
-    *("algorithm", "noise", "trial", "state", "reason", "value", "seconds", "param.temperature"),
+    *("algorithm", "noise", "trial", "state", "reason", "value", "seconds", "param.temperature")
 ]
 TRIALS = [
     ["PPO", "", 0, "complete", "", 0.31, 2.5, 0.5],

@@ -13,7 +13,7 @@ ADDING = (ROOT / "recsys_posttrain" / "ADDING.md").read_text(encoding="utf-8")
 COPIED = ("recsys_posttrain", "tests", "setup.cfg", "pyproject.toml")
 
 
-def _blocks() -> dict[str, str]:
+def _blocks():
     """Every Python block of "An algorithm", under the first file that its step names."""
     section = ADDING.partition("\n## An algorithm\n")[2].partition("\n## ")[0]
     found = {}
@@ -26,7 +26,7 @@ def _blocks() -> dict[str, str]:
     return found
 
 
-def _python(folder: Path, *arguments: str) -> str:
+def _python(folder, *arguments):
     """What it printed; it must end with 0, which pytest does not where it finds no test."""
     environment = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-B", *arguments]
@@ -38,7 +38,7 @@ def _python(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory):
     """A copy of the package and its tests in which "An algorithm" was followed to the letter."""
     folder = tmp_path_factory.mktemp("checkout")
     for part in COPIED:
@@ -56,7 +56,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_is_one_file_one_import_line_and_one_test(checkout: Path) -> None:
+def test_it_is_one_file_one_import_line_and_one_test(checkout):
     changed, new = [], []
     for path in _blocks():
         (changed if (ROOT / path).exists() else new).append(path)
@@ -66,7 +66,7 @@ def test_it_is_one_file_one_import_line_and_one_test(checkout: Path) -> None:
     _python(checkout, "-m", "ruff", "format", "--no-cache", "--check", *new)
 
 
-def test_it_passes_its_test_the_contract_and_the_toy_world(checkout: Path) -> None:
+def test_it_passes_its_test_the_contract_and_the_toy_world(checkout):
     where = _python(checkout, "-c", "import recsys_posttrain; print(recsys_posttrain.__file__)")
     assert Path(where.strip()).is_relative_to(checkout)
     (name,) = re.findall(r"^class (\w+)", "".join(_blocks().values()), re.MULTILINE)

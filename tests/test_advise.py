@@ -1,13 +1,11 @@
 """`advise` from data to verdict, on a small file."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from recsys_posttrain import advise
-from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
@@ -15,20 +13,18 @@ from recsys_posttrain.studies.setup import Setup
 
 
 @pytest.fixture
-def small_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_reward(monkeypatch):
     """One epoch of a small ensemble."""
     small = RewardEnsemble(members=2, rank=2, training=Training(epochs=1))
     small = replace(small, encoder=replace(small.encoder, dim=8, blocks=1, feed_forward=8))
 
-    def setup(dataset: Dataset) -> Setup:
+    def setup(dataset):
         return Setup(dataset=dataset, reward=small)
 
     monkeypatch.setattr(advise, "Setup", setup)
 
 
-def test_advice_on_a_file(
-    small_ratings_csv: Path, tmp_path: Path, own_cache: None, small_reward: None
-) -> None:
+def test_advice_on_a_file(small_ratings_csv, tmp_path, own_cache, small_reward):
     text = advise.advise_on(str(small_ratings_csv), None, None, tmp_path, "cpu")
     assert "trained with the defaults" in text
     assert "pairwise accuracy" in text
@@ -39,7 +35,7 @@ def test_advice_on_a_file(
     assert again == text  # from the stages
 
 
-def test_the_model_is_set_beside_the_best_baseline_of_each_measure() -> None:
+def test_the_model_is_set_beside_the_best_baseline_of_each_measure():
     """The item mean orders better, boosting errs less; intervals decide the word."""
     columns = ["pairwise_accuracy", "rmse"]
     frame = pd.DataFrame(
@@ -55,6 +51,6 @@ def test_the_model_is_set_beside_the_best_baseline_of_each_measure() -> None:
     assert "best naive: gradient boosting, .9000 [.8600, .9400]; gap +.1000, better" in error
 
 
-def test_no_studies_are_one_sentence(tmp_path: Path) -> None:
+def test_no_studies_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="holds no study noise_vs_quality"):
         advise.advise_on("ml-100k", None, tmp_path, tmp_path, "cpu")

@@ -1,39 +1,28 @@
 """The benchmarks run: the synthetic log has its shape, and both steps do the same work."""
 
-import json
-import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from benchmark_runs import FOLDER, printed, record_in
+from data_factory import made_sequences
 
 from recsys_posttrain.data.batching import BatchStream, batch_of
-from recsys_posttrain.types import Sequences
-
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def train_step(script: Callable[[str], ModuleType]) -> ModuleType:
+def train_step(script):
     return script("benchmarks/train_step.py")
 
 
 @pytest.fixture
 def batch():
-    sequences = Sequences(
-        torch.tensor([1, 2, 3, 4, 5, 3, 1]),
-        torch.ones(7),
-        torch.arange(7),
-        torch.tensor([0, 4, 7]),
-    )
+    sequences = made_sequences([4, 3], [1, 2, 3, 4, 5, 3, 1])
     return batch_of(sequences, torch.tensor([0, 1]), 200)
 
 
-def test_the_synthetic_log_has_the_shape_of_ml_1m(train_step: ModuleType) -> None:
+def test_the_synthetic_log_has_the_shape_of_ml_1m(train_step):
     """ML-1M under protocol A: 6,040 users, 999,611 events, median 96, at most 2,277 to 2,314."""
     corpus = sys.modules["shared.workload"].synthetic()
     lengths_N = corpus.sequences.lengths_N
@@ -49,7 +38,7 @@ def test_the_synthetic_log_has_the_shape_of_ml_1m(train_step: ModuleType) -> Non
     assert next(iter(stream)).mask_BT.shape == (128, 200)
 
 
-def test_both_steps_have_the_same_gradient(train_step: ModuleType, batch, monkeypatch) -> None:
+def test_both_steps_have_the_same_gradient(train_step, batch, monkeypatch):
     """Without dropout and from the same weights: they differ in how, not in what is computed."""
     policies = []
 
@@ -73,7 +62,7 @@ def test_both_steps_have_the_same_gradient(train_step: ModuleType, batch, monkey
 
 
 @pytest.mark.parametrize("kind", ["naive", "ours"])
-def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkeypatch) -> None:
+def test_a_step_lowers_the_loss(train_step, batch, kind, monkeypatch):
     policies = []
     original = train_step.new_policy
     monkeypatch.setattr(
@@ -84,7 +73,7 @@ def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkey
     step = train_step.STEPS[kind](5)
     policy = policies[-1]
 
-    def loss() -> float:
+    def loss():
         policy.forget()
         with torch.no_grad():
             return -float(policy.eval().log_prob(batch).sum())
@@ -96,15 +85,25 @@ def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkey
     assert loss() < before
 
 
-@pytest.mark.parametrize("name", ["train_step", "evaluation", "noise"])
-def test_help_and_committed_results(name: str) -> None:
-    script = FOLDER / f"{name}.py"
-    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--data-root" in done.stdout
-    text = (FOLDER / "results" / f"{name}.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"].startswith(f"python benchmarks/{name}.py")
-    assert {"cores", "threads"} <= record["machine"].keys()
-    assert record["versions"]["torch"]
-    assert not any(part in text for part in ("/home/", "/root/", "/work/", "/tmp/"))
+def test_materialising_writes_and_looks_up(script):
+    result = script("benchmarks/materialize.py").measure(30)
+    assert result["users"] == 30
+    assert result["seconds"] > 0
+    assert result["look_ups_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train_step", "evaluation", "noise", "coverage", "bootstrap", "growth", "peers", "sampled"],
+)
+def test_help_and_committed_results(name):
+    options, record = printed(name, "--help"), record_in(FOLDER / "results", name)
+    if name in ("growth", "peers", "sampled"):
+        assert (FOLDER / "results" / f"{name}.png").exists()
+    elif name in ("coverage", "bootstrap"):
+        assert not record["commit"].endswith("-dirty")
+        assert record["versions"]["numpy"]
+    else:
+        assert "--data-root" in options
+        assert {"cores", "threads"} <= record["machine"].keys()
+        assert record["versions"]["torch"]

@@ -1,27 +1,23 @@
 """Growth and memory: the helpers compute what they say, and a tiny run ends in a result."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
-
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-HOME_FOLDERS = ("/home/", "/root/", "/work/", "/tmp/")
+from benchmark_runs import FOLDER, record_in, tiny_run
 
 
 @pytest.fixture
-def growth(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def growth(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     import growth
 
     return growth
 
 
-def test_slopes_are_exponents(growth: ModuleType) -> None:
+def test_slopes_are_exponents(growth):
     points = [{"size": size, "seconds": 7 * size**1.5} for size in (10, 100, 5_000)]
     assert growth.slopes(points, "seconds") == {"fit": 1.5, "last_two": 1.5}
     points[-1]["seconds"] *= 10
@@ -31,7 +27,7 @@ def test_slopes_are_exponents(growth: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(("axis", "size"), [("events", 3_000), ("catalogue", 40), ("length", 7)])
-def test_a_point_processes_what_it_says(growth: ModuleType, axis: str, size: int) -> None:
+def test_a_point_processes_what_it_says(growth, axis, size):
     point = growth.measure(axis, size, steps=1)
     corpus, length = growth.log_of(axis, size, steps=1)
     targets_N = (corpus.sequences.lengths_N - 1).clamp(max=length)
@@ -46,7 +42,7 @@ def test_a_point_processes_what_it_says(growth: ModuleType, axis: str, size: int
     assert point["logits_mib"] == round(4 * point["events_per_batch"] * point["items"] / 2**20, 1)
 
 
-def test_added_memory_is_what_was_added_since_the_start(growth: ModuleType) -> None:
+def test_added_memory_is_what_was_added_since_the_start(growth):
     """80 MiB that come and go before the start do not hide 40 that come after it."""
     program = (
         "from shared.memory import peak_resident_mib, start_of_peak\n"
@@ -62,36 +58,22 @@ def test_added_memory_is_what_was_added_since_the_start(growth: ModuleType) -> N
     assert 35 < float(done.stdout) < 60
 
 
-def test_a_script_that_fails_says_why(growth: ModuleType) -> None:
+def test_a_script_that_fails_says_why(growth):
     from shared.memory import answer_of
 
     with pytest.raises(RuntimeError, match=r"growth\.py --point events none: ValueError"):
         answer_of(FOLDER / "growth.py", "--point", "events", "none")
 
 
-def test_a_tiny_run_writes_result_and_picture(tmp_path: Path) -> None:
-    script = [sys.executable, FOLDER / "growth.py", "--axes", "length", "--largest", "50"]
-    done = subprocess.run([*script, "--output", tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "growth.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"] == "python benchmarks/growth.py --axes length --largest 50"
+def test_a_tiny_run_writes_result_and_picture(tmp_path):
+    record = tiny_run("growth", tmp_path, "--axes", "length", "--largest", "50")
     (point,) = record["axes"]["length"]["points"]
     assert point["events"] == 2 * 128 * 50
-    assert not any(part in text for part in HOME_FOLDERS)
-    assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_committed_result_has_its_shape(growth: ModuleType) -> None:
-    path = FOLDER / "results" / "growth.json"
-    if not path.exists():
-        pytest.skip("growth has not been measured yet")
-    text = path.read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"].startswith("python benchmarks/growth.py")
-    assert not any(part in text for part in HOME_FOLDERS)
+def test_the_committed_result_has_its_shape(growth):
+    record = record_in(FOLDER / "results", "growth")
     for axis, sizes in growth.AXES.items():
         found = [point["size"] for point in record["axes"][axis]["points"]]
         assert found == pytest.approx(list(sizes), rel=0.05)
         assert set(record["axes"][axis]["slopes"]) == {growth.TIME[axis], "added_memory_mib"}
-    assert path.with_suffix(".png").exists()

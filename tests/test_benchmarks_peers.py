@@ -1,22 +1,17 @@
 """The comparison with other libraries: the floor, the ratios, the conversation with a side."""
 
-import json
-import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from benchmark_runs import FOLDER, record_in, tiny_run
 from torch.utils.flop_counter import FlopCounterMode
-
-FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
-HOME_FOLDERS = ("/home/", "/root/", "/work/", "/tmp/")
 
 
 @pytest.fixture
-def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def peers(monkeypatch):
     for folder in (FOLDER, FOLDER / "peers"):
         monkeypatch.syspath_prepend(folder)
     import peers
@@ -27,7 +22,7 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def log_path(peers: ModuleType, tmp_path: Path) -> Path:
+def log_path(peers, tmp_path):
     """130 users with 4 to 12 events on 30 items."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(4, 12, 130)
@@ -39,14 +34,14 @@ def log_path(peers: ModuleType, tmp_path: Path) -> Path:
     return tmp_path / "log.npz"
 
 
-def test_the_log_survives_its_file(peers: ModuleType, log_path: Path) -> None:
+def test_the_log_survives_its_file(peers, log_path):
     log = peers.Log.load(log_path)
     assert log.num_items == 30
     assert len(log.train_offsets) == len(log.history_offsets) == 131
     assert len(log.train_items) == log.train_offsets[-1]
 
 
-def test_the_floor_counts_the_products_of_a_step(peers: ModuleType) -> None:
+def test_the_floor_counts_the_products_of_a_step(peers):
     """Against torch's own counter, which sees a plain step. It counts whole squares of attention
     where a causal mask leaves the lower half with its diagonal."""
     width, feed_forward, blocks, items, time = 8, 16, 2, 30, 10
@@ -70,12 +65,12 @@ def test_the_floor_counts_the_products_of_a_step(peers: ModuleType) -> None:
     assert counter.get_total_flops() - squares == pytest.approx(ours)
 
 
-def test_matmul_rate_is_a_rate(peers: ModuleType) -> None:
+def test_matmul_rate_is_a_rate(peers):
     for dtype in peers.DTYPES.values():
         assert peers.matmul_gflops(dtype, size=64) > 0
 
 
-def test_ratios_say_how_many_times_faster_ours_is(peers: ModuleType) -> None:
+def test_ratios_say_how_many_times_faster_ours_is(peers):
     measured = {
         "train": {"ours": [10.0, 20.0, 40.0], "rectools": [1.0, 4.0, 5.0]},
         "recommend": {"ours": [2.0, 1.0], "rectools": [8.0, 5.0]},
@@ -87,7 +82,7 @@ def test_ratios_say_how_many_times_faster_ours_is(peers: ModuleType) -> None:
     assert ratios["recommend"]["ours to rectools"]["median_of_pairs"] == 4.5
 
 
-def test_our_side_answers(peers: ModuleType, log_path: Path) -> None:
+def test_our_side_answers(peers, log_path):
     side = peers.SideProcess("ours-64", log_path, threads=1, patience=200)
     try:
         assert side.facts["feed_forward"] == 64
@@ -103,44 +98,31 @@ def test_our_side_answers(peers: ModuleType, log_path: Path) -> None:
     assert 0 < recommended["core_seconds"] <= recommended["seconds"]
 
 
-def test_a_peer_without_its_environment_is_reported(
-    peers: ModuleType, log_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(peers, "PEERS_PYTHON", Path("no such python"))
-    sides = peers.Sides(["rectools"], log_path, threads=1, patience=60)
-    assert sides.failed == {
-        "rectools: start": "its environment does not exist: run make bench-peers"
-    }
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [
+        ("no such python", "its environment does not exist: run make bench-peers"),
+        (sys.executable, "No module named 'rectools'"),
+    ],
+)
+def test_a_peer_without_its_environment_or_its_library_is_reported(
+    peers, log_path, monkeypatch, python, said
+):
+    monkeypatch.setattr(peers, "PEERS_PYTHON", Path(python))
+    ((what, reason),) = peers.Sides(["rectools"], log_path, threads=1, patience=60).failed.items()
+    assert what == "rectools: start"
+    assert said in reason
 
 
-def test_a_peer_without_its_library_is_reported(
-    peers: ModuleType, log_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(peers, "PEERS_PYTHON", Path(sys.executable))
-    sides = peers.Sides(["rectools"], log_path, threads=1, patience=60)
-    (reason,) = sides.failed.values()
-    assert "No module named 'rectools'" in reason
-
-
-def test_a_tiny_run_writes_result_and_picture(tmp_path: Path) -> None:
+def test_a_tiny_run_writes_result_and_picture(tmp_path):
     """With our side alone, on the synthetic log."""
-    words = ["--sides", "ours", "--rounds", "1", "--steps", "1", "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, FOLDER / "peers.py", *words, "--output", tmp_path],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "peers.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"] == "python benchmarks/peers.py " + " ".join(words)
+    words = ("--sides", "ours", "--rounds", "1", "--steps", "1", "--threads", "1")
+    record = tiny_run("peers", tmp_path, *words)
     assert record["events_per_second_median"]["ours"] > 0
     assert set(record["floor"]["ours"]["fraction_of_floor"]) == {"float32", "bfloat16"}
-    assert not any(part in text for part in HOME_FOLDERS)
-    assert (tmp_path / "peers.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_pinned_set_has_the_peers_and_no_cuda() -> None:
+def test_the_pinned_set_has_the_peers_and_no_cuda():
     text = (FOLDER / "peers" / "requirements.txt").read_text(encoding="utf-8")
     pins = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
     assert pins["torch"] == "2.13.0"
@@ -148,17 +130,10 @@ def test_the_pinned_set_has_the_peers_and_no_cuda() -> None:
     assert not any("nvidia" in name or "cuda" in name or name == "triton" for name in pins)
 
 
-def test_the_committed_result_has_its_shape(peers: ModuleType) -> None:
-    path = FOLDER / "results" / "peers.json"
-    if not path.exists():
-        pytest.skip("the peers have not been measured yet")
-    text = path.read_text(encoding="utf-8")
-    record = json.loads(text)
-    assert record["command"].startswith("python benchmarks/peers.py")
-    assert not any(part in text for part in HOME_FOLDERS)
+def test_the_committed_result_has_its_shape(peers):
+    record = record_in(FOLDER / "results", "peers")
     for name in peers.SIDES:
         failed = f"{name}: start" in record["failed"] or f"{name}: train" in record["failed"]
         assert failed or record["events_per_second_median"][name] > 0
         assert failed or record["sides"][name]["versions"]["torch"]
     assert {"float32", "bfloat16"} == record["matmul_gflops_median"].keys()
-    assert path.with_suffix(".png").exists()

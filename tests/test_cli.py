@@ -2,16 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
 
-import click
 import numpy as np
 import pytest
 import typer
 
-from recsys_posttrain.__main__ import main
 from recsys_posttrain.cli import app
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import Thresholds
@@ -19,19 +15,10 @@ from recsys_posttrain.studies import execute
 from recsys_posttrain.sweep import run as sweep_run
 
 
-def _end(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit code of `recsys-posttrain ARGUMENTS`, in this process."""
-    monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *arguments])
-    try:
-        return main()
-    except SystemExit as end:
-        return int(end.code or 0)
-
-
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def calls(monkeypatch):
     """Stands in for the functions behind the commands; each call is recorded."""
-    made: list[tuple[Any, ...]] = []
+    made = []
     for module, name in (
         ("studies.study", "run_study"),
         ("studies.study", "study_table"),
@@ -40,14 +27,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         ("recommend", "recommend"),
     ):
 
-        def record(*arguments: Any, name: str = name) -> None:
+        def record(*arguments, name=name):
             made.append((name, *arguments))
 
         monkeypatch.setattr(f"recsys_posttrain.{module}.{name}", record)
     return made
 
 
-def _verbs(command: click.Command, words: str = "") -> Iterator[str]:
+def _verbs(command, words=""):
     for name, inner in getattr(command, "commands", {}).items():
         yield from _verbs(inner, f"{words} {name}".strip())
     if not hasattr(command, "commands"):
@@ -57,19 +44,17 @@ def _verbs(command: click.Command, words: str = "") -> Iterator[str]:
 VERBS = list(_verbs(typer.main.get_command(app)))
 
 
-def test_the_verbs_are_found() -> None:
+def test_the_verbs_are_found():
     assert {"doctor", "data fetch", "run", "sweep", "table", "live materialize"} <= {*VERBS}
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _end(monkeypatch, *verb.split(), "--help") == 0
+def test_every_verb_has_help_with_an_example(verb, capsys, end):
+    assert end(*verb.split(), "--help") == 0
     assert f"Example:\n    recsys-posttrain {verb}" in capsys.readouterr().out
 
 
-def test_help_imports_nothing_slow() -> None:
+def test_help_imports_nothing_slow():
     script = (
         "import sys; sys.argv = ['x', '--help']\n"
         "from recsys_posttrain.__main__ import main\n"
@@ -123,31 +108,24 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("verb", ["run", "sweep"])
-def test_everything_is_passed_on(
-    verb: Literal["run", "sweep"],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    calls: list[tuple[Any, ...]],
-) -> None:
+def test_everything_is_passed_on(verb, tmp_path, monkeypatch, calls, end):
     words, default, given = GIVEN[verb]
     file = tmp_path / "study.py"
     file.write_text("")
     monkeypatch.setenv("HOME", "/home/me")
-    assert _end(monkeypatch, verb, str(file)) == 0
-    assert _end(monkeypatch, verb, str(file), *words.split()) == 0
+    assert end(verb, file) == 0
+    assert end(verb, file, *words.split()) == 0
     name = {"run": "run_study", "sweep": "run_sweep"}[verb]
     assert calls == [(name, file, default), (name, file, given)]
 
 
-def test_table_and_recommend_pass_everything_on(
-    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Any, ...]]
-) -> None:
-    assert _end(monkeypatch, "table", "runs/x") == 0
-    assert _end(monkeypatch, "table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
-    assert _end(monkeypatch, "table", "runs/x", "--against", "runs/y") == 0
-    assert _end(monkeypatch, "recommend", "p", "--users", "1, 22", "--k", "5") == 0
-    assert _end(monkeypatch, "recommend", "p", "--histories", "h.csv", "--output", "o.csv") == 0
-    assert _end(monkeypatch, "recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
+def test_table_and_recommend_pass_everything_on(calls, end):
+    assert end("table", "runs/x") == 0
+    assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
+    assert end("table", "runs/x", "--against", "runs/y") == 0
+    assert end("recommend", "p", "--users", "1, 22", "--k", "5") == 0
+    assert end("recommend", "p", "--histories", "h.csv", "--output", "o.csv") == 0
+    assert end("recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
     assert calls == [
         ("study_table", Path("runs/x"), None, None),
         ("study_table", Path("runs/x"), "DPO", "RWR"),
@@ -172,20 +150,13 @@ TURNED.__context__ = KeyboardInterrupt()
         (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours"),
     ],
 )
-def test_how_a_command_ends(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    error: BaseException,
-    code: int,
-    printed: str,
-) -> None:
-    def run_study(*arguments: object) -> None:
+def test_how_a_command_ends(tmp_path, monkeypatch, capsys, error, code, printed, end):
+    def run_study(*arguments):
         raise error
 
     monkeypatch.setattr("recsys_posttrain.studies.study.run_study", run_study)
     (tmp_path / "study.py").write_text("")
-    assert _end(monkeypatch, "run", str(tmp_path / "study.py")) == code
+    assert end("run", tmp_path / "study.py") == code
     message = capsys.readouterr().err
     assert printed in message
     assert ("Traceback" in message) == (code == 1)
@@ -205,62 +176,55 @@ def test_how_a_command_ends(
         (["data", "fetch", "none.csv"], "none.csv"),
     ],
 )
-def test_a_users_mistake_exits_with_2_and_names_it(
-    arguments: list[str],
-    printed: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert _end(monkeypatch, *arguments) == 2
+def test_a_users_mistake_exits_with_2_and_names_it(arguments, printed, capsys, end):
+    assert end(*arguments) == 2
     message = capsys.readouterr().err
     assert printed in message
     assert "Traceback" not in message
 
 
-def test_data_fetch_and_audit_print_the_facts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_fetch_and_audit_print_the_facts(tmp_path, monkeypatch, capsys, end):
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
     rows = [f"{user},{item},{1 + item % 5},{item}" for user in range(6) for item in range(4)]
     (tmp_path / "mine.csv").write_text(
         "\n".join(["user_id,item_id,rating,timestamp", *rows, "0,99,5,50"]) + "\n"
     )
-    assert _end(monkeypatch, "data", "fetch", str(tmp_path / "mine.csv")) == 0
+    assert end("data", "fetch", tmp_path / "mine.csv") == 0
     assert "24 events, 6 users, 4 items" in capsys.readouterr().out
-    assert _end(monkeypatch, "data", "audit", str(tmp_path / "mine.csv")) == 0
+    assert end("data", "audit", tmp_path / "mine.csv") == 0
     assert "25 events, 6 users, 5 items" in capsys.readouterr().out
 
 
 def test_data_truth_prints_the_bounds_of_a_world_and_refuses_a_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys, end
+):
     """Ten people rate everything 10 (reward 5), thirty -5 (reward 2), and two, who make the jokes
     popular, leave one out."""
     rating_UV = np.full((42, 100), -5.0)
     rating_UV[:10], rating_UV[40, 99], rating_UV[41, 0] = 10.0, np.nan, np.nan
     monkeypatch.setattr("recsys_posttrain.worlds.jester.jester_ratings", lambda root: rating_UV)
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
-    assert _end(monkeypatch, "data", "truth", "jester") == 0
+    assert end("data", "truth", "jester") == 0
     printed = capsys.readouterr().out.split()
     assert printed[:8] == ["jester:", "mean", "true", "reward", "over", "40", "users", "uniform"]
     assert "uniform 2.7500 oracle@1 2.7500 oracle@5 2.7500" in " ".join(printed)
     (tmp_path / "mine.csv").write_text("user_id,item_id,rating,timestamp\n1,2,3,4\n1,3,3,5\n")
-    assert _end(monkeypatch, "data", "truth", str(tmp_path / "mine.csv")) == 2
+    assert end("data", "truth", tmp_path / "mine.csv") == 2
     message = capsys.readouterr().err
     reason = "mine has no true rewards: only worlds know them; give one, such as jester."
     assert message == f"error: {reason}\n"
 
 
 def test_doctor_finds_this_environment_usable_and_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys, end
+):
     from recsys_posttrain import doctor
 
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "RECSYS_POSTTRAIN_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert _end(monkeypatch, "doctor") == 0
+    assert end("doctor") == 0
     printed = capsys.readouterr().out
     assert "offline: not logged in" in printed
     assert "give --data-root ml-1m.zip" in printed
@@ -269,24 +233,16 @@ def test_doctor_finds_this_environment_usable_and_says_what_is_missing(
     (tmp_path / "raw" / "ml-1m" / "ratings.dat").write_text("x")
     (tmp_path / "lock").write_text("# comment\ntyper==0.0.1\nno-such-package==1\n")
     monkeypatch.setattr(doctor, "LOCK", tmp_path / "lock")
-    assert _end(monkeypatch, "doctor") == 0
+    assert end("doctor") == 0
     printed = capsys.readouterr().out
     assert "online (logged in)" in printed
     assert "secret" not in printed
     assert "data-root ml-1m.zip" not in printed
     assert "(lock: 0.0.1), no-such-package is missing (lock: 1)" in printed
-    monkeypatch.setattr(doctor, "NEWEST", (3, 0))
-    assert _end(monkeypatch, "doctor") == 2
-    assert "use 3.11, 3.12 or 3.13" in capsys.readouterr().out
-
-
-def test_doctor_takes_a_local_build_for_the_locked_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from recsys_posttrain import doctor
-
-    (tmp_path / "lock").write_text("torch==2.13.0\n")
-    monkeypatch.setattr(doctor, "LOCK", tmp_path / "lock")
+    (tmp_path / "lock").write_text("torch==2.13.0\n")  # a local build is that version too
     monkeypatch.setattr("importlib.metadata.version", lambda package: "2.13.0+cpu")
-    assert _end(monkeypatch, "doctor") == 0
+    assert end("doctor") == 0
     assert "1 of 1 as in lock" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "NEWEST", (3, 0))
+    assert end("doctor") == 2
+    assert "use 3.11, 3.12 or 3.13" in capsys.readouterr().out

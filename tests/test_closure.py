@@ -5,10 +5,8 @@ import inspect
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,23 +62,25 @@ def not_used():
 """
 
 
+def forget():
+    for cache in (closure._sources, closure._edges, closure._digests):
+        cache.clear()
+
+
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def copied(tmp_path_factory):
     """A copy of the package, which digests are made of; imported is the real one."""
     folder = tmp_path_factory.mktemp("copied") / closure.PACKAGE.name
     shutil.copytree(closure.PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__", "live"))
-    caches = closure._sources, closure._edges, closure._digests
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(closure, "PACKAGE", folder)
-        for cache in caches:
-            cache.clear()
+        forget()
         yield folder
-        for cache in caches:
-            cache.clear()
+        forget()
 
 
 @pytest.fixture
-def package(copied: Path) -> Iterator[Path]:
+def package(copied):
     """The copy, whose files are afterwards as before."""
     before = {path: path.read_bytes() for path in copied.rglob("*.py")}
     yield copied
@@ -92,7 +92,7 @@ def package(copied: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def mine(tmp_path, monkeypatch):
     """The user's experiment file, which imports from a file and a package beside it."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "below").mkdir()
@@ -104,7 +104,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def runs(mine: ModuleType) -> dict[str, Run]:
+def runs(mine):
     bc = BC()
     return {
         "bc": Run(bc),
@@ -119,10 +119,10 @@ def runs(mine: ModuleType) -> dict[str, Run]:
     }
 
 
-def names_of(runs: dict[str, Run], root: Path) -> dict[str, str]:
+def names_of(runs, root):
     """The folder's name of every stage of these runs."""
     corpus = SimpleNamespace(content_hash="1", reward_scale=RewardScale(), repeats="never")
-    data: Any = SimpleNamespace(corpus=corpus, judge=object())
+    data = SimpleNamespace(corpus=corpus, judge=object())
     keys = StageKeys(runs["bc"].setup, data, root)
     found = {"pretrain": keys.pretrain, "reward": keys.reward(), "judge": keys.judge}
     found["quality"] = keys.quality("reward", keys.reward().folder, reward_quality)
@@ -133,13 +133,20 @@ def names_of(runs: dict[str, Run], root: Path) -> dict[str, str]:
     return {name: stage.folder.name for name, stage in found.items()}
 
 
-def file_of(definition: Any, package: Path) -> Path:
+def built_anew(runs, root, change):
+    before = names_of(runs, root)
+    change()
+    after = names_of(runs, root)
+    return {name for name in before if before[name] != after[name]}
+
+
+def file_of(definition, package):
     module = Path(inspect.getfile(inspect.unwrap(definition)))
     original = Path(inspect.getfile(closure)).parent
     return package / module.relative_to(original) if module.is_relative_to(original) else module
 
 
-def edit(definition: Any, package: Path) -> None:
+def edit(definition, package):
     """One statement more at the end of a function, or in a class."""
     path = file_of(definition, package)
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -151,7 +158,7 @@ def edit(definition: Any, package: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def stages(*names: str) -> set[str]:
+def stages(*names):
     """The stages of these runs."""
     return {stage for name in names for stage in (name, f"{name} rows")}
 
@@ -198,19 +205,14 @@ POLICIES = {"pretrain", "popularity rows", *TRAINED}
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
-def test_an_edit_builds_anew_what_depends_on_it(
-    part: object, expected: set[str], package: Path, runs: dict[str, Run], tmp_path: Path
-) -> None:
-    before = names_of(runs, tmp_path)
-    edit(part, package)
-    after = names_of(runs, tmp_path)
-    assert {name for name in before if before[name] != after[name]} == expected
+def test_an_edit_builds_anew_what_depends_on_it(part, expected, package, runs, tmp_path):
+    assert built_anew(runs, tmp_path, lambda: edit(part, package)) == expected
 
 
-def _append(file: str, text: str) -> Callable[[Path, Path], None]:
+def _append(file, text):
     """file: in the copied package, or beside the experiment (own/...)."""
 
-    def change(package: Path, folder: Path) -> None:
+    def change(package, folder):
         own = file.removeprefix("own/")
         path = folder / own if own != file else package / file
         path.write_text((path.read_text() if path.exists() else "") + text)
@@ -218,8 +220,8 @@ def _append(file: str, text: str) -> Callable[[Path, Path], None]:
     return change
 
 
-def _replace(file: str, old: str, new: str) -> Callable[[Path, Path], None]:
-    def change(package: Path, folder: Path) -> None:
+def _replace(file, old, new):
+    def change(package, folder):
         path = folder / file
         text = path.read_text()
         assert old in text
@@ -228,14 +230,14 @@ def _replace(file: str, old: str, new: str) -> Callable[[Path, Path], None]:
     return change
 
 
-def _a_new_backbone(package: Path, folder: Path) -> None:
+def _a_new_backbone(package, folder):
     (package / "models" / "newest.py").write_text("class Newest:\n    pass\n")
     _append("models/__init__.py", "from recsys_posttrain.models.newest import Newest as Newest\n")(
         package, folder
     )
 
 
-def _docstrings_and_comments(package: Path, folder: Path) -> None:
+def _docstrings_and_comments(package, folder):
     for path in package.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         path.write_text("# A comment.\n" + text.replace('"""\n', ' Said again."""\n'))
@@ -262,43 +264,26 @@ BC_FILE = Path(inspect.getfile(BC)).name
         (_append("own/below/__init__.py", "print('imported')\n"), stages("mine")),
     ],
 )
-def test_other_changes_here_and_in_the_users_own_files(
-    change: Callable[[Path, Path], None],
-    expected: set[str],
-    package: Path,
-    runs: dict[str, Run],
-    tmp_path: Path,
-) -> None:
-    before = names_of(runs, tmp_path)
-    change(package, tmp_path)
-    after = names_of(runs, tmp_path)
-    assert {name for name in before if before[name] != after[name]} == expected
+def test_other_changes_here_and_in_the_users_own_files(change, expected, package, runs, tmp_path):
+    assert built_anew(runs, tmp_path, lambda: change(package, tmp_path)) == expected
 
 
-def test_a_noise_that_trains_the_model_has_a_model_of_its_own(
-    package: Path, runs: dict[str, Run], tmp_path: Path
-) -> None:
+def test_a_noise_that_trains_the_model_has_a_model_of_its_own(package, runs, tmp_path):
     """The clean one stays, whatever happens to the noise."""
     flipped = {"bc": Run(BC()), "flipped": Run(BC(), noise=RewardNoise(model=Flips(0.5)))}
-    before = names_of(flipped, tmp_path)
-    edit(Flips, package)
-    after = names_of(flipped, tmp_path)
-    assert {name for name in before if before[name] != after[name]} == stages("flipped")
+    assert built_anew(flipped, tmp_path, lambda: edit(Flips, package)) == stages("flipped")
 
 
-def test_what_has_no_file_is_refused() -> None:
-    names: dict[str, Any] = {"__name__": "nowhere"}
+def test_what_has_no_file_is_refused():
+    names = {"__name__": "nowhere"}
     exec("def loss(batch, actors):\n    return 0", names)
     with pytest.raises(UserError, match="was not read from a file, so a change of its code"):
         closure.code_digest([names["loss"]])
 
 
-def test_all_keys_of_a_study_take_no_time_that_is_felt(
-    package: Path, runs: dict[str, Run], tmp_path: Path
-) -> None:
+def test_all_keys_of_a_study_take_no_time_that_is_felt(package, runs, tmp_path):
     """From nothing read: .2 s of one core, in processor time, as tests share a machine."""
-    for cache in (closure._sources, closure._edges, closure._digests):
-        cache.clear()
+    forget()
     began = time.process_time()
     names_of(runs, tmp_path)
     assert time.process_time() - began < 1.0

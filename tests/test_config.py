@@ -62,7 +62,7 @@ class Study:
     workers: int = field(default=2, compare=False)
 
 
-def test_describe_nests_classes_names_functions_and_skips_what_does_not_compare() -> None:
+def test_describe_nests_classes_names_functions_and_skips_what_does_not_compare():
     assert describe(Study()) == {
         "class": "Study",
         "algorithm": {
@@ -82,18 +82,18 @@ def test_describe_nests_classes_names_functions_and_skips_what_does_not_compare(
 
 
 @pytest.mark.parametrize("value", [lambda x: x, {1, 2}, {1: 2}, object(), math.nan, math.inf, int])
-def test_describe_refuses_what_has_no_stable_description(value: object) -> None:
+def test_describe_refuses_what_has_no_stable_description(value):
     with pytest.raises(TypeError, match="cannot be part of a configuration"):
         describe({"value": value})
 
 
-def test_digest_is_the_sha256_of_canonical_json() -> None:
+def test_digest_is_the_sha256_of_canonical_json():
     expected = hashlib.sha256(b'{"a":[1,0.1,true,null],"b":"x"}').hexdigest()
     assert digest({"b": "x", "a": (1, 0.1, True, None)}, length=64) == expected
     assert digest({"b": "x", "a": (1, 0.1, True, None)}) == expected[:16]
 
 
-def test_equal_values_have_equal_digests_and_different_ones_different() -> None:
+def test_equal_values_have_equal_digests_and_different_ones_different():
     assert digest(Weighted(temperature=1)) == digest(Weighted(temperature=1.0))
     assert digest(Weighted(clip=2)) == digest(Weighted(clip=2.0))
     assert digest(Study(workers=9)) == digest(Study())
@@ -131,19 +131,19 @@ def test_equal_values_have_equal_digests_and_different_ones_different() -> None:
         ("algorithm.baseline=none", Study(algorithm=Weighted(baseline=None))),
     ],
 )
-def test_override_reads_each_type(assignment: str, expected: Study) -> None:
+def test_override_reads_each_type(assignment, expected):
     changed = override(Study(), assignment)
     assert changed == expected
     assert digest(changed) == digest(expected)
 
 
-def test_override_makes_floats_of_whole_numbers_and_leaves_the_original() -> None:
+def test_override_makes_floats_of_whole_numbers_and_leaves_the_original():
     study = Study()
     assert type(override(study, "algorithm.temperature=2").algorithm.temperature) is float
     assert study == Study()
 
 
-def test_override_of_a_signal_starts_from_a_parametric_one_or_from_none() -> None:
+def test_override_of_a_signal_starts_from_a_parametric_one_or_from_none():
     for current in (Quantile(0.1), None):
         study = Study(algorithm=Weighted(baseline=current))
         changed = override(study, "algorithm.baseline=item_mean")
@@ -189,7 +189,7 @@ def test_override_of_a_signal_starts_from_a_parametric_one_or_from_none() -> Non
         ),
     ],
 )
-def test_override_explains_what_is_wrong(assignment: str, sentence: str) -> None:
+def test_override_explains_what_is_wrong(assignment, sentence):
     with pytest.raises(UserError) as raised:
         override(Study(), assignment)
     assert sentence in str(raised.value)
@@ -201,7 +201,7 @@ class Two:
     posttraining: Weighted = Weighted()
 
 
-def test_a_misspelt_first_part_suggests_the_path_that_is_nearest() -> None:
+def test_a_misspelt_first_part_suggests_the_path_that_is_nearest():
     for written, meant in (
         ("posttraning.clip", "posttraining.clip"),
         ("pretraning.clip", "pretraining.clip"),
@@ -215,7 +215,7 @@ def separated(lower: float, upper: float) -> float:
     return upper - lower
 
 
-def test_a_field_takes_functions_of_its_own_kind_by_name_those_with_parameters_too() -> None:
+def test_a_field_takes_functions_of_its_own_kind_by_name_those_with_parameters_too():
     changed = override(Study(), "algorithm.baseline=Quantile")
     assert changed.algorithm.baseline == Quantile(0.5)
     again = override(changed, "algorithm.baseline.level=0.25")
@@ -224,7 +224,7 @@ def test_a_field_takes_functions_of_its_own_kind_by_name_those_with_parameters_t
         override(Study(), "algorithm.baseline=separated")
 
 
-def test_the_choices_of_the_algorithms_are_those_that_work() -> None:
+def test_the_choices_of_the_algorithms_are_those_that_work():
     pairs = override(DPO(), "pairs=LoggedVersusSampled")
     assert pairs == DPO(pairs=LoggedVersusSampled())
     for name in ("separated_pair", "Pairs", "PairSource"):
@@ -235,7 +235,7 @@ def test_the_choices_of_the_algorithms_are_those_that_work() -> None:
     assert override(soft, "baseline=user_mean") == ASFT(baseline=signals.user_mean)
 
 
-def test_override_offers_public_functions_only() -> None:
+def test_override_offers_public_functions_only():
     with pytest.raises(UserError) as raised:
         override(Study(), "algorithm.baseline=_hidden")
     choices = str(raised.value).partition("(one of: ")[2].split(", ")
@@ -243,7 +243,7 @@ def test_override_offers_public_functions_only() -> None:
     assert not {"_hidden", "describe", "require"} & set(choices)  # private, or imported
 
 
-def test_a_field_that_no_text_can_fill_is_refused() -> None:
+def test_a_field_that_no_text_can_fill_is_refused():
     odd = dataclasses.make_dataclass("Odd", [("value", dict[str, int])], frozen=True)
     with pytest.raises(UserError, match=r"Odd.value is \{\} and cannot be set to 'a' from text"):
         override(odd({}), "value=a")

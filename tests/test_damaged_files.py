@@ -2,9 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -25,7 +23,7 @@ OTHER_KINDS = (None, 5, "x", [], {}, [5], {"a": 5}, -1.5, True)
 
 
 @pytest.fixture
-def study(finished_study: Path) -> Path:
+def study(finished_study):
     record = json.loads((finished_study / "run.json").read_text())
     record |= {
         "num_items": 20,
@@ -42,7 +40,7 @@ def study(finished_study: Path) -> Path:
     return finished_study
 
 
-def _damages(path: Path) -> Iterator[bytes]:
+def _damages(path):
     whole, rng = path.read_bytes(), random.Random(0)
     yield from (b"", whole[:1], whole[: len(whole) // 3], whole[:-1], rng.randbytes(200))
     for _ in range(4):
@@ -67,7 +65,7 @@ def _damages(path: Path) -> Iterator[bytes]:
                 yield json.dumps(record | {key: value}).encode()
 
 
-def _said(study: Path) -> list[str]:
+def _said(study):
     """What the commands that read a study refuse with; anything else is a failure."""
     said = []
     for command in (lambda: page(study_folder(study)), lambda: study_table(study, None, None)):
@@ -79,9 +77,7 @@ def _said(study: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_table_and_the_page_are_there_or_one_sentence_is(
-    name: str, study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_and_the_page_are_there_or_one_sentence_is(name, study, monkeypatch, capsys):
     # The bootstrap takes a second, and looks at the rows alone.
     resampled = partial(comparison_table, resamples=10)
     monkeypatch.setattr("recsys_posttrain.studies.study.comparison_table", resampled)
@@ -97,9 +93,7 @@ def test_the_table_and_the_page_are_there_or_one_sentence_is(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_may_not_be_read_or_is_a_folder_is_named(
-    name: str, study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_that_may_not_be_read_or_is_a_folder_is_named(name, study, monkeypatch, capsys):
     (study / name).unlink()
     (study / name).mkdir()
     said = _said(study)
@@ -116,8 +110,8 @@ def test_a_file_that_may_not_be_read_or_is_a_folder_is_named(
     ],
 )
 def test_what_a_record_says_of_rewards_and_of_methods_left_out_is_checked(
-    key: str, value: object, study: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    key, value, study, capsys
+):
     record = json.loads((study / "run.json").read_text())
     (study / "run.json").write_text(json.dumps(record | {key: value}))
     said = _said(study)
@@ -126,12 +120,10 @@ def test_what_a_record_says_of_rewards_and_of_methods_left_out_is_checked(
     assert all(f"run.json: {key}" in each for each in said)
 
 
-def test_a_table_that_cannot_be_written_is_printed_all_the_same(
-    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_that_cannot_be_written_is_printed_all_the_same(study, monkeypatch, capsys):
     before = (study / "table.md").read_bytes()
 
-    def refused(*arguments: object, **options: object) -> int:
+    def refused(*arguments, **options):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("recsys_posttrain.files._created", refused)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,14 +16,14 @@ STUDY, SWEEP = (Path(__file__).parent / f"small_{kind}.py" for kind in ("study",
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Path:
+def log(tmp_path):
     path = tmp_path / "mine.csv"
     events = [f"{user},{item},{3 if item else 4},{item}" for user in range(6) for item in range(6)]
     path.write_text("\n".join(["user_id,item_id,rating,timestamp", *events, "0,0,5,0"]) + "\n")
     return path
 
 
-def command(tmp_path: Path, *words: Any) -> subprocess.CompletedProcess[str]:
+def command(tmp_path, *words):
     environment = os.environ | {"RECSYS_POSTTRAIN_CACHE": str(tmp_path / "cache")}
     return subprocess.run(
         [sys.executable, "-m", "recsys_posttrain", *map(str, words)],
@@ -34,7 +33,7 @@ def command(tmp_path: Path, *words: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_data_commands(log: Path, tmp_path: Path) -> None:
+def test_data_commands(log, tmp_path):
     refused = command(tmp_path, "data", "audit", log)
     assert refused.returncode == 2
     assert "row 37 repeats an earlier event" in refused.stderr
@@ -47,7 +46,7 @@ def test_data_commands(log: Path, tmp_path: Path) -> None:
     assert "36 events" in command(tmp_path, "data", "fetch", log, "--duplicates", "last").stdout
 
 
-def test_a_study_and_a_sweep_read_by_the_rule(log: Path) -> None:
+def test_a_study_and_a_sweep_read_by_the_rule(log):
     study = load_study(STUDY, (), str(log), None, None, duplicates="last")
     assert {run.setup.dataset for run in study.runs} == {RatingsFile(str(log), duplicates="last")}
     sweep = Options(str(log), duplicates="first").sweep(SWEEP)
@@ -56,7 +55,7 @@ def test_a_study_and_a_sweep_read_by_the_rule(log: Path) -> None:
     assert command == f"recsys-posttrain sweep {SWEEP} --dataset {log} --duplicates first"
 
 
-def test_a_named_dataset_has_no_rule() -> None:
+def test_a_named_dataset_has_no_rule():
     for dataset in ("ml-100k", None):  # None: the study's own, which is a named one too
         with pytest.raises(UserError, match=r"--duplicates last is for .* is ml-1.*; leave it"):
             load_study(STUDY, (), dataset, None, None, duplicates="last")

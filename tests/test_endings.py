@@ -14,8 +14,8 @@ from recsys_posttrain.errors import UserError
 TESTS = Path(__file__).parent
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 LINES = {
-    signal.SIGTERM: "terminated: run the same command again to resume; finished stages are reused",
-    signal.SIGINT: "interrupted: run the same command again to resume; finished stages are reused",
+    number: f"{how}: run the same command again to resume; finished stages are reused\n"
+    for number, how in {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}.items()
 }
 ENDLESS = ["--set", "posttraining.epochs=100000"]
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -98,43 +98,45 @@ def trains(folder):
     return list((folder / "runs").glob(".partial-posttrain-*"))
 
 
-def end(process, number, group=False):
-    """Sends it, and returns the exit code; nothing of it is left."""
-    family = [process.pid, *children(process.pid)]
-    (os.killpg if group else os.kill)(process.pid, number)
-    began = time.monotonic()
-    code = process.wait(60)
-    assert time.monotonic() - began < 9, "it had to be ended by force"
-    until_gone = time.monotonic() + 60
-    while not all(map(is_gone, family)):
-        assert time.monotonic() < until_gone, "a process is left"
-        time.sleep(0.01)
-    return code
-
-
 def no_table(folder):
     return not list(folder.glob("runs/*/table.*")) and not list(folder.glob("runs/*/rows.parquet"))
 
 
+@pytest.fixture
+def ends(stderr, tmp_path):
+    """It is sent a signal, and ends with its code and one line; no process and no table is left."""
+
+    def check(process, number, group=False):
+        family = [process.pid, *children(process.pid)]
+        (os.killpg if group else os.kill)(process.pid, number)
+        began = time.monotonic()
+        assert process.wait(60) == CODES[number]
+        assert time.monotonic() - began < 9, "it had to be ended by force"
+        until_gone = time.monotonic() + 60
+        while not all(map(is_gone, family)):
+            assert time.monotonic() < until_gone, "a process is left"
+            time.sleep(0.01)
+        assert stderr() == LINES[number]
+        assert no_table(tmp_path)
+
+    return check
+
+
 @BOTH
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_signal_inside_of_fit(study, stderr, tmp_path, number, workers):
+def test_a_signal_inside_of_fit(study, ends, tmp_path, number, workers):
     """With two workers to the whole group, as Ctrl-C and `timeout` send it."""
     process = study(workers, *ENDLESS)
     until(lambda: len(trains(tmp_path)) >= workers, process)
     time.sleep(0.3)
-    assert end(process, number, group=workers > 1) == CODES[number]
-    assert stderr() == LINES[number] + "\n"
-    assert no_table(tmp_path)
+    ends(process, number, group=workers > 1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_to_the_parent_alone(study, stderr, tmp_path, workers):
+def test_sigterm_to_the_parent_alone(study, ends, tmp_path, workers):
     process = study(workers, *ENDLESS)
     until(lambda: trains(tmp_path), process)
-    assert end(process, signal.SIGTERM) == 143
-    assert stderr() == LINES[signal.SIGTERM] + "\n"
-    assert no_table(tmp_path)
+    ends(process, signal.SIGTERM)
 
 
 def test_sigterm_to_a_worker_inside_of_fit_is_no_result_of_it(study, stderr, tmp_path):
@@ -155,27 +157,24 @@ def _holds_a_lock(pid):
 
 
 @BOTH
-def test_a_signal_during_the_imports(study, stderr, number):
+def test_a_signal_during_the_imports(study, ends, number):
     """Of several moments; numpy, torch and Lightning are loaded in them one after the other."""
-    for library in ("numpy", "torch", "pytorch_lightning"):
+    for mark in ("numpy", "libtorch", "pyarrow"):  # the last is Lightning's
         process = study(1)
         maps = Path(f"/proc/{process.pid}/maps")
-        marks = {"numpy": "numpy", "torch": "libtorch", "pytorch_lightning": "pyarrow"}
-        until(lambda maps=maps, mark=marks[library]: mark in maps.read_text(), process)
-        assert end(process, number) == CODES[number]
-        assert stderr() == LINES[number] + "\n"
+        until(lambda maps=maps, mark=mark: mark in maps.read_text(), process)
+        ends(process, number)
 
 
 @BOTH
-def test_a_signal_while_the_data_are_read(start, stderr, tmp_path, number):
+def test_a_signal_while_the_data_are_read(start, ends, tmp_path, number):
     """And in the command's own code: `data fetch` has no stage."""
     big = tmp_path / "big.csv"
     rows = "".join(f"{n % 3000},{n % 977},{n % 5 + 1},{n}\n" for n in range(600_000))
     big.write_text("user_id,item_id,rating,timestamp\n" + rows)
     process = start("data", "fetch", str(big))
     until(lambda: str(big) in _open_files(process.pid), process)
-    assert end(process, number) == CODES[number]
-    assert stderr() == LINES[number] + "\n"
+    ends(process, number)
 
 
 def _open_files(pid):
@@ -210,7 +209,7 @@ def test_a_second_signal_does_not_wait(start, stderr, tmp_path):
             until((tmp_path / "heard").exists, process)
             process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 143
-        assert stderr() == LINES[signal.SIGTERM] + "\n"
+        assert stderr() == LINES[signal.SIGTERM]
 
 
 def test_an_exception_that_took_the_signals_place_does_not_hide_it(start, stderr, tmp_path):
@@ -226,7 +225,7 @@ def test_an_exception_that_took_the_signals_place_does_not_hide_it(start, stderr
             "sys.exit(exit_code(command))\n"
         )
         assert start("other.py", module=False).wait(60) == 143
-        assert stderr() == LINES[signal.SIGTERM] + "\n"
+        assert stderr() == LINES[signal.SIGTERM]
 
 
 def test_a_signal_in_a_destructor_ends_it_too(start, stderr, tmp_path):
@@ -242,7 +241,7 @@ def test_a_signal_in_a_destructor_ends_it_too(start, stderr, tmp_path):
         "sys.exit(exit_code(command))\n"
     )
     assert start("lost.py", module=False).wait(60) == 143
-    assert stderr() == LINES[signal.SIGTERM] + "\n"
+    assert stderr() == LINES[signal.SIGTERM]
     assert not (tmp_path / "went on").exists()
 
 
@@ -258,12 +257,10 @@ def sweep(start, small_ratings_csv):
 
 @BOTH
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_signal_in_a_sweep(sweep, stderr, tmp_path, number, workers):
+def test_a_signal_in_a_sweep(sweep, ends, tmp_path, number, workers):
     process = sweep(workers)
     until(lambda: trains(tmp_path), process)
-    assert end(process, number, group=workers > 1) == CODES[number]
-    assert stderr() == LINES[number] + "\n"
-    assert no_table(tmp_path)
+    ends(process, number, group=workers > 1)
 
 
 def test_a_sweep_publishes_nothing_while_slots_are_open(tmp_path):

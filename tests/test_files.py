@@ -5,9 +5,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -28,13 +26,13 @@ from recsys_posttrain.files import (
 )
 
 
-def _write_half(path: Path) -> None:
+def _write_half(path):
     with replacing(path) as temporary:
         temporary.write_text("half")
         raise OSError("stop")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "run.json"
     write_json(path, {"a": 1})
     with pytest.raises(OSError, match="stop"):
@@ -45,7 +43,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["run.json"]
 
 
-def test_a_new_file_has_the_mode_that_the_umask_leaves_whatever_wrote_it(tmp_path: Path) -> None:
+def test_a_new_file_has_the_mode_that_the_umask_leaves_whatever_wrote_it(tmp_path):
     path = tmp_path / "file"
     before = os.umask(0o022)
     try:
@@ -57,7 +55,7 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves_whatever_wrote_it(tmp_pat
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_two_writers_of_one_process_number_have_names_of_their_own(tmp_path: Path) -> None:
+def test_two_writers_of_one_process_number_have_names_of_their_own(tmp_path):
     """As in two containers that share a folder."""
     with replacing(tmp_path / "a") as first, replacing(tmp_path / "a") as second:
         assert first != second
@@ -67,9 +65,7 @@ def test_two_writers_of_one_process_number_have_names_of_their_own(tmp_path: Pat
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_what_a_dead_process_left_is_removed_and_what_a_live_one_writes_stays(
-    tmp_path: Path,
-) -> None:
+def test_what_a_dead_process_left_is_removed_and_what_a_live_one_writes_stays(tmp_path):
     script = (
         "import os, sys; from pathlib import Path; from recsys_posttrain.files import replacing\n"
         "with replacing(Path(sys.argv[1])) as temporary: os._exit(9)"
@@ -87,14 +83,14 @@ def test_what_a_dead_process_left_is_removed_and_what_a_live_one_writes_stays(
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])
-def test_every_write_explains_the_disk(tmp_path: Path, number: int) -> None:
+def test_every_write_explains_the_disk(tmp_path, number):
     said = "the disk is full" if number == errno.ENOSPC else "give a folder that you may write"
     with pytest.raises(UserError, match=said), replacing(tmp_path / "file"):
         raise OSError(number, os.strerror(number), "file")
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_in_place_of_a_file_and_the_reverse_are_named(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_and_the_reverse_are_named(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder is a folder: give the name of a file"):
         write_text(tmp_path / "folder", "x")
@@ -109,10 +105,8 @@ def test_a_folder_in_place_of_a_file_and_the_reverse_are_named(tmp_path: Path) -
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]  # nothing is left
 
 
-def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object, **options: object) -> int:
+def test_a_folder_that_may_not_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "open", refuse)
@@ -120,11 +114,11 @@ def test_a_folder_that_may_not_be_written_is_refused_before_any_work(
         check_writable(tmp_path / "runs")
 
 
-def _frame() -> pd.DataFrame:
+def _frame():
     return pd.DataFrame({"user_id": range(400), "value": [n / 7 for n in range(400)]})
 
 
-READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
+READERS = {
     "value.json": (lambda path: write_json(path, {"a": 1}), read_json),
     "text.md": (lambda path: write_text(path, "a\n"), read_text),
     "frame.parquet": (lambda path: write_parquet(_frame(), path), read_parquet),
@@ -133,9 +127,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_reader_explains_what_is_wrong(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_reader_explains_what_is_wrong(name, tmp_path, monkeypatch):
     write, read = READERS[name]
     path = tmp_path / name
     with pytest.raises(UserError, match=f"{name} does not exist: "):
@@ -156,7 +148,7 @@ def test_every_reader_explains_what_is_wrong(
         read(path)
 
 
-def test_a_flipped_bit_in_a_parquet_is_found(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_parquet_is_found(tmp_path):
     path = tmp_path / "rows.parquet"
     write_parquet(_frame(), path)
     whole = path.read_bytes()
@@ -166,7 +158,7 @@ def test_a_flipped_bit_in_a_parquet_is_found(tmp_path: Path) -> None:
             read_parquet(path)
 
 
-def test_columns_and_keys_that_are_missing_are_named(tmp_path: Path) -> None:
+def test_columns_and_keys_that_are_missing_are_named(tmp_path):
     write_parquet(_frame(), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"a.parquet has no column 'method': run it again"):
         read_parquet(tmp_path / "a.parquet", {"value": float, "method": str}, "run it again")

@@ -12,7 +12,7 @@ from recsys_posttrain.doctor import LOCK, _locked
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_every_package_has_a_version_and_hashes() -> None:
+def test_every_package_has_a_version_and_hashes():
     text = LOCK.read_text(encoding="utf-8")
     body = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
     entries = re.split(r"\n(?=\S)", body.strip())
@@ -25,7 +25,7 @@ def test_every_package_has_a_version_and_hashes() -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_without_an_index_torch_too_is_checked() -> None:
+def test_without_an_index_torch_too_is_checked():
     """It is downloaded first and taken from there, where pip has no other build to prefer."""
     later = ["-W", "requirements.lock"]
     command = ["make", "-n", *later, "setup", "PIP_ARGS="]

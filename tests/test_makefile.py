@@ -18,7 +18,7 @@ VARIABLES = [
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
-def _make(*arguments: str, folder: Path = ROOT, path: str | None = None) -> tuple[int, str]:
+def _make(*arguments, folder=ROOT, path=None):
     """Exit code and everything printed; variables of this process's own make do not reach it."""
     unwanted = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", *VARIABLES}
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -34,14 +34,17 @@ def _make(*arguments: str, folder: Path = ROOT, path: str | None = None) -> tupl
     return done.returncode, done.stdout
 
 
-def _flags(*arguments: str) -> str:
-    code, printed = _make("-n", "benchmark", *arguments)
+def _command(*arguments):
+    code, printed = _make("-n", *arguments)
     assert code == 0, printed
-    command = printed.replace("\\\n", " ").partition("recsys_posttrain run ")[2]
-    return " ".join(command.split())
+    return " ".join(printed.replace("\\\n", " ").split())
 
 
-def test_make_alone_lists_every_target_and_variable() -> None:
+def _flags(*arguments):
+    return _command("benchmark", *arguments).partition("recsys_posttrain run ")[2]
+
+
+def test_make_alone_lists_every_target_and_variable():
     code, printed = _make()
     assert code == 0
     assert printed == _make("help")[1]
@@ -54,7 +57,7 @@ def test_make_alone_lists_every_target_and_variable() -> None:
     assert set(VARIABLES) == set(re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE))
 
 
-def test_benchmark_passes_its_variables_as_flags() -> None:
+def test_benchmark_passes_its_variables_as_flags():
     study = "experiments/movielens_main.py"
     assert _flags() == f'{study} --dataset "ml-100k"'
     assert _flags("DATASET=ml-1m") == f'{study} --dataset "ml-1m"'
@@ -68,13 +71,7 @@ def test_benchmark_passes_its_variables_as_flags() -> None:
     )
 
 
-def _command(*arguments: str) -> str:
-    code, printed = _make("-n", *arguments)
-    assert code == 0, printed
-    return " ".join(printed.replace("\\\n", " ").split())
-
-
-def test_sweep_is_small_on_ml_100k_alone_and_ends_in_the_page() -> None:
+def test_sweep_is_small_on_ml_100k_alone_and_ends_in_the_page():
     sweep = "recsys_posttrain sweep experiments/sweep_noise.py"
     assert _command("sweep").endswith(
         f'{sweep} --dataset "ml-100k" --workers "2" --trials "3" --seeds "2" --report'
@@ -88,7 +85,7 @@ def test_sweep_is_small_on_ml_100k_alone_and_ends_in_the_page() -> None:
     ).endswith(f'{sweep} --dataset "ml-100k" --workers "4" --trials "9" --seeds "1" --report')
 
 
-def test_dashboard_serves_the_file_or_the_server() -> None:
+def test_dashboard_serves_the_file_or_the_server():
     dashboard = "recsys_posttrain dashboard experiments/sweep_noise.py"
     assert _command("dashboard", "DATASET=a/my log.v1.csv").endswith(
         f'{dashboard} --dataset "a/my log.v1.csv"'
@@ -98,25 +95,25 @@ def test_dashboard_serves_the_file_or_the_server() -> None:
     )
 
 
-def test_the_live_bench_writes_the_committed_result() -> None:
+def test_the_live_bench_writes_the_committed_result():
     command = _command("live-bench")
     assert command.endswith("benchmarks/live_bench.py --output benchmarks/results/live_bench")
 
 
-def _checkout(folder: Path) -> Path:
+def _checkout(folder):
     folder.mkdir()
     for name in ("Makefile", "requirements.lock", "setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     return folder
 
 
-def _python(path: Path, answer: str, code: int) -> None:
+def _python(path, answer, code):
     """A stand-in for an interpreter: `code` is how it answers whether it fits."""
     path.write_text(f'#!/bin/sh\nif [ "$1" = -V ]; then echo "{answer}"; exit 0; fi\nexit {code}\n')
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_a_python_that_does_not_fit_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_python_that_does_not_fit_is_refused_in_one_sentence(tmp_path):
     checkout = _checkout(tmp_path / "a folder")
     _python(tmp_path / "python3", "Python 3.9.18", 1)
     code, printed = _make("setup", f"PYTHON={tmp_path}/python3", folder=checkout)
@@ -133,9 +130,7 @@ def test_a_python_that_does_not_fit_is_refused_in_one_sentence(tmp_path: Path) -
     assert not (checkout / ".venv").exists()
 
 
-def test_a_failed_installation_leaves_no_stamp_and_a_good_one_is_not_repeated(
-    tmp_path: Path,
-) -> None:
+def test_a_failed_installation_leaves_no_stamp_and_a_good_one_is_not_repeated(tmp_path):
     checkout = _checkout(tmp_path / "a folder")
     python = tmp_path / "python3"
     # `-m venv --clear .venv` copies the stand-in; `-m pip` fails while the file `broken` is there.
@@ -170,7 +165,7 @@ def test_a_failed_installation_leaves_no_stamp_and_a_good_one_is_not_repeated(
     assert not stamp.exists()
 
 
-def test_another_python_than_the_environments_is_refused(tmp_path: Path) -> None:
+def test_another_python_than_the_environments_is_refused(tmp_path):
     checkout = _checkout(tmp_path / "checkout")
     (checkout / ".venv" / "bin").mkdir(parents=True)
     _python(checkout / ".venv" / "bin" / "python", "Python 3.11.7", 0)

@@ -5,7 +5,6 @@ Shuffled rows, events of other users, other names, other folders: none of them c
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys_posttrain.__main__ import main
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.materialize import EventRules, materialize
@@ -41,14 +39,10 @@ def trained(folder, log):
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
+def work(in_a_folder):
     """A working directory with log.csv, on which `policy` was trained by its relative path."""
-    folder = tmp_path_factory.mktemp("work")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.chdir(folder)
-        DAY1.to_csv("log.csv", index=False)
-        yield folder
+    DAY1.to_csv("log.csv", index=False)
+    return Path.cwd()
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +102,8 @@ def test_the_log_in_another_order_or_with_one_more_event(policy, wanted, work, c
 
 def rows_of(log, seed, extra, stranger):
     """The rows of day 1 in another order, with the events of another user and of another item."""
-    more = pd.DataFrame(
-        {
-            "user_id": ["stranger"] * len(extra),
-            "item_id": [*extra],
-            "rating": 3,
-            "timestamp": range(len(extra)),
-        }
-    )
+    rows = [("stranger", item, 3, second) for second, item in enumerate(extra)]
+    more = pd.DataFrame(rows, columns=DAY1.columns)
     parts = [more, log] if stranger else [log, more]
     return pd.concat(parts).sample(frac=1, random_state=seed)
 
@@ -148,15 +136,9 @@ def test_order_other_users_names_and_folders_change_nothing(
     os.chdir(work)
 
 
-def end(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["recsys-posttrain", *map(str, arguments)])
-    try:
-        return main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-
-
-def test_the_command_needs_no_training_file(policy, wanted, work, tmp_path, monkeypatch, capsys):
+def test_the_command_needs_no_training_file(
+    policy, wanted, work, tmp_path, monkeypatch, capsys, end
+):
     """It was moved: histories are enough, --log and --dataset name the new place."""
     moved = tmp_path / "moved.csv"
     Path("log.csv").rename(moved)
@@ -169,10 +151,10 @@ def test_the_command_needs_no_training_file(policy, wanted, work, tmp_path, monk
             ("--histories", moved),
         )
     ):
-        assert end(monkeypatch, *ask, f"{number}.csv", *place) in (0, None)
+        assert end(*ask, f"{number}.csv", *place) in (0, None)
         same(pd.read_csv(f"{number}.csv"), wanted)
         assert capsys.readouterr().out == ""
-    assert end(monkeypatch, *ask, "top.csv", "--users", "u1") == 2
+    assert end(*ask, "top.csv", "--users", "u1") == 2
     assert capsys.readouterr().err == (
         f"error: the policy was trained on {work / 'log.csv'}, which is not there any more: say "
         "where its users' events are now with --log FILE or --dataset NAME\n"
@@ -181,7 +163,7 @@ def test_the_command_needs_no_training_file(policy, wanted, work, tmp_path, monk
         (("--users", "u1", "--log", moved, "--dataset", "ml-100k"), "and not both"),
         (("--histories", moved, "--log", moved), "leave out --dataset and --log"),
     ):
-        assert end(monkeypatch, *ask, "top.csv", *wrong) == 2
+        assert end(*ask, "top.csv", *wrong) == 2
         assert sentence in capsys.readouterr().err
 
 
@@ -219,16 +201,9 @@ def test_lists_of_an_event_are_those_of_the_day_of_training(policy, work, tmp_pa
 
 def test_users_without_an_item_that_it_knows(policy, tmp_path, capsys):
     """They are named and counted; where there is nobody else, that is an error."""
-    frame = pd.DataFrame(
-        {
-            "user_id": ["al", "bo", "bo", "cy", "di"],
-            "item_id": ["A", "new", "rare", "new", "rare"],
-            "rating": 3.0,
-            "timestamp": [1, 2, 3, 4, 5],
-        }
-    )
+    rows = ("al,A,3.0,1", "bo,new,3.0,2", "bo,rare,3.0,3", "cy,new,3.0,4", "di,rare,3.0,5")
     path = tmp_path / "strangers.csv"
-    frame.to_csv(path, index=False)
+    path.write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]) + "\n")
     found = recommend(policy, None, path, 2, None)
     assert set(found["user_id"]) == {"al"}
     assert capsys.readouterr().err == (

@@ -9,7 +9,7 @@ from recsys_posttrain.endings import OUT_OF_MEMORY, exit_code
 TOO_MUCH = 2**60
 
 
-def wrapped() -> None:
+def wrapped():
     try:
         torch.empty(TOO_MUCH)
     except RuntimeError as error:
@@ -26,11 +26,11 @@ ASKED = {
 
 
 @pytest.mark.parametrize("who", ASKED)
-def test_one_sentence(who: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_sentence(who, capsys):
     assert exit_code(ASKED[who]) == 2
     assert capsys.readouterr().err == f"error: {OUT_OF_MEMORY}\n"
 
 
-def test_any_other_failure_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_other_failure_keeps_its_traceback(capsys):
     assert exit_code(lambda: torch.empty(2).view(3)) == 1
     assert "Traceback" in capsys.readouterr().err

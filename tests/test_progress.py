@@ -8,7 +8,7 @@ import pytest
 from recsys_posttrain.progress import _Left, plain_console, progress_bar, time_left
 
 
-def test_the_time_left_in_hours_minutes_and_seconds() -> None:
+def test_the_time_left_in_hours_minutes_and_seconds():
     assert time_left(3, 1200.4) == "1:00:01"
     assert time_left(0, 7) == "0:00:00"
 
@@ -17,16 +17,14 @@ def test_the_time_left_in_hours_minutes_and_seconds() -> None:
     ("completed", "remaining", "elapsed", "shown"),
     [(2, 6, 30.0, "0:01:30"), (0, 8, 30.0, "-:--:--"), (2, None, 30.0, "-:--:--")],
 )
-def test_it_goes_by_the_mean_pace(
-    completed: int, remaining: int | None, elapsed: float, shown: str
-) -> None:
+def test_it_goes_by_the_mean_pace(completed, remaining, elapsed, shown):
     """Nothing is known before the first unit is done, nor where nobody knows how many there are."""
     task = SimpleNamespace(completed=completed, remaining=remaining, elapsed=elapsed)
     assert str(_Left().render(task)) == shown  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_bar_is_for_a_terminal(is_terminal: bool) -> None:
+def test_a_bar_is_for_a_terminal(is_terminal):
     file = io.StringIO()
     console = plain_console(file=file, force_terminal=is_terminal, width=100)
     with progress_bar("runs [b]", 3, console) as advance:

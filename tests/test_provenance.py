@@ -9,13 +9,13 @@ import pytest
 from recsys_posttrain.provenance import code_digest, git_commit
 
 
-def _module(path: Path, name: str) -> types.ModuleType:
+def _module(path, name):
     module = types.ModuleType(name)
     module.__file__ = str(path)
     return module
 
 
-def test_a_change_of_code_changes_its_digest_wherever_it_lies(tmp_path: Path) -> None:
+def test_a_change_of_code_changes_its_digest_wherever_it_lies(tmp_path):
     digests = []
     for root, source in [("a", "x = 1\n"), ("b", "x = 1\n"), ("c", "x = 2\n")]:
         package = tmp_path / root / "package"
@@ -36,7 +36,7 @@ def git(tmp_path, monkeypatch):
     """git in a new folder that no other repository surrounds."""
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
-    def run(*arguments: str) -> str:
+    def run(*arguments):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         command = ["git", "-C", str(tmp_path), *identity, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -50,7 +50,7 @@ def asked_anew():
     git_commit.cache_clear()
 
 
-def _commit(file: Path) -> str:
+def _commit(file):
     git_commit.cache_clear()
     return git_commit(file)
 

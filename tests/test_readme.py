@@ -32,22 +32,22 @@ VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
 IS_OURS = ("benchmarks/", "docs/", "experiments/", "recsys_posttrain/", "tests/")
 
 
-def _name(page: Path) -> str:
+def _name(page):
     return str(page.relative_to(ROOT))
 
 
-def _blocks(page: Path, kind: str) -> list[str]:
+def _blocks(page, kind):
     found = FENCE.findall(page.read_text(encoding="utf-8"))
     return [text for language, text in found if language == kind]
 
 
-def _spans(page: Path) -> list[str]:
+def _spans(page):
     """What stands in the text between backticks, on one line each."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
 
 
-def _lines(start: str) -> dict[str, str]:
+def _lines(start):
     """Lines of the shell that begin so, without their comment -> a page."""
     return {
         line.partition(" #")[0].strip(): _name(page)
@@ -58,11 +58,11 @@ def _lines(start: str) -> dict[str, str]:
     }
 
 
-def _spans_with(start: str) -> list[str]:
+def _spans_with(start):
     return [span for page in PAGES for span in _spans(page) if span.startswith(start)]
 
 
-def _command(words: list[str]) -> tuple[typer.main.TyperCommand, list[str]]:
+def _command(words):
     """The command that they name, and its arguments."""
     command, rest = COMMAND, words[1:]
     while hasattr(command, "commands") and rest:
@@ -71,18 +71,18 @@ def _command(words: list[str]) -> tuple[typer.main.TyperCommand, list[str]]:
     return command, rest
 
 
-def _options(command: typer.main.TyperCommand) -> set[str]:
+def _options(command):
     """Its own and, of a group, those of its commands."""
     below = [_options(each) for each in getattr(command, "commands", {}).values()]
     own = {"--help", *(name for parameter in command.params for name in parameter.opts)}
     return own.union(*below)
 
 
-def _slug(heading: str) -> str:
+def _slug(heading):
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
-def _with_one_epoch(default: object) -> object:
+def _with_one_epoch(default):
     if isinstance(default, Training):
         return replace(default, epochs=1)
     if isinstance(default, RewardEnsemble):
@@ -95,14 +95,7 @@ STUDIES = [each for each in SNIPPETS if "\nRUNS = " in each[1]]
 
 
 @pytest.mark.parametrize(("page", "snippet"), [each for each in SNIPPETS if each not in STUDIES])
-def test_a_snippet_runs_as_printed(
-    page: str,
-    snippet: str,
-    small_ratings_csv: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_snippet_runs_as_printed(page, snippet, small_ratings_csv, tmp_path, monkeypatch, capsys):
     """On a small file instead of ml-100k, and one epoch instead of the default number. Those of
     ADDING are followed in test_adding.py."""
     assert snippet.count('"ml-100k"') == 1
@@ -120,12 +113,8 @@ def test_a_snippet_runs_as_printed(
 
 @pytest.mark.parametrize(("page", "snippet"), STUDIES)
 def test_an_experiment_file_runs_as_printed(
-    page: str,
-    snippet: str,
-    small_ratings_csv: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    page, snippet, small_ratings_csv, tmp_path, monkeypatch
+):
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     file, few = tmp_path / "printed.py", ["pretraining.epochs=1", "reward.training.epochs=1"]
@@ -139,14 +128,14 @@ def test_an_experiment_file_runs_as_printed(
     assert {*re.findall(r"algorithm=(\w+)", snippet)} <= {*rows}, page
 
 
-def test_the_front_page_is_short() -> None:
+def test_the_front_page_is_short():
     assert len(README.read_text(encoding="utf-8").splitlines()) < 250
     (snippet,) = _blocks(README, "python")
     assert len([line for line in snippet.splitlines() if line]) < 10
 
 
 @pytest.mark.parametrize("line", _lines("recsys-posttrain "))
-def test_a_command_parses(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_parses(line, monkeypatch):
     """Command, options, values and experiment files; parsed, not run."""
     monkeypatch.chdir(ROOT)
     command, words = _command(shlex.split(line))
@@ -154,7 +143,7 @@ def test_a_command_parses(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [word for word in words if word.endswith(".py") and not Path(word).is_file()] == []
 
 
-def test_commands_in_the_text_exist_with_their_options() -> None:
+def test_commands_in_the_text_exist_with_their_options():
     for span in _spans_with("recsys-posttrain "):
         command, words = _command(span.split())
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
@@ -163,12 +152,12 @@ def test_commands_in_the_text_exist_with_their_options() -> None:
         assert span.partition("=")[0].split()[0] in _options(COMMAND), span
 
 
-def test_every_command_is_on_the_pages() -> None:
+def test_every_command_is_on_the_pages():
     shown = {shlex.split(line)[1] for line in _lines("recsys-posttrain ")}
     assert shown == set(COMMAND.commands)
 
 
-def test_every_make_target_and_variable_exists() -> None:
+def test_every_make_target_and_variable_exists():
     lines = [*_lines("make "), *_spans_with("make ")]
     named = {shlex.split(line)[1] for line in lines}
     assert named >= {"benchmark", "test", "setup"}
@@ -177,20 +166,20 @@ def test_every_make_target_and_variable_exists() -> None:
     assert set(given) <= VARIABLES, set(given) - VARIABLES
 
 
-def test_every_variable_in_the_text_is_read_by_something() -> None:
+def test_every_variable_in_the_text_is_read_by_something():
     ours = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     spans = [span for page in PAGES for span in _spans(page)]
     names = {found[1] for span in spans if (found := re.match(r"([A-Z][A-Z_]{2,})=", span))}
     assert {name for name in names - VARIABLES if name not in ours} == set()
 
 
-def _tree() -> list[str]:
+def _tree():
     (block,) = (text for text in _blocks(README, "") if "\nrecsys_posttrain/\n" in text)
     names = [(line.split()[0], line.startswith("  ")) for line in block.splitlines()]
     return [f"recsys_posttrain/{name}" if inside else name for name, inside in names]
 
 
-def test_the_tree_is_the_tree() -> None:
+def test_the_tree_is_the_tree():
     tree = _tree()
     for path in tree:
         assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file(), path
@@ -204,7 +193,7 @@ def test_the_tree_is_the_tree() -> None:
     } == package
 
 
-def test_the_core_exists_and_reads_in_an_hour() -> None:
+def test_the_core_exists_and_reads_in_an_hour():
     """The files that a loss passes through: at most 5,000 lines."""
     text = README.read_text(encoding="utf-8")
     core = text.partition("<!-- core:start -->")[2].partition("<!-- core:end -->")[0]
@@ -216,7 +205,7 @@ def test_the_core_exists_and_reads_in_an_hour() -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS], ids=_name)
-def test_paths_in_the_text_exist(page: Path) -> None:
+def test_paths_in_the_text_exist(page):
     """Those of the repository, and every Python file, unless ADDING says to write it."""
     to_write = re.findall(r"[Ww]rite `([\w/]+\.py)`", page.read_text(encoding="utf-8"))
     for span in _spans(page):
@@ -228,7 +217,7 @@ def test_paths_in_the_text_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS, *LOGS], ids=_name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if target.startswith("https://"):
             continue
@@ -240,7 +229,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in map(_slug, headings), target
 
 
-def test_every_page_is_in_the_index_and_asks_one_question() -> None:
+def test_every_page_is_in_the_index_and_asks_one_question():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in DOCS:
         if page.name != "README.md":
@@ -250,18 +239,18 @@ def test_every_page_is_in_the_index_and_asks_one_question() -> None:
             assert f"[{page.name}]({page.name}): {headings[0]}" in index, page.name
 
 
-def test_names_of_the_python_interface_exist() -> None:
+def test_names_of_the_python_interface_exist():
     to_write = re.findall(r"class (\w+)", ADDING.read_text(encoding="utf-8"))
     for page in PAGES:
         for name in re.findall(r"\brp\.(\w+)", page.read_text(encoding="utf-8")):
             assert name in to_write or hasattr(rp, name), (page.name, name)
 
 
-def test_the_table_is_the_committed_one() -> None:
+def test_the_table_is_the_committed_one():
     """Fewer columns, but each cell as it stands there."""
     committed = ROOT / "experiments" / "results" / "movielens_main-ml-1m" / "table.md"
 
-    def rows(text: str) -> dict[str, list[str]]:
+    def rows(text):
         block = text[text.index("| method | NDCG") :].partition("\n\n")[0]
         cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()]
         del cells[1]

@@ -5,33 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from recsys_posttrain.data import RatingsFile, prepare
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.models import SASRec
-from recsys_posttrain.models.checkpoint import load_policy, save_policy
-from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.recommend import recommend
 from recsys_posttrain.types import History
 
-BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
 
-
-pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-@pytest.fixture(scope="module")
-def folder(small_ratings_csv, tmp_path_factory):
-    dataset = RatingsFile(str(small_ratings_csv))
-    corpus = prepare(dataset)
-    policy = new_policy(BACKBONE, corpus.num_items, seed=1)
-    made = tmp_path_factory.mktemp("policy")
-    save_policy(made, policy, BACKBONE, corpus, dataset)
-    return made
-
-
-def expected(folder, frame, k):
+def expected(policy_folder, frame, k):
     """For each user of a frame of events: (user, item, score, rank), from one sort each."""
-    saved = load_policy(folder)
+    saved = load_policy(policy_folder)
     index_of = {item: n + 1 for n, item in enumerate(saved.item_ids.tolist())}
     rows = []
     for user, events in frame.sort_values("timestamp", kind="stable").groupby("user_id"):
@@ -56,14 +38,14 @@ def assert_same(frame, rows):
     np.testing.assert_allclose(frame["score"], [row[2] for row in rows], rtol=1e-5, atol=1e-6)
 
 
-def test_users_of_the_dataset_get_unseen_items_best_first(folder, small_ratings_csv, capsys):
+def test_users_of_the_dataset_get_unseen_items_best_first(policy_folder, small_ratings_csv, capsys):
     events = pd.read_csv(small_ratings_csv)
-    chosen = recommend(folder, ["7", "3"], None, 4, None)
+    chosen = recommend(policy_folder, ["7", "3"], None, 4, None)
     asked = events[events["user_id"].isin([3, 7])]
-    rows = expected(folder, asked, 4)
+    rows = expected(policy_folder, asked, 4)
     assert_same(chosen, rows[4:] + rows[:4])  # in the order they were asked for
     assert len(chosen) == 8
-    everybody = recommend(folder, None, None, 4, None)
+    everybody = recommend(policy_folder, None, None, 4, None)
     assert everybody["user_id"].nunique() == 60
     pd.testing.assert_frame_equal(
         everybody[everybody["user_id"] == 7].reset_index(drop=True), chosen[:4]
@@ -73,7 +55,7 @@ def test_users_of_the_dataset_get_unseen_items_best_first(folder, small_ratings_
     assert "rank" in printed
 
 
-def test_users_of_a_file_get_unseen_items_and_unknown_items_are_left_out(folder, tmp_path):
+def test_users_of_a_file_get_unseen_items_and_unknown_items_are_left_out(policy_folder, tmp_path):
     """Its events are out of order, and the last user knows only strange items."""
     frame = pd.DataFrame(
         {
@@ -85,50 +67,46 @@ def test_users_of_a_file_get_unseen_items_and_unknown_items_are_left_out(folder,
     )
     path = tmp_path / "histories.csv"
     frame.to_csv(path, index=False)
-    chosen = recommend(folder, None, path, 5, None)
-    assert_same(chosen, expected(folder, frame[frame["user_id"] != "cy"], 5))
+    chosen = recommend(policy_folder, None, path, 5, None)
+    assert_same(chosen, expected(policy_folder, frame[frame["user_id"] != "cy"], 5))
     assert set(chosen["user_id"]) == {"al", "bo"}
-    alone = recommend(folder, None, path, 40, None)
+    alone = recommend(policy_folder, None, path, 40, None)
     # 40 items: al has seen three of them and bo one.
     assert alone["user_id"].value_counts().to_dict() == {"al": 37, "bo": 39}
-    assert (
-        alone.groupby("user_id")["rank"]
-        .apply(list)
-        .map(lambda r: r == [*range(1, len(r) + 1)])
-        .all()
-    )
+    for _, rank in alone.groupby("user_id")["rank"]:
+        assert rank.tolist() == [*range(1, len(rank) + 1)]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_written_as_csv_or_parquet(folder, tmp_path, suffix, capsys):
+def test_written_as_csv_or_parquet(policy_folder, tmp_path, suffix, capsys):
     path = tmp_path / f"top.{suffix}"
-    frame = recommend(folder, ["1", "2"], None, 3, path)
+    frame = recommend(policy_folder, ["1", "2"], None, 3, path)
     read = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
     pd.testing.assert_frame_equal(read, frame, check_dtype=suffix == "parquet")
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     assert capsys.readouterr().out == ""
 
 
-def test_mistakes_are_one_sentence_each(folder, tmp_path):
+def test_mistakes_are_one_sentence_each(policy_folder, tmp_path):
     with pytest.raises(UserError, match=r"small has no user '61' \(it has 60, for example '"):
-        recommend(folder, ["1", "61"], None, 3, None)
+        recommend(policy_folder, ["1", "61"], None, 3, None)
     with pytest.raises(UserError, match="--users names nobody"):
-        recommend(folder, [], None, 3, None)
+        recommend(policy_folder, [], None, 3, None)
     strange = tmp_path / "strange.csv"
     strange.write_text("user_id,item_id,rating,timestamp\n1,a,5,1\n1,b,5,2\n")
     with pytest.raises(UserError, match=r"strange: none of its items is known.*item ids such"):
-        recommend(folder, None, strange, 3, None)
+        recommend(policy_folder, None, strange, 3, None)
     with pytest.raises(UserError, match=r"top.txt: the name must end in .csv or .parquet"):
-        recommend(folder, ["1"], None, 3, tmp_path / "top.txt")
+        recommend(policy_folder, ["1"], None, 3, tmp_path / "top.txt")
     with pytest.raises(UserError, match="k is 41, but the catalogue has 40 items"):
-        recommend(folder, ["1"], None, 41, None)
+        recommend(policy_folder, ["1"], None, 41, None)
     with pytest.raises(UserError, match=r"policy.json does not exist"):
         recommend(tmp_path, ["1"], None, 3, None)
     assert [each.name for each in tmp_path.iterdir()] == ["strange.csv"]
 
 
-def test_one_event_is_history_enough(folder, tmp_path):
+def test_one_event_is_history_enough(policy_folder, tmp_path):
     path = tmp_path / "new.csv"
     path.write_text("user_id,item_id,rating,timestamp\n1,4,5,1\n")
-    frame = recommend(folder, None, path, 3, None)
+    frame = recommend(policy_folder, None, path, 3, None)
     assert frame["rank"].tolist() == [1, 2, 3]

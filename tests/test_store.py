@@ -11,7 +11,6 @@ import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -23,17 +22,26 @@ KEY = {"seed": 1, "code": "abc"}
 RECORD = {"ndcg@10": 0.25, "shape": [2, 3]}
 
 
-def _writes(folder: Path) -> dict[str, Any]:
+def _writes(folder):
     (folder / "weights").write_text("1 2 3")
     return {"ndcg@10": 0.25, "shape": (2, 3)}
 
 
-def _never(folder: Path) -> dict[str, Any]:
+@pytest.fixture
+def folder(tmp_path):
+    return stages.stage_folder(tmp_path, "pretrain", KEY)
+
+
+@pytest.fixture
+def finished(folder):
+    return stages.build(folder, KEY, _writes, ["weights"]).folder
+
+
+def _never(folder):
     raise AssertionError("a complete stage was built again")
 
 
-def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_a_stage_is_made_once_and_read_afterwards(tmp_path, folder):
     assert folder.parent == tmp_path / "stages"
     assert folder.name.startswith("pretrain-")
     assert folder != stages.stage_folder(tmp_path, "pretrain", {**KEY, "seed": 2})
@@ -51,23 +59,21 @@ def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
     assert stage["was_interrupted"] is False
 
 
-def test_the_seconds_of_a_stage_are_without_those_that_it_builds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_seconds_of_a_stage_are_without_those_that_it_builds(tmp_path, monkeypatch):
     """One of 4 s inside one of 2 s inside one of 1 s, which builds one that fails, too."""
     clock = [0.0]
     monkeypatch.setattr(stages, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     first, second, third = (stages.stage_folder(tmp_path, name, KEY) for name in "abc")
 
-    def inner(partial: Path) -> dict[str, Any]:
+    def inner(partial):
         clock[0] += 4
         return {}
 
-    def middle(partial: Path) -> dict[str, Any]:
+    def middle(partial):
         clock[0] += 2
         return {"inner": stages.build(third, KEY, inner).seconds}
 
-    def outer(partial: Path) -> dict[str, Any]:
+    def outer(partial):
         with pytest.raises(ZeroDivisionError):
             stages.build(third, {}, lambda _: {"never": 1 / 0})
         clock[0] += 1
@@ -80,12 +86,9 @@ def test_the_seconds_of_a_stage_are_without_those_that_it_builds(
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
-def test_an_interrupted_stage_keeps_its_partial_folder(
-    tmp_path: Path, interruption: type[BaseException]
-) -> None:
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_an_interrupted_stage_keeps_its_partial_folder(interruption, folder):
 
-    def stops(partial: Path) -> dict[str, Any]:
+    def stops(partial):
         (partial / "epoch").write_text("3")
         raise interruption
 
@@ -93,14 +96,14 @@ def test_an_interrupted_stage_keeps_its_partial_folder(
         stages.build(folder, KEY, stops)
     assert not folder.exists()
 
-    def resumes(partial: Path) -> dict[str, Any]:
+    def resumes(partial):
         return {"from": int((partial / "epoch").read_text())}
 
     assert stages.build(folder, KEY, resumes).record == {"from": 3}
     assert stages.read_stage(folder)["was_interrupted"] is True
 
 
-def test_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+def test_a_killed_holder_does_not_keep_the_lock(tmp_path, folder):
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
@@ -110,7 +113,6 @@ def test_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
             time.sleep(60)
         stages.build(Path(sys.argv[1]), {"seed": 1, "code": "abc"}, make)
     """)
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     partial = tmp_path / f".partial-{folder.name}"
     process = subprocess.Popen([sys.executable, "-c", script, str(folder)])
     try:
@@ -126,8 +128,8 @@ def test_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
     assert stages.build(folder, KEY, _writes, ["weights"]).record == RECORD
 
 
-def _counts(folder: Path, log: Path) -> None:
-    def make(partial: Path) -> dict[str, Any]:
+def _counts(folder, log):
+    def make(partial):
         with log.open("a") as file:
             file.write("made\n")
         time.sleep(0.5)
@@ -138,7 +140,7 @@ def _counts(folder: Path, log: Path) -> None:
         file.write(f"read {record['pid']}\n")
 
 
-def test_two_processes_make_a_stage_once(tmp_path: Path) -> None:
+def test_two_processes_make_a_stage_once(tmp_path):
     folder, log = stages.stage_folder(tmp_path, "reward", KEY), tmp_path / "log"
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=_counts, args=(folder, log)) for _ in range(2)]
@@ -159,12 +161,9 @@ def test_two_processes_make_a_stage_once(tmp_path: Path) -> None:
         RuntimeError("write failed: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(
-    tmp_path: Path, error: Exception
-) -> None:
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(tmp_path, error, folder):
 
-    def fills(partial: Path) -> dict[str, Any]:
+    def fills(partial):
         (partial / "half").write_text("")
         raise error
 
@@ -177,13 +176,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_final(
     assert (tmp_path / f".partial-{folder.name}" / "half").exists()
 
 
-def test_a_disk_that_fills_while_the_record_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Path, *args: object, **options: object) -> int:
+def test_a_disk_that_fills_while_the_record_is_written(monkeypatch, folder):
+    def full(self, *args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
 
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
         with pytest.raises(UserError, match="the disk is full"):
@@ -192,8 +188,8 @@ def test_a_disk_that_fills_while_the_record_is_written(
     assert stages.build(folder, KEY, lambda partial: {"value": 2}).record == {"value": 2}
 
 
-def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
-    def fails(partial: Path) -> dict[str, Any]:
+def test_other_errors_are_not_called_a_full_disk(tmp_path):
+    def fails(partial):
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
@@ -212,59 +208,46 @@ def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
         ("weights", None, "weights is missing"),
     ],
 )
-def test_a_damaged_stage_is_named_with_the_folder_to_delete(
-    tmp_path: Path, name: str, content: str | None, sentence: str
-) -> None:
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
+def test_a_damaged_stage_is_named_with_the_folder_to_delete(name, content, sentence, finished):
     if content is None:
-        (folder / name).unlink()
+        (finished / name).unlink()
     else:
-        (folder / name).write_text(content)
+        (finished / name).write_text(content)
     with pytest.raises(UserError) as told:
-        stages.build(folder, KEY, _never)
+        stages.build(finished, KEY, _never)
     assert sentence in str(told.value)
-    assert f"delete the folder {folder}" in str(told.value)
+    assert f"delete the folder {finished}" in str(told.value)
 
 
-def test_a_folder_of_another_key_is_refused(tmp_path: Path) -> None:
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
+def test_a_folder_of_another_key_is_refused(finished):
     with pytest.raises(UserError, match="belongs to another key"):
-        stages.build(folder, {**KEY, "seed": 2}, _never)
+        stages.build(finished, {**KEY, "seed": 2}, _never)
 
 
-def test_a_changed_record_is_found_too(tmp_path: Path) -> None:
+def test_a_changed_record_is_found_too(finished):
     """For a report of noise the record is the result."""
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
-    record = folder / "stage.json"
+    record = finished / "stage.json"
     record.write_text(record.read_text().replace("0.25", "0.35"))
     with pytest.raises(UserError, match=r"stage.json was changed after it was written: delete the"):
-        stages.build(folder, KEY, _never)
+        stages.build(finished, KEY, _never)
 
 
-def test_digests_are_read_once_per_process_while_files_stay_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
-    stages.build(folder, KEY, _writes, ["weights"])
-    read: list[Path] = []
+def test_digests_are_read_once_per_process_while_files_stay_as_they_are(monkeypatch, finished):
+    read = []
     whole = stages._file_digest
     monkeypatch.setattr(stages, "_file_digest", lambda path: read.append(path) or whole(path))
-    stages.read_stage(folder)
+    stages.read_stage(finished)
     assert read == []
-    os.utime(folder / "weights")
-    stages.read_stage(folder)
-    assert read == [folder / "weights"]
+    os.utime(finished / "weights")
+    stages.read_stage(finished)
+    assert read == [finished / "weights"]
 
 
-def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path: Path) -> None:
+def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path, folder):
     """A kill while a checkpoint is written leaves a temporary; the checkpoint may be left too."""
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     partial = tmp_path / f".partial-{folder.name}"
 
-    def killed(partial: Path) -> dict[str, Any]:
+    def killed(partial):
         (partial / ".tmp-host-12-0123abcd.safetensors").write_text("half")
         (partial / "checkpoint.safetensors").write_text("whole")
         raise KeyboardInterrupt
@@ -273,7 +256,7 @@ def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path: Path) -> None
         stages.build(folder, KEY, killed, ["weights", "step-*.safetensors"])
     assert len(list(partial.iterdir())) == 2
 
-    def resumes(partial: Path) -> dict[str, Any]:
+    def resumes(partial):
         assert [path.name for path in partial.iterdir()] == ["checkpoint.safetensors"]
         (partial / "step-000010.safetensors").write_text("10")
         return _writes(partial)
@@ -284,8 +267,7 @@ def test_a_stage_holds_what_it_declares_and_no_leftovers(tmp_path: Path) -> None
     assert sorted(stages.read_stage(folder)["files"]) == there[1:]
 
 
-def test_a_declared_file_that_is_not_written_is_our_mistake(tmp_path: Path) -> None:
-    folder = stages.stage_folder(tmp_path, "pretrain", KEY)
+def test_a_declared_file_that_is_not_written_is_our_mistake(folder):
     with pytest.raises(RuntimeError, match=r"the stage did not write .'weights'"):
         stages.build(folder, KEY, lambda partial: {}, ["weights"])
     assert not folder.exists()

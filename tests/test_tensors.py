@@ -11,7 +11,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.tensors import load_tensors, save_tensors
 
 
-def test_tensors_come_back_bit_for_bit_and_shared_memory_is_allowed(tmp_path: Path) -> None:
+def test_tensors_come_back_bit_for_bit_and_shared_memory_is_allowed(tmp_path):
     weight = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     tensors = {"weight": weight, "tied": weight, "view": weight.T, "count": torch.tensor(3)}
     path = tmp_path / "policy.safetensors"
@@ -35,9 +35,7 @@ def test_tensors_come_back_bit_for_bit_and_shared_memory_is_allowed(tmp_path: Pa
         ({}, "tensor 'w' is float32 (2, 3) in the file and missing in the model"),
     ],
 )
-def test_a_checkpoint_of_another_model_is_refused(
-    tmp_path: Path, model: dict[str, torch.Tensor], sentence: str
-) -> None:
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, model, sentence):
     path = tmp_path / "policy.safetensors"
     save_tensors(path, {"w": torch.zeros(2, 3)})
     with pytest.raises(UserError) as told:
@@ -48,7 +46,7 @@ def test_a_checkpoint_of_another_model_is_refused(
         load_tensors(path, {"w": torch.zeros(2, 3), "b": torch.zeros(2)})
 
 
-def test_missing_and_truncated_tensors_are_named(tmp_path: Path) -> None:
+def test_missing_and_truncated_tensors_are_named(tmp_path):
     path = tmp_path / "policy.safetensors"
     with pytest.raises(UserError, match=r"policy.safetensors does not exist"):
         load_tensors(path)
@@ -60,8 +58,8 @@ def test_missing_and_truncated_tensors_are_named(tmp_path: Path) -> None:
 
 
 def test_weights_have_the_mode_of_any_new_file_and_one_that_may_not_be_read_is_said_to_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     path = tmp_path / "policy.safetensors"
     before = os.umask(0o027)
     try:

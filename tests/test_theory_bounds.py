@@ -3,20 +3,17 @@
 import json
 import math
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 
 @pytest.fixture
-def theory_bounds(script: Callable[[str], ModuleType]) -> ModuleType:
+def theory_bounds(script):
     return script("experiments/theory_bounds.py")
 
 
-def test_every_claim_holds_in_a_reduced_form(theory_bounds: ModuleType, tmp_path: Path) -> None:
+def test_every_claim_holds_in_a_reduced_form(theory_bounds, tmp_path):
     sizes = theory_bounds.Sizes(
         clean_worlds=20,
         noisy_draws=400,
@@ -39,9 +36,7 @@ def test_every_claim_holds_in_a_reduced_form(theory_bounds: ModuleType, tmp_path
     assert "DOES NOT HOLD" not in table
 
 
-def test_a_claim_that_fails_is_an_error(
-    theory_bounds: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path
-) -> None:
+def test_a_claim_that_fails_is_an_error(theory_bounds, monkeypatch, capsys, tmp_path):
     claims = sys.modules["theory.claims"]
     check = claims.Check("pigs fly", "Height 0 m.", False)
     claim = claims.Claim("Pigs", "One pig.", [{"pig": 1, "height": 0.0}], {}, [check])
@@ -57,13 +52,13 @@ def test_a_claim_that_fails_is_an_error(
     ]
 
 
-def test_epsilon_by_hand(theory_bounds: ModuleType) -> None:
+def test_epsilon_by_hand(theory_bounds):
     """2V / d = e^2: sigma sqrt(2 * 2) = 2 sigma."""
     epsilon = sys.modules["theory.bounds"].epsilon
     assert epsilon(0.5, 10, 20 / math.e**2) == pytest.approx(1.0)
 
 
-def test_the_bounds_by_hand(theory_bounds: ModuleType) -> None:
+def test_the_bounds_by_hand(theory_bounds):
     """sigma such that 2 eps = log 2, at lambda 1: Rmax (2 - 1) and V(pi_ref) (1 - 1/2), with one
     action worth 4 that the reference takes with 1/4: Rmax 4, V(pi_ref) 1."""
     bounds = sys.modules["theory.bounds"]
@@ -73,7 +68,7 @@ def test_the_bounds_by_hand(theory_bounds: ModuleType) -> None:
     assert found == pytest.approx([math.log(2), 4.0, 0.5])
 
 
-def test_the_gap_by_hand(theory_bounds: ModuleType) -> None:
+def test_the_gap_by_hand(theory_bounds):
     """One rival: the difference of two standard normals has variance 2, so the gap that is passed
     with probability 10% is sqrt(2) * 1.2815516. Many rivals: by simulation, within 4 standard
     errors of the share."""

@@ -1,145 +1,41 @@
 """Neither training nor model selection can read the truth of a world.
 
 Three independent arguments. No sealed module can reach the package `worlds`, by any chain of
-imports. Whatever they are given (Split, Batch, Actors) holds no true reward of a choice that the
-log does not hold. And the whole pipeline is run: training and selection finish in a world whose
-truth raises when it is asked for, and give the same bytes in two worlds with one log and different
-truths.
+imports (test_imports.py). Whatever they are given (Split, Batch, Actors) holds no true reward of a
+choice that the log does not hold. And the whole pipeline is run: training and selection finish in a
+world whose truth raises when it is asked for, and give the same bytes in two worlds with one log
+and different truths.
 
 There is one sanctioned door, `Run(control=TrueRewards())`, and `Pipeline` alone has its key: a run
 that does not name it never asks, and validation does not even of a policy that was trained so.
 """
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from sealed_world import ITEMS, LENGTH, STEPS, USERS, Made, pipeline_in, run_in
 
 from recsys_posttrain.algorithms import ExpRSFT
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.models import SASRec
-from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.source_code import import_graph, modules_of
-from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.setup import Setup
-from recsys_posttrain.types import Interactions
-from recsys_posttrain.worlds.base import Truth, World, truth_of
+from recsys_posttrain.worlds.base import truth_of
 from recsys_posttrain.worlds.true_reward import TrueReward
 
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
-WORLDS = "recsys_posttrain.worlds"
-# Every other module is sealed, so a new one is too.
-OPEN = ("advise", "api", "cli", "cli_data", "cli_report", "evaluation", "live", "recommend")
-OPEN += (
-    "report",
-    "stats",
-    "studies",
-    "sweep",
-    "tracking",
-    "worlds",
-    "__main__",
-    "",
-)  # "": the root
 # Who may call truth() or truth_of(): evaluation, the control that names it, its own module, and the
 # report on a world.
-ASKERS = {
-    "cli_data.py",
-    "studies/shared_stages.py",
-    "worlds/base.py",
-}
+ASKERS = {"cli_data.py", "studies/shared_stages.py", "worlds/base.py"}
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-# The import graph.
-
-
-def graph_of(package: Path) -> dict[str, set[str]]:
-    """What each module imports, and the packages around that, because these are imported first."""
-    graph = import_graph(package)
-    return {
-        name: {above for each in named for above in _with_parents(each)} & graph.keys() - {name}
-        for name, named in graph.items()
-    }
-
-
-def _with_parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-
-
-def reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
-    found, waiting = {start}, [start]
-    while waiting:
-        new = graph[waiting.pop()] - found
-        found |= new
-        waiting += new
-    return found
-
-
-def sealed_modules() -> list[str]:
-    known = modules_of(PACKAGE)
-    found = [name for name in known if [*name.split("."), ""][1] not in OPEN]
-    assert {"recsys_posttrain.losses", "recsys_posttrain.training.fit"} <= set(found)
-    return found
-
-
-def test_no_chain_of_imports_leads_to_the_worlds() -> None:
-    graph = graph_of(PACKAGE)
-    for module in sealed_modules():
-        assert not {name for name in reachable(module, graph) if name.startswith(WORLDS)}, module
-    assert WORLDS in reachable("recsys_posttrain.studies.pipeline", graph), (
-        "evaluation does lead there"
-    )
-
-
-def test_the_graph_sees_every_kind_of_import(tmp_path: Path) -> None:
-    package = tmp_path / "made"
-    (package / "inner").mkdir(parents=True)
-    texts = {
-        "__init__": "",
-        "secret": "",
-        "inner/__init__": "",
-        "top": "import made.secret",
-        "from_": "from made.secret import thing",
-        "member": "from made import secret",
-        "late": "def f():\n    from made import secret as other",
-        "typed": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import made.secret",
-        "inner/relative": "from ..secret import thing",
-        "inner/sibling": "from . import relative",
-        "twice": "import made.inner.sibling",
-        "innocent": "import os, json\nfrom made.inner import nothing\nTEXT = 'import made.secret'",
-    }
-    for name, text in texts.items():
-        (package / f"{name}.py").write_text(text)
-    graph = graph_of(package)
-    guilty = {name for name in graph if "made.secret" in reachable(name, graph)}
-    assert guilty == {
-        "made.secret",
-        *(f"made.{name}" for name in ("top", "from_", "member", "late", "typed", "twice")),
-        "made.inner.relative",
-        "made.inner.sibling",
-    }
-
-
-def test_nothing_sealed_names_the_worlds_in_a_text() -> None:
-    """So that importlib cannot be a way around."""
-    known = modules_of(PACKAGE)
-    for module in sealed_modules():
-        for node in ast.walk(ast.parse(known[module].read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert WORLDS not in node.value, module
-
-
-def test_who_asks_for_the_truth() -> None:
+def test_who_asks_for_the_truth():
     askers = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -150,7 +46,7 @@ def test_who_asks_for_the_truth() -> None:
     assert askers == ASKERS
 
 
-def test_the_stages_read_it_in_three_places() -> None:
+def test_the_stages_read_it_in_three_places():
     """For rows and curves, which are reported (`make` is within `trace`), and for the control that
     names it."""
     readers = set()
@@ -171,86 +67,13 @@ def test_the_stages_read_it_in_three_places() -> None:
     }
 
 
-# A world whose truth is a parameter, and a log that is not.
-
-USERS, ITEMS, LENGTH = 30, 25, 9
-
-
-@dataclass(frozen=True)
-class Made:
-    """unlogged: seed of the true rewards of what is not in the log; None: truth() raises."""
-
-    unlogged: int | None = None
-
-    @property
-    def name(self) -> str:
-        return "made"
-
-    def content_hash(self) -> str:
-        return "1" * 64
-
-    def load(self) -> Interactions:
-        generator = np.random.default_rng(0)
-        item_UL = np.stack([generator.permutation(ITEMS)[:LENGTH] for _ in range(USERS)])
-        frame = pd.DataFrame(
-            {
-                "user_id": np.repeat(np.arange(USERS), LENGTH),
-                "item_id": item_UL.ravel(),
-                "rating": 1 + 4 * generator.random(USERS * LENGTH),
-                "timestamp": np.tile(np.arange(LENGTH), USERS),
-            }
-        )
-        return Interactions(self.name, frame, self.content_hash())
-
-    def truth(self) -> Truth:
-        assert self.unlogged is not None, "the truth was asked for"
-        reward_UV = 1 + 4 * np.random.default_rng(self.unlogged).random((USERS, ITEMS))
-        frame = self.load().frame
-        reward_UV[frame["user_id"], frame["item_id"]] = frame["rating"]
-        return Truth(
-            torch.from_numpy(reward_UV).float(),
-            torch.eye(ITEMS),
-            np.arange(USERS),
-            np.arange(ITEMS),
-            np.full(USERS * LENGTH, 1 / ITEMS),
-        )
-
-
-STEPS = Training(steps=2, batch_size=16)
-
-
-def run_in(world: World) -> Run:
-    plan = Training(epochs=1, batch_size=16, patience=2)
-    encoder = SASRec(dim=4, blocks=1, feed_forward=8, max_length=8, history_rewards=True)
-    setup = Setup(
-        dataset=world,
-        backbone=encoder,
-        pretraining=plan,
-        reward=RewardEnsemble(encoder, members=2, rank=2, training=plan),
-    )
-    return Run(ExpRSFT(), setup, posttraining=STEPS)
-
-
-def pipeline_in(world: World, root: Path) -> Pipeline:
-    return Pipeline(run_in(world).setup, root)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
-def blind(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+def blind(tmp_path_factory):
     return pipeline_in(Made(None), tmp_path_factory.mktemp("blind"))
 
 
 @pytest.mark.parametrize("control", [None, ShuffledRewards(), ConstantRewards()], ids=repr)
-def test_training_and_selection_never_ask(
-    blind: Pipeline, control: ShuffledRewards | ConstantRewards | None
-) -> None:
+def test_training_and_selection_never_ask(blind, control):
     """Only the rows that are reported do: validation rows, from which settings are chosen, have no
     gold column."""
     blind.rewards.measure()
@@ -262,9 +85,7 @@ def test_training_and_selection_never_ask(
             blind.evaluate(folder, "test")
 
 
-def test_only_the_control_that_names_it_asks_and_never_for_validation(
-    blind: Pipeline, tmp_path: Path
-) -> None:
+def test_only_the_control_that_names_it_asks_and_never_for_validation(blind, tmp_path):
     """Trained where the truth is known, such a policy is validated where it raises; and the split,
     which selects, holds nothing of it."""
     world = Made(1)
@@ -278,7 +99,7 @@ def test_only_the_control_that_names_it_asks_and_never_for_validation(
     assert unlogged_rewards_in(pipeline.data, world) == 0
 
 
-def test_other_truths_are_other_runs_of_the_control(tmp_path: Path) -> None:
+def test_other_truths_are_other_runs_of_the_control(tmp_path):
     """So that no stage of one world is taken for one of another with the same log."""
     names = set()
     for seed in (1, 2):
@@ -287,9 +108,7 @@ def test_other_truths_are_other_runs_of_the_control(tmp_path: Path) -> None:
     assert len(names) == 2
 
 
-def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
-    blind: Pipeline, tmp_path: Path
-) -> None:
+def test_the_same_log_gives_the_same_bytes_whatever_the_truth(blind, tmp_path):
     """And the rows that are reported differ in the gold columns, and in nothing else."""
     first, second = (pipeline_in(Made(seed), tmp_path / str(seed)) for seed in (1, 2))
     for folder_of in (lambda each: each.pretrain(), lambda each: each.rewards.train()):
@@ -318,7 +137,7 @@ def test_the_same_log_gives_the_same_bytes_whatever_the_truth(
 # What the sealed modules are given.
 
 
-def arrays_in(value: Any, known: set[int]) -> Iterator[np.ndarray]:
+def arrays_in(value, known):
     """Every tensor and array that can be reached from a value, through whatever holds it."""
     if id(value) in known:
         return
@@ -340,7 +159,7 @@ def arrays_in(value: Any, known: set[int]) -> Iterator[np.ndarray]:
         yield from arrays_in(vars(value), known)
 
 
-def unlogged_rewards_in(value: Any, world: Made) -> int:
+def unlogged_rewards_in(value, world):
     """How many true rewards of choices outside the log are found, to the bit, in a value.
 
     They are random numbers, and no other value happens to be one of them.
@@ -356,7 +175,7 @@ def unlogged_rewards_in(value: Any, world: Made) -> int:
     return sum(int(np.isin(each.astype(np.float32), secret).sum()) for each in floats)
 
 
-def test_what_training_is_given_holds_nothing_of_the_truth(blind: Pipeline, tmp_path: Path) -> None:
+def test_what_training_is_given_holds_nothing_of_the_truth(blind, tmp_path):
     world = Made(1)
     pipeline = pipeline_in(world, tmp_path)
     data = pipeline.data
@@ -370,7 +189,7 @@ def test_what_training_is_given_holds_nothing_of_the_truth(blind: Pipeline, tmp_
     assert np.isin(logged, world.truth().state_UR).all(), "the log itself is true"
 
 
-def test_the_search_finds_what_is_hidden(blind: Pipeline) -> None:
+def test_the_search_finds_what_is_hidden(blind):
     """The explicit upper bound, which does hold it, is found in Actors; so is a slip in a batch."""
     world = Made(1)
     reward = TrueReward(truth_of(world, blind.data.corpus), 8)

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from data_factory import made_sequences
 
 from recsys_posttrain.evaluation.judged_value import judged_value, judged_value_of_popularity
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.models import SASRec
-from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.types import Sequences, Targets
+from recsys_posttrain.types import Targets
 
 COLUMN = "reward/judge-rollout@5"
 ITEMS = 7
@@ -36,9 +37,7 @@ class HandJudge(RewardModel):
 def targets():
     """Users who have seen items 1 and 5, everything but 6, and everything."""
     seen = [[1, 5], [1, 2, 3, 4, 5, 7], [1, 2, 3, 4, 5, 6, 7]]
-    items_E = torch.tensor([item for items in seen for item in items])
-    offsets_N1 = torch.tensor([0, 2, 8, 15])
-    history = Sequences(items_E, torch.full((15,), 4.0), torch.arange(15), offsets_N1)
+    history = made_sequences([2, 6, 7], seen, rewards=15 * [4.0], times=range(15))
     ones_N = torch.ones(3, dtype=torch.int64)
     return Targets(history, ones_N, ones_N.float(), ones_N * 100, torch.arange(3))
 
@@ -58,24 +57,17 @@ def test_popularity_by_hand(targets):
 
 def test_a_policy_is_asked_again_after_every_step(targets):
     """It reads the rewards that the judge predicted: the slow loop, event by event."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = SASRec(dim=8, blocks=1, feed_forward=16, max_length=9, history_rewards=True)
-        policy = Policy(config.build(ITEMS)).eval()
+    config = SASRec(dim=8, blocks=1, feed_forward=16, max_length=9, history_rewards=True)
+    policy = new_policy(config, ITEMS, seed=0).eval()
     with torch.no_grad():
         policy.backbone.item_embedding.weight[1:] *= 5
     found = judged_value(policy, HandJudge(), targets)[COLUMN]
 
     items, rewards, times, latest, shown = [1, 5], [4.0, 4.0], [0, 1], 4.0, []
     for step in range(5):
-        history = Sequences(
-            torch.tensor(items),
-            torch.tensor(rewards),
-            torch.tensor(times),
-            torch.tensor([0, len(items)]),
-        )
+        history = made_sequences([len(items)], items, rewards, times)
         hidden_1D = policy.last_hidden_states(history, torch.tensor([100 + 60 * step]))
-        seen = torch.tensor(items), torch.tensor([0, len(items)])
+        seen = history.items_E, history.offsets_N1
         item = int(top_items(hidden_1D, policy.item_embedding_VD.detach(), 1, *seen)[0])
         latest = latest / 2 + item / 10
         items, rewards, times = [*items, item], [*rewards, latest], [*times, 100 + 60 * step]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from data_factory import made_sequences
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.over_optimisation import (
@@ -17,8 +18,8 @@ from recsys_posttrain.evaluation.over_optimisation import (
     mean_curves,
 )
 from recsys_posttrain.models import SASRec
-from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.types import Sequences, Targets
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.types import Targets
 from recsys_posttrain.worlds.base import Truth
 
 D_N = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
@@ -152,22 +153,14 @@ class Products:
 
 @pytest.fixture(scope="module")
 def targets():
-    lengths = [len(seen) for seen in SEEN]
-    ones_E = torch.ones(sum(lengths))
-    history = Sequences(
-        torch.tensor([item for seen in SEEN for item in seen]),
-        ones_E,
-        ones_E.long(),
-        torch.tensor([0, *lengths]).cumsum(0),
-    )
+    history = made_sequences([len(seen) for seen in SEEN], SEEN)
     ones_N = torch.ones(len(SEEN), dtype=torch.int64)
     return Targets(history, ones_N, ones_N.float(), ones_N, torch.tensor(USERS))
 
 
 def policy_of(seed):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        policy = Policy(SASRec(dim=4, blocks=1, feed_forward=8, max_length=6).build(ITEMS))
+    config = SASRec(dim=4, blocks=1, feed_forward=8, max_length=6)
+    policy = new_policy(config, ITEMS, seed)
     with torch.no_grad():
         policy.backbone.item_embedding.weight[1:] *= 20
     return policy.eval()

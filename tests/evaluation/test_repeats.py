@@ -17,15 +17,11 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
-from recsys_posttrain.types import Targets
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(params=["never", "allowed"])
@@ -40,9 +36,15 @@ def shown(data, seen):
     return [item for item in every if data.corpus.repeats == "allowed" or item not in seen]
 
 
-def histories(targets: Targets):
+def histories(targets):
     for start, stop in pairwise(targets.history.offsets_N1.tolist()):
         yield set(targets.history.items_E[start:stop].tolist())
+
+
+def counted(data):
+    """How often each item was chosen before the test targets, from item 0."""
+    chosen = torch.cat([data.train.items_E, data.validation.items_N])
+    return torch.bincount(chosen, minlength=data.corpus.num_items + 1).tolist()
 
 
 def rank_of(score, target, candidates):
@@ -53,15 +55,15 @@ def rank_of(score, target, candidates):
 
 def test_rows_lists_and_the_metric_that_selects(data):
     policy = new_policy(SASRec(**SIZES), data.corpus.num_items, seed=3).eval()
-    counts = torch.bincount(data.train.items_E, minlength=6) + torch.bincount(
-        data.validation.items_N, minlength=6
-    )
     for is_policy in (True, False):
         rows = evaluate(policy, data).per_user if is_policy else evaluate_popularity(data).per_user
         hidden_ND = policy.last_hidden_states(data.test.history, data.test.times_N).clone()
         for n, seen in enumerate(histories(data.test)):
-            logits = policy.item_embedding_VD @ hidden_ND[n]
-            values = (logits if is_policy else counts[1:]).tolist()
+            values = (
+                (policy.item_embedding_VD @ hidden_ND[n]).tolist()
+                if is_policy
+                else counted(data)[1:]
+            )
             score, candidates = dict(enumerate(values, start=1)), shown(data, seen)
             best = sorted(candidates, key=lambda item: -score[item])
             assert rows["rank"][n] == rank_of(score, int(data.test.items_N[n]), candidates)
@@ -106,13 +108,8 @@ def test_two_items_in_turn_are_no_longer_found_by_everybody():
     """Popularity: A and B are equally often in the histories, or the target is the rarer one."""
     data = load(str(INPUTS / "two_items_in_turn.csv"))
     assert data.corpus.repeats == "allowed"
-    count = torch.bincount(data.train.items_E, minlength=3) + torch.bincount(
-        data.validation.items_N, minlength=3
-    )
-    wanted = [
-        rank_of(dict(enumerate(count.tolist())), target, (1, 2))
-        for target in data.test.items_N.tolist()
-    ]
+    count = counted(data)
+    wanted = [rank_of(count, target, (1, 2)) for target in data.test.items_N.tolist()]
     rows = evaluate_popularity(data).per_user
     assert rows["rank"].tolist() == wanted
     assert rows["ndcg@10"].mean() == pytest.approx(np.mean(1 / np.log2(np.array(wanted) + 1)))

@@ -1,8 +1,11 @@
 """Exact values against loops over users and items, and against all slates that there are."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from data_factory import made_sequences
 
 from recsys_posttrain.evaluation.rollout import appended, discounted_mean, first_of, rollout
 from recsys_posttrain.evaluation.true_value import (
@@ -11,8 +14,8 @@ from recsys_posttrain.evaluation.true_value import (
     true_value_of_popularity,
 )
 from recsys_posttrain.models import HSTU, SASRec
-from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.types import History, Sequences, Targets
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.types import History, Targets
 from recsys_posttrain.worlds.base import Truth
 
 ITEMS, WINDOW = 14, 5
@@ -28,11 +31,11 @@ COLUMNS.append("reward/gold-rollout@5")
 def targets():
     lengths = [len(seen) for seen in SEEN]
     generator = torch.Generator().manual_seed(3)
-    history = Sequences(
-        torch.tensor([item for seen in SEEN for item in seen]),
-        torch.randint(1, 6, (sum(lengths),), generator=generator).float(),
-        torch.randint(1, 5000, (sum(lengths),), generator=generator).cumsum(0),
-        torch.tensor([0, *lengths]).cumsum(0),
+    history = made_sequences(
+        lengths,
+        SEEN,
+        torch.randint(1, 6, (sum(lengths),), generator=generator).tolist(),
+        torch.randint(1, 5000, (sum(lengths),), generator=generator).cumsum(0).tolist(),
     )
     latest_N = history.timestamps_E[history.offsets_N1[1:] - 1]
     return Targets(
@@ -47,19 +50,12 @@ def targets():
 @pytest.fixture(scope="module")
 def truth():
     generator = torch.Generator().manual_seed(4)
-    return Truth(
-        torch.randn(8, 3, generator=generator),
-        torch.randn(ITEMS, 3, generator=generator),
-        np.arange(8),
-        np.arange(ITEMS),
-        np.ones(1),
-    )
+    state_UR, factor_VR = (torch.randn(n, 3, generator=generator) for n in (8, ITEMS))
+    return Truth(state_UR, factor_VR, np.arange(8), np.arange(ITEMS), np.ones(1))
 
 
 def made_policy(backbone):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        policy = Policy(backbone.build(ITEMS))
+    policy = new_policy(backbone, ITEMS, seed=5)
     with torch.no_grad():
         policy.backbone.item_embedding.weight[1:] *= 3
     return policy.eval()
@@ -135,13 +131,8 @@ def test_every_column_of_a_policy_is_the_slow_loop(policy, truth, targets):
         if n == ALL_SEEN:
             assert frame.loc[n].isna().all()
             continue
-        expected = slow_row(
-            lambda events, now: slow_logits(policy, events, now),
-            true_rewards(truth, n),
-            seen,
-            targets,
-            n,
-        )
+        logits_of = partial(slow_logits, policy)
+        expected = slow_row(logits_of, true_rewards(truth, n), seen, targets, n)
         np.testing.assert_allclose(frame.loc[n], expected, atol=2e-5)
 
 
@@ -164,13 +155,9 @@ def test_the_chunk_does_not_change_a_value(chunk, truth):
     generator = torch.Generator().manual_seed(6)
     rows = 300
     hidden_ND, item_embedding_VD = (torch.randn(n, 4, generator=generator) for n in (rows, ITEMS))
+    shown = torch.randint(1, ITEMS + 1, (rows,), generator=generator).tolist()
     many = Targets(
-        Sequences(
-            torch.randint(1, ITEMS + 1, (rows,), generator=generator),
-            torch.ones(rows),
-            torch.arange(rows),
-            torch.arange(rows + 1),
-        ),
+        made_sequences(rows * [1], shown),
         *(torch.ones(rows, dtype=torch.int64) for _ in range(3)),
         users_N=torch.randint(0, 8, (rows,), generator=generator),
     )
@@ -200,12 +187,7 @@ def test_the_discounted_mean_by_hand():
 
 
 def test_appended_events_by_hand():
-    histories = Sequences(
-        torch.tensor([1, 2, 3]),
-        torch.tensor([1.0, 2, 3]),
-        torch.tensor([10, 20, 30]),
-        torch.tensor([0, 1, 1, 3]),
-    )
+    histories = made_sequences([1, 0, 2], rewards=[1, 2, 3], times=[10, 20, 30])
     grown = appended(
         histories, torch.tensor([7, 8, 0]), torch.tensor([7.0, 8, 9]), torch.tensor([70, 80, 90])
     )

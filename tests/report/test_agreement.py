@@ -63,10 +63,8 @@ def test_by_hand(other, rho, tau):
     """Nobody differs from anybody, so every draw is the estimate."""
     frame = rank_agreement(study(A=1, B=2, C=3), study(users=7, **other), columns=(MRR,))
     for name, value in (("spearman", rho), ("kendall", tau)):
-        assert frame.loc["MRR all", f"{name}"] == pytest.approx(value)
-        assert frame.loc["MRR all", [f"{name}_low", f"{name}_high"]].tolist() == pytest.approx(
-            [value, value]
-        )
+        found = frame.loc["MRR all", [name, f"{name}_low", f"{name}_high"]].tolist()
+        assert found == pytest.approx([value, value, value])
     assert frame.loc["MRR all", "methods"] == 3
 
 
@@ -95,15 +93,12 @@ def test_columns_that_one_study_lacks_are_left_out_and_equal_methods_have_no_ord
 
 
 def test_the_interval_opens_where_neighbours_cannot_be_told_apart():
-    clear = rank_agreement(
-        *(study(users, spread=0.2, A=1, B=2, C=3) for users in (40, 50)), columns=(MRR,)
-    )
-    assert clear.loc["MRR all", "kendall_low"] == 1
-    close = rank_agreement(
-        *(study(users, spread=9.0, A=1, B=1.2, C=1.4) for users in (40, 50)), columns=(MRR,)
-    )
+
+    def agreement(spread, **rank_of):
+        studies = (study(users, spread=spread, **rank_of) for users in (40, 50))
+        return rank_agreement(*studies, columns=(MRR,))
+
+    assert agreement(0.2, A=1, B=2, C=3).loc["MRR all", "kendall_low"] == 1
+    close = agreement(9.0, A=1, B=1.2, C=1.4)
     assert close.loc["MRR all", "kendall_low"] < 0
-    again = rank_agreement(
-        *(study(users, spread=9.0, A=1, B=1.2, C=1.4) for users in (40, 50)), columns=(MRR,)
-    )
-    pd.testing.assert_frame_equal(close, again)
+    pd.testing.assert_frame_equal(close, agreement(9.0, A=1, B=1.2, C=1.4))

@@ -11,20 +11,18 @@ SQRT_KL_N = np.array([2.0, 0.0, 1.0, 3.0])
 GOLD_N = SQRT_KL_N * (2 - 0.5 * SQRT_KL_N)
 
 
-def read(path):
-    pytest.importorskip("matplotlib")
-    from matplotlib.image import imread
+@pytest.fixture
+def figures(monkeypatch):
+    """What is saved from now on."""
+    saved = []
+    target = "recsys_posttrain.report.figures.save"
+    monkeypatch.setattr(target, lambda figure, path: saved.append(figure))
+    return saved
 
-    return imread(path)
 
-
-def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, monkeypatch):
+def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, figures):
     """Five methods: three columns, two rows, the sixth panel hidden. Points are drawn in the order
     of sqrt KL; a fit adds its curve and, in the observed range, its peak at d = 2 / (2 * 0.5)."""
-    figures = []
-    monkeypatch.setattr(
-        "recsys_posttrain.report.figures.save", lambda figure, path: figures.append(figure)
-    )
     plain = Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)
     fitted = plain._replace(fitted=fit(BEST_OF_N, SQRT_KL_N, GOLD_N))
     curves = {"A-SFT": fitted} | {f"method {number}": plain for number in range(4)}
@@ -43,11 +41,7 @@ def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, monkey
     assert all("√nat" in axis.get_xlabel() for axis in axes[:5])
 
 
-def test_a_judge_in_the_place_of_the_truth(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(
-        "recsys_posttrain.report.figures.save", lambda figure, path: figures.append(figure)
-    )
+def test_a_judge_in_the_place_of_the_truth(tmp_path, figures):
     fitted = fit(BEST_OF_N, SQRT_KL_N, GOLD_N)
     curve = Curve(SQRT_KL_N, 2 * SQRT_KL_N, judge_N=GOLD_N, fitted=fitted)
     over_optimisation({"A-SFT": curve}, tmp_path / "x.png")
@@ -63,7 +57,7 @@ def test_the_file_is_a_png_and_the_same_each_time(tmp_path):
     for path in paths:
         over_optimisation(curves, path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    pixels = read(paths[0])[..., :3]
+    pixels = pytest.importorskip("matplotlib.image").imread(paths[0])[..., :3]
     assert pixels.shape[0] > 300
     assert pixels.std() > 0.05  # something is drawn
 
@@ -72,13 +66,8 @@ def test_no_two_lines_look_alike_in_grey():
     """Another marker and another dash for each, and brightness (Rec. 601) that only rises."""
     assert len({line["marker"] for line in LINES}) == len(LINES)
     assert len({str(line["linestyle"]) for line in LINES}) == len(LINES)
-    grey = [
-        sum(
-            weight * int(line["color"][at : at + 2], 16)
-            for weight, at in zip((0.299, 0.587, 0.114), (1, 3, 5), strict=True)
-        )
-        for line in LINES
-    ]
+    shares = {1: 0.299, 3: 0.587, 5: 0.114}
+    grey = [sum(s * int(line["color"][n : n + 2], 16) for n, s in shares.items()) for line in LINES]
     assert grey == sorted(grey)
 
 

@@ -19,42 +19,29 @@ from recsys_posttrain.report.sections import caption, tables
 
 PACKAGE = Path(recsys_posttrain.__file__).parent
 HOSTILE = [
-    "[deleted]",
-    "[/b]",
-    "[bold]x[/bold]",
-    "urn:book:12",
-    "log [final]",
-    "### title",
-    "<script>alert(1)</script>",
-    "[x](javascript:alert(1))",
-    "![x](y.png)",
-    "a|b`c*d_e~f",
-    "&lt;b&gt; &#35;",
-    "1. first",
-    "- item",
-    "> said",
-    "$x^2$ {a} 50% \\alpha",
-    "two\nlines",
+    *("[deleted]", "[/b]", "[bold]x[/bold]", "urn:book:12", "log [final]", "### title"),
+    *("<script>alert(1)</script>", "[x](javascript:alert(1))", "![x](y.png)", "a|b`c*d_e~f"),
+    *("&lt;b&gt; &#35;", "1. first", "- item", "> said", "$x^2$ {a} 50% \\alpha", "two\nlines"),
 ]
 
 
 class Read(HTMLParser):
     """The tags and the text."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html):
         super().__init__()
-        self.tags: list[str] = []
+        self.tags = []
         self.text = ""
         self.feed(html)
 
-    def handle_starttag(self, tag: str, attributes: object) -> None:
+    def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.text += data
 
 
-def test_the_terminal_shows_ids_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_ids_as_they_are(capsys):
     """Also in cells and titles; and one longer than the screen stays in one piece."""
     names = [*HOSTILE[:5], "x" * 500]
     for name in names:
@@ -71,7 +58,7 @@ def test_the_terminal_shows_ids_as_they_are(capsys: pytest.CaptureFixture[str]) 
     assert all(text in shown for text in ("[/b] urn:book:12", "[/i]", "[deleted]"))
 
 
-def test_every_console_is_a_plain_one() -> None:
+def test_every_console_is_a_plain_one():
     """`Console(` stands in progress.py alone; a column with a template turns its markup off."""
     made, columns = [], []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -91,7 +78,7 @@ def test_every_console_is_a_plain_one() -> None:
     assert (console._markup, console._emoji, console._highlight) == (False, False, False)
 
 
-def sheet_of(name: str) -> Sheet:
+def sheet_of(name):
     """The name in a caption, a block's title, a heading and a cell with everything."""
     cell = Cell(name, "±.1", name, bold=True, dagger=True)
     columns = [Heading("method", is_text=True), Heading(name, name, name, "↑")]
@@ -99,7 +86,7 @@ def sheet_of(name: str) -> Sheet:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_markdown_shows_the_name(name: str) -> None:
+def test_markdown_shows_the_name(name):
     """By a full renderer."""
     expected = " ".join(name.split("\n"))
     full = MarkdownIt("commonmark").enable("table")
@@ -114,7 +101,7 @@ def test_markdown_shows_the_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_page_shows_the_name(name: str) -> None:
+def test_the_page_shows_the_name(name):
     sheet = sheet_of(name)
     table = ["div", "table", "thead", "tr", "th"]
     read = Read(html(sheet.blocks[1]))
@@ -125,20 +112,20 @@ def test_the_page_shows_the_name(name: str) -> None:
     assert around.text.count(name) == 7
 
 
-def test_latex_keeps_brackets_and_signs() -> None:
+def test_latex_keeps_brackets_and_signs():
     text = latex(sheet_of("[a_b] & 5% #1 $x$"))
     assert text.count(r"{[}a\_b{]} \& 5\% \#1 \$x\$") == 7
     assert r"{[}a\_b{]} \& 5\% \#1 \$x\$}$^\dagger$\,{\scriptsize $\pm$.1 {[}a" in text
 
 
-def test_figures_show_the_name() -> None:
+def test_figures_show_the_name():
     assert figures.plain("$x$") == r"\$x\$"
     assert interactive.plain("<b>x</b> %{y}") == "&lt;b&gt;x&lt;/b&gt; %&#123;y}"
     drawn = str(interactive.panel("<script>x</script> <b>y</b>", "x").to_json())
     assert not re.search("<script|<b>", drawn)
 
 
-def test_matplotlib_draws_dollars(tmp_path: Path) -> None:
+def test_matplotlib_draws_dollars(tmp_path):
     """A formula that is none would end the figure with an error."""
     cells = pd.DataFrame({"method": ["$\\frac$"]})
     figure, (axis,) = figures.panels(1, 1)

@@ -51,9 +51,8 @@ def tables(text):
     found = [[]]
     for line in text.splitlines():
         if line.startswith("|"):
-            found[-1].append(
-                [cell.strip() for cell in line.replace(r"\|", "!").strip("|").split("|")]
-            )
+            cells = line.replace(r"\|", "!").strip("|").split("|")
+            found[-1].append([cell.strip() for cell in cells])
         elif found[-1]:
             found.append([])
     return [table for table in found if table]
@@ -79,11 +78,8 @@ def test_the_tables_by_hand(three):
         ["short", "2", "2", "-.5000", ".0000", "0"],
     ]
     assert laws[0] == ["run", "law", "a", "b", "R²", "fitted peak KL", "peak observed"]
-    assert [row[:2] for row in laws[2:]] == [
-        ["hacks", "best-of-n"],
-        ["hacks", "RL"],
-        ["PPO!x", "RL"],
-        ["PPO!x", "best-of-n"],
+    assert [" ".join(row[:2]) for row in laws[2:]] == [
+        *("hacks best-of-n", "hacks RL", "PPO!x RL", "PPO!x best-of-n")
     ]
     assert laws[2][2:] == ["2", "0.5", "1.0000", "4", "yes"]
     assert laws[4][2:] == ["0.5", "0.5", "1.0000", "1", "yes"]

@@ -24,15 +24,15 @@ SECTIONS = ["noise", "leaderboard", "way", "rewards", "tuning", "failed", "envir
 class _Tables(HTMLParser):
     """The text of every cell: tables -> rows -> cells; and the ids of sections."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html):
         super().__init__()
-        self.tables: list[list[list[str]]] = []
-        self.sections: list[str] = []
+        self.tables = []
+        self.sections = []
         self.plots = self.drawn = 0
         self._in_cell = False
         self.feed(html)
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attributes):
         named = dict(attributes)
         self.sections += [str(named["id"])] if tag == "section" else []
         self.plots += "plot" in str(named.get("class", "")).split()
@@ -45,15 +45,15 @@ class _Tables(HTMLParser):
             self.tables[-1][-1].append("")
             self._in_cell = True
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         self._in_cell &= tag not in ("td", "th")
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         if self._in_cell:
             self.tables[-1][-1][-1] += data
 
 
-def _check_against_rows(html: str, folder: Path) -> _Tables:
+def _check_against_rows(html, folder):
     """The leaderboard's NDCG@10 and gold against means of the rows."""
     read = _Tables(html)
     table = next(table for table in read.tables if "NDCG@10 all" in str(table[0][1:2]))
@@ -69,7 +69,7 @@ def _check_against_rows(html: str, folder: Path) -> _Tables:
     return read
 
 
-def test_the_page_has_every_section_and_the_numbers_of_the_rows(finished_study: Path) -> None:
+def test_the_page_has_every_section_and_the_numbers_of_the_rows(finished_study):
     html = page.page(study_folder(finished_study))
     read = _check_against_rows(html, finished_study)
     assert read.sections == SECTIONS
@@ -78,7 +78,7 @@ def test_the_page_has_every_section_and_the_numbers_of_the_rows(finished_study: 
     assert "recsys-posttrain run drawn.py" in html
 
 
-def test_the_page_is_alone_and_repeats(finished_study: Path) -> None:
+def test_the_page_is_alone_and_repeats(finished_study):
     """Nothing is fetched: no address in an attribute, and a policy that forbids it."""
     html = page.page(study_folder(finished_study))
     assert html == page.page(study_folder(finished_study))
@@ -88,14 +88,14 @@ def test_the_page_is_alone_and_repeats(finished_study: Path) -> None:
     assert html.count("* plotly.js v") == 1
 
 
-def test_text_of_a_study_is_text(finished_study: Path) -> None:
+def test_text_of_a_study_is_text(finished_study):
     table = (finished_study / "table.csv").read_text()
     (finished_study / "table.csv").write_text(table.replace("PPO", "</script>PPO"))
     html = page.page(study_folder(finished_study))
     assert "</script>PPO" not in html
 
 
-def test_figures_on_paper(finished_study: Path) -> None:
+def test_figures_on_paper(finished_study):
     assert write_report(finished_study) == finished_study / "report.html"
     names = {path.name for path in (finished_study / "figures").iterdir()}
     stems = ("leaderboard", "noise_quality", "over_optimisation")
@@ -104,7 +104,7 @@ def test_figures_on_paper(finished_study: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["noise_vs_quality-jester", "movielens_main-ml-1m"])
-def test_published_studies_have_a_page(name: str) -> None:
+def test_published_studies_have_a_page(name):
     """Without rows: the tables are the published ones, and the page says what is missing."""
     html = page.page(study_folder(RESULTS / name))
     read = _Tables(html)
@@ -113,7 +113,7 @@ def test_published_studies_have_a_page(name: str) -> None:
     assert "rows.parquet" in html
 
 
-def test_published_tables_are_the_cells_beside_them() -> None:
+def test_published_tables_are_the_cells_beside_them():
     sheets = [
         path
         for name in ("table", "reward_models", "judge", "over_optimisation", "selection")
@@ -125,8 +125,8 @@ def test_published_tables_are_the_cells_beside_them() -> None:
 
 
 def test_rules_that_choose_a_strength_have_a_section_where_they_were_compared(
-    finished_study: Path, tmp_path: Path
-) -> None:
+    finished_study, tmp_path
+):
     folder = shutil.copytree(finished_study, tmp_path / "study")
     assert _Tables(page.page(study_folder(folder))).sections == SECTIONS
     block = Block("", headings("rule"), [[Cell("judge")]])
@@ -137,9 +137,7 @@ def test_rules_that_choose_a_strength_have_a_section_where_they_were_compared(
     assert "What it got." in html
 
 
-def test_faults_of_live_events_have_a_section_where_they_are_given(
-    finished_study: Path, tmp_path: Path
-) -> None:
+def test_faults_of_live_events_have_a_section_where_they_are_given(finished_study, tmp_path):
     (tmp_path / "faults.csv").write_text("fault,p50_ms\nnaught,2.5\n")
     (tmp_path / "x.png").write_bytes(b"picture")
     read = _Tables(html := page.page(study_folder(finished_study), tmp_path))
@@ -151,7 +149,7 @@ def test_faults_of_live_events_have_a_section_where_they_are_given(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: the page is not opened")
-def test_a_browser_shows_the_page_without_errors(finished_study: Path, tmp_path: Path) -> None:
+def test_a_browser_shows_the_page_without_errors(finished_study, tmp_path):
     write_report(finished_study)
     done = subprocess.run(
         [

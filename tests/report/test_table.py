@@ -10,10 +10,9 @@ from rich.console import Console
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import gini, per_user_frame
 from recsys_posttrain.report.cells import decimal, percent
-from recsys_posttrain.report.table import Provenance, RewardScale, comparison_table, write_table
+from recsys_posttrain.report.table import Provenance, comparison_table, write_table
 from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.stats.columns import COLUMNS, Column
-from recsys_posttrain.stats.comparison import compare
 from recsys_posttrain.stats.significance import effect_size
 
 HIT, LISTS = Column("HR@1", "all", "hr@1"), COLUMNS[-2]
@@ -36,6 +35,12 @@ def equal_ranks():
     return pd.concat([run("BC", [2.0] * 4), better])
 
 
+def terminal(table):
+    out = StringIO()
+    Console(file=out, width=100, color_system=None).print(table.rich())
+    return out.getvalue()
+
+
 def golden(**changes):
     given = {
         "num_items": 4,
@@ -48,27 +53,19 @@ def golden(**changes):
 def test_markdown_by_hand():
     assert golden().markdown() == (
         "toy\\_set, last one; 4 users; 4 targets; seed 0; 10 post-training steps; tuning budget: "
-        "none; commit abc; command: make x. "
-        "Mean ± half of the 95% interval (bootstrap, 2,000 resamples of users). "
-        "With one seed no interval over seeds is possible: intervals and tests are over users "
-        "alone, and another seed may differ by more. "
-        "Second block: minus BC, paired on the same users and seeds. "
-        "↑ higher is better, ↓ lower is better. "
-        "Bold: best of the column, every row is eligible (not used for coverage@10: a useless "
-        "ranker can win these). "
-        "† differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a column). "
-        "Targets: liked: reward ≥ 4; top: ≥ 5; disliked: ≤ 2; weighted: by reward. "
-        "No interval or test for coverage@10 (mean over seeds).\n"
-        "\n"
-        "| method | HR@1 all ↑ | NDCG@5 liked ↑ | coverage@10 ↑ |\n"
-        "|:--|--:|--:|--:|\n"
+        "none; commit abc; command: make x. Mean ± half of the 95% interval (bootstrap, 2,000 "
+        "resamples of users). With one seed no interval over seeds is possible: intervals and "
+        "tests are over users alone, and another seed may differ by more. Second block: minus BC, "
+        "paired on the same users and seeds. ↑ higher is better, ↓ lower is better. Bold: best of "
+        "the column, every row is eligible (not used for coverage@10: a useless ranker can win "
+        "these). † differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
+        "column). Targets: liked: reward ≥ 4; top: ≥ 5; disliked: ≤ 2; weighted: by reward. No "
+        "interval or test for coverage@10 (mean over seeds).\n"
+        "\n| method | HR@1 all ↑ | NDCG@5 liked ↑ | coverage@10 ↑ |\n|:--|--:|--:|--:|\n"
         "| BC | .0000 ±.0000 | .6309 ±.0000 | .7500 |\n"
         "| A\\_1 & B | **1.0000**† ±.0000 | **1.0000**† ±.0000 | 1.0000 |\n"
-        "\n"
-        "Difference to BC:\n"
-        "\n"
-        "| method | HR@1 all ↑ | NDCG@5 liked ↑ | coverage@10 ↑ |\n"
-        "|:--|--:|--:|--:|\n"
+        "\nDifference to BC:\n\n"
+        "| method | HR@1 all ↑ | NDCG@5 liked ↑ | coverage@10 ↑ |\n|:--|--:|--:|--:|\n"
         "| A\\_1 & B | +1.0000† ±.0000 | +.3691† ±.0000 | +.2500 |\n"
     )
 
@@ -77,27 +74,20 @@ def test_latex_by_hand():
     text = golden(control="A_1 & B").latex()
     head, body = text.split(r"\label{tab:comparison}")
     assert head.startswith("\\begin{table*}[t]\n\\centering\n\\footnotesize\n")
-    assert r"toy\_set" in head
-    assert r"half of the 95\% interval" in head
-    assert r"minus A\_1 \& B" in head
+    said = (r"toy\_set", r"half of the 95\% interval", r"minus A\_1 \& B")
+    assert all(each in head for each in said)
     assert body == (
-        "\n"
-        "\\begin{tabular}{lrrr}\n"
-        "\\toprule\n"
+        "\n\\begin{tabular}{lrrr}\n\\toprule\n"
         " & HR@1 & NDCG@5 & coverage \\\\\n"
         "method & all $\\uparrow$ & liked $\\uparrow$ & @10 $\\uparrow$ \\\\\n"
-        "\\midrule\n"
-        "BC & .0000$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & "
+        "\\midrule\nBC & .0000$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & "
         ".6309$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & .7500 \\\\\n"
         "A\\_1 \\& B & \\textbf{1.0000}\\,{\\scriptsize $\\pm$.0000} & "
         "\\textbf{1.0000}\\,{\\scriptsize $\\pm$.0000} & 1.0000 \\\\\n"
-        "\\midrule\n"
-        "\\multicolumn{4}{l}{\\textit{Difference to A\\_1 \\& B}} \\\\\n"
+        "\\midrule\n\\multicolumn{4}{l}{\\textit{Difference to A\\_1 \\& B}} \\\\\n"
         "BC & $-$1.0000$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & "
         "$-$.3691$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & $-$.2500 \\\\\n"
-        "\\bottomrule\n"
-        "\\end{tabular}\n"
-        "\\end{table*}\n"
+        "\\bottomrule\n\\end{tabular}\n\\end{table*}\n"
     )
 
 
@@ -108,12 +98,10 @@ def test_relative_is_in_percent_and_has_no_value_over_zero():
 
 
 def test_numbers_are_written_the_short_way():
-    assert [decimal(x) for x in (0.18224, 3.5, -0.00211, float("nan"))] == [
-        *(".1822", "3.5000", "-.0021", "–")  # noqa: RUF001
-    ]
-    assert [decimal(x, sign=True) for x in (0.01, -0.00001, -10.01)] == [
-        *("+.0100", ".0000", "-10.0100")
-    ]
+    written = " ".join(map(decimal, (0.18224, 3.5, -0.00211, float("nan"))))
+    assert written == ".1822 3.5000 -.0021 –"  # noqa: RUF001
+    signed = [decimal(x, sign=True) for x in (0.01, -0.00001, -10.01)]
+    assert signed == ["+.0100", ".0000", "-10.0100"]
     assert [percent(x, sign=True) for x in (0.04, 12.34, -0.5)] == ["0.0", "+12.3", "-0.5"]
 
 
@@ -143,9 +131,8 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
     by_seed = rows.set_index(["method", "seed"])
 
     def values(method, source, keep):
-        frames = [
-            by_seed.loc[(method, s)] for s in ((0,) * 3 if method == "Popularity" else range(3))
-        ]
+        seeds = (0, 0, 0) if method == "Popularity" else (0, 1, 2)
+        frames = [by_seed.loc[(method, seed)] for seed in seeds]
         return np.stack([f[source].where(keep(f["reward"])) for f in frames])
 
     for column, source, keep in [
@@ -227,6 +214,8 @@ def test_users_with_several_targets_are_one_cluster():
     assert "2 users; 4 targets" in table.caption
     assert "Means are over targets; the targets of a user are drawn together." in table.caption
     assert "over targets" not in golden().caption
+    found = golden().comparison
+    assert (found.methods, found.seeds, found.num_users) == (("BC", "A_1 & B"), (0,), 4)
 
 
 def test_the_judge_has_a_column_where_it_was_asked():
@@ -240,11 +229,11 @@ def test_the_judge_has_a_column_where_it_was_asked():
 def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
     rows = noisy()
     rows["method"] = pd.Categorical(rows["method"], ["Popularity", "BC", "OfflinePPO"])
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    paths = write_table(comparison_table(rows, num_items=60), tmp_path / "a")
-    shuffled = rows.sample(frac=1, random_state=1)
-    again = write_table(comparison_table(shuffled, num_items=60), tmp_path / "b")
+    shuffled, paths = rows.sample(frac=1, random_state=1), []
+    for name, each in (("a", rows), ("b", shuffled)):
+        (tmp_path / name).mkdir()
+        paths.append(write_table(comparison_table(each, num_items=60), tmp_path / name))
+    paths, again = paths
     names = ["table.md", "table.tex", "table.csv", "table.json"]
     assert [path.name for path in paths] == names
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
@@ -254,9 +243,7 @@ def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
 
 def test_the_terminal_shows_nine_columns_in_100():
     table = comparison_table(noisy(), num_items=60)
-    out = StringIO()
-    Console(file=out, width=100, color_system=None).print(table.rich())
-    text = out.getvalue()
+    text = terminal(table)
     assert max(map(len, text.splitlines())) <= 100
     assert "…" not in text
     for cell in table.frame().itertuples():
@@ -274,25 +261,10 @@ def test_mistakes_are_named():
     refuses("lack the column 'hr@1'", rows.drop(columns="hr@1"))
     refuses("no rows", rows.iloc[:0])
     seeds = pd.concat([run("BC", [1.0] * 4, seed=s) for s in range(3)])
-    refuses("'X' has seeds 0, 1 but others have 0, 1, 2", pd.concat(
-        [seeds, *(run("X", [1.0] * 4, seed=s) for s in range(2))]
-    ))  # fmt: skip
+    fewer = pd.concat([seeds, *(run("X", [1.0] * 4, seed=s) for s in range(2))])
+    refuses("'X' has seeds 0, 1 but others have 0, 1, 2", fewer)
     other = run("X", [1.0] * 4, item_id=[4, 3, 2, 9])
     refuses("'X' with seed 0 was evaluated on other targets", pd.concat([rows, other]))
-
-
-def test_compare_is_usable_alone():
-    found = compare(
-        equal_ranks(),
-        (HIT,),
-        num_items=4,
-        control="BC",
-        relative=False,
-        scale=RewardScale(),
-        resamples=10,
-        rng=np.random.default_rng(0),
-    )
-    assert (found.methods, found.seeds, found.num_users) == (("BC", "A_1 & B"), (0,), 4)
 
 
 GOLD = ["reward/gold", "reward/gold@5", "reward/gold@10", "regret@10", "reward/gold-rollout@5"]
@@ -314,9 +286,7 @@ def test_gold_columns_are_shown_where_the_rows_have_them():
 
 def test_a_control_alone_is_a_table_too():
     table = comparison_table(run("BC", [2.0] * 4), num_items=4)
-    out = StringIO()
-    Console(file=out, width=100).print(table.rich())
-    assert ".6309" in out.getvalue()
+    assert ".6309" in terminal(table)
     assert table.markdown().count("| BC |") == 1
 
 
@@ -324,9 +294,7 @@ def test_more_columns_than_fit_a_terminal_are_a_second_table():
     rows = equal_ranks()
     for source in GOLD:
         rows[source] = 3.25
-    text = StringIO()
-    Console(file=text, width=100).print(comparison_table(rows, num_items=4).rich())
-    lines = text.getvalue().splitlines()
-    assert sum("3.2500" in line for line in lines) == 2
-    assert sum("A_1 & B" in line for line in lines) == 4, "levels and differences, twice each"
-    assert "…" not in text.getvalue()
+    text = terminal(comparison_table(rows, num_items=4))
+    assert sum("3.2500" in line for line in text.splitlines()) == 2
+    assert text.count("A_1 & B") == 4, "levels and differences, twice each"
+    assert "…" not in text

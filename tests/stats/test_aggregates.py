@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_posttrain.stats.aggregates import (
-    improvement,
-    iqm_freedom,
-    iqm_over_all,
-    iqm_over_seeds,
-)
+from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_all, iqm_over_seeds
 
 NAN = np.nan
 

@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_posttrain.stats.bootstrap import (
-    bootstrap_interval,
-    bootstrap_means,
-    interval,
-    p_value,
-)
+from recsys_posttrain.stats.bootstrap import bootstrap_interval, bootstrap_means, interval, p_value
 
 NAN = np.nan
 

@@ -34,11 +34,8 @@ def rows_of(**proxy_by_method):
 def test_a_gap_leaves_its_target_out_of_every_method():
     """Targets 2 (of X) and 4 (of BC's second seed) are gone: 1 and 3 are left, of users 1 and 2."""
     nan = np.nan
-    rows = rows_of(
-        BC=[[1.0, 9, 3, 9], [2.0, 9, 4, nan]],
-        X=[[5.0, nan, 7, 9], [6.0, 9, 8, 9]],
-        Never=[None, None],
-    )
+    bc, x = [[1.0, 9, 3, 9], [2.0, 9, 4, nan]], [[5.0, nan, 7, 9], [6.0, 9, 8, 9]]
+    rows = rows_of(BC=bc, X=x, Never=[None, None])
     table = comparison_table(rows, num_items=20, control="BC", columns=PROXY)
     cells = table.frame().set_index(["method", "column"])
     assert cells.loc[("BC", "reward proxy@10"), "mean"] == pytest.approx(np.mean([1, 3, 2, 4]))
@@ -47,9 +44,8 @@ def test_a_gap_leaves_its_target_out_of_every_method():
     assert cells.loc[("X", "reward proxy@10"), "low"] <= 6.5
     assert np.isnan(cells.loc[("Never", "reward proxy@10"), "mean"])
     assert cells.loc[("X", "HR@1 all"), "mean"] == 0.5  # all four
-    assert "Left out, because a method has no value there: 2 targets (reward proxy@10)." in (
-        table.caption
-    )
+    said = "Left out, because a method has no value there: 2 targets (reward proxy@10)."
+    assert said in table.caption
     assert undefined_values(rows) == {"reward/proxy@10": 2}
 
 

@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,16 +13,6 @@ import pytest
 from recsys_posttrain.sweep.run import Options, run_sweep
 
 SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
-
-
-@pytest.fixture(scope="module")
-def in_a_folder(tmp_path_factory):
-    """A working directory and a cache of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.chdir(tmp_path_factory.mktemp("work"))
-        patch.setattr(sys, "path", [*sys.path])  # a sweep file adds its folder
-        yield
 
 
 @pytest.fixture(scope="module")

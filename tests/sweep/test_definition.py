@@ -45,11 +45,8 @@ def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
     (cell,) = noisy.cells
     run = cell.run({"algorithm.temperature": 0.7}, 3)
     assert run.algorithm == ASFT(temperature=0.7)
-    assert (run.seed, run.noise, run.label) == (
-        3,
-        RewardNoise(model=ItemBias(0.5), seed=3),
-        "ASFT, ItemBias 0.5",
-    )
+    noise = RewardNoise(model=ItemBias(0.5), seed=3)
+    assert (run.seed, run.noise, run.label) == (3, noise, "ASFT, ItemBias 0.5")
 
 
 @pytest.mark.parametrize(
@@ -92,12 +89,12 @@ def tried(file):
 
 
 def test_the_strengths_that_were_tried():
-    model = ASFT(model_reward, reference_value)
+    three, model = (0.5, 1.0, 2.0), ASFT(model_reward, reference_value)
     wanted = [("BC", BC()), ("RWR", RWR())]
-    wanted += [("ExpRSFT", ExpRSFT(temperature=value)) for value in (0.5, 1.0, 2.0)]
-    wanted += [("ASFT", ASFT(temperature=value)) for value in (0.5, 1.0, 2.0)]
-    wanted += [("ASFT(model)", replace(model, temperature=value)) for value in (0.5, 1.0, 2.0)]
-    wanted += [("OfflinePPO", OfflinePPO(kl_coefficient=value)) for value in (0.5, 1.0, 2.0)]
+    wanted += [("ExpRSFT", ExpRSFT(temperature=value)) for value in three]
+    wanted += [("ASFT", ASFT(temperature=value)) for value in three]
+    wanted += [("ASFT(model)", replace(model, temperature=value)) for value in three]
+    wanted += [("OfflinePPO", OfflinePPO(kl_coefficient=value)) for value in three]
     wanted += [("DPO", DPO(beta=value)) for value in (0.5, 2.0, 8.0)]
     assert tried("strengths") == [
         (label, replace(Run(algorithm=algorithm), name=label)) for label, algorithm in wanted

@@ -1,10 +1,10 @@
 """What a trial may see: no test target and no truth; and what it is worth."""
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from sealed_world import Made, run_in
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.errors import TrainingFailed, UserError
@@ -21,13 +21,9 @@ SPACE = {"algorithm.temperature": Between(-1.0, 2.0)}
 @pytest.fixture(scope="module")
 def world(in_a_folder):
     """A world whose truth raises when it is asked for, and a sweep in it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(Path(__file__).resolve().parents[1]), *sys.path])
-        import test_truth_is_sealed as sealed
-
-        run = sealed.run_in(sealed.Made(None))
-        sweep = Sweep(run, (Method(run.algorithm, SPACE),), tuning_seeds=(100, 101))
-        yield sweep, Path("objective").resolve()
+    run = run_in(Made(None))
+    sweep = Sweep(run, (Method(run.algorithm, SPACE),), tuning_seeds=(100, 101))
+    return sweep, Path("objective").resolve()
 
 
 def test_an_objective_has_neither_test_targets_nor_truth(world):

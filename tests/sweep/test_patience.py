@@ -89,15 +89,20 @@ def test_every_slot_is_done_once(forgetful, tmp_path):
     assert changing <= forgetful.lost.keys()
 
 
-def test_what_is_wrong_with_the_question_is_said_at_once():
+WRONG = optuna.exceptions.StorageInternalError()
+WRONG.__cause__ = ValueError("no such column")
+
+
+@pytest.mark.parametrize(("error", "grace"), [(WRONG, 60.0), (LOST, 0.0)])
+def test_what_is_wrong_with_the_question_or_has_no_time_of_grace_is_asked_once(error, grace):
     asked = []
 
     def ask():
         asked.append(1)
-        raise optuna.exceptions.StorageInternalError from ValueError("no such column")
+        raise error
 
-    with pytest.raises(optuna.exceptions.StorageInternalError):
-        patiently(ask, 60.0)
+    with pytest.raises(type(error)):
+        patiently(ask, grace)
     assert len(asked) == 1
 
 
@@ -116,18 +121,6 @@ def test_a_transaction_that_broke_off_is_asked_again(is_wrapped, monkeypatch):
         raise answer
 
     assert patiently(ask, 60.0) == 5
-
-
-def test_without_a_time_of_grace_it_is_asked_once():
-    asked = []
-
-    def ask():
-        asked.append(1)
-        raise LOST
-
-    with pytest.raises(OperationalError):
-        patiently(ask, 0.0)
-    assert len(asked) == 1
 
 
 POSTGRESQL = "postgresql://me@host/trials"

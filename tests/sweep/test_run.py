@@ -255,23 +255,21 @@ def test_a_grid_without_fresh_seeds_is_the_study_of_its_runs_on_validation_targe
     monkeypatch.syspath_prepend(SMALL_SWEEP.parent)
     for name, text in (("tried", TRIED), ("grid", GRID)):
         (tmp_path / f"{name}.py").write_text(text)
-    study = run_study(
-        tmp_path / "tried.py",
-        StudyOptions(dataset=options.dataset, workers=1, output=tmp_path, eval_split="validation"),
+    asked = StudyOptions(
+        dataset=options.dataset, workers=1, output=tmp_path, eval_split="validation"
     )
+    study = run_study(tmp_path / "tried.py", asked)
     there = trained(tmp_path)
     grid = options._replace(output=tmp_path, workers=2)
     folder = run_sweep(tmp_path / "grid.py", grid)
     assert trained(tmp_path) == there
-    for name in ("rows.parquet", "table.csv"):
+    for name in TABLES:
         assert (folder / name).read_bytes() == (study / name).read_bytes()
     trials = pd.read_csv(folder / "trials.csv")
     rows = pd.read_parquet(folder / "rows.parquet")
     liked = rows[rows["reward"] >= 4].groupby("method", observed=True)["ndcg@10"].mean()
-    wanted = [
-        liked[name] for name in ("BC", "ExpRSFT, temperature=0.5", "ExpRSFT, temperature=2.0")
-    ]
-    assert trials["value"].tolist() == pytest.approx(wanted, rel=1e-12)
+    names = ("BC", "ExpRSFT, temperature=0.5", "ExpRSFT, temperature=2.0")
+    assert trials["value"].tolist() == pytest.approx([liked[each] for each in names], rel=1e-12)
     caption = (folder / "table.md").read_text().partition("\n")[0]
     assert "every combination of the searched values (BC 1, ExpRSFT 2), by ndcg@10" in caption
     assert "this table is the tuning; 0 trials failed" in caption

@@ -18,10 +18,7 @@ def propose(past, seed):
 
 def trial(x, y, value, state=TrialState.COMPLETE):
     return create_trial(
-        state=state,
-        value=value,
-        params={"a.x": x, "a.y": y},
-        distributions=distributions(SPACE),
+        state=state, value=value, params={"a.x": x, "a.y": y}, distributions=distributions(SPACE)
     )
 
 
@@ -72,35 +69,25 @@ GRID = {"a.x": OneOf((0.5, 1.0, 2.0)), "a.y": OneOf(("u", None))}
 def test_a_grid_tries_every_combination_once_in_its_order(history, seed):
     """Whatever is known and whatever the seed, so that any number of workers tries the same."""
     count = Grid().budget(GRID, 1)
-    assert [Grid().propose(GRID, number, history, seed) for number in range(count)] == [
-        {"a.x": "0.5", "a.y": "u"},
-        {"a.x": "0.5", "a.y": "None"},
-        {"a.x": "1.0", "a.y": "u"},
-        {"a.x": "1.0", "a.y": "None"},
-        {"a.x": "2.0", "a.y": "u"},
-        {"a.x": "2.0", "a.y": "None"},
+    tried = [Grid().propose(GRID, number, history, seed) for number in range(count)]
+    assert [" ".join(each[name] for name in ("a.x", "a.y")) for each in tried] == [
+        *("0.5 u", "0.5 None", "1.0 u", "1.0 None", "2.0 u", "2.0 None")
     ]
 
 
-def test_a_method_without_a_space_has_one_trial_of_a_grid():
+def test_a_grid_has_values_and_no_ranges_and_one_trial_where_nothing_is_searched():
     assert Grid().budget({}, 20) == 1
     assert Grid().propose({}, 0, (), 0) == {}
-
-
-def test_a_grid_has_values_and_no_ranges():
     Grid().check({"BC": {}, "ASFT": GRID})
     with pytest.raises(UserError, match=r"^search space of ASFT: 'a.x' is Between.*: give OneOf"):
         Grid().check({"ASFT": SPACE})
 
 
 def test_the_words_for_a_caption():
-    spaces = {"BC": {}, "ASFT": GRID}
-    assert Grid().described(spaces, 20) == (
-        "every combination of the searched values (BC 1, ASFT 6)"
-    )
-    assert TPE().described({"ASFT": SPACE}, 1) == (
-        "1 trial of TPE over 2 fields for each method under each noise"
-    )
+    every = "every combination of the searched values (BC 1, ASFT 6)"
+    assert Grid().described({"BC": {}, "ASFT": GRID}, 20) == every
+    one = "1 trial of TPE over 2 fields for each method under each noise"
+    assert TPE().described({"ASFT": SPACE}, 1) == one
 
 
 def complete(*values):
@@ -146,9 +133,8 @@ def reported(values, validations=4, **options):
 def test_a_trial_ends_at_the_validation_that_shows_it_and_says_so():
     kept, reason = reported([0.1, 0.2, 0.3, 0.3])
     assert kept == {0: 0.1, 1: 0.2}
-    assert (
-        reason == "ended after 2 of 4 validations: its best so far, 0.2, is below the median there"
-    )
+    shown = "ended after 2 of 4 validations: its best so far, 0.2, is below the median there"
+    assert reason == shown
     assert reported([0.1, 0.45, 0.3, 0.3])[1].startswith("ended after 3 of 4")
 
 

@@ -14,6 +14,10 @@ SETTING = {"algorithm.temperature": 0.25}
 QUEUE = SimpleNamespace(numbers=(0, 1, 2), outcomes=lambda: {0: "done", 1: "done"})
 
 
+FAILED = Outcome(TrialState.FAIL, 6.0, reason="diverged")
+DONE = Outcome(TrialState.COMPLETE, 6.0, 0.5)
+
+
 def job(seed=None, setting=SETTING):
     return SimpleNamespace(cell="ASFT, ItemBias 1", setting=setting, seed=seed, known=[])
 
@@ -21,17 +25,9 @@ def job(seed=None, setting=SETTING):
 @pytest.mark.parametrize(
     ("what", "outcome", "line"),
     [
-        (
-            job(),
-            Outcome(TrialState.FAIL, 6.0, reason="diverged"),
-            "trial 2 of 3, failed: diverged, temperature=0.25",
-        ),
-        (
-            job(7),
-            Outcome(TrialState.COMPLETE, 6.0, 0.5),
-            "final run 2 of 3, 0.5000, temperature=0.25",
-        ),
-        (job(setting={}), Outcome(TrialState.COMPLETE, 6.0, 0.5), "trial 2 of 3, 0.5000"),
+        (job(), FAILED, "trial 2 of 3, failed: diverged, temperature=0.25"),
+        (job(7), DONE, "final run 2 of 3, 0.5000, temperature=0.25"),
+        (job(setting={}), DONE, "trial 2 of 3, 0.5000"),
     ],
 )
 def test_a_line_for_each_outcome(what, outcome, line):
@@ -71,10 +67,7 @@ def test_the_outcome_of_a_trial(end, state, value, reason):
     assert found.validations == {0: 0.1}
 
 
-def test_the_outcome_of_a_final_run():
+def test_a_final_run_has_an_outcome_and_what_is_not_the_settings_fault_has_none():
     assert outcome_of(objective(0.5), job(seed=7)).value == 7.0
-
-
-def test_what_is_not_the_settings_fault_is_no_outcome():
     with pytest.raises(UserError, match="the disk is full"):
         outcome_of(objective(UserError("the disk is full")), job())

@@ -3,8 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -20,22 +19,8 @@ NOISY = "PPO, item bias 0.6"
 Inspect = Callable[[str], dict[str, Any]]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No login, no folder outside of the test's own, and nobody who answers."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
-            patch.delenv(name, raising=False)
-        own = tmp_path_factory.mktemp("wandb")
-        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
-            patch.setenv(name, str(own / name))
-        patch.setenv("NETRC", str(own / "netrc"))
-        patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-        yield
-
-
 @pytest.fixture(scope="module")
-def mirrored(drawn_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mirrored(drawn_study, tmp_path_factory):
     folder = shutil.copytree(drawn_study, tmp_path_factory.mktemp("mirrored") / "drawn")
     line = track(folder)
     assert "12 new runs, offline" in line  # 3 trials, 8 rows, the study
@@ -45,22 +30,20 @@ def mirrored(drawn_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture
-def inspect(
-    mirrored: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Inspect:
+def inspect(mirrored, capfd, monkeypatch):
     """`wandb leet inspect --json` of the run of a name."""
     from wandb.cli.cli import cli
 
     monkeypatch.setenv("WANDB_MODE", "offline")  # the reader reports its use otherwise
     paths = sorted((mirrored / "wandb").glob("offline-run-*"))
 
-    def records_of(path: Path) -> list[dict[str, Any]]:
+    def records_of(path):
         capfd.readouterr()
         with pytest.raises(SystemExit, match="0"):
             cli.main(["leet", "inspect", "--json", str(path)])
         return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
-    def inspect(name: str) -> dict[str, Any]:
+    def inspect(name):
         for path in paths:
             records = records_of(path)
             (run,) = (record["run"] for record in records if record["type"] == "run")
@@ -77,7 +60,7 @@ def inspect(
     return inspect
 
 
-def test_what_is_logged_equals_the_rows(mirrored: Path, inspect: Inspect) -> None:
+def test_what_is_logged_equals_the_rows(mirrored, inspect):
     rows = pd.read_parquet(mirrored / "rows.parquet")
     for (method, seed), of_run in rows.groupby(["method", "seed"]):
         noise = "ItemBias-0.6" if method == NOISY else "clean"
@@ -87,14 +70,14 @@ def test_what_is_logged_equals_the_rows(mirrored: Path, inspect: Inspect) -> Non
             assert run["history"][0][name] == pytest.approx(of_run[name].mean(), rel=1e-12)
 
 
-def test_a_row_has_its_run_and_its_place_on_both_axes(inspect: Inspect) -> None:
+def test_a_row_has_its_run_and_its_place_on_both_axes(inspect):
     noisy = inspect(f"{NOISY}/ItemBias-0.6/1")
     assert (noisy["history"][0][LEVEL], noisy["history"][0][QUALITY]) == (0.6, 0.55)
     config = noisy["config"]["update"]
     assert (config["noise"]["model"]["level"], config["seed"]) == (0.6, 1)
 
 
-def test_the_study_has_its_axes_its_table_and_its_figures(mirrored: Path, inspect: Inspect) -> None:
+def test_the_study_has_its_axes_its_table_and_its_figures(mirrored, inspect):
     run = inspect("drawn")
     axes = {m["glob_name"]: m["step_metric"] for m in run["metrics"] if "glob_name" in m}
     assert axes == {"by_level/*": LEVEL, "by_quality/*": QUALITY}
@@ -115,7 +98,7 @@ def test_the_study_has_its_axes_its_table_and_its_figures(mirrored: Path, inspec
     assert drawn == {"leaderboard", "noise_against_quality", "over_optimisation", "tuning"}
 
 
-def test_a_trial_is_a_run_and_a_failed_one_says_why(inspect: Inspect) -> None:
+def test_a_trial_is_a_run_and_a_failed_one_says_why(inspect):
     failed, done = inspect("PPO/clean/trial 1"), inspect("PPO/ItemBias 0.6/trial 0")
     assert (failed["exit"], done["exit"]) == (1, 0)
     assert failed["job_type"] == "trial"
@@ -124,7 +107,7 @@ def test_a_trial_is_a_run_and_a_failed_one_says_why(inspect: Inspect) -> None:
     assert done["config"]["update"]["param"] == {"temperature": 1.0}
 
 
-def test_of_a_running_study_what_is_new_is_written(finished_study: Path) -> None:
+def test_of_a_running_study_what_is_new_is_written(finished_study):
     (finished_study / "table.csv").unlink()
     trials = pd.read_csv(finished_study / "trials.csv")
     for count, new in ((2, 2), (3, 1)):
@@ -132,7 +115,7 @@ def test_of_a_running_study_what_is_new_is_written(finished_study: Path) -> None
         assert f"{new} new runs" in track(finished_study)
 
 
-def test_without_rows_the_table_is_mirrored(finished_study: Path) -> None:
+def test_without_rows_the_table_is_mirrored(finished_study):
     (finished_study / "rows.parquet").unlink()
     means = tracking.results(study_folder(finished_study)).set_index("method")
     assert list(means.index) == ["Popularity", "Pretrained", "BC", "PPO"]
@@ -140,9 +123,7 @@ def test_without_rows_the_table_is_mirrored(finished_study: Path) -> None:
     assert means.loc["BC", "NDCG@10 all"] == table["BC", "NDCG@10 all"]
 
 
-def test_turned_off_it_writes_nothing(
-    finished_study: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turned_off_it_writes_nothing(finished_study, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert track(finished_study) == "W&B: disabled (WANDB_MODE)"
     assert not (finished_study / "wandb").exists()
@@ -150,12 +131,12 @@ def test_turned_off_it_writes_nothing(
         sync(finished_study)
 
 
-def test_no_study_to_sync_is_one_sentence(tmp_path: Path) -> None:
+def test_no_study_to_sync_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="there is no such study"):
         sync(tmp_path / "nowhere")
 
 
-def test_a_bench_of_live_delivery_is_one_run(tmp_path: Path) -> None:
+def test_a_bench_of_live_delivery_is_one_run(tmp_path):
     rows = [
         {"fault": "none", "p99_ms": 12.5, "wrong_final_state": 0, "note": "calm"},
         {"fault": "redis killed", "p99_ms": None, "wrong_final_state": 3, "note": ""},
@@ -173,10 +154,8 @@ def test_a_bench_of_live_delivery_is_one_run(tmp_path: Path) -> None:
     assert "0 new runs" in sync(tmp_path)
 
 
-def test_trouble_is_one_line_and_no_error(
-    finished_study: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*arguments: object) -> None:
+def test_trouble_is_one_line_and_no_error(finished_study, monkeypatch):
+    def refuse(*arguments):
         raise RuntimeError("the service is ill\nand more")
 
     monkeypatch.setattr(tracking, "_write", refuse)
@@ -186,7 +165,7 @@ def test_trouble_is_one_line_and_no_error(
     assert "\n" not in line
 
 
-def test_a_refused_key_is_said(finished_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_key_is_said(finished_study, monkeypatch):
     (finished_study / "table.csv").unlink()
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     monkeypatch.setattr(upload, "unreachable", lambda service: "")
@@ -198,7 +177,7 @@ def test_a_refused_key_is_said(finished_study: Path, monkeypatch: pytest.MonkeyP
     assert "runs not uploaded (401: invalid key)" in track(finished_study)
 
 
-def test_offline_is_kept_although_there_is_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_is_kept_although_there_is_a_login(monkeypatch):
     assert not upload.is_logged_in()
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     assert upload.is_logged_in()

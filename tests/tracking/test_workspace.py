@@ -1,8 +1,5 @@
 """The workspace, from its specification; nothing is sent anywhere."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from recsys_posttrain.report.study_folder import study_folder
@@ -11,13 +8,13 @@ from recsys_posttrain.tracking.workspace import workspace
 pytest.importorskip("wandb_workspaces", reason="the extra `workspaces` is not installed")
 
 
-def test_every_panel_reads_what_is_logged(finished_study: Path) -> None:
+def test_every_panel_reads_what_is_logged(finished_study):
     made = workspace(study_folder(finished_study), "somebody", "project")._to_model()
     spec = made.model_dump()["spec"]["section"]
     sections = {each["name"]: each["panels"] for each in spec["panel_bank_config"]["sections"]}
     assert list(sections) == ["Noise against quality", "Over-optimisation", "Leaderboard", "Trials"]
 
-    def of_kind(name: str, kind: str) -> list[dict[str, Any]]:
+    def of_kind(name, kind):
         return [each["config"] for each in sections[name] if each["view_type"] == kind]
 
     by_quality, by_level = of_kind("Noise against quality", "Run History Line Plot")

@@ -1,10 +1,9 @@
-"""Early stopping, the log, and that a killed run ends in the bytes of an unbroken one.
+"""A killed run ends in the bytes of an unbroken one; early stopping: test_early_stopping.py.
 
 As a script, this file is the process that the last test kills.
 """
 
 import copy
-import json
 import os
 import signal
 import subprocess
@@ -18,16 +17,13 @@ import torch
 
 from recsys_posttrain.algorithms import ASFT, OfflinePPO
 from recsys_posttrain.data import LeaveOneOut, RatingsFile, prepare
-from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.losses import SampledSoftmax
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training import fit as fit_file
-from recsys_posttrain.training.fit import Fitted, fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
-from recsys_posttrain.types import LossOutput
 
 PLAN = Training(epochs=3, batch_size=16, learning_rate=0.02, warmup_steps=6)  # 4 steps an epoch
 STEPS = 12
@@ -54,8 +50,7 @@ def without_patience(tiny, folder):
 
 def with_negatives(tiny, folder):
     """Drawn anew in every step."""
-    loss = SampledSoftmax(negatives=5)
-    return pretrain(tiny.data, tiny.backbone, PLAN, 0, folder, loss=loss)
+    return pretrain(tiny.data, tiny.backbone, PLAN, 0, folder, loss=SampledSoftmax(negatives=5))
 
 
 def ppo(tiny, folder):
@@ -101,37 +96,25 @@ def checkpoint_every_step(monkeypatch):
     monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
 
-@pytest.fixture(autouse=True)
-def interrupts_stay_possible():
-    """Lightning ignores SIGINT for good after one; pytest's own Ctrl-C must survive that."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
-
-
-MOMENTS = {
-    "before the step": ("training_step", True),
-    "after the optimiser": ("optimizer_step", False),
-}
+BEFORE, AFTER = "training_step", "optimizer_step"
 
 
 def die_once_per_step(monkeypatch, moment, error):
     """Every step is a process's last one, once. Returns the steps at which somebody died."""
-    name, first = MOMENTS[moment]
-    step_of_module = getattr(TrainingModule, name)
+    step_of_module = getattr(TrainingModule, moment)
     died = []
 
     def step(module, *arguments, **options):
-        if first and module.steps_done not in died and module.steps_done > 0:
+        if moment == BEFORE and module.steps_done not in died and module.steps_done > 0:
             died.append(module.steps_done)
             raise error
         result = step_of_module(module, *arguments, **options)
-        if not first and module.steps_done not in died:
+        if moment == AFTER and module.steps_done not in died:
             died.append(module.steps_done)
             raise error
         return result
 
-    monkeypatch.setattr(TrainingModule, name, step)
+    monkeypatch.setattr(TrainingModule, moment, step)
     return died
 
 
@@ -144,36 +127,28 @@ def until_it_ends(train, tiny, folder, error=Killed):
     raise AssertionError("no attempt got further than the one before")
 
 
-@pytest.mark.parametrize(
-    "train", [without_patience, with_patience, with_average, with_negatives, ppo, asft]
-)
-def test_killed_before_every_step(train, tiny, unbroken, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    died = die_once_per_step(monkeypatch, "before the step", Killed)
-    result = reached(tmp_path, until_it_ends(train, tiny, tmp_path))
-    assert died == list(range(1, result[1].steps))
-    assert_same(result, unbroken(train))
+ALL = (without_patience, with_patience, with_average, with_negatives, ppo, asft)
+DEATHS = [(Killed, BEFORE, train) for train in ALL]
+DEATHS += [
+    (error, moment, train)
+    for error, moment in ((Killed, AFTER), (KeyboardInterrupt, BEFORE), (KeyboardInterrupt, AFTER))
+    for train in (without_patience, ppo)
+]
 
 
-@pytest.mark.parametrize("train", [without_patience, ppo])
-def test_killed_between_a_step_and_its_checkpoint(train, tiny, unbroken, tmp_path, monkeypatch):
-    """Each step is done twice: what it did was not kept, and must not show."""
-    monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    died = die_once_per_step(monkeypatch, "after the optimiser", Killed)
-    result = reached(tmp_path, until_it_ends(train, tiny, tmp_path))
-    assert died == list(range(1, STEPS + 1))
-    assert_same(result, unbroken(train))
-
-
-@pytest.mark.parametrize("train", [without_patience, ppo])
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_interrupted_from_the_keyboard(train, moment, tiny, unbroken, tmp_path, monkeypatch):
-    """Python delivers Ctrl-C between any two instructions: a half-done step must not be kept."""
-    died = die_once_per_step(monkeypatch, moment, KeyboardInterrupt)
-    monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    error = (KeyboardInterrupt, SystemExit)
-    result = reached(tmp_path, until_it_ends(train, tiny, tmp_path, error))
-    assert len(died) >= STEPS - 1
+@pytest.mark.parametrize(("error", "moment", "train"), DEATHS)
+def test_killed_or_interrupted_at_every_step(
+    error, moment, train, tiny, unbroken, tmp_path, monkeypatch, checkpoint_every_step
+):
+    """After the optimiser each step is done twice: what it did was not kept, and must not show.
+    Python delivers Ctrl-C between any two instructions: a half-done step must not be kept."""
+    died = die_once_per_step(monkeypatch, moment, error)
+    ends = error if error is Killed else (error, SystemExit)
+    result = reached(tmp_path, until_it_ends(train, tiny, tmp_path, ends))
+    steps = result[1].steps
+    if error is Killed:
+        assert died == list(range(1, steps + (moment == AFTER)))
+    assert len(died) >= steps - 1
     assert_same(result, unbroken(train))
 
 
@@ -227,8 +202,7 @@ def test_killed_after_the_last_step(
 
 def test_patience_ended_that_run_early(unbroken):
     fitted = unbroken(with_patience)[1]
-    assert fitted.steps < 36
-    assert fitted.steps == fitted.best_step + 4
+    assert fitted.best_step + 4 == fitted.steps < 36
 
 
 def test_a_report_hears_of_every_validation_also_after_a_kill(
@@ -265,74 +239,6 @@ def test_a_checkpoint_is_written_only_now_and_then(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     asft(tiny, tmp_path)
     assert len(written) == STEPS
-
-
-class Counter(torch.nn.Module):
-    """Its weight goes up by the learning rate with every step (a constant gradient, Adam)."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(0.0))
-
-
-def count(values, patience, folder=None):
-    """A training whose epochs are judged by `values`; returns weight, Fitted and modes."""
-    model, judged, modes = Counter(), iter(values), []
-    plan = Training(len(values), 1, learning_rate=1.0, warmup_steps=0, patience=patience)
-
-    def objective(batch):
-        return LossOutput(-model.weight.expand_as(batch.reward_N), {"mine": torch.tensor(5.0)})
-
-    def validate():
-        modes.append(model.training)
-        return {"value": next(judged)}
-
-    module = TrainingModule(model, objective, plan, 0, dropout=True)
-    stream = BatchStream(pairs(3), 5, plan.batch_size, plan.epochs, 0)
-    fitted = fit(module, stream, folder, validate=validate, monitor="value")
-    return float(model.weight.detach()), fitted, modes
-
-
-def pairs(count):
-    """`count` sequences of two events."""
-    from recsys_posttrain.types import Sequences
-
-    ones = torch.ones(2 * count)
-    return Sequences(ones.long(), ones, ones.long(), torch.arange(0, 2 * count + 1, 2))
-
-
-@pytest.mark.parametrize(
-    ("values", "patience", "steps", "best_epoch"),
-    [
-        ([1, 3, 3, 2, 9], 2, 12, 2),  # the earlier of two equal epochs stays
-        ([5, 4, 3, 2, 1], 1, 6, 1),
-        ([1, 2, 3, 4, 5], 1, 15, 5),
-        ([-3, -4, -2, -5, -6], 2, 15, 3),
-    ],
-)
-def test_early_stopping_by_hand(values, patience, steps, best_epoch):
-    weight, fitted, modes = count(values, patience)
-    best = max(values[: steps // 3])
-    assert fitted == Fitted(steps, 3 * best_epoch, best)
-    assert weight == pytest.approx(3 * best_epoch, rel=1e-4)
-    assert modes == [False] * (steps // 3)
-
-
-def test_without_patience_the_last_weights_stay():
-    weight, fitted, _ = count([5, 4, 3, 2, 1], None)
-    assert fitted == Fitted(15, 15, None)
-    assert weight == pytest.approx(15, rel=1e-4)
-
-
-def test_the_log_has_a_line_every_ten_steps_and_two_at_each_epochs_end(tmp_path):
-    count([1, 2, 3, 4], None, tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    training = [line["step"] for line in lines if "loss" in line]
-    assert training == [3, 6, 9, 10, 12]
-    judged = {line["step"]: line["value"] for line in lines if "value" in line}
-    assert judged == {3: 1, 6: 2, 9: 3, 12: 4}
-    assert lines[0].keys() == {"step", "loss", "mine"}
-    assert lines[0]["loss"] == pytest.approx(-2, rel=1e-4), "of the step, before it was taken"
 
 
 def test_without_a_folder_nothing_is_written(

@@ -156,11 +156,8 @@ def softmax(logits):
 
 def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
     policy = copy.deepcopy(tiny.policy).double().eval()
-    actors = Actors(
-        FrozenPolicy(policy),
-        copy.deepcopy(tiny.reward).double(),
-        logged_rewards(tiny.data.train, 40),
-    )
+    reward, log = copy.deepcopy(tiny.reward).double(), logged_rewards(tiny.data.train, 40)
+    actors = Actors(FrozenPolicy(policy), reward, log)
     policy = actors.policy
     with torch.no_grad():  # a copy of the reference
         policy.backbone.item_embedding.weight[1:] *= 4
@@ -189,11 +186,8 @@ def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
         ]
     kl, entropy, proxy = sums / positions
     measured = {name: float(value) for name, value in drift(batch, actors).items()}
-    assert measured == {
-        "kl": pytest.approx(kl, rel=1e-9),
-        "entropy": pytest.approx(entropy, rel=1e-9),
-        "reward/proxy": pytest.approx(proxy, rel=1e-9),
-    }
+    expected = {"kl": kl, "entropy": entropy, "reward/proxy": proxy}
+    assert measured == pytest.approx(expected, rel=1e-9)
     assert kl > 0.01
     assert entropy < np.log(40) - 0.01
 
@@ -237,13 +231,7 @@ def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):
     weights = {"weight/mean", "weight/max", "weight/effective_share"}
     own = {"step", "loss", "advantage/mean", "value/error"} | weights
     measured = {"kl", "entropy", "reward/proxy"}
-    assert [set(line) - own for line in by_kind[True]] == [
-        set(),
-        set(),
-        set(),
-        measured,
-        set(),
-    ]
+    assert [set(line) - own for line in by_kind[True]] == [set(), set(), set(), measured, set()]
     names = ["ndcg@10", "reward/proxy@10", "kl", "entropy"]
     for line in by_kind[False]:
         expected = {"step", "validation/ndcg@10 liked", *(f"validation/{name}" for name in names)}

@@ -56,6 +56,13 @@ def trained(tiny, algorithm, noise=RewardNoise(), folder=None):
     return torch.cat([value.flatten() for value in policy.state_dict().values()])
 
 
+def validations(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    found = [line for line in lines if "loss" not in line]
+    assert found
+    return found
+
+
 def test_level_0_is_no_noise_to_the_bit(tiny):
     nothing = RewardNoise(model=Gaussian(0), log=Independent(0, resampled=True), seed=3)
     assert torch.equal(trained(tiny, PPO), trained(tiny, PPO, nothing))
@@ -83,8 +90,7 @@ def test_validation_reads_its_own_histories(tiny, tmp_path, kind):
     reference = FrozenPolicy(copy.deepcopy(tiny.policy))
     fresh = noise.on_model(copy.deepcopy(tiny.reward), tiny.data, reference)
     rows = evaluate(trained, tiny.data, fresh, reference, targets=tiny.data.validation).per_user
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    last = [line for line in lines if "validation/kl" in line][-1]
+    last = validations(tmp_path)[-1]
     assert last["step"] == PLAN.steps
     for name in ("ndcg@10", "reward/proxy@10", "kl"):
         assert last[f"validation/{name}"] == pytest.approx(float(rows[name].mean()), rel=1e-5)
@@ -121,11 +127,7 @@ def test_resampled_noise_is_a_function_of_the_step(tiny, tmp_path):
         np.testing.assert_allclose(bias_NV, bias_NV[:1].expand_as(bias_NV), atol=1e-5)
     assert not torch.allclose(biases[0][0], biases[1][0])
     # Validation is between steps, where resampled noise is its mean, 0.
-    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("noisy", "clean")]
-    validations = [
-        [line for line in map(json.loads, log.splitlines()) if "loss" not in line] for log in logs
-    ]
-    assert validations[0] == validations[1]
+    assert validations(tmp_path / "noisy") == validations(tmp_path / "clean")
 
 
 def test_the_log_is_noisy_for_training_and_clean_for_validation(tiny, tmp_path):
@@ -141,10 +143,7 @@ def test_the_log_is_noisy_for_training_and_clean_for_validation(tiny, tmp_path):
         assert torch.equal(noisy.action_N, plain.action_N)
         assert (noisy.reward_N != plain.reward_N).all()
     assert torch.equal(tiny.data.train.rewards_E, before_E)
-    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("noisy", "clean")]
-    validations = [[line for line in log.splitlines() if '"loss"' not in line] for log in logs]
-    assert validations[0] == validations[1]
-    assert validations[0]
+    assert validations(tmp_path / "noisy") == validations(tmp_path / "clean")
 
 
 def test_validation_asks_the_noisy_model(tiny, tmp_path):
@@ -152,6 +151,5 @@ def test_validation_asks_the_noisy_model(tiny, tmp_path):
     values = []
     for name, noise in (("clean", RewardNoise()), ("noisy", RewardNoise(model=ItemBias(5.0)))):
         trained(tiny, BC(), noise, tmp_path / name)
-        last = (tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]
-        values.append(json.loads(last)["validation/reward/proxy@10"])
+        values.append(validations(tmp_path / name)[-1]["validation/reward/proxy@10"])
     assert abs(values[0] - values[1]) > 0.1

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
@@ -14,7 +15,7 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training.pretrain import pretrain
-from recsys_posttrain.types import Corpus, History, Sequences
+from recsys_posttrain.types import History
 
 
 def test_a_new_policy_is_a_function_of_its_seed_and_draws_nothing_from_the_callers(tiny):
@@ -115,14 +116,7 @@ def test_it_learns_which_item_follows_which():
     items, users = 20, 60
     lengths = [5 + n % 7 for n in range(users)]  # so that no test position is new to the model
     walks = [[(7 * n + t) % items + 1 for t in range(length)] for n, length in enumerate(lengths)]
-    items_E = torch.tensor([item for walk in walks for item in walk])
-    sequences = Sequences(
-        items_E,
-        torch.ones(len(items_E)),
-        torch.arange(len(items_E)),
-        torch.tensor([0, *lengths]).cumsum(0),
-    )
-    corpus = Corpus("round", sequences, np.arange(users), np.arange(items), "0" * 64)
+    corpus = made_corpus(lengths, walks, item_ids=np.arange(items))
     data = LeaveOneOut().split(corpus)
     backbone = SASRec(dim=16, blocks=1, feed_forward=16, max_length=10, dropout=0.0)
     plan = Training(epochs=40, batch_size=16, learning_rate=0.02, warmup_steps=1, patience=10)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus, made_sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,6 @@ from recsys_posttrain.training.reward import (
     train_reward,
     user_parts,
 )
-from recsys_posttrain.types import Corpus, Sequences
 
 ITEMS, USERS = 12, 80
 ENCODER = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, history_rewards=True)
@@ -37,16 +37,6 @@ CONFIG = RewardEnsemble(
 )
 
 
-def jagged(lengths, items_E=None, rewards_E=None):
-    events = sum(lengths)
-    return Sequences(
-        torch.ones(events, dtype=torch.int64) if items_E is None else items_E,
-        torch.ones(events) if rewards_E is None else rewards_E,
-        torch.arange(events),
-        torch.tensor([0, *lengths]).cumsum(0),
-    )
-
-
 @pytest.fixture(scope="module")
 def world():
     """Items up to 6 are rated 1 or 2, the others 4 or 5, by everyone: the item decides."""
@@ -55,8 +45,8 @@ def world():
     items_E = torch.randint(1, ITEMS + 1, (sum(lengths),), generator=generator)
     noise_E = torch.randint(0, 2, items_E.shape, generator=generator)
     rewards_E = (1 + 3 * (items_E > 6) + noise_E).float()
-    sequences = jagged(lengths, items_E, rewards_E)
-    corpus = Corpus("made", sequences, np.arange(USERS), np.arange(1, ITEMS + 1), "0" * 64)
+    ids = np.arange(1, ITEMS + 1)
+    corpus = made_corpus(lengths, items_E.tolist(), rewards_E.tolist(), item_ids=ids)
     return LeaveOneOut().split(corpus)
 
 
@@ -77,9 +67,9 @@ def test_nobody_is_in_two_parts(lengths, held_out, seed):
     half = max(1, round(len(usable) * held_out / 2))
     if len(usable) < 2 * half + 1:
         with pytest.raises(UserError, match=f"{len(usable)} users have two training events"):
-            user_parts(jagged(lengths), held_out, seed)
+            user_parts(made_sequences(lengths), held_out, seed)
         return
-    parts = [part.tolist() for part in user_parts(jagged(lengths), held_out, seed)]
+    parts = [part.tolist() for part in user_parts(made_sequences(lengths), held_out, seed)]
     together = [user for part in parts for user in part]
     assert len(together) == len(set(together))
     assert set(together) == usable
@@ -98,13 +88,13 @@ def test_predictions_come_in_flat_order_one_sequence_at_a_time(trained):
     generator = torch.Generator().manual_seed(5)
     items_E = torch.randint(1, ITEMS + 1, (sum(lengths),), generator=generator)
     rewards_E = torch.randint(1, 6, items_E.shape, generator=generator).float()
-    sequences = jagged(lengths, items_E, rewards_E)
+    sequences = made_sequences(lengths, items_E.tolist(), rewards_E.tolist())
     expected = []
     for start, stop in pairwise(sequences.offsets_N1.tolist()):
         items, rewards = items_E[start:stop], rewards_E[start:stop]
         if len(items) < 2:
             continue
-        alone = jagged([len(items)], items, rewards)
+        alone = made_sequences([len(items)], items.tolist(), rewards.tolist())
         scores_TV = model.score_all(batch_of(alone, torch.tensor([0]), len(items)))
         expected += [float(scores_TV[t, item - 1]) for t, item in enumerate(items[1:].tolist())]
     np.testing.assert_allclose(predict_logged(model, sequences), expected, rtol=1e-5)

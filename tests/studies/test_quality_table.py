@@ -6,14 +6,14 @@ from rich.console import Console
 from recsys_posttrain.studies.study import _quality_table
 
 
-def printed(quality: pd.DataFrame) -> str:
+def printed(quality):
     console = Console(width=100)
     with console.capture() as capture:
         console.print(_quality_table(quality))
     return capture.get()
 
 
-def test_what_cannot_be_shown_is_a_dash_with_its_reason() -> None:
+def test_what_cannot_be_shown_is_a_dash_with_its_reason():
     """Where no held-out user has two rewards that differ there is no order to get right."""
     row = {"rmse": 0.5, "mae": 0.25, "pairwise_accuracy": 0.75, "spearman": 0.5}
     whole = pd.DataFrame([row], index=["item mean"])
