@@ -134,10 +134,10 @@ def test_a_log_of_one_reward_is_studied_by_what_reads_none(capsys):
 
 def test_a_log_without_ratings_is_studied_by_what_reads_none():
     path = write_log("rated.csv", lambda stars: stars)
-    text = (
-        f"from rewards_study import *\nRUNS = [replace(r, dataset=Unrated({path!r})) for r in RUNS]"
+    Path("unrated.py").write_text(
+        f"from rewards_study import *\nUNRATED = replace(RUNS[0].setup, dataset=Unrated({path!r}))\n"
+        "RUNS = [replace(run, setup=UNRATED) for run in RUNS]"
     )
-    Path("unrated.py").write_text(text)
     folder = run(None, file="unrated.py")
     assert check_unrewarded(folder, "the log has no ratings") == METHODS[:3]
 
