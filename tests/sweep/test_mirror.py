@@ -17,7 +17,18 @@ from recsys_posttrain.tracking import mirror as tracking
 from recsys_posttrain.tracking import offline_runs, upload
 from recsys_posttrain.tracking.mirror import mirror, track, wandb_folder
 
-KEY = "0123456789" * 4
+ENVIRONMENT = {"WANDB_API_KEY": "0123456789" * 4, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch, tmp_path):
+    """No login, no folder outside of the test's own, and nobody who answers."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
 
 
 @pytest.fixture
@@ -132,7 +143,7 @@ def test_a_run_that_wandb_put_elsewhere_is_not_claimed(running, monkeypatch, tmp
 
 def test_a_fake_key_without_a_network_ends_in_time(running, monkeypatch):
     """Port 9 of this machine refuses; W&B's client would try for minutes."""
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_API_KEY", ENVIRONMENT["WANDB_API_KEY"])
     began = time.monotonic()
     line = track(running)
     assert time.monotonic() - began < 15
@@ -142,7 +153,7 @@ def test_a_fake_key_without_a_network_ends_in_time(running, monkeypatch):
 
 
 def test_a_service_that_never_answers_ends_in_time(running, monkeypatch):
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_API_KEY", ENVIRONMENT["WANDB_API_KEY"])
     monkeypatch.setattr(upload, "SECONDS_TO_ANSWER", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
