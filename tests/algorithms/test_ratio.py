@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import OfflinePPO
-from recsys_posttrain.algorithms.actors import Actors, LoggedRewards, logged_rewards
+from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.hstu import HSTU
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.types import Batch, Sequences
+from recsys_posttrain.types import Sequences
 
 ITEMS = 333  # the sampler's last block is a short one
 
 
-def first_batch() -> tuple[Batch, LoggedRewards]:
+def first_batch():
     generator = torch.Generator().manual_seed(0)
     lengths_N = torch.randint(3, 30, (40,), generator=generator)
     offsets_N1 = torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(dim=0)])

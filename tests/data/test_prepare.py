@@ -2,8 +2,6 @@ import errno
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -13,7 +11,7 @@ import torch
 
 from recsys_posttrain.data import MovieLens1M, MovieLens100K, MovieLensSmall, RatingsFile, prepare
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Interactions
+from recsys_posttrain.types import Interactions
 
 # user, item, rating, timestamp; b rates x and z in the same second, in this order.
 ROWS = [
@@ -34,20 +32,20 @@ class Made:
     rows: tuple[tuple[str, str, float, int], ...] = tuple(ROWS)
     name: str = "made"
 
-    def content_hash(self) -> str:
+    def content_hash(self):
         return hashlib.sha256(repr(self.rows).encode()).hexdigest()
 
-    def load(self) -> Interactions:
+    def load(self):
         frame = pd.DataFrame(self.rows, columns=["user_id", "item_id", "rating", "timestamp"])
         return Interactions(self.name, frame, self.content_hash())
 
 
-def same(one: Corpus, other: Corpus) -> bool:
+def same(one, other):
     tensors = ("items_E", "rewards_E", "timestamps_E", "offsets_N1")
     return all(torch.equal(getattr(one.sequences, t), getattr(other.sequences, t)) for t in tensors)
 
 
-def test_by_hand() -> None:
+def test_by_hand():
     corpus = prepare(Made(), minimum_item_ratings=1)
     assert corpus.user_ids.tolist() == ["b", "a", "c"]
     assert corpus.item_ids.tolist() == ["x", "y", "z", "w"]
@@ -64,7 +62,7 @@ def test_by_hand() -> None:
     assert (corpus.name, corpus.num_items) == ("made", 4)
 
 
-def test_items_with_too_few_ratings_are_dropped_in_one_pass() -> None:
+def test_items_with_too_few_ratings_are_dropped_in_one_pass():
     # w has one rating and goes. Nothing else is dropped, whatever that leaves its user with.
     corpus = prepare(Made(), minimum_item_ratings=2)
     assert corpus.item_ids.tolist() == ["x", "y", "z"]
@@ -72,12 +70,12 @@ def test_items_with_too_few_ratings_are_dropped_in_one_pass() -> None:
     assert corpus.sequences.offsets_N1.tolist() == [0, 3, 5, 6]
 
 
-def test_a_user_who_loses_every_event_disappears() -> None:
+def test_a_user_who_loses_every_event_disappears():
     corpus = prepare(Made((*ROWS, ("d", "v", 1.0, 1))), minimum_item_ratings=2)
     assert corpus.user_ids.tolist() == ["b", "a", "c"]
 
 
-def test_long_ties_keep_the_order_of_the_file() -> None:
+def test_long_ties_keep_the_order_of_the_file():
     items = np.random.default_rng(0).permutation(500)
     rows = tuple(("u", f"i{item}", 1.0, 7) for item in items)
     corpus = prepare(Made(rows), minimum_item_ratings=1)
@@ -85,7 +83,7 @@ def test_long_ties_keep_the_order_of_the_file() -> None:
     assert corpus.sequences.items_E.tolist() == list(range(1, 501))
 
 
-def test_against_a_loop_over_users(small_ratings_csv: Path) -> None:
+def test_against_a_loop_over_users(small_ratings_csv):
     corpus = prepare(RatingsFile(str(small_ratings_csv)), minimum_item_ratings=9)
     lines = [line.split(",") for line in small_ratings_csv.read_text().splitlines()[1:]]
     counts: dict[str, int] = {}
@@ -106,10 +104,10 @@ def test_against_a_loop_over_users(small_ratings_csv: Path) -> None:
         assert rewards == [float(line[2]) for line in events]
 
 
-def test_reuse_neither_parses_nor_changes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reuse_neither_parses_nor_changes(cache, monkeypatch):
     first = prepare(Made(), 1)
 
-    def parse_again(self: Made) -> Interactions:
+    def parse_again(self):
         raise AssertionError("the source was parsed again")
 
     monkeypatch.setattr(Made, "load", parse_again)
@@ -118,7 +116,7 @@ def test_reuse_neither_parses_nor_changes(cache: Path, monkeypatch: pytest.Monke
     assert again.item_ids.tolist() == first.item_ids.tolist()
 
 
-def test_other_content_or_filter_is_prepared_anew(cache: Path) -> None:
+def test_other_content_or_filter_is_prepared_anew(cache):
     prepare(Made(), 1)
     prepare(Made(), 2)
     corpus = prepare(Made(tuple(ROWS[:-1])), 1)
@@ -126,7 +124,7 @@ def test_other_content_or_filter_is_prepared_anew(cache: Path) -> None:
     assert len(list((cache / "prepared").iterdir())) == 3
 
 
-def test_what_is_on_disk(cache: Path, tmp_path: Path) -> None:
+def test_what_is_on_disk(cache, tmp_path):
     prepare(Made(), 1, cache=tmp_path / "elsewhere")
     (folder,) = (tmp_path / "elsewhere" / "prepared").iterdir()
     assert not cache.exists()
@@ -151,9 +149,7 @@ def test_what_is_on_disk(cache: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "no provenance"])
-def test_damaged_prepared_data_is_prepared_again(
-    damage: str, cache: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_prepared_data_is_prepared_again(damage, cache, capsys):
     good = prepare(Made(), 1)
     (folder,) = (cache / "prepared").iterdir()
     arrow = next((folder / "users").glob("*.arrow"))
@@ -181,15 +177,10 @@ def test_damaged_prepared_data_is_prepared_again(
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
 )
-def test_interruption_leaves_nothing_behind(
-    failure: BaseException,
-    seen: type[BaseException],
-    cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_interruption_leaves_nothing_behind(failure, seen, cache, monkeypatch):
     real = datasets.Dataset.save_to_disk
 
-    def stop_at_the_second(self: datasets.Dataset, path: Path, **options: Any) -> None:
+    def stop_at_the_second(self, path, **options):
         if path.name == "items":
             raise failure
         real(self, path, **options)
@@ -206,12 +197,10 @@ def test_interruption_leaves_nothing_behind(
     assert len(prepare(Made(), 1).sequences) == 3
 
 
-def test_another_process_that_finishes_first_wins(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_process_that_finishes_first_wins(cache, monkeypatch):
     real = Made.load
 
-    def overtaken(self: Made) -> Interactions:
+    def overtaken(self):
         monkeypatch.setattr(Made, "load", real)
         prepare(Made(), 1)
         return real(self)
@@ -221,30 +210,30 @@ def test_another_process_that_finishes_first_wins(
     assert len(list((cache / "prepared").iterdir())) == 1
 
 
-def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet(capsys):
     prepare(Made(), 1)
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
 
 
-def test_tensors_own_their_memory(cache: Path) -> None:
+def test_tensors_own_their_memory(cache):
     corpus = prepare(Made(), 1)
     corpus.sequences.items_E[0] = 99  # a view of the mapped file would crash here
     assert prepare(Made(), 1).sequences.items_E[0] == 2
 
 
-def test_no_item_has_enough_ratings(cache: Path) -> None:
+def test_no_item_has_enough_ratings(cache):
     with pytest.raises(UserError, match=r"with 4 ratings or more \(the most is 2\); lower"):
         prepare(Made(), 4)
     assert not (cache / "prepared").exists()
 
 
-def test_minimum_below_one() -> None:
+def test_minimum_below_one():
     with pytest.raises(UserError, match="minimum_item_ratings is 0; give 1"):
         prepare(Made(), 0)
 
 
-def test_protocol_a_on_movielens_1m(shared_data: Path) -> None:
+def test_protocol_a_on_movielens_1m(shared_data):
     corpus = prepare(MovieLens1M(str(shared_data / "ml-1m.zip")), 5)
     assert len(corpus.sequences.items_E) == 999_611
     assert corpus.num_items == 3_416
@@ -257,9 +246,7 @@ def test_protocol_a_on_movielens_1m(shared_data: Path) -> None:
     ("dataset", "rows", "users", "items"),
     [(MovieLens100K, 100_000, 943, 1_682), (MovieLensSmall, 100_836, 610, 9_724)],
 )
-def test_sizes_of_the_small_sets(
-    dataset: type[MovieLens100K], rows: int, users: int, items: int, shared_data: Path
-) -> None:
+def test_sizes_of_the_small_sets(dataset, rows, users, items, shared_data):
     corpus = prepare(dataset(str(shared_data)), 1)
     assert len(corpus.sequences.items_E) == rows
     assert len(corpus.sequences) == users

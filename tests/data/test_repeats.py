@@ -65,11 +65,7 @@ def test_a_prepared_log_is_measured_unless_the_rule_is_given(tmp_path):
 
 @pytest.mark.parametrize(
     "split",
-    [
-        LeaveOneOut(),
-        GlobalTime(minimum_history=1, targets_per_user=None),
-        UserHoldout(seed=1),
-    ],
+    [LeaveOneOut(), GlobalTime(minimum_history=1, targets_per_user=None), UserHoldout(seed=1)],
 )
 def test_what_was_seen_is_a_target_where_repeats_are_allowed_alone(split):
     """The rest stays as it is; how many are gone is counted."""

@@ -49,7 +49,7 @@ RUNS = [BASE, replace(BASE, algorithm=ExpRSFT())]
 '''
 
 
-def kinds(folder: Path) -> dict[str, Kind]:
+def kinds(folder):
     """The twelve kinds of inputs; `folder` keeps the study that some of them damage."""
     random = np.random.default_rng(1)
     events = drawn_log(random)
@@ -89,21 +89,16 @@ def kinds(folder: Path) -> dict[str, Kind]:
     return of_reading | of_product
 
 
-def place_of(name: str, events: list[reading.Event]) -> int:
+def place_of(name, events):
     names = sorted({event.user for event in events} | {event.item for event in events})
     return names.index(name)
 
 
-def _with(
-    kind: Callable[[np.random.Generator, Path, products.Finished], Case],
-    finished: products.Finished,
-    random: np.random.Generator,
-    folder: Path,
-) -> Case:
+def _with(kind, finished, random, folder):
     return kind(random, folder, finished)
 
 
-def fault_of(kind: Kind, seed: int, number: int, keep: Path | None = None) -> tuple[str, str]:
+def fault_of(kind, seed, number, keep=None):
     """The fault of one input, empty where there is none, and what was printed.
 
     keep: where the input is left for a look.
@@ -118,7 +113,7 @@ def fault_of(kind: Kind, seed: int, number: int, keep: Path | None = None) -> tu
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def main() -> int:
+def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=6000, help="in all, equally of each kind")
     parser.add_argument("--seed", type=int, default=0)

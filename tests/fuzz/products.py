@@ -5,7 +5,6 @@ import json
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import numpy as np
 import pandas as pd
 from damage import damage_file, damaged
 from logs import Event, csv_bytes, rows_of, write_csv
-from reading import Case
-from workshop import Ending, command, copied, unfinished
+from workshop import command, copied, unfinished
 
 NUMBERS = ("0", "1", "-1", "2", "0.5", "1e-3", "1e999", "nan", "inf", "", "ten", "10000000000000",
            "1e20", "true", "none", "[]", "a,b", "0x10", "1_000", "٣")  # fmt: skip
@@ -44,17 +42,17 @@ class Finished:
     events: list[Event]
 
 
-def whole(folder: Path, check: Callable[[Ending], str]) -> Callable[[Ending], str]:
+def whole(folder, check):
     """The check, and that nothing half-written is left."""
 
-    def both(ending: Ending) -> str:
+    def both(ending):
         left = unfinished(folder)
         return f"half-written: {left}" if left else check(ending)
 
     return both
 
 
-def histories_of_others(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def histories_of_others(random, folder, finished):
     """`recommend --histories` of a file in any order, with unknown items and users of one event."""
     # Not all of the log's: too rare an item is none of the policy's.
     known = sorted(json.loads((finished.policy / "policy.json").read_text())["item_ids"])
@@ -71,7 +69,7 @@ def histories_of_others(random: np.random.Generator, folder: Path, finished: Fin
     seen = {(event.user, event.item) for event in events}
     usable = {user for user, item in seen if item in known}
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return f"a good file was refused: {ending.text.strip()}" if usable else ""
         top = pd.read_csv(output, dtype={"user_id": str, "item_id": str})
@@ -89,14 +87,14 @@ def histories_of_others(random: np.random.Generator, folder: Path, finished: Fin
     return command("recommend", str(finished.policy), *words), whole(folder, check)
 
 
-def policies(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def policies(random, folder, finished):
     """A damaged policy: refused, or it recommends what it did."""
     policy = copied(finished.policy, folder)
     files = sorted(path for path in policy.rglob("*") if path.is_file())
     damage_file(files[int(random.integers(len(files)))], random)
     output = folder / "top.csv"
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return "" if not output.exists() else "refused, and written all the same"
         top = pd.read_csv(output, dtype={"user_id": str, "item_id": str})
@@ -107,20 +105,20 @@ def policies(random: np.random.Generator, folder: Path, finished: Finished) -> C
     return command("recommend", str(policy), *words), check
 
 
-def results(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def results(random, folder, finished):
     """A damaged file among a study's results: refused, or the same table; the page too."""
     study = copied(finished.results, folder)
     names = sorted(path for path in study.iterdir() if path.is_file())
     damage_file(names[int(random.integers(len(names)))], random)
     if random.random() < 0.2:
 
-        def looked(ending: Ending) -> str:
+        def looked(ending):
             page = study / "report.html"
             return "" if ending.code == 2 or page.stat().st_size > 1000 else "no page"
 
         return command("report", str(study)), looked
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return ""
         if not (study / "table.csv").is_file():  # a folder in its place
@@ -131,7 +129,7 @@ def results(random: np.random.Generator, folder: Path, finished: Finished) -> Ca
     return command("table", str(study)), check
 
 
-def stages(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def stages(random, folder, finished):
     """A damaged stage: refused or built again, and the table is the same."""
     root = folder / "place"
     shutil.copytree(finished.root, root, ignore=shutil.ignore_patterns("wandb", "small*.csv"))
@@ -139,7 +137,7 @@ def stages(random: np.random.Generator, folder: Path, finished: Finished) -> Cas
     damage_file(files[int(random.integers(len(files)))], random)
     target = root / "runs" / finished.results.name / "table.csv"
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return ""
         table = pd.read_csv(target)
@@ -152,7 +150,7 @@ def stages(random: np.random.Generator, folder: Path, finished: Finished) -> Cas
     return run, check
 
 
-def experiments(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def experiments(random, folder, finished):
     """An experiment file with a statement more, or other bytes: refused, or a table is there."""
     content = (finished.root / "study.py").read_bytes()
     if random.random() < 0.6:
@@ -163,7 +161,7 @@ def experiments(random: np.random.Generator, folder: Path, finished: Finished) -
     path.write_bytes(content)
     output = folder / "runs"
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         tables = list(output.glob("*/table.csv"))
         return "" if ending.code == 2 or tables else "exit code 0 without a table"
 
@@ -172,7 +170,7 @@ def experiments(random: np.random.Generator, folder: Path, finished: Finished) -
     return command("run", str(path), *words), whole(folder, check)
 
 
-def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def overrides(random, folder, finished):
     """`--set` of any field to any text: refused, or exactly this field has the value."""
     study = finished.root / "study.py"
     paths = ("posttraining.steps", "posttraining.learning_rate", "algorithm.temperature", "name",
@@ -182,14 +180,14 @@ def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> 
              "posttraining.bfloat16", "pretraining.average")  # fmt: skip
     path, text = str(random.choice(paths)), str(random.choice(NUMBERS))
 
-    def work() -> list[Any]:
+    def work():
         from recsys_posttrain.studies.load import load_study
 
         changed = load_study(study, [f"{path}={text}"], None, None, None).runs
         before = load_study(study, [], None, None, None).runs
         return [_differences(old, new) for old, new in zip(before, changed, strict=True)]
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return ""
         for difference in ending.value:
@@ -203,7 +201,7 @@ def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> 
     return work, check
 
 
-def _differences(old: Any, new: Any, prefix: str = "") -> dict[str, Any]:
+def _differences(old, new, prefix=""):
     found: dict[str, Any] = {}
     for field in fields(old):
         a, b = getattr(old, field.name), getattr(new, field.name)
@@ -214,7 +212,7 @@ def _differences(old: Any, new: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def options(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def options(random, folder, finished):
     """Words of any kind where a command expects others."""
     study, log = str(finished.root / "study.py"), str(finished.root / "log.csv")
     results, policy = str(finished.results), str(finished.policy)
@@ -254,7 +252,7 @@ def options(random: np.random.Generator, folder: Path, finished: Finished) -> Ca
     return command(*words), whole(folder, lambda _: "")
 
 
-def archives(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def archives(random, folder, finished):
     """A zip for `--data-root` that is not the published one: never read as if it were."""
     kind = int(random.integers(5))
     content = io.BytesIO()
@@ -277,7 +275,7 @@ def archives(random: np.random.Generator, folder: Path, finished: Finished) -> C
     ), lambda ending: "" if ending.code == 2 else "another file was read as MovieLens"
 
 
-def finished_study(folder: Path, study: str, log: bytes, events: list[Event]) -> Finished:
+def finished_study(folder, study, log, events):
     """Runs the study of a few seconds that the kinds above damage copies of."""
     from workshop import ended
 

@@ -19,7 +19,7 @@ from recsys_posttrain.live.state import EventState
 PATH = "/v1/events/final/prefetch"
 
 
-def _port(url: str) -> int:
+def _port(url):
     return int(url.rpartition(":")[2])
 
 
@@ -34,7 +34,7 @@ def _port(url: str) -> int:
 )
 async def test_silent_connections_do_not_keep_devices_out(
     serving, token_of, until, limits, source, held
-) -> None:
+):
     # Nobody's time is up meanwhile: it is the limits that make room.
     settings = PrefetchSettings(limits=limits, request=60)
     async with serving(prefetch={"settings": settings}) as service:
@@ -50,7 +50,7 @@ async def test_silent_connections_do_not_keep_devices_out(
 
 async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(
     serving, token_of, until
-) -> None:
+):
     settings = PrefetchSettings(limits=Limits(connections=20), request=60)
     asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     async with (
@@ -63,16 +63,14 @@ async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(
             assert (await get(service.http + PATH, headers, 20)).status == 200
 
 
-def _is_answered(connection) -> bool:
+def _is_answered(connection):
     try:
         return connection.recv(1, socket.MSG_PEEK) == b"H"
     except BlockingIOError:
         return False
 
 
-async def test_silent_connections_do_not_keep_devices_from_a_gateway(
-    serving, until, monkeypatch
-) -> None:
+async def test_silent_connections_do_not_keep_devices_from_a_gateway(serving, until, monkeypatch):
     monkeypatch.setattr("recsys_posttrain.live.gateway.REQUEST_SECONDS", 60.0)
 
     settings = GatewaySettings(connections=50, per_address=400, drain=0.05)
@@ -88,7 +86,7 @@ async def test_silent_connections_do_not_keep_devices_from_a_gateway(
         assert {device.counters["disconnections"] for device in devices} == {0}
 
 
-async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of, until) -> None:
+async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of, until):
     """At first, after an answer, and byte by byte; and so does an answer that nobody takes."""
     settings = PrefetchSettings(request=0.6)
     async with serving(prefetch={"settings": settings}) as service:
@@ -116,14 +114,14 @@ async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of
         assert service.prefetch.counters['closed{why="slow"}'] >= 4
 
 
-def _read(connection) -> bytes:
+def _read(connection):
     try:
         return connection.recv(65_536)
     except BlockingIOError:
         return b""
 
 
-def _send(connection, data: bytes) -> bool:
+def _send(connection, data):
     """Whether the connection is there; what does not fit now is not sent."""
     try:
         connection.send(data)
@@ -134,9 +132,7 @@ def _send(connection, data: bytes) -> bool:
     return True
 
 
-async def test_a_flood_of_pings_costs_the_connection_and_no_memory(
-    serving, token_of, until
-) -> None:
+async def test_a_flood_of_pings_costs_the_connection_and_no_memory(serving, token_of, until):
     async with serving() as service:
         gateway, request = service.gateways[0], handshake("final", token_of("u1"))
         device = service.device("u2")
@@ -152,9 +148,7 @@ async def test_a_flood_of_pings_costs_the_connection_and_no_memory(
         assert device.counters["connections"] == 1
 
 
-async def test_answers_to_pings_that_are_not_read_cost_the_connection(
-    serving, token_of, until
-) -> None:
+async def test_answers_to_pings_that_are_not_read_cost_the_connection(serving, token_of, until):
     settings = GatewaySettings(received_bytes=10**9, unsent_bytes=4096, drain=0.05)
     async with serving(settings=settings) as service:
         request = handshake("final", token_of("u1"))
@@ -165,7 +159,7 @@ async def test_answers_to_pings_that_are_not_read_cost_the_connection(
         await until(lambda: not service.gateways[0]._held)
 
 
-async def test_one_token_opens_so_many_connections_and_no_more(serving, token_of, until) -> None:
+async def test_one_token_opens_so_many_connections_and_no_more(serving, token_of, until):
     async with serving() as service:
         gateway, port = service.gateways[0], service.ports[0]
         request = handshake("final", token_of("u1"))
@@ -186,12 +180,12 @@ async def test_one_token_opens_so_many_connections_and_no_more(serving, token_of
 @pytest.mark.parametrize(("proxies", "accepted"), [((HERE,), 8), ((), 5)], ids=str)
 async def test_a_clients_address_is_believed_of_a_trusted_proxy_only(
     serving, token_of, until, proxies, accepted
-) -> None:
+):
     """Each request says that it is of another address: that helps none but the proxy's clients."""
     settings = GatewaySettings(per_address=5, proxies=proxies, drain=0.05)
     async with serving(settings=settings) as service:
 
-        async def codes(addresses: list[str]) -> list[int]:
+        async def codes(addresses):
             found = []
             for number, address in enumerate(addresses):
                 more = f"X-Forwarded-For: 9.9.9.9, {address}\r\n"
@@ -210,18 +204,16 @@ async def test_a_clients_address_is_believed_of_a_trusted_proxy_only(
         assert (await codes([f"2001:db8::{n}" for n in range(8)])).count(101) == 5
 
 
-def test_a_trusted_proxy_is_an_address() -> None:
+def test_a_trusted_proxy_is_an_address():
     with pytest.raises(UserError, match="a trusted proxy is an IP address, not 'proxy'"):
         Limits(proxies=("proxy",))
 
 
-async def test_a_connection_ends_with_its_token_and_a_device_gets_another(
-    serving, keys, until
-) -> None:
+async def test_a_connection_ends_with_its_token_and_a_device_gets_another(serving, keys, until):
     async with serving() as service:
         asked: list[float] = []
 
-        def token() -> str:
+        def token():
             asked.append(time.time() + 1.0)
             return sign(Claim("u1", "final", asked[-1]), keys)
 
@@ -237,11 +229,11 @@ async def test_a_connection_ends_with_its_token_and_a_device_gets_another(
         assert service.gateways[0].counters['refused{status="401"}'] == 0
 
 
-async def test_a_device_whose_new_token_is_refused_too_ends(serving, keys) -> None:
+async def test_a_device_whose_new_token_is_refused_too_ends(serving, keys):
     async with serving() as service:
         count = 0
 
-        def token() -> str:
+        def token():
             nonlocal count
             count += 1
             return sign(Claim("u1", "final", count), keys)  # another one, and expired

@@ -13,11 +13,11 @@ from recsys_posttrain.live.running import prometheus
 from recsys_posttrain.live.state import EventState
 
 
-def _state(version: int, stage: str = "live") -> EventState:
+def _state(version, stage="live"):
     return EventState("final", version, stage, 1.0)
 
 
-def _joined(service, token: str, **options):
+def _joined(service, token, **options):
     return connect(
         f"{service.urls()[0]}/v1/events/final/updates",
         additional_headers={"Authorization": f"Bearer {token}"},
@@ -26,7 +26,7 @@ def _joined(service, token: str, **options):
     )
 
 
-async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of, until) -> None:
+async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of, until):
     async with serving() as service:
         async with _joined(service, token_of("u1")) as early:
             for version in (1, 2):
@@ -45,17 +45,17 @@ async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of,
         await until(lambda: not service.gateways[0]._open)
 
 
-async def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, token_of) -> None:
+async def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, token_of):
     """States come without a pause while devices connect: each ends with the last one."""
     async with serving(settings=GatewaySettings(per_user=30)) as service:
         last = 200
 
-        async def publish() -> None:
+        async def publish():
             for version in range(1, last + 1):
                 service.gateways[0].publish(_state(version))
                 await asyncio.sleep(0.001)
 
-        async def device() -> list[int]:
+        async def device():
             async with _joined(service, token_of("u1")) as connection:
                 seen: list[int] = []
                 while not seen or seen[-1] < last:
@@ -69,10 +69,10 @@ async def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, toke
         await publishing
 
 
-async def test_connections_that_are_refused(serving, token_of) -> None:
+async def test_connections_that_are_refused(serving, token_of):
     async with serving(settings=GatewaySettings(connections=1, retry_after=10)) as service:
 
-        async def status(path: str, token: str) -> tuple[int, str]:
+        async def status(path, token):
             with pytest.raises(InvalidStatus) as refusal:
                 await connect(
                     service.urls()[0] + path,
@@ -101,7 +101,7 @@ async def test_connections_that_are_refused(serving, token_of) -> None:
 
 
 @pytest.mark.parametrize(("message", "code"), [("hello", 1008), ("x" * 2000, 1009), (b"", 1008)])
-async def test_a_device_that_talks_is_let_go(serving, token_of, until, message, code: int) -> None:
+async def test_a_device_that_talks_is_let_go(serving, token_of, until, message, code):
     async with serving() as service:
         async with _joined(service, token_of("u1")) as connection:
             await connection.send(message)
@@ -111,9 +111,7 @@ async def test_a_device_that_talks_is_let_go(serving, token_of, until, message, 
         await until(lambda: service.gateways[0].counters["bad_messages"] == 1)
 
 
-async def test_a_device_that_does_not_read_is_dropped_and_no_other(
-    serving, token_of, until
-) -> None:
+async def test_a_device_that_does_not_read_is_dropped_and_no_other(serving, token_of, until):
     async with serving() as service:
         gateway = service.gateways[0]
         slow = socket.socket()
@@ -141,12 +139,12 @@ async def test_a_device_that_does_not_read_is_dropped_and_no_other(
         slow.close()
 
 
-async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, token_of) -> None:
+async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, token_of):
     settings = GatewaySettings(lifetime=0.4, drain=0.05, per_user=20)
     async with serving(settings=settings) as service:
         clock = asyncio.get_running_loop().time
 
-        async def lived() -> tuple[float, int | None]:
+        async def lived():
             async with _joined(service, token_of("u1")) as connection:
                 begun = clock()
                 await connection.wait_closed()

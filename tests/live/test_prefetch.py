@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from recsys_posttrain.live.state import EventState
 PATH = "/v1/events/final/prefetch"
 
 
-async def _raw(url: str, request: bytes) -> bytes:
+async def _raw(url, request):
     """All that comes back, up to the end of the connection."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -27,7 +26,7 @@ async def _raw(url: str, request: bytes) -> bytes:
     return answer
 
 
-async def test_a_user_gets_the_own_lists_and_nobody_elses(serving, token_of) -> None:
+async def test_a_user_gets_the_own_lists_and_nobody_elses(serving, token_of):
     async with serving() as service:
         tags = {}
         for user in ("u1", "u2", "u é/\n"):
@@ -46,7 +45,7 @@ async def test_a_user_gets_the_own_lists_and_nobody_elses(serving, token_of) -> 
         assert (answer.status, json.loads(answer.body)["user"]) == (200, "u1")
 
 
-async def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving, token_of) -> None:
+async def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving, token_of):
     async with serving() as service:
         headers = {"Authorization": f"Bearer {token_of('u1')}"}
         first = await get(service.http + PATH, headers, 5)
@@ -64,7 +63,7 @@ async def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving, token
         assert (await get(service.http + PATH, headers, 5)).status == 200
 
 
-async def test_gzip_where_it_is_accepted(serving, token_of) -> None:
+async def test_gzip_where_it_is_accepted(serving, token_of):
     async with serving() as service:
         token = token_of("u1")
         request = f"GET {PATH} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n"
@@ -75,14 +74,12 @@ async def test_gzip_where_it_is_accepted(serving, token_of) -> None:
         assert gzip.decompress(body) == plain.partition(b"\r\n\r\n")[2]
         assert len(body) < len(gzip.decompress(body))
         answer = await get(
-            service.http + PATH,
-            {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
-            5,
+            service.http + PATH, {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"}, 5
         )
         assert json.loads(answer.body)["user"] == "u1"
 
 
-async def test_tokens_that_do_not_fit_are_refused(serving, token_of) -> None:
+async def test_tokens_that_do_not_fit_are_refused(serving, token_of):
     async with serving() as service:
         for value in (
             "",
@@ -111,7 +108,7 @@ async def test_tokens_that_do_not_fit_are_refused(serving, token_of) -> None:
         assert (await get(service.http + "/metrics", {}, 5)).status == 404
 
 
-async def test_the_state_by_pull(serving, token_of, until) -> None:
+async def test_the_state_by_pull(serving, token_of, until):
     async with serving() as service:
         headers = {"Authorization": f"Bearer {token_of('u1')}"}
         url = f"{service.http}/v1/events/final/state"
@@ -134,8 +131,8 @@ async def test_the_state_by_pull(serving, token_of, until) -> None:
 
 
 async def test_near_the_event_what_can_wait_is_shed_for_different_times(
-    serving, token_of, tmp_path: Path, until
-) -> None:
+    serving, token_of, tmp_path, until
+):
     path, start = tmp_path / "schedule.json", 10_000.0
     plan = Schedule("final", ("before", "live", "after"), {"live": start})
     plan.write(path)
@@ -145,7 +142,7 @@ async def test_near_the_event_what_can_wait_is_shed_for_different_times(
     options = {"schedule": ScheduleFile(path), "settings": settings, "clock": lambda: now}
     async with serving(prefetch=options) as service:
 
-        async def status(priority: str) -> tuple[int, str]:
+        async def status(priority):
             headers = {"Authorization": f"Bearer {token_of('u1')}", "Priority": priority}
             answer = await get(service.http + PATH, headers, 5)
             return answer.status, answer.headers.get("retry-after", "")
@@ -175,18 +172,15 @@ async def test_near_the_event_what_can_wait_is_shed_for_different_times(
     [(None, 3), ("", 3), ("u=0", 0), ("u=7, i", 7), ("i,u=5", 5), ("u=2;x=1", 2), ("u=8", 3),
      ("u=-1", 3), ("u=55", 3), ("x", 3), ("au=1", 3), ("u=1, u=6", 6), ("u=?1", 3)],
 )  # fmt: skip
-def test_the_urgency_of_a_priority_header(header: str | None, expected: int) -> None:
+def test_the_urgency_of_a_priority_header(header, expected):
     assert urgency(header) == expected
 
 
-async def test_limits_on_body_and_head(serving, token_of) -> None:
+async def test_limits_on_body_and_head(serving, token_of):
     async with serving() as service:
         line = f"Authorization: Bearer {token_of('u1')}\r\n"
         start = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{line}"
-        for extra in (
-            "Content-Length: 5\r\n\r\nhello",
-            "Transfer-Encoding: chunked\r\n\r\n0\r\n",
-        ):
+        for extra in ("Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n0\r\n"):
             answer = await _raw(service.http, (start + extra + "\r\n").encode())
             assert answer.startswith(b"HTTP/1.1 413 "), extra
         long = f"{start}X: {'x' * 20_000}\r\n"
@@ -197,7 +191,7 @@ async def test_limits_on_body_and_head(serving, token_of) -> None:
         assert (await _raw(service.http, b"\x00\xff\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
-async def test_a_host_header_is_not_believed(serving) -> None:
+async def test_a_host_header_is_not_believed(serving):
     """It would make up labels of counters, which stay, or addresses that cannot be read."""
     async with serving() as service:
         for host in (b"a/b", b"a/made-up?", b"a#", b"[", b"\xff"):
@@ -210,7 +204,7 @@ async def test_a_host_header_is_not_believed(serving) -> None:
         }
 
 
-def test_shed_only_what_is_less_urgent_and_near() -> None:
+def test_shed_only_what_is_less_urgent_and_near():
     """Against the definition, on random cases."""
     random = np.random.default_rng(1)
     for _ in range(500):

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -25,12 +24,12 @@ JSON = {
     ("now", "stage"),
     [(0, "before"), (99.9, "before"), (100, "live"), (199, "live"), (200, "break"), (1e9, "break")],
 )
-def test_the_stage_at_a_time_and_no_end_by_a_timer(now: float, stage: str) -> None:
+def test_the_stage_at_a_time_and_no_end_by_a_timer(now, stage):
     assert PLAN.stage_at(now) == stage
     assert PLAN.finished().stage_at(now) == "after"
 
 
-def test_the_file_is_read_and_written(tmp_path: Path) -> None:
+def test_the_file_is_read_and_written(tmp_path):
     assert Schedule.from_json(json.dumps(JSON).encode()) == PLAN
     for plan in (PLAN, PLAN.finished(), PLAN.delayed(0.125, 0)):
         plan.write(tmp_path / "schedule.json")
@@ -38,7 +37,7 @@ def test_the_file_is_read_and_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["schedule.json"]
 
 
-def test_advance_starts_a_stage_and_those_before_it() -> None:
+def test_advance_starts_a_stage_and_those_before_it():
     assert dict(PLAN.advanced("live", 50).starts) == {"live": 50, "break": 200}
     assert dict(PLAN.advanced("break", 50).starts) == {"live": 50, "break": 50}
     assert PLAN.advanced("break", 50).stage_at(50) == "break"
@@ -50,7 +49,7 @@ def test_advance_starts_a_stage_and_those_before_it() -> None:
             PLAN.advanced(stage, 50)
 
 
-def test_delay_moves_what_is_to_come() -> None:
+def test_delay_moves_what_is_to_come():
     assert dict(PLAN.delayed(30, 50).starts) == {"live": 130, "break": 230}
     assert dict(PLAN.delayed(30, 150).starts) == {"live": 100, "break": 230}
     assert dict(PLAN.delayed(-70, 150).starts) == {"live": 100, "break": 150}
@@ -88,9 +87,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_schedule_is_one_sentence_and_the_last_good_one_holds(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_bad_schedule_is_one_sentence_and_the_last_good_one_holds(name, tmp_path):
     path = tmp_path / "schedule.json"
     path.write_bytes(BAD[name])
     with pytest.raises(UserError) as refusal:
@@ -107,7 +104,7 @@ def test_a_bad_schedule_is_one_sentence_and_the_last_good_one_holds(
     assert file.counters == {"bad_schedules": 1, "schedule_changes": 1}
 
 
-def test_a_file_that_goes_away_or_becomes_another_event(tmp_path: Path) -> None:
+def test_a_file_that_goes_away_or_becomes_another_event(tmp_path):
     path = tmp_path / "schedule.json"
     with pytest.raises(UserError, match="cannot be read"):
         ScheduleFile(path)
@@ -135,7 +132,7 @@ for number in range(count):
 """
 
 
-def test_of_200_commands_at_once_none_is_lost(tmp_path: Path) -> None:
+def test_of_200_commands_at_once_none_is_lost(tmp_path):
     """Each moves the starts by a second; the sum says how many were kept, and the end stays."""
     path, start = tmp_path / "schedule.json", round(time.time()) + 86_400.0
     Schedule("final", STAGES, {"live": start, "break": start + 60}).write(path)
@@ -160,7 +157,7 @@ def test_of_200_commands_at_once_none_is_lost(tmp_path: Path) -> None:
     ]
 
 
-def test_a_change_that_is_refused_changes_nothing_and_holds_no_lock(tmp_path: Path) -> None:
+def test_a_change_that_is_refused_changes_nothing_and_holds_no_lock(tmp_path):
     path = tmp_path / "schedule.json"
     PLAN.write(path)
     before = path.read_bytes()
@@ -173,7 +170,7 @@ def test_a_change_that_is_refused_changes_nothing_and_holds_no_lock(tmp_path: Pa
     assert json.loads(path.read_text())["ended"] is True
 
 
-def test_a_link_stays_a_link_and_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+def test_a_link_stays_a_link_and_a_folder_that_is_not_there_is_one_sentence(tmp_path):
     (tmp_path / "real").mkdir()
     real, link = tmp_path / "real" / "schedule.json", tmp_path / "link.json"
     PLAN.write(real)

@@ -22,11 +22,7 @@ def test_the_level_of_the_logits_changes_no_share(offset, products):
 
     table_V2 = torch.stack([torch.from_numpy(extra_V).float(), torch.ones(ITEMS)], dim=1)
     items_NK, log_prob_NK = ops.sample_items(
-        torch.tensor([[1.0, offset]]),
-        table_V2,
-        DRAWS,
-        torch.Generator().manual_seed(0),
-        products,
+        torch.tensor([[1.0, offset]]), table_V2, DRAWS, torch.Generator().manual_seed(0), products
     )
 
     found_V = np.bincount(items_NK[0].numpy() - 1, minlength=ITEMS) / DRAWS

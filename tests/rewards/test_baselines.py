@@ -16,7 +16,7 @@ NAMES = [name for name, _ in NAIVE_BASELINES]
 Log = list[list[tuple[int, float]]]
 
 
-def sequences(log: Log) -> Sequences:
+def sequences(log):
     """One list of (item, reward) per user; an event a minute."""
     items, rewards = ([[each[n] for each in user] for user in log] for n in (0, 1))
     lengths = [len(user) for user in log]
@@ -25,7 +25,7 @@ def sequences(log: Log) -> Sequences:
     return made
 
 
-def random_log(users: int, num_items: int, seed: int) -> Log:
+def random_log(users, num_items, seed):
     """Rewards with item, user and noise parts; some users have no event or a single one."""
     generator = np.random.default_rng(seed)
     item_effect = np.random.default_rng(99).normal(size=num_items + 1)
@@ -47,11 +47,11 @@ FIT = random_log(60, 15, seed=0)
 HELD_OUT = random_log(12, 16, seed=1)  # item 16 is unknown to FIT
 
 
-def predict(name: str, fit: Log, held_out: Log) -> np.ndarray:
+def predict(name, fit, held_out):
     return dict(NAIVE_BASELINES)[name](sequences(fit), sequences(held_out), 16)
 
 
-def item_sums(log: Log, skip_fold: int | None = None) -> dict[int, tuple[float, int]]:
+def item_sums(log, skip_fold=None):
     """{item: (sum of r - mu, count)} over users outside the fold."""
     mean = np.mean([reward for user in log for _, reward in user])
     sums: dict[int, tuple[float, int]] = {}
@@ -64,11 +64,11 @@ def item_sums(log: Log, skip_fold: int | None = None) -> dict[int, tuple[float, 
     return sums
 
 
-def bias_oracle(fit: Log, user: list[tuple[int, float]], sums, damping_i, damping_u) -> list[float]:
+def bias_oracle(fit, user, sums, damping_i, damping_u):
     """mu + b_i + b_u(t) for the events after a user's first, one at a time."""
     mean = np.mean([reward for other in fit for _, reward in other])
 
-    def bias(item: int) -> float:
+    def bias(item):
         total, count = sums.get(item, (0.0, 0))
         return total / (count + damping_i)
 
@@ -79,7 +79,7 @@ def bias_oracle(fit: Log, user: list[tuple[int, float]], sums, damping_i, dampin
     return predictions
 
 
-def errors_on_fit(damping_i: float, damping_u: float) -> float:
+def errors_on_fit(damping_i, damping_u):
     """Squared error on the fit users themselves, with item sums of the other folds."""
     return sum(
         (reward - predicted) ** 2
@@ -126,7 +126,7 @@ def test_user_item_bias_by_hand(monkeypatch):
 def test_item_mean_chooses_the_damping_of_least_error_on_other_folds():
     mean = np.mean([reward for user in FIT for _, reward in user])
 
-    def error(damping: float) -> float:
+    def error(damping):
         total = 0.0
         for index, user in enumerate(FIT):
             sums = item_sums(FIT, index % 10)

@@ -140,8 +140,7 @@ def _one_position():
 
 
 @pytest.mark.parametrize(
-    ("kind", "share"),
-    [(ItemBias(0.5), 1), (ItemBias(0.5, resampled=True), 0), (Flips(0.5), None)],
+    ("kind", "share"), [(ItemBias(0.5), 1), (ItemBias(0.5, resampled=True), 0), (Flips(0.5), None)]
 )
 def test_a_noisy_log_is_measured_against_the_clean_one(world, kind, share):
     data, reference, clean = world

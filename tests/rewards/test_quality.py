@@ -4,16 +4,12 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.rewards.quality import (
-    pairwise_accuracy,
-    quality,
-    quality_frame,
-)
+from recsys_posttrain.rewards.quality import pairwise_accuracy, quality, quality_frame
 
 STARS = (1.0, 5.0)
 
 
-def slow_pairwise(predicted, reward, user) -> list[float]:
+def slow_pairwise(predicted, reward, user):
     """Double loop over pairs."""
     shares = []
     for one in np.unique(user):
@@ -29,7 +25,7 @@ def slow_pairwise(predicted, reward, user) -> list[float]:
     return shares
 
 
-def random_case(seed: int, levels: int, users: int = 25, events: int = 400):
+def random_case(seed, levels, users=25, events=400):
     """Unsorted users with gaps in their ids, tied predictions, and a user with one event."""
     generator = np.random.default_rng(seed)
     user = generator.integers(users, size=events) * 3 + 5

@@ -35,7 +35,7 @@ from recsys_posttrain.worlds.tabular import Tabular
         ("jester", Jester),
     ],
 )
-def test_names(text: str, kind: type) -> None:
+def test_names(text, kind):
     dataset = dataset_named(text, "somewhere")
     assert type(dataset) is kind
     assert dataset.name == text
@@ -43,24 +43,24 @@ def test_names(text: str, kind: type) -> None:
 
 
 @pytest.mark.parametrize("text", ["a/b.csv", "b.parquet", "B.CSV"])
-def test_paths(text: str) -> None:
+def test_paths(text):
     assert dataset_named(text) == RatingsFile(text)
 
 
 @pytest.mark.parametrize(
     ("text", "nearest"), [("ml-10k", "ml-100k"), ("ML1M", "ml-1m"), ("Jest", "jester")]
 )
-def test_nearest_name_is_suggested(text: str, nearest: str) -> None:
+def test_nearest_name_is_suggested(text, nearest):
     with pytest.raises(UserError, match=f"no dataset '{text}'; did you mean '{nearest}'"):
         dataset_named(text)
 
 
-def test_a_word_like_no_name() -> None:
+def test_a_word_like_no_name():
     with pytest.raises(UserError, match=r"no dataset 'xyz' \(give one of ml-100k, .*\.csv, \.tsv"):
         dataset_named("xyz")
 
 
-def test_splits() -> None:
+def test_splits():
     named = [split_named(name) for name in ("leave-one-out", "global-time", "user-holdout")]
     assert named == [LeaveOneOut(), GlobalTime(), UserHoldout()]
     message = (
@@ -74,7 +74,7 @@ def test_splits() -> None:
 
 
 @pytest.mark.parametrize(("text", "kind"), [("ml-100k", MovieLens100K), ("ml-1m", MovieLens1M)])
-def test_datasets_and_the_worlds_made_of_them(text: str, kind: type) -> None:
+def test_datasets_and_the_worlds_made_of_them(text, kind):
     assert dataset_named(text, "somewhere") == kind("somewhere")
     world = dataset_named(f"semi-{text}", "somewhere")
     assert isinstance(world, SemiSyntheticMovieLens)
@@ -83,7 +83,7 @@ def test_datasets_and_the_worlds_made_of_them(text: str, kind: type) -> None:
     assert world.source.data_root == "somewhere"
 
 
-def test_the_nearest_world_is_suggested() -> None:
+def test_the_nearest_world_is_suggested():
     with pytest.raises(UserError, match="no dataset 'semi-ml1m'; did you mean 'semi-ml-1m'"):
         dataset_named("semi-ml1m")
 

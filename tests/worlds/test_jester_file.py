@@ -2,7 +2,6 @@
 
 import gzip
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -89,7 +88,7 @@ def test_excel_without_its_reader_says_what_to_do(small_jester, tmp_path, monkey
         jester_ratings(str(path))
 
 
-def test_the_real_file(shared_data: Path):
+def test_the_real_file(shared_data):
     """24,983 people, 1,810,455 ratings, 7,200 complete rows: counted with awk."""
     rating_UV = jester_ratings(str(shared_data))
     assert rating_UV.shape == (24_983, 100)

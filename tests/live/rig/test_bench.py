@@ -13,12 +13,7 @@ from live import run as module
 from live.device import Shown
 from live.fleet_log import FleetLog, counts
 from live.hostile import garbled
-from live.processes import (
-    Process,
-    free_ports,
-    memory_bytes,
-    processor_seconds,
-)
+from live.processes import Process, free_ports, memory_bytes, processor_seconds
 from live.report import line, table
 from live.rows import PROMISES, broken_promises, measured
 from live.run import run_bench
@@ -255,14 +250,14 @@ def test_a_clock_may_be_off_and_torch_be_seen(tmp_path, secret_file):
     assert memory_bytes(process.pid) == processor_seconds(process.pid) == 0
 
 
-def _wait(holds) -> None:
+def _wait(holds):
     deadline = time.time() + 30
     while not holds():
         assert time.time() < deadline, "it did not come to hold in time"
         time.sleep(0.02)
 
 
-def _state(pid: int) -> str:
+def _state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
