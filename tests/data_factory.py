@@ -8,6 +8,29 @@ from typing import Any
 import numpy as np
 
 
+def doubles(*values: Any, grad: bool = False) -> Any:
+    """A tensor of float64."""
+    import torch
+
+    return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
+
+
+def random_sequences(lengths: Sequence[int], items: int, seed: int = 0) -> Any:
+    """Sequences of users with so many events of drawn items and stars, one a second."""
+    import torch
+
+    from recsys_posttrain.types import Sequences
+
+    generator = torch.Generator().manual_seed(seed)
+    events = int(sum(lengths))
+    return Sequences(
+        torch.randint(1, items + 1, (events,), generator=generator),
+        torch.randint(1, 6, (events,), generator=generator).float(),
+        torch.arange(events),
+        torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
+    )
+
+
 def made_corpus(lengths: Sequence[int], **given: Any) -> Any:
     """A corpus of users with so many events, one after the other.
 
