@@ -19,9 +19,8 @@ def test_the_expectation_is_the_mean_that_was_asked_for():
 
 
 def test_two_stars_are_a_coin():
-    probability_EK = tilted(np.array([0.0, 1.0]), np.array([0.9, 0.1])).probabilities(
-        np.array([0.0, 0.25, 1.0])
-    )
+    family = tilted(np.array([0.0, 1.0]), np.array([0.9, 0.1]))
+    probability_EK = family.probabilities(np.array([0.0, 0.25, 1.0]))
     np.testing.assert_allclose(probability_EK, [[1, 0], [0.75, 0.25], [0, 1]], atol=1e-12)
 
 

@@ -28,9 +28,8 @@ def drawn(users, sittings, seed=0):
     """Equal users with three events each; sittings: whether each event continues the one before."""
     weights = Weights(np.tile(ITEM_V.astype(np.float32), (users, 1)), FOLLOWS_VV)
     begins_E = ~np.tile(np.array(sittings, dtype=bool), users)
-    item_E, propensity_E = draw_items(
-        weights, np.full(users, 3), begins_E.cumsum(), np.random.default_rng(seed)
-    )
+    generator = np.random.default_rng(seed)
+    item_E, propensity_E = draw_items(weights, np.full(users, 3), begins_E.cumsum(), generator)
     return item_E.reshape(users, 3), propensity_E.reshape(users, 3)
 
 
@@ -67,9 +66,8 @@ def test_unequal_lengths_and_users():
     weight_NV = generator.random((150, 6), dtype=np.float32)
     user_E = np.repeat(np.arange(150), length_N)
     follows_VV = generator.random((6, 6), dtype=np.float32)
-    item_E, propensity_E = draw_items(
-        Weights(weight_NV, follows_VV), length_N, user_E, np.random.default_rng(1)
-    )
+    weights = Weights(weight_NV, follows_VV)
+    item_E, propensity_E = draw_items(weights, length_N, user_E, generator)
     end_N = length_N.cumsum()
     for user, end in enumerate(end_N):
         items = item_E[end - length_N[user] : end]

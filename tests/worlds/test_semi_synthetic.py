@@ -121,9 +121,7 @@ def test_fewer_users():
 
 
 def test_more_users_than_there_are():
-    with pytest.raises(
-        UserError, match="semi-small has 80 users and cannot give 81; set users to 80 or fewer"
-    ):
+    with pytest.raises(UserError, match="semi-small has 80 users and cannot give 81; set users to"):
         replace(SMALL, users=81).load()
     with pytest.raises(UserError, match="users is 0; give 1 or more"):
         replace(SMALL, users=0)
@@ -133,11 +131,11 @@ def test_ml_100k_is_like_the_real_one(shared_data):
     """Bounds of twice what was measured: ratings .006, popularity .015, pairs .07, steps .06."""
     world = SemiSyntheticMovieLens(MovieLens100K(str(shared_data)))
     table = calibration(world.source.load(), world.load()).set_index("figure")["distance"]
-    assert table["rating, mean"] < 0.012
     assert table["events per user, median"] == 0
+    assert table["rating, mean"] < 0.012
     assert table["events per item, Gini"] < 0.03
-    assert table["frequent pairs, median Jaccard"] < 0.14
-    assert table["frequent pairs, median lift"] < 0.14
+    pairs = table[["frequent pairs, median Jaccard", "frequent pairs, median lift"]]
+    assert (pairs < 0.14).all()
     assert table["steps taken >= 3 times, share"] < 0.12
     values = headroom(world)
     assert values["uniform"] < values["logged"] < values["popular"] < values["oracle"]
