@@ -89,10 +89,7 @@ def test_a_plain_file_is_bounded_as_well(tmp_path, monkeypatch):
             read_root(root, "tiny", ["ratings.dat"])
     (tmp_path / "ratings.dat").write_bytes(bytes(1000))
     assert len(read_root(tmp_path, "tiny", ["ratings.dat"])[2]) == 1000
-
-
-def test_a_compressed_file_is_bounded_as_well(monkeypatch):
-    monkeypatch.setattr(archives, "MOST_BYTES", 1000)
+    # So is a compressed one.
     with pytest.raises(NotHere, match="it holds more than 1,000 bytes"):
         jester_file._table("jester-data-1.csv.gz", gzip.compress(bytes(1001)))
 

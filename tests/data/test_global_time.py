@@ -51,10 +51,12 @@ def test_by_hand():
 def test_a_user_needs_enough_earlier_events():
     corpus = corpus_of(BY_HAND)
     three = replace(HALF, minimum_history=3).split(corpus)
+    three.train.items_E.fill_(0)
     assert histories(three, "validation") == [(0, 4, [1, 2, 3]), (1, 9, [6, 7, 8])]
     four = replace(HALF, minimum_history=4)
     with pytest.raises(UserError, match="nobody has 4 events before one in the validation part"):
         four.split(corpus)
+    assert corpus.sequences.items_E.tolist() == list(range(1, 11)), "it is not changed"
 
 
 def test_a_user_who_comes_after_the_cut_has_targets_and_no_training_events():
@@ -79,10 +81,10 @@ def test_nothing_leaks_and_every_event_is_where_it_belongs(times, parts, minimum
         every[min(len(every) - 1, round(len(every) * share))]
         for share in (parts[0], parts[0] + parts[1])
     ]
-    expected: dict[str, list[tuple[int, int, list[int]]]] = {"validation": [], "test": []}
+    expected = {"validation": [], "test": []}
     train, item = [], 0
     for user, seconds in enumerate(times):
-        before: list[int] = []
+        before = []
         for second in seconds:
             item += 1
             if second < cuts[0]:
@@ -104,10 +106,8 @@ def test_nothing_leaks_and_every_event_is_where_it_belongs(times, parts, minimum
             assert found == wanted
         else:  # a sample of these, in their order, with all that the cap allows
             assert found == [each for each in wanted if each in found]
-            counts = np.bincount([each[0] for each in wanted])
-            assert np.bincount([each[0] for each in found]).tolist() == [
-                min(most, count) for count in counts
-            ]
+            counts, had = (np.bincount([each[0] for each in part]) for part in (wanted, found))
+            assert had.tolist() == counts.clip(max=most).tolist()
         earliest = int(getattr(split, part).times_N.min())
         assert int(split.train.timestamps_E.max()) < earliest
     assert int(split.validation.times_N.max()) < int(split.test.times_N.min())
@@ -125,34 +125,25 @@ def test_the_cap_draws_each_target_equally_often_and_by_the_seed_alone():
         assert len(counts) == 10
         # Binomial(200, .3): 60 with a deviation of 6.5; four of them for ten counts at once.
         assert (counts - 60).abs().max() <= 26
-    other = [(split.validation.items_N - 6).tolist() != (split.test.items_N - 16).tolist()
-             for split in draws]  # fmt: skip
-    assert any(other), "the two parts have draws of their own"
+    pairs = ((split.validation.items_N - 6, split.test.items_N - 16) for split in draws)
+    assert not all(torch.equal(*pair) for pair in pairs), "the two parts have draws of their own"
 
 
-def test_the_corpus_is_not_changed():
-    corpus = corpus_of(BY_HAND)
-    HALF.split(corpus).train.items_E.fill_(0)
-    assert corpus.sequences.items_E.tolist() == list(range(1, 11))
+SHARES = (
+    r"^GlobalTime: the shares train=0.8, validation=0.1, test=0.2 must each be above 0 and sum to "
+    r"1, not to 1.1\."
+)
+LONG = [[1, 2, 3, 4, 5, 6, 7], [8], [9], [10]]
 
 
 @pytest.mark.parametrize(
     ("plan", "times", "message"),
     [
-        (
-            GlobalTime(0.8, 0.1, 0.2),
-            BY_HAND,
-            r"GlobalTime: the shares train=0.8, validation=0.1, test=0.2 must each be above 0 and "
-            r"sum to 1, not to 1.1\.",
-        ),
+        (GlobalTime(0.8, 0.1, 0.2), BY_HAND, SHARES),
         (GlobalTime(0.9, 0.1, 0.0), BY_HAND, "test=0 must each be above 0"),
         (ALL, [[7, 7, 7], [7, 7]], r"no event is earlier than the first cut \(second 7\)"),
         (ALL, BY_HAND, "nobody has 5 events before one in the validation part"),
-        (
-            GlobalTime(0.4, 0.3, 0.3, 3),
-            [[1, 2, 3, 4, 5, 6, 7], [8], [9], [10]],
-            "nobody has 3 events before one in the test part",
-        ),
+        (GlobalTime(0.4, 0.3, 0.3, 3), LONG, "nobody has 3 events before one in the test part"),
     ],
 )
 def test_what_cannot_be_split(plan, times, message):

@@ -31,14 +31,19 @@ def sha256(content):
 
 
 @pytest.fixture
-def small_ml_1m(monkeypatch):
-    """MovieLens 1M of five rows, in both of its forms."""
-    hashes = {"ratings.dat": sha256(RATINGS_DAT), "ml-1m.inter": sha256(INTER)}
-    monkeypatch.setattr(MovieLens1M, "origin", replace(MovieLens1M.origin, sha256_by_file=hashes))
+def published(monkeypatch):
+    """Has a set be of other files: {name: content}."""
+
+    def publish(kind, files):
+        hashes = {name: sha256(content) for name, content in files.items()}
+        monkeypatch.setattr(kind, "origin", replace(kind.origin, sha256_by_file=hashes))
+
+    return publish
 
 
-@pytest.mark.usefixtures("small_ml_1m")
-def test_zip_and_wheel_give_equal_tensors(tmp_path, monkeypatch):
+def test_zip_and_wheel_give_equal_tensors(tmp_path, monkeypatch, published):
+    published(MovieLens1M, {"ratings.dat": RATINGS_DAT, "ml-1m.inter": INTER})
+
     def unreachable(url):
         raise NotHere("refused")
 
@@ -66,30 +71,25 @@ def test_zip_and_wheel_give_equal_tensors(tmp_path, monkeypatch):
     assert by_wheel.content_hash == sha256(INTER)
 
 
-def test_both_forms_of_movielens_100k_are_the_same(tmp_path, monkeypatch):
+def test_both_forms_of_movielens_100k_are_the_same(tmp_path, published):
     rows = b"196\t242\t3\t881250949\n186\t302\t4\t891717742\n"
     inter = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + rows
-    hashes = {"u.data": sha256(rows), "ml-100k.inter": sha256(inter)}
-    monkeypatch.setattr(
-        MovieLens100K, "origin", replace(MovieLens100K.origin, sha256_by_file=hashes)
-    )
-    frames = []
-    for filename, content in (("u.data", rows), ("ml-100k.inter", inter)):
+    files = {"u.data": rows, "ml-100k.inter": inter}
+    published(MovieLens100K, files)
+    for filename, content in files.items():
         (tmp_path / filename).write_bytes(content)
         interactions = MovieLens100K(str(tmp_path / filename)).load()
         assert interactions.content_hash == sha256(content)
-        frames.append(interactions.frame)
-    for frame in frames:
+        frame = interactions.frame
         assert list(frame.columns) == ["user_id", "item_id", "rating", "timestamp"]
         assert frame.to_numpy().tolist() == [[196, 242, 3, 881250949], [186, 302, 4, 891717742]]
         assert frame["rating"].dtype == np.float64
         assert frame["timestamp"].dtype == np.int64
 
 
-def test_latest_small_has_half_stars_and_a_header(tmp_path, monkeypatch):
+def test_latest_small_has_half_stars_and_a_header(tmp_path, published):
     content = b"userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"
-    origin = replace(MovieLensSmall.origin, sha256_by_file={"ratings.csv": sha256(content)})
-    monkeypatch.setattr(MovieLensSmall, "origin", origin)
+    published(MovieLensSmall, {"ratings.csv": content})
     (tmp_path / "ratings.csv").write_bytes(content)
     frame = MovieLensSmall(str(tmp_path)).load().frame
     assert frame.to_numpy().tolist() == [[1, 31, 2.5, 1260759144]]

@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 import datasets
@@ -40,9 +41,11 @@ class Made:
         return Interactions(self.name, frame, self.content_hash())
 
 
+TENSORS = ("items_E", "rewards_E", "timestamps_E", "offsets_N1")
+
+
 def same(one, other):
-    tensors = ("items_E", "rewards_E", "timestamps_E", "offsets_N1")
-    return all(torch.equal(getattr(one.sequences, t), getattr(other.sequences, t)) for t in tensors)
+    return all(torch.equal(getattr(one.sequences, t), getattr(other.sequences, t)) for t in TENSORS)
 
 
 def test_by_hand():
@@ -54,23 +57,19 @@ def test_by_hand():
     assert corpus.sequences.items_E.tolist() == [2, 1, 3, 1, 4, 2, 3]
     assert corpus.sequences.rewards_E.tolist() == [3.5, 5.0, 2.0, 4.0, 3.0, 1.0, 2.5]
     assert corpus.sequences.timestamps_E.tolist() == [40, 50, 50, 10, 20, 30, 5]
-    assert corpus.sequences.items_E.dtype == torch.int64
-    assert corpus.sequences.rewards_E.dtype == torch.float32
-    assert corpus.sequences.timestamps_E.dtype == torch.int64
-    assert corpus.sequences.offsets_N1.dtype == torch.int64
+    kinds = [getattr(corpus.sequences, name).dtype for name in TENSORS]
+    assert kinds == [torch.int64, torch.float32, torch.int64, torch.int64]
     assert corpus.content_hash == Made().content_hash()
     assert (corpus.name, corpus.num_items) == ("made", 4)
 
 
 def test_items_with_too_few_ratings_are_dropped_in_one_pass():
-    # w has one rating and goes. Nothing else is dropped, whatever that leaves its user with.
+    """w has one rating and goes; nothing else is, whatever that leaves its user with. A user who
+    loses every event disappears."""
     corpus = prepare(Made(), minimum_item_ratings=2)
     assert corpus.item_ids.tolist() == ["x", "y", "z"]
     assert corpus.sequences.items_E.tolist() == [2, 1, 3, 1, 2, 3]
     assert corpus.sequences.offsets_N1.tolist() == [0, 3, 5, 6]
-
-
-def test_a_user_who_loses_every_event_disappears():
     corpus = prepare(Made((*ROWS, ("d", "v", 1.0, 1))), minimum_item_ratings=2)
     assert corpus.user_ids.tolist() == ["b", "a", "c"]
 
@@ -86,9 +85,7 @@ def test_long_ties_keep_the_order_of_the_file():
 def test_against_a_loop_over_users(small_ratings_csv):
     corpus = prepare(RatingsFile(str(small_ratings_csv)), minimum_item_ratings=9)
     lines = [line.split(",") for line in small_ratings_csv.read_text().splitlines()[1:]]
-    counts: dict[str, int] = {}
-    for _, item, _, _ in lines:
-        counts[item] = counts.get(item, 0) + 1
+    counts = Counter(item for _, item, _, _ in lines)
     assert min(counts.values()) < 9  # otherwise the filter would not be tested
     kept = [line for line in lines if counts[line[1]] >= 9]
     users = list(dict.fromkeys(line[0] for line in kept))
@@ -104,16 +101,15 @@ def test_against_a_loop_over_users(small_ratings_csv):
         assert rewards == [float(line[2]) for line in events]
 
 
-def test_reuse_neither_parses_nor_changes(cache, monkeypatch):
+def test_reuse_neither_parses_nor_changes_nor_says_anything(cache, monkeypatch, capsys):
     first = prepare(Made(), 1)
-
-    def parse_again(self):
-        raise AssertionError("the source was parsed again")
-
-    monkeypatch.setattr(Made, "load", parse_again)
+    monkeypatch.setattr(Made, "load", None)  # the source is not parsed again
     again = prepare(Made(), 1)
     assert same(first, again)
     assert again.item_ids.tolist() == first.item_ids.tolist()
+    assert "".join(capsys.readouterr()) == ""
+    again.sequences.items_E[0] = 99  # a view of the mapped file would crash here
+    assert prepare(Made(), 1).sequences.items_E[0] == 2
 
 
 def test_other_content_or_filter_is_prepared_anew(cache):
@@ -133,12 +129,8 @@ def test_what_is_on_disk(cache, tmp_path):
     assert provenance["minimum_item_ratings"] == 1
     users = datasets.load_from_disk(folder / "users")
     assert users.column_names == ["user_id", "items", "rewards", "times"]
-    assert users[1] == {
-        "user_id": "a",
-        "items": [1, 4, 2],
-        "rewards": [4.0, 3.0, 1.0],
-        "times": [10, 20, 30],
-    }
+    events = {"items": [1, 4, 2], "rewards": [4.0, 3.0, 1.0], "times": [10, 20, 30]}
+    assert users[1] == {"user_id": "a", **events}
     other = prepare(Made(tuple(ROWS[:-1])), 1, cache=tmp_path / "elsewhere")
     assert len(other.sequences) == 2
     fingerprints = {
@@ -210,25 +202,10 @@ def test_another_process_that_finishes_first_wins(cache, monkeypatch):
     assert len(list((cache / "prepared").iterdir())) == 1
 
 
-def test_quiet(capsys):
-    prepare(Made(), 1)
-    captured = capsys.readouterr()
-    assert captured.out + captured.err == ""
-
-
-def test_tensors_own_their_memory(cache):
-    corpus = prepare(Made(), 1)
-    corpus.sequences.items_E[0] = 99  # a view of the mapped file would crash here
-    assert prepare(Made(), 1).sequences.items_E[0] == 2
-
-
 def test_no_item_has_enough_ratings(cache):
     with pytest.raises(UserError, match=r"with 4 ratings or more \(the most is 2\); lower"):
         prepare(Made(), 4)
     assert not (cache / "prepared").exists()
-
-
-def test_minimum_below_one():
     with pytest.raises(UserError, match="minimum_item_ratings is 0; give 1"):
         prepare(Made(), 0)
 

@@ -29,7 +29,7 @@ def another_process(monkeypatch):
     monkeypatch.setattr(sys.modules["recsys_posttrain.data.prepare"], "_said", set())
 
 
-def test_once_in_every_process(tmp_path, monkeypatch, capsys):
+def test_once_in_every_process_of_the_file_that_is_read_now(tmp_path, monkeypatch, capsys):
     file = file_in(tmp_path / "a")
     expected = [line.format(file.path) for line in SAID]
     assert lines_of(file, capsys) == expected
@@ -37,19 +37,10 @@ def test_once_in_every_process(tmp_path, monkeypatch, capsys):
     another_process(monkeypatch)
     assert lines_of(file, capsys) == expected
     assert lines_of(file, capsys) == []
-
-
-def test_of_the_file_that_is_read_now(tmp_path, monkeypatch, capsys):
-    lines_of(file_in(tmp_path / "a"), capsys)
     another_process(monkeypatch)
-    file = file_in(tmp_path / "b")  # of the same name and content, so prepared already
-    assert lines_of(file, capsys) == [line.format(file.path) for line in SAID]
-
-
-def test_a_worker_is_silent(tmp_path, monkeypatch, capsys):
-    file = file_in(tmp_path / "a")
-    prepare(file, 1)
-    capsys.readouterr()
+    other = file_in(tmp_path / "b")  # of the same name and content, so prepared already
+    assert lines_of(other, capsys) == [line.format(other.path) for line in SAID]
+    # A worker is silent.
     another_process(monkeypatch)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
     assert lines_of(file, capsys) == []

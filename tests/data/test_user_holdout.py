@@ -30,7 +30,7 @@ def test_the_parts_share_nobody_and_hold_everybody(lengths, weights, seed):
         return
     bounds = corpus.sequences.offsets_N1.tolist()
     everything = [corpus.sequences.items_E[a:b].tolist() for a, b in pairwise(bounds)]
-    held: list[set[int]] = []
+    held = []
     assert split.judge is not None
     for part in (split.train, split.reward, split.judge):
         assert len(part) == len(lengths)
@@ -59,21 +59,15 @@ def test_the_parts_share_nobody_and_hold_everybody(lengths, weights, seed):
         assert all(abs(len(users) - size) <= 1 for users, size in zip(held, wanted, strict=True))
 
 
-def test_default_shares_of_a_hundred_users():
-    split = UserHoldout().split(made_corpus([3] * 100))
-    assert split.judge is not None
+@pytest.mark.parametrize(
+    ("plan", "lengths", "sizes"),
+    [(UserHoldout(), [3] * 100, [40, 15, 15, 10, 20]), (EVEN, [2] * 7, [1, 2, 1, 2, 1])],
+)
+def test_shares_and_their_boundaries(plan, lengths, sizes):
+    """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are rounded to 1, 3, 4 and 6."""
+    split = plan.split(made_corpus(lengths))
     trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
-    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [
-        *(40, 15, 15, 10, 20)
-    ]
-
-
-def test_boundaries_are_rounded():
-    """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are 1, 3, 4 and 6."""
-    split = EVEN.split(made_corpus([2] * 7))
-    assert split.judge is not None
-    trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
-    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [1, 2, 1, 2, 1]
+    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == sizes
 
 
 def test_the_seed_decides_who_is_where():
