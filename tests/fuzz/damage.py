@@ -1,23 +1,10 @@
 """Damage to files: cut, flipped and swapped bytes, and JSON values of other types and ranges."""
 
 import json
-from typing import Any
 
 PIECES = (b"\0", b"\xff\xfe", b'"', b",", b"\n", b"\r", b";", b"{", b"[", b"null", b"NaN", b"1e999")
-VALUES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0,
-    10**20,
-    1e308,
-    "",
-    "x" * 2000,
-    [],
-    {},
-    [[]],
-    "../../x",
-    "[/b]",
+VALUES = (
+    *(None, True, -1, 0, 10**20, 1e308, "", "x" * 2000, [], {}, [[]], "../../x", "[/b]"),
     "\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace"),
 )
 

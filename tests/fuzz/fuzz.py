@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +21,7 @@ import numpy as np
 import products
 import reading
 from logs import csv_bytes, drawn_log, rows_of
-from reading import Case
 from workshop import ended, import_everything
-
-Kind = Callable[[np.random.Generator, Path], Case]
 
 STUDY = '''"""Two methods, a second in all."""
 from dataclasses import replace
@@ -62,31 +58,8 @@ def kinds(folder):
         for event in events
     ]  # fmt: skip
     finished = products.finished_study(folder, STUDY, csv_bytes(rows_of(events)), events)
-    of_product = {
-        kind.__name__: partial(_with, kind, finished)
-        for kind in (
-            products.histories_of_others,
-            products.policies,
-            products.results,
-            products.stages,
-            products.experiments,
-            products.overrides,
-            products.options,
-            products.archives,
-        )
-    }
-    of_reading: dict[str, Kind] = {
-        kind.__name__: kind
-        for kind in (
-            reading.layouts,
-            reading.times,
-            reading.rewards,
-            reading.ids,
-            reading.structure,
-            reading.parquet,
-        )
-    }
-    return of_reading | of_product
+    of_reading = {kind.__name__: kind for kind in reading.KINDS}
+    return of_reading | {kind.__name__: partial(_with, kind, finished) for kind in products.KINDS}
 
 
 def place_of(name, events):

@@ -58,7 +58,7 @@ def drawn_log(random, fraction=0):
 
 def histories(events):
     """What a reader has to find: user -> (item, rating, whole seconds), earliest first."""
-    found: dict[str, list[tuple[str, float, int]]] = {}
+    found = {}
     for event in sorted(events, key=lambda event: event.time):
         seconds = event.time // NANOSECONDS
         found.setdefault(event.user, []).append((event.item, event.rating, seconds))
@@ -81,15 +81,11 @@ def written_time(time, style):
 
 
 def rows_of(events, style="s"):
-    return [
-        {
-            "user_id": event.user,
-            "item_id": event.item,
-            "rating": f"{event.rating:g}",
-            "timestamp": written_time(event.time, style),
-        }
+    texts = (
+        (event.user, event.item, f"{event.rating:g}", written_time(event.time, style))
         for event in events
-    ]
+    )
+    return [dict(zip(NAMES, each, strict=True)) for each in texts]
 
 
 def csv_bytes(rows, random=None, separator=","):
@@ -133,16 +129,14 @@ def write_parquet(folder, events, random):
     ids = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
     numbers = [pa.float64(), pa.float32(), pa.int8(), pa.int64(), pa.decimal128(5, 2)]
     rating_type = numbers[int(random.integers(len(numbers)))]
-    table = pa.table(
-        {
-            "user_id": pa.array(frame["user"]).cast(ids[int(random.integers(2))]),
-            "item_id": _as(pa.array(frame["item"]), ids[int(random.integers(3))]),
-            "rating": pa.array(frame["rating"]).cast(rating_type),
-            "timestamp": times[str(random.choice(list(times)))],
-        }
-    )
+    columns = {
+        "user_id": pa.array(frame["user"]).cast(ids[int(random.integers(2))]),
+        "item_id": _as(pa.array(frame["item"]), ids[int(random.integers(3))]),
+        "rating": pa.array(frame["rating"]).cast(rating_type),
+        "timestamp": times[str(random.choice(list(times)))],
+    }
     path = folder / "log.parquet"
-    pq.write_table(table, path)
+    pq.write_table(pa.table(columns), path)
     return path
 
 

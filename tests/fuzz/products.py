@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from damage import damage_file, damaged
 from logs import Event, csv_bytes, rows_of, write_csv
-from workshop import command, copied, unfinished
+from workshop import command, copied, ended, unfinished
 
 NUMBERS = ("0", "1", "-1", "2", "0.5", "1e-3", "1e999", "nan", "inf", "", "ten", "10000000000000",
            "1e20", "true", "none", "[]", "a,b", "0x10", "1_000", "٣")  # fmt: skip
@@ -143,11 +143,13 @@ def stages(random, folder, finished):
         table = pd.read_csv(target)
         return "" if table.equals(finished.table) else "another table, in silence"
 
-    run = command(
-        "run", str(root / "study.py"), "--dataset", str(root / "log.csv"),
-        "--output", str(root / "runs"), "--workers", "1",
-    )  # fmt: skip
-    return run, check
+    return run_of(root), check
+
+
+def run_of(root, study="study.py", log="log.csv"):
+    """One process, as a forked process is no place for a pool."""
+    files = str(root / study), "--dataset", str(root / log)
+    return command("run", *files, "--output", str(root / "runs"), "--workers", "1")
 
 
 def experiments(random, folder, finished):
@@ -157,17 +159,13 @@ def experiments(random, folder, finished):
         content += f"\n{random.choice(STATEMENTS)}\n".encode()
     else:
         content = damaged(content, random)
-    path = folder / "study.py"
-    path.write_bytes(content)
-    output = folder / "runs"
+    (folder / "study.py").write_bytes(content)
 
     def check(ending):
-        tables = list(output.glob("*/table.csv"))
+        tables = list((folder / "runs").glob("*/table.csv"))
         return "" if ending.code == 2 or tables else "exit code 0 without a table"
 
-    log = str(finished.root / "log.csv")
-    words = ("--dataset", log, "--output", str(output), "--workers", "1")
-    return command("run", str(path), *words), whole(folder, check)
+    return run_of(folder, log=finished.root / "log.csv"), whole(folder, check)
 
 
 def overrides(random, folder, finished):
@@ -219,31 +217,24 @@ def options(random, folder, finished):
     copy = folder / "results"
     shutil.copytree(finished.results, copy, ignore=shutil.ignore_patterns("wandb"))
     word = str(random.choice(WORDS)).replace("\0", "")
+    runs = str(folder / "runs")
+    reading, onto = ("recommend", policy, "--histories"), ("--dataset", log, "--output", runs)
     asked = (
-        ("table", word),
-        ("table", str(copy), "--relative-to", word),
-        ("table", str(copy), "--control", word),
+        *(("table", word), ("report", word), ("data", "audit", word), ("data", "truth", word)),
+        *(("table", str(copy), option, word) for option in ("--relative-to", "--control")),
         ("table", str(copy), "--against", word),
-        ("report", word),
         ("recommend", word, "--users", "1"),
         ("recommend", policy, "--users", word),
-        ("recommend", policy, "--histories", word),
-        ("recommend", policy, "--histories", log, "--k", word),
-        ("recommend", policy, "--histories", log, "--output", word),
-        ("run", study, "--dataset", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--split", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--seeds", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--device", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--on", word, "--output", str(folder / "runs")),
+        (*reading, word),
+        *((*reading, log, option, word) for option in ("--k", "--output")),
+        ("run", study, "--dataset", word, "--output", runs),
+        *(("run", study, *onto, option, word) for option in ("--split", "--seeds", "--device")),
+        ("run", study, *onto, "--on", word),
         ("run", study, "--dataset", log, "--output", results + "/table.csv"),
-        ("run", word, "--dataset", log, "--output", str(folder / "runs")),
-        ("sweep", study, "--dataset", log, "--output", str(folder / "runs")),
-        ("sweep", word, "--dataset", log, "--output", str(folder / "runs")),
-        ("data", "audit", word),
-        ("data", "truth", word),
+        ("run", word, *onto),
+        *(("sweep", study, *onto), ("sweep", word, *onto)),
         ("live", "materialize", policy, "--rules", word, "--output", str(folder / "lists")),
-        (word, "--help"),
-        ("run", study, f"--{word}"),
+        *((word, "--help"), ("run", study, f"--{word}")),
     )
     words = asked[int(random.integers(len(asked)))]
     if words[0] == "run":
@@ -270,21 +261,19 @@ def archives(random, folder, finished):
         raw = raw[: place + field] + struct.pack("<I", value) + raw[place + field + 4 :]
     path = folder / "ml-100k.zip"
     path.write_bytes(raw)
-    return command(
-        "data", "fetch", "ml-100k", "--data-root", str(path)
-    ), lambda ending: "" if ending.code == 2 else "another file was read as MovieLens"
+    fetch = command("data", "fetch", "ml-100k", "--data-root", str(path))
+    return fetch, lambda ending: "" if ending.code == 2 else "another file was read as MovieLens"
+
+
+KINDS = (histories_of_others, policies, results, stages, experiments, overrides, options, archives)
 
 
 def finished_study(folder, study, log, events):
     """Runs the study of a few seconds that the kinds above damage copies of."""
-    from workshop import ended
-
     (folder / "study.py").write_text(study, encoding="utf-8")
     (folder / "log.csv").write_bytes(log)
     runs = folder / "runs"
-    run = command("run", str(folder / "study.py"), "--dataset", str(folder / "log.csv"),
-                  "--output", str(runs), "--workers", "1")  # fmt: skip
-    ending = ended(run, folder, 300)
+    ending = ended(run_of(folder), folder, 300)
     assert ending.code == 0, ending.text
     results = next(path.parent for path in runs.glob("*/run.json"))
     stages = json.loads((results / "run.json").read_text())["stages"]

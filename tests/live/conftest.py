@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import pytest
 from live.device import Device, DeviceSettings
+from live.http_get import get
 from live.redis_server import RedisServer
 
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
@@ -20,7 +21,7 @@ from recsys_posttrain.live.prefetch import PrefetchServer
 
 SECRET = "tests:a secret of the tests, long enough"
 KEYS = Keys({"tests": b"a secret of the tests, long enough"})
-EVENT = "final"
+EVENT, PATH = "final", "/v1/events/final/prefetch"
 STAGES = ("before", "live", "break", "after")
 QUICK = DeviceSettings(retry=0.05, longest_retry=0.2, timeout=2.0)
 
@@ -83,6 +84,11 @@ class Service:
     def urls(self):
         return tuple(f"ws://127.0.0.1:{port}" for port in dict.fromkeys(self.ports))
 
+    async def ask(self, path=PATH, user="u1", headers=MappingProxyType({})):
+        """A GET to the prefetch server with this user's token."""
+        token = {"Authorization": f"Bearer {token_of(user)}"}
+        return await get(self.http + path, token | headers, 20)
+
     def device(self, user, settings=QUICK):
         return Device(user, EVENT, lambda: token_of(user), self.http, self.urls(), settings)
 
@@ -131,19 +137,12 @@ def pytest_pyfunc_call(pyfuncitem):
     return True
 
 
-@pytest.fixture
-def serving():
-    return _serving
+def _given(name, value):
+    return pytest.fixture(lambda: value, name=name)
 
 
-@pytest.fixture(name="until")
-def until_fixture():
-    return until
-
-
-@pytest.fixture(name="token_of")
-def token_of_fixture():
-    return token_of
+serving, keys = _given("serving", _serving), _given("keys", KEYS)
+given_until, given_token_of = _given("until", until), _given("token_of", token_of)
 
 
 @pytest.fixture
@@ -153,11 +152,6 @@ def secret_file(tmp_path):
     path.touch(mode=0o600)
     path.write_text(SECRET)
     return path
-
-
-@pytest.fixture(name="keys")
-def keys_fixture():
-    return KEYS
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import time
 import pytest
 from live.attacks import HERE, crowd, handshake, is_open, ping_flood, status
 from live.device import Device, DeviceSettings
-from live.http_get import get
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.door import Door, Limits
@@ -32,25 +31,20 @@ def _port(url):
     ],
     ids=["another address", "the devices' own address", "all addresses together"],
 )
-async def test_silent_connections_do_not_keep_devices_out(
-    serving, token_of, until, limits, source, held
-):
+async def test_silent_connections_do_not_keep_devices_out(serving, until, limits, source, held):
     # Nobody's time is up meanwhile: it is the limits that make room.
     settings = PrefetchSettings(limits=limits, request=60)
     async with serving(prefetch={"settings": settings}) as service:
-        headers = {"Authorization": f"Bearer {token_of('u1')}"}
         async with crowd(_port(service.http), 2000, b"GET /v1/ev", source) as silent:
             for _ in range(20):
-                assert (await get(service.http + PATH, headers, 20)).status == 200
+                assert (await service.ask()).status == 200
             await until(lambda: sum(map(is_open, silent)) <= held)
         closed = sum(n for name, n in service.prefetch.counters.items() if "closed" in name)
         assert closed >= 2000 - held
         await until(lambda: Door._files < 100)
 
 
-async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(
-    serving, token_of, until
-):
+async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(serving, until):
     settings = PrefetchSettings(limits=Limits(connections=20), request=60)
     asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     async with (
@@ -58,9 +52,8 @@ async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(
         crowd(_port(service.http), 20, asked) as idle,
     ):
         await until(lambda: all(map(_is_answered, idle)))
-        headers = {"Authorization": f"Bearer {token_of('u1')}"}
         for _ in range(5):
-            assert (await get(service.http + PATH, headers, 20)).status == 200
+            assert (await service.ask()).status == 200
 
 
 def _is_answered(connection):
@@ -72,7 +65,6 @@ def _is_answered(connection):
 
 async def test_silent_connections_do_not_keep_devices_from_a_gateway(serving, until, monkeypatch):
     monkeypatch.setattr("recsys_posttrain.live.gateway.REQUEST_SECONDS", 60.0)
-
     settings = GatewaySettings(connections=50, per_address=400, drain=0.05)
     async with serving(settings=settings) as service:
         async with crowd(service.ports[0], 2000, b"GET /v1/ev", HERE) as silent:
@@ -91,9 +83,8 @@ async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of
     settings = PrefetchSettings(request=0.6)
     async with serving(prefetch={"settings": settings}) as service:
         port = _port(service.http)
-        whole = (
-            f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token_of('u1')}\r\n\r\n"
-        ).encode()
+        token = f"Authorization: Bearer {token_of('u1')}\r\n\r\n"
+        whole = f"GET {PATH} HTTP/1.1\r\nHost: x\r\n{token}".encode()
         async with crowd(port, 3, b"GET /v1/events/fin") as silent:
             silent[1].sendall(whole[18:])
             await until(lambda: b"200 OK" in _read(silent[1]))

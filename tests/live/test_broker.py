@@ -78,7 +78,6 @@ async def test_of_writers_that_race_one_wins(broker):
 async def test_old_states_are_let_go(broker, monkeypatch):
     for module in ("broker", "redis_broker"):
         monkeypatch.setattr(f"recsys_posttrain.live.{module}.STATES_KEPT", 200)
-
     for version in range(1, 501):
         await broker.append(_state(version))
     kept = await broker.after("final", 0, 0.01)
@@ -86,14 +85,18 @@ async def test_old_states_are_let_go(broker, monkeypatch):
     assert 200 <= len(kept) < 350  # Redis cuts whole blocks of 100
 
 
+def _following(broker):
+    """The task, the versions that were handed on, and the counters."""
+    seen, counters = [], Counter()
+    receive = lambda state: seen.append(state.version)  # noqa: E731
+    following = follow(broker, "final", receive, counters, np.random.default_rng(0))
+    return asyncio.create_task(following), seen, counters
+
+
 async def test_follow_hands_on_each_newer_state_once(broker):
-    seen: list[int] = []
     await broker.append(_state(1))
     await broker.append(_state(2))
-    following = asyncio.create_task(
-        follow(broker, "final", lambda state: seen.append(state.version), Counter(),
-               np.random.default_rng(0))
-    )  # fmt: skip
+    following, seen, _ = _following(broker)
     for version in (2, 3, 3, 4, 7):
         await asyncio.sleep(0.03)
         await broker.append(_state(version))
@@ -104,7 +107,6 @@ async def test_follow_hands_on_each_newer_state_once(broker):
 
 async def test_no_redis_is_one_sentence_that_names_the_way_out(redis_server):
     redis_server.kill()
-
     broker = RedisBroker(f"redis://:password@127.0.0.1:{redis_server.port}", KEYS)
     for call in (broker.append(_state(1)), broker.newest("final"), broker.after("final", 0, 0.01)):
         with pytest.raises(BrokerDown) as down:
@@ -114,9 +116,6 @@ async def test_no_redis_is_one_sentence_that_names_the_way_out(redis_server):
         assert "embedded" in sentence
         assert "password" not in sentence
     await broker._redis.aclose()
-
-
-def test_a_url_that_redis_does_not_know():
     with pytest.raises(UserError, match=r"redis://127\.0\.0\.1:6379"):
         RedisBroker("http://127.0.0.1", KEYS)
 
@@ -133,14 +132,9 @@ async def test_follow_survives_a_broker_that_is_down(monkeypatch):
                 raise BrokerDown("down")
             return await super().after(event, version, 0.01)
 
-    seen: list[int] = []
-    counters: Counter[str] = Counter()
     broker = Flaky()
     await broker.append(_state(3))
-    following = asyncio.create_task(
-        follow(broker, "final", lambda state: seen.append(state.version), counters,
-               np.random.default_rng(0))
-    )  # fmt: skip
+    following, seen, counters = _following(broker)
     await asyncio.sleep(0.1)
     await broker.append(_state(4))
     await asyncio.sleep(0.1)

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from live.device import Device, DeviceSettings
@@ -70,10 +70,13 @@ async def _all_show(devices, stage, until):
         assert all(shown.items == (f"{device._user} {shown.stage}",) for shown in device.shown)
 
 
+def _serve(secret, schedule):
+    words = ("--secret-file", str(secret), "--schedule", str(schedule), "--port", "0")
+    return _process("serve", "folder", *words, "--gateway-port", "0", lines=2)
+
+
 def test_a_service_in_one_process(files, until, token_of):
     secret, schedule = files
-    ports = "--port", "0", "--gateway-port", "0"
-    words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
 
     async def story(http, sockets):
         urls = f"http://{http}", (f"ws://{sockets}",)
@@ -89,7 +92,7 @@ def test_a_service_in_one_process(files, until, token_of):
         for each in running:
             each.cancel()
 
-    with _process(*words, lines=2) as (_, (http, sockets)):
+    with _serve(secret, schedule) as (_, (http, sockets)):
         asyncio.run(story(http, sockets))
 
 
@@ -134,9 +137,7 @@ def test_processes_are_killed_and_no_device_is_wrong(files, until, token_of, red
 
 def test_devices_print_what_they_show(files):
     secret, schedule = files
-    ports = "--port", "0", "--gateway-port", "0"
-    words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
-    with _process(*words, lines=2) as (_, (http, sockets)):
+    with _serve(secret, schedule) as (_, (http, sockets)):
         device = ["final", "--users", "u7, u8", "--secret-file", str(secret)]
         device += ["--prefetch", f"http://{http}", "--gateway", f"ws://{sockets}"]
         with _process(*device, lines=2, program=DEVICE) as (process, printed):
@@ -153,14 +154,9 @@ def test_devices_print_what_they_show(files):
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
     """What live materialize wrote, of an event whose last stage it does not have."""
-    fake = types.ModuleType("recsys_posttrain.live.materialized")
-
-    class Materialized:
-        event, stages, version = "final", STAGES[:-1], "5ca1ab1e"
-        open = classmethod(lambda cls, folder: cls())
-
-    fake.Materialized = Materialized  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    lists = SimpleNamespace(event="final", stages=STAGES[:-1], version="5ca1ab1e")
+    fake = SimpleNamespace(Materialized=SimpleNamespace(open=lambda folder: lists))
+    monkeypatch.setitem(sys.modules, "recsys_posttrain.live.materialized", fake)
     return tmp_path
 
 
@@ -210,15 +206,19 @@ def test_a_port_that_is_taken(files, redis_server):
         commands.gateway("final", files[0], redis_server.url, port=redis_server.port)
 
 
+def _printed(script):
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return done.stdout.strip() or done.stderr
+
+
 def test_services_do_not_import_torch():
     services = "cli, gateway, prefetch, producer, redis_broker"
-    script = (
+    printed = _printed(
         f"from recsys_posttrain.live import {services}; import sys\n"
         f"sys.path.append({str(Path(DEVICE).parent)!r}); from live import device, fleet\n"
         "print(sorted({'torch', 'pandas', 'pyarrow', 'pytorch_lightning'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
+    assert printed == "[]"
 
 
 def test_end_is_kept_in_the_file(files):
@@ -229,7 +229,7 @@ def test_end_is_kept_in_the_file(files):
 
 
 def test_a_service_may_open_as_many_files_as_the_system_allows():
-    script = (
+    printed = _printed(
         "import resource\n"
         "from recsys_posttrain.live.running import run_to_the_end\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))\n"
@@ -237,5 +237,4 @@ def test_a_service_may_open_as_many_files_as_the_system_allows():
         "run_to_the_end(nothing())\n"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.strip() == "(512, 512)", done.stderr
+    assert printed == "(512, 512)"

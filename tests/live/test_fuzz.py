@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from live.attacks import handshake
 from live.device import Device
 
 from recsys_posttrain.errors import UserError
@@ -146,12 +147,7 @@ def test_handshakes_and_frames_to_the_gateway(serving, token_of, complaints, unt
             await service.broker.append(EventState("final", 7, "live", 5.0))
 
             async def case():
-                request = (
-                    "GET /v1/events/final/updates HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-                    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                    "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
-                    f"Authorization: Bearer {token_of('u1')}\r\n\r\n"
-                ).encode()
+                request = handshake("final", token_of("u1"))
                 if random.random() < 0.5:
                     raw = _mutated(request, random)
                 else:
@@ -182,7 +178,6 @@ async def test_messages_schedules_and_tokens():
         message = _mutated(MESSAGE, random)
         applied = device.receive(message)
         if applied:
-            assert device.state is not None
             assert device.state.version > highest
             highest = device.state.version
         for read in (

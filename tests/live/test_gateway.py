@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+from live.attacks import handshake
 from live.http_get import get
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -17,13 +18,9 @@ def _state(version, stage="live"):
     return EventState("final", version, stage, 1.0)
 
 
-def _joined(service, token, **options):
-    return connect(
-        f"{service.urls()[0]}/v1/events/final/updates",
-        additional_headers={"Authorization": f"Bearer {token}"},
-        proxy=None,
-        **options,
-    )
+def _joined(service, token, path="/v1/events/final/updates"):
+    headers = {"Authorization": f"Bearer {token}"}
+    return connect(service.urls()[0] + path, additional_headers=headers, proxy=None)
 
 
 async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of, until):
@@ -74,11 +71,7 @@ async def test_connections_that_are_refused(serving, token_of):
 
         async def status(path, token):
             with pytest.raises(InvalidStatus) as refusal:
-                await connect(
-                    service.urls()[0] + path,
-                    additional_headers={"Authorization": f"Bearer {token}"},
-                    proxy=None,
-                )
+                await _joined(service, token, path)
             answer = refusal.value.response
             return answer.status_code, answer.headers.get("Retry-After", "")
 
@@ -117,12 +110,7 @@ async def test_a_device_that_does_not_read_is_dropped_and_no_other(serving, toke
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", service.ports[0]))
-        slow.sendall(
-            b"GET /v1/events/final/updates HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
-            + f"Authorization: Bearer {token_of('u1')}\r\n\r\n".encode()
-        )
+        slow.sendall(handshake("final", token_of("u1")))
         await until(lambda: len(gateway._open) == 1)
         for connection in gateway._open:
             raw = connection.transport.get_extra_info("socket")
@@ -152,8 +140,9 @@ async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, to
 
         ends = await asyncio.gather(*(lived() for _ in range(20)))
         assert {code for _, code in ends} == {1012}
-        assert min(seconds for seconds, _ in ends) > 0.15
-        assert max(seconds for seconds, _ in ends) - min(seconds for seconds, _ in ends) > 0.05
+        seconds, _ = zip(*ends, strict=True)
+        assert min(seconds) > 0.15
+        assert max(seconds) - min(seconds) > 0.05
         assert service.gateways[0].counters["lifetimes_ended"] == 20
     async with serving(settings=GatewaySettings(drain=0.3, per_user=20)) as service:
         waiting = [asyncio.create_task(lived()) for _ in range(20)]
@@ -165,4 +154,5 @@ async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, to
             await _joined(service, token_of("u1"))
         ends = await asyncio.gather(*waiting)
         assert {code for _, code in ends} <= {1001, 1012}
-        assert max(seconds for seconds, _ in ends) - min(seconds for seconds, _ in ends) > 0.1
+        seconds, _ = zip(*ends, strict=True)
+        assert max(seconds) - min(seconds) > 0.1

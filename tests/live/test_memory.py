@@ -49,7 +49,6 @@ async def test_no_update_is_lost_to_readers(tmp_path, kept, behind):
     for stage in ("break", "live", "break"):
         world.plan(stage)
         await world.steps(producer)
-    assert world.seen is not None
     assert (world.seen.version, world.seen.stage) == (1002, "break")
     for stage in ("live", "break"):
         world.broker, world.now = EmbeddedBroker(), 1000.0 - behind
@@ -73,7 +72,6 @@ async def test_a_state_that_readers_have_is_written_again_where_nothing_changed(
     # Readers that saw more than it knows of get a newer state, though the stage is the same.
     await world.steps(world.producer(written.version + 7))
     newest = await world.broker.newest("final")
-    assert newest is not None
     assert (newest.version, newest.stage) == (written.version + 8, written.stage)
 
 
@@ -90,7 +88,6 @@ async def test_a_file_that_is_damaged_or_cannot_be_written(tmp_path, caplog):
     with pytest.raises(UserError, match=r"newest\.json cannot be read"):
         world.producer()
     world.memory.rmdir()
-
     producer = world.producer()
     world.memory.mkdir()
     await world.steps(producer)
@@ -117,7 +114,6 @@ async def test_readers_are_asked_for_what_they_have_seen(serving, until):
 async def test_a_reader_that_says_something_else_is_passed_over():
     bodies = [b"", b"{", b"[]", b"{}", b"x" * 5000]
     bodies += [json.dumps({"event": "final", "state": v}).encode() for v in ("7", None, 1.5, True)]
-
     for body in bodies:
 
         async def answer(reader, writer, body=body):

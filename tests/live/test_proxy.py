@@ -20,11 +20,8 @@ from recsys_posttrain.live.state import EventState
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "recsys_posttrain" / "live" / "nginx.conf"
 DEVICE = str(ROOT / "benchmarks" / "live_device.py")
-LOCAL = (
-    "http {\n"
-    + "".join(f"    {part}_temp_path {part};\n" for part in ("client_body", "proxy"))
-    + "".join(f"    {part}_temp_path {part};\n" for part in ("fastcgi", "uwsgi", "scgi"))
-)
+PARTS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+LOCAL = "http {\n" + "".join(f"    {part}_temp_path {part};\n" for part in PARTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,21 +115,18 @@ async def test_a_device_through_tls(
         started.append(proxy.process)
         await proxy.listens()
         place = f"127.0.0.1:{proxy.port}"
-        words = ["final", "--users", "u1,u2"]
-        words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
-        words += ["--gateway", f"wss://{place}"]
+        words = ["final", "--users", "u1,u2", "--secret-file", str(secret_file)]
+        words += ["--prefetch", f"https://{place}", "--gateway", f"wss://{place}"]
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
         with log.open("w") as printed:
             command = [sys.executable, "-u", DEVICE, *words]
             device = subprocess.Popen(command, stdout=printed)
         started.append(device)
         await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)
-        await service.broker.append(EventState("final", 1, "live", 1.0))
-        both = [(user, f"live: {user} live 1 {user} live 2") for user in ("u1", "u2")]
-        await until(lambda: sorted(shown()) == both)
-        await service.broker.append(EventState("final", 2, "break", 1.0))
-        both = [(user, f"break: {user} break 1 {user} break 2") for user in ("u1", "u2")]
-        await until(lambda: sorted(shown()[2:]) == both)
+        for version, stage in enumerate(("live", "break"), start=1):
+            await service.broker.append(EventState("final", version, stage, 1.0))
+            both = [(user, f"{stage}: {user} {stage} 1 {user} {stage} 2") for user in ("u1", "u2")]
+            await until(lambda both=both, n=version: sorted(shown()[2 * n - 2 :]) == both)
         # A request that does not come whole ends at the proxy; metrics are not to be had there.
         async with crowd(proxy.port, 20, source="127.0.0.1") as silent:
             await until(lambda: not any(map(is_open, silent)))

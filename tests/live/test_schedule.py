@@ -56,33 +56,27 @@ def test_delay_moves_what_is_to_come():
     assert dict(PLAN.delayed(-500, 50).starts) == {"live": 50, "break": 50}
 
 
+NAIVE = "2026-12-01T20:00:00"
+CHANGES = {
+    "more": {"more": 1},
+    "event": {"event": "a b"},
+    "one stage": {"stages": ["live"], "starts": {}},
+    "stages twice": {"stages": ["a", "live", "live", "b"]},
+    "stages of numbers": {"stages": [1, 2]},
+    "stages of lists": {"stages": [[1], [2]]},
+    "stages as text": {"stages": "abc"},
+    "starts as a list": {"starts": []},
+    "no start": {"starts": {}},
+    "a start by number": {"starts": {"live": 1, "break": 2}},
+    "a start without zone": {"starts": {"live": NAIVE, "break": NAIVE}},
+    "turned": {"starts": dict(zip(("break", "live"), JSON["starts"].values(), strict=True))},
+    "ended by a time": {"ended": f"{NAIVE}Z"},
+    "ended by a number": {"ended": 1},
+}
 BAD = {
-    "text": b"x",
-    "empty": b"",
-    "list": b"[]",
-    "deep": b"[" * 60_000,
-    "long": b" " * 70_000,
-    "bytes": b"\xff\xfe",
-    "more": json.dumps(JSON | {"more": 1}).encode(),
-    "less": json.dumps({"event": "final"}).encode(),
-    "event": json.dumps(JSON | {"event": "a b"}).encode(),
-    "one stage": json.dumps(JSON | {"stages": ["live"], "starts": {}}).encode(),
-    "stages twice": json.dumps(JSON | {"stages": ["a", "live", "live", "b"]}).encode(),
-    "stages of numbers": json.dumps(JSON | {"stages": [1, 2]}).encode(),
-    "stages of lists": json.dumps(JSON | {"stages": [[1], [2]]}).encode(),
-    "stages as text": json.dumps(JSON | {"stages": "abc"}).encode(),
-    "starts as a list": json.dumps(JSON | {"starts": []}).encode(),
-    "no start": json.dumps(JSON | {"starts": {}}).encode(),
-    "a start by number": json.dumps(JSON | {"starts": {"live": 1, "break": 2}}).encode(),
-    "a start without zone": json.dumps(
-        JSON | {"starts": {"live": "2026-12-01T20:00:00", "break": "2026-12-01T20:00:00"}}
-    ).encode(),
-    "turned": json.dumps(
-        JSON
-        | {"starts": {"live": "1970-01-01T00:03:20+00:00", "break": "1970-01-01T00:01:40+00:00"}}
-    ).encode(),
-    "ended by a time": json.dumps(JSON | {"ended": "2026-12-01T20:00:00Z"}).encode(),
-    "ended by a number": json.dumps(JSON | {"ended": 1}).encode(),
+    **{"text": b"x", "empty": b"", "list": b"[]", "deep": b"[" * 60_000, "long": b" " * 70_000},
+    **{"bytes": b"\xff\xfe", "less": json.dumps({"event": "final"}).encode()},
+    **{name: json.dumps(JSON | change).encode() for name, change in CHANGES.items()},
 }
 
 
@@ -151,10 +145,7 @@ def test_of_200_commands_at_once_none_is_lost(tmp_path):
     schedule = ScheduleFile(path).current()
     assert dict(schedule.starts) == {"live": start + 200, "break": start + 260}
     assert schedule.ended
-    assert sorted(each.name for each in tmp_path.iterdir()) == [
-        ".schedule.json.lock",
-        "schedule.json",
-    ]
+    assert {each.name for each in tmp_path.iterdir()} == {".schedule.json.lock", "schedule.json"}
 
 
 def test_a_change_that_is_refused_changes_nothing_and_holds_no_lock(tmp_path):
