@@ -6,6 +6,29 @@ from pathlib import Path
 import numpy as np
 
 
+def doubles(*values, grad=False):
+    """A tensor of float64."""
+    import torch
+
+    return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
+
+
+def random_sequences(lengths, items, seed=0):
+    """Sequences of users with so many events of drawn items and stars, one a second."""
+    import torch
+
+    from recsys_posttrain.types import Sequences
+
+    generator = torch.Generator().manual_seed(seed)
+    events = int(sum(lengths))
+    return Sequences(
+        torch.randint(1, items + 1, (events,), generator=generator),
+        torch.randint(1, 6, (events,), generator=generator).float(),
+        torch.arange(events),
+        torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int64),
+    )
+
+
 def made_sequences(lengths, items=None, rewards=None, times=None):
     """Users with so many events, one after the other.
 

@@ -19,6 +19,8 @@ from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch
 
+EVEN = ((0.0, 0.0),)  # logits or scores of two items in one context
+
 
 class Table(nn.Module):
     """logits_XV: row x - 1 holds the logits after item x."""
@@ -49,7 +51,9 @@ class ScoreTable(RewardModel):
         return self.scores[:, context_N], eye.expand(len(self.scores), -1, -1)
 
 
-def build_actors(reference, policy, scores, rewards=(1.0, 3.0, 5.0), old=None, algorithm=None):
+def build_actors(
+    reference=EVEN, policy=EVEN, scores=EVEN, rewards=(1.0, 3.0, 5.0), old=None, algorithm=None
+):
     """reference, policy, old: logits [X, V]; scores: [X, V] or [M, X, V]."""
     reference, policy, scores = (
         torch.as_tensor(each, dtype=torch.float64) for each in (reference, policy, scores)
@@ -70,8 +74,8 @@ def build_actors(reference, policy, scores, rewards=(1.0, 3.0, 5.0), old=None, a
     return actors
 
 
-def build_batch(history, actions, rewards, history_rewards=None):
-    """Nested lists [B, T]; a 0 in `history` is padding."""
+def build_batch(history=((1,),), actions=((1,),), rewards=((0.0,),), history_rewards=None):
+    """Nested lists [B, T], by default one event; a 0 in `history` is padding."""
     history_BT = torch.tensor(history)
     rewards_BT = torch.tensor(rewards, dtype=torch.float64)
     past_BT = rewards_BT * 0 if history_rewards is None else torch.tensor(history_rewards).double()

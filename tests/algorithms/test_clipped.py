@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from data_factory import doubles
 
 from recsys_posttrain.algorithms import ExactPPO, OfflinePPO
 from recsys_posttrain.algorithms.clipped import (
@@ -14,11 +15,6 @@ from recsys_posttrain.algorithms.clipped import (
     of_samples,
     sample_metrics,
 )
-from recsys_posttrain.errors import UserError
-
-
-def doubles(*values, grad=False):
-    return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
 
 
 def test_clipped_loss_and_its_gradient_by_hand():
@@ -108,12 +104,3 @@ def test_old_is_renewed_every_few_steps_and_the_reference_never(tabular, algorit
     algorithm.after_step(actors)
     assert torch.equal(actors.old.backbone.logits, actors.policy.backbone.logits)
     assert torch.equal(actors.reference.backbone.logits, reference)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"clip": 0.0}, {"clip": 1.0}, {"kl_coefficient": -0.1}, {"refresh_every": 0}]
-)
-@pytest.mark.parametrize("algorithm", [OfflinePPO, ExactPPO])
-def test_a_field_out_of_range_is_refused(algorithm, wrong):
-    with pytest.raises(UserError, match=f"{algorithm.__name__}: {next(iter(wrong))}="):
-        algorithm(**wrong)

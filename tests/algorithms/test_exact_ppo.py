@@ -1,16 +1,11 @@
 import numpy as np
-import pytest
 import torch
+from data_factory import doubles
 
 from recsys_posttrain.algorithms.clipped import clipped_loss, kl_loss
 from recsys_posttrain.algorithms.exact_ppo import ExactPPO
 from recsys_posttrain.algorithms.offline_ppo import OfflinePPO
-from recsys_posttrain.algorithms.signals import learned_value, no_baseline
-from recsys_posttrain.errors import UserError
-
-
-def doubles(*values, grad=False):
-    return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
+from recsys_posttrain.algorithms.signals import no_baseline
 
 
 def test_exact_loss_and_metrics_against_a_numpy_oracle(tabular):
@@ -38,8 +33,8 @@ def test_exact_loss_and_metrics_against_a_numpy_oracle(tabular):
 
 def test_the_exact_gradient_is_the_expectation_of_the_sampled_one(tabular):
     """The sampled objective is enumerated over all actions of one context, weighted by pi_old."""
-    batch, actors = tabular.random()
-    batch = tabular.batch([[1]], [[1]], [[3.0]])
+    _, actors = tabular.random()
+    batch = tabular.batch(rewards=[[3.0]])
     ExactPPO(clip=0.1, kl_coefficient=0.3).loss(batch, actors).loss_N.sum().backward()
     exact = actors.policy.backbone.logits.grad[0].clone()
 
@@ -58,7 +53,7 @@ def test_at_the_start_the_gradient_is_the_policy_gradient(tabular):
     in the logits is -pi_v A_v = (-0.75, 0.75), and the KL term has none."""
     logits = doubles([1.0, 3.0]).log()
     actors = tabular.actors(logits, logits, [[4.0, 0.0]])
-    output = ExactPPO().loss(tabular.batch([[1]], [[1]], [[0.0]]), actors)
+    output = ExactPPO().loss(tabular.batch(), actors)
     output.loss_N.sum().backward()
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([-0.75, 0.75]))
 
@@ -67,11 +62,10 @@ def test_the_exact_tilt_is_the_fixed_point(tabular):
     """With pi_old = pi, the gradient is 0 at pi = pi_ref exp(r_hat / c) / Z and nowhere near it."""
     reference = doubles([1.0, 2.0, 5.0]).log()
     scores = doubles([3.0, 1.0, 2.0])
-    batch = tabular.batch([[1]], [[1]], [[0.0]])
     for factor, is_flat in ((1.0, True), (0.5, False)):
         tilt = reference + factor * scores / 0.7
         actors = tabular.actors(reference, tilt, scores, old=tilt)
-        ExactPPO(kl_coefficient=0.7).loss(batch, actors).loss_N.sum().backward()
+        ExactPPO(kl_coefficient=0.7).loss(tabular.batch(), actors).loss_N.sum().backward()
         gradient = actors.policy.backbone.logits.grad
         assert torch.allclose(gradient, torch.zeros_like(gradient), atol=1e-12) == is_flat
 
@@ -79,16 +73,7 @@ def test_the_exact_tilt_is_the_fixed_point(tabular):
 def test_the_baseline_is_a_signal(tabular):
     """One item: rho = 1 and no KL, so the loss is -(r_hat - b): -2 without a baseline, 0 with."""
     actors = tabular.actors([[0.0]], [[0.0]], [[2.0]])
-    batch = tabular.batch([[1]], [[1]], [[0.0]])
+    batch = tabular.batch()
     for algorithm in (OfflinePPO, ExactPPO):
         assert algorithm(baseline=no_baseline).loss(batch, actors).loss_N.item() == -2
         assert algorithm().loss(batch, actors).loss_N.item() == 0
-
-
-def test_fields_of_one_form_only():
-    with pytest.raises(UserError, match="samples=0"):
-        OfflinePPO(samples=0)
-    with pytest.raises(UserError, match="value_coefficient=-1"):
-        OfflinePPO(value_coefficient=-1)
-    with pytest.raises(UserError, match="learned_value"):
-        ExactPPO(baseline=learned_value)

@@ -12,26 +12,15 @@ def test_sampled_loss_against_a_numpy_oracle(tabular):
     output = algorithm.loss(batch, actors)
     items_NK = actors.old.sample(batch, 6, torch.Generator().manual_seed(5))[0].numpy()
     policy, old, reference, score = tabular.tables(actors)
-    contexts = (batch.real(batch.history_BT) - 1).tolist()
-
-    expected = np.zeros(5)
-    for n, x in enumerate(contexts):
+    expected, ratios, kl = np.zeros(5), [], []
+    for n, x in enumerate((batch.real(batch.history_BT) - 1).tolist()):
         value = (reference[x] * score[x]).sum()
-        expected[n] = np.mean(
-            [
-                tabular.clipped_term(
-                    policy[x, v], old[x, v], reference[x, v], score[x, v] - value, 0.1, 0.3
-                )
-                for v in items_NK[n] - 1
-            ]
-        )
-    torch.testing.assert_close(output.loss_N.detach(), torch.from_numpy(expected))
-    ratios, kl = [], []
-    for n, x in enumerate(contexts):
         for v in items_NK[n] - 1:
             p, o, r = policy[x, v], old[x, v], reference[x, v]
+            expected[n] += tabular.clipped_term(p, o, r, score[x, v] - value, 0.1, 0.3) / 6
             ratios.append(p / o)
             kl.append(p / o * np.log(p / r) - p / o + r / o)
+    torch.testing.assert_close(output.loss_N.detach(), torch.from_numpy(expected))
     torch.testing.assert_close(output.metrics["ratio/mean"].item(), float(np.mean(ratios)))
     torch.testing.assert_close(output.metrics["kl"].item(), float(np.mean(kl)))
     assert 0 < output.metrics["clip_ratio"].item() <= np.mean(np.abs(np.array(ratios) - 1) > 0.1)
@@ -44,7 +33,7 @@ def test_a_learned_critic_regresses_on_the_sampled_rewards(tabular):
     through the advantage. The policy has a single choice, hence no gradient."""
     algorithm = OfflinePPO(baseline=learned_value, value_coefficient=0.5)
     actors = tabular.actors([[0.0]], [[0.0]], [[2.0]], algorithm=algorithm)
-    output = algorithm.loss(tabular.batch([[1]], [[1]], [[0.0]]), actors)
+    output = algorithm.loss(tabular.batch(), actors)
     output.loss_N.sum().backward()
     assert output.loss_N.item() == 1.5
     assert actors.heads["value"].bias.grad.tolist() == [1.0]

@@ -1,14 +1,9 @@
 import math
 
-import pytest
 import torch
+from data_factory import doubles
 
 from recsys_posttrain.algorithms.pairs import EnsemblePairs, LoggedVersusSampled, separated_pair
-from recsys_posttrain.errors import UserError
-
-
-def doubles(*values):
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_separated_pair_by_hand():
@@ -67,7 +62,7 @@ def test_logged_versus_sampled_by_hand(tabular):
     bound, 2. Logged item 1 with reward 3 beats it, with reward 2 it does not; and the logged
     item is never paired with itself."""
     scores = doubles([[1.0, 2.0]], [[3.0, 2.0]])
-    actors = tabular.actors(torch.zeros(1, 2), torch.zeros(1, 2), scores)
+    actors = tabular.actors(scores=scores)
     batch = tabular.batch([[1, 1, 1]], [[1, 1, 2]], [[3.0, 2.0, 5.0]])
     pairs = LoggedVersusSampled(candidates=40)(batch, actors)
     assert pairs.chosen_N.tolist() == [1, 1, 2]
@@ -76,17 +71,3 @@ def test_logged_versus_sampled_by_hand(tabular):
     # At width 0 item 1 is 2 and item 2 is 2 as well; at width 4 item 2 has still 2, item 1 has 6.
     wide = LoggedVersusSampled(candidates=40, width=4.0)(batch, actors)
     assert wide.rejected_N.tolist() == [2, 2, 2]
-
-
-@pytest.mark.parametrize(
-    ("make", "wrong"),
-    [
-        (EnsemblePairs, {"candidates": 1}),
-        (EnsemblePairs, {"width": -1.0}),
-        (LoggedVersusSampled, {"candidates": 0}),
-        (LoggedVersusSampled, {"width": -1.0}),
-    ],
-)
-def test_a_field_out_of_range_is_refused(make, wrong):
-    with pytest.raises(UserError, match=f"{make.__name__}: {next(iter(wrong))}="):
-        make(**wrong)

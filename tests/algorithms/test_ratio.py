@@ -2,31 +2,22 @@
 
 import pytest
 import torch
+from data_factory import random_sequences
 
 from recsys_posttrain.algorithms import OfflinePPO
-from recsys_posttrain.algorithms.actors import Actors, LoggedRewards, logged_rewards
+from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.hstu import HSTU
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.types import Batch, Sequences
 
 ITEMS = 333  # the sampler's last block is a short one
 
 
-def first_batch() -> tuple[Batch, LoggedRewards]:
-    generator = torch.Generator().manual_seed(0)
-    lengths_N = torch.randint(3, 30, (40,), generator=generator)
-    offsets_N1 = torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(dim=0)])
-    events = int(offsets_N1[-1])
-    sequences = Sequences(
-        torch.randint(1, ITEMS + 1, (events,), generator=generator),
-        torch.randint(1, 6, (events,), generator=generator).float(),
-        torch.arange(events),
-        offsets_N1,
-    )
+def first_batch():
+    sequences = random_sequences([3 + n * 7 % 27 for n in range(40)], ITEMS)
     stream = Training(steps=1, batch_size=40).batches(sequences, 20, seed=0)
     return next(iter(stream)), logged_rewards(sequences, ITEMS)
 

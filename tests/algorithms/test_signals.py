@@ -7,50 +7,23 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from data_factory import doubles
 
-from recsys_posttrain.algorithms import signals
-from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
+from recsys_posttrain.algorithms import ASFT, signals
 from recsys_posttrain.config import describe
-from recsys_posttrain.errors import UserError
-from recsys_posttrain.models.frozen import FrozenPolicy
-from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch
 
-REFERENCE_XV = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float64)
-SCORE_XV = torch.tensor([[2.0, 4.0], [1.0, 5.0]], dtype=torch.float64)
+REFERENCE_XV = doubles([0.5, 0.5], [0.25, 0.75])
+SCORE_XV = doubles([2.0, 4.0], [1.0, 5.0])
 NAN = math.nan
 
 
-class Table(nn.Module):
-    """The item embedding is the identity, so a state is a row of logits."""
-
-    def __init__(self):
-        super().__init__()
-        self.dim, self.max_length = 2, 10
-        self.item_embedding = nn.Embedding(3, 2, dtype=torch.float64)
-        with torch.no_grad():
-            self.item_embedding.weight.copy_(torch.eye(3, dtype=torch.float64)[:, 1:])
-        self.logits = nn.Parameter(REFERENCE_XV.log() + 7)  # not normalised
-
-    def forward(self, history):
-        return self.logits[(history.items_BT - 1).clamp(min=0)]
-
-
-class ScoreTable(RewardModel):
-    def member_factors(self, batch):
-        context_N = batch.real(batch.history_BT) - 1
-        return SCORE_XV[context_N][None], torch.eye(2, dtype=torch.float64)[None]
-
-
 @pytest.fixture
-def actors():
-    log = LoggedRewards(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2.5, 4.5]))
-    heads = {"value": nn.Linear(2, 1).double()}
-    actors = Actors(FrozenPolicy(Policy(Table())), ScoreTable(), log, heads)
+def actors(tabular):
+    """The logged rewards have the mean 3; the reference's logits are not normalised."""
+    policy_XV = doubles([3.0, 1.0], [0.0, 2.0])
+    actors = tabular.actors(REFERENCE_XV.log() + 7, policy_XV, SCORE_XV, algorithm=ASFT())
     with torch.no_grad():
-        actors.policy.backbone.logits.copy_(torch.tensor([[3.0, 1.0], [0.0, 2.0]]))
         actors.heads["value"].weight.copy_(torch.tensor([[1.0, 10.0]]))
         actors.heads["value"].bias.fill_(0.5)
     return actors
@@ -88,7 +61,7 @@ SOFT_AT_2 = [
         (signals.model_reward, [4, 1, 2, 5]),
         # Means of (4), (4, 1), (4, 1, 4) and of (5): never of the reward at the position itself.
         (signals.user_mean, [4, 2.5, 3, 5]),
-        (signals.item_mean, [4.5, 2.5, 2.5, 4.5]),
+        (signals.item_mean, [1, 0.5, 0.5, 1]),
         # The log's mean 3, plus 0.5 + state . (1, 10): states are (3, 1) and (0, 2).
         (signals.learned_value, [16.5, 23.5, 16.5, 23.5]),
         # Context 1: (2 + 4) / 2 = 3. Context 2: (1 + 3 * 5) / 4 = 4.
@@ -138,15 +111,3 @@ def test_the_reference_values_do_not_follow_the_policy(batch, actors):
     actors.forget()
     assert signals.reference_value(batch, actors)[0].item() == pytest.approx(3)
     assert signals.ReferenceSoftValue(1.0)(batch, actors)[0].item() == pytest.approx(LOG_EXACT[0])
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.1, NAN])
-def test_a_share_outside_0_to_1_is_refused(share):
-    with pytest.raises(UserError, match="share"):
-        signals.Mix(share)
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_a_temperature_of_zero_is_refused(temperature):
-    with pytest.raises(UserError, match="temperature"):
-        signals.ReferenceSoftValue(temperature)

@@ -47,9 +47,8 @@ def value_after_training(algorithm, world, is_right, tabular):
     if is_right:
         believed_XV = truth_XV
     context_BT = torch.randint(CONTEXTS, (50, 4), generator=generator)
-    action_BT = torch.multinomial(
-        logging_XV.softmax(dim=1)[context_BT.flatten()], 1, generator=generator
-    ).view(50, 4)
+    pi_NV = logging_XV.softmax(dim=1)[context_BT.flatten()]
+    action_BT = torch.multinomial(pi_NV, 1, generator=generator).view(50, 4)
     reward_BT = believed_XV[context_BT, action_BT] + 0.3 * draw(50, 4)
     batch = tabular.batch(
         (context_BT + 1).tolist(), (action_BT + 1).tolist(), reward_BT.tolist()

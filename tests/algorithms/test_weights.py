@@ -1,11 +1,8 @@
 import torch
+from data_factory import doubles
 
 from recsys_posttrain.algorithms.signals import learned_value, no_baseline
 from recsys_posttrain.algorithms.weights import value_error, value_head, weight_metrics
-
-
-def doubles(*values, grad=False):
-    return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
 
 
 def test_value_error_trains_the_value_only():

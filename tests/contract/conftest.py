@@ -4,15 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from data_factory import random_sequences
 from torch import nn
 
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import heads_of
 from recsys_posttrain.models.frozen import FrozenPolicy
-from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.types import Batch, Sequences
+from recsys_posttrain.types import Batch
 
 DIM = 8
 
@@ -62,17 +63,9 @@ def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):
     """Policy, old and reference all differ; `scale` multiplies the item table of all three."""
     generator = torch.Generator().manual_seed(seed)
     backbone = backbone or SASRec(dim=DIM, blocks=1, feed_forward=16, max_length=12, dropout=0.1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        policy = Policy(backbone.build(num_items))
+    policy = new_policy(backbone, num_items, seed)
     reward = LinearEnsemble(num_items, generator)
-    train = Sequences(
-        torch.randint(1, num_items + 1, (40,), generator=generator),
-        torch.randint(1, 6, (40,), generator=generator).float(),
-        torch.arange(40),
-        torch.tensor([0, 40]),
-    )
-    log = logged_rewards(train, num_items)
+    log = logged_rewards(random_sequences([40], num_items, seed), num_items)
     actors = Actors(FrozenPolicy(policy), reward, log, heads_of(algorithm, DIM, num_items))
     with torch.no_grad():
         for actor, noise in ((actors.policy, 0.1), (actors.old, 0.05), (actors.reference, 0.0)):

@@ -66,8 +66,7 @@ def test_it_is_a_frozen_value(config):
 @everyone
 def test_a_state_sees_events_up_to_its_own_and_no_later_one(config):
     """The gradient of state t in the input embedding: exactly 0 after t, not 0 at and before t."""
-    backbone = build(config)
-    history = inputs(1, 6)
+    backbone, history = build(config), inputs(1, 6)
     embedded = backbone.item_embedding(history.items_BT).detach().requires_grad_()
     backbone.item_embedding.forward = lambda _: embedded
     for t in range(6):
@@ -79,8 +78,7 @@ def test_a_state_sees_events_up_to_its_own_and_no_later_one(config):
 
 @everyone
 def test_rewards_of_past_events_are_read_only_where_configured(config):
-    backbone = build(config)
-    history = inputs(1, 6)
+    backbone, history = build(config), inputs(1, 6)
     rewards_BT = history.rewards_BT.requires_grad_()
     hidden_BTD = backbone(history)
     if not config.history_rewards:
@@ -94,8 +92,7 @@ def test_rewards_of_past_events_are_read_only_where_configured(config):
 @everyone
 def test_a_state_reads_no_time_after_its_own_unless_told_the_target_time(config):
     """Whatever later times, and times of next actions, become: earlier states stay bit for bit."""
-    backbone = build(config)
-    history = inputs(1, 6)
+    backbone, history = build(config), inputs(1, 6)
     before = backbone(history)[0]
     for t in range(6):
         times_BT, next_times_BT = history.times_BT.clone(), history.next_times_BT.clone()
@@ -111,8 +108,7 @@ def test_a_state_reads_no_time_after_its_own_unless_told_the_target_time(config)
 @everyone
 def test_right_padding_changes_nothing(config):
     """Neither how much there is of it, nor what stands in it."""
-    backbone = build(config)
-    history = inputs(2, 5)
+    backbone, history = build(config), inputs(2, 5)
     short = backbone(history)
     for filler in (0, 3):
         longer = backbone(
@@ -123,8 +119,7 @@ def test_right_padding_changes_nothing(config):
 
 @everyone
 def test_rows_do_not_mix(config):
-    backbone = build(config)
-    history = inputs(3, 5)
+    backbone, history = build(config), inputs(3, 5)
     together = backbone(history)
     for row in range(3):
         alone = backbone(History(*(field[row : row + 1] for field in history)))
@@ -134,8 +129,7 @@ def test_rows_do_not_mix(config):
 @everyone
 def test_packed_states_equal_the_padded_computation(config):
     """Values and gradients, with more rows than one block holds and lengths from 1 to 9."""
-    backbone = build(config)
-    history = inputs(37, 9)
+    backbone, history = build(config), inputs(37, 9)
     lengths_B = torch.randint(1, 10, (37,), generator=torch.Generator().manual_seed(2))
     mask_BT = torch.arange(9) < lengths_B[:, None]
     history = History(*(field * mask_BT for field in history))
@@ -171,8 +165,7 @@ def test_a_seed_decides_the_initial_weights_and_padding_is_zero(config):
 @everyone
 def test_last_states_are_those_of_the_whole_sequence(config):
     """With or without a shortcut of its own: rows of lengths 1 to 6, whatever is in the padding."""
-    backbone = build(config)
-    history = inputs(6, 6)
+    backbone, history = build(config), inputs(6, 6)
     length_B = torch.arange(1, 7)
     whole_BTD = backbone(history)
     expected_BD = torch.stack(

@@ -2,15 +2,13 @@
 
 import socket
 import subprocess
-from pathlib import Path
-from typing import Any, NoReturn
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def refuse(*_: Any, **__: Any) -> NoReturn:
+def cache(tmp_path, monkeypatch):
+    def refuse(*_, **__):
         raise AssertionError("a test reached for the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)

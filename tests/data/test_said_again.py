@@ -2,9 +2,6 @@
 
 import multiprocessing
 import sys
-from pathlib import Path
-
-import pytest
 
 from recsys_posttrain.data import RatingsFile, prepare
 
@@ -17,24 +14,22 @@ SAID = [
 ]
 
 
-def file_in(folder: Path) -> RatingsFile:
+def file_in(folder):
     folder.mkdir()
     (folder / "log.csv").write_text(TEXT)
     return RatingsFile(str(folder / "log.csv"), duplicates="first")
 
 
-def lines_of(file: RatingsFile, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def lines_of(file, capsys):
     prepare(file, 1)
     return capsys.readouterr().err.splitlines()
 
 
-def another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def another_process(monkeypatch):
     monkeypatch.setattr(sys.modules["recsys_posttrain.data.prepare"], "_said", set())
 
 
-def test_once_in_every_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_once_in_every_process_of_the_file_that_is_read_now(tmp_path, monkeypatch, capsys):
     file = file_in(tmp_path / "a")
     expected = [line.format(file.path) for line in SAID]
     assert lines_of(file, capsys) == expected
@@ -42,23 +37,10 @@ def test_once_in_every_process(
     another_process(monkeypatch)
     assert lines_of(file, capsys) == expected
     assert lines_of(file, capsys) == []
-
-
-def test_of_the_file_that_is_read_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines_of(file_in(tmp_path / "a"), capsys)
     another_process(monkeypatch)
-    file = file_in(tmp_path / "b")  # of the same name and content, so prepared already
-    assert lines_of(file, capsys) == [line.format(file.path) for line in SAID]
-
-
-def test_a_worker_is_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = file_in(tmp_path / "a")
-    prepare(file, 1)
-    capsys.readouterr()
+    other = file_in(tmp_path / "b")  # of the same name and content, so prepared already
+    assert lines_of(other, capsys) == [line.format(other.path) for line in SAID]
+    # A worker is silent.
     another_process(monkeypatch)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
     assert lines_of(file, capsys) == []

@@ -9,24 +9,17 @@ from hypothesis import strategies as st
 
 from recsys_posttrain.data.split import LeaveOneOut, first_events, targets_at, untrained_items
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Sequences
 
 
-def as_lists(sequences: Sequences) -> list[list[tuple[int, float, int]]]:
+def as_lists(sequences):
     offsets = sequences.offsets_N1.tolist()
-    events = list(
-        zip(
-            sequences.items_E.tolist(),
-            sequences.rewards_E.tolist(),
-            sequences.timestamps_E.tolist(),
-            strict=True,
-        )
-    )
+    fields = sequences.items_E, sequences.rewards_E, sequences.timestamps_E
+    events = list(zip(*(each.tolist() for each in fields), strict=True))
     assert offsets[-1] == len(events)
     return [events[a:b] for a, b in pairwise(offsets)]
 
 
-def test_by_hand() -> None:
+def test_by_hand():
     # Users: items 1 2 3 4 | 5 6 | 7 8 9 | 10.
     split = LeaveOneOut().split(made_corpus([4, 2, 3, 1]))
     assert split.train.items_E.tolist() == [1, 2, 5, 6, 7, 10]
@@ -47,7 +40,7 @@ def test_by_hand() -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=12).filter(lambda n: max(n) >= 3))
-def test_equals_a_loop_over_users(lengths: list[int]) -> None:
+def test_equals_a_loop_over_users(lengths):
     corpus = made_corpus(lengths)
     split = LeaveOneOut().split(corpus)
     train, validation, test = [], [], []
@@ -60,48 +53,34 @@ def test_equals_a_loop_over_users(lengths: list[int]) -> None:
         test.append((user, events[:-1], events[-1]))
     assert as_lists(split.train) == train
     for targets, expected in ((split.validation, validation), (split.test, test)):
-        found = zip(
-            targets.users_N.tolist(),
-            as_lists(targets.history),
-            zip(
-                targets.items_N.tolist(),
-                targets.rewards_N.tolist(),
-                targets.times_N.tolist(),
-                strict=True,
-            ),
+        events = zip(
+            *(each.tolist() for each in (targets.items_N, targets.rewards_N, targets.times_N)),
             strict=True,
         )
-        assert list(found) == expected
+        users = targets.users_N.tolist()
+        assert list(zip(users, as_lists(targets.history), events, strict=True)) == expected
 
 
-def test_dtypes_are_kept() -> None:
-    split = LeaveOneOut().split(made_corpus([3]))
+def test_dtypes_are_kept_and_the_corpus_is_not_changed():
+    corpus = made_corpus([4, 3])
+    before = as_lists(corpus.sequences)
+    split = LeaveOneOut().split(corpus)
+    assert split.reward is split.train
+    assert split.judge is None
     for sequences in (split.train, split.validation.history, split.test.history):
         assert sequences.items_E.dtype == torch.int64
         assert sequences.rewards_E.dtype == torch.float32
         assert sequences.offsets_N1.dtype == torch.int64
-
-
-def test_the_corpus_is_not_changed() -> None:
-    corpus = made_corpus([4, 3])
-    before = as_lists(corpus.sequences)
-    split = LeaveOneOut().split(corpus)
     split.train.items_E.fill_(0)
     assert as_lists(corpus.sequences) == before
 
 
-def test_nobody_with_three_events() -> None:
+def test_nobody_with_three_events():
     with pytest.raises(UserError, match=r"made cannot be split: no user has 3 events .*has 2\)"):
         LeaveOneOut().split(made_corpus([1, 2, 1]))
 
 
-def test_reward_models_learn_from_what_the_policy_does_and_no_judge_is_kept() -> None:
-    split = LeaveOneOut().split(made_corpus([4, 3]))
-    assert split.reward is split.train
-    assert split.judge is None
-
-
-def test_targets_of_items_without_a_training_event() -> None:
+def test_targets_of_items_without_a_training_event():
     """Items 1 2 1 4 | 2 1 2: trained on 1 2 | 2, validated on 1 and 1, tested on 4 and 2."""
     corpus = replace(made_corpus([4, 3]), repeats="allowed")
     corpus.sequences.items_E.copy_(torch.tensor([1, 2, 1, 4, 2, 1, 2]))
@@ -112,13 +91,13 @@ def test_targets_of_items_without_a_training_event() -> None:
     assert untrained_items(second_alone, split.validation).tolist() == [True, True]
 
 
-def test_a_users_first_event_as_a_target_has_no_history() -> None:
+def test_a_users_first_event_as_a_target_has_no_history():
     targets = targets_at(made_corpus([2, 0, 3]), torch.tensor([0, 2, 4]))
     assert targets.users_N.tolist() == [0, 2, 2]
     assert as_lists(targets.history) == [[], [], [(3, 1.0, 20), (4, 1.5, 30)]]
 
 
-def test_first_events_can_leave_a_sequence_empty() -> None:
+def test_first_events_can_leave_a_sequence_empty():
     kept = first_events(made_corpus([2, 3]).sequences, torch.tensor([0, 2]))
     assert kept.items_E.tolist() == [3, 4]
     assert kept.offsets_N1.tolist() == [0, 0, 2]

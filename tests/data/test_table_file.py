@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,11 @@ GOOD = HEADER + BODY
 ROWS = [[1, 10, 4.0, 100], [1, 20, 3.5, 200], [2, 10, 1.0, 150]]
 
 
-def loaded(path: Path, content: bytes | str) -> list[list[object]]:
+def loaded(path, content):
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     source = dataset_named(str(path))
     assert source.name == "mine"
-    rows: list[list[object]] = source.load().frame.to_numpy().tolist()
-    return rows
+    return source.load().frame.to_numpy().tolist()
 
 
 READ = {
@@ -73,14 +71,14 @@ READ = {
 
 
 @pytest.mark.parametrize("case", READ)
-def test_files_that_are_read(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_read(case, tmp_path, capsys):
     name, content, said = READ[case]
     assert loaded(tmp_path / name, content) == ROWS
     lines = [line for line in capsys.readouterr().err.splitlines() if "blanks" not in line]
     assert any(said in line for line in lines) if said else not lines
 
 
-def test_what_a_file_gives(tmp_path: Path, small_ratings_csv: Path) -> None:
+def test_what_a_file_gives(tmp_path, small_ratings_csv):
     (tmp_path / "mine.csv").write_text(GOOD)
     interactions = RatingsFile(str(tmp_path / "mine.csv")).load()
     assert interactions.name == "mine"
@@ -161,7 +159,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_files_that_are_refused(case: str, tmp_path: Path) -> None:
+def test_files_that_are_refused(case, tmp_path):
     content, sentence = REFUSED[case]
     with pytest.raises(UserError) as raised:
         loaded(tmp_path / "mine.csv", content)
@@ -171,8 +169,7 @@ def test_files_that_are_refused(case: str, tmp_path: Path) -> None:
     assert len(str(raised.value)) < 500
 
 
-def test_accepted_ratings_have_a_finite_sum_of_squares(tmp_path: Path) -> None:
-    """Of as many as a batch can hold, in the models' float32."""
+def test_accepted_ratings_have_a_finite_sum_of_squares_over_a_batch_in_float32(tmp_path):
     rows = loaded(tmp_path / "mine.csv", GOOD + "1,30,1e15,5\n")
     largest = np.float32(rows[-1][2])
     assert np.isfinite(np.float32(10_000_000) * largest * largest)
@@ -194,14 +191,12 @@ GZ = r"mine\.csv\.gz is not a readable csv\.gz file: "
         ("mine.csv.gz", PACKED[:15] + bytes([PACKED[15] ^ 0xFF]) + PACKED[16:], GZ),
     ],
 )
-def test_a_file_that_is_not_what_its_name_says(
-    name: str, content: bytes | str, sentence: str, tmp_path: Path
-) -> None:
+def test_a_file_that_is_not_what_its_name_says(name, content, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
         loaded(tmp_path / name, content)
 
 
-def test_a_folder_and_nothing_are_no_file(tmp_path: Path) -> None:
+def test_a_folder_and_nothing_are_no_file(tmp_path):
     (tmp_path / "mine.csv").mkdir()
     for ask in (RatingsFile.load, RatingsFile.content_hash):
         with pytest.raises(UserError, match=r"mine\.csv is a folder; give the path of one file"):
@@ -212,26 +207,22 @@ def test_a_folder_and_nothing_are_no_file(tmp_path: Path) -> None:
             ask(RatingsFile(str(tmp_path / "x.xlsx")))
 
 
-def test_the_same_pair_at_another_time_is_no_duplicate(tmp_path: Path) -> None:
+def test_the_same_pair_at_another_time_is_no_duplicate(tmp_path):
     assert len(loaded(tmp_path / "mine.csv", GOOD + "1,20,1,201\n")) == 4
 
 
 @pytest.mark.parametrize("index", [["user_id"], ["user_id", "item_id"]])
-def test_ids_in_the_index_of_a_parquet_are_found(index: list[str], tmp_path: Path) -> None:
+def test_ids_in_the_index_of_a_parquet_are_found(index, tmp_path):
     frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(","))
     frame.set_index(index).to_parquet(tmp_path / "mine.parquet")
     assert dataset_named(str(tmp_path / "mine.parquet")).load().frame.to_numpy().tolist() == ROWS
-
-
-def test_a_nameless_index_is_not_taken_for_a_user(tmp_path: Path) -> None:
-    frame = pd.DataFrame(ROWS, columns=HEADER.strip().split(",")).drop(columns="user_id")
-    frame.index = pd.Index(["a", "a", "b"])
-    frame.to_parquet(tmp_path / "mine.parquet")
+    # A nameless one is not taken for a user.
+    frame.drop(columns="user_id").set_axis(["a", "a", "b"]).to_parquet(tmp_path / "mine.parquet")
     with pytest.raises(UserError, match="no column user_id; the columns found are item_id"):
         RatingsFile(str(tmp_path / "mine.parquet")).load()
 
 
-def test_parquet_with_dates_and_nullable_columns(tmp_path: Path) -> None:
+def test_parquet_with_dates_and_nullable_columns(tmp_path):
     path = tmp_path / "mine.parquet"
     pd.DataFrame(
         {
@@ -245,7 +236,7 @@ def test_parquet_with_dates_and_nullable_columns(tmp_path: Path) -> None:
     assert frame.to_numpy().tolist() == [["a", 1, 1.0, 60], ["a", 2, 2.0, 120]]
 
 
-def test_parquet_with_missing_values_names_the_row(tmp_path: Path) -> None:
+def test_parquet_with_missing_values_names_the_row(tmp_path):
     columns = {"user_id": [1, 1], "item_id": [1, 2], "rating": [1.0, 2.0]}
     for name in ("rating", "timestamp", "item_id"):
         data = {**columns, "timestamp": [1, 2], name: pd.array([1, None], dtype="Int64")}
@@ -254,9 +245,7 @@ def test_parquet_with_missing_values_names_the_row(tmp_path: Path) -> None:
             RatingsFile(str(tmp_path / "mine.parquet")).load()
 
 
-def test_without_ratings_every_event_has_the_rating_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_ratings_every_event_has_the_rating_one(tmp_path, capsys):
     path = tmp_path / "mine.csv"
     path.write_text("user_id,item_id,timestamp\n1,10,100\n1,20,200\n")
     interactions = RatingsFile(str(path)).load()
@@ -269,14 +258,14 @@ def test_without_ratings_every_event_has_the_rating_one(
     assert interactions.frame["rating"].tolist() == [7.0, 8.0]
 
 
-def test_a_duplicate_rule_that_is_none_is_refused() -> None:
+def test_a_duplicate_rule_that_is_none_is_refused():
     with pytest.raises(UserError, match="duplicates is 'newest'; give refuse, first or last"):
         RatingsFile("mine.csv", duplicates="newest")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="--duplicates first is for table files"):
         dataset_named("ml-100k", duplicates="first")
 
 
-def test_users_with_rare_items_alone_are_known(tmp_path: Path) -> None:
+def test_users_with_rare_items_alone_are_known(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(HEADER + "u1,a,3,1\nu2,a,3,2\nu1,b,3,3\nu3,c,3,4\nu3,d,3,5\n")
     assert prepare(RatingsFile(str(path)), 2).left_out_user_ids.tolist() == ["u3"]
@@ -287,7 +276,7 @@ MISSPELLED = ("ratin", "ratimg", "rating2", "star", "sc0re")
 
 
 @pytest.mark.parametrize("name", [*MISSPELLED, "Ratings_", "title", "device", "session", "country"])
-def test_a_misspelled_rating_is_refused_and_no_other_column(tmp_path: Path, name: str) -> None:
+def test_a_misspelled_rating_is_refused_and_no_other_column(tmp_path, name):
     """It would be read as a log without ratings. Letters and signs may vary: Ratings_."""
     path = tmp_path / "log.csv"
     path.write_text(f"user_id,item_id,{name},timestamp\n1,a,5,1\n1,b,4,2\n")

@@ -21,9 +21,7 @@ EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2)
     st.tuples(*[st.integers(2, 5)] * 5),
     st.integers(0, 3),
 )
-def test_the_parts_share_nobody_and_hold_everybody(
-    lengths: list[int], weights: tuple[int, ...], seed: int
-) -> None:
+def test_the_parts_share_nobody_and_hold_everybody(lengths, weights, seed):
     plan = UserHoldout(*(weight / sum(weights) for weight in weights), seed=seed)
     corpus = made_corpus(lengths)
     try:
@@ -32,7 +30,7 @@ def test_the_parts_share_nobody_and_hold_everybody(
         return
     bounds = corpus.sequences.offsets_N1.tolist()
     everything = [corpus.sequences.items_E[a:b].tolist() for a, b in pairwise(bounds)]
-    held: list[set[int]] = []
+    held = []
     assert split.judge is not None
     for part in (split.train, split.reward, split.judge):
         assert len(part) == len(lengths)
@@ -61,24 +59,18 @@ def test_the_parts_share_nobody_and_hold_everybody(
         assert all(abs(len(users) - size) <= 1 for users, size in zip(held, wanted, strict=True))
 
 
-def test_default_shares_of_a_hundred_users() -> None:
-    split = UserHoldout().split(made_corpus([3] * 100))
-    assert split.judge is not None
+@pytest.mark.parametrize(
+    ("plan", "lengths", "sizes"),
+    [(UserHoldout(), [3] * 100, [40, 15, 15, 10, 20]), (EVEN, [2] * 7, [1, 2, 1, 2, 1])],
+)
+def test_shares_and_their_boundaries(plan, lengths, sizes):
+    """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are rounded to 1, 3, 4 and 6."""
+    split = plan.split(made_corpus(lengths))
     trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
-    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [
-        *(40, 15, 15, 10, 20)
-    ]
+    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == sizes
 
 
-def test_boundaries_are_rounded() -> None:
-    """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are 1, 3, 4 and 6."""
-    split = EVEN.split(made_corpus([2] * 7))
-    assert split.judge is not None
-    trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
-    assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == [1, 2, 1, 2, 1]
-
-
-def test_the_seed_decides_who_is_where() -> None:
+def test_the_seed_decides_who_is_where():
     corpus = made_corpus([2] * 60)
     first, same, other = (
         replace(EVEN, seed=seed).split(corpus).test.users_N.tolist() for seed in (1, 1, 2)
@@ -87,7 +79,7 @@ def test_the_seed_decides_who_is_where() -> None:
     assert first != other
 
 
-def test_a_user_is_in_each_part_as_often_as_its_share_says() -> None:
+def test_a_user_is_in_each_part_as_often_as_its_share_says():
     corpus = made_corpus([2] * 10)
     plan = UserHoldout(0.3, 0.1, 0.1, 0.2, 0.3)
     tested = torch.cat([replace(plan, seed=seed).split(corpus).test.users_N for seed in range(200)])
@@ -108,12 +100,12 @@ def test_a_user_is_in_each_part_as_often_as_its_share_says() -> None:
         (EVEN, [1] * 50, "of its 50, 10 fall into the train part and none of them has two events"),
     ],
 )
-def test_what_cannot_be_split(plan: UserHoldout, lengths: list[int], message: str) -> None:
+def test_what_cannot_be_split(plan, lengths, message):
     with pytest.raises(UserError, match=message):
         plan.split(made_corpus(lengths))
 
 
-def test_the_label_names_every_share() -> None:
+def test_the_label_names_every_share():
     assert UserHoldout().label == (
         "disjoint users (0.4 policy, 0.15 reward model, 0.15 judge, 0.1 validation, 0.2 test)"
     )

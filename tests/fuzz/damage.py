@@ -1,31 +1,15 @@
 """Damage to files: cut, flipped and swapped bytes, and JSON values of other types and ranges."""
 
 import json
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 PIECES = (b"\0", b"\xff\xfe", b'"', b",", b"\n", b"\r", b";", b"{", b"[", b"null", b"NaN", b"1e999")
-VALUES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0,
-    10**20,
-    1e308,
-    "",
-    "x" * 2000,
-    [],
-    {},
-    [[]],
-    "../../x",
-    "[/b]",
+VALUES = (
+    *(None, True, -1, 0, 10**20, 1e308, "", "x" * 2000, [], {}, [[]], "../../x", "[/b]"),
     "\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace"),
 )
 
 
-def damaged(content: bytes, random: np.random.Generator) -> bytes:
+def damaged(content, random):
     """1 to 3 cuts, flipped bits, insertions or repeats; never the same bytes."""
     changed = content
     while changed == content:
@@ -49,7 +33,7 @@ def damaged(content: bytes, random: np.random.Generator) -> bytes:
     return changed
 
 
-def damaged_json(content: bytes, random: np.random.Generator) -> bytes:
+def damaged_json(content, random):
     """The same document with one value replaced, one key missing or one key more."""
     document = json.loads(content)
     places = list(_places(document))
@@ -64,7 +48,7 @@ def damaged_json(content: bytes, random: np.random.Generator) -> bytes:
     return json.dumps(document).encode()
 
 
-def _places(value: Any) -> Any:
+def _places(value):
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in list(pairs):
         yield value, key
@@ -72,7 +56,7 @@ def _places(value: Any) -> Any:
             yield from _places(inner)
 
 
-def damage_file(path: Path, random: np.random.Generator) -> str:
+def damage_file(path, random):
     """Damages a file in place, or removes it, or puts a folder there; says what it did."""
     content = path.read_bytes()
     kind = int(random.integers(8))

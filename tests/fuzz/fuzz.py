@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +21,7 @@ import numpy as np
 import products
 import reading
 from logs import csv_bytes, drawn_log, rows_of
-from reading import Case
 from workshop import ended, import_everything
-
-Kind = Callable[[np.random.Generator, Path], Case]
 
 STUDY = '''"""Two methods, a second in all."""
 from dataclasses import replace
@@ -49,7 +45,7 @@ RUNS = [BASE, replace(BASE, algorithm=ExpRSFT())]
 '''
 
 
-def kinds(folder: Path) -> dict[str, Kind]:
+def kinds(folder):
     """The twelve kinds of inputs; `folder` keeps the study that some of them damage."""
     random = np.random.default_rng(1)
     events = drawn_log(random)
@@ -62,48 +58,20 @@ def kinds(folder: Path) -> dict[str, Kind]:
         for event in events
     ]  # fmt: skip
     finished = products.finished_study(folder, STUDY, csv_bytes(rows_of(events)), events)
-    of_product = {
-        kind.__name__: partial(_with, kind, finished)
-        for kind in (
-            products.histories_of_others,
-            products.policies,
-            products.results,
-            products.stages,
-            products.experiments,
-            products.overrides,
-            products.options,
-            products.archives,
-        )
-    }
-    of_reading: dict[str, Kind] = {
-        kind.__name__: kind
-        for kind in (
-            reading.layouts,
-            reading.times,
-            reading.rewards,
-            reading.ids,
-            reading.structure,
-            reading.parquet,
-        )
-    }
-    return of_reading | of_product
+    of_reading = {kind.__name__: kind for kind in reading.KINDS}
+    return of_reading | {kind.__name__: partial(_with, kind, finished) for kind in products.KINDS}
 
 
-def place_of(name: str, events: list[reading.Event]) -> int:
+def place_of(name, events):
     names = sorted({event.user for event in events} | {event.item for event in events})
     return names.index(name)
 
 
-def _with(
-    kind: Callable[[np.random.Generator, Path, products.Finished], Case],
-    finished: products.Finished,
-    random: np.random.Generator,
-    folder: Path,
-) -> Case:
+def _with(kind, finished, random, folder):
     return kind(random, folder, finished)
 
 
-def fault_of(kind: Kind, seed: int, number: int, keep: Path | None = None) -> tuple[str, str]:
+def fault_of(kind, seed, number, keep=None):
     """The fault of one input, empty where there is none, and what was printed.
 
     keep: where the input is left for a look.
@@ -118,7 +86,7 @@ def fault_of(kind: Kind, seed: int, number: int, keep: Path | None = None) -> tu
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def main() -> int:
+def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=6000, help="in all, equally of each kind")
     parser.add_argument("--seed", type=int, default=0)

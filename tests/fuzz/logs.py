@@ -9,9 +9,7 @@ import gzip
 import io
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,7 +35,7 @@ class Event:
     time: int
 
 
-def drawn_log(random: np.random.Generator, fraction: int = 0) -> list[Event]:
+def drawn_log(random, fraction=0):
     """Some users with distinct items each, in an order that is not that of time.
 
     fraction: nanoseconds that the time of an event may have beyond a whole second, at most.
@@ -58,16 +56,16 @@ def drawn_log(random: np.random.Generator, fraction: int = 0) -> list[Event]:
     return [events[place] for place in random.permutation(len(events))]
 
 
-def histories(events: list[Event]) -> dict[str, list[tuple[str, float, int]]]:
+def histories(events):
     """What a reader has to find: user -> (item, rating, whole seconds), earliest first."""
-    found: dict[str, list[tuple[str, float, int]]] = {}
+    found = {}
     for event in sorted(events, key=lambda event: event.time):
         seconds = event.time // NANOSECONDS
         found.setdefault(event.user, []).append((event.item, event.rating, seconds))
     return found
 
 
-def written_time(time: int, style: str) -> str:
+def written_time(time, style):
     """A time as text: a unit of UNITS, "fraction" of seconds, or a style of ISO 8601."""
     seconds, rest = divmod(time, NANOSECONDS)
     if style in UNITS:
@@ -82,21 +80,15 @@ def written_time(time: int, style: str) -> str:
     return text.replace("T", " ") if style == "blank" else text + ("Z" if style == "zulu" else "")
 
 
-def rows_of(events: list[Event], style: str = "s") -> list[dict[str, str]]:
-    return [
-        {
-            "user_id": event.user,
-            "item_id": event.item,
-            "rating": f"{event.rating:g}",
-            "timestamp": written_time(event.time, style),
-        }
+def rows_of(events, style="s"):
+    texts = (
+        (event.user, event.item, f"{event.rating:g}", written_time(event.time, style))
         for event in events
-    ]
+    )
+    return [dict(zip(NAMES, each, strict=True)) for each in texts]
 
 
-def csv_bytes(
-    rows: list[dict[str, str]], random: np.random.Generator | None = None, separator: str = ","
-) -> bytes:
+def csv_bytes(rows, random=None, separator=","):
     """The rows as a csv file; with `random` in one of the ways that programs write one."""
     columns, names = list(rows[0]), {column: column for column in rows[0]}
     line_end, quoting = "\n", csv.QUOTE_MINIMAL
@@ -116,13 +108,13 @@ def csv_bytes(
     return (mark + text.getvalue()).encode()
 
 
-def write_csv(folder: Path, content: bytes, name: str = "log.csv") -> Path:
+def write_csv(folder, content, name="log.csv"):
     path = folder / name
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     return path
 
 
-def write_parquet(folder: Path, events: list[Event], random: np.random.Generator) -> Path:
+def write_parquet(folder, events, random):
     """The events as parquet, each column in one of the types that such files have."""
     frame = pd.DataFrame([vars(event) for event in events])
     time_unit = str(random.choice(["s", "ms", "us", "ns"]))
@@ -137,18 +129,16 @@ def write_parquet(folder: Path, events: list[Event], random: np.random.Generator
     ids = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
     numbers = [pa.float64(), pa.float32(), pa.int8(), pa.int64(), pa.decimal128(5, 2)]
     rating_type = numbers[int(random.integers(len(numbers)))]
-    table = pa.table(
-        {
-            "user_id": pa.array(frame["user"]).cast(ids[int(random.integers(2))]),
-            "item_id": _as(pa.array(frame["item"]), ids[int(random.integers(3))]),
-            "rating": pa.array(frame["rating"]).cast(rating_type),
-            "timestamp": times[str(random.choice(list(times)))],
-        }
-    )
+    columns = {
+        "user_id": pa.array(frame["user"]).cast(ids[int(random.integers(2))]),
+        "item_id": _as(pa.array(frame["item"]), ids[int(random.integers(3))]),
+        "rating": pa.array(frame["rating"]).cast(rating_type),
+        "timestamp": times[str(random.choice(list(times)))],
+    }
     path = folder / "log.parquet"
-    pq.write_table(table, path)
+    pq.write_table(pa.table(columns), path)
     return path
 
 
-def _as(values: pa.Array, kind: pa.DataType) -> pa.Array:
+def _as(values, kind):
     return values.dictionary_encode() if pa.types.is_dictionary(kind) else values.cast(kind)

@@ -5,7 +5,6 @@ import json
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import numpy as np
 import pandas as pd
 from damage import damage_file, damaged
 from logs import Event, csv_bytes, rows_of, write_csv
-from reading import Case
-from workshop import Ending, command, copied, unfinished
+from workshop import command, copied, ended, unfinished
 
 NUMBERS = ("0", "1", "-1", "2", "0.5", "1e-3", "1e999", "nan", "inf", "", "ten", "10000000000000",
            "1e20", "true", "none", "[]", "a,b", "0x10", "1_000", "٣")  # fmt: skip
@@ -44,17 +42,17 @@ class Finished:
     events: list[Event]
 
 
-def whole(folder: Path, check: Callable[[Ending], str]) -> Callable[[Ending], str]:
+def whole(folder, check):
     """The check, and that nothing half-written is left."""
 
-    def both(ending: Ending) -> str:
+    def both(ending):
         left = unfinished(folder)
         return f"half-written: {left}" if left else check(ending)
 
     return both
 
 
-def histories_of_others(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def histories_of_others(random, folder, finished):
     """`recommend --histories` of a file in any order, with unknown items and users of one event."""
     # Not all of the log's: too rare an item is none of the policy's.
     known = sorted(json.loads((finished.policy / "policy.json").read_text())["item_ids"])
@@ -71,7 +69,7 @@ def histories_of_others(random: np.random.Generator, folder: Path, finished: Fin
     seen = {(event.user, event.item) for event in events}
     usable = {user for user, item in seen if item in known}
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return f"a good file was refused: {ending.text.strip()}" if usable else ""
         top = pd.read_csv(output, dtype={"user_id": str, "item_id": str})
@@ -89,14 +87,14 @@ def histories_of_others(random: np.random.Generator, folder: Path, finished: Fin
     return command("recommend", str(finished.policy), *words), whole(folder, check)
 
 
-def policies(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def policies(random, folder, finished):
     """A damaged policy: refused, or it recommends what it did."""
     policy = copied(finished.policy, folder)
     files = sorted(path for path in policy.rglob("*") if path.is_file())
     damage_file(files[int(random.integers(len(files)))], random)
     output = folder / "top.csv"
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return "" if not output.exists() else "refused, and written all the same"
         top = pd.read_csv(output, dtype={"user_id": str, "item_id": str})
@@ -107,20 +105,20 @@ def policies(random: np.random.Generator, folder: Path, finished: Finished) -> C
     return command("recommend", str(policy), *words), check
 
 
-def results(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def results(random, folder, finished):
     """A damaged file among a study's results: refused, or the same table; the page too."""
     study = copied(finished.results, folder)
     names = sorted(path for path in study.iterdir() if path.is_file())
     damage_file(names[int(random.integers(len(names)))], random)
     if random.random() < 0.2:
 
-        def looked(ending: Ending) -> str:
+        def looked(ending):
             page = study / "report.html"
             return "" if ending.code == 2 or page.stat().st_size > 1000 else "no page"
 
         return command("report", str(study)), looked
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return ""
         if not (study / "table.csv").is_file():  # a folder in its place
@@ -131,7 +129,7 @@ def results(random: np.random.Generator, folder: Path, finished: Finished) -> Ca
     return command("table", str(study)), check
 
 
-def stages(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def stages(random, folder, finished):
     """A damaged stage: refused or built again, and the table is the same."""
     root = folder / "place"
     shutil.copytree(finished.root, root, ignore=shutil.ignore_patterns("wandb", "small*.csv"))
@@ -139,40 +137,38 @@ def stages(random: np.random.Generator, folder: Path, finished: Finished) -> Cas
     damage_file(files[int(random.integers(len(files)))], random)
     target = root / "runs" / finished.results.name / "table.csv"
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return ""
         table = pd.read_csv(target)
         return "" if table.equals(finished.table) else "another table, in silence"
 
-    run = command(
-        "run", str(root / "study.py"), "--dataset", str(root / "log.csv"),
-        "--output", str(root / "runs"), "--workers", "1",
-    )  # fmt: skip
-    return run, check
+    return run_of(root), check
 
 
-def experiments(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def run_of(root, study="study.py", log="log.csv"):
+    """One process, as a forked process is no place for a pool."""
+    files = str(root / study), "--dataset", str(root / log)
+    return command("run", *files, "--output", str(root / "runs"), "--workers", "1")
+
+
+def experiments(random, folder, finished):
     """An experiment file with a statement more, or other bytes: refused, or a table is there."""
     content = (finished.root / "study.py").read_bytes()
     if random.random() < 0.6:
         content += f"\n{random.choice(STATEMENTS)}\n".encode()
     else:
         content = damaged(content, random)
-    path = folder / "study.py"
-    path.write_bytes(content)
-    output = folder / "runs"
+    (folder / "study.py").write_bytes(content)
 
-    def check(ending: Ending) -> str:
-        tables = list(output.glob("*/table.csv"))
+    def check(ending):
+        tables = list((folder / "runs").glob("*/table.csv"))
         return "" if ending.code == 2 or tables else "exit code 0 without a table"
 
-    log = str(finished.root / "log.csv")
-    words = ("--dataset", log, "--output", str(output), "--workers", "1")
-    return command("run", str(path), *words), whole(folder, check)
+    return run_of(folder, log=finished.root / "log.csv"), whole(folder, check)
 
 
-def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def overrides(random, folder, finished):
     """`--set` of any field to any text: refused, or exactly this field has the value."""
     study = finished.root / "study.py"
     paths = ("posttraining.steps", "posttraining.learning_rate", "algorithm.temperature", "name",
@@ -182,14 +178,14 @@ def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> 
              "posttraining.bfloat16", "pretraining.ema_decay")  # fmt: skip
     path, text = str(random.choice(paths)), str(random.choice(NUMBERS))
 
-    def work() -> list[Any]:
+    def work():
         from recsys_posttrain.studies.load import load_study
 
         changed = load_study(study, [f"{path}={text}"], None, None, None).runs
         before = load_study(study, [], None, None, None).runs
         return [_differences(old, new) for old, new in zip(before, changed, strict=True)]
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return ""
         for difference in ending.value:
@@ -203,7 +199,7 @@ def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> 
     return work, check
 
 
-def _differences(old: Any, new: Any, prefix: str = "") -> dict[str, Any]:
+def _differences(old, new, prefix=""):
     found: dict[str, Any] = {}
     for field in fields(old):
         a, b = getattr(old, field.name), getattr(new, field.name)
@@ -214,38 +210,31 @@ def _differences(old: Any, new: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def options(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def options(random, folder, finished):
     """Words of any kind where a command expects others."""
     study, log = str(finished.root / "study.py"), str(finished.root / "log.csv")
     results, policy = str(finished.results), str(finished.policy)
     copy = folder / "results"
     shutil.copytree(finished.results, copy, ignore=shutil.ignore_patterns("wandb"))
     word = str(random.choice(WORDS)).replace("\0", "")
+    runs = str(folder / "runs")
+    reading, onto = ("recommend", policy, "--histories"), ("--dataset", log, "--output", runs)
     asked = (
-        ("table", word),
-        ("table", str(copy), "--relative-to", word),
-        ("table", str(copy), "--control", word),
+        *(("table", word), ("report", word), ("data", "audit", word), ("data", "truth", word)),
+        *(("table", str(copy), option, word) for option in ("--relative-to", "--control")),
         ("table", str(copy), "--against", word),
-        ("report", word),
         ("recommend", word, "--users", "1"),
         ("recommend", policy, "--users", word),
-        ("recommend", policy, "--histories", word),
-        ("recommend", policy, "--histories", log, "--k", word),
-        ("recommend", policy, "--histories", log, "--output", word),
-        ("run", study, "--dataset", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--split", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--seeds", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--device", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--eval-split", word, "--output", str(folder / "runs")),
+        (*reading, word),
+        *((*reading, log, option, word) for option in ("--k", "--output")),
+        ("run", study, "--dataset", word, "--output", runs),
+        *(("run", study, *onto, option, word) for option in ("--split", "--seeds", "--device")),
+        ("run", study, *onto, "--eval-split", word),
         ("run", study, "--dataset", log, "--output", results + "/table.csv"),
-        ("run", word, "--dataset", log, "--output", str(folder / "runs")),
-        ("sweep", study, "--dataset", log, "--output", str(folder / "runs")),
-        ("sweep", word, "--dataset", log, "--output", str(folder / "runs")),
-        ("data", "audit", word),
-        ("data", "truth", word),
+        ("run", word, *onto),
+        *(("sweep", study, *onto), ("sweep", word, *onto)),
         ("live", "materialize", policy, "--rules", word, "--output", str(folder / "lists")),
-        (word, "--help"),
-        ("run", study, f"--{word}"),
+        *((word, "--help"), ("run", study, f"--{word}")),
     )
     words = asked[int(random.integers(len(asked)))]
     if words[0] == "run":
@@ -254,7 +243,7 @@ def options(random: np.random.Generator, folder: Path, finished: Finished) -> Ca
     return command(*words), whole(folder, lambda _: "")
 
 
-def archives(random: np.random.Generator, folder: Path, finished: Finished) -> Case:
+def archives(random, folder, finished):
     """A zip for `--data-root` that is not the published one: never read as if it were."""
     kind = int(random.integers(5))
     content = io.BytesIO()
@@ -272,21 +261,19 @@ def archives(random: np.random.Generator, folder: Path, finished: Finished) -> C
         raw = raw[: place + field] + struct.pack("<I", value) + raw[place + field + 4 :]
     path = folder / "ml-100k.zip"
     path.write_bytes(raw)
-    return command(
-        "data", "fetch", "ml-100k", "--data-root", str(path)
-    ), lambda ending: "" if ending.code == 2 else "another file was read as MovieLens"
+    fetch = command("data", "fetch", "ml-100k", "--data-root", str(path))
+    return fetch, lambda ending: "" if ending.code == 2 else "another file was read as MovieLens"
 
 
-def finished_study(folder: Path, study: str, log: bytes, events: list[Event]) -> Finished:
+KINDS = (histories_of_others, policies, results, stages, experiments, overrides, options, archives)
+
+
+def finished_study(folder, study, log, events):
     """Runs the study of a few seconds that the kinds above damage copies of."""
-    from workshop import ended
-
     (folder / "study.py").write_text(study, encoding="utf-8")
     (folder / "log.csv").write_bytes(log)
     runs = folder / "runs"
-    run = command("run", str(folder / "study.py"), "--dataset", str(folder / "log.csv"),
-                  "--output", str(runs), "--workers", "1")  # fmt: skip
-    ending = ended(run, folder, 300)
+    ending = ended(run_of(folder), folder, 300)
     assert ending.code == 0, ending.text
     results = next(path.parent for path in runs.glob("*/run.json"))
     stages = json.loads((results / "run.json").read_text())["stages"]

@@ -1,10 +1,5 @@
 """Kinds of inputs that are read as a log: the file is drawn from a known truth."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 from damage import damaged
 from logs import (
     NANOSECONDS,
@@ -17,18 +12,14 @@ from logs import (
     write_parquet,
     written_time,
 )
-from workshop import Ending
-
-Check = Callable[[Ending], str]
-Case = tuple[Callable[[], Any], Check]
 
 SEPARATORS = (",", ",", ";", "\t", "|")
 
 
-def read(path: Path, **settings: Any) -> Callable[[], Any]:
+def read(path, **settings):
     """user -> (item, rating, seconds) in the order that everything downstream sees."""
 
-    def work() -> dict[str, list[tuple[str, float, int]]]:
+    def work():
         from recsys_posttrain.data import RatingsFile, prepare
 
         corpus = prepare(RatingsFile(str(path), **settings), minimum_item_ratings=1)
@@ -48,30 +39,26 @@ def read(path: Path, **settings: Any) -> Callable[[], Any]:
     return work
 
 
-def equals(events: list[Event]) -> Check:
+def equals(events):
     """What was read is what happened: users, items, rewards, order and seconds."""
     wanted = {
         user: [list(event) for event in history] for user, history in histories(events).items()
     }
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return f"a good log was refused: {ending.text.strip()}"
-        return "" if _same(ending.value, wanted) else f"read {ending.value}, wanted {wanted}"
+        # The order of users is the reader's own.
+        return "" if ending.value == wanted else f"read {ending.value}, wanted {wanted}"
 
     return check
 
 
-def _same(found: Any, wanted: Any) -> bool:
-    # The order of users is the reader's own.
-    return isinstance(found, dict) and found == wanted
-
-
-def refused(ending: Ending) -> str:
+def refused(ending):
     return "" if ending.code == 2 else f"a bad log was read as {ending.value}"
 
 
-def layouts(random: np.random.Generator, folder: Path) -> Case:
+def layouts(random, folder):
     """Separators, quotes, column names and orders, further columns, gzip: all of them good."""
     events = drawn_log(random)
     rows = rows_of(events)
@@ -83,7 +70,7 @@ def layouts(random: np.random.Generator, folder: Path) -> Case:
     return read(path), equals(events)
 
 
-def times(random: np.random.Generator, folder: Path) -> Case:
+def times(random, folder):
     """Units and forms of time, with and without fractions of a second."""
     style = str(random.choice(["s", "ms", "us", "ns", "fraction", "zulu", "zone", "blank", "iso"]))
     fractions = {"s": [0], "ms": [10**6], "us": [10**3], "ns": [1]}.get(style, [0, 1, 10**3, 10**8])
@@ -100,7 +87,7 @@ def times(random: np.random.Generator, folder: Path) -> Case:
     return read(write_csv(folder, csv_bytes(rows))), refused
 
 
-def rewards(random: np.random.Generator, folder: Path) -> Case:
+def rewards(random, folder):
     """One rating that is no number of float32, or is written in another way."""
     events = drawn_log(random)
     rows = rows_of(events)
@@ -115,7 +102,7 @@ def rewards(random: np.random.Generator, folder: Path) -> Case:
     return read(write_csv(folder, csv_bytes(rows))), refused
 
 
-def ids(random: np.random.Generator, folder: Path) -> Case:
+def ids(random, folder):
     """Ids that look like something else, one to one; blanks around them; floats after a join."""
     events = drawn_log(random)
     kind = int(random.integers(4))
@@ -142,7 +129,7 @@ def ids(random: np.random.Generator, folder: Path) -> Case:
     return read(write_csv(folder, csv_bytes(rows_of(renamed), random))), equals(renamed)
 
 
-def structure(random: np.random.Generator, folder: Path) -> Case:
+def structure(random, folder):
     """Bytes of a csv changed anywhere: what the change did not touch is read as it was, or
     nothing is."""
     events = drawn_log(random)
@@ -162,7 +149,7 @@ def structure(random: np.random.Generator, folder: Path) -> Case:
         event for event, line in zip(events, content.splitlines()[1:], strict=True) if line in kept
     ]
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         if ending.code == 2:
             return ""
         found = {(u, *event) for u, history in ending.value.items() for event in history}
@@ -180,7 +167,7 @@ def structure(random: np.random.Generator, folder: Path) -> Case:
     return read(path), check
 
 
-def parquet(random: np.random.Generator, folder: Path) -> Case:
+def parquet(random, folder):
     """Types of parquet columns; or a damaged file."""
     events = drawn_log(random)
     path = write_parquet(folder, events, random)
@@ -189,7 +176,7 @@ def parquet(random: np.random.Generator, folder: Path) -> Case:
     path.write_bytes(damaged(path.read_bytes(), random))
     wanted = histories(events)
 
-    def check(ending: Ending) -> str:
+    def check(ending):
         # A file without checksums cannot tell all damage; what is read stays in range.
         if ending.code == 2:
             return ""
@@ -198,3 +185,6 @@ def parquet(random: np.random.Generator, folder: Path) -> Case:
         return "" if events_read <= longest else f"{events_read} events of {longest}"
 
     return read(path), check
+
+
+KINDS = (layouts, times, rewards, ids, structure, parquet)

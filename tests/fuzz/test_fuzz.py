@@ -53,11 +53,8 @@ def test_a_file_that_is_cut_short_or_temporary_is_unfinished(workshop, tmp_path)
 
 def test_the_oracle_of_logs_sees_another_order_item_or_time(workshop, reading):
     second = 1_000_000_000
-    events = [
-        reading.Event("u", "b", 2.0, 5 * second + 7),
-        reading.Event("u", "a", 1.0, 5 * second),
-    ]
-    judged = reading.equals(events)
+    later, first = ("u", "b", 2.0, 5 * second + 7), ("u", "a", 1.0, 5 * second)
+    judged = reading.equals([reading.Event(*later), reading.Event(*first)])
 
     def fault(*history):
         return judged(workshop.Ending(0, "", {"u": [list(event) for event in history]}))

@@ -14,9 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 SECONDS = 60
@@ -33,7 +31,7 @@ class Ending:
     value: Any = None
 
     @property
-    def fault(self) -> str:
+    def fault(self):
         """What no input may do, whatever it is; empty where it did not."""
         if self.code is None:
             return "hang"
@@ -46,7 +44,7 @@ class Ending:
         return ""
 
 
-def ended(work: Callable[[], Any], folder: Path, seconds: float = SECONDS) -> Ending:
+def ended(work, folder, seconds=SECONDS):
     """`work` in a process of its own, in `folder`; its value is sent as JSON."""
     said, answered = folder / ".said", folder / ".answered"
     sys.stdout.flush()
@@ -70,7 +68,7 @@ def ended(work: Callable[[], Any], folder: Path, seconds: float = SECONDS) -> En
     return Ending(code, text, value)
 
 
-def _in_child(work: Callable[[], Any], folder: Path, said: Path, answered: Path) -> int:
+def _in_child(work, folder, said, answered):
     from recsys_posttrain.errors import UserError
 
     with contextlib.suppress(OSError):
@@ -102,10 +100,10 @@ def _in_child(work: Callable[[], Any], folder: Path, said: Path, answered: Path)
     return code
 
 
-def command(*words: str) -> Callable[[], None]:
+def command(*words):
     """The command line with these words, as a person would type them."""
 
-    def work() -> None:
+    def work():
         from recsys_posttrain.__main__ import main
 
         sys.argv = ["recsys-posttrain", *words]
@@ -114,7 +112,7 @@ def command(*words: str) -> Callable[[], None]:
     return work
 
 
-def import_everything() -> None:
+def import_everything():
     """What inputs need, once, before the first of them is forked."""
     import datasets  # type: ignore[import-untyped]  # noqa: F401
     import optuna  # noqa: F401
@@ -130,7 +128,7 @@ def import_everything() -> None:
     import recsys_posttrain.sweep.run  # noqa: F401
 
 
-def unfinished(folder: Path) -> list[str]:
+def unfinished(folder):
     """Files below that are cut short, or temporary, outside of what resumes (`.partial-*`)."""
     found = []
     for path in sorted(folder.rglob("*")):
@@ -142,7 +140,7 @@ def unfinished(folder: Path) -> list[str]:
     return found
 
 
-def _is_whole(path: Path) -> bool:
+def _is_whole(path):
     import pandas as pd
 
     try:
@@ -157,7 +155,7 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def copied(source: Path, folder: Path) -> Path:
+def copied(source, folder):
     """A copy of a folder that may be damaged; files are linked until then, where that is safe."""
     target = folder / source.name
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("wandb"))

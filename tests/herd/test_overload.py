@@ -98,12 +98,9 @@ def test_the_table_of_overloads():
     """In a second everybody: 10 fixed waits of 30 s each serve a tenth."""
     herd = Herd(devices=1000, push_seconds=1, jitter_seconds=1, capacity=100)
     frame = overloads(herd, {"fixed": FIXED_WAIT}, np.random.default_rng(0), seconds=400)
-    assert list(frame.index) == [
-        "fetch on push; retry fixed",
-        "fetch on push, after up to 1 s; retry fixed",
-    ]
-    for _, row in frame.iterrows():
-        assert row.tolist() == [1000, 900, 5.5, 270]
+    waits = ("", ", after up to 1 s")
+    assert list(frame.index) == [f"fetch on push{wait}; retry fixed" for wait in waits]
+    assert frame.to_numpy().tolist() == [[1000, 900, 5.5, 270]] * 2
 
 
 def test_no_capacity_is_refused():
@@ -111,3 +108,5 @@ def test_no_capacity_is_refused():
         overload(np.ones(3, dtype=np.int64), 0, Retry(), np.random.default_rng(0))
     with pytest.raises(UserError, match="after_seconds and base_seconds must be 1 or more"):
         Retry(after_seconds=0)
+    with pytest.raises(UserError, match="cap_seconds at least base_seconds"):
+        Retry(base_seconds=9, cap_seconds=8)

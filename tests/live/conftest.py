@@ -5,14 +5,13 @@ import inspect
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 from live.device import Device, DeviceSettings
+from live.http_get import get
 from live.redis_server import RedisServer
 
 from recsys_posttrain.live.broker import Broker, EmbeddedBroker
@@ -22,7 +21,7 @@ from recsys_posttrain.live.prefetch import PrefetchServer
 
 SECRET = "tests:a secret of the tests, long enough"
 KEYS = Keys({"tests": b"a secret of the tests, long enough"})
-EVENT = "final"
+EVENT, PATH = "final", "/v1/events/final/prefetch"
 STAGES = ("before", "live", "break", "after")
 QUICK = DeviceSettings(retry=0.05, longest_retry=0.2, timeout=2.0)
 
@@ -32,16 +31,16 @@ class Lists:
 
     event, stages, version = EVENT, STAGES, "5ca1ab1e"
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.reads = 0
 
-    def of(self, user: str) -> dict[str, list[str]] | None:
+    def of(self, user):
         self.reads += 1
         items = {stage: [f"{user} {stage} 1", f"{user} {stage} 2"] for stage in STAGES}
         return items if user.startswith("u") else None
 
 
-def token_of(user: str, event: str = EVENT, seconds: float = 900) -> str:
+def token_of(user, event=EVENT, seconds=900):
     return sign(Claim(user, event, time.time() + seconds), KEYS)
 
 
@@ -59,13 +58,13 @@ class Service:
     ports: list[int] = field(default_factory=list)
     clients: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def start_prefetch(self, **options: object) -> None:
+    def start_prefetch(self, **options):
         listening = socket.create_server(("127.0.0.1", 0))
         self.http = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.prefetch = PrefetchServer(self.lists, KEYS, self.broker, **options)  # type: ignore[arg-type]
         self.tasks.create_task(self.prefetch.run(listening, self.stop))
 
-    def start_gateway(self, port: int = 0) -> Gateway:
+    def start_gateway(self, port=0):
         listening = socket.create_server(("127.0.0.1", port), backlog=4096)
         gateway = Gateway(EVENT, KEYS, self.settings, seed=len(self.gateways))
         self.gateways.append(gateway)
@@ -74,7 +73,7 @@ class Service:
         self.running.append(self.tasks.create_task(run))
         return gateway
 
-    async def kill_gateway(self, place: int) -> None:
+    async def kill_gateway(self, place):
         """At once, without a word to its devices."""
         for connection in list(self.gateways[place]._open):
             connection.transport.abort()
@@ -82,18 +81,23 @@ class Service:
         with suppress(asyncio.CancelledError):
             await self.running[place]
 
-    def urls(self) -> tuple[str, ...]:
+    def urls(self):
         return tuple(f"ws://127.0.0.1:{port}" for port in dict.fromkeys(self.ports))
 
-    def device(self, user: str, settings: DeviceSettings = QUICK) -> Device:
+    async def ask(self, path=PATH, user="u1", headers=MappingProxyType({})):
+        """A GET to the prefetch server with this user's token."""
+        token = {"Authorization": f"Bearer {token_of(user)}"}
+        return await get(self.http + path, token | headers, 20)
+
+    def device(self, user, settings=QUICK):
         return Device(user, EVENT, lambda: token_of(user), self.http, self.urls(), settings)
 
-    def start(self, device: Device) -> asyncio.Task[None]:
+    def start(self, device):
         self.clients.append(self.tasks.create_task(device.run()))
         return self.clients[-1]
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(holds, seconds=10.0):
     """Waits until something holds; the test fails where it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -103,11 +107,8 @@ async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
 
 @asynccontextmanager
 async def _serving(
-    broker: Broker | None = None,
-    gateways: int = 1,
-    settings: GatewaySettings = GatewaySettings(drain=0.05),
-    prefetch: Mapping[str, object] = MappingProxyType({}),
-) -> AsyncIterator[Service]:
+    broker=None, gateways=1, settings=GatewaySettings(drain=0.05), prefetch=MappingProxyType({})
+):
     async with asyncio.TaskGroup() as tasks:
         service = Service(broker or EmbeddedBroker(), settings, tasks)
         service.start_prefetch(**prefetch)
@@ -122,13 +123,13 @@ async def _serving(
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+def pytest_pyfunc_call(pyfuncitem):
     """Runs a test that is a coroutine, for a minute at most."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
 
-    async def in_time() -> None:
+    async def in_time():
         async with asyncio.timeout(60):
             await pyfuncitem.obj(**arguments)
 
@@ -136,23 +137,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-@pytest.fixture
-def serving():
-    return _serving
+def _given(name, value):
+    return pytest.fixture(lambda: value, name=name)
 
 
-@pytest.fixture(name="until")
-def until_fixture():
-    return until
-
-
-@pytest.fixture(name="token_of")
-def token_of_fixture():
-    return token_of
+serving, keys = _given("serving", _serving), _given("keys", KEYS)
+given_until, given_token_of = _given("until", until), _given("token_of", token_of)
 
 
 @pytest.fixture
-def secret_file(tmp_path: Path) -> Path:
+def secret_file(tmp_path):
     """The key of the tests, as a service reads it."""
     path = tmp_path / "secret"
     path.touch(mode=0o600)
@@ -160,19 +154,14 @@ def secret_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(name="keys")
-def keys_fixture() -> Keys:
-    return KEYS
-
-
 @pytest.fixture(scope="session")
-def needs_redis() -> None:
+def needs_redis():
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path, needs_redis: None) -> Iterator[RedisServer]:
+def redis_server(tmp_path, needs_redis):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = RedisServer(tmp_path / "redis", port)

@@ -7,7 +7,6 @@ import time
 import pytest
 from live.attacks import HERE, crowd, handshake, is_open, ping_flood, status
 from live.device import Device, DeviceSettings
-from live.http_get import get
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.door import Door, Limits
@@ -19,7 +18,7 @@ from recsys_posttrain.live.state import EventState
 PATH = "/v1/events/final/prefetch"
 
 
-def _port(url: str) -> int:
+def _port(url):
     return int(url.rpartition(":")[2])
 
 
@@ -32,25 +31,20 @@ def _port(url: str) -> int:
     ],
     ids=["another address", "the devices' own address", "all addresses together"],
 )
-async def test_silent_connections_do_not_keep_devices_out(
-    serving, token_of, until, limits, source, held
-) -> None:
+async def test_silent_connections_do_not_keep_devices_out(serving, until, limits, source, held):
     # Nobody's time is up meanwhile: it is the limits that make room.
     settings = PrefetchSettings(limits=limits, request=60)
     async with serving(prefetch={"settings": settings}) as service:
-        headers = {"Authorization": f"Bearer {token_of('u1')}"}
         async with crowd(_port(service.http), 2000, b"GET /v1/ev", source) as silent:
             for _ in range(20):
-                assert (await get(service.http + PATH, headers, 20)).status == 200
+                assert (await service.ask()).status == 200
             await until(lambda: sum(map(is_open, silent)) <= held)
         closed = sum(n for name, n in service.prefetch.counters.items() if "closed" in name)
         assert closed >= 2000 - held
         await until(lambda: Door._files < 100)
 
 
-async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(
-    serving, token_of, until
-) -> None:
+async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(serving, until):
     settings = PrefetchSettings(limits=Limits(connections=20), request=60)
     asked = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     async with (
@@ -58,23 +52,19 @@ async def test_connections_that_have_had_their_answer_do_not_keep_devices_out(
         crowd(_port(service.http), 20, asked) as idle,
     ):
         await until(lambda: all(map(_is_answered, idle)))
-        headers = {"Authorization": f"Bearer {token_of('u1')}"}
         for _ in range(5):
-            assert (await get(service.http + PATH, headers, 20)).status == 200
+            assert (await service.ask()).status == 200
 
 
-def _is_answered(connection) -> bool:
+def _is_answered(connection):
     try:
         return connection.recv(1, socket.MSG_PEEK) == b"H"
     except BlockingIOError:
         return False
 
 
-async def test_silent_connections_do_not_keep_devices_from_a_gateway(
-    serving, until, monkeypatch
-) -> None:
+async def test_silent_connections_do_not_keep_devices_from_a_gateway(serving, until, monkeypatch):
     monkeypatch.setattr("recsys_posttrain.live.gateway.REQUEST_SECONDS", 60.0)
-
     settings = GatewaySettings(connections=50, per_address=400, drain=0.05)
     async with serving(settings=settings) as service:
         async with crowd(service.ports[0], 2000, b"GET /v1/ev", HERE) as silent:
@@ -88,14 +78,13 @@ async def test_silent_connections_do_not_keep_devices_from_a_gateway(
         assert {device.counters["disconnections"] for device in devices} == {0}
 
 
-async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of, until) -> None:
+async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of, until):
     """At first, after an answer, and byte by byte; and so does an answer that nobody takes."""
     settings = PrefetchSettings(request=0.6)
     async with serving(prefetch={"settings": settings}) as service:
         port = _port(service.http)
-        whole = (
-            f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token_of('u1')}\r\n\r\n"
-        ).encode()
+        token = f"Authorization: Bearer {token_of('u1')}\r\n\r\n"
+        whole = f"GET {PATH} HTTP/1.1\r\nHost: x\r\n{token}".encode()
         async with crowd(port, 3, b"GET /v1/events/fin") as silent:
             silent[1].sendall(whole[18:])
             await until(lambda: b"200 OK" in _read(silent[1]))
@@ -116,14 +105,14 @@ async def test_a_request_that_does_not_come_whole_in_time_ends(serving, token_of
         assert service.prefetch.counters['closed{why="slow"}'] >= 4
 
 
-def _read(connection) -> bytes:
+def _read(connection):
     try:
         return connection.recv(65_536)
     except BlockingIOError:
         return b""
 
 
-def _send(connection, data: bytes) -> bool:
+def _send(connection, data):
     """Whether the connection is there; what does not fit now is not sent."""
     try:
         connection.send(data)
@@ -134,9 +123,7 @@ def _send(connection, data: bytes) -> bool:
     return True
 
 
-async def test_a_flood_of_pings_costs_the_connection_and_no_memory(
-    serving, token_of, until
-) -> None:
+async def test_a_flood_of_pings_costs_the_connection_and_no_memory(serving, token_of, until):
     async with serving() as service:
         gateway, request = service.gateways[0], handshake("final", token_of("u1"))
         device = service.device("u2")
@@ -152,9 +139,7 @@ async def test_a_flood_of_pings_costs_the_connection_and_no_memory(
         assert device.counters["connections"] == 1
 
 
-async def test_answers_to_pings_that_are_not_read_cost_the_connection(
-    serving, token_of, until
-) -> None:
+async def test_answers_to_pings_that_are_not_read_cost_the_connection(serving, token_of, until):
     settings = GatewaySettings(received_bytes=10**9, unsent_bytes=4096, drain=0.05)
     async with serving(settings=settings) as service:
         request = handshake("final", token_of("u1"))
@@ -165,7 +150,7 @@ async def test_answers_to_pings_that_are_not_read_cost_the_connection(
         await until(lambda: not service.gateways[0]._held)
 
 
-async def test_one_token_opens_so_many_connections_and_no_more(serving, token_of, until) -> None:
+async def test_one_token_opens_so_many_connections_and_no_more(serving, token_of, until):
     async with serving() as service:
         gateway, port = service.gateways[0], service.ports[0]
         request = handshake("final", token_of("u1"))
@@ -186,12 +171,12 @@ async def test_one_token_opens_so_many_connections_and_no_more(serving, token_of
 @pytest.mark.parametrize(("proxies", "accepted"), [((HERE,), 8), ((), 5)], ids=str)
 async def test_a_clients_address_is_believed_of_a_trusted_proxy_only(
     serving, token_of, until, proxies, accepted
-) -> None:
+):
     """Each request says that it is of another address: that helps none but the proxy's clients."""
     settings = GatewaySettings(per_address=5, proxies=proxies, drain=0.05)
     async with serving(settings=settings) as service:
 
-        async def codes(addresses: list[str]) -> list[int]:
+        async def codes(addresses):
             found = []
             for number, address in enumerate(addresses):
                 more = f"X-Forwarded-For: 9.9.9.9, {address}\r\n"
@@ -210,18 +195,16 @@ async def test_a_clients_address_is_believed_of_a_trusted_proxy_only(
         assert (await codes([f"2001:db8::{n}" for n in range(8)])).count(101) == 5
 
 
-def test_a_trusted_proxy_is_an_address() -> None:
+def test_a_trusted_proxy_is_an_address():
     with pytest.raises(UserError, match="a trusted proxy is an IP address, not 'proxy'"):
         Limits(proxies=("proxy",))
 
 
-async def test_a_connection_ends_with_its_token_and_a_device_gets_another(
-    serving, keys, until
-) -> None:
+async def test_a_connection_ends_with_its_token_and_a_device_gets_another(serving, keys, until):
     async with serving() as service:
         asked: list[float] = []
 
-        def token() -> str:
+        def token():
             asked.append(time.time() + 1.0)
             return sign(Claim("u1", "final", asked[-1]), keys)
 
@@ -237,11 +220,11 @@ async def test_a_connection_ends_with_its_token_and_a_device_gets_another(
         assert service.gateways[0].counters['refused{status="401"}'] == 0
 
 
-async def test_a_device_whose_new_token_is_refused_too_ends(serving, keys) -> None:
+async def test_a_device_whose_new_token_is_refused_too_ends(serving, keys):
     async with serving() as service:
         count = 0
 
-        def token() -> str:
+        def token():
             nonlocal count
             count += 1
             return sign(Claim("u1", "final", count), keys)  # another one, and expired

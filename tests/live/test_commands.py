@@ -6,11 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-import types
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from live.device import Device, DeviceSettings
@@ -39,9 +38,7 @@ typer.run(getattr(commands, sys.argv.pop(1)))
 
 
 @contextmanager
-def _process(
-    *words: str, lines: int = 1, program: str = ""
-) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def _process(*words, lines=1, program=""):
     """A running command and the addresses that it printed; it must end well when told to."""
     start = ["-u", program] if program else ["-c", PROCESS]
     process = subprocess.Popen([sys.executable, *start, *words], stdout=subprocess.PIPE, text=True)
@@ -57,7 +54,7 @@ def _process(
 
 
 @pytest.fixture
-def files(tmp_path: Path, secret_file: Path) -> tuple[Path, Path]:
+def files(tmp_path, secret_file):
     """A secret and a schedule whose stages start in a day."""
     secret, schedule = secret_file, tmp_path / "schedule.json"
     start = time.time() + 86_400
@@ -65,7 +62,7 @@ def files(tmp_path: Path, secret_file: Path) -> tuple[Path, Path]:
     return secret, schedule
 
 
-async def _all_show(devices: list[Device], stage: str, until: Callable) -> None:
+async def _all_show(devices, stage, until):
     await until(lambda: all(d.shown and d.shown[-1].stage == stage for d in devices), 30)
     for device in devices:
         versions = [shown.version for shown in device.shown]
@@ -73,12 +70,15 @@ async def _all_show(devices: list[Device], stage: str, until: Callable) -> None:
         assert all(shown.items == (f"{device._user} {shown.stage}",) for shown in device.shown)
 
 
-def test_a_service_in_one_process(files, until, token_of) -> None:
-    secret, schedule = files
-    ports = "--port", "0", "--gateway-port", "0"
-    words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
+def _serve(secret, schedule):
+    words = ("--secret-file", str(secret), "--schedule", str(schedule), "--port", "0")
+    return _process("serve", "folder", *words, "--gateway-port", "0", lines=2)
 
-    async def story(http: str, sockets: str) -> None:
+
+def test_a_service_in_one_process(files, until, token_of):
+    secret, schedule = files
+
+    async def story(http, sockets):
         urls = f"http://{http}", (f"ws://{sockets}",)
         devices = [Device(u, "final", partial(token_of, u), *urls, QUICK) for u in ("u1", "u2")]
         running = [asyncio.create_task(device.run()) for device in devices]
@@ -92,17 +92,17 @@ def test_a_service_in_one_process(files, until, token_of) -> None:
         for each in running:
             each.cancel()
 
-    with _process(*words, lines=2) as (_, (http, sockets)):
+    with _serve(secret, schedule) as (_, (http, sockets)):
         asyncio.run(story(http, sockets))
 
 
-def test_processes_are_killed_and_no_device_is_wrong(files, until, token_of, redis_server) -> None:
+def test_processes_are_killed_and_no_device_is_wrong(files, until, token_of, redis_server):
     """A gateway, then Redis, then the producer end without a word, in the middle of an event."""
     secret, schedule = files
     common = "--secret-file", str(secret), "--redis", redis_server.url, "--port", "0"
     produce = "produce", str(schedule), *common[:4]
 
-    async def story(http: str, gateways: tuple[str, ...], kill, producer) -> None:
+    async def story(http, gateways, kill, producer):
         devices = [
             Device(f"u{n}", "final", partial(token_of, f"u{n}"), f"http://{http}", gateways, QUICK)
             for n in range(12)
@@ -135,11 +135,9 @@ def test_processes_are_killed_and_no_device_is_wrong(files, until, token_of, red
         asyncio.run(story(http, gateways, first.kill, producer))
 
 
-def test_devices_print_what_they_show(files) -> None:
+def test_devices_print_what_they_show(files):
     secret, schedule = files
-    ports = "--port", "0", "--gateway-port", "0"
-    words = ["serve", "folder", "--secret-file", str(secret), "--schedule", str(schedule), *ports]
-    with _process(*words, lines=2) as (_, (http, sockets)):
+    with _serve(secret, schedule) as (_, (http, sockets)):
         device = ["final", "--users", "u7, u8", "--secret-file", str(secret)]
         device += ["--prefetch", f"http://{http}", "--gateway", f"ws://{sockets}"]
         with _process(*device, lines=2, program=DEVICE) as (process, printed):
@@ -154,20 +152,15 @@ def test_devices_print_what_they_show(files) -> None:
 
 
 @pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def folder(monkeypatch, tmp_path):
     """What live materialize wrote, of an event whose last stage it does not have."""
-    fake = types.ModuleType("recsys_posttrain.live.materialized")
-
-    class Materialized:
-        event, stages, version = "final", STAGES[:-1], "5ca1ab1e"
-        open = classmethod(lambda cls, folder: cls())
-
-    fake.Materialized = Materialized  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    lists = SimpleNamespace(event="final", stages=STAGES[:-1], version="5ca1ab1e")
+    fake = SimpleNamespace(Materialized=SimpleNamespace(open=lambda folder: lists))
+    monkeypatch.setitem(sys.modules, "recsys_posttrain.live.materialized", fake)
     return tmp_path
 
 
-def test_wrong_input_is_one_sentence(files, folder: Path) -> None:
+def test_wrong_input_is_one_sentence(files, folder):
     secret, schedule = files
     with pytest.raises(UserError, match=r"secret's file .* cannot be read"):
         commands.serve(folder, folder / "none")
@@ -194,7 +187,7 @@ def test_wrong_input_is_one_sentence(files, folder: Path) -> None:
         commands.gateway("a b", secret)
 
 
-def test_redis_that_is_not_there_is_one_sentence(files, folder: Path, redis_server) -> None:
+def test_redis_that_is_not_there_is_one_sentence(files, folder, redis_server):
     secret, schedule = files
     redis_server.kill()
     for call in (
@@ -208,31 +201,35 @@ def test_redis_that_is_not_there_is_one_sentence(files, folder: Path, redis_serv
         commands.gateway("final", secret, "redis-without-scheme")
 
 
-def test_a_port_that_is_taken(files, redis_server) -> None:
+def test_a_port_that_is_taken(files, redis_server):
     with pytest.raises(UserError, match=r"cannot listen at 127.0.0.1:\d+ \(Address already in use"):
         commands.gateway("final", files[0], redis_server.url, port=redis_server.port)
 
 
-def test_services_do_not_import_torch() -> None:
+def _printed(script):
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    return done.stdout.strip() or done.stderr
+
+
+def test_services_do_not_import_torch():
     services = "cli, gateway, prefetch, producer, redis_broker"
-    script = (
+    printed = _printed(
         f"from recsys_posttrain.live import {services}; import sys\n"
         f"sys.path.append({str(Path(DEVICE).parent)!r}); from live import device, fleet\n"
         "print(sorted({'torch', 'pandas', 'pyarrow', 'pytorch_lightning'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stderr
+    assert printed == "[]"
 
 
-def test_end_is_kept_in_the_file(files) -> None:
+def test_end_is_kept_in_the_file(files):
     schedule = files[1]
     commands.produce(schedule, end=True)
     assert ScheduleFile(schedule).current().stage_at(0) == "after"
     assert os.listdir(schedule.parent).count("schedule.json") == 1
 
 
-def test_a_service_may_open_as_many_files_as_the_system_allows() -> None:
-    script = (
+def test_a_service_may_open_as_many_files_as_the_system_allows():
+    printed = _printed(
         "import resource\n"
         "from recsys_posttrain.live.running import run_to_the_end\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))\n"
@@ -240,5 +237,4 @@ def test_a_service_may_open_as_many_files_as_the_system_allows() -> None:
         "run_to_the_end(nothing())\n"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.strip() == "(512, 512)", done.stderr
+    assert printed == "(512, 512)"

@@ -26,39 +26,39 @@ ROOT = Path(__file__).resolve().parents[2]
 Spoil = Callable[[Redis, int], Awaitable[object]]
 
 
-def _entry(broker: RedisBroker, state: EventState) -> dict[str, str]:
+def _entry(broker, state):
     return broker._entry(state)
 
 
-def _add(number: str) -> Spoil:
+def _add(number):
     return lambda redis, newest: redis.xadd("live:final", {"x": "y"}, id=number)
 
 
-def _ahead(seconds: int) -> Spoil:
+def _ahead(seconds):
     return lambda redis, newest: redis.xadd("live:final", {"x": "y"}, id=f"{newest + seconds}-0")
 
 
-async def _unsigned(redis: Redis, newest: int) -> None:
+async def _unsigned(redis, newest):
     for version in (newest + 1, LARGEST):
         state = EventState("final", version, "after", time.time())
         await redis.xadd("live:final", {"state": state.to_json()}, id=f"{version}-0")
 
 
-async def _replayed(redis: Redis, newest: int) -> None:
+async def _replayed(redis, newest):
     """A signed state under other numbers."""
     ((_, signed),) = await redis.xrevrange("live:final", count=1)
     for seconds in (1, 2, 10**6):
         await redis.xadd("live:final", signed, id=f"{newest + seconds}-0")
 
 
-async def _many(redis: Redis, newest: int) -> None:
+async def _many(redis, newest):
     async with redis.pipeline() as pipe:
         for number in range(newest + 1, newest + 5000):
             pipe.xadd("live:final", {"x": "y" * 50}, id=f"{number}-0")
         await pipe.execute()
 
 
-async def _another_type(redis: Redis, newest: int) -> None:
+async def _another_type(redis, newest):
     await redis.set("live:final", "x")
 
 
@@ -75,7 +75,7 @@ SPOILS = {
 class World:
     """A producer of this moment's clock, and a reader, each with a connection of its own."""
 
-    def __init__(self, url: str, keys: Keys, path: Path) -> None:
+    def __init__(self, url, keys, path):
         self.path, self.url, self.keys = path, url, keys
         self.redis = Redis.from_url(url)
         self.broker, self.reader = RedisBroker(url, keys), RedisBroker(url, keys)
@@ -84,16 +84,16 @@ class World:
         self.plan.write(path)
         self.producer = self.restarted()
 
-    def restarted(self) -> Producer:
+    def restarted(self):
         memory = memory_beside(self.path, "final")
         return Producer(ScheduleFile(self.path), RedisBroker(self.url, self.keys), memory=memory)
 
-    async def newest(self) -> EventState:
+    async def newest(self):
         found = await self.broker.newest("final")
         assert found is not None
         return found
 
-    async def advance(self, stage: str) -> None:
+    async def advance(self, stage):
         self.plan = self.plan.advanced(stage, time.time())
         self.plan.write(self.path)
         async with asyncio.timeout(5):
@@ -102,15 +102,13 @@ class World:
 
 
 @pytest.fixture
-def world(redis_server, keys, tmp_path) -> World:
+def world(redis_server, keys, tmp_path):
     return World(redis_server.url, keys, tmp_path / "schedule.json")
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
 @pytest.mark.parametrize("name", SPOILS)
-async def test_the_producer_goes_on_at_once_and_readers_go_on_with_it(
-    world, name, is_restarted
-) -> None:
+async def test_the_producer_goes_on_at_once_and_readers_go_on_with_it(world, name, is_restarted):
     await world.producer.step()
     first = await world.newest()
     assert abs(first.version - time.time()) < 5
@@ -138,7 +136,7 @@ async def test_the_producer_goes_on_at_once_and_readers_go_on_with_it(
     assert info["last-generated-id"] == f"{last.version}-0".encode()
 
 
-async def test_what_is_no_state_is_removed_before_the_next_update(world) -> None:
+async def test_what_is_no_state_is_removed_before_the_next_update(world):
     await world.producer.step()
     first = await world.newest()
     await SPOILS["a signed state replayed"](world.redis, first.version)
@@ -149,7 +147,7 @@ async def test_what_is_no_state_is_removed_before_the_next_update(world) -> None
     assert await world.producer.step() is None
 
 
-async def test_a_signed_state_far_ahead_ends_no_producer(world) -> None:
+async def test_a_signed_state_far_ahead_ends_no_producer(world):
     """Of a producer whose clock was years ahead, or of a thief of the key."""
     await world.producer.step()
     first = await world.newest()
@@ -172,7 +170,7 @@ async def test_a_signed_state_far_ahead_ends_no_producer(world) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-86_400.0, 60.0])
-async def test_the_clock_of_redis_counts_where_a_readers_own_is_behind(world, seconds) -> None:
+async def test_the_clock_of_redis_counts_where_a_readers_own_is_behind(world, seconds):
     await world.producer.step()
     off = RedisBroker(world.url, world.keys, lambda: time.time() + seconds)
     first = await world.newest()
@@ -180,7 +178,7 @@ async def test_the_clock_of_redis_counts_where_a_readers_own_is_behind(world, se
     assert await off.append(replace(first, version=first.version + 1))
 
 
-def test_a_device_refuses_a_version_days_ahead_of_its_clock() -> None:
+def test_a_device_refuses_a_version_days_ahead_of_its_clock():
     now = 1e9
     device = Device("u1", "final", str, "http://x", ("ws://x",), clock=lambda: now)
     for version, is_applied in ((10**9, True), (10**9 + 90_000, False), (LARGEST, False)):
@@ -190,7 +188,7 @@ def test_a_device_refuses_a_version_days_ahead_of_its_clock() -> None:
     assert device.counters["messages_ignored"] == 2
 
 
-async def test_a_service_with_another_key_is_not_believed(world) -> None:
+async def test_a_service_with_another_key_is_not_believed(world):
     await world.producer.step()
     first = await world.newest()
     stranger = RedisBroker(world.url, Keys({"tests": b"another key of the tests"}))
@@ -204,7 +202,7 @@ async def test_a_service_with_another_key_is_not_believed(world) -> None:
     assert world.reader.counters["bad_entries"] == 1
 
 
-async def test_the_users_of_redis_in_the_docs_can_do_what_they_need_and_no_more(world) -> None:
+async def test_the_users_of_redis_in_the_docs_can_do_what_they_need_and_no_more(world):
     text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
     lines = re.findall(r"^redis-cli (ACL SETUSER .*?)(?: +#.*)?$", text, re.MULTILINE)
     assert len(lines) == 3

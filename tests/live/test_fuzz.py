@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from live.attacks import handshake
 from live.device import Device
 
 from recsys_posttrain.errors import UserError
@@ -38,7 +39,7 @@ PIECES = [b"\r\n", b"\r\n\r\n", b":", b",", b"%00", b"\xff", b"\0", b"[", b"{", 
           b"If-None-Match: *\r\n", b"Priority: u=7\r\n", b"Upgrade: websocket\r\n"]  # fmt: skip
 
 
-def _mutated(text: bytes, random: np.random.Generator) -> bytes:
+def _mutated(text, random):
     """1 to 4 cuts, flips, repeats or insertions."""
     for _ in range(random.integers(1, 5)):
         start, end = sorted(map(int, random.integers(0, len(text) + 1, size=2)))
@@ -57,24 +58,24 @@ def _mutated(text: bytes, random: np.random.Generator) -> bytes:
 
 
 @pytest.fixture
-def complaints(caplog: pytest.LogCaptureFixture):
+def complaints(caplog):
     """Exceptions that reached a log or the event loop: there are to be none."""
     found: list[object] = []
     caplog.set_level(logging.ERROR)
 
-    def check() -> None:
+    def check():
         raised = [record.getMessage() for record in caplog.records if record.exc_info]
         unexpected = [text for text in raised if text != "opening handshake failed"]
         assert not [*unexpected, *found]
 
-    async def watch() -> None:
+    async def watch():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
 
     check.watch = watch  # type: ignore[attr-defined]
     return check
 
 
-async def _send(port: int, raw: bytes, random: np.random.Generator) -> bytes:
+async def _send(port, raw, random):
     """Sends in one or two pieces and reads a little; what came back."""
     try:
         async with asyncio.timeout(5):
@@ -92,7 +93,7 @@ async def _send(port: int, raw: bytes, random: np.random.Generator) -> bytes:
         return b""
 
 
-async def _without_growth(case, cases: int, settle) -> None:
+async def _without_growth(case, cases, settle):
     """Runs the cases; the second half must leave the memory as the first left it."""
     held = []
     tracemalloc.start()
@@ -106,16 +107,16 @@ async def _without_growth(case, cases: int, settle) -> None:
     assert held[1] - held[0] < BYTES_PER_CASE * cases / 2, held
 
 
-def test_requests_to_the_prefetch_server(serving, token_of, complaints) -> None:
+def test_requests_to_the_prefetch_server(serving, token_of, complaints):
     random = np.random.default_rng(0)
 
-    async def story() -> None:
+    async def story():
         await complaints.watch()
         async with serving() as service:
             await service.broker.append(EventState("final", 7, "live", 5.0))
             port = int(service.http.rpartition(":")[2])
 
-            async def case() -> None:
+            async def case():
                 path = ("prefetch", "state?since=6", "../metrics")[random.integers(0, 3)]
                 request = (
                     f"GET /v1/events/final/{path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n"
@@ -125,7 +126,7 @@ def test_requests_to_the_prefetch_server(serving, token_of, complaints) -> None:
                 answer = await _send(port, _mutated(request, random), random)
                 assert not answer.startswith(b"HTTP/1.1 500"), answer
 
-            async def settle() -> None:
+            async def settle():
                 await asyncio.sleep(0.3)
 
             await _without_growth(case, CASES, settle)
@@ -137,28 +138,23 @@ def test_requests_to_the_prefetch_server(serving, token_of, complaints) -> None:
     complaints()
 
 
-def test_handshakes_and_frames_to_the_gateway(serving, token_of, complaints, until) -> None:
+def test_handshakes_and_frames_to_the_gateway(serving, token_of, complaints, until):
     random = np.random.default_rng(1)
 
-    async def story() -> None:
+    async def story():
         await complaints.watch()
         async with serving() as service:
             await service.broker.append(EventState("final", 7, "live", 5.0))
 
-            async def case() -> None:
-                request = (
-                    "GET /v1/events/final/updates HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-                    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                    "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
-                    f"Authorization: Bearer {token_of('u1')}\r\n\r\n"
-                ).encode()
+            async def case():
+                request = handshake("final", token_of("u1"))
                 if random.random() < 0.5:
                     raw = _mutated(request, random)
                 else:
                     raw = request + random.bytes(random.integers(1, 300))
                 await _send(service.ports[0], raw, random)
 
-            async def settle() -> None:
+            async def settle():
                 await until(lambda: not service.gateways[0]._open)
 
             await _without_growth(case, CASES, settle)
@@ -168,7 +164,7 @@ def test_handshakes_and_frames_to_the_gateway(serving, token_of, complaints, unt
     complaints()
 
 
-async def test_messages_schedules_and_tokens() -> None:
+async def test_messages_schedules_and_tokens():
     """Four times the cases: each is read, or refused with one sentence."""
     random = np.random.default_rng(2)
 
@@ -177,12 +173,11 @@ async def test_messages_schedules_and_tokens() -> None:
     broker = EmbeddedBroker()
     highest = 0
 
-    async def case() -> None:
+    async def case():
         nonlocal highest
         message = _mutated(MESSAGE, random)
         applied = device.receive(message)
         if applied:
-            assert device.state is not None
             assert device.state.version > highest
             highest = device.state.version
         for read in (
@@ -193,7 +188,7 @@ async def test_messages_schedules_and_tokens() -> None:
             with suppress(UserError):
                 read()
 
-    async def settle() -> None:
+    async def settle():
         return None
 
     await _without_growth(case, 4 * CASES, settle)

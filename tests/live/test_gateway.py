@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+from live.attacks import handshake
 from live.http_get import get
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -13,20 +14,16 @@ from recsys_posttrain.live.running import prometheus
 from recsys_posttrain.live.state import EventState
 
 
-def _state(version: int, stage: str = "live") -> EventState:
+def _state(version, stage="live"):
     return EventState("final", version, stage, 1.0)
 
 
-def _joined(service, token: str, **options):
-    return connect(
-        f"{service.urls()[0]}/v1/events/final/updates",
-        additional_headers={"Authorization": f"Bearer {token}"},
-        proxy=None,
-        **options,
-    )
+def _joined(service, token, path="/v1/events/final/updates"):
+    headers = {"Authorization": f"Bearer {token}"}
+    return connect(service.urls()[0] + path, additional_headers=headers, proxy=None)
 
 
-async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of, until) -> None:
+async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of, until):
     async with serving() as service:
         async with _joined(service, token_of("u1")) as early:
             for version in (1, 2):
@@ -45,17 +42,17 @@ async def test_the_newest_state_first_and_then_each_newer_one(serving, token_of,
         await until(lambda: not service.gateways[0]._open)
 
 
-async def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, token_of) -> None:
+async def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, token_of):
     """States come without a pause while devices connect: each ends with the last one."""
     async with serving(settings=GatewaySettings(per_user=30)) as service:
         last = 200
 
-        async def publish() -> None:
+        async def publish():
             for version in range(1, last + 1):
                 service.gateways[0].publish(_state(version))
                 await asyncio.sleep(0.001)
 
-        async def device() -> list[int]:
+        async def device():
             async with _joined(service, token_of("u1")) as connection:
                 seen: list[int] = []
                 while not seen or seen[-1] < last:
@@ -69,16 +66,12 @@ async def test_a_state_at_any_moment_of_a_connection_is_not_missed(serving, toke
         await publishing
 
 
-async def test_connections_that_are_refused(serving, token_of) -> None:
+async def test_connections_that_are_refused(serving, token_of):
     async with serving(settings=GatewaySettings(connections=1, retry_after=10)) as service:
 
-        async def status(path: str, token: str) -> tuple[int, str]:
+        async def status(path, token):
             with pytest.raises(InvalidStatus) as refusal:
-                await connect(
-                    service.urls()[0] + path,
-                    additional_headers={"Authorization": f"Bearer {token}"},
-                    proxy=None,
-                )
+                await _joined(service, token, path)
             answer = refusal.value.response
             return answer.status_code, answer.headers.get("Retry-After", "")
 
@@ -101,7 +94,7 @@ async def test_connections_that_are_refused(serving, token_of) -> None:
 
 
 @pytest.mark.parametrize(("message", "code"), [("hello", 1008), ("x" * 2000, 1009), (b"", 1008)])
-async def test_a_device_that_talks_is_let_go(serving, token_of, until, message, code: int) -> None:
+async def test_a_device_that_talks_is_let_go(serving, token_of, until, message, code):
     async with serving() as service:
         async with _joined(service, token_of("u1")) as connection:
             await connection.send(message)
@@ -111,20 +104,13 @@ async def test_a_device_that_talks_is_let_go(serving, token_of, until, message, 
         await until(lambda: service.gateways[0].counters["bad_messages"] == 1)
 
 
-async def test_a_device_that_does_not_read_is_dropped_and_no_other(
-    serving, token_of, until
-) -> None:
+async def test_a_device_that_does_not_read_is_dropped_and_no_other(serving, token_of, until):
     async with serving() as service:
         gateway = service.gateways[0]
         slow = socket.socket()
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", service.ports[0]))
-        slow.sendall(
-            b"GET /v1/events/final/updates HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n"
-            + f"Authorization: Bearer {token_of('u1')}\r\n\r\n".encode()
-        )
+        slow.sendall(handshake("final", token_of("u1")))
         await until(lambda: len(gateway._open) == 1)
         for connection in gateway._open:
             raw = connection.transport.get_extra_info("socket")
@@ -141,12 +127,12 @@ async def test_a_device_that_does_not_read_is_dropped_and_no_other(
         slow.close()
 
 
-async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, token_of) -> None:
+async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, token_of):
     settings = GatewaySettings(lifetime=0.4, drain=0.05, per_user=20)
     async with serving(settings=settings) as service:
         clock = asyncio.get_running_loop().time
 
-        async def lived() -> tuple[float, int | None]:
+        async def lived():
             async with _joined(service, token_of("u1")) as connection:
                 begun = clock()
                 await connection.wait_closed()
@@ -154,8 +140,9 @@ async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, to
 
         ends = await asyncio.gather(*(lived() for _ in range(20)))
         assert {code for _, code in ends} == {1012}
-        assert min(seconds for seconds, _ in ends) > 0.15
-        assert max(seconds for seconds, _ in ends) - min(seconds for seconds, _ in ends) > 0.05
+        seconds, _ = zip(*ends, strict=True)
+        assert min(seconds) > 0.15
+        assert max(seconds) - min(seconds) > 0.05
         assert service.gateways[0].counters["lifetimes_ended"] == 20
     async with serving(settings=GatewaySettings(drain=0.3, per_user=20)) as service:
         waiting = [asyncio.create_task(lived()) for _ in range(20)]
@@ -167,4 +154,5 @@ async def test_lifetimes_end_at_different_times_and_a_drain_ends_all(serving, to
             await _joined(service, token_of("u1"))
         ends = await asyncio.gather(*waiting)
         assert {code for _, code in ends} <= {1001, 1012}
-        assert max(seconds for seconds, _ in ends) - min(seconds for seconds, _ in ends) > 0.1
+        seconds, _ = zip(*ends, strict=True)
+        assert max(seconds) - min(seconds) > 0.1

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,14 +16,14 @@ from recsys_posttrain.live.keys import Claim, Keys, bearer, claim_of, read_keys,
 OLD, NEW = "a" * 64, "b" * 64
 
 
-def _write(path: Path, text: str, mode: int = 0o600) -> Path:
+def _write(path, text, mode=0o600):
     path.write_text(text)
     path.chmod(mode)
     return path
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o601])
-def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_file_that_others_may_read_is_refused(tmp_path, mode):
     path = _write(tmp_path / "secret", OLD, mode)
     with pytest.raises(UserError) as refusal:
         read_keys(path)
@@ -51,7 +50,7 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
         ("\u00e9" * 40, "is not text: create one with"),
     ],
 )
-def test_a_file_that_holds_no_keys_is_one_sentence(tmp_path: Path, text, sentence) -> None:
+def test_a_file_that_holds_no_keys_is_one_sentence(tmp_path, text, sentence):
     with pytest.raises(UserError) as refusal:
         read_keys(_write(tmp_path / "secret", text))
     assert sentence in str(refusal.value)
@@ -60,7 +59,7 @@ def test_a_file_that_holds_no_keys_is_one_sentence(tmp_path: Path, text, sentenc
         read_keys(tmp_path / "none")
 
 
-def test_a_key_follows_another_and_nothing_valid_is_refused(tmp_path: Path) -> None:
+def test_a_key_follows_another_and_nothing_valid_is_refused(tmp_path):
     """Servers get the new key, then sign with it, then forget the old one."""
     before, second, first, after = (
         read_keys(_write(tmp_path / "secret", text))
@@ -84,7 +83,7 @@ def test_a_key_follows_another_and_nothing_valid_is_refused(tmp_path: Path) -> N
         claim_of("2026" + old[old.index(".") :], second, "final", 0.0)
 
 
-def test_a_signature_of_one_purpose_is_none_of_another() -> None:
+def test_a_signature_of_one_purpose_is_none_of_another():
     keys = Keys({"k": OLD.encode()})
     name, signature = keys.sign("state", b"x")
     assert keys.has_signed("state", b"x", name, signature)
@@ -102,19 +101,19 @@ def test_a_signature_of_one_purpose_is_none_of_another() -> None:
     ],
     ids=str,
 )
-def test_a_malformed_claim_with_the_right_key_is_refused(keys, claim) -> None:
+def test_a_malformed_claim_with_the_right_key_is_refused(keys, claim):
     token = _signed(json.dumps(claim).encode(), keys)
     with pytest.raises(UserError, match=r"claim is not a user, an event and a time|no token"):
         claim_of(token, keys, "final", 5.0)
 
 
-def _signed(body: bytes, keys: Keys) -> str:
+def _signed(body, keys):
     text = base64.urlsafe_b64encode(body)
     name, signature = keys.sign("token", text)
     return f"{name}.{text.decode()}.{signature}"
 
 
-async def test_servers_answer_401_to_a_malformed_claim(serving, keys) -> None:
+async def test_servers_answer_401_to_a_malformed_claim(serving, keys):
     async with serving() as service:
         for body in (b"[1,2]", b"{", b"\xff", b"[" * 600, b'["u1","final","x"]'):
             token = _signed(body, keys)
@@ -131,13 +130,13 @@ TOKEN_KEYS = Keys({"k1": TOKEN_KEY})
 CLAIM = Claim("u 7 é", "final", 1000.0)
 
 
-def test_a_token_is_the_hmac_that_its_docstring_says() -> None:
+def test_a_token_is_the_hmac_that_its_docstring_says():
     body = base64.urlsafe_b64encode(json.dumps(["u 7 é", "final", 1000.0]).encode())
     signature = hmac.new(TOKEN_KEY, b"token\n" + body, hashlib.sha256).hexdigest()
     assert sign(CLAIM, TOKEN_KEYS) == f"k1.{body.decode()}.{signature}"
 
 
-def test_it_grants_its_user_its_event_until_it_expires() -> None:
+def test_it_grants_its_user_its_event_until_it_expires():
     token = sign(CLAIM, TOKEN_KEYS)
     assert claim_of(token, TOKEN_KEYS, "final", 999.9) == CLAIM
     with pytest.raises(UserError, match="expired"):
@@ -148,7 +147,7 @@ def test_it_grants_its_user_its_event_until_it_expires() -> None:
         claim_of(token, Keys({"k1": b"another secret of us"}), "final", 0.0)
 
 
-def test_no_change_of_one_character_is_accepted() -> None:
+def test_no_change_of_one_character_is_accepted():
     token = sign(CLAIM, TOKEN_KEYS)
     random = np.random.default_rng(0)
     for place in range(len(token)):
@@ -162,11 +161,11 @@ def test_no_change_of_one_character_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "a.b", "é.ü", "x" * 5000, "\udcff.a", "." * 50])
-def test_anything_else_is_refused(token: str) -> None:
+def test_anything_else_is_refused(token):
     with pytest.raises(UserError):
         claim_of(token, TOKEN_KEYS, "final", 0.0)
 
 
-def test_the_header() -> None:
+def test_the_header():
     assert bearer("Bearer abc") == bearer("bearer  abc ") == "abc"
     assert bearer(None) == bearer("") == bearer("Basic abc") == bearer("abc") == ""

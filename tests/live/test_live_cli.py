@@ -71,54 +71,37 @@ def test_materialize_writes_what_servers_read(end, policy_folder, rules_file, tm
 
 
 @pytest.mark.parametrize(
-    ("arguments", "printed"),
+    ("words", "printed"),
     [
-        (["--k", "1", "--users", "99"], "small has no user '99'"),
-        (["--rules", "none.json"], "none.json does not exist: give a file such as"),
-        (["--k", "40"], "--k 40: give at most 39"),
-        (["--k", "0"], "--k"),
+        ("--k 1 --users 99", "small has no user '99'"),
+        ("--rules none.json", "none.json does not exist: give a file such as"),
+        ("--k 40", "--k 40: give at most 39"),
+        ("--k 0", "--k"),
     ],
 )
-def test_a_users_mistake_is_one_sentence(
-    end, policy_folder, rules_file, tmp_path, arguments, printed
-):
-    options = ("--rules", rules_file, "--output", tmp_path / "final", *arguments)
-    code, _, error = end("materialize", policy_folder, *options)
+def test_a_users_mistake_is_one_sentence(end, policy_folder, rules_file, tmp_path, words, printed):
+    options = ("--rules", rules_file, "--output", tmp_path / "final")
+    code, _, error = end("materialize", policy_folder, *options, *words.split())
     assert code == 2
     assert printed in error
     assert "Traceback" not in error
-
-
-def test_a_folder_without_a_policy_is_one_sentence(end, rules_file, tmp_path):
-    code, _, error = end("materialize", tmp_path, "--rules", rules_file, "--output", tmp_path)
+    code, _, error = end("materialize", tmp_path, *options)
     assert code == 2
     assert error.startswith(f"error: {tmp_path}/policy.json does not exist: give the folder of")
 
 
-@pytest.mark.parametrize(
-    ("package", "code", "printed"),
-    [
-        *(
-            (
-                f"{name}.inner",
-                2,
-                f"error: `live show` needs {name}, which is not installed: "
-                "pip install 'recsys-posttrain[live]'\n",
-            )
-            for name in EXTRA
-        ),
-        ("other", 1, "ModuleNotFoundError: No module named 'other'"),
-    ],
-)
-def test_a_package_of_the_extra_that_is_missing_is_one_sentence(
-    end, monkeypatch, package, code, printed
-):
+@pytest.mark.parametrize("package", [*EXTRA, "other"])
+def test_a_package_of_the_extra_that_is_missing_is_one_sentence(end, monkeypatch, package):
+    def show():
+        raise ModuleNotFoundError(f"No module named {package!r}", name=f"{package}.inner")
+
     monkeypatch.setattr(app, "registered_commands", [])
-    app.command("show")(lambda: raise_missing(package))
-    found, _, error = end("show")
-    assert found == code
-    assert printed in error
-
-
-def raise_missing(package):
-    raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    app.command("show")(show)
+    code, _, error = end("show")
+    if package == "other":
+        assert code == 1
+        assert "ModuleNotFoundError: No module named 'other'" in error
+        return
+    assert code == 2
+    needs = f"error: `live show` needs {package}, which is not installed: "
+    assert f"{needs}pip install 'recsys-posttrain[live]'\n" in error

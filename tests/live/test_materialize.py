@@ -1,6 +1,7 @@
 """Lists against a sort per user, from the ratings file itself."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -106,7 +107,7 @@ def test_the_same_again_has_the_same_version_and_another_has_another(
     assert materialize(policy_folder, rules, 5, tmp_path / "again") == first
     mapped = Materialized.open(tmp_path / "first")
     before = mapped.of("8")
-    other = EventRules("final", "8", rules.stages)
+    other = replace(rules, live_title="8")
     assert materialize(policy_folder, other, 5, tmp_path / "first")["version"] != first["version"]
     assert len(list((tmp_path / "first").iterdir())) == 2
     assert mapped.of("8") == before
@@ -142,16 +143,13 @@ def test_mistakes_are_one_sentence_each(policy_folder, rules, tmp_path):
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "out").exists()
 
-    refused(r"live_title '99' is not among the 40 items .* such as '", rules=changed(rules, "99"))
+    unknown = replace(rules, live_title="99")
+    refused(r"live_title '99' is not among the 40 items .* such as '", rules=unknown)
     refused(r"stage 'after' places the live title at 4, beyond the 3 items of a list", k=3)
     refused(r"--k 40: give at most 39, the policy's items but the live title", k=40)
     refused(r"small has no user '61' \(it has 60", users=["1", "61"])
     refused(r"--users names nobody", users=[])
     refused(r"policy.json does not exist: give the folder of a pre", folder=tmp_path)
-
-
-def changed(rules, live_title):
-    return EventRules(rules.event, live_title, rules.stages)
 
 
 def test_a_progress_bar_on_a_terminal_only(policy_folder, rules, tmp_path, monkeypatch, capsys):
@@ -170,18 +168,14 @@ GOOD = {"event": "final", "live_title": "1193", "stages": {"before": None, "live
 
 def write(tmp_path, value):
     path = tmp_path / "final.json"
-    path.write_text(json.dumps(value))
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
     return path
 
 
-def test_a_file_is_read_as_it_is_written(tmp_path):
+def test_a_file_is_read_as_it_is_written_and_as_errors_tell_users_to_write_it(tmp_path):
     rules = EventRules.read(write(tmp_path, GOOD))
     assert rules == EventRules("final", "1193", {"before": None, "live": 1})
     assert list(rules.stages) == ["before", "live"]
-
-
-def test_the_example_in_the_sentences_is_good(tmp_path):
-    """What an error tells the user to write is accepted."""
     with pytest.raises(UserError, match="does not exist: give a file such as") as caught:
         EventRules.read(tmp_path / "none.json")
     example = str(caught.value).partition("such as ")[2]
@@ -216,10 +210,8 @@ def test_what_cannot_be_is_one_sentence_that_names_the_file(tmp_path, change, se
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"event": "final"'])
 def test_another_file_is_one_sentence(tmp_path, text):
-    path = tmp_path / "final.json"
-    path.write_text(text)
     with pytest.raises(UserError, match=r"write it as|cut short or not JSON"):
-        EventRules.read(path)
+        EventRules.read(write(tmp_path, text))
 
 
 def test_a_place_beyond_the_list_is_refused():

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,38 +18,37 @@ PLAN = Schedule("final", ("before", "live", "break", "after"), {"live": 100.0, "
 class World:
     """A reader that has seen all, and a producer whose broker, file and clock can be lost."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path):
         self.path, self.now, self.broker = tmp_path / "schedule.json", 1000.0, EmbeddedBroker()
         PLAN.write(self.path)
         self.memory = memory_beside(self.path, "final")
         self.seen: EventState | None = None
 
-    def producer(self, seen: int = 0) -> Producer:
+    def producer(self, seen=0):
         memory = memory_beside(self.path, "final")
         return Producer(ScheduleFile(self.path), self.broker, lambda: self.now, memory, seen)
 
-    async def steps(self, producer: Producer) -> None:
+    async def steps(self, producer):
         for _ in range(3):
             await producer.step()
             newest = await self.broker.newest("final")
             if newest is not None and newest.is_newer(self.seen):
                 self.seen = newest
 
-    def plan(self, stage: str) -> None:
+    def plan(self, stage):
         starts = {"live": 100.0, "break": 200.0 if stage == "break" else 1e9}
         Schedule("final", PLAN.stages, starts).write(self.path)
 
 
 @pytest.mark.parametrize("kept", ["file", "readers", "both"])
 @pytest.mark.parametrize("behind", [0, 5, 600])
-async def test_no_update_is_lost_to_readers(tmp_path: Path, kept: str, behind: int) -> None:
+async def test_no_update_is_lost_to_readers(tmp_path, kept, behind):
     """Broker emptied and producer restarted on a clock that is behind, twice, an update each."""
     world = World(tmp_path)
     producer = world.producer()
     for stage in ("break", "live", "break"):
         world.plan(stage)
         await world.steps(producer)
-    assert world.seen is not None
     assert (world.seen.version, world.seen.stage) == (1002, "break")
     for stage in ("live", "break"):
         world.broker, world.now = EmbeddedBroker(), 1000.0 - behind
@@ -63,9 +61,7 @@ async def test_no_update_is_lost_to_readers(tmp_path: Path, kept: str, behind: i
         assert world.seen.version == before + 1
 
 
-async def test_a_state_that_readers_have_is_written_again_where_nothing_changed(
-    tmp_path: Path,
-) -> None:
+async def test_a_state_that_readers_have_is_written_again_where_nothing_changed(tmp_path):
     world = World(tmp_path)
     await world.steps(world.producer())
     (written,) = await world.broker.after("final", 0, 0)
@@ -76,11 +72,10 @@ async def test_a_state_that_readers_have_is_written_again_where_nothing_changed(
     # Readers that saw more than it knows of get a newer state, though the stage is the same.
     await world.steps(world.producer(written.version + 7))
     newest = await world.broker.newest("final")
-    assert newest is not None
     assert (newest.version, newest.stage) == (written.version + 8, written.stage)
 
 
-async def test_a_file_that_is_damaged_or_cannot_be_written(tmp_path: Path, caplog) -> None:
+async def test_a_file_that_is_damaged_or_cannot_be_written(tmp_path, caplog):
     world = World(tmp_path)
     for text in ("", "{", '{"event": "final"}', "x" * 5000):
         world.memory.write_text(text)
@@ -93,7 +88,6 @@ async def test_a_file_that_is_damaged_or_cannot_be_written(tmp_path: Path, caplo
     with pytest.raises(UserError, match=r"newest\.json cannot be read"):
         world.producer()
     world.memory.rmdir()
-
     producer = world.producer()
     world.memory.mkdir()
     await world.steps(producer)
@@ -102,7 +96,7 @@ async def test_a_file_that_is_damaged_or_cannot_be_written(tmp_path: Path, caplo
     assert "newest.json cannot be written" in caplog.text
 
 
-async def test_readers_are_asked_for_what_they_have_seen(serving, until) -> None:
+async def test_readers_are_asked_for_what_they_have_seen(serving, until):
     async with serving(gateways=2) as service:
         now = time.time()
         urls = [service.http, *(f"http://127.0.0.1:{port}" for port in service.ports)]
@@ -117,13 +111,12 @@ async def test_readers_are_asked_for_what_they_have_seen(serving, until) -> None
         assert await seen_by(urls, "final", 6400.0) == 10_000
 
 
-async def test_a_reader_that_says_something_else_is_passed_over() -> None:
+async def test_a_reader_that_says_something_else_is_passed_over():
     bodies = [b"", b"{", b"[]", b"{}", b"x" * 5000]
     bodies += [json.dumps({"event": "final", "state": v}).encode() for v in ("7", None, 1.5, True)]
-
     for body in bodies:
 
-        async def answer(reader, writer, body=body) -> None:
+        async def answer(reader, writer, body=body):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             writer.close()

@@ -12,7 +12,7 @@ from recsys_posttrain.live import running as metrics
 from recsys_posttrain.live.running import listening_for_metrics, reporting
 
 
-async def test_they_are_at_their_own_port_and_nowhere_else(serving, until, monkeypatch) -> None:
+async def test_they_are_at_their_own_port_and_nowhere_else(serving, until, monkeypatch):
     async with serving() as service:
         listening = socket.create_server(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -46,16 +46,15 @@ async def test_they_are_at_their_own_port_and_nowhere_else(serving, until, monke
 @pytest.mark.parametrize(
     "address", ["9100", ":9100", "host:", "host:x", "host:70000", "host:²", ""]
 )
-def test_an_address_that_is_none_is_one_sentence(address: str) -> None:
+def test_an_address_that_is_none_is_one_sentence(address):
     with pytest.raises(
         UserError, match=r"--metrics takes HOST:PORT such as 127\.0\.0\.1:9100, not"
     ):
         listening_for_metrics(address)
 
 
-def test_no_address_is_no_port(capsys) -> None:
+def test_no_address_is_no_port(capsys):
     assert listening_for_metrics(None) is None
     opened = listening_for_metrics("127.0.0.1:0")
-    assert opened is not None
     assert capsys.readouterr().out == f"serving http://127.0.0.1:{opened.getsockname()[1]}\n"
     opened.close()

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from recsys_posttrain.live.state import EventState
 PATH = "/v1/events/final/prefetch"
 
 
-async def _raw(url: str, request: bytes) -> bytes:
+async def _raw(url, request):
     """All that comes back, up to the end of the connection."""
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -27,12 +26,11 @@ async def _raw(url: str, request: bytes) -> bytes:
     return answer
 
 
-async def test_a_user_gets_the_own_lists_and_nobody_elses(serving, token_of) -> None:
+async def test_a_user_gets_the_own_lists_and_nobody_elses(serving):
     async with serving() as service:
         tags = {}
         for user in ("u1", "u2", "u é/\n"):
-            headers = {"Authorization": f"Bearer {token_of(user)}"}
-            answer = await get(service.http + PATH, headers, 5)
+            answer = await service.ask(user=user)
             value = json.loads(answer.body)
             assert (answer.status, value["user"], value["event"]) == (200, user, "final")
             assert value["stages"] == service.lists.of(user)
@@ -41,19 +39,17 @@ async def test_a_user_gets_the_own_lists_and_nobody_elses(serving, token_of) -> 
             assert "authorization" in answer.headers["vary"].lower()
         assert len(set(tags.values())) == 3
         # Another user's tag is not a reason to keep another user's lists.
-        mixed = {"Authorization": f"Bearer {token_of('u1')}", "If-None-Match": tags["u2"]}
-        answer = await get(service.http + PATH, mixed, 5)
+        answer = await service.ask(headers={"If-None-Match": tags["u2"]})
         assert (answer.status, json.loads(answer.body)["user"]) == (200, "u1")
 
 
-async def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving, token_of) -> None:
+async def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving):
     async with serving() as service:
-        headers = {"Authorization": f"Bearer {token_of('u1')}"}
-        first = await get(service.http + PATH, headers, 5)
-        headers["If-None-Match"] = f'"x", {first.headers["etag"]}'
+        first = await service.ask()
+        known = {"If-None-Match": f'"x", {first.headers["etag"]}'}
         ages, reads = set(), service.lists.reads
         for _ in range(30):
-            answer = await get(service.http + PATH, headers, 5)
+            answer = await service.ask(headers=known)
             assert (answer.status, answer.body) == (304, b"")
             assert answer.headers["etag"] == first.headers["etag"]
             ages.add(int(answer.headers["cache-control"].partition("max-age=")[2]))
@@ -61,44 +57,31 @@ async def test_a_revalidation_reads_no_lists_and_lifetimes_differ(serving, token
         assert len(ages) > 20
         assert 3600 * 0.7 <= min(ages) < 3400 < 3800 < max(ages) <= 3600 * 1.3
         service.lists.version = "0ther"
-        assert (await get(service.http + PATH, headers, 5)).status == 200
+        assert (await service.ask(headers=known)).status == 200
 
 
-async def test_gzip_where_it_is_accepted(serving, token_of) -> None:
+async def test_gzip_where_it_is_accepted(serving, token_of):
     async with serving() as service:
-        token = token_of("u1")
-        request = f"GET {PATH} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n"
+        request = f"GET {PATH} HTTP/1.0\r\nAuthorization: Bearer {token_of('u1')}\r\n"
         plain = await _raw(service.http, f"{request}\r\n".encode())
         packed = await _raw(service.http, f"{request}Accept-Encoding: br, gzip\r\n\r\n".encode())
         head, _, body = packed.partition(b"\r\n\r\n")
         assert b"content-encoding: gzip" in head
         assert gzip.decompress(body) == plain.partition(b"\r\n\r\n")[2]
         assert len(body) < len(gzip.decompress(body))
-        answer = await get(
-            service.http + PATH,
-            {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"},
-            5,
-        )
+        answer = await service.ask(headers={"Accept-Encoding": "gzip"})
         assert json.loads(answer.body)["user"] == "u1"
 
 
-async def test_tokens_that_do_not_fit_are_refused(serving, token_of) -> None:
+async def test_tokens_that_do_not_fit_are_refused(serving, token_of):
     async with serving() as service:
-        for value in (
-            "",
-            "Bearer",
-            "Bearer x.y",
-            f"Basic {token_of('u1')}",
-            f"Bearer {token_of('u1', event='other')}",
-            f"Bearer {token_of('u1', seconds=-1)}",
-            f"Bearer {token_of('u1')[:-1]}",
-        ):
+        bad = ("x.y", token_of("u1", "other"), token_of("u1", seconds=-1), token_of("u1")[:-1])
+        for value in ("", "Bearer", f"Basic {token_of('u1')}", *(f"Bearer {each}" for each in bad)):
             for path in (PATH, "/v1/events/final/state?since=0"):
                 answer = await get(service.http + path, {"Authorization": value}, 5)
                 assert answer.status == 401, value
                 assert json.loads(answer.body)["error"]
-        headers = {"Authorization": f"Bearer {token_of('stranger')}"}
-        answer = await get(service.http + PATH, headers, 5)
+        answer = await service.ask(user="stranger")
         assert answer.status == 404
         assert "stranger" in json.loads(answer.body)["error"]
         headers = {"Authorization": f"Bearer {token_of('u1', event='other')}"}
@@ -111,11 +94,10 @@ async def test_tokens_that_do_not_fit_are_refused(serving, token_of) -> None:
         assert (await get(service.http + "/metrics", {}, 5)).status == 404
 
 
-async def test_the_state_by_pull(serving, token_of, until) -> None:
+async def test_the_state_by_pull(serving, until):
     async with serving() as service:
-        headers = {"Authorization": f"Bearer {token_of('u1')}"}
-        url = f"{service.http}/v1/events/final/state"
-        assert (await get(url, headers, 5)).status == 204
+        path = "/v1/events/final/state"
+        assert (await service.ask(path)).status == 204
         state = EventState("final", 7, "live", 5.0)
         await service.broker.append(state)
         await until(lambda: service.prefetch._newest is not None)
@@ -124,7 +106,7 @@ async def test_the_state_by_pull(serving, token_of, until) -> None:
             "?since=-1": 400, "?since=x": 400, "?since=%D9%A3": 400, "?since=" + "9" * 20: 400,
             "?since=%C2%B2": 400,
         }.items():  # fmt: skip
-            answer = await get(url + query, headers, 5)
+            answer = await service.ask(path + query)
             assert answer.status == status, query
             if status == 200:
                 assert EventState.from_json(answer.body) == state
@@ -133,21 +115,17 @@ async def test_the_state_by_pull(serving, token_of, until) -> None:
         assert json.loads((await get(service.http + "/health", {}, 5)).body)["state"] == 7
 
 
-async def test_near_the_event_what_can_wait_is_shed_for_different_times(
-    serving, token_of, tmp_path: Path, until
-) -> None:
+async def test_near_the_event_what_can_wait_is_shed_for_different_times(serving, tmp_path, until):
     path, start = tmp_path / "schedule.json", 10_000.0
     plan = Schedule("final", ("before", "live", "after"), {"live": start})
     plan.write(path)
     now = 5000.0
-
     settings = PrefetchSettings(shedding=Shedding(window=60, keeps=3, spread=5))
     options = {"schedule": ScheduleFile(path), "settings": settings, "clock": lambda: now}
     async with serving(prefetch=options) as service:
 
-        async def status(priority: str) -> tuple[int, str]:
-            headers = {"Authorization": f"Bearer {token_of('u1')}", "Priority": priority}
-            answer = await get(service.http + PATH, headers, 5)
+        async def status(priority):
+            answer = await service.ask(headers={"Priority": priority})
             return answer.status, answer.headers.get("retry-after", "")
 
         for now, shed in ((9939, 200), (9940, 503), (10_060, 503), (10_061, 200)):  # noqa: B007
@@ -156,8 +134,7 @@ async def test_near_the_event_what_can_wait_is_shed_for_different_times(
         now = 10_000
         waits = {int((await status("i, u=7"))[1]) for _ in range(40)}
         assert len(waits) > 20
-        assert min(waits) >= 60
-        assert max(waits) <= 300
+        assert 60 <= min(waits) <= max(waits) <= 300
         # A start that moves takes the window with it; a change that comes opens one.
         now = 20_000
         plan.delayed(10_000, 5000).write(path)
@@ -175,18 +152,15 @@ async def test_near_the_event_what_can_wait_is_shed_for_different_times(
     [(None, 3), ("", 3), ("u=0", 0), ("u=7, i", 7), ("i,u=5", 5), ("u=2;x=1", 2), ("u=8", 3),
      ("u=-1", 3), ("u=55", 3), ("x", 3), ("au=1", 3), ("u=1, u=6", 6), ("u=?1", 3)],
 )  # fmt: skip
-def test_the_urgency_of_a_priority_header(header: str | None, expected: int) -> None:
+def test_the_urgency_of_a_priority_header(header, expected):
     assert urgency(header) == expected
 
 
-async def test_limits_on_body_and_head(serving, token_of) -> None:
+async def test_limits_on_body_and_head(serving, token_of):
     async with serving() as service:
         line = f"Authorization: Bearer {token_of('u1')}\r\n"
         start = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{line}"
-        for extra in (
-            "Content-Length: 5\r\n\r\nhello",
-            "Transfer-Encoding: chunked\r\n\r\n0\r\n",
-        ):
+        for extra in ("Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n0\r\n"):
             answer = await _raw(service.http, (start + extra + "\r\n").encode())
             assert answer.startswith(b"HTTP/1.1 413 "), extra
         long = f"{start}X: {'x' * 20_000}\r\n"
@@ -197,7 +171,7 @@ async def test_limits_on_body_and_head(serving, token_of) -> None:
         assert (await _raw(service.http, b"\x00\xff\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 
 
-async def test_a_host_header_is_not_believed(serving) -> None:
+async def test_a_host_header_is_not_believed(serving):
     """It would make up labels of counters, which stay, or addresses that cannot be read."""
     async with serving() as service:
         for host in (b"a/b", b"a/made-up?", b"a#", b"[", b"\xff"):
@@ -210,7 +184,7 @@ async def test_a_host_header_is_not_believed(serving) -> None:
         }
 
 
-def test_shed_only_what_is_less_urgent_and_near() -> None:
+def test_shed_only_what_is_less_urgent_and_near():
     """Against the definition, on random cases."""
     random = np.random.default_rng(1)
     for _ in range(500):
@@ -218,6 +192,5 @@ def test_shed_only_what_is_less_urgent_and_near() -> None:
         moments = [float(at) for at in random.uniform(0, 500, random.integers(0, 4))]
         now, level = float(random.uniform(0, 500)), int(random.integers(0, 8))
         nearest = min((abs(at - now) for at in moments), default=float("inf"))
-        assert rules.refuses(level, now, moments) == (
-            level > rules.keeps and nearest <= rules.window
-        )
+        wanted = level > rules.keeps and nearest <= rules.window
+        assert rules.refuses(level, now, moments) == wanted

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from recsys_posttrain.live.keys import Keys
 from recsys_posttrain.live.producer import Producer
 from recsys_posttrain.live.redis_broker import RedisBroker
 from recsys_posttrain.live.schedule import Schedule, ScheduleFile
-from recsys_posttrain.live.state import EventState
 
 PLAN = Schedule("final", ("before", "live", "break", "after"), {"live": 100.0, "break": 200.0})
 
@@ -20,39 +18,38 @@ PLAN = Schedule("final", ("before", "live", "break", "after"), {"live": 100.0, "
 class World:
     """A schedule's file, a broker, and a clock that stands still until it is set."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         self.path, self.now, self.broker = path, 10.0, EmbeddedBroker()
         PLAN.write(path)
         self.producer = self.restarted()
 
-    def restarted(self) -> Producer:
+    def restarted(self):
         return Producer(ScheduleFile(self.path), self.broker, lambda: self.now)
 
-    async def at(self, now: float) -> EventState | None:
+    async def at(self, now):
         self.now = now
         return await self.producer.step()
 
-    async def written(self) -> list[tuple[int, str]]:
+    async def written(self):
         states = await self.broker.after("final", 0, 0.0)
         return [(state.version, state.stage) for state in states]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path):
     return World(tmp_path / "schedule.json")
 
 
-async def test_each_stage_is_written_once_at_its_time(world: World) -> None:
+async def test_each_stage_is_written_once_at_its_time(world):
     for now in (10, 50, 99, 100, 101, 199, 200, 1e6):
         await world.at(now)
     assert await world.written() == [(10, "before"), (11, "live"), (12, "break")]
     newest = await world.broker.newest("final")
-    assert newest is not None
     assert newest.published == 200
     assert world.producer.counters["states_written"] == 3
 
 
-async def test_a_restart_at_any_moment_repeats_and_loses_nothing(world: World) -> None:
+async def test_a_restart_at_any_moment_repeats_and_loses_nothing(world):
     for now in (10, 99, 100, 150, 200, 250):
         world.producer = world.restarted()
         await world.at(now)
@@ -60,7 +57,7 @@ async def test_a_restart_at_any_moment_repeats_and_loses_nothing(world: World) -
     assert await world.written() == [(10, "before"), (11, "live"), (12, "break")]
 
 
-async def test_the_schedule_moves_forward_and_back_and_a_person_ends_it(world: World) -> None:
+async def test_the_schedule_moves_forward_and_back_and_a_person_ends_it(world):
     await world.at(10)
     PLAN.advanced("live", 20).write(world.path)
     await world.at(20)
@@ -77,11 +74,11 @@ async def test_the_schedule_moves_forward_and_back_and_a_person_ends_it(world: W
     assert [version for version, _ in await world.written()] == [10, 11, 12, 13, 14]
 
 
-async def test_a_write_whose_answer_is_lost_is_not_repeated(world: World) -> None:
+async def test_a_write_whose_answer_is_lost_is_not_repeated(world):
     append = world.broker.append
     is_lost = True
 
-    async def unsure(state: EventState) -> bool:
+    async def unsure(state):
         done = await append(state)
         if is_lost:
             raise BrokerDown("no answer")
@@ -97,7 +94,7 @@ async def test_a_write_whose_answer_is_lost_is_not_repeated(world: World) -> Non
     assert await world.written() == [(10, "before"), (11, "live")]
 
 
-async def test_a_broker_that_lost_its_data_gets_the_state_again(world: World) -> None:
+async def test_a_broker_that_lost_its_data_gets_the_state_again(world):
     await world.at(10)
     await world.at(100)
     world.producer._broker = world.broker = EmbeddedBroker()
@@ -110,11 +107,10 @@ async def test_a_broker_that_lost_its_data_gets_the_state_again(world: World) ->
     world.broker = EmbeddedBroker()
     world.producer = world.restarted()
     state = await world.at(201)
-    assert state is not None
     assert state.version > 12
 
 
-async def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) -> None:
+async def test_two_producers_and_clocks_that_differ_by_a_minute(world):
     """Both follow one schedule; whatever the order of their steps, each version is written once."""
     random = np.random.default_rng(0)
     now = 0.0
@@ -128,13 +124,11 @@ async def test_two_producers_and_clocks_that_differ_by_a_minute(world: World) ->
     assert (await world.written())[-1][1] == "break"
 
 
-async def test_run_goes_on_when_the_broker_is_down(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_run_goes_on_when_the_broker_is_down(world, caplog):
     caplog.set_level(logging.INFO, "recsys_posttrain.live.broker")  # which the bench silences
     newest, calls = world.broker.newest, 0
 
-    async def flaky(event: str) -> EventState | None:
+    async def flaky(event):
         nonlocal calls
         calls += 1
         if calls < 4:
@@ -152,7 +146,7 @@ async def test_run_goes_on_when_the_broker_is_down(
     assert levels.count("WARNING") == 1
 
 
-async def test_with_redis_over_its_restarts(redis_server, tmp_path: Path) -> None:
+async def test_with_redis_over_its_restarts(redis_server, tmp_path):
     """Killed and started with its data, then without it: versions grow and no state is twice."""
     path = tmp_path / "schedule.json"
     PLAN.write(path)

@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,22 +20,19 @@ from recsys_posttrain.live.state import EventState
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "recsys_posttrain" / "live" / "nginx.conf"
 DEVICE = str(ROOT / "benchmarks" / "live_device.py")
-LOCAL = (
-    "http {\n"
-    + "".join(f"    {part}_temp_path {part};\n" for part in ("client_body", "proxy"))
-    + "".join(f"    {part}_temp_path {part};\n" for part in ("fastcgi", "uwsgi", "scgi"))
-)
+PARTS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+LOCAL = "http {\n" + "".join(f"    {part}_temp_path {part};\n" for part in PARTS)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def needs_nginx() -> None:
+def needs_nginx():
     for name in ("nginx", "openssl"):
         if shutil.which(name) is None:
             pytest.skip(f"{name} is not installed (Debian: apt-get install {name})")
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
+def certificate(tmp_path):
     """A self-made one for this machine, and its key."""
     paths = tmp_path / "live.pem", tmp_path / "live.key"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
@@ -48,7 +44,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return paths
 
 
-def _free_port() -> int:
+def _free_port():
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -56,7 +52,7 @@ def _free_port() -> int:
 class Proxy:
     """nginx with the configuration of the docs; ports, paths and one time are the test's."""
 
-    def __init__(self, folder: Path, certificate: tuple[Path, Path], ports: dict[str, int]) -> None:
+    def __init__(self, folder, certificate, ports):
         self.port = _free_port()
         text = CONFIGURATION.read_text()
         changes = {
@@ -76,7 +72,7 @@ class Proxy:
             ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", settings]
         )
 
-    async def listens(self) -> None:
+    async def listens(self):
         async with asyncio.timeout(10):
             while True:
                 try:
@@ -90,7 +86,7 @@ class Proxy:
 
 
 @pytest.fixture
-def started() -> Iterator[list[subprocess.Popen]]:
+def started():
     processes: list[subprocess.Popen] = []
     yield processes
     for process in processes:
@@ -100,14 +96,14 @@ def started() -> Iterator[list[subprocess.Popen]]:
 
 async def test_a_device_through_tls(
     serving, until, tmp_path, certificate, started, secret_file, monkeypatch
-) -> None:
+):
     """The device is the command; it believes the certificate because it is told to."""
     trusted = ("127.0.0.1",)
     prefetch = {"settings": PrefetchSettings(limits=Limits(per_address=1, proxies=trusted))}
     settings = GatewaySettings(per_address=2, proxies=trusted, drain=0.05)
     log = tmp_path / "log"
 
-    def shown() -> list[tuple[str, str]]:
+    def shown():
         """What the command printed, without the version."""
         return re.findall("^user (.*), version [0-9]+, (.*)$", log.read_text(), re.MULTILINE)
 
@@ -119,21 +115,18 @@ async def test_a_device_through_tls(
         started.append(proxy.process)
         await proxy.listens()
         place = f"127.0.0.1:{proxy.port}"
-        words = ["final", "--users", "u1,u2"]
-        words += ["--secret-file", str(secret_file), "--prefetch", f"https://{place}"]
-        words += ["--gateway", f"wss://{place}"]
+        words = ["final", "--users", "u1,u2", "--secret-file", str(secret_file)]
+        words += ["--prefetch", f"https://{place}", "--gateway", f"wss://{place}"]
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
         with log.open("w") as printed:
             command = [sys.executable, "-u", DEVICE, *words]
             device = subprocess.Popen(command, stdout=printed)
         started.append(device)
         await until(lambda: sum(len(each._open) for each in service.gateways) == 2, 30)
-        await service.broker.append(EventState("final", 1, "live", 1.0))
-        both = [(user, f"live: {user} live 1 {user} live 2") for user in ("u1", "u2")]
-        await until(lambda: sorted(shown()) == both)
-        await service.broker.append(EventState("final", 2, "break", 1.0))
-        both = [(user, f"break: {user} break 1 {user} break 2") for user in ("u1", "u2")]
-        await until(lambda: sorted(shown()[2:]) == both)
+        for version, stage in enumerate(("live", "break"), start=1):
+            await service.broker.append(EventState("final", version, stage, 1.0))
+            both = [(user, f"{stage}: {user} {stage} 1 {user} {stage} 2") for user in ("u1", "u2")]
+            await until(lambda both=both, n=version: sorted(shown()[2 * n - 2 :]) == both)
         # A request that does not come whole ends at the proxy; metrics are not to be had there.
         async with crowd(proxy.port, 20, source="127.0.0.1") as silent:
             await until(lambda: not any(map(is_open, silent)))
@@ -144,7 +137,7 @@ async def test_a_device_through_tls(
         device.terminate()
 
 
-async def _first_line(port: int, path: str, context: ssl.SSLContext) -> bytes:
+async def _first_line(port, path, context):
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     line = await reader.readline()
@@ -152,7 +145,7 @@ async def _first_line(port: int, path: str, context: ssl.SSLContext) -> bytes:
     return line
 
 
-def test_the_docs_name_it() -> None:
+def test_the_docs_name_it():
     root = CONFIGURATION.parents[2]
     page = (root / "docs" / "live.md").read_text(encoding="utf-8")
     assert f"(../{CONFIGURATION.relative_to(root)})" in page

@@ -14,19 +14,16 @@ from recsys_posttrain.live.state import MESSAGE_BYTES, EventState
 GOOD = {"event": "final", "version": 3, "stage": "live", "published": 17.5}
 
 
-def test_a_message_is_the_state() -> None:
+def test_a_message_is_the_state_the_longest_too():
     state = EventState(**GOOD)
     assert json.loads(state.to_json()) == GOOD
     assert EventState.from_json(state.to_json()) == state
     assert EventState.from_json(state.to_json().encode()) == state
-
-
-def test_the_longest_state_fits_a_message() -> None:
     longest = EventState("e" * 64, 2**53 - 1, "s" * 64, 99_999_999_999.123456)
     assert EventState.from_json(longest.to_json()) == longest
 
 
-def test_only_a_larger_version_is_newer() -> None:
+def test_only_a_larger_version_is_newer():
     state = EventState(**GOOD)
     other_stage = EventState("final", 3, "after", 99.0)
     later = EventState("final", 4, "before", 0.0)
@@ -56,19 +53,19 @@ def test_only_a_larger_version_is_newer() -> None:
     ],
     ids=range(30),
 )
-def test_anything_else_is_one_clear_sentence(message: str | bytes) -> None:
+def test_anything_else_is_one_clear_sentence(message):
     with pytest.raises(UserError) as refusal:
         EventState.from_json(message)
     assert len(str(refusal.value)) < 250
     assert "\n" not in str(refusal.value)
 
 
-def test_counters_as_prometheus_reads_them() -> None:
+def test_counters_as_prometheus_reads_them():
     text = prometheus({'requests{status="200"}': 12_345_678, "connections": 2})
     assert text == b'live_connections 2\nlive_requests{status="200"} 12345678\n'
 
 
-def test_the_core_neither_imports_nor_installs_the_extra() -> None:
+def test_the_core_neither_imports_nor_installs_the_extra():
     root = Path(__file__).resolve().parents[2]
     extra = {"redis", "starlette", "uvicorn", "websockets"}
     package = root / "recsys_posttrain"

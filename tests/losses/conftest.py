@@ -11,7 +11,7 @@ import torch
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.losses.negatives import Candidates, Negatives
 from recsys_posttrain.models import SASRec
-from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.types import Sequences
 
 
@@ -55,6 +55,4 @@ def world():
     )
     backbone = SASRec(dim=4, blocks=1, feed_forward=4, max_length=5, dropout=0.0)
     batch = batch_of(sequences, torch.tensor([0, 1]), 5)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return SimpleNamespace(policy=Policy(backbone.build(9)), batch=batch)
+    return SimpleNamespace(policy=new_policy(backbone, 9, seed=0), batch=batch)

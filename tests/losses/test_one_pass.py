@@ -37,10 +37,9 @@ LOSSES = pytest.mark.parametrize(
 
 def leaves(dtype=torch.float64, scale=1.0):
     generator = torch.Generator().manual_seed(0)
-    shapes = ((POSITIONS, WIDTH), (ITEMS, WIDTH))
     return [
-        (scale * torch.randn(*shape, generator=generator, dtype=dtype)).requires_grad_()
-        for shape in shapes
+        (scale * torch.randn(rows, WIDTH, generator=generator, dtype=dtype)).requires_grad_()
+        for rows in (POSITIONS, ITEMS)
     ]
 
 

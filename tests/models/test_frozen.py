@@ -1,7 +1,10 @@
 """What a frozen policy and a reward model remember is what they would say again."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from data_factory import random_sequences
 from torch import nn
 
 from recsys_posttrain.data import positions as positions_module
@@ -19,15 +22,8 @@ ITEMS, LENGTH = 11, 6
 @pytest.fixture
 def log():
     """Lengths 0, 1, 2, 9, 4, 7: two have no position, two are longer than a window."""
-    lengths = torch.tensor([0, 1, 2, 9, 4, 7])
-    generator = torch.Generator().manual_seed(0)
-    count = int(lengths.sum())
-    return Sequences(
-        torch.randint(1, ITEMS + 1, (count,), generator=generator),
-        torch.randint(1, 6, (count,), generator=generator).double(),
-        torch.arange(count),
-        torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
-    )
+    sequences = random_sequences([0, 1, 2, 9, 4, 7], ITEMS)
+    return replace(sequences, rewards_E=sequences.rewards_E.double())
 
 
 def new_policy(seed):
@@ -55,9 +51,30 @@ class Linear(RewardModel):
         return self.state[:, item_N] * reward_N[:, None], self.factor
 
 
+def only(log, row):
+    """One user's events."""
+    events = slice(*log.offsets_N1[row : row + 2].tolist())
+    fields = (each[events] for each in (log.items_E, log.rewards_E, log.timestamps_E))
+    return Sequences(*fields, torch.tensor([0, events.stop - events.start]))
+
+
 def batches(log):
     """Two epochs of batches of two sequences each, in another order each time."""
     return list(BatchStream(log, LENGTH, batch_size=2, epochs=2, seed=3))
+
+
+def start(log, *models):
+    for model in models:
+        model.at(TrainingPositions(log, LENGTH))
+
+
+def run_through(log, policy, reward):
+    """All batches of a run, and its end."""
+    start(log, policy, reward)
+    for batch in batches(log):
+        answers(policy, reward, batch)
+    for model in (policy, reward):
+        model.at(None)
 
 
 def answers(policy, reward, batch):
@@ -79,8 +96,7 @@ def test_remembered_answers_are_those_of_the_batch(log, monkeypatch, largest):
     monkeypatch.setattr(positions_module, "LARGEST_CACHE", largest)
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     direct = [answers(policy, reward, batch) for batch in batches(log)]
-    for model in (policy, reward):
-        model.at(TrainingPositions(log, LENGTH))
+    start(log, policy, reward)
     for expected, batch in zip(direct, batches(log), strict=True):
         torch.testing.assert_close(answers(policy, reward, batch), expected)
 
@@ -88,26 +104,15 @@ def test_remembered_answers_are_those_of_the_batch(log, monkeypatch, largest):
 def test_nothing_is_computed_twice_and_another_run_reads_the_same(log):
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     for _ in range(2):
-        for model in (policy, reward):
-            model.at(TrainingPositions(log, LENGTH))
-        for batch in batches(log):
-            answers(policy, reward, batch)
-        for model in (policy, reward):
-            model.at(None)
-    passes = 1  # all four sequences fit into one batch
-    assert reward.asked == 1 + passes  # the first is for its factors
+        run_through(log, policy, reward)
+    assert reward.asked == 2  # once for its factors, once for all four sequences in one batch
 
 
 def test_other_batches_are_computed_after_the_run(log):
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     other = batch_of(log, torch.tensor([3, 5]), LENGTH, skipped_B=torch.tensor([2, 0]))
     expected = answers(policy, reward, other)
-    for model in (policy, reward):
-        model.at(TrainingPositions(log, LENGTH))
-    for batch in batches(log):
-        answers(policy, reward, batch)
-    for model in (policy, reward):
-        model.at(None)
+    run_through(log, policy, reward)
     torch.testing.assert_close(answers(policy, reward, other), expected)
 
 
@@ -115,18 +120,16 @@ def test_another_reward_model_has_another_expectation(log):
     policy, first, second = FrozenPolicy(new_policy(0)), Linear(), Linear()
     with torch.no_grad():
         second.factor *= -2
-    policy.at(TrainingPositions(log, LENGTH))
+    start(log, policy)
     batch = batches(log)[0]
-    torch.testing.assert_close(
-        policy.expected_reward(batch, second), -2 * policy.expected_reward(batch, first)
-    )
+    twice = policy.expected_reward(batch, second)
+    torch.testing.assert_close(twice, -2 * policy.expected_reward(batch, first))
 
 
 def test_a_resampled_reward_is_asked_each_time(log):
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     reward.is_resampled = True
-    for model in (policy, reward):
-        model.at(TrainingPositions(log, LENGTH))
+    start(log, policy, reward)
     batch = batches(log)[0]
     before = policy.expected_reward(batch, reward)
     with torch.no_grad():
@@ -138,8 +141,7 @@ def test_a_resampled_reward_is_asked_each_time(log):
 def test_states_of_histories_are_kept(log, monkeypatch):
     """The last two sets of them; the same tensor comes back, and another set has its own."""
     policy = FrozenPolicy(new_policy(0))
-    rows = [torch.tensor([3]), torch.tensor([5]), torch.tensor([4])]
-    sets = [_only(log, row) for row in rows]
+    sets = [only(log, row) for row in (3, 5, 4)]
     first, second = (policy.last_hidden_states(each) for each in sets[:2])
     assert policy.last_hidden_states(sets[0]) is first
     third = policy.last_hidden_states(sets[2])
@@ -158,14 +160,3 @@ def test_it_has_no_gradient_and_no_dropout(log):
     batch = batches(log)[0]
     assert not frozen.hidden_states(batch).requires_grad
     assert not frozen.log_prob(batch).requires_grad
-
-
-def _only(log, rows):
-    start, stop = int(log.offsets_N1[rows[0]]), int(log.offsets_N1[rows[0] + 1])
-    events = slice(start, stop)
-    return Sequences(
-        log.items_E[events],
-        log.rewards_E[events],
-        log.timestamps_E[events],
-        torch.tensor([0, stop - start]),
-    )

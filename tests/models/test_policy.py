@@ -4,38 +4,29 @@ import copy
 
 import pytest
 import torch
+from data_factory import random_sequences
 
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.models import HSTU, SASRec
-from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.types import History, Sequences
+from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.types import History
 
 ITEMS = 12
 
 
 @pytest.fixture
 def policy():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = SASRec(dim=8, blocks=2, heads=2, feed_forward=16, max_length=10, dropout=0.0)
-        made = Policy(config.build(ITEMS)).double()
-        with torch.no_grad():  # away from the start, where all logits are almost 0
-            made.backbone.item_embedding.weight[1:] *= 5
-    return made
+    config = SASRec(dim=8, blocks=2, heads=2, feed_forward=16, max_length=10, dropout=0.0)
+    built = new_policy(config, ITEMS, seed=0).double()
+    with torch.no_grad():  # away from the start, where all logits are almost 0
+        built.backbone.item_embedding.weight[1:] *= 5
+    return built
 
 
 @pytest.fixture
 def sequences():
     """40 sequences of 2 to 17 events: more than two blocks of rows, some longer than 10."""
-    generator = torch.Generator().manual_seed(1)
-    lengths_N = torch.randint(2, 18, (40,), generator=generator)
-    events = int(lengths_N.sum())
-    return Sequences(
-        torch.randint(1, ITEMS + 1, (events,), generator=generator),
-        torch.randint(1, 6, (events,), generator=generator).float(),
-        torch.arange(events),
-        torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(0)]),
-    )
+    return random_sequences([2 + 7 * n % 16 for n in range(40)], ITEMS)
 
 
 @pytest.fixture
@@ -114,7 +105,7 @@ def test_a_state_without_a_graph_never_serves_who_needs_the_gradient(policy, bat
 def test_last_states_are_those_after_the_latest_events(policy, sequences, rows):
     hidden_ND = policy.last_hidden_states(sequences, rows=rows)
     for n in range(len(sequences)):
-        events = slice(int(sequences.offsets_N1[n]), int(sequences.offsets_N1[n + 1]))
+        events = slice(*sequences.offsets_N1[n : n + 2].tolist())
         latest = sequences.items_E[events][-10:][None]
         rewards = sequences.rewards_E[events][-10:][None].double()
         times = torch.zeros_like(latest)
@@ -124,10 +115,8 @@ def test_last_states_are_those_after_the_latest_events(policy, sequences, rows):
 
 def test_the_times_of_next_actions_reach_the_last_states(sequences):
     """Given, or for none given that of the last event; one of three days, one of no time at all."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = HSTU(dim=8, blocks=2, max_length=10, target_time=True)
-        policy = Policy(config.build(ITEMS)).double().eval()
+    config = HSTU(dim=8, blocks=2, max_length=10, target_time=True)
+    policy = new_policy(config, ITEMS, seed=0).double().eval()
     last_N = sequences.timestamps_E[sequences.offsets_N1[1:] - 1]
     given_N = last_N + 86_400 * (torch.arange(40) % 3)
     for next_times_N, expected_N in ((given_N, given_N), (None, last_N)):

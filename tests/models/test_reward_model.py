@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from data_factory import random_sequences
 
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.models.reward_model import RewardModel, score_next
-from recsys_posttrain.types import Sequences
 
 ITEMS, MEMBERS, RANK = 6, 3, 2
 
@@ -39,11 +39,7 @@ def model():
 
 @pytest.fixture
 def sequences():
-    lengths_N = torch.tensor([5, 2, 7, 3])
-    generator = torch.Generator().manual_seed(1)
-    items_E = torch.randint(1, ITEMS + 1, (17,), generator=generator)
-    offsets_N1 = torch.cat([torch.zeros(1, dtype=torch.int64), lengths_N.cumsum(0)])
-    return Sequences(items_E, torch.ones(17), torch.arange(17), offsets_N1)
+    return random_sequences([5, 2, 7, 3], ITEMS)
 
 
 @pytest.fixture
@@ -69,12 +65,8 @@ def test_scores_of_candidates_are_the_slow_loop(model, batch):
     for width in (1.0, 2.5):
         mean, lower, upper = model.interval(batch, items_NK, width)
         np.testing.assert_allclose(mean, expected.mean(axis=0), atol=1e-6)
-        np.testing.assert_allclose(
-            lower, expected.mean(axis=0) - width * expected.std(axis=0), atol=1e-5
-        )
-        np.testing.assert_allclose(
-            upper, expected.mean(axis=0) + width * expected.std(axis=0), atol=1e-5
-        )
+        np.testing.assert_allclose(mean - lower, width * expected.std(axis=0), atol=1e-5)
+        np.testing.assert_allclose(upper - mean, width * expected.std(axis=0), atol=1e-5)
 
 
 def test_scores_of_all_items_and_the_product_of_the_factors_are_the_slow_loop(model, batch):
@@ -89,14 +81,11 @@ def test_scores_of_all_items_and_the_product_of_the_factors_are_the_slow_loop(mo
 def test_the_next_action_is_scored_after_the_whole_history(model, sequences):
     items_NK = torch.tensor([[1, 2], [3, 4], [5, 6], [6, 1]])
     latest_N = sequences.items_E[sequences.offsets_N1[1:] - 1]
-    expected = [
-        [
-            np.mean([model.slow_score(m, int(latest), int(item)) for m in range(MEMBERS)])
-            for item in items
-        ]
-        for latest, items in zip(latest_N, items_NK, strict=True)
-    ]
-    np.testing.assert_allclose(score_next(model, sequences, items_NK), expected, atol=1e-6)
+    found_NK = score_next(model, sequences, items_NK)
+    for n, k in np.ndindex(4, 2):
+        asked = int(latest_N[n]), int(items_NK[n, k])
+        expected = np.mean([model.slow_score(m, *asked) for m in range(MEMBERS)])
+        assert float(found_NK[n, k]) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("next_times_N", [None, torch.tensor([90, 91, 92, 93])])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from data_factory import doubles
 
 from recsys_posttrain import ops
 
@@ -33,12 +34,8 @@ def test_masked_mean_by_hand():
     mean.backward()
     assert mean.item() == 2
     assert values.grad.tolist() == [0.5, 0.0, 0.5]
-    nothing = ops.masked_mean(values, torch.zeros(3, dtype=torch.bool))
-    assert nothing.item() == 0
-
-
-def test_masked_mean_does_not_count_by_value():
-    """Real zeros stay in the denominator: (0 + 0 + 3) / 3."""
+    assert ops.masked_mean(values, torch.zeros(3, dtype=torch.bool)).item() == 0
+    # Real zeros stay in the denominator: (0 + 0 + 3) / 3.
     assert ops.masked_mean(torch.tensor([0.0, 0.0, 3.0]), torch.ones(3, dtype=torch.bool)) == 1
 
 
@@ -89,9 +86,8 @@ def test_samples_follow_the_distribution(monkeypatch, block):
     logarithm of its share beside each draw."""
     monkeypatch.setattr("recsys_posttrain.ops.softmax.SAMPLING_BLOCK", block)
     share = torch.tensor([[0.1, 0.2, 0.3, 0.15, 0.25]], dtype=torch.float64)
-    items, log_prob = ops.sample_items(
-        share.log(), torch.eye(5, dtype=torch.float64), 100_000, torch.Generator().manual_seed(0)
-    )
+    table, generator = torch.eye(5, dtype=torch.float64), torch.Generator().manual_seed(0)
+    items, log_prob = ops.sample_items(share.log(), table, 100_000, generator)
     assert items.shape == (1, 100_000)
     found = torch.bincount(items[0], minlength=6) / 100_000
     assert found[0] == 0
@@ -126,28 +122,18 @@ def test_samples_of_logits_beyond_the_exponential():
 
 def test_samples_of_nan_are_items_and_say_so():
     """The loss is then NaN, which training explains in a sentence."""
-    items, log_prob = ops.sample_items(
-        torch.tensor([[math.nan, 0.0, 0.0]]), torch.eye(3), 5, torch.Generator().manual_seed(0)
-    )
+    hidden = torch.tensor([[math.nan, 0.0, 0.0]])
+    items, log_prob = ops.sample_items(hidden, torch.eye(3), 5, torch.Generator().manual_seed(0))
     assert set(items.flatten().tolist()) <= {1, 2, 3}
     assert log_prob.isnan().all()
-
-
-class _Uniform:
-    """Stands in for torch.rand: the extreme draws."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __call__(self, *shape, **options):
-        return torch.full(shape, self.value, dtype=options["dtype"])
 
 
 @pytest.mark.parametrize(("uniform", "item"), [(0.0, 2), (1.0, 4)])
 @pytest.mark.parametrize("block", [2, 64])
 def test_extreme_uniforms_find_an_item_with_a_probability(monkeypatch, uniform, item, block):
     """Of five items the first and the last have none."""
-    monkeypatch.setattr(torch, "rand", _Uniform(uniform))
+    rand = lambda *shape, dtype, **_: torch.full(shape, uniform, dtype=dtype)  # noqa: E731
+    monkeypatch.setattr(torch, "rand", rand)
     monkeypatch.setattr("recsys_posttrain.ops.softmax.SAMPLING_BLOCK", block)
     hidden = torch.tensor([[-1e4, 0.0, 0.0, 0.0, -1e4]])
     items, log_prob = ops.sample_items(hidden, torch.eye(5), 2, torch.Generator())
@@ -168,27 +154,24 @@ def test_expected_score(world, chunk):
 @CHUNKS
 def test_kl_and_entropy(world, chunk):
     pi, other = dense(*world[:2]), dense(*world[2:])
-    expected = np.stack(
-        [(pi * np.log(pi / other)).sum(axis=1), -(pi * np.log(pi)).sum(axis=1)], axis=1
-    )
-    torch.testing.assert_close(ops.kl_and_entropy(*world, chunk), torch.from_numpy(expected))
+    kl, entropy = (pi * np.log(pi / other)).sum(axis=1), -(pi * np.log(pi)).sum(axis=1)
+    expected = torch.from_numpy(np.stack([kl, entropy], axis=1))
+    torch.testing.assert_close(ops.kl_and_entropy(*world, chunk), expected)
 
 
 def test_kl_to_itself_is_zero_and_a_uniform_entropy_is_log_v(world):
-    kl_and_entropy = ops.kl_and_entropy(
-        torch.zeros(1, WIDTH, dtype=torch.float64), world[1], world[0][:1], world[1] * 0
-    )
-    expected = torch.tensor([[0.0, math.log(ITEMS)]], dtype=torch.float64)
-    torch.testing.assert_close(kl_and_entropy, expected)
+    flat = torch.zeros(1, WIDTH, dtype=torch.float64)
+    found = ops.kl_and_entropy(flat, world[1], world[0][:1], world[1] * 0)
+    torch.testing.assert_close(found, doubles([0.0, math.log(ITEMS)]))
 
 
 @pytest.mark.parametrize("function", ["sample_items", "expected_score", "kl_and_entropy"])
 def test_measurements_carry_no_gradient(world, function):
     inputs = [each.clone().requires_grad_() for each in world]
-    if function == "sample_items":
-        _, result = ops.sample_items(*inputs[:2], 2, torch.Generator())
-    elif function == "expected_score":
-        result = ops.expected_score(*inputs[:2], inputs[0], inputs[1])
-    else:
-        result = ops.kl_and_entropy(*inputs)
-    assert not result.requires_grad
+    given = {
+        "sample_items": [*inputs[:2], 2, torch.Generator()],
+        "expected_score": [*inputs[:2], *inputs[:2]],
+        "kl_and_entropy": inputs,
+    }
+    result = getattr(ops, function)(*given[function])
+    assert not (result[1] if isinstance(result, tuple) else result).requires_grad

@@ -10,36 +10,29 @@ from data_factory import made_corpus
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards import baselines
 from recsys_posttrain.rewards.baselines import NAIVE_BASELINES, judged_events
-from recsys_posttrain.types import Sequences
 
 NAMES = [name for name, _ in NAIVE_BASELINES]
-Log = list[list[tuple[int, float]]]
 
 
-def sequences(log: Log) -> Sequences:
+def sequences(log):
     """One list of (item, reward) per user; an event a minute."""
     items, rewards = ([[each[n] for each in user] for user in log] for n in (0, 1))
     lengths = [len(user) for user in log]
     times = range(0, 60 * sum(lengths), 60)
-    made: Sequences = made_corpus(lengths, items=items, rewards=rewards, times=times).sequences
-    return made
+    return made_corpus(lengths, items=items, rewards=rewards, times=times).sequences
 
 
-def random_log(users: int, num_items: int, seed: int) -> Log:
+def random_log(users, num_items, seed):
     """Rewards with item, user and noise parts; some users have no event or a single one."""
     generator = np.random.default_rng(seed)
     item_effect = np.random.default_rng(99).normal(size=num_items + 1)
-    log: Log = []
+    log = []
     for user in range(users):
         length = [0, 1][user] if user < 2 else int(generator.integers(2, 12))
         items = generator.choice(num_items, size=length, replace=False) + 1
-        effect = generator.normal()
-        log.append(
-            [
-                (int(item), float(np.clip(np.round(3 + item_effect[item] + effect + z), 1, 5)))
-                for item, z in zip(items, generator.normal(scale=0.5, size=length), strict=True)
-            ]
-        )
+        mean = 3 + item_effect[items] + generator.normal()
+        reward = np.clip(np.round(mean + generator.normal(scale=0.5, size=length)), 1, 5)
+        log.append(list(zip(items.tolist(), reward.tolist(), strict=True)))
     return log
 
 
@@ -47,14 +40,14 @@ FIT = random_log(60, 15, seed=0)
 HELD_OUT = random_log(12, 16, seed=1)  # item 16 is unknown to FIT
 
 
-def predict(name: str, fit: Log, held_out: Log) -> np.ndarray:
+def predict(name, fit, held_out):
     return dict(NAIVE_BASELINES)[name](sequences(fit), sequences(held_out), 16)
 
 
-def item_sums(log: Log, skip_fold: int | None = None) -> dict[int, tuple[float, int]]:
+def item_sums(log, skip_fold=None):
     """{item: (sum of r - mu, count)} over users outside the fold."""
     mean = np.mean([reward for user in log for _, reward in user])
-    sums: dict[int, tuple[float, int]] = {}
+    sums = {}
     for index, user in enumerate(log):
         if index % 10 == skip_fold:
             continue
@@ -64,11 +57,11 @@ def item_sums(log: Log, skip_fold: int | None = None) -> dict[int, tuple[float, 
     return sums
 
 
-def bias_oracle(fit: Log, user: list[tuple[int, float]], sums, damping_i, damping_u) -> list[float]:
+def bias_oracle(fit, user, sums, damping_i, damping_u):
     """mu + b_i + b_u(t) for the events after a user's first, one at a time."""
     mean = np.mean([reward for other in fit for _, reward in other])
 
-    def bias(item: int) -> float:
+    def bias(item):
         total, count = sums.get(item, (0.0, 0))
         return total / (count + damping_i)
 
@@ -79,17 +72,14 @@ def bias_oracle(fit: Log, user: list[tuple[int, float]], sums, damping_i, dampin
     return predictions
 
 
-def errors_on_fit(damping_i: float, damping_u: float) -> float:
+def errors_on_fit(dampings):
     """Squared error on the fit users themselves, with item sums of the other folds."""
-    return sum(
-        (reward - predicted) ** 2
-        for index, user in enumerate(FIT)
-        for (_, reward), predicted in zip(
-            user[1:],
-            bias_oracle(FIT, user, item_sums(FIT, index % 10), damping_i, damping_u),
-            strict=False,
-        )
-    )
+    total = 0.0
+    for index, user in enumerate(FIT):
+        predicted = bias_oracle(FIT, user, item_sums(FIT, index % 10), *dampings)
+        rewards = [reward for _, reward in user[1:]]
+        total += sum((a - b) ** 2 for a, b in zip(rewards, predicted, strict=True))
+    return total
 
 
 def test_judged_events_are_all_but_each_users_first():
@@ -126,7 +116,7 @@ def test_user_item_bias_by_hand(monkeypatch):
 def test_item_mean_chooses_the_damping_of_least_error_on_other_folds():
     mean = np.mean([reward for user in FIT for _, reward in user])
 
-    def error(damping: float) -> float:
+    def error(damping):
         total = 0.0
         for index, user in enumerate(FIT):
             sums = item_sums(FIT, index % 10)
@@ -137,19 +127,14 @@ def test_item_mean_chooses_the_damping_of_least_error_on_other_folds():
 
     best = min(baselines.DAMPINGS, key=error)
     sums = item_sums(FIT)
-    expected = [
-        mean + sums.get(item, (0.0, 0))[0] / (sums.get(item, (0.0, 0))[1] + best)
-        for user in HELD_OUT
-        for item, _ in user[1:]
-    ]
+    known = [sums.get(item, (0.0, 0)) for user in HELD_OUT for item, _ in user[1:]]
+    expected = [mean + total / (count + best) for total, count in known]
     assert best not in (baselines.DAMPINGS[0], baselines.DAMPINGS[-1])
     assert predict("item mean", FIT, HELD_OUT) == pytest.approx(expected)
 
 
 def test_user_item_bias_matches_the_event_by_event_oracle():
-    best = min(
-        product(baselines.DAMPINGS, baselines.DAMPINGS), key=lambda pair: errors_on_fit(*pair)
-    )
+    best = min(product(baselines.DAMPINGS, repeat=2), key=errors_on_fit)
     expected = [
         value for user in HELD_OUT for value in bias_oracle(FIT, user, item_sums(FIT), *best)
     ]

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from data_factory import made_corpus
 
+from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.rewards.control import ConstantReward, ConstantRewards, ShuffledRewards
-from recsys_posttrain.types import Batch, Sequences
 
 EVENTS = 400
 
@@ -12,12 +13,7 @@ EVENTS = 400
 @pytest.fixture
 def log():
     """Ten users of 40 events; each event has a reward of its own, so places can be told apart."""
-    return Sequences(
-        torch.arange(EVENTS) % 20 + 1,
-        torch.arange(EVENTS).float(),
-        torch.arange(EVENTS),
-        torch.arange(0, EVENTS + 1, 40),
-    )
+    return made_corpus([40] * 10, rewards=range(EVENTS)).sequences
 
 
 def test_shuffling_keeps_every_reward_and_depends_on_the_seed_alone(log):
@@ -46,19 +42,13 @@ def test_the_constant_is_the_mean_of_the_log(log):
 
 def test_a_mean_of_many_rewards_is_not_rounded_on_the_way():
     """2^24 + 1 and 2^24 + 3 added in float32 would lose the ones; the mean is 2^24 + 2."""
-    rewards_E = torch.tensor([2.0**24, 2.0**24 + 4])
-    log = Sequences(torch.ones(2).long(), rewards_E, torch.arange(2), torch.tensor([0, 2]))
+    log = made_corpus([2], rewards=[2.0**24, 2.0**24 + 4]).sequences
     assert ConstantRewards().rewards(log).tolist() == [2.0**24 + 2] * 2
 
 
 def test_the_constant_model_answers_its_value_to_the_bit():
     """Also 3.7, which float32 cannot hold exactly: the nearest float32, and no interval."""
-    mask_BT = torch.tensor([[True, True], [True, False]])
-    items_BT = torch.tensor([[1, 2], [3, 0]])
-    real_BT = mask_BT.float()
-    batch = Batch(
-        items_BT, real_BT, items_BT, items_BT, real_BT, items_BT, mask_BT, torch.arange(2)
-    )
+    batch = batch_of(made_corpus([3, 2]).sequences, torch.tensor([0, 1]), 4)
     model = ConstantReward(3.7, num_items=5, max_length=4)
     expected = torch.tensor(3.7)
     assert (model.score_all(batch) == expected).all()

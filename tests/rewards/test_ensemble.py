@@ -4,10 +4,12 @@ import copy
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from data_factory import random_sequences
 
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
@@ -16,44 +18,26 @@ from recsys_posttrain.rewards.ensemble import RewardEnsemble, bootstrap_weights
 from recsys_posttrain.types import Sequences
 
 ITEMS, MEMBERS, RANK = 9, 3, 4
-CONFIG = RewardEnsemble(
-    encoder=SASRec(
-        dim=8, blocks=1, feed_forward=16, max_length=10, dropout=0.0, history_rewards=True
-    ),
-    members=MEMBERS,
-    rank=RANK,
-)
+SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10, dropout=0.0)
+CONFIG = RewardEnsemble(SASRec(**SIZES, history_rewards=True), members=MEMBERS, rank=RANK)
 ROWS = torch.tensor([2, 0])  # two of three sequences: a row is not its place in the batch
 
 
 @pytest.fixture
 def model():
     """Away from its start, where every factor is small and every bias 0."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        made = CONFIG.build(ITEMS, mean_reward=3.25)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
-    return made.double().eval()
+        built = CONFIG.build(ITEMS, mean_reward=3.25)
+        for parameter in built.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return built.double().eval()
 
 
 @pytest.fixture
 def sequences():
-    generator = torch.Generator().manual_seed(1)
-    return Sequences(
-        torch.randint(1, ITEMS + 1, (15,), generator=generator),
-        torch.randint(1, 6, (15,), generator=generator).double(),
-        torch.arange(15),
-        torch.tensor([0, 4, 8, 15]),
-    )
-
-
-def changed(sequences, event, reward):
-    rewards_E = sequences.rewards_E.clone()
-    rewards_E[event] = reward
-    return Sequences(sequences.items_E, rewards_E, sequences.timestamps_E, sequences.offsets_N1)
+    drawn = random_sequences([4, 4, 7], ITEMS, seed=1)
+    return replace(drawn, rewards_E=drawn.rewards_E.double())
 
 
 def slow_prediction(model, hidden_D, past, member, item):
@@ -78,9 +62,8 @@ def slow_logged(model, batch):
         if batch.mask_BT[b, t]:
             items, rewards = batch.history_BT[b, : t + 1], batch.history_rewards_BT[b, : t + 1]
             past = list(zip(items.tolist(), rewards.tolist(), strict=True))
-            made[m, b, t] = slow_prediction(
-                model, hidden[b, t], past, m, int(batch.actions_BT[b, t])
-            )
+            action = int(batch.actions_BT[b, t])
+            made[m, b, t] = slow_prediction(model, hidden[b, t], past, m, action)
     return made
 
 
@@ -101,8 +84,8 @@ def test_a_reward_reaches_only_later_predictions(model, sequences, event):
     """Event 8 + n of the last sequence is the action of position n - 1."""
     before = model.score_all(batch_of(sequences, torch.tensor([2]), max_length=10))
     model.forget()
-    other = changed(sequences, event, 9.0)
-    after = model.score_all(batch_of(other, torch.tensor([2]), max_length=10))
+    sequences.rewards_E[event] = 9.0
+    after = model.score_all(batch_of(sequences, torch.tensor([2]), max_length=10))
     first_later = event - 8
     assert torch.equal(before[:first_later], after[:first_later])
     for position in range(first_later, 6):
@@ -119,9 +102,7 @@ def test_every_member_sees_users_as_often_as_a_bootstrap_would():
     assert not torch.equal(weight_MS[0], weight_MS[1])
     assert torch.equal(weight_MS, bootstrap_weights(5, 20_000, seed=3))
     assert not torch.equal(weight_MS, bootstrap_weights(5, 20_000, seed=4))
-
-
-def test_one_member_alone_sees_every_user_once():
+    # One member alone sees every user once.
     assert bootstrap_weights(1, 4, seed=3).tolist() == [[1.0, 1.0, 1.0, 1.0]]
 
 
@@ -202,11 +183,7 @@ def busy_machine():
 
 def test_two_threads_give_the_same_bytes_every_time(busy_machine):
     """Enough events for several threads to meet at the same few items, in bias and factor."""
-    generator = torch.Generator().manual_seed(0)
-    items_E = torch.randint(1, ITEMS + 1, (64 * 11 * 16,), generator=generator)
-    rewards_E = torch.randint(1, 6, items_E.shape, generator=generator).float()
-    offsets_N1 = torch.arange(0, len(items_E) + 1, 11)
-    sequences = Sequences(items_E, rewards_E, torch.arange(len(items_E)), offsets_N1)
+    sequences = random_sequences([11] * (64 * 16), ITEMS)
     batch = batch_of(sequences, torch.arange(len(sequences)), 10)
     model = CONFIG.build(ITEMS, mean_reward=3.0)
     weight_MS = torch.ones(MEMBERS, len(sequences))

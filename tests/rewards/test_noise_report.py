@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
@@ -101,16 +102,13 @@ def test_the_report_measures_against_log_clean_model_and_truth(world):
     assert report["clean_rmse"] == pytest.approx(0, abs=1e-6)
     assert report["clean_pairwise_accuracy"] == 1
     noisy = RewardNoise(model=ItemBias(0.7), seed=1).on_model(clean, data, reference)
-    noisy_V = noisy.draw(1)(_one_position())[1][:, 0].double().numpy()
+    one_position = batch_of(made_corpus([2], items=[1, 1]).sequences, torch.tensor([0]), LENGTH)
+    noisy_V = noisy.draw(1)(one_position)[1][:, 0].double().numpy()
     clean_V = clean.score_V.double().numpy()
     pairs = [(a, b) for a in range(ITEMS) for b in range(a)]
-    right = np.mean(
-        [
-            (clean_V[a] - clean_V[b]) * (clean_V[a] + noisy_V[a] - clean_V[b] - noisy_V[b]) > 0
-            for a, b in pairs
-        ]
-    )
-    assert report["true_pairwise_accuracy"] == pytest.approx(right)
+    both_V = clean_V + noisy_V
+    right = [(clean_V[a] - clean_V[b]) * (both_V[a] - both_V[b]) > 0 for a, b in pairs]
+    assert report["true_pairwise_accuracy"] == pytest.approx(np.mean(right))
     assert report["true_rmse"] == pytest.approx(np.sqrt(np.square(noisy_V).mean()), rel=1e-5)
     assert report["error_deviation"] == pytest.approx(noisy_V.std(), rel=1e-5)
 
@@ -119,29 +117,16 @@ def test_the_report_measures_against_log_clean_model_and_truth(world):
         start, stop = data.train.offsets_N1[user : user + 2].tolist()
         items = (data.train.items_E[start:stop] - 1).tolist()[-LENGTH - 1 :][1:]
         squares += [noisy_V[v] ** 2 for v in items]
-        ordered = [
-            float((clean_V[a] + noisy_V[a]) > (clean_V[b] + noisy_V[b]))
-            for a in items
-            for b in items
-            if clean_V[a] > clean_V[b]
-        ]
+        pairs = [(a, b) for a in items for b in items if clean_V[a] > clean_V[b]]
+        ordered = [float(both_V[a] > both_V[b]) for a, b in pairs]
         accuracies += [np.mean(ordered)] if ordered else []
     assert report["rmse"] == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-5)
     assert report["pairwise_accuracy"] == pytest.approx(np.mean(accuracies), rel=1e-6)
     assert report["pairwise_accuracy"] < 1
 
 
-def _one_position():
-    return batch_of(
-        Sequences(torch.ones(2).long(), torch.ones(2), torch.arange(2), torch.tensor([0, 2])),
-        torch.tensor([0]),
-        LENGTH,
-    )
-
-
 @pytest.mark.parametrize(
-    ("kind", "share"),
-    [(ItemBias(0.5), 1), (ItemBias(0.5, resampled=True), 0), (Flips(0.5), None)],
+    ("kind", "share"), [(ItemBias(0.5), 1), (ItemBias(0.5, resampled=True), 0), (Flips(0.5), None)]
 )
 def test_a_noisy_log_is_measured_against_the_clean_one(world, kind, share):
     data, reference, clean = world

@@ -4,16 +4,12 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.rewards.quality import (
-    pairwise_accuracy,
-    quality,
-    quality_frame,
-)
+from recsys_posttrain.rewards.quality import pairwise_accuracy, quality, quality_frame
 
 STARS = (1.0, 5.0)
 
 
-def slow_pairwise(predicted, reward, user) -> list[float]:
+def slow_pairwise(predicted, reward, user):
     """Double loop over pairs."""
     shares = []
     for one in np.unique(user):
@@ -29,7 +25,7 @@ def slow_pairwise(predicted, reward, user) -> list[float]:
     return shares
 
 
-def random_case(seed: int, levels: int, users: int = 25, events: int = 400):
+def random_case(seed, levels, users=25, events=400):
     """Unsorted users with gaps in their ids, tied predictions, and a user with one event."""
     generator = np.random.default_rng(seed)
     user = generator.integers(users, size=events) * 3 + 5
@@ -92,9 +88,8 @@ def test_calibration_of_a_model_that_is_right_on_average_and_of_one_that_exagger
     assert right["calibration_error"] == pytest.approx(0.0, abs=1e-12)
     extreme = quality(3 + 2 * (truth - 3), reward, user, STARS)
     assert extreme["calibration_slope"] == pytest.approx(0.5)
-    assert extreme["calibration_error"] == pytest.approx(
-        np.abs(np.linspace(-1.5, 1.5, 10)).mean() / 4
-    )
+    wanted = np.abs(np.linspace(-1.5, 1.5, 10)).mean() / 4
+    assert extreme["calibration_error"] == pytest.approx(wanted)
     shifted = quality(truth + 0.4, reward, user, STARS)
     assert shifted["calibration_slope"] == pytest.approx(1.0)
     assert shifted["calibration_error"] == pytest.approx(0.1)
@@ -147,25 +142,16 @@ def test_frame_holds_quality_and_the_bootstrap_over_users():
         events = np.concatenate([np.flatnonzero(user == ids[n]) for n in drawn])
         rmse.append(np.sqrt(np.mean((predicted[events] - reward[events]) ** 2)))
         accuracy.append(np.nanmean(share[drawn]))
-    bounds = [2.5, 97.5]
-    assert frame.loc["a", ["rmse_low", "rmse_high"]].tolist() == pytest.approx(
-        np.percentile(rmse, bounds)
-    )
-    assert frame.loc["a", ["pairwise_accuracy_low", "pairwise_accuracy_high"]].tolist() == (
-        pytest.approx(np.percentile(accuracy, bounds))
-    )
+    for name, drawn in (("rmse", rmse), ("pairwise_accuracy", accuracy)):
+        found = frame.loc["a", [f"{name}_low", f"{name}_high"]].tolist()
+        assert found == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
     assert frame.loc["b", ["pairwise_accuracy_low", "pairwise_accuracy_high"]].tolist() == [0.5] * 2
 
 
 def test_frame_is_numbers_only_and_survives_users_without_pairs():
     user = np.array([0, 0, 1, 1])
-    frame = quality_frame(
-        {"m": np.array([1.0, 2.0, 3.0, 4.0])},
-        np.full(4, 3.0),
-        user,
-        STARS,
-        np.random.default_rng(0),
-    )
+    models = {"m": np.array([1.0, 2.0, 3.0, 4.0])}
+    frame = quality_frame(models, np.full(4, 3.0), user, STARS, np.random.default_rng(0))
     assert all(kind == np.float64 for kind in frame.dtypes)
     assert np.isnan(frame.loc["m", "pairwise_accuracy_low"])
     assert frame.loc["m", "rmse_low"] < frame.loc["m", "rmse_high"]

@@ -135,7 +135,8 @@ def test_a_log_of_one_reward_is_studied_by_what_reads_none(capsys):
 def test_a_log_without_ratings_is_studied_by_what_reads_none():
     path = write_log("rated.csv", lambda stars: stars)
     Path("unrated.py").write_text(
-        f"from rewards_study import *\nUNRATED = replace(RUNS[0].setup, dataset=Unrated({path!r}))\n"
+        "from rewards_study import *\n"
+        f"UNRATED = replace(RUNS[0].setup, dataset=Unrated({path!r}))\n"
         "RUNS = [replace(run, setup=UNRATED) for run in RUNS]"
     )
     folder = run(None, file="unrated.py")

@@ -18,17 +18,17 @@ class SmallJester:
     rating_UV: np.ndarray
 
     @property
-    def complete_rows(self) -> list[int]:
+    def complete_rows(self):
         return [row for row, ratings in enumerate(self.rating_UV) if 99 not in ratings]
 
 
-def csv_of(rating_UV: np.ndarray) -> str:
+def csv_of(rating_UV):
     lines = [[(row != 99).sum(), *row] for row in rating_UV]
     return "\n".join(",".join(f"{value:g}" for value in line) for line in lines) + "\n"
 
 
 @pytest.fixture
-def small_jester(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallJester:
+def small_jester(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     rating_UV = generator.integers(-1000, 1001, size=(65, 100)) / 100
     first, *others = generator.permutation(65)[:25]

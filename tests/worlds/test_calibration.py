@@ -1,7 +1,6 @@
 """Against numbers by hand."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from recsys_posttrain.types import Interactions
 from recsys_posttrain.worlds.base import Truth
 
 
-def log_of(rows: list[tuple[int, int, float, int]]) -> Interactions:
+def log_of(rows):
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
     return Interactions("hand", frame, "")
 
@@ -30,12 +29,12 @@ REAL = log_of([(1, 20, 4, 5), (1, 10, 2, 0), (1, 30, 3, 86_400), (2, 10, 4, 1), 
 MORE = log_of([*REAL.frame.itertuples(index=False), (3, 20, 1, 86_400)])  # type: ignore[list-item]
 
 
-def test_total_variation() -> None:
+def test_total_variation():
     assert total_variation(np.array([1, 1]), np.array([4, 0])) == 0.5
     assert total_variation(np.array([2, 0]), np.array([0, 7])) == 1
 
 
-def test_pairs_of_items() -> None:
+def test_pairs_of_items():
     """Users of item 0: 0 1 2 3; of item 1: 0 1; of item 2: 1 4; five users."""
     user_E, item_E = np.array([0, 1, 2, 3, 0, 1, 1, 4]), np.array([0, 0, 0, 0, 1, 1, 2, 2])
     jaccard_P, lift_P = pair_overlap(user_E, item_E)
@@ -45,14 +44,14 @@ def test_pairs_of_items() -> None:
     np.testing.assert_allclose(jaccard_P, [2 / 4])
 
 
-def test_steps() -> None:
+def test_steps():
     """0-1 twice, 1-2 and 2-1 once; the step from user 0 to user 1 is none."""
     user_E, item_E = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 0, 1, 2])
     assert step_counts(user_E, item_E).tolist() == [2, 2, 2, 2]
     assert step_counts(np.array([0, 0, 0, 1, 1]), np.array([0, 1, 0, 0, 1])).tolist() == [2, 1, 2]
 
 
-def test_shape() -> None:
+def test_shape():
     shape = shape_of(MORE)
     assert shape.length_N.tolist() == [3, 2, 1]
     assert shape.count_V.tolist() == [3, 2, 1]
@@ -61,7 +60,7 @@ def test_shape() -> None:
     assert shape.step_E.tolist() == [2, 1, 2]
 
 
-def test_the_table() -> None:
+def test_the_table():
     """Ratings 2 3 4 4 5 against those and a 1; item counts 2 2 1 against 3 2 1."""
     enough = [(user, 99, 3.0, 0) for user in range(4, 24)]
     real, world = (
@@ -92,19 +91,19 @@ class HandWorld:
 
     name: str = "hand"
 
-    def content_hash(self) -> str:
+    def content_hash(self):
         return ""
 
-    def load(self) -> Interactions:
+    def load(self):
         return log_of([(7, 112, 1, 0), (7, 100, 1, 1), (8, 112, 1, 0)])
 
-    def truth(self) -> Truth:
+    def truth(self):
         state_UR = torch.tensor([[0.0, 1.0], [12.0, -1.0]])
         factor_VR = torch.stack([torch.ones(13), torch.arange(13.0)], dim=1)
         return Truth(state_UR, factor_VR, np.array([7, 8]), np.arange(100, 113), np.full(3, 1 / 13))
 
 
-def test_headroom() -> None:
+def test_headroom():
     """Logged: 12, 0 and 0. Unseen: 1..11 for user 7 and 1..12 for user 8; best ten 2..11, 3..12."""
     values = headroom(HandWorld())
     assert values["logged"] == pytest.approx(4)
@@ -112,7 +111,7 @@ def test_headroom() -> None:
     assert values["oracle"] == pytest.approx((6.5 + 7.5) / 2)
 
 
-def test_the_picture_is_written(tmp_path: Path) -> None:
+def test_the_picture_is_written(tmp_path):
     pytest.importorskip("matplotlib")
     from worlds.picture import plot_calibration
 

@@ -25,67 +25,51 @@ from recsys_posttrain.worlds.logging_policy import LoggingPolicy
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 from recsys_posttrain.worlds.tabular import Tabular
 
+NAMED = {
+    "ml-100k": MovieLens100K,
+    "ml-1m": MovieLens1M,
+    "ml-latest-small": MovieLensSmall,
+    "jester": Jester,
+}
 
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("ml-100k", MovieLens100K),
-        ("ml-1m", MovieLens1M),
-        ("ml-latest-small", MovieLensSmall),
-        ("jester", Jester),
-    ],
-)
-def test_names(text: str, kind: type) -> None:
-    dataset = dataset_named(text, "somewhere")
+
+@pytest.mark.parametrize("text", NAMED)
+def test_names_and_the_worlds_made_of_them(text):
+    dataset, kind = dataset_named(text, "somewhere"), NAMED[text]
     assert type(dataset) is kind
-    assert dataset.name == text
-    assert dataset.data_root == "somewhere"
+    assert (dataset.name, dataset.data_root) == (text, "somewhere")
+    if text in ("ml-100k", "ml-1m"):
+        world = dataset_named(f"semi-{text}", "somewhere")
+        assert isinstance(world, SemiSyntheticMovieLens)
+        assert type(world.source) is kind
+        assert (world.name, world.source.data_root) == (f"semi-{text}", "somewhere")
 
 
 @pytest.mark.parametrize("text", ["a/b.csv", "b.parquet", "B.CSV"])
-def test_paths(text: str) -> None:
+def test_paths(text):
     assert dataset_named(text) == RatingsFile(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "nearest"), [("ml-10k", "ml-100k"), ("ML1M", "ml-1m"), ("Jest", "jester")]
-)
-def test_nearest_name_is_suggested(text: str, nearest: str) -> None:
-    with pytest.raises(UserError, match=f"no dataset '{text}'; did you mean '{nearest}'"):
-        dataset_named(text)
-
-
-def test_a_word_like_no_name() -> None:
+def test_the_nearest_name_is_suggested():
+    near = {"ml-10k": "ml-100k", "ML1M": "ml-1m", "Jest": "jester", "semi-ml1m": "semi-ml-1m"}
+    for text, nearest in near.items():
+        with pytest.raises(UserError, match=f"no dataset '{text}'; did you mean '{nearest}'"):
+            dataset_named(text)
     with pytest.raises(UserError, match=r"no dataset 'xyz' \(give one of ml-100k, .*\.csv, \.tsv"):
         dataset_named("xyz")
 
 
-def test_splits() -> None:
+def test_splits():
     named = [split_named(name) for name in ("leave-one-out", "global-time", "user-holdout")]
     assert named == [LeaveOneOut(), GlobalTime(), UserHoldout()]
-    message = (
-        r"There is no split 'global_time'; did you mean 'global-time'\? \(give one of "
-        r"leave-one-out, global-time, user-holdout\)\."
-    )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError) as raised:
         split_named("global_time")
+    assert str(raised.value) == (
+        "There is no split 'global_time'; did you mean 'global-time'? (give one of "
+        "leave-one-out, global-time, user-holdout)."
+    )
     with pytest.raises(UserError, match=r"no split '!' \(give one of leave-one-out"):
         split_named("!")
-
-
-@pytest.mark.parametrize(("text", "kind"), [("ml-100k", MovieLens100K), ("ml-1m", MovieLens1M)])
-def test_datasets_and_the_worlds_made_of_them(text: str, kind: type) -> None:
-    assert dataset_named(text, "somewhere") == kind("somewhere")
-    world = dataset_named(f"semi-{text}", "somewhere")
-    assert isinstance(world, SemiSyntheticMovieLens)
-    assert world.name == f"semi-{text}"
-    assert type(world.source) is kind
-    assert world.source.data_root == "somewhere"
-
-
-def test_the_nearest_world_is_suggested() -> None:
-    with pytest.raises(UserError, match="no dataset 'semi-ml1m'; did you mean 'semi-ml-1m'"):
-        dataset_named("semi-ml1m")
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,7 @@ def run(small_jester):
         split=UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2, minimum_item_ratings=1),
         backbone=SASRec(**sizes),
         pretraining=plan,
-        reward=RewardEnsemble(
-            SASRec(**sizes, history_rewards=True), members=2, rank=2, training=plan
-        ),
+        reward=RewardEnsemble(SASRec(**sizes, history_rewards=True), 2, 2, training=plan),
     )
     steps = Training(steps=6, batch_size=8, learning_rate=0.05, warmup_steps=1, snapshots=3)
     return Run(ExpRSFT(temperature=0.2), setup, posttraining=steps)
@@ -68,19 +66,14 @@ def test_the_curve_of_a_run(run, tmp_path, monkeypatch):
     assert first["kl"] == first["sqrt_kl"] == 0
     assert last["kl"] > 0.01
     shorter = replace(run, posttraining=replace(run.posttraining, steps=3, snapshots=0))
-    for step, policy_folder in (
-        (0, pipeline.pretrain()),
-        (3, pipeline.posttrain(shorter)),
-        (6, folder),
-    ):
+    folders = {0: pipeline.pretrain(), 3: pipeline.posttrain(shorter), 6: folder}
+    for step, policy_folder in folders.items():
         rows, point = pipeline.evaluate(policy_folder), curve.set_index("step").loc[step]
         assert point["kl"] == pytest.approx(rows["kl"].mean(), rel=1e-5, abs=1e-12)
         assert point["reward/gold"] == pytest.approx(rows["reward/gold"].mean(), rel=1e-9)
     policy, targets = load_policy(folder).policy, pipeline.data.test
-    for name, model in (
-        ("proxy", pipeline.rewards.load()),
-        ("judge", pipeline.rewards.load_judge()),
-    ):
+    models = {"proxy": pipeline.rewards.load(), "judge": pipeline.rewards.load_judge()}
+    for name, model in models.items():
         expected = slow_worth(policy, model, targets)
         assert last[f"reward/{name}"] == pytest.approx(expected, rel=1e-5)
 

@@ -2,7 +2,6 @@
 
 import gzip
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -70,26 +69,24 @@ def test_a_damaged_gzip_is_refused(small_jester, tmp_path):
         jester_ratings(str(path))
 
 
-def test_the_publishers_excel_sheet(small_jester, tmp_path, monkeypatch):
+def test_the_publishers_excel_sheet_and_what_to_do_without_its_reader(
+    small_jester, tmp_path, monkeypatch
+):
     table = pd.DataFrame(np.genfromtxt(small_jester.path, delimiter=","))
     monkeypatch.setattr(pd, "read_excel", lambda content, header: table)
     path = tmp_path / "jester-data-1.xls"
     path.write_bytes(OLE)
     np.testing.assert_array_equal(jester_ratings(str(path)), expected(small_jester))
 
-
-def test_excel_without_its_reader_says_what_to_do(small_jester, tmp_path, monkeypatch):
     def missing(*_, **__):
         raise ImportError("Missing optional dependency 'xlrd'.")
 
     monkeypatch.setattr(pd, "read_excel", missing)
-    path = tmp_path / "jester-data-1.xls"
-    path.write_bytes(OLE)
     with pytest.raises(UserError, match=r"needs the package xlrd .*pip install xlrd.*--data-root"):
         jester_ratings(str(path))
 
 
-def test_the_real_file(shared_data: Path):
+def test_the_real_file(shared_data):
     """24,983 people, 1,810,455 ratings, 7,200 complete rows: counted with awk."""
     rating_UV = jester_ratings(str(shared_data))
     assert rating_UV.shape == (24_983, 100)

@@ -10,7 +10,7 @@ ITEM_V = np.array([4.0, 3.0, 2.0, 1.0])
 FOLLOWS_VV = np.array([[1, 5, 1, 1], [1, 1, 4, 1], [2, 1, 1, 1], [1, 1, 1, 1]], dtype=np.float32)
 
 
-def chances(sequence: tuple[int, ...], sittings: tuple[int, ...]) -> list[float]:
+def chances(sequence, sittings):
     """Of each choice given those before, written out from the definition."""
     result = []
     for step, item in enumerate(sequence):
@@ -24,17 +24,16 @@ def chances(sequence: tuple[int, ...], sittings: tuple[int, ...]) -> list[float]
     return result
 
 
-def drawn(users: int, sittings: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def drawn(users, sittings, seed=0):
     """Equal users with three events each; sittings: whether each event continues the one before."""
     weights = Weights(np.tile(ITEM_V.astype(np.float32), (users, 1)), FOLLOWS_VV)
     begins_E = ~np.tile(np.array(sittings, dtype=bool), users)
-    item_E, propensity_E = draw_items(
-        weights, np.full(users, 3), begins_E.cumsum(), np.random.default_rng(seed)
-    )
+    generator = np.random.default_rng(seed)
+    item_E, propensity_E = draw_items(weights, np.full(users, 3), begins_E.cumsum(), generator)
     return item_E.reshape(users, 3), propensity_E.reshape(users, 3)
 
 
-def test_sequences_and_propensities() -> None:
+def test_sequences_and_propensities():
     """All 24 sequences of three of four items, with a new sitting before the third."""
     sittings = (0, 1, 0)
     item_N3, propensity_N3 = drawn(5_000, sittings)
@@ -48,7 +47,7 @@ def test_sequences_and_propensities() -> None:
         np.testing.assert_allclose(of_it, [chances(sequence, sittings)] * len(of_it), atol=1e-12)
 
 
-def test_propensities_of_the_unseen_items_sum_to_one() -> None:
+def test_propensities_of_the_unseen_items_sum_to_one():
     """Over what was chosen after each beginning: every unseen item was, among 5,000 users."""
     item_N3, propensity_N3 = drawn(5_000, (0, 1, 1))
     for beginning in [(), *permutations(range(4), 1), *permutations(range(4), 2)]:
@@ -59,7 +58,7 @@ def test_propensities_of_the_unseen_items_sum_to_one() -> None:
         assert abs(propensity_N3[same, step][first].sum() - 1) < 1e-12
 
 
-def test_unequal_lengths_and_users() -> None:
+def test_unequal_lengths_and_users():
     """Everybody has own weights and length, up to the whole catalogue, and keeps own rows."""
     generator = np.random.default_rng(0)
     length_N = generator.integers(0, 7, size=150)
@@ -67,9 +66,8 @@ def test_unequal_lengths_and_users() -> None:
     weight_NV = generator.random((150, 6), dtype=np.float32)
     user_E = np.repeat(np.arange(150), length_N)
     follows_VV = generator.random((6, 6), dtype=np.float32)
-    item_E, propensity_E = draw_items(
-        Weights(weight_NV, follows_VV), length_N, user_E, np.random.default_rng(1)
-    )
+    weights = Weights(weight_NV, follows_VV)
+    item_E, propensity_E = draw_items(weights, length_N, user_E, generator)
     end_N = length_N.cumsum()
     for user, end in enumerate(end_N):
         items = item_E[end - length_N[user] : end]
@@ -84,7 +82,7 @@ def test_unequal_lengths_and_users() -> None:
             np.testing.assert_allclose(found, weight_V[item] / weight_V.sum(), rtol=2**-22)
 
 
-def test_deterministic_in_the_seed() -> None:
+def test_deterministic_in_the_seed():
     one, same, other = (drawn(100, (0, 1, 1), seed)[0] for seed in (0, 0, 1))
     assert (one == same).all()
     assert (one != other).any()

@@ -24,9 +24,6 @@ def random_world(contexts=3, actions=5, seed=0):
     return Tabular(rows(reward_XV), rows(reference_XV), tuple(share_X.tolist())), generator
 
 
-# --- exact answers ---
-
-
 def test_value_regret_and_kl_by_hand():
     """Values of the contexts: 1/2 (1 + 3) = 2 and 5; 0.25 * 2 + 0.75 * 5 = 4.25. The best policy
     has 0.25 * 3 + 0.75 * 5 = 4.5. KL: log 2 / 2 + log(2/3) / 2 = log(4/3) / 2, and log 2."""
@@ -69,10 +66,12 @@ def test_the_tilt_is_the_best_trade_of_score_for_kl():
         assert (trade((1 - share) * tilted_XV + share * others_SXV) < best).all()
 
 
-def test_the_tilt_survives_extreme_scores_and_keeps_zeros():
+def test_what_the_reference_never_takes_is_never_taken_even_at_extreme_scores():
     world = Tabular(((0.0, 0.0, 0.0),), ((0.5, 0.5, 0.0),), (1.0,))
     tilted_XV = world.tilted(np.array([[1e4, -1e4, 1e6]]), 1e-3)
     np.testing.assert_array_equal(tilted_XV, [[1.0, 0.0, 0.0]])
+    policy_XV = world.best_of_n(np.array([[1.0, 2.0, 3.0]]), 2)
+    np.testing.assert_allclose(policy_XV, [[0.25, 0.75, 0.0]], rtol=1e-14)
 
 
 def test_leading_dimensions_stay():
@@ -105,12 +104,6 @@ def test_best_of_n_by_enumeration(scores, n):
     np.testing.assert_allclose(policy_XV[0], expected, rtol=1e-12)
 
 
-def test_best_of_n_never_takes_what_the_reference_never_takes():
-    world = Tabular(((0.0,) * 3,), ((0.5, 0.5, 0.0),), (1.0,))
-    policy_XV = world.best_of_n(np.array([[1.0, 2.0, 3.0]]), 2)
-    np.testing.assert_allclose(policy_XV, [[0.25, 0.75, 0.0]], rtol=1e-14)
-
-
 def test_kl_of_best_of_n_over_many_actions():
     """log n - (n - 1) / n for a continuous score (arXiv 2210.10760). With V equal shares u^n is
     differenced instead of differentiated, which for n << V changes KL by O((n / V)^2): 2e-7."""
@@ -119,9 +112,6 @@ def test_kl_of_best_of_n_over_many_actions():
     scores_XV = np.random.default_rng(0).permutation(actions)[None].astype(float)
     kl = world.kl(world.best_of_n(scores_XV, n))
     assert kl == pytest.approx(math.log(n) - (n - 1) / n, abs=2e-7)
-
-
-# --- the world ---
 
 
 def test_the_log_is_drawn_from_the_reference():
@@ -153,9 +143,8 @@ def test_the_propensities_make_importance_weighting_unbiased():
     policy_XV = generator.dirichlet(np.ones(5), 3)
     frame, truth = world.load().frame, world.truth()
     context_N, _ = world._draws
-    chosen_E = policy_XV[
-        context_N[frame["user_id"].to_numpy() - 1], frame["item_id"].to_numpy() - 1
-    ]
+    user_E, action_E = frame["user_id"].to_numpy() - 1, frame["item_id"].to_numpy() - 1
+    chosen_E = policy_XV[context_N[user_E], action_E]
     weighted_NT = (chosen_E / truth.propensity_E * frame["rating"].to_numpy()).reshape(500, 20)
     mean_N = weighted_NT.mean(axis=1)
     error = mean_N.std(ddof=1) / math.sqrt(500)
@@ -191,10 +180,7 @@ def test_the_same_world_has_the_same_log_and_can_be_part_of_a_run():
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (
-            {"contexts": (1.0,)},
-            r"rows of \[2, 2\] actions and reference of \[2, 2\] for 1 contexts",
-        ),
+        ({"contexts": (1.0,)}, r"\[2, 2\] actions and reference of \[2, 2\] for 1 contexts"),
         ({"reward": ((1.0, 3.0), (5.0,))}, r"reward has rows of \[2, 1\]"),
         ({"reward": ((1.0, math.nan), (5.0, 2.0))}, "each reward must be a finite number"),
         ({"contexts": (0.5, 0.6)}, "contexts must be at least 0 and add up to 1"),
@@ -210,12 +196,9 @@ def test_a_wrong_world_is_refused(wrong, sentence):
         Tabular(**(fields | wrong))
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.array([1.0, 0.0])])
-def test_a_temperature_must_be_positive(temperature):
-    with pytest.raises(UserError, match="temperature="):
-        WORLD.tilted(WORLD.reward_XV, temperature)
-
-
-def test_n_must_be_positive():
+def test_a_temperature_and_a_number_of_draws_must_be_positive():
+    for temperature in (0.0, -1.0, np.array([1.0, 0.0])):
+        with pytest.raises(UserError, match="temperature="):
+            WORLD.tilted(WORLD.reward_XV, temperature)
     with pytest.raises(UserError, match="n=0 must be at least 1"):
         WORLD.best_of_n(WORLD.reward_XV, 0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus
 
 from recsys_posttrain.algorithms import BC
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
@@ -12,11 +13,10 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.true_value import true_value
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.frozen import FrozenPolicy
-from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import score_next
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training.posttrain import posttrain
-from recsys_posttrain.types import Corpus, Sequences
 from recsys_posttrain.worlds.base import Truth
 from recsys_posttrain.worlds.true_reward import TrueReward
 
@@ -26,18 +26,9 @@ LENGTHS = [1, 7, 2, 5, 4, 7]  # users 0 and 2 are in no target
 
 @pytest.fixture
 def data():
-    generator = torch.Generator().manual_seed(0)
-    items = [torch.randperm(ITEMS, generator=generator)[:length] + 1 for length in LENGTHS]
-    items_E = torch.cat(items)
-    sequences = Sequences(
-        items_E,
-        torch.randint(1, 6, items_E.shape, generator=generator).float(),
-        torch.arange(len(items_E)),
-        torch.tensor([0, *LENGTHS]).cumsum(0),
-    )
-    return LeaveOneOut().split(
-        Corpus("made", sequences, np.arange(len(LENGTHS)), np.arange(ITEMS), "0" * 64)
-    )
+    generator = np.random.default_rng(0)
+    items = [(generator.permutation(ITEMS)[:length] + 1).tolist() for length in LENGTHS]
+    return LeaveOneOut().split(made_corpus(LENGTHS, items=items, item_ids=np.arange(ITEMS)))
 
 
 @pytest.fixture
@@ -54,9 +45,7 @@ def truth(data):
 
 @pytest.fixture
 def policy():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        return Policy(SASRec(dim=8, blocks=1, feed_forward=16, max_length=4).build(ITEMS))
+    return new_policy(SASRec(dim=8, blocks=1, feed_forward=16, max_length=4), ITEMS, seed=2)
 
 
 def slow_reward(truth, user, item):
@@ -79,9 +68,8 @@ def test_the_next_action_is_scored_for_the_user_of_the_target(data, truth):
     targets = data.test
     assert targets.users_N.tolist() == [1, 3, 4, 5]
     items_NK = torch.tensor([[1, 2], [3, 4], [5, 6], [7, 8]])
-    found_NK = score_next(
-        TrueReward(truth, 4), targets.history, items_NK, targets.times_N, targets.users_N
-    )
+    given = targets.history, items_NK, targets.times_N, targets.users_N
+    found_NK = score_next(TrueReward(truth, 4), *given)
     for n, user in enumerate([1, 3, 4, 5]):
         expected = [slow_reward(truth, user, int(item)) for item in items_NK[n]]
         np.testing.assert_allclose(found_NK[n], expected, atol=1e-6)
@@ -106,16 +94,12 @@ def test_the_value_of_the_reference_is_exact(data, truth, policy):
     users = [row for row, mask_T in enumerate(batch.mask_BT) for _ in range(int(mask_T.sum()))]
     for n, row in enumerate(users):
         user = int(batch.sequences_B[row])
-        expected = sum(
-            float(pi_NV[n, item - 1]) * slow_reward(truth, user, item)
-            for item in range(1, ITEMS + 1)
-        )
-        assert float(found_N[n]) == pytest.approx(expected, abs=1e-5)
+        reward_V = [slow_reward(truth, user, item) for item in range(1, ITEMS + 1)]
+        assert float(found_N[n]) == pytest.approx(pi_NV[n].numpy() @ reward_V, abs=1e-5)
 
 
 def test_posttraining_takes_it_like_any_reward_model(data, truth, policy):
-    better, fitted = posttrain(
-        policy, data, BC(), TrueReward(truth, 4), Training(steps=2, batch_size=2), 0
-    )
+    training = Training(steps=2, batch_size=2)
+    better, fitted = posttrain(policy, data, BC(), TrueReward(truth, 4), training, 0)
     assert fitted.steps == 2
     assert len(better.item_embedding_VD) == ITEMS

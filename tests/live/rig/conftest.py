@@ -1,7 +1,6 @@
 """Scripts of the live rig, run in this process."""
 
 import sys
-from collections.abc import Callable
 
 import pytest
 import typer
@@ -10,10 +9,10 @@ from recsys_posttrain.endings import exit_code
 
 
 @pytest.fixture
-def end(monkeypatch, capsys) -> Callable:
+def end(monkeypatch, capsys):
     """(exit code, stdout, stderr) of a loaded script with these arguments."""
 
-    def run(script, *words) -> tuple[int, str, str]:
+    def run(script, *words):
         monkeypatch.setattr(sys, "argv", [script.__file__, *map(str, words)])
         try:
             code = exit_code(lambda: typer.run(script.main))

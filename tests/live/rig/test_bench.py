@@ -13,12 +13,7 @@ from live import run as module
 from live.device import Shown
 from live.fleet_log import FleetLog, counts
 from live.hostile import garbled
-from live.processes import (
-    Process,
-    free_ports,
-    memory_bytes,
-    processor_seconds,
-)
+from live.processes import Process, free_ports, memory_bytes, processor_seconds
 from live.report import line, table
 from live.rows import PROMISES, broken_promises, measured
 from live.run import run_bench
@@ -89,9 +84,8 @@ def test_what_it_leaves(played):
     assert "--appendfsync always" in record["machine"]["redis_options"]
     text = (folder / "table.md").read_text()
     assert text == table(SMALL, record["machine"], record["rows"])
-    assert [line.split(" | ")[0][2:] for line in text.splitlines() if line[:2] == "| "][
-        2:
-    ] == FAULTS
+    firsts = [line.split(" | ")[0][2:] for line in text.splitlines() if line[:2] == "| "]
+    assert firsts[2:] == FAULTS
     assert (folder / "time_to_update.png").read_bytes()[:4] == b"\x89PNG"
     assert (folder / "reconnects.pdf").read_bytes()[:4] == b"%PDF"
 
@@ -107,12 +101,10 @@ def test_a_broken_promise_is_one_sentence_that_names_the_fault(
 ):
     asked = []
     row = {"fault": "redis killed", **dict.fromkeys(PROMISES, 0), "wrong_final_state": wrong}
-    monkeypatch.setattr(
-        bench_script, "run_bench", lambda bench, output, say: asked.append(bench) or [row]
-    )
-    found, out, error = end(
-        bench_script, *["--devices", "30", "--seconds", "3", "--output"], tmp_path
-    )
+    run = lambda bench, output, say: asked.append(bench) or [row]  # noqa: E731
+    monkeypatch.setattr(bench_script, "run_bench", run)
+    words = "--devices", "30", "--seconds", "3", "--output", tmp_path
+    found, out, error = end(bench_script, *words)
     assert found == code
     assert asked == [Bench(30, 3.0)]
     sentence = "broken under 'redis killed': 3 devices with a wrong final state; 0 were promised\n"
@@ -120,10 +112,6 @@ def test_a_broken_promise_is_one_sentence_that_names_the_fault(
     assert ("every promise" in out) == (not code)
     assert broken_promises([row]) == sentence.splitlines() * code
 
-
-def test_a_service_that_does_not_go_on_is_one_sentence_too(
-    monkeypatch, bench_script, end, tmp_path
-):
     def stuck(bench, output, say):
         raise NotRecovered("broken under 'redis killed': no update to live came")
 
@@ -255,14 +243,14 @@ def test_a_clock_may_be_off_and_torch_be_seen(tmp_path, secret_file):
     assert memory_bytes(process.pid) == processor_seconds(process.pid) == 0
 
 
-def _wait(holds) -> None:
+def _wait(holds):
     deadline = time.time() + 30
     while not holds():
         assert time.time() < deadline, "it did not come to hold in time"
         time.sleep(0.02)
 
 
-def _state(pid: int) -> str:
+def _state(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 

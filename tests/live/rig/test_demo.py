@@ -89,28 +89,25 @@ def _entry(lists, user, version, stage):
     return Shown(0.0, version, stage, tuple(lists.of(user)[stage]))
 
 
-@pytest.mark.parametrize(
-    ("broken", "promise"),
-    [
-        ("old", "wrong_final_state"),
-        ("blank", "wrong_final_state"),
-        ("backwards", "twice_or_backwards"),
-        ("twice", "twice_or_backwards"),
-        ("foreign", "not_their_own"),
-    ],
-)
+BROKEN = {
+    **dict.fromkeys(("old", "blank"), "wrong_final_state"),
+    **dict.fromkeys(("backwards", "twice"), "twice_or_backwards"),
+    "foreign": "not_their_own",
+}
+
+
+@pytest.mark.parametrize(("broken", "promise"), BROKEN.items())
 def test_a_broken_promise_is_counted(played, broken, promise):
     recording, _, _ = played
     lists, states = recording.lists, recording.states
     shown = [_entry(lists, "3", state.version, state.stage) for state in states]
+    another = _entry(lists, "4", states[0].version, "before")
     device = {
         "old": Told(states[-2], shown[:-1], 3),
         "blank": Told(states[-1], [], 0),
         "backwards": Told(states[-1], [shown[1], shown[0], *shown[2:]], 4),
         "twice": Told(states[-1], shown, 5),
-        "foreign": Told(
-            states[-1], [_entry(lists, "4", states[0].version, "before"), *shown[1:]], 4
-        ),
+        "foreign": Told(states[-1], [another, *shown[1:]], 4),
     }[broken]
     figures = summary(replace(recording, devices={**recording.devices, "3": device}))
     assert {name for name in PROMISES if figures[name]} == {promise}
@@ -126,10 +123,9 @@ def test_the_script_writes_prints_and_exits(
     if is_broken:
         recording = replace(recording, model_calls_at_event=2)
     demo, asked = script("benchmarks/live_demo.py"), []
-    monkeypatch.setattr(
-        demo, "run", lambda demo, output, say: asked.append((demo, say(1.0, "x"))) or recording
-    )
-    found, out, error = end(demo, *["--devices", "20", "--seconds", "8", "--output"], tmp_path)
+    run = lambda demo, output, say: asked.append((demo, say(1.0, "x"))) or recording  # noqa: E731
+    monkeypatch.setattr(demo, "run", run)
+    found, out, error = end(demo, "--devices", "20", "--seconds", "8", "--output", tmp_path)
     assert found == code
     assert asked[0][0] == Demo(20, 8.0)
     assert error == "", "it is quiet where there is no terminal"

@@ -8,12 +8,12 @@ import pytest
 from live.http_get import BadAnswer, get
 
 
-async def _checked(url: str, name: str) -> None:
+async def _checked(url, name):
     answer = await get(url, {}, 5)
     pytest.fail(f"{name}: {answer}")
 
 
-async def test_a_get_does_not_trust_its_server() -> None:
+async def test_a_get_does_not_trust_its_server():
     answers = {
         b"": "nothing",
         b"HTTP/1.1 200 OK\r\n\r\n": "no length",
@@ -32,7 +32,7 @@ async def test_a_get_does_not_trust_its_server() -> None:
 
     for raw, name in answers.items():
 
-        async def answer(reader, writer, raw=raw) -> None:
+        async def answer(reader, writer, raw=raw):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(raw)
             writer.close()
@@ -45,7 +45,7 @@ async def test_a_get_does_not_trust_its_server() -> None:
     with pytest.raises(OSError):
         await get(f"http://127.0.0.1:{port}/", {}, 5)
 
-    async def silent(reader, writer) -> None:
+    async def silent(reader, writer):
         await asyncio.sleep(1)
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from data_factory import random_sequences
 
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.types import Corpus, Sequences
+from recsys_posttrain.types import Corpus
 
 USERS, ITEMS, LENGTH = 24, 30, 8
 
@@ -32,24 +33,12 @@ class Tables(RewardModel):
         return self.state_MXR[:, batch.real(batch.history_BT)], self.factor_MVR
 
 
-def sequences_of(lengths, seed=0):
-    generator = np.random.default_rng(seed)
-    events = sum(lengths)
-    return Sequences(
-        torch.from_numpy(generator.integers(1, ITEMS + 1, events)),
-        torch.from_numpy(generator.integers(1, 6, events)).float(),
-        torch.arange(events),
-        torch.tensor([0, *lengths]).cumsum(0),
-    )
-
-
 @pytest.fixture(scope="session")
 def small():
     """data: users of 2 to 33 events (some too short to be tested); reference, reward."""
     lengths = [2, 30, 5, 2, 33, *np.random.default_rng(1).integers(3, 16, USERS - 5).tolist()]
-    corpus = Corpus(
-        "made", sequences_of(lengths), np.arange(USERS), np.arange(1, ITEMS + 1), "0" * 64
-    )
+    drawn = random_sequences(lengths, ITEMS)
+    corpus = Corpus("made", drawn, np.arange(USERS), np.arange(1, ITEMS + 1), "0" * 64)
     backbone = SASRec(dim=8, blocks=1, feed_forward=16, max_length=LENGTH)
     reference = FrozenPolicy(new_policy(backbone, ITEMS, seed=0))
     reference.backbone.item_embedding.weight *= 20

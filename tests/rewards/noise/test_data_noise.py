@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from data_factory import made_corpus, random_sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -14,19 +15,6 @@ from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.noise import Flips, RewardNoise, Starvation
 from recsys_posttrain.rewards.noise.data_noise import flipped
-from recsys_posttrain.types import Sequences
-
-
-def log_of(lengths, rewards=None):
-    events = sum(lengths)
-    generator = np.random.default_rng(0)
-    rewards_E = generator.integers(1, 6, events) if rewards is None else rewards
-    return Sequences(
-        torch.ones(events, dtype=torch.int64),
-        torch.as_tensor(rewards_E).float(),
-        torch.arange(events),
-        torch.tensor([0, *lengths]).cumsum(0),
-    )
 
 
 def test_flipped_by_hand():
@@ -43,7 +31,7 @@ def test_flipped_by_hand():
 @pytest.mark.parametrize("level", [0.1, 0.6, 1.0])
 def test_the_level_is_the_probability_and_every_other_rating_is_as_likely(level):
     """20,000 events: bands that a right draw leaves once in a million."""
-    log = log_of([200] * 100)
+    log = random_sequences([200] * 100, 5)
     after_E, before_E = Flips(level).log(log, 3).rewards_E.numpy(), log.rewards_E.numpy()
     changed = int((after_E != before_E).sum())
     low, high = stats.binom.ppf([1e-6, 1 - 1e-6], len(before_E), level)
@@ -72,7 +60,7 @@ def test_a_flip_depends_on_seed_user_and_place_only(lengths, more, seed, user):
 
     def flips(events_N):
         """Of the user's first events. One more user, so that every log has all five values."""
-        log = log_of([*events_N, 5])
+        log = random_sequences([*events_N, 5], 5)
         log.rewards_E[-5:] = torch.arange(1, 6)
         start = sum(events_N[:user])
         log.rewards_E[start : start + lengths[user]] = 3
@@ -82,14 +70,14 @@ def test_a_flip_depends_on_seed_user_and_place_only(lengths, more, seed, user):
 
 
 def test_another_seed_flips_others():
-    log = log_of([50] * 4)
+    log = random_sequences([50] * 4, 5)
     one, same, other = (Flips(0.5).log(log, seed).rewards_E for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_a_higher_level_flips_more_of_the_same():
-    log = log_of([50] * 4)
+    log = random_sequences([50] * 4, 5)
     low_E, high_E = (Flips(level).log(log, 1).rewards_E for level in (0.2, 0.6))
     was_flipped_E = low_E != log.rewards_E
     assert torch.equal(low_E[was_flipped_E], high_E[was_flipped_E])
@@ -98,15 +86,14 @@ def test_a_higher_level_flips_more_of_the_same():
 
 def test_a_log_of_one_rating_cannot_be_flipped():
     with pytest.raises(UserError, match="every rating of the log is 3, so there is no other"):
-        Flips(0.5).log(log_of([4], [3, 3, 3, 3]), 0)
+        Flips(0.5).log(made_corpus([4], rewards=[3] * 4).sequences, 0)
 
 
 def test_flips_of_a_step_are_of_events_not_of_roles():
-    log = log_of([9, 5, 7, 40])
+    log = random_sequences([9, 5, 7, 40], 5)
     batch = batch_of(log, torch.tensor([0, 1, 2, 3]), 10)
-    redraw = RewardNoise(log=Flips(0.5, resampled=True)).on_log(
-        SimpleNamespace(train=log), SimpleNamespace(max_length=10)
-    )
+    noise = RewardNoise(log=Flips(0.5, resampled=True))
+    redraw = noise.on_log(SimpleNamespace(train=log), SimpleNamespace(max_length=10))
     assert redraw.sequences is log
     changed = redraw.redraw(batch, 1)
     real_BT = batch.mask_BT

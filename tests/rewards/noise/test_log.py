@@ -35,9 +35,8 @@ def test_every_event_but_a_users_first_has_its_error_once(small):
     is_first_E = torch.zeros(len(error_E), dtype=torch.bool)
     is_first_E[first_events(train)] = True
     assert not error_E[is_first_E].any()
-    bias_V1 = ItemBias(0.5).field(small.data, small.reference, 0)(
-        batch_of(train, torch.tensor([1]), LENGTH)
-    )[1]
+    field = ItemBias(0.5).field(small.data, small.reference, 0)
+    bias_V1 = field(batch_of(train, torch.tensor([1]), LENGTH))[1]
     expected_E = bias_V1[train.items_E - 1, 0]
     np.testing.assert_allclose(error_E[~is_first_E], expected_E[~is_first_E], atol=1e-6)
     for field in ("items_E", "timestamps_E", "offsets_N1"):
@@ -86,8 +85,5 @@ def test_a_log_and_a_model_with_one_noise_err_alike(small):
     in_log = batch_of(log, torch.tensor([1]), LENGTH)
     action_N1 = batch.action_N[:, None]
     noisy = noise.on_model(small.reward, small.data, small.reference).score(batch, action_N1)
-    np.testing.assert_allclose(
-        in_log.reward_N - batch.reward_N,
-        (noisy - small.reward.score(batch, action_N1))[:, 0],
-        atol=1e-5,
-    )
+    expected_N = (noisy - small.reward.score(batch, action_N1))[:, 0]
+    np.testing.assert_allclose(in_log.reward_N - batch.reward_N, expected_N, atol=1e-5)

@@ -32,11 +32,8 @@ def slow_error(small, noise, batch, seed=0):
     small.reference.forget()
     state_NQ, factor_VQ = noise.field(small.data, small.reference, seed)(batch)
     error_NV = np.zeros((len(batch.action_N), ITEMS))
-    for n in range(len(error_NV)):
-        for v in range(ITEMS):
-            error_NV[n, v] = sum(
-                float(s) * float(f) for s, f in zip(state_NQ[n], factor_VQ[v], strict=True)
-            )
+    for n, v in np.ndindex(*error_NV.shape):
+        error_NV[n, v] = state_NQ[n].double() @ factor_VQ[v].double()
     return error_NV
 
 
@@ -53,11 +50,8 @@ def test_every_prediction_has_the_error_once(small, batch, noise):
     before = small.reward.interval(batch, items_NK)
     for ours, clean in zip(noisy.interval(batch, items_NK), before, strict=True):
         np.testing.assert_allclose(ours, clean.numpy() + error_NK, **close)
-    np.testing.assert_allclose(
-        noisy.score(batch, items_NK),
-        small.reward.score(batch, items_NK).numpy() + error_NK,
-        **close,
-    )
+    expected_NK = small.reward.score(batch, items_NK).numpy() + error_NK
+    np.testing.assert_allclose(noisy.score(batch, items_NK), expected_NK, **close)
 
     state_MNR, factor_MVR = noisy.member_factors(batch)
     plain_MNR, plain_MVR = small.reward.member_factors(batch)
@@ -130,10 +124,9 @@ def test_the_error_is_the_same_in_training_and_in_evaluation(small, noise):
     )
     every_NV = torch.arange(1, ITEMS + 1).expand(3, ITEMS)
     noisy.forget()
-    evaluated_NV = score_next(noisy, histories, every_NV, train.timestamps_E[last_N], users_N)
-    evaluated_NV = evaluated_NV - score_next(
-        small.reward, histories, every_NV, train.timestamps_E[last_N]
-    )
+    times_N = train.timestamps_E[last_N]
+    evaluated_NV = score_next(noisy, histories, every_NV, times_N, users_N)
+    evaluated_NV = evaluated_NV - score_next(small.reward, histories, every_NV, times_N)
     for user in batch.sequences_B.tolist():
         place = users_N.tolist().index(user)
         (trained_1V,) = trained_NV[(batch.user_N == user) & batch.is_last_N]

@@ -66,9 +66,8 @@ def test_noises_that_do_the_same_are_equal():
     assert both.of_log() == both
     assert both.of_model() == RewardNoise()
     assert both.of_training() == RewardNoise()
-    assert RewardNoise(model=Flips(0.1), log=ItemBias(1.0), seed=5).of_training() == RewardNoise(
-        model=Flips(0.1), seed=5
-    )
+    both = RewardNoise(model=Flips(0.1), log=ItemBias(1.0), seed=5)
+    assert both.of_training() == RewardNoise(model=Flips(0.1), seed=5)
 
 
 @pytest.mark.parametrize(
