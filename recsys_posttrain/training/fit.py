@@ -200,7 +200,6 @@ def fit(
     folder: Path | None,
     *,
     device: str = "cpu",
-    label: str = "",
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int | None = None,
     monitor: str = "",

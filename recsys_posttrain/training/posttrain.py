@@ -143,7 +143,6 @@ def posttrain(
             stream,
             folder,
             device=device,
-            label=type(algorithm).__name__,
             validate=validate,
             validate_every=-(-stream.stop // VALIDATIONS),
             monitor="validation/ndcg@10",
@@ -165,7 +164,7 @@ def snapshot_steps(count: int, last: int) -> set[int]:
 def _positions(stream: BatchStream) -> TrainingPositions | None:
     """What frozen models may remember, where the run reads the whole log: making the values of all
     its positions is then no more work than those of each batch."""
-    if stream.earlier > 0 or stream.stop < stream.steps_per_epoch:
+    if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
         return None
     return TrainingPositions(stream.sequences, stream.max_length)
 

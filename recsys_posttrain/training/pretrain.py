@@ -67,7 +67,6 @@ def pretrain(
         stream,
         folder,
         device=device,
-        label="pretrain",
         validate=lambda: {"ndcg@10": validation_ndcg(policy, data)},
         validate_every=_steps_between_validations(stream.steps_per_epoch, training),
         monitor="ndcg@10",

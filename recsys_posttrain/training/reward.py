@@ -98,7 +98,6 @@ def train_reward(
         stream,
         folder,
         device=device,
-        label="reward model",
         validate=validate,
         monitor="negative_rmse",
     )
