@@ -14,11 +14,10 @@ LARGEST_CACHE = 2**28  # elements, 1 GiB: a larger log is computed batch by batc
 
 
 class TrainingPositions:
-    """Every position of the latest windows of a log, E of them, numbered.
+    """Numbers the E positions in the latest windows of a log.
 
-    A batch of such windows (BatchStream with `earlier` = 0) holds the same contexts in each epoch,
-    for each seed and each algorithm. Values are made from batches of their own, longest first, so
-    that they do not depend on which batch asks for them first.
+    Batches of these windows (BatchStream with random_windows=0) hold the same contexts in each
+    epoch, for each seed and each algorithm, so a frozen model needs to see each position once.
     """
 
     def __init__(self, sequences: Sequences, max_length: int) -> None:
@@ -38,18 +37,22 @@ class TrainingPositions:
     __hash__ = None  # type: ignore[assignment]
 
     def fit(self, width: int) -> bool:
-        """Whether values of this width for all positions are small enough to keep."""
+        """Whether [E, width] values are small enough to keep in memory."""
         return self.count * width <= LARGEST_CACHE
 
     def index(self, batch: Batch) -> Tensor:
-        """Which of the E positions those of a batch are, [N]."""
+        """The numbers of a batch's positions, [N]."""
         return self.first_N[batch.user_N.cpu()] + batch.position_N.cpu()
 
     @torch.no_grad()
     def values(self, of_batch: Callable[[Batch], Tensor], like: Tensor) -> Tensor:
-        """of_batch(batch) -> [N, ...] for all positions, [E, ...], on the CPU.
+        """The values of a function at all E positions, [E, ...], on the CPU.
 
-        like: its device is where of_batch finds the batch.
+        They are computed in batches of their own, longest first, so that they do not depend on the
+        batch that asks first.
+
+        of_batch: Batch -> [N, ...].
+        like: batches are moved to the device of this tensor.
         """
         values_E: Tensor | None = None
         for batch in fixed_batches(self.sequences, self.max_length, batch_size=128):
