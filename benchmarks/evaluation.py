@@ -39,7 +39,7 @@ def main() -> None:
     policy = new_policy(SASRec(), data.corpus.num_items, seed=0).eval()
     print(f"{data.corpus.name}: {len(data.test.users_N):,} users; {machine()}")
     parts: dict[str, Callable[[], object]] = {
-        "states": lambda: policy.last_states(data.test.history),
+        "states": lambda: policy.last_hidden_states(data.test.history),
         "evaluate": lambda: evaluate(policy, data),
     }
     for part in parts.values():

@@ -21,7 +21,6 @@ of all events of a batch in float32 would need.
 import argparse
 import json
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -145,13 +144,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    sys.stdout.reconfigure(line_buffering=True)  # minutes pass between lines
     if arguments.point:
         axis, size = arguments.point
         print(json.dumps(measure(axis, int(size), arguments.steps)))
         return
 
-    print(machine())
+    print(machine(), flush=True)  # minutes pass between lines
     axes: dict[str, Any] = {}
     common = ("--threads", arguments.threads, "--steps", arguments.steps)
     for axis in arguments.axes.split(","):
@@ -161,7 +159,8 @@ def main() -> None:
             points.append(point)
             print(
                 f"  {axis} {point['size']:,}: {point['seconds']:.2f} s for {point['events']:,} "
-                f"events, {point['added_memory_mib']:,.0f} MiB"
+                f"events, {point['added_memory_mib']:,.0f} MiB",
+                flush=True,
             )
         values = (TIME[axis], "added_memory_mib")
         axes[axis] = {

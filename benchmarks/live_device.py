@@ -70,7 +70,7 @@ def main(
     async def run() -> None:
         with log.open("w", encoding="utf-8") if log else nullcontext() as file:
             hear = partial(write_shown, file) if file else tell
-            look = partial(write_counters, file) if file else lambda counters: None
+            look = partial(write_counters, file) if file else lambda _counters: None
             await until_stopped(play(devices, spread, hear, look))
 
     run_to_the_end(run())

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ class Socket(asyncio.Protocol):
         self.request, self.opened, self.delays = request, opened, delays
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
         transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
@@ -93,6 +95,8 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
     """Starts the servers, then plays the devices."""
     command = [sys.executable, __file__, "--serve", "--updates", str(updates)]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin is not None
+    assert server.stdout is not None
     os.sched_setaffinity(server.pid, {max(os.sched_getaffinity(0))})
     http, gateway = map(int, server.stdout.readline().split())
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -113,9 +117,7 @@ async def measure(sockets: int, updates: int, seconds: float) -> dict[str, objec
     )
     for line in lines:
         request = f"{upgrade}{line}\r\n".encode()
-        await loop.create_connection(
-            lambda r=request: Socket(r, opened, delays), "127.0.0.1", gateway
-        )
+        await loop.create_connection(partial(Socket, request, opened, delays), "127.0.0.1", gateway)
     while len(opened) < sockets:
         await asyncio.sleep(0.1)
     held = memory_bytes(server.pid)

@@ -71,7 +71,7 @@ def step_of(
     reward = RewardEnsemble().build(num_items, 3.5)
     noisy = noise.on_model(reward, data, reference)
     actors = Actors(reference, noisy, logged_rewards(data.train, num_items))
-    actors.multiply_in(POSTTRAINING.products("cpu"))
+    actors.set_logits_dtype(POSTTRAINING.logits_dtype("cpu"))
     log = noise.on_log(data, reference)
     for frozen in (reference, noisy):
         frozen.at(positions if log.redraw is None else None)
@@ -101,8 +101,12 @@ def first_of(sequences: Sequences, count: int) -> Sequences:
     """A log short enough to be remembered for each noise anew."""
     offsets_N1 = sequences.offsets_N1[: count + 1]
     events = slice(0, int(offsets_N1[-1]))
-    fields = sequences.items_E, sequences.rewards_E, sequences.timestamps_E
-    return Sequences(*(field_E[events] for field_E in fields), offsets_N1)
+    return Sequences(
+        sequences.items_E[events],
+        sequences.rewards_E[events],
+        sequences.timestamps_E[events],
+        offsets_N1,
+    )
 
 
 def cpu_seconds(step: Step, batch: Batch) -> float:

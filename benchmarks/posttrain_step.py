@@ -24,6 +24,7 @@ from recsys_posttrain.algorithms.base import after_step, heads_of
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.module import TrainingModule
@@ -36,11 +37,11 @@ from movielens_main import RUNS
 Step = Callable[[Batch], None]
 
 
-def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: torch.nn.Module) -> Step:
+def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel) -> Step:
     num_items = data.corpus.num_items
-    heads = heads_of(run.algorithm, reference.table_VD.shape[1], num_items)
+    heads = heads_of(run.algorithm, reference.item_embedding_VD.shape[1], num_items)
     actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
-    actors.multiply_in(run.posttraining.products("cpu"))
+    actors.set_logits_dtype(run.posttraining.logits_dtype("cpu"))
 
     def objective(batch: Batch) -> LossOutput:
         actors.forget()

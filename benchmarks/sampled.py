@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 import statistics
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,12 @@ from train_step import our_step, seconds_of
 
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.losses import GBCE, FullSoftmax, SampledSoftmax
+from recsys_posttrain.losses.base import PretrainingLoss
 
 SIZES = (1_000, 3_416, 10_000, 30_000, 100_000, 300_000)
 USERS = 40
-SAMPLED = {"sampled softmax": SampledSoftmax(), "gBCE": GBCE()}
-LOSSES = {"full softmax": FullSoftmax(), **SAMPLED}
+SAMPLED: dict[str, SampledSoftmax | GBCE] = {"sampled softmax": SampledSoftmax(), "gBCE": GBCE()}
+LOSSES: dict[str, PretrainingLoss] = {"full softmax": FullSoftmax(), **SAMPLED}
 
 
 def measure(items: int, rounds: int) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def faster_from(sizes: list[int], ratios: list[float]) -> int | None:
     for (low, below), (high, above) in reversed(list(pairwise(points))):
         if below < 1:
             share = -math.log(below) / math.log(above / below)
-            return round(low * (high / low) ** share)
+            return round(low * math.pow(high / low, share))
     return sizes[0]
 
 
@@ -92,13 +92,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    sys.stdout.reconfigure(line_buffering=True)
 
-    print(machine())
+    print(machine(), flush=True)
     points = []
     for items in (size for size in SIZES if size <= arguments.largest):
         points.append(measure(items, arguments.rounds))
-        print(json.dumps(points[-1]))
+        print(json.dumps(points[-1]), flush=True)
     sizes = [point["items"] for point in points]
     result = {
         "negatives": {name: loss.negatives for name, loss in SAMPLED.items()},

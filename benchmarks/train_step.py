@@ -34,7 +34,7 @@ Step = Callable[[Batch], None]
 
 def naive_step(num_items: int) -> Step:
     policy = new_policy(SASRec(), num_items, seed=0)
-    backbone, embedding = policy.backbone.train(), policy.backbone.item_embedding
+    backbone = policy.backbone.train()
     optimizer = torch.optim.AdamW(policy.parameters())
 
     def padded(values_BT: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def naive_step(num_items: int) -> Step:
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         hidden_BTD = backbone(History(*map(padded, batch.history)))
-        logits_BTV = hidden_BTD @ embedding.weight[1:].T
+        logits_BTV = hidden_BTD @ policy.item_embedding_VD.T
         index_BT = padded(batch.actions_BT * batch.mask_BT) - 1
         loss = nn.functional.cross_entropy(
             logits_BTV.flatten(0, 1), index_BT.flatten(), ignore_index=-1
@@ -62,7 +62,7 @@ def our_step(
     generator = torch.Generator().manual_seed(0)
 
     training = Training(epochs=1)
-    policy.products = training.products("cpu")
+    policy.logits_dtype = training.logits_dtype("cpu")
 
     def objective(batch: Batch) -> LossOutput:
         policy.forget()
@@ -104,7 +104,7 @@ def compare(batches: list[Batch], num_items: int, rounds: int) -> dict[str, list
 def profile(batches: list[Batch], num_items: int, rounds: int) -> dict[str, float]:
     """Smallest seconds of each part of our step, over rounds, for all batches."""
     policy = new_policy(SASRec(), num_items, seed=0).train()
-    policy.products = Training(epochs=1).products("cpu")
+    policy.logits_dtype = Training(epochs=1).logits_dtype("cpu")
     optimizer = torch.optim.AdamW(policy.parameters(), fused=True)
     best: dict[str, float] = {}
     for _ in range(rounds):
@@ -112,16 +112,16 @@ def profile(batches: list[Batch], num_items: int, rounds: int) -> dict[str, floa
         for batch in batches:
             clock = [time.perf_counter()]
             policy.forget()
-            states_ND = policy.states(batch)
+            hidden_ND = policy.hidden_states(batch)
             clock.append(time.perf_counter())
             # Cut here, so that the two halves of backward can be told apart.
-            leaf_ND = states_ND.detach().requires_grad_()
+            leaf_ND = hidden_ND.detach().requires_grad_()
             policy._remembered = (batch, True, leaf_ND)
             loss = policy.weighted_nll(batch, torch.ones_like(batch.reward_N)).mean()
             clock.append(time.perf_counter())
             loss.backward()
             clock.append(time.perf_counter())
-            states_ND.backward(leaf_ND.grad)
+            hidden_ND.backward(leaf_ND.grad)
             clock.append(time.perf_counter())
             optimizer.step()
             optimizer.zero_grad()
@@ -173,8 +173,8 @@ def main() -> None:
     if arguments.profile:
         parts = profile(batches, num_items, arguments.rounds)
         whole = sum(parts.values())
-        for name, seconds in parts.items():
-            print(f"  {name:<18}{1e6 * seconds / events:7.2f} us/event {seconds / whole:6.1%}")
+        for name, part in parts.items():
+            print(f"  {name:<18}{1e6 * part / events:7.2f} us/event {part / whole:6.1%}")
         print(f"  {'sum':<18}{1e6 * whole / events:7.2f} us/event = {events / whole:,.0f} events/s")
         return
 

@@ -5,12 +5,13 @@
 A script and not a list of RUNS: here the pretraining is what differs. It uses the same stages, so
 it continues where it was interrupted, and `make benchmark` finds the policy of seed 0 ready.
 Intervals are over users and pretraining seeds. `HSTU, target time` knows when its target happens
-(see backbones/hstu.py) and is not to be compared with the others.
+(see models/hstu.py) and is not to be compared with the others.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from recsys_posttrain.endings import exit_code
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.files import replacing, write_json
 from recsys_posttrain.models import HSTU, SASRec
+from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.cells import Cell, cells, headings
 from recsys_posttrain.report.render import markdown_table
@@ -28,7 +30,7 @@ from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.catalog import dataset_named
 
-BACKBONES = {
+BACKBONES: dict[str, BackboneConfig] = {
     "SASRec": SASRec(),
     "HSTU": HSTU(),
     # As base_search.py chose.
@@ -48,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     dataset = dataset_named(arguments.dataset, arguments.data_root)
-    stages: dict[str, list[dict]] = {}
+    stages: dict[str, list[dict[str, Any]]] = {}
     rows = []
     for name in arguments.only or BACKBONES:
         for seed in range(arguments.seeds):
@@ -75,7 +77,7 @@ def main() -> None:
     print((folder / "table.md").read_text(encoding="utf-8"))
 
 
-def table(frame: pd.DataFrame, stages: dict[str, list[dict]]) -> str:
+def table(frame: pd.DataFrame, stages: dict[str, list[dict[str, Any]]]) -> str:
     """One row per backbone: means over seeds with 95% intervals over users and seeds."""
     rows = []
     for name, made in stages.items():

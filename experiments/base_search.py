@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -63,7 +64,9 @@ def main() -> None:
     arguments.stages.mkdir(parents=True, exist_ok=True)
 
     def validation(trial: optuna.Trial) -> float:
-        chosen = {field: trial.suggest_categorical(field, SPACE[field]) for field in SPACE}
+        chosen: dict[str, Any] = {
+            field: trial.suggest_categorical(field, SPACE[field]) for field in SPACE
+        }
         rate = chosen.pop("learning_rate")
         pipeline = Pipeline(
             Setup(

@@ -72,7 +72,7 @@ def event_frame(herd: Herd, draws: int, generator: np.random.Generator) -> pd.Da
     return frame.assign(**{"times below": frame["1 s"].iloc[1] / frame["1 s"]})
 
 
-def window_frame(herd: Herd, draws: int, generator: np.random.Generator) -> pd.DataFrame:
+def window_frame(draws: int, generator: np.random.Generator) -> pd.DataFrame:
     """Median peak requests/s in bins of 1 s, one column per number of devices."""
     columns = {}
     for devices in DEVICES:
@@ -122,7 +122,7 @@ def main() -> None:
         devices: float(frame["1 s"].iloc[1])
         for devices, frame in zip(DEVICES, frames.values(), strict=True)
     }
-    windows = window_frame(herd, arguments.draws, generator)
+    windows = window_frame(arguments.draws, generator)
     frames["Peak of prefetching, by window and devices"] = windows
     frames["Caches that expire together, 1,000,000 devices"] = peaks(
         refresh_habits(herd), arguments.draws, generator

@@ -62,15 +62,15 @@ COLUMNS = ("true reward, all items", "true reward, unseen items", "share on seen
 @torch.inference_mode()
 def values(policy: Policy, truth: Truth, targets: Targets) -> NDArray[np.float64]:
     """The three COLUMNS for each target, [3, N]."""
-    states_ND = policy.eval().last_states(targets.history, targets.times_N)
-    probability_NV = (states_ND @ policy.table_VD.T).double().softmax(dim=1)
+    hidden_ND = policy.eval().last_hidden_states(targets.history, targets.times_N)
+    probability_NV = (hidden_ND @ policy.item_embedding_VD.T).double().softmax(dim=1)
     reward_NV = truth.rewards(targets.users_N).double()
     history = targets.history
     row_E = torch.repeat_interleave(history.lengths_N)
     share_N = torch.zeros(len(history), dtype=torch.float64)
     share_N.index_add_(0, row_E, probability_NV[row_E, history.items_E - 1])
     state_NR, factor_VR = truth.state_UR[targets.users_N], truth.factor_VR
-    unseen_N = expected_unseen(states_ND, policy.table_VD, state_NR, factor_VR, targets)
+    unseen_N = expected_unseen(hidden_ND, policy.item_embedding_VD, state_NR, factor_VR, targets)
     return torch.stack([(probability_NV * reward_NV).sum(dim=1), unseen_N, share_N]).numpy()
 
 
@@ -101,6 +101,7 @@ def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
     """Trains what is missing and writes the table of a world."""
     pipeline = Pipeline(base.setup, stages, told=Progress().add)
     steps = base.posttraining.steps
+    assert steps is not None, "base_of gives steps"
     commit = git_commit()  # before a tracked file is written
     targets, seeds = pipeline.data.test, range(num_seeds)
     truth = truth_of(base.setup.dataset, pipeline.data.corpus)

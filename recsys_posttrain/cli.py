@@ -82,7 +82,7 @@ def run(
     device: Device = "cpu",
     data_root: DataRoot = None,
     output: Output = Path("runs"),
-    on: Annotated[
+    eval_split: Annotated[
         Literal["test", "validation"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
     ] = "test",
@@ -104,7 +104,7 @@ def run(
     Example:
       recsys-posttrain run experiments/movielens_main.py --dataset ml-1m --seeds 3
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
-      recsys-posttrain run experiments/strengths.py --dataset ml-1m --on validation
+      recsys-posttrain run experiments/strengths.py --dataset ml-1m --eval-split validation
       recsys-posttrain run experiments/movielens_main.py --split global-time
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
     """
@@ -121,7 +121,7 @@ def run(
             device=device,
             data_root=data_root,
             output=output,
-            on=on,
+            eval_split=eval_split,
             split=split,
             thresholds=thresholds(liked, top, disliked, reward_zero),
             duplicates=duplicates,

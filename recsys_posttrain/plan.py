@@ -22,8 +22,8 @@ class Training:
     linearly, to 0 at the last step. patience: validations without a better value before stopping
     (None: train to the end and keep the last weights). validation_steps: in pretraining,
     validations follow epochs but are at least this many steps apart, so that patience lasts where
-    an epoch is a few steps. average: decay of the moving average of the
-    weights (average.py) that is validated and kept; 0 is the weights themselves. bfloat16: a
+    an epoch is a few steps. ema_decay: decay of the moving average of the
+    weights (ema.py) that is validated and kept; 0 is the weights themselves. bfloat16: a
     policy's gradient through the softmax over the catalogue is made of bfloat16 products, where the
     hardware is faster at them. earlier: share of the long sequences that are read up to an earlier
     event (see BatchStream); 0 reads the latest events only. tokens: positions in a batch, where
@@ -40,7 +40,7 @@ class Training:
     validation_steps: int = 1
     steps: int | None = None
     decay: bool = False
-    average: float = 0.0
+    ema_decay: float = 0.0
     bfloat16: bool = True
     earlier: float = 0.0
     tokens: int | None = None
@@ -72,8 +72,8 @@ class Training:
             f"Training: weight_decay={self.weight_decay} must be at least 0, and finite.",
         )
         require(
-            0 <= self.average < 1,
-            f"Training: average={self.average} must be at least 0 and below 1.",
+            0 <= self.ema_decay < 1,
+            f"Training: ema_decay={self.ema_decay} must be at least 0 and below 1.",
         )
         require(
             0 <= self.earlier <= 1,
@@ -92,6 +92,6 @@ class Training:
             self.tokens,
         )
 
-    def products(self, device: str) -> torch.dtype | None:
-        """For `Policy.products`."""
+    def logits_dtype(self, device: str) -> torch.dtype | None:
+        """For `Policy.logits_dtype`."""
         return fast_products(device) if self.bfloat16 else None

@@ -53,9 +53,9 @@ def recommend(
         if histories is None
         else _of_file(saved, histories)
     )
-    states_ND = saved.policy.last_states(sequences)
+    hidden_ND = saved.policy.last_hidden_states(sequences)
     removed = removed_items(sequences, repeats or saved.repeats)
-    items_NK, score_NK = top_items(states_ND, saved.policy.table_VD, k, *removed)
+    items_NK, score_NK = top_items(hidden_ND, saved.policy.item_embedding_VD, k, *removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
     row_R, rank_R = np.nonzero(real_NK)

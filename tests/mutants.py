@@ -39,7 +39,7 @@ SWAPPED = {
         ("batch.real(batch.history_rewards_BT", "batch.real(batch.rewards_BT"),
         ("return batch.reward_N", "return batch.real(batch.history_rewards_BT)"),
         ("trains_policy=False", "trains_policy=True"),
-        ("table_VD = actors.reference.states", "table_VD = actors.policy.states"),
+        ("actors.reference.hidden_states", "actors.policy.hidden_states"),
     ],
     "algorithms/bc.py": [
         ("torch.ones_like(", "-torch.ones_like("),
@@ -77,7 +77,10 @@ SWAPPED = {
 # (file, start of the line) whose mutants change nothing that can be observed, and why.
 SAME = {
     ("ops/softmax.py", "@torch.no_grad() def sample_items("): "item ids have no gradient anyway",
-    ("evaluation/over_optimisation.py", "table_VD = policy.table_VD.detach()"): "it saves memory",
+    (
+        "evaluation/over_optimisation.py",
+        "item_embedding_VD = policy.item_embedding_VD.detach()",
+    ): "it saves memory",
     ("algorithms/signals.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
     ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",

@@ -84,8 +84,8 @@ def test_help_imports_nothing_slow() -> None:
 GIVEN = {
     "run": (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
-        "--on validation --split global-time --liked 80% --reward-zero -3 --duplicates first "
-        "--repeats never --data-root=~/x.zip",
+        "--eval-split validation --split global-time --liked 80% --reward-zero -3 "
+        "--duplicates first --repeats never --data-root=~/x.zip",
         execute.Options(),
         execute.Options(
             overrides=("a=1", "b.c=2", "repeats=never"),
@@ -94,7 +94,7 @@ GIVEN = {
             workers=4,
             data_root="/home/me/x.zip",
             output=Path("/home/me/out"),
-            on="validation",
+            eval_split="validation",
             split="global-time",
             thresholds=Thresholds(liked="80%", zero=-3.0),
             duplicates="first",
@@ -102,7 +102,7 @@ GIVEN = {
     ),
     "sweep": (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --data-root x.zip --output out"
+        "--accept-changes --data-root x.zip --output out "
         "--top 4.5 --disliked 1 --duplicates last --repeats never",
         sweep_run.Options(),
         sweep_run.Options(

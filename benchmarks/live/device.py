@@ -74,7 +74,7 @@ class Device:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.shown: deque[Shown] = deque(maxlen=settings.log_entries)
-        self.hear: Callable[[Shown], None] = lambda shown: None
+        self.hear: Callable[[Shown], None] = lambda _shown: None
         self.state: EventState | None = None
         self.stages: Mapping[str, tuple[str, ...]] = {}
         self._user = user

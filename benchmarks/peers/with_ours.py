@@ -57,7 +57,7 @@ class Ours:
     def train(self, steps: int) -> dict[str, float]:
         training = Training(steps=steps + 1, batch_size=BATCH_SIZE)
         policy, clock, self.rounds = self.policy, StepClock(), self.rounds + 1
-        policy.products = training.products("cpu")
+        policy.logits_dtype = training.logits_dtype("cpu")
         events: list[int] = []
 
         def objective(batch: Batch) -> LossOutput:
@@ -71,19 +71,19 @@ class Ours:
             training,
             self.rounds,
             dropout=True,
-            after_step=lambda step: clock.note(events[-1]),
+            after_step=lambda _step: clock.note(events[-1]),
         )
         fit(module, training.batches(self.train_log, LENGTH, self.rounds), None)
         policy.forget()
-        policy.products = None
+        policy.logits_dtype = None
         return clock.result()
 
     def recommend(self) -> dict[str, float]:
         self.policy.eval()
         began = time.perf_counter()
         items_NK, score_NK = top_items(
-            self.policy.last_states(self.histories),
-            self.policy.table_VD.detach(),
+            self.policy.last_hidden_states(self.histories),
+            self.policy.item_embedding_VD.detach(),
             TOP,
             self.histories.items_E,
             self.histories.offsets_N1,

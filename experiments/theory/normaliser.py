@@ -38,8 +38,8 @@ class TableBackbone(nn.Module):
         super().__init__()
         items = logits_XV.shape[1]
         self.dim, self.max_length, self.is_blind = items, 1, is_blind
-        table_VD = torch.eye(items + 1, dtype=logits_XV.dtype)[:, 1:]
-        self.item_embedding = nn.Embedding.from_pretrained(table_VD)
+        item_embedding_VD = torch.eye(items + 1, dtype=logits_XV.dtype)[:, 1:]
+        self.item_embedding = nn.Embedding.from_pretrained(item_embedding_VD)
         self.logits_XV = nn.Parameter(logits_XV.clone())
 
     def forward(self, history: History) -> Tensor:
@@ -90,7 +90,7 @@ def trained_share(algorithm: Algorithm) -> float:
     )
     behaviour = TableBackbone(torch.tensor(WORLD.reference_XV).log(), is_blind=False)
     actors.reference = FrozenPolicy(Policy(behaviour))
-    logits = actors.policy.backbone.logits_XV
+    logits: Tensor = actors.policy.backbone.logits_XV  # type: ignore[assignment]
     optimizer = torch.optim.LBFGS(
         [logits],
         max_iter=200,

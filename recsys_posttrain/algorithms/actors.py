@@ -71,12 +71,12 @@ class Actors(nn.Module):
         self.step = 0
         self._refreshed_at: int | None = None
 
-    def multiply_in(self, products: torch.dtype | None) -> None:
+    def set_logits_dtype(self, logits_dtype: torch.dtype | None) -> None:
         """The dtype of products with the catalogue: one for all, so that what it rounds away
         cancels in their ratios. It rounds the normalisers; the logits of chosen items are in the
         dtype of the weights. The ratio of the policy to a copy of it is exactly 1."""
         for actor in (self.policy, self.reference, self.old):
-            actor.products = products
+            actor.logits_dtype = logits_dtype
 
     def train(self, mode: bool = True) -> "Actors":
         """Frozen models stay in evaluation mode, whatever the trainer asks for."""
@@ -99,7 +99,7 @@ class Actors(nn.Module):
     def old_at(self, batch: Batch) -> Policy:
         """pi_old, which has the policy's own states until the policy's next step."""
         if self._refreshed_at == self.step:
-            self.old.remember(batch, self.policy.states(batch).detach())
+            self.old.remember(batch, self.policy.hidden_states(batch).detach())
         return self.old
 
     def head(self, name: str, batch: Batch, *, trains_policy: bool) -> Tensor:
@@ -108,8 +108,8 @@ class Actors(nn.Module):
         trains_policy: whether its gradient goes on into the policy. A critic's must not: it learns
         from the states and never bends them.
         """
-        states_ND = self.policy.states(batch)
-        output: Tensor = self.heads[name](states_ND if trains_policy else states_ND.detach())
+        hidden_ND = self.policy.hidden_states(batch)
+        output: Tensor = self.heads[name](hidden_ND if trains_policy else hidden_ND.detach())
         return output
 
     @torch.no_grad()
@@ -132,19 +132,19 @@ class Actors(nn.Module):
             *extra_C: Tensor,
         ) -> Tensor:
             chunk = CatalogueChunk(
-                (policy_CD @ self.policy.table_VD.T).log_softmax(dim=1),
-                (old_CD @ self.old.table_VD.T).log_softmax(dim=1),
-                (reference_CD @ self.reference.table_VD.T).log_softmax(dim=1),
+                (policy_CD @ self.policy.item_embedding_VD.T).log_softmax(dim=1),
+                (old_CD @ self.old.item_embedding_VD.T).log_softmax(dim=1),
+                (reference_CD @ self.reference.item_embedding_VD.T).log_softmax(dim=1),
                 state_CR @ factor_VR.T,
             )
             return function(chunk, *extra_C)
 
         with torch.no_grad():
-            frozen_states = [actor.states(batch) for actor in (self.old, self.reference)]
+            frozen_hidden = [actor.hidden_states(batch) for actor in (self.old, self.reference)]
         return ops.map_chunks(
             on_rows,
-            self.policy.states(batch),
-            *frozen_states,
+            self.policy.hidden_states(batch),
+            *frozen_hidden,
             state_NR,
             *extra_N,
             chunk=positions_per_chunk(len(factor_VR), ARRAYS),

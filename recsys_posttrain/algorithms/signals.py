@@ -96,9 +96,10 @@ class ReferenceSoftValue:
         # log pi_ref + r_hat / temperature is itself a product of a state and a table (up to the
         # normaliser of pi_ref), so that nothing of size [positions, catalogue] is needed.
         state_NR, factor_VR = actors.reward.factors(batch)
-        hidden_ND, table_VD = actors.reference.states(batch), actors.reference.table_VD
+        hidden_ND = actors.reference.hidden_states(batch)
+        item_embedding_VD = actors.reference.item_embedding_VD
         tilted_N = linear_logsumexp(
             torch.cat([hidden_ND, state_NR / self.temperature], dim=1),
-            torch.cat([table_VD, factor_VR], dim=1),
+            torch.cat([item_embedding_VD, factor_VR], dim=1),
         )
-        return self.temperature * (tilted_N - linear_logsumexp(hidden_ND, table_VD))
+        return self.temperature * (tilted_N - linear_logsumexp(hidden_ND, item_embedding_VD))

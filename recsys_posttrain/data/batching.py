@@ -130,14 +130,14 @@ class BatchStream(IterableDataset[Batch]):
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
         order_N = self.usable_N[torch.randperm(len(self.usable_N), generator=generator)]
         if self.tokens is None:
-            return order_N.split(self.batch_size)  # type: ignore[no-any-return, no-untyped-call]
-        # A sequence belongs to the batch in whose equal part of all positions it begins. A part
-        # holds two windows, so no batch is empty.
+            return order_N.split(self.batch_size)  # type: ignore[no-any-return]
+        # A sequence belongs to the batch in whose equal part of all positions it begins. A part is
+        # as long as a window or longer, so no batch is empty.
         positions_N = self._positions(order_N)
         before_N = positions_N.cumsum(dim=0) - positions_N
         part_N = before_N * self.steps_per_epoch // self.positions
         sizes = torch.bincount(part_N, minlength=self.steps_per_epoch).tolist()
-        return order_N.split(sizes)  # type: ignore[no-any-return, no-untyped-call]
+        return order_N.split(sizes)  # type: ignore[no-any-return]
 
     def _positions(self, rows_N: Tensor) -> Tensor:
         """How many positions each sequence has in a batch, [N]."""

@@ -52,17 +52,17 @@ def evaluate(
     exact KL(policy || reference) at each target's history, in nats.
     """
     targets = data.test if targets is None else targets
-    if (found := encoder(data.corpus, policy.item_ids, len(policy.table_VD))) is not None:
+    if (found := encoder(data.corpus, policy.item_ids, len(policy.item_embedding_VD))) is not None:
         data, targets = encode(data, found.item_ids), found.targets(targets)
     policy.eval()
-    states_ND = policy.last_states(targets.history, targets.times_N)
-    table_VD = policy.table_VD.detach()
+    hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
+    item_embedding_VD = policy.item_embedding_VD.detach()
     models = (each and in_numbering(each, policy.item_ids) for each in (reward, judge))
-    frame = _frame(states_ND, table_VD, data, targets, *models)
+    frame = _frame(hidden_ND, item_embedding_VD, data, targets, *models)
     if reference is not None:
         reference.eval()
         reference_ND, reference_VD = _of_reference(reference, policy, targets)
-        kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference_VD)
+        kl_N2 = ops.kl_and_entropy(hidden_ND, item_embedding_VD, reference_ND, reference_VD)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 
@@ -77,8 +77,8 @@ def evaluate_popularity(
     """The same rows for the ranking by number of events."""
     count_V = event_counts(data, targets)
     targets = data.test if targets is None else targets
-    states_N1 = torch.ones(len(targets.items_N), 1)
-    frame = _frame(states_N1, count_V.float()[:, None], data, targets, reward, judge)
+    hidden_N1 = torch.ones(len(targets.items_N), 1)
+    frame = _frame(hidden_N1, count_V.float()[:, None], data, targets, reward, judge)
     return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 
 
@@ -98,7 +98,7 @@ def _of_reference(reference: Policy, policy: Policy, targets: Targets) -> tuple[
 
     Raises: UserError where the two do not know the same items: no KL is defined between them.
     """
-    history, table_VD = targets.history, reference.table_VD
+    history, item_embedding_VD = targets.history, reference.item_embedding_VD
     ids, reference_ids = policy.item_ids, reference.item_ids
     if ids is not None and reference_ids is not None and not same_items(ids, reference_ids):
         number_V1 = numbers(reference_ids, ids)
@@ -109,13 +109,13 @@ def _of_reference(reference: Policy, policy: Policy, targets: Targets) -> tuple[
             "post-trained from.",
         )
         history = replace(history, items_E=number_V1[history.items_E])
-        table_VD = table_VD[number_V1[1:] - 1]
-    return reference.last_states(history, targets.times_N), table_VD
+        item_embedding_VD = item_embedding_VD[number_V1[1:] - 1]
+    return reference.last_hidden_states(history, targets.times_N), item_embedding_VD
 
 
 def _frame(
-    states_ND: Tensor,
-    table_VD: Tensor,
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
     data: Split,
     targets: Targets,
     reward: RewardModel | None,
@@ -130,9 +130,9 @@ def _frame(
             'repeats="allowed".',
         )
     removed = removed_items(targets.history, targets.repeats)
-    rank_N = target_ranks(states_ND, table_VD, targets.items_N, *removed)
-    list_length = min(LIST_LENGTH, len(table_VD))
-    top_NK, _ = top_items(states_ND, table_VD, list_length, *removed)
+    rank_N = target_ranks(hidden_ND, item_embedding_VD, targets.items_N, *removed)
+    list_length = min(LIST_LENGTH, len(item_embedding_VD))
+    top_NK, _ = top_items(hidden_ND, item_embedding_VD, list_length, *removed)
     users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
     reward_E = scale.from_stars(data.train.rewards_E.double().numpy())
     total_reward_U = np.add.reduceat(

@@ -11,8 +11,8 @@ from recsys_posttrain.types import Targets
 
 @torch.inference_mode()
 def expected_unseen(
-    states_ND: Tensor,
-    table_VD: Tensor,
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
     state_NR: Tensor,
     factor_VR: Tensor,
     targets: Targets,
@@ -21,16 +21,18 @@ def expected_unseen(
     """E[state_n . factor_v] for v ~ softmax(state_n . table) over the items that may be shown at
     target n (data/repeats.py), exactly, [N], float64 on the CPU; NaN where there is none.
 
-    states_ND, table_VD: of the policy. state_NR, factor_VR: of the reward.
+    hidden_ND, item_embedding_VD: of the policy. state_NR, factor_VR: of the reward.
     """
-    value_N = torch.empty(len(states_ND), dtype=torch.float64)
+    value_N = torch.empty(len(hidden_ND), dtype=torch.float64)
     state_NR, num_items = state_NR.double(), len(factor_VR)
     parts = item_slices(num_items)
     only_VR = factor_VR.double() if len(parts) == 1 else None
     # In float64, logits and probabilities take as much as four float32 numbers an item; half of it.
     step = max(1, LARGEST_BUFFER // (8 * num_items))
     seen = removed_items(targets.history, targets.repeats)
-    for rows, score_nV, seen_index in score_chunks(states_ND, table_VD, None, *seen, chunk):
+    for rows, score_nV, seen_index in score_chunks(
+        hidden_ND, item_embedding_VD, None, *seen, chunk
+    ):
         score_nV.view(-1)[seen_index] = -torch.inf
         for first in range(0, len(score_nV), step):
             pi_nV = score_nV[first : first + step].double().softmax(dim=1).cpu()

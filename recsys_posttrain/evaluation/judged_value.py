@@ -49,7 +49,7 @@ def _reward_of(judge: RewardModel, targets: Targets) -> RewardOf:
     def reward_of(histories: Sequences, items_N: Tensor, times_N: Tensor) -> Tensor:
         # Only the first histories are those of every policy; the others would drive them out of
         # the judge's memory.
-        factors = judge.last_states if histories is targets.history else judge.next_factors
+        factors = judge.last_factors if histories is targets.history else judge.next_factors
         state_NR, factor_VR = factors(histories, times_N, targets.users_N)
         reward_N = chosen_logits(state_NR, factor_VR, items_N.clamp(min=1)[:, None])[:, 0]
         return reward_N.masked_fill(items_N == 0, torch.nan)

@@ -50,14 +50,16 @@ def curve_point(
     """
     policy.eval()
     reference.eval()
-    states_ND = policy.last_states(targets.history, targets.times_N)
-    reference_ND = reference.last_states(targets.history, targets.times_N)
-    table_VD = policy.table_VD.detach()
-    kl_N2 = ops.kl_and_entropy(states_ND, table_VD, reference_ND, reference.table_VD)
+    hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
+    reference_ND = reference.last_hidden_states(targets.history, targets.times_N)
+    item_embedding_VD = policy.item_embedding_VD.detach()
+    kl_N2 = ops.kl_and_entropy(
+        hidden_ND, item_embedding_VD, reference_ND, reference.item_embedding_VD
+    )
     kl = max(0.0, float(kl_N2[:, 0].double().mean()))  # rounding may leave next to nothing below 0
     point = {"kl": kl, "sqrt_kl": math.sqrt(kl)}
     for name, factors in _factors(targets, models, truth).items():
-        value_N = expected_unseen(states_ND, table_VD, *factors, targets)
+        value_N = expected_unseen(hidden_ND, item_embedding_VD, *factors, targets)
         point[f"reward/{name}"] = float(value_N.nanmean())
     return point
 
@@ -67,7 +69,7 @@ def _factors(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """(state_NR, factor_VR) of each reward."""
     found = {
-        name: model.last_states(targets.history, targets.times_N, targets.users_N)
+        name: model.last_factors(targets.history, targets.times_N, targets.users_N)
         for name, model in models.items()
     }
     if truth is not None:

@@ -28,8 +28,8 @@ ITEMS_AT_A_TIME = 2**14  # in float64
 
 
 def target_ranks(
-    states_ND: Tensor,
-    item_table_VD: Tensor,
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
     targets_N: Tensor,
     seen_E: Tensor,
     seen_offsets_N1: Tensor,
@@ -43,7 +43,7 @@ def target_ranks(
     The target itself always stays a candidate. One that was seen before would be a free hit: splits
     keep no such target, or nothing counts as seen, where users repeat items (data/repeats.py).
 
-    states_ND: one state per target. item_table_VD: row v - 1 is item v. targets_N: ids 1..V.
+    hidden_ND: one state per target. item_embedding_VD: row v - 1 is item v. targets_N: ids 1..V.
     seen_E, seen_offsets_N1: row n has seen seen_E[offsets[n]:offsets[n + 1]] (ids 1..V,
     repeats allowed). item_bias_V is added to every score.
 
@@ -52,13 +52,13 @@ def target_ranks(
 
     Returns rank_N, float64, on the CPU. Raises UserError when a score is not finite.
     """
-    _check_ids("target", targets_N, len(item_table_VD))
-    if len(targets_N) != len(states_ND):
-        raise ValueError(f"{len(states_ND)} states but {len(targets_N)} targets")
-    rank_N = torch.empty(len(states_ND), dtype=torch.float64)
-    targets_N = targets_N.to(states_ND.device)
+    _check_ids("target", targets_N, len(item_embedding_VD))
+    if len(targets_N) != len(hidden_ND):
+        raise ValueError(f"{len(hidden_ND)} states but {len(targets_N)} targets")
+    rank_N = torch.empty(len(hidden_ND), dtype=torch.float64)
+    targets_N = targets_N.to(hidden_ND.device)
     for rows, score_nV, seen in score_chunks(
-        states_ND, item_table_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
+        hidden_ND, item_embedding_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
     ):
         target_n1 = targets_N[rows, None] - 1
         target_score_n1 = score_nV.gather(1, target_n1)
@@ -71,8 +71,8 @@ def target_ranks(
 
 
 def top_items(
-    states_ND: Tensor,
-    item_table_VD: Tensor,
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
     k: int,
     seen_E: Tensor,
     seen_offsets_N1: Tensor,
@@ -86,13 +86,13 @@ def top_items(
     on the CPU. A row with fewer than k unseen items ends in item 0 with score -inf.
     Raises UserError when k is not in 1..V or a score is not finite.
     """
-    num_items = len(item_table_VD)
+    num_items = len(item_embedding_VD)
     if not 1 <= k <= num_items:
         raise UserError(f"k is {k}, but the catalogue has {num_items} items: use 1..{num_items}")
-    item_NK = torch.empty(len(states_ND), k, dtype=torch.int64)
-    score_NK = torch.empty(len(states_ND), k)
+    item_NK = torch.empty(len(hidden_ND), k, dtype=torch.int64)
+    score_NK = torch.empty(len(hidden_ND), k)
     for rows, score_nV, seen in score_chunks(
-        states_ND, item_table_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
+        hidden_ND, item_embedding_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
     ):
         score_nV.view(-1)[seen] = -torch.inf
         best_nK, index_nK = _stable_top(score_nV, k)
@@ -117,15 +117,15 @@ def _stable_top(score_nV: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def score_chunks(
-    states_ND: Tensor,
-    item_table_VD: Tensor,
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
     item_bias_V: Tensor | None,
     seen_E: Tensor,
     seen_offsets_N1: Tensor,
     chunk: int | None,
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """For each chunk: its rows, score_nV (float32) and the flat index of seen items in it."""
-    num_rows, num_items = len(states_ND), len(item_table_VD)
+    num_rows, num_items = len(hidden_ND), len(item_embedding_VD)
     if len(seen_offsets_N1) != num_rows + 1 or int(seen_offsets_N1[-1]) != len(seen_E):
         raise ValueError(
             f"{num_rows} states need {num_rows + 1} offsets that end in {len(seen_E)}, "
@@ -135,16 +135,16 @@ def score_chunks(
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, it must be 1 or more")
     _check_ids("seen item", seen_E, num_items)
-    device = states_ND.device
-    table_VD = item_table_VD.to(device)
+    device = hidden_ND.device
+    item_embedding_VD = item_embedding_VD.to(device)
     parts = item_slices(num_items)
-    only_DV = table_VD.double().T if len(parts) == 1 else None
+    only_DV = item_embedding_VD.double().T if len(parts) == 1 else None
     bias_V = None if item_bias_V is None else item_bias_V.to(device).double()
     column_E = seen_E.to(device) - 1
     length_N = seen_offsets_N1.diff().to(device)
     step = max(1, min(chunk, num_rows + BLOCK - 1) // BLOCK) * BLOCK
     # Buffers are reused: fresh pages for every chunk would cost more than the product.
-    state_BD = torch.zeros(BLOCK, states_ND.shape[1], dtype=torch.float64, device=device)
+    state_BD = torch.zeros(BLOCK, hidden_ND.shape[1], dtype=torch.float64, device=device)
     products = torch.empty(
         BLOCK * min(num_items, ITEMS_AT_A_TIME), dtype=torch.float64, device=device
     )
@@ -153,9 +153,9 @@ def score_chunks(
         stop = min(start + step, num_rows)
         for block in range(start, stop, BLOCK):
             rows = slice(block, min(block + BLOCK, stop))
-            state_BD[: rows.stop - block] = states_ND[rows]
+            state_BD[: rows.stop - block] = hidden_ND[rows]
             for part in parts:
-                table_DS = table_VD[part].double().T if only_DV is None else only_DV
+                table_DS = item_embedding_VD[part].double().T if only_DV is None else only_DV
                 product_BS = products[: BLOCK * table_DS.shape[1]].view(BLOCK, -1)
                 torch.mm(state_BD, table_DS, out=product_BS)
                 if bias_V is not None:

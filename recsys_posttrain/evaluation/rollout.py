@@ -41,8 +41,8 @@ def first_of(policy: Policy, repeats: Repeats) -> Show:
     policy.eval()
 
     def show(histories: Sequences, times_N: Tensor) -> Tensor:
-        states_ND = policy.last_states(histories, times_N)
-        return _first(states_ND, policy.table_VD, histories, repeats)
+        hidden_ND = policy.last_hidden_states(histories, times_N)
+        return _first(hidden_ND, policy.item_embedding_VD, histories, repeats)
 
     return show
 
@@ -57,8 +57,10 @@ def most_popular(count_V: Tensor, repeats: Repeats) -> Show:
     return show
 
 
-def _first(states_ND: Tensor, table_VD: Tensor, histories: Sequences, repeats: Repeats) -> Tensor:
-    return top_items(states_ND, table_VD, 1, *removed_items(histories, repeats))[0][:, 0]
+def _first(
+    hidden_ND: Tensor, item_embedding_VD: Tensor, histories: Sequences, repeats: Repeats
+) -> Tensor:
+    return top_items(hidden_ND, item_embedding_VD, 1, *removed_items(histories, repeats))[0][:, 0]
 
 
 def discounted_mean(reward_NS: Tensor, discount: float = DISCOUNT) -> Tensor:

@@ -41,8 +41,8 @@ def true_value(policy: Policy, truth: Truth, targets: Targets) -> pd.DataFrame:
         "encode(data, policy.item_ids).",
     )
     policy.eval()
-    states_ND = policy.last_states(targets.history, targets.times_N)
-    table_VD = policy.table_VD.detach()
+    hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
+    item_embedding_VD = policy.item_embedding_VD.detach()
 
     def true_reward(_: Sequences, items_N: Tensor, __: Tensor) -> Tensor:
         return truth.rewards_of(targets.users_N, items_N[:, None])[:, 0]
@@ -50,8 +50,8 @@ def true_value(policy: Policy, truth: Truth, targets: Targets) -> pd.DataFrame:
     return _frame(
         truth,
         targets,
-        expected_reward(states_ND, table_VD, truth, targets),
-        _slate_rewards(states_ND, table_VD, truth, targets),
+        expected_reward(hidden_ND, item_embedding_VD, truth, targets),
+        _slate_rewards(hidden_ND, item_embedding_VD, truth, targets),
         discounted_mean(rollout(first_of(policy, targets.repeats), true_reward, targets)),
     )
 
@@ -61,27 +61,33 @@ def true_value_of_popularity(count_V: Tensor, truth: Truth, targets: Targets) ->
 
     Items never chosen come last: their weight is next to nothing.
     """
-    states_N1 = torch.ones(len(targets.items_N), 1)
+    hidden_N1 = torch.ones(len(targets.items_N), 1)
     table_V1 = count_V.double().clamp(min=1e-9).log()[:, None]
-    reward_NK = _slate_rewards(states_N1, table_V1, truth, targets)
-    expected_N = expected_reward(states_N1, table_V1, truth, targets)
+    reward_NK = _slate_rewards(hidden_N1, table_V1, truth, targets)
+    expected_N = expected_reward(hidden_N1, table_V1, truth, targets)
     return _frame(truth, targets, expected_N, reward_NK, discounted_mean(reward_NK[:, :STEPS]))
 
 
 def expected_reward(
-    states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets, chunk: int | None = None
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    truth: Truth,
+    targets: Targets,
+    chunk: int | None = None,
 ) -> Tensor:
     """E[r*] under softmax(state_n . table) over the unseen items of target n, [N], float64."""
     state_NR = truth.state_UR[targets.users_N]
-    return expected_unseen(states_ND, table_VD, state_NR, truth.factor_VR, targets, chunk)
+    return expected_unseen(hidden_ND, item_embedding_VD, state_NR, truth.factor_VR, targets, chunk)
 
 
-def _slate_rewards(states_ND: Tensor, table_VD: Tensor, truth: Truth, targets: Targets) -> Tensor:
+def _slate_rewards(
+    hidden_ND: Tensor, item_embedding_VD: Tensor, truth: Truth, targets: Targets
+) -> Tensor:
     """r* of the first unseen items in order, [N, K]; NaN where there are fewer."""
     items_NK, _ = top_items(
-        states_ND,
-        table_VD,
-        min(max(SLATES), len(table_VD)),
+        hidden_ND,
+        item_embedding_VD,
+        min(max(SLATES), len(item_embedding_VD)),
         *removed_items(targets.history, targets.repeats),
     )
     return truth.rewards_of(targets.users_N, items_NK)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 import torch
 from rich.progress import track
 from torch import Tensor
@@ -177,9 +177,9 @@ def write_lists(
 
 def best_others(saved: SavedPolicy, seen: Sequences, live_item: int, k: int) -> Tensor:
     """The k best that may be shown but the live one, best first, int64 [N, K]; 0 for none."""
-    states_ND = saved.policy.last_states(seen)
+    hidden_ND = saved.policy.last_hidden_states(seen)
     removed = removed_items(seen, saved.repeats)
-    items_NK1, _ = top_items(states_ND, saved.policy.table_VD, k + 1, *removed)
+    items_NK1, _ = top_items(hidden_ND, saved.policy.item_embedding_VD, k + 1, *removed)
     # A stable sort by "is it the live one" moves that one item, if it is there, to the end.
     order_NK1 = (items_NK1 == live_item).long().argsort(dim=1, stable=True)
     return items_NK1.gather(1, order_NK1)[:, :k]

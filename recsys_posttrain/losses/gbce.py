@@ -34,9 +34,9 @@ def gbce_beta(t: float, rate: float) -> float:
 
 
 def gbce(
-    hidden_ND: Tensor, candidates: Candidates, beta: float, products: torch.dtype | None = None
+    hidden_ND: Tensor, candidates: Candidates, beta: float, logits_dtype: torch.dtype | None = None
 ) -> Tensor:
-    """The loss of each position, [N]. products: as for over_candidates."""
+    """The loss of each position, [N]. logits_dtype: as for over_candidates."""
     share = 1 / (len(candidates.negative_KD) + 1)
 
     def formula(logit_C: Tensor, logit_CK: Tensor) -> Piece:
@@ -45,7 +45,7 @@ def gbce(
         slope_C = -share * beta * (-logit_C).sigmoid()
         return Piece(loss_C, slope_C, torch.full_like(logit_C, share), logit_CK.sigmoid_())
 
-    return over_candidates(hidden_ND, candidates, formula, products)
+    return over_candidates(hidden_ND, candidates, formula, logits_dtype)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,6 @@ class GBCE:
 
         def objective(policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
             drawn = candidates(policy, batch, draw(share_V, self.negatives, generator))
-            return gbce(policy.states(batch), drawn, beta, policy.products)
+            return gbce(policy.hidden_states(batch), drawn, beta, policy.logits_dtype)
 
         return objective

@@ -45,13 +45,13 @@ class _OnePass(torch.autograd.Function):
         logit_N: Tensor,
         hits: tuple[Tensor, Tensor],
         formula: Formula,
-        products: torch.dtype,
+        logits_dtype: torch.dtype,
     ) -> Tensor:
         one_N = torch.ones_like(logit_N)
         inputs = hidden_ND, negative_KD, logit_N
-        loss_N, *ready = _walk(*inputs, hits, formula, products, one_N)
+        loss_N, *ready = _walk(*inputs, hits, formula, logits_dtype, one_N)
         ctx.save_for_backward(*inputs, *ready)
-        ctx.rest = hits, formula, products
+        ctx.rest = hits, formula, logits_dtype
         return loss_N
 
     @staticmethod
@@ -61,8 +61,10 @@ class _OnePass(torch.autograd.Function):
         if bool((gradient_N == gradient_N[0]).all()):
             found = [gradient_N[0] * each for each in ready]
         else:
-            hits, formula, products = ctx.rest
-            _, *found = _walk(hidden_ND, negative_KD, logit_N, hits, formula, products, gradient_N)
+            hits, formula, logits_dtype = ctx.rest
+            _, *found = _walk(
+                hidden_ND, negative_KD, logit_N, hits, formula, logits_dtype, gradient_N
+            )
         return *found, None, None, None
 
 
@@ -72,18 +74,18 @@ def _walk(
     logit_N: Tensor,
     hits: tuple[Tensor, Tensor],
     formula: Formula,
-    products: torch.dtype,
+    logits_dtype: torch.dtype,
     weight_N: Tensor,
 ) -> tuple[Tensor, ...]:
     """loss_N, and the gradients of sum_n weight_n loss_n in the first three arguments."""
     items_N, items_K = hits
     loss_N, grad_N = torch.empty_like(logit_N), torch.empty_like(logit_N)
     grad_ND, grad_KD = torch.empty_like(hidden_ND), torch.zeros_like(negative_KD)
-    for rows, logit_CK, low_KD in logits_in_chunks(hidden_ND, negative_KD, None, products):
+    for rows, logit_CK, low_KD in logits_in_chunks(hidden_ND, negative_KD, None, logits_dtype):
         logit_CK.masked_fill_(items_N[rows, None] == items_K, -math.inf)
         piece = formula(logit_N[rows], logit_CK)
         scale_C = weight_N[rows] * piece.scale_C
-        scaled_CD = (hidden_ND[rows] * scale_C[:, None]).to(products)
+        scaled_CD = (hidden_ND[rows] * scale_C[:, None]).to(logits_dtype)
         loss_N[rows] = piece.loss_C
         grad_N[rows] = weight_N[rows] * piece.slope_C
         grad_ND[rows] = torch.mm(piece.slope_CK, low_KD) * scale_C[:, None]
@@ -92,16 +94,19 @@ def _walk(
 
 
 def over_candidates(
-    hidden_ND: Tensor, candidates: Candidates, formula: Formula, products: torch.dtype | None = None
+    hidden_ND: Tensor,
+    candidates: Candidates,
+    formula: Formula,
+    logits_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """The loss of each position, [N]; differentiable once, in the states and both sets of vectors.
 
-    products: dtype of the products of float32 states with the negatives, for value and gradient;
-    None, and for other states, theirs.
+    logits_dtype: dtype of the products of float32 states with the negatives, for value and
+    gradient; None, and for other states, theirs.
     """
     logit_N = (hidden_ND * candidates.chosen_ND).sum(dim=1)
     hits = candidates.items_N, candidates.negatives.items_K
     loss_N: Tensor = _OnePass.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, candidates.negative_KD, logit_N, hits, formula, lowered(hidden_ND, products)
+        hidden_ND, candidates.negative_KD, logit_N, hits, formula, lowered(hidden_ND, logits_dtype)
     )
     return loss_N

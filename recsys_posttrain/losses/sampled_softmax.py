@@ -30,9 +30,9 @@ from recsys_posttrain.types import Batch
 
 
 def sampled_softmax(
-    hidden_ND: Tensor, candidates: Candidates, products: torch.dtype | None = None
+    hidden_ND: Tensor, candidates: Candidates, logits_dtype: torch.dtype | None = None
 ) -> Tensor:
-    """log Z_hat - s(a), [N]. products: as for over_candidates."""
+    """log Z_hat - s(a), [N]. logits_dtype: as for over_candidates."""
     weight_K = 1 / candidates.negatives.expected_K
 
     def formula(logit_C: Tensor, logit_CK: Tensor) -> Piece:
@@ -44,7 +44,7 @@ def sampled_softmax(
         loss_C = total_C.log() + top_C - logit_C
         return Piece(loss_C, own_C / total_C - 1, 1 / total_C, others_CK)
 
-    return over_candidates(hidden_ND, candidates, formula, products)
+    return over_candidates(hidden_ND, candidates, formula, logits_dtype)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ class SampledSoftmax:
 
         def objective(policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
             drawn = candidates(policy, batch, draw(share_V, self.negatives, generator))
-            return sampled_softmax(policy.states(batch), drawn, policy.products)
+            return sampled_softmax(policy.hidden_states(batch), drawn, policy.logits_dtype)
 
         return objective

@@ -49,7 +49,7 @@ class BackboneConfig(Protocol):
         ...
 
 
-def last_states(backbone: nn.Module, history: History, length_B: Tensor) -> Tensor:
+def last_hidden_states(backbone: nn.Module, history: History, length_B: Tensor) -> Tensor:
     """The state after the last real event of each row, [B, D].
 
     From the backbone's optional method `last` of the same arguments, where it can do less work than

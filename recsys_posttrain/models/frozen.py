@@ -37,25 +37,29 @@ class FrozenPolicy(Policy):
         """of_batch(batch), [N], from memory where there is one."""
         if not self._memory.holds(1):
             return of_batch(batch)
-        return self._memory.read(name, batch, of_batch, self.table_VD)
+        return self._memory.read(name, batch, of_batch, self.item_embedding_VD)
 
     @torch.no_grad()
-    def states(self, batch: Batch) -> Tensor:
-        if not self._memory.holds(self.table_VD.shape[1]):
-            return super().states(batch)
+    def hidden_states(self, batch: Batch) -> Tensor:
+        if not self._memory.holds(self.item_embedding_VD.shape[1]):
+            return super().hidden_states(batch)
         if self._remembered is None or self._remembered[0] is not batch:
-            states_ND = self._memory.read("states", batch, super().states, self.table_VD)
-            self._remembered = (batch, False, states_ND)
+            hidden_ND = self._memory.read(
+                "states", batch, super().hidden_states, self.item_embedding_VD
+            )
+            self._remembered = (batch, False, hidden_ND)
         return self._remembered[2]
 
     def log_normaliser(self, batch: Batch) -> Tensor:
-        return self._number(f"normaliser in {self.products}", batch, super().log_normaliser)
+        return self._number(f"normaliser in {self.logits_dtype}", batch, super().log_normaliser)
 
     def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
         """E_{a ~ pi}[r_hat(x, a)], exactly over the catalogue, [N]."""
 
         def expected(batch: Batch) -> Tensor:
-            return ops.expected_score(self.states(batch), self.table_VD, *reward.factors(batch))
+            return ops.expected_score(
+                self.hidden_states(batch), self.item_embedding_VD, *reward.factors(batch)
+            )
 
         if reward.is_resampled:
             return expected(batch)
@@ -64,8 +68,8 @@ class FrozenPolicy(Policy):
             self._memory.drop("expected")
         return self._number("expected", batch, expected)
 
-    def last_states(
+    def last_hidden_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32
     ) -> Tensor:
-        compute = super().last_states
+        compute = super().last_hidden_states
         return self._memory.after(histories, lambda: compute(histories, next_times_N, rows))

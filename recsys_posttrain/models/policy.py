@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
-from recsys_posttrain.models.backbone import BackboneConfig, last_states
+from recsys_posttrain.models.backbone import BackboneConfig, last_hidden_states
 from recsys_posttrain.ops.log_prob import LossOfLogProb, log_prob, loss_of_log_prob
 from recsys_posttrain.ops.logsumexp import linear_logsumexp, weighted_nll
 from recsys_posttrain.seeding import derived_seed
@@ -17,15 +17,15 @@ from recsys_posttrain.types import Batch, History, Sequences
 ROWS_PER_BLOCK = 16
 
 
-def packed_states(backbone: nn.Module, batch: Batch) -> Tensor:
+def packed_hidden_states(backbone: nn.Module, batch: Batch) -> Tensor:
     """Hidden states of the real positions only, [N, D], row by row."""
     history = batch.history
-    states = []
+    hidden = []
     for rows, longest in _blocks(batch.mask_BT.sum(dim=1).tolist()):
         block = (rows, slice(longest))
-        states_BTD = backbone(History(*(field_BT[block] for field_BT in history)))
-        states.append(states_BTD[batch.mask_BT[block]])
-    return torch.cat(states)
+        hidden_BTD = backbone(History(*(field_BT[block] for field_BT in history)))
+        hidden.append(hidden_BTD[batch.mask_BT[block]])
+    return torch.cat(hidden)
 
 
 def _blocks(lengths: list[int]) -> list[tuple[slice, int]]:
@@ -43,12 +43,12 @@ class Policy(nn.Module):
     Several parts of a loss ask for the same states; they are computed once per batch, until
     `forget` is called (the training module does so after every step).
 
-    products: dtype of the products with the catalogue in gradients (see logsumexp.py); None is
+    logits_dtype: dtype of the products with the catalogue in gradients (see logsumexp.py); None is
     that of the weights. item_ids: item_ids[v - 1] is the dataset's id of item v; None: unknown,
     because the policy was built by hand.
     """
 
-    products: torch.dtype | None = None
+    logits_dtype: torch.dtype | None = None
 
     def __init__(self, backbone: nn.Module, item_ids: np.ndarray | None = None) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Policy(nn.Module):
         self._remembered: tuple[Batch, bool, Tensor] | None = None
 
     @property
-    def table_VD(self) -> Tensor:
+    def item_embedding_VD(self) -> Tensor:
         """Output vectors of items 1..V: the item embedding without its padding row."""
         embedding: nn.Embedding = self.backbone.item_embedding  # type: ignore[assignment]
         return embedding.weight[1:]
@@ -69,24 +69,26 @@ class Policy(nn.Module):
     def forget(self) -> None:
         self._remembered = None
 
-    def remember(self, batch: Batch, states_ND: Tensor) -> None:
-        """What `states` returns for this batch until `forget`; without a graph."""
-        self._remembered = (batch, False, states_ND)
+    def remember(self, batch: Batch, hidden_ND: Tensor) -> None:
+        """What `hidden_states` returns for this batch until `forget`; without a graph."""
+        self._remembered = (batch, False, hidden_ND)
 
-    def states(self, batch: Batch) -> Tensor:
+    def hidden_states(self, batch: Batch) -> Tensor:
         """[N, D]"""
         # States remembered without a graph must not serve a caller who needs the gradient.
         graph = torch.is_grad_enabled()
         known = self._remembered
         if known is None or known[0] is not batch or known[1] < graph:
-            known = (batch, graph, packed_states(self.backbone, batch))
+            known = (batch, graph, packed_hidden_states(self.backbone, batch))
             self._remembered = known
         return known[2]
 
     @torch.no_grad()
     def log_normaliser(self, batch: Batch) -> Tensor:
         """log sum_v exp(logit_v), [N], without a gradient."""
-        return linear_logsumexp(self.states(batch), self.table_VD, self.products)
+        return linear_logsumexp(
+            self.hidden_states(batch), self.item_embedding_VD, self.logits_dtype
+        )
 
     def log_prob(
         self,
@@ -105,10 +107,10 @@ class Policy(nn.Module):
             return self.log_prob(batch, chosen_N1, constant_normaliser=constant_normaliser).squeeze(
                 1
             )
-        states_ND = self.states(batch)
-        if states_ND.requires_grad and not constant_normaliser:
-            return log_prob(states_ND, self.table_VD, items_NK, self.products)
-        logit_NK = ops.chosen_logits(states_ND, self.table_VD, items_NK)
+        hidden_ND = self.hidden_states(batch)
+        if hidden_ND.requires_grad and not constant_normaliser:
+            return log_prob(hidden_ND, self.item_embedding_VD, items_NK, self.logits_dtype)
+        logit_NK = ops.chosen_logits(hidden_ND, self.item_embedding_VD, items_NK)
         return logit_NK - self.log_normaliser(batch)[:, None]
 
     def weighted_nll(self, batch: Batch, weight_N: Tensor) -> Tensor:
@@ -117,7 +119,11 @@ class Policy(nn.Module):
         The weight is a constant, whatever it was computed from.
         """
         return weighted_nll(
-            self.states(batch), self.table_VD, batch.action_N, weight_N, self.products
+            self.hidden_states(batch),
+            self.item_embedding_VD,
+            batch.action_N,
+            weight_N,
+            self.logits_dtype,
         )
 
     def loss_of_log_prob(
@@ -128,32 +134,39 @@ class Policy(nn.Module):
         loss_of(log_prob_NK, *extra_N) -> loss_N, from nothing but the values of one position; the
         fused form of applying it to `log_prob`.
         """
-        states_ND, products = self.states(batch), self.products
+        hidden_ND, logits_dtype = self.hidden_states(batch), self.logits_dtype
         return loss_of_log_prob(
-            states_ND, self.table_VD, items_NK, loss_of, *extra_N, products=products
+            hidden_ND,
+            self.item_embedding_VD,
+            items_NK,
+            loss_of,
+            *extra_N,
+            logits_dtype=logits_dtype,
         )
 
     def sample(self, batch: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`count` independent items per position and log pi of each, [N, K]."""
-        return ops.sample_items(self.states(batch), self.table_VD, count, generator, self.products)
+        return ops.sample_items(
+            self.hidden_states(batch), self.item_embedding_VD, count, generator, self.logits_dtype
+        )
 
     @torch.inference_mode()
-    def last_states(
+    def last_hidden_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32
     ) -> Tensor:
         """The state after each whole history (its latest `max_length` events), [N, D].
 
         next_times_N: as for `history_batches`; read only by a backbone that asks for it.
         """
-        table_VD = self.table_VD
-        states_ND = table_VD.new_empty(len(histories), table_VD.shape[1])
+        item_embedding_VD = self.item_embedding_VD
+        hidden_ND = item_embedding_VD.new_empty(len(histories), item_embedding_VD.shape[1])
         for index_B, history, length_B in history_batches(
             histories, self.max_length, rows, next_times_N
         ):
-            states_ND[index_B] = last_states(
-                self.backbone, history.to(table_VD), length_B.to(table_VD.device)
+            hidden_ND[index_B] = last_hidden_states(
+                self.backbone, history.to(item_embedding_VD), length_B.to(item_embedding_VD.device)
             )
-        return states_ND
+        return hidden_ND
 
 
 def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:

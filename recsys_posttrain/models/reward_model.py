@@ -115,7 +115,7 @@ class RewardModel(nn.Module):
         state_NR, factor_VR = self.factors(batch)
         return state_NR @ factor_VR.T
 
-    def last_states(
+    def last_factors(
         self,
         histories: Sequences,
         next_times_N: Tensor | None = None,
@@ -135,7 +135,7 @@ class RewardModel(nn.Module):
     def next_factors(
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """What `last_states` returns, computed."""
+        """What `last_factors` returns, computed."""
         device = next((tensor.device for tensor in self.state_dict().values()), None)
         return next_factors(
             lambda batch: _flattened(*self.member_factors(batch)),
@@ -194,7 +194,7 @@ def score_next(
     next_times_N: when that action is; None: at the time of the last event. users_N: whose history
     it is (index into Corpus.user_ids), for a model that knows users; None: history n is user n's.
     """
-    state_NR, factor_VR = model.last_states(histories, next_times_N, users_N)
+    state_NR, factor_VR = model.last_factors(histories, next_times_N, users_N)
     return ops.map_chunks(
         lambda state_CR, items_CK: ops.chosen_logits(state_CR, factor_VR, items_CK),
         state_NR,

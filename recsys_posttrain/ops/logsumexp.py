@@ -25,41 +25,46 @@ class _WeightedLogSumExp(torch.autograd.Function):
     The gradients are made in forward, from the exponentials that are at hand, for an incoming
     gradient that is the same at all positions, which it is when a mean is taken. When it turns out
     not to be the same, backward computes the logits again: that is cheaper than keeping them.
-    products: dtype of the products that values and gradients are made of.
+    logits_dtype: dtype of the products that values and gradients are made of.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         hidden_ND: Tensor,
-        table_VD: Tensor,
+        item_embedding_VD: Tensor,
         weight_N: Tensor,
         chunk: int | None,
-        products: torch.dtype,
+        logits_dtype: torch.dtype,
     ) -> Tensor:
-        lse_N, ready = logsumexp(hidden_ND, table_VD, chunk, products, weight_N)
-        ctx.save_for_backward(hidden_ND, table_VD, weight_N, lse_N, *ready)
-        ctx.chunk, ctx.products = chunk, products
+        lse_N, ready = logsumexp(hidden_ND, item_embedding_VD, chunk, logits_dtype, weight_N)
+        ctx.save_for_backward(hidden_ND, item_embedding_VD, weight_N, lse_N, *ready)
+        ctx.chunk, ctx.logits_dtype = chunk, logits_dtype
         return weight_N * lse_N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient_N = gradients[0]
-        hidden_ND, table_VD, weight_N, lse_N, *ready = ctx.saved_tensors
+        hidden_ND, item_embedding_VD, weight_N, lse_N, *ready = ctx.saved_tensors
         if ready and bool((gradient_N == gradient_N[0]).all()):
-            grad_hidden_ND, grad_table_VD = (gradient_N[0] * each for each in ready)
+            grad_hidden_ND, grad_embedding_VD = (gradient_N[0] * each for each in ready)
         else:
-            grad_hidden_ND, grad_table_VD = _logsumexp_gradient(
-                hidden_ND, table_VD, lse_N, gradient_N * weight_N, ctx.chunk, ctx.products
+            grad_hidden_ND, grad_embedding_VD = _logsumexp_gradient(
+                hidden_ND,
+                item_embedding_VD,
+                lse_N,
+                gradient_N * weight_N,
+                ctx.chunk,
+                ctx.logits_dtype,
             )
-        return grad_hidden_ND, grad_table_VD, None, None, None
+        return grad_hidden_ND, grad_embedding_VD, None, None, None
 
 
 def logsumexp(
     hidden_ND: Tensor,
-    table_VD: Tensor,
+    item_embedding_VD: Tensor,
     chunk: int | None,
-    products: torch.dtype,
+    logits_dtype: torch.dtype,
     weight_N: Tensor | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """lse_N and, for given weights, the gradients of sum_n weight_n lse_n in both arguments.
@@ -67,8 +72,12 @@ def logsumexp(
     They are left out where float32 would overflow; backward then finds them the longer way.
     """
     lse_N = torch.empty_like(hidden_ND[:, 0])
-    gradients = () if weight_N is None else (torch.empty_like(hidden_ND), zeros_like(table_VD))
-    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, table_VD, chunk, products):
+    gradients = (
+        () if weight_N is None else (torch.empty_like(hidden_ND), zeros_like(item_embedding_VD))
+    )
+    for rows, logits_CV, low_VD in logits_in_chunks(
+        hidden_ND, item_embedding_VD, chunk, logits_dtype
+    ):
         total_C = logits_CV.exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log()
         if weight_N is not None:
@@ -76,7 +85,7 @@ def logsumexp(
     if is_safe(lse_N):
         return lse_N, gradients
     # Without a shift exp leaves the range of float32 at +-87; rarely, so it is tried first.
-    for rows, logits_CV, _ in logits_in_chunks(hidden_ND, table_VD, chunk, products):
+    for rows, logits_CV, _ in logits_in_chunks(hidden_ND, item_embedding_VD, chunk, logits_dtype):
         top_C = logits_CV.amax(dim=1)
         total_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log_().add_(top_C)
@@ -85,17 +94,19 @@ def logsumexp(
 
 def _logsumexp_gradient(
     hidden_ND: Tensor,
-    table_VD: Tensor,
+    item_embedding_VD: Tensor,
     lse_N: Tensor,
     weight_N: Tensor,
     chunk: int | None,
-    products: torch.dtype,
+    logits_dtype: torch.dtype,
 ) -> tuple[Tensor, ...]:
     """The gradients of sum_n weight_n lse_n in both arguments, from logits computed again."""
     safe = is_safe(lse_N)
-    gradients = torch.empty_like(hidden_ND), zeros_like(table_VD)
+    gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
     scale_N = weight_N * (-lse_N).exp() if safe else weight_N
-    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, table_VD, chunk, products):
+    for rows, logits_CV, low_VD in logits_in_chunks(
+        hidden_ND, item_embedding_VD, chunk, logits_dtype
+    ):
         if not safe:
             logits_CV.sub_(lse_N[rows, None])
         _add_gradient(gradients, rows, logits_CV.exp_(), scale_N[rows], hidden_ND, low_VD)
@@ -112,13 +123,13 @@ def _add_gradient(
 ) -> None:
     """d lse_n / d logit_v = softmax_v, so both gradients are products with the exponentials; what
     turns them into weighted probabilities scales the states, which are small."""
-    grad_hidden_ND, grad_table_VD = gradients
+    grad_hidden_ND, grad_embedding_VD = gradients
     grad_hidden_ND[rows] = torch.mm(exponential_CV, low_VD) * scale_C[:, None]
     scaled_CD = (hidden_ND[rows] * scale_C[:, None]).to(low_VD.dtype)
-    if low_VD.dtype == grad_table_VD.dtype:
-        grad_table_VD.addmm_(exponential_CV.T, scaled_CD)
+    if low_VD.dtype == grad_embedding_VD.dtype:
+        grad_embedding_VD.addmm_(exponential_CV.T, scaled_CD)
     else:
-        grad_table_VD += torch.mm(exponential_CV.T, scaled_CD)
+        grad_embedding_VD += torch.mm(exponential_CV.T, scaled_CD)
 
 
 def is_safe(lse_N: Tensor) -> bool:
@@ -151,21 +162,21 @@ def positions_per_chunk(items: int, arrays: int = 1) -> int:
     return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, LARGEST_BUFFER // (items * arrays)))
 
 
-def lowered(hidden_ND: Tensor, products: torch.dtype | None) -> torch.dtype:
-    return products if products and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
+def lowered(hidden_ND: Tensor, logits_dtype: torch.dtype | None) -> torch.dtype:
+    return logits_dtype if logits_dtype and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
 
 
-def zeros_like(table_VD: Tensor) -> Tensor:
-    return torch.zeros_like(table_VD, memory_format=torch.contiguous_format)
+def zeros_like(item_embedding_VD: Tensor) -> Tensor:
+    return torch.zeros_like(item_embedding_VD, memory_format=torch.contiguous_format)
 
 
 def logits_in_chunks(
-    hidden_ND: Tensor, table_VD: Tensor, chunk: int | None, products: torch.dtype
+    hidden_ND: Tensor, item_embedding_VD: Tensor, chunk: int | None, logits_dtype: torch.dtype
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """(rows, hidden_ND[rows] @ table_VD.T, table_VD) for all rows, the last two in the dtype
-    `products`; one buffer, overwritten by the next."""
-    chunk = chunk or positions_per_chunk(len(table_VD))
-    low_ND, low_VD = hidden_ND.to(products), table_VD.to(products)
+    """(rows, hidden_ND[rows] @ item_embedding_VD.T, item_embedding_VD) for all rows, the last two
+    in `logits_dtype`; one buffer, overwritten by the next."""
+    chunk = chunk or positions_per_chunk(len(item_embedding_VD))
+    low_ND, low_VD = hidden_ND.to(logits_dtype), item_embedding_VD.to(logits_dtype)
     buffer_CV = low_ND.new_empty(min(chunk, len(low_ND)), len(low_VD))
     for start in range(0, len(low_ND), chunk):
         low_CD = low_ND[start : start + chunk]
@@ -186,38 +197,42 @@ def fast_products(device: str) -> torch.dtype:
 @torch.no_grad()
 def linear_logsumexp(
     hidden_ND: Tensor,
-    table_VD: Tensor,
-    products: torch.dtype | None = None,
+    item_embedding_VD: Tensor,
+    logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
 ) -> Tensor:
     """log sum_v exp(hidden_n . table_v), [N], without a gradient.
 
-    products: dtype of the products of float32 states, summed up in float32; None, and for other
+    logits_dtype: dtype of the products of float32 states, summed up in float32; None, and for other
     states, theirs.
     """
-    lse_N, _ = logsumexp(hidden_ND, table_VD, chunk, lowered(hidden_ND, products), None)
+    lse_N, _ = logsumexp(
+        hidden_ND, item_embedding_VD, chunk, lowered(hidden_ND, logits_dtype), None
+    )
     return lse_N
 
 
 def weighted_nll(
     hidden_ND: Tensor,
-    table_VD: Tensor,
+    item_embedding_VD: Tensor,
     items_N: Tensor,
     weight_N: Tensor,
-    products: torch.dtype | None = None,
+    logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
 ) -> Tensor:
     """-weight_n log pi(item_n | n), [N]; item ids are 1..V and the weight is a constant.
 
     The fused form of -weight * log_prob: each logit is computed once, for value and gradient.
-    products: as for linear_logsumexp.
+    logits_dtype: as for linear_logsumexp.
     """
     weight_N = weight_N.detach()
-    if torch.is_grad_enabled() and (hidden_ND.requires_grad or table_VD.requires_grad):
+    if torch.is_grad_enabled() and (hidden_ND.requires_grad or item_embedding_VD.requires_grad):
         weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-            hidden_ND, table_VD, weight_N, chunk, lowered(hidden_ND, products)
+            hidden_ND, item_embedding_VD, weight_N, chunk, lowered(hidden_ND, logits_dtype)
         )
     else:
-        weighted_lse_N = weight_N * linear_logsumexp(hidden_ND, table_VD, products, chunk)
-    chosen_ND = torch.nn.functional.embedding(items_N - 1, table_VD)
+        weighted_lse_N = weight_N * linear_logsumexp(
+            hidden_ND, item_embedding_VD, logits_dtype, chunk
+        )
+    chosen_ND = torch.nn.functional.embedding(items_N - 1, item_embedding_VD)
     return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)

@@ -32,9 +32,9 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
 
 
-def chosen_logits(hidden_ND: Tensor, table_VD: Tensor, items_NK: Tensor) -> Tensor:
+def chosen_logits(hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor) -> Tensor:
     """hidden_n . table_v for K chosen items per position, [N, K]; item ids are 1..V."""
-    chosen_NKD = torch.nn.functional.embedding(items_NK - 1, table_VD)
+    chosen_NKD = torch.nn.functional.embedding(items_NK - 1, item_embedding_VD)
     return torch.einsum("nd,nkd->nk", hidden_ND, chosen_NKD)
 
 
@@ -59,10 +59,10 @@ def map_chunks(
 @torch.no_grad()
 def sample_items(
     hidden_ND: Tensor,
-    table_VD: Tensor,
+    item_embedding_VD: Tensor,
     count: int,
     generator: torch.Generator,
-    products: torch.dtype | None = None,
+    logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`count` independent draws from pi(. | n) per position and log pi of each, [N, count].
@@ -71,7 +71,7 @@ def sample_items(
     positions at once, so that the chunk size does not change the sample. A running sum over the
     catalogue would be slow: the sums of blocks of items say in which block a draw lies, and a
     running sum over that block which item it is.
-    products: dtype of the products of float32 states; the draws are then those of pi in that
+    logits_dtype: dtype of the products of float32 states; the draws are then those of pi in that
     precision, and log pi is, to the bit, what `loss_of_log_prob` says for the same products. None:
     that of the states.
     """
@@ -80,12 +80,12 @@ def sample_items(
     ).to(hidden_ND.device)
     items_NK = torch.empty(uniform_NK.shape, dtype=torch.int64, device=hidden_ND.device)
     lse_N = torch.empty_like(hidden_ND[:, 0])
-    dtype = lowered(hidden_ND, products)
-    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, table_VD, chunk, dtype):
+    dtype = lowered(hidden_ND, logits_dtype)
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, chunk, dtype):
         _, lse_N[rows] = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
         items_NK[rows] = _draw(logits_CV, uniform_NK[rows])
-    items_NK.clamp_(max=len(table_VD))  # where pi is NaN
-    return items_NK, chosen_logits(hidden_ND, table_VD, items_NK) - lse_N[:, None]
+    items_NK.clamp_(max=len(item_embedding_VD))  # where pi is NaN
+    return items_NK, chosen_logits(hidden_ND, item_embedding_VD, items_NK) - lse_N[:, None]
 
 
 def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def _first_above(cumulative: Tensor, wanted: Tensor) -> Tensor:
 @torch.no_grad()
 def expected_score(
     hidden_ND: Tensor,
-    table_VD: Tensor,
+    item_embedding_VD: Tensor,
     state_NR: Tensor,
     factor_VR: Tensor,
     chunk: int | None = None,
@@ -135,20 +135,23 @@ def expected_score(
     """
 
     def expectation(hidden_CD: Tensor, state_CR: Tensor) -> Tensor:
-        mean_CR = (hidden_CD @ table_VD.T).softmax(dim=1) @ factor_VR
+        mean_CR = (hidden_CD @ item_embedding_VD.T).softmax(dim=1) @ factor_VR
         return (mean_CR * state_CR).sum(dim=1)
 
     return map_chunks(
-        expectation, hidden_ND, state_NR, chunk=chunk or positions_per_chunk(len(table_VD), 2)
+        expectation,
+        hidden_ND,
+        state_NR,
+        chunk=chunk or positions_per_chunk(len(item_embedding_VD), 2),
     )
 
 
 @torch.no_grad()
 def kl_and_entropy(
     hidden_ND: Tensor,
-    table_VD: Tensor,
+    item_embedding_VD: Tensor,
     other_hidden_ND: Tensor,
-    other_table_VD: Tensor,
+    other_embedding_VD: Tensor,
     chunk: int | None = None,
 ) -> Tensor:
     """Exact KL(pi || other) and entropy of pi per position in nats, [N, 2].
@@ -158,12 +161,15 @@ def kl_and_entropy(
     """
 
     def both(hidden_CD: Tensor, other_CD: Tensor) -> Tensor:
-        log_pi_CV = (hidden_CD @ table_VD.T).log_softmax(dim=1)
-        log_other_CV = (other_CD @ other_table_VD.T).log_softmax(dim=1)
+        log_pi_CV = (hidden_CD @ item_embedding_VD.T).log_softmax(dim=1)
+        log_other_CV = (other_CD @ other_embedding_VD.T).log_softmax(dim=1)
         pi_CV = log_pi_CV.exp()
         kl_C = -log_other_CV.sub_(log_pi_CV).mul_(pi_CV).sum(dim=1)
         return torch.stack([kl_C, -log_pi_CV.mul_(pi_CV).sum(dim=1)], dim=1)
 
     return map_chunks(
-        both, hidden_ND, other_hidden_ND, chunk=chunk or positions_per_chunk(len(table_VD), 3)
+        both,
+        hidden_ND,
+        other_hidden_ND,
+        chunk=chunk or positions_per_chunk(len(item_embedding_VD), 3),
     )

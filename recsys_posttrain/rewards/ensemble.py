@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.config import require, require_counts
-from recsys_posttrain.models.policy import packed_states
+from recsys_posttrain.models.policy import packed_hidden_states
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
@@ -65,7 +65,7 @@ class EnsembleModule(RewardModel):
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The formula as one product: r_hat = [s, u + c, 1] . [f, 1, mu + b]."""
-        hidden_ND = packed_states(self.encoder, batch)
+        hidden_ND = packed_hidden_states(self.encoder, batch)
         projected_NMR = self.state_projection(hidden_ND).unflatten(1, (self.members, -1))
         projected_MNR = projected_NMR.transpose(0, 1)
         state_MNR, correction_MN1 = projected_MNR[..., :-1], projected_MNR[..., -1:]

@@ -97,10 +97,10 @@ def model_report(
     noisy.resample(second)
     redrawn_NK = _scores(noisy, targets, items_K)[rows_N]
     noisy.resample(None)
-    states_ND = reference.last_states(targets.history, targets.times_N)[rows_N].cpu().numpy()
+    hidden_ND = reference.last_hidden_states(targets.history, targets.times_N)[rows_N].cpu().numpy()
     report["error_deviation"] = float((noisy_NK - clean_NK).std())
     report["exploitable_share"] = exploitable_share(
-        states_ND, noisy_NK - clean_NK, redrawn_NK - clean_NK
+        hidden_ND, noisy_NK - clean_NK, redrawn_NK - clean_NK
     )
     if true_UV is not None:
         users_N = targets.users_N[rows_N]
@@ -111,7 +111,7 @@ def model_report(
     return report
 
 
-def exploitable_share(states_ND: np.ndarray, error_NK: np.ndarray, redrawn_NK: np.ndarray) -> float:
+def exploitable_share(hidden_ND: np.ndarray, error_NK: np.ndarray, redrawn_NK: np.ndarray) -> float:
     """The share of the error's variance that a policy's inputs explain, from 0 to 1.
 
     For each item a ridge regression of the error on the reference's state, with an intercept: the
@@ -120,13 +120,13 @@ def exploitable_share(states_ND: np.ndarray, error_NK: np.ndarray, redrawn_NK: n
     A policy with a state of its own may follow more. redrawn_NK: the errors at a later step, equal
     to error_NK where the noise is frozen; scored there. NaN without any error.
     """
-    half = len(states_ND) // 2
+    half = len(hidden_ND) // 2
     scored_NK = redrawn_NK[half:]
     variance = np.square(scored_NK - scored_NK.mean()).mean()
     if variance == 0:
         return float("nan")
-    mean_D, deviation_D = states_ND[:half].mean(axis=0), states_ND[:half].std(axis=0)
-    scaled_ND = (states_ND - mean_D) / np.where(deviation_D > 0, deviation_D, 1)
+    mean_D, deviation_D = hidden_ND[:half].mean(axis=0), hidden_ND[:half].std(axis=0)
+    scaled_ND = (hidden_ND - mean_D) / np.where(deviation_D > 0, deviation_D, 1)
     model = RidgeCV(alphas=PENALTIES).fit(scaled_ND[:half], error_NK[:half])
     left_NK = scored_NK - model.predict(scaled_ND[half:])
     return float(max(0.0, 1 - np.square(left_NK).mean() / variance))

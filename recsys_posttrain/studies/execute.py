@@ -14,7 +14,7 @@ from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.studies.keys import On
+from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline
@@ -25,9 +25,9 @@ MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
 class Options(NamedTuple):
     """What the command line gave; None: what the file says. workers: processes of one thread each
-    for the runs; 1: this one, with all its threads; None: one per core. on: the targets of the
-    table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds: as in
-    Study."""
+    for the runs; 1: this one, with all its threads; None: one per core. eval_split: the targets
+    of the table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds: as
+    in Study."""
 
     overrides: tuple[str, ...] = ()
     dataset: str | None = None
@@ -36,7 +36,7 @@ class Options(NamedTuple):
     device: str = "cpu"
     data_root: str | None = None
     output: Path = Path("runs")
-    on: On = "test"
+    eval_split: EvalSplit = "test"
     split: str | None = None
     thresholds: Thresholds = Thresholds()
     duplicates: Duplicates | None = None
@@ -49,7 +49,7 @@ class Options(NamedTuple):
             self.dataset,
             self.seeds,
             self.data_root,
-            self.on,
+            self.eval_split,
             self.split,
             self.thresholds,
             self.duplicates,
@@ -82,9 +82,11 @@ def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
         stages = pipeline.at(setup)
         trained = stages.pretrain()
         if seed not in judged:
-            frames.append(stages.evaluate(None, study.on).assign(method="Popularity", seed=seed))
+            frames.append(
+                stages.evaluate(None, study.eval_split).assign(method="Popularity", seed=seed)
+            )
             judged.add(seed)
-        rows = stages.evaluate(trained, study.on)
+        rows = stages.evaluate(trained, study.eval_split)
         frames.append(rows.assign(method=f"Pretrained{name}", seed=seed))
     return frames
 
@@ -108,7 +110,7 @@ def build_runs(
         if run.label in left_out:
             continue
         try:
-            built = pipeline.at(run.setup).build_run(run, study.on)
+            built = pipeline.at(run.setup).build_run(run, study.eval_split)
         except TrainingFailed as failure:
             left_out[run.label] = f"seed {seed}: {failure}"
             continue
@@ -207,7 +209,8 @@ def build_in_processes(
         for seed, place, run in study.with_seeds()
         if run.label not in left_out
         and not all(
-            stage.folder.exists() for stage in pipeline.at(run.setup).stages_of(run, study.on)
+            stage.folder.exists()
+            for stage in pipeline.at(run.setup).stages_of(run, study.eval_split)
         )
     ]
     if not missing:
@@ -233,7 +236,7 @@ def _build(file: Path, options: Options, task: tuple[int, int]) -> tuple[Sequenc
     place, seed = task
     run = study.with_seed(study.runs[place], seed)
     try:
-        pipeline.at(run.setup).build_run(run, study.on)
+        pipeline.at(run.setup).build_run(run, study.eval_split)
     except TrainingFailed as reason:
         return stages, f"seed {seed}: {reason}"
     return stages, ""

@@ -32,7 +32,7 @@ from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import World, truth_of, world
 from recsys_posttrain.worlds.true_reward import TrueReward
 
-On = Literal["test", "validation"]
+EvalSplit = Literal["test", "validation"]
 
 
 class Stage(NamedTuple):
@@ -156,7 +156,9 @@ class StageKeys:
     def _truth_code(self, *readers: object) -> str:
         return code_digest([truth_of, *readers], self.setup.dataset)
 
-    def rows(self, policy: Path | None, on: On, noise: RewardNoise = RewardNoise()) -> Stage:
+    def rows(
+        self, policy: Path | None, eval_split: EvalSplit, noise: RewardNoise = RewardNoise()
+    ) -> Stage:
         """policy: the folder of one; None: popularity."""
         measures: list[object] = [evaluate.evaluate]
         value: object = true_value.true_value
@@ -165,41 +167,46 @@ class StageKeys:
             measures = [evaluate.evaluate_popularity, evaluate.event_counts]
             value = true_value.true_value_of_popularity
             opinion = judged_value.judged_value_of_popularity
-        if self.has_judge and self.is_judged_by_judge(on):
+        if self.has_judge and self.is_judged_by_judge(eval_split):
             measures.append(opinion)
         name = "popularity" if policy is None else policy.name
-        return self._stage("evaluate", self._judged(name, on, noise, measures, value))
+        return self._stage("evaluate", self._judged(name, eval_split, noise, measures, value))
 
-    def curve(self, posttrained: Path, on: On, noise: RewardNoise) -> Stage:
-        key = self._judged(posttrained.name, on, noise, [curve_point], curve_point)
+    def curve(self, posttrained: Path, eval_split: EvalSplit, noise: RewardNoise) -> Stage:
+        key = self._judged(posttrained.name, eval_split, noise, [curve_point], curve_point)
         return self._stage("curve", key)
 
     def _judged(
-        self, policy: str, on: On, noise: RewardNoise, measures: list[object], value: object
+        self,
+        policy: str,
+        eval_split: EvalSplit,
+        noise: RewardNoise,
+        measures: list[object],
+        value: object,
     ) -> dict[str, Any]:
         """On what, and by which models, a policy is judged. value: what asks for the truth."""
         key = {
             **self._data,
             "policy": policy,
-            "targets": on,
+            "targets": eval_split,
             "reference": self.pretrain.folder.name,
             "reward": None if self.scale.missing else self.reward(noise).folder.name,
             **_of_noise(noise.of_model()),
             "code": code_digest(measures),
         }
-        if self.is_judged_by_truth(on):
+        if self.is_judged_by_truth(eval_split):
             key["truth"] = {"world": self.setup.dataset, "code": self._truth_code(value)}
         if self.has_judge:
             key["judge"] = self.judge.folder.name
         return key
 
-    def is_judged_by_truth(self, on: On) -> bool:
+    def is_judged_by_truth(self, eval_split: EvalSplit) -> bool:
         """Test rows of a world. Settings are chosen on validation rows, so never by the truth."""
-        return on == "test" and isinstance(self.setup.dataset, World)
+        return eval_split == "test" and isinstance(self.setup.dataset, World)
 
-    def is_judged_by_judge(self, on: On) -> bool:
+    def is_judged_by_judge(self, eval_split: EvalSplit) -> bool:
         """Test rows of logged data, where the split has a judge to stand for the user."""
-        return on == "test" and not isinstance(self.setup.dataset, World)
+        return eval_split == "test" and not isinstance(self.setup.dataset, World)
 
 
 def _of_noise(noise: RewardNoise) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.studies.experiment import experiment_module
 from recsys_posttrain.studies.folder import definition
-from recsys_posttrain.studies.keys import On
+from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
@@ -30,7 +30,7 @@ class Study(NamedTuple):
     dataset: the one asked for; None: the runs' own.
     name: of its folder.
     runs: one per row of the table, without seeds.
-    on: the targets of the table.
+    eval_split: the targets of the table.
     tuning: how the settings were chosen, for the caption.
     split: the name given for it on the command line.
     redraws_noise: whether each seed draws noise of its own.
@@ -43,7 +43,7 @@ class Study(NamedTuple):
     name: str
     runs: tuple[Run, ...]
     seeds: tuple[int, ...]
-    on: On
+    eval_split: EvalSplit
     tuning: str
     split: str | None
     redraws_noise: bool = False
@@ -57,7 +57,7 @@ class Study(NamedTuple):
             kind="study",
             set=" ".join(sorted(overrides)),
             split=self.split or "",
-            targets=self.on,
+            targets=self.eval_split,
         )
 
     def with_seed(self, run: Run, seed: int) -> Run:
@@ -87,7 +87,7 @@ def load_study(
     dataset: str | None,
     seeds: int | None,
     data_root: str | None,
-    on: On = "test",
+    eval_split: EvalSplit = "test",
     split: str | None = None,
     thresholds: Thresholds = Thresholds(),
     duplicates: Duplicates | None = None,
@@ -121,13 +121,15 @@ def load_study(
     full_seeds = full_seeds or full
     if full_seeds:
         name += "-full-seeds"
-    if on != "test":
-        name += f"-{on}"
+    if eval_split != "test":
+        name += f"-{eval_split}"
     chosen = getattr(experiment, "SEEDS", (0,)) if seeds is None else tuple(range(seeds))
     require_seeds(chosen, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
     require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
-    return Study(file, dataset, name, runs, tuple(chosen), on, tuning, split, full_seeds=full_seeds)
+    return Study(
+        file, dataset, name, runs, tuple(chosen), eval_split, tuning, split, full_seeds=full_seeds
+    )
 
 
 def reading(

@@ -23,7 +23,7 @@ from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.store import delete
-from recsys_posttrain.studies.keys import On, Stage
+from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.reward_stages import RewardStages
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
@@ -70,19 +70,21 @@ class Pipeline(SharedStages):
         reads = is_changed or reads_rewards(run.algorithm)
         return f"no rewards to read: {self.rewards.missing}" if reads else ""
 
-    def stages_of(self, run: Run, on: On) -> list[Stage]:
+    def stages_of(self, run: Run, eval_split: EvalSplit) -> list[Stage]:
         """Those that `build_run` leaves of this run alone."""
         trained = self.keys.posttrain(run)
-        stages = [trained, self.keys.rows(trained.folder, on, run.noise)]
+        stages = [trained, self.keys.rows(trained.folder, eval_split, run.noise)]
         if self._has_curve(run):
-            stages.append(self.keys.curve(trained.folder, on, run.noise))
+            stages.append(self.keys.curve(trained.folder, eval_split, run.noise))
         return stages
 
-    def build_run(self, run: Run, on: On) -> RunResult:
+    def build_run(self, run: Run, eval_split: EvalSplit) -> RunResult:
         trained = self.posttrain(run)
-        rows = self.evaluate(trained, on, run.noise)
+        rows = self.evaluate(trained, eval_split, run.noise)
         has_curve = self._has_curve(run)
-        return RunResult(trained, rows, self.trace(trained, on, run.noise) if has_curve else None)
+        return RunResult(
+            trained, rows, self.trace(trained, eval_split, run.noise) if has_curve else None
+        )
 
     def _has_curve(self, run: Run) -> bool:
         return bool(run.posttraining.snapshots) and not self.rewards.missing
@@ -129,7 +131,10 @@ class Pipeline(SharedStages):
         return built.folder
 
     def evaluate(
-        self, policy: Path | None, on: On = "test", noise: RewardNoise = RewardNoise()
+        self,
+        policy: Path | None,
+        eval_split: EvalSplit = "test",
+        noise: RewardNoise = RewardNoise(),
     ) -> pd.DataFrame:
         """One row per target: of the policy in a folder, or of popularity (None).
 
@@ -141,20 +146,22 @@ class Pipeline(SharedStages):
 
         def make(folder: Path) -> dict[str, Any]:
             reward = None if self.rewards.missing else self.rewards.load_noisy(noise)
-            rows = self._rows(policy, on, reward)
+            rows = self._rows(policy, eval_split, reward)
             write_parquet(rows, folder / "rows.parquet")
             return {"targets": len(rows)}
 
-        stage = self.keys.rows(policy, on, noise)
+        stage = self.keys.rows(policy, eval_split, noise)
         folder = self.build(
-            stage, f"{on} rows of {stage.key['policy']}", make, "rows.parquet"
+            stage, f"{eval_split} rows of {stage.key['policy']}", make, "rows.parquet"
         ).folder
         return read_parquet(folder / "rows.parquet", fix=delete(folder))
 
-    def _rows(self, policy_folder: Path | None, on: On, reward: RewardModel | None) -> pd.DataFrame:
+    def _rows(
+        self, policy_folder: Path | None, eval_split: EvalSplit, reward: RewardModel | None
+    ) -> pd.DataFrame:
         data, judge = self.data, self.rewards.load_judge()
         # None: popularity counts up to the test
-        targets = None if on == "test" else data.validation
+        targets = None if eval_split == "test" else data.validation
         if policy_folder is None:
             result = evaluate.evaluate_popularity(data, reward, targets=targets, judge=judge)
             count_V = evaluate.event_counts(data)
@@ -168,14 +175,14 @@ class Pipeline(SharedStages):
             value = partial(true_value.true_value, policy)
             opinion = partial(judged_value.judged_value, policy)
         rows = result.per_user
-        if self.keys.is_judged_by_truth(on):
+        if self.keys.is_judged_by_truth(eval_split):
             return rows.join(value(self.load_truth(), data.test))
-        if judge is not None and self.keys.is_judged_by_judge(on):
+        if judge is not None and self.keys.is_judged_by_judge(eval_split):
             return rows.join(data.corpus.reward_scale.from_stars(opinion(judge, data.test)))
         return rows
 
     def trace(
-        self, posttrained: Path, on: On = "test", noise: RewardNoise = RewardNoise()
+        self, posttrained: Path, eval_split: EvalSplit = "test", noise: RewardNoise = RewardNoise()
     ) -> pd.DataFrame:
         """One row per step whose weights a run kept, from step 0, which is the reference: `step`
         and what `curve_point` returns. These are the weights of the steps themselves: with an
@@ -188,8 +195,8 @@ class Pipeline(SharedStages):
             models: dict[str, RewardModel] = {"proxy": self.rewards.load_noisy(noise)}
             if (judge := self.rewards.load_judge()) is not None:
                 models["judge"] = judge
-            targets = self.data.test if on == "test" else self.data.validation
-            truth = self.load_truth() if self.keys.is_judged_by_truth(on) else None
+            targets = self.data.test if eval_split == "test" else self.data.validation
+            truth = self.load_truth() if self.keys.is_judged_by_truth(eval_split) else None
             reference = self.load_pretrained()
             point = partial(
                 curve_point, reference=reference, targets=targets, models=models, truth=truth
@@ -204,9 +211,9 @@ class Pipeline(SharedStages):
             write_parquet(curve, folder / "curve.parquet")
             return {"points": len(rows)}
 
-        stage = self.keys.curve(posttrained, on, noise)
+        stage = self.keys.curve(posttrained, eval_split, noise)
         folder = self.build(
-            stage, f"{on} curve of {posttrained.name}", make, "curve.parquet"
+            stage, f"{eval_split} curve of {posttrained.name}", make, "curve.parquet"
         ).folder
         return read_parquet(folder / "curve.parquet", fix=delete(folder))
 

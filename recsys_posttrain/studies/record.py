@@ -21,19 +21,19 @@ MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
 def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, Any]:
     """Everything needed to compute the rows again, and what it took."""
     shared, trained = _shared_stages(study, pipeline), results.trained
-    targets = pipeline.data.test if study.on == "test" else pipeline.data.validation
+    targets = pipeline.data.test if study.eval_split == "test" else pipeline.data.validation
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
     runs = [run for run in study.runs if run.label not in results.left_out]
     return {
         "name": study.name,
-        "on": study.on,
+        "eval_split": study.eval_split,
         "tuning": study.tuning,
         "commit": git_commit(),
         "versions": package_versions(),
         "dataset": corpus.name,
         "split": pipeline.setup.split.label
-        + ("" if study.on == "test" else f", {study.on} targets"),
+        + ("" if study.eval_split == "test" else f", {study.eval_split} targets"),
         "content_hash": corpus.content_hash,
         "reward_scale": asdict(corpus.reward_scale),
         "events": len(corpus.sequences.items_E),
@@ -86,7 +86,7 @@ def command_of(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
     changes = options.duplicates is not None or options.thresholds.given or options.full_seeds
-    if study.file == MAIN_STUDY and study.on == "test" and not changes:
+    if study.file == MAIN_STUDY and study.eval_split == "test" and not changes:
         chosen = shlex.quote(study.dataset or study.runs[0].setup.dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
@@ -99,4 +99,4 @@ def command_of(study: Study, options: Options) -> str:
     command += "".join(f" {option}" for option in options.thresholds.options)
     command += f" --duplicates {options.duplicates}" if options.duplicates else ""
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
-    return command + ("" if study.on == "test" else f" --on {study.on}")
+    return command + ("" if study.eval_split == "test" else f" --eval-split {study.eval_split}")

@@ -142,7 +142,7 @@ def write_study(
             write_text(new / name, text)
         write_table(table, new)
         if results.points:
-            what = f"{pipeline.data.corpus.name}, {study.on} targets"
+            what = f"{pipeline.data.corpus.name}, {study.eval_split} targets"
             gains = write_curves(pd.concat(results.points, ignore_index=True), new, what)
         write_json(new / RECORD, record)
     _show(qualities.rewards, table, f"written: {folder}/{', '.join(TABLES)}")

@@ -15,7 +15,7 @@ from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, subsets
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.studies.keys import On
+from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.definition import Cell, Sweep
@@ -105,17 +105,17 @@ class Objective:
         cell: Cell,
         setting: Setting,
         seed: int,
-        on: On,
+        eval_split: EvalSplit,
         report: Report | None = None,
     ) -> float:
         try:
             run = cell.run(setting, seed)
         except UserError as refusal:
             raise TrainingFailed(str(refusal)) from refusal
-        rows = pipeline.evaluate(pipeline.posttrain(run, report), on, run.noise)
+        rows = pipeline.evaluate(pipeline.posttrain(run, report), eval_split, run.noise)
         value = mean(rows, self.sweep, pipeline.data.corpus.reward_scale)
         if not math.isfinite(value):
-            raise TrainingFailed(f"the {on} {self.sweep.metric} is {value}")
+            raise TrainingFailed(f"the {eval_split} {self.sweep.metric} is {value}")
         return value
 
     def key(self, cell: Cell) -> str:

@@ -52,7 +52,7 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         name=ledger.name,
         runs=tuple(runs),
         seeds=sweep.seeds if tuned else sweep.tuning_seeds,
-        on="test" if tuned else "validation",
+        eval_split="test" if tuned else "validation",
         tuning=tuning_text(sweep, states),
         split=None,
         redraws_noise=True,

@@ -30,7 +30,7 @@ from recsys_posttrain.endings import Stopped
 from recsys_posttrain.files import write_text
 from recsys_posttrain.store import delete
 from recsys_posttrain.tensors import load_tensors, save_tensors
-from recsys_posttrain.training.average import WeightAverage
+from recsys_posttrain.training.ema import WeightAverage
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch
 
@@ -220,7 +220,7 @@ def fit(
         validate,
         monitor,
         module.training_plan.patience,
-        WeightAverage(module.model, decay) if (decay := module.training_plan.average) else None,
+        WeightAverage(module.model, decay) if (decay := module.training_plan.ema_decay) else None,
         report,
     )
     callbacks: list[Callback] = [keeper]

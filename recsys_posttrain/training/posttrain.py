@@ -63,7 +63,7 @@ def posttrain(
 
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    num_items, scale = len(policy.table_VD), data.corpus.reward_scale
+    num_items, scale = len(policy.item_embedding_VD), data.corpus.reward_scale
     if encoder(data.corpus, policy.item_ids, num_items) is not None:
         assert policy.item_ids is not None
         require(
@@ -76,7 +76,7 @@ def posttrain(
     reference = policy if isinstance(policy, FrozenPolicy) else FrozenPolicy(deepcopy(policy))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        heads = heads_of(algorithm, policy.table_VD.shape[1], num_items)
+        heads = heads_of(algorithm, policy.item_embedding_VD.shape[1], num_items)
     log = NoisyLog(data.train) if log is None else log
     actors = Actors(reference, reward, logged_rewards(log.sequences, num_items), heads)
     stream = training.batches(log.sequences, policy.max_length, seed)
@@ -136,7 +136,7 @@ def posttrain(
         fixed=FIXED,
     )
     try:
-        actors.multiply_in(training.products(device))
+        actors.set_logits_dtype(training.logits_dtype(device))
         batches_hold(positions)
         fitted = fit(
             module,
@@ -149,7 +149,7 @@ def posttrain(
             report=report,
         )
     finally:
-        actors.multiply_in(None)
+        actors.set_logits_dtype(None)
         batches_hold(None)
     actors.forget()
     return actors.policy.eval(), fitted
@@ -172,16 +172,18 @@ def _positions(stream: BatchStream) -> TrainingPositions | None:
 @torch.no_grad()
 def drift(batch: Batch, actors: Actors) -> dict[str, Tensor]:
     """Exact KL to the reference, entropy and expected proxy reward at evenly spread positions."""
-    states_ND = actors.policy.states(batch).detach()
-    every = max(1, len(states_ND) // DRIFT_POSITIONS)
+    hidden_ND = actors.policy.hidden_states(batch).detach()
+    every = max(1, len(hidden_ND) // DRIFT_POSITIONS)
     state_NR, factor_VR = actors.reward.factors(batch)
-    table_VD = actors.policy.table_VD
+    item_embedding_VD = actors.policy.item_embedding_VD
     kl_N2 = ops.kl_and_entropy(
-        states_ND[::every],
-        table_VD,
-        actors.reference.states(batch)[::every],
-        actors.reference.table_VD,
+        hidden_ND[::every],
+        item_embedding_VD,
+        actors.reference.hidden_states(batch)[::every],
+        actors.reference.item_embedding_VD,
     )
-    proxy_N = ops.expected_score(states_ND[::every], table_VD, state_NR[::every], factor_VR)
+    proxy_N = ops.expected_score(
+        hidden_ND[::every], item_embedding_VD, state_NR[::every], factor_VR
+    )
     kl, entropy = kl_N2.mean(dim=0)
     return {"kl": kl, "entropy": entropy, "reward/proxy": proxy_N.mean()}

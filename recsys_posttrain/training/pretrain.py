@@ -22,7 +22,7 @@ PRETRAINING = Training(
     epochs=32,
     batch_size=32,
     learning_rate=2e-3,
-    average=0.998,
+    ema_decay=0.998,
     earlier=0.5,
     patience=6,
     validation_steps=40,
@@ -47,7 +47,7 @@ def pretrain(
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids
-    policy.products = training.products(device)
+    policy.logits_dtype = training.logits_dtype(device)
 
     per_position = loss.build(torch.bincount(data.train.items_E, minlength=num_items + 1)[1:])
     generator = torch.Generator()
@@ -56,7 +56,7 @@ def pretrain(
         policy.forget()
         return LossOutput(per_position(policy, batch, generator), {})
 
-    def reseed(step: int, seed: int) -> None:
+    def reseed(_step: int, seed: int) -> None:
         # Not the seed itself: dropout draws from that, and negatives must not follow it.
         generator.manual_seed(derived_seed(seed, "negatives"))
 
@@ -72,7 +72,7 @@ def pretrain(
         monitor="ndcg@10",
     )
     policy.forget()
-    policy.products = None
+    policy.logits_dtype = None
     return policy.eval(), fitted
 
 
@@ -84,10 +84,10 @@ def _steps_between_validations(steps_per_epoch: int, training: Training) -> int:
 def validation_ndcg(policy: Policy, data: Split) -> float:
     """Mean NDCG@10 over validation targets: what pretraining selects on."""
     targets = data.validation
-    states_ND = policy.last_states(targets.history, targets.times_N)
+    hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
     rank_N = target_ranks(
-        states_ND,
-        policy.table_VD.detach(),
+        hidden_ND,
+        policy.item_embedding_VD.detach(),
         targets.items_N,
         *removed_items(targets.history, targets.repeats),
     )

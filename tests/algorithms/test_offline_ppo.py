@@ -58,7 +58,7 @@ def test_old_shares_the_policys_states_until_the_policy_steps(tabular, monkeypat
     batch, actors = tabular.random()
     actors.step = 3
     OfflinePPO(refresh_every=3).after_step(actors)
-    own = actors.old.states(batch)
+    own = actors.old.hidden_states(batch)
     actors.forget()
     calls, forward = [], type(actors.old.backbone).forward
     monkeypatch.setattr(
@@ -68,12 +68,12 @@ def test_old_shares_the_policys_states_until_the_policy_steps(tabular, monkeypat
     )
     old = actors.old_at(batch)
     with torch.no_grad():
-        assert torch.equal(old.states(batch), own)
+        assert torch.equal(old.hidden_states(batch), own)
     assert actors.old.backbone not in calls
-    assert actors.policy.states(batch).requires_grad
+    assert actors.policy.hidden_states(batch).requires_grad
     actors.forget()
     actors.step = 4
     with torch.no_grad():
         actors.policy.backbone.logits += 1
-    assert torch.equal(actors.old_at(batch).states(batch), own)
+    assert torch.equal(actors.old_at(batch).hidden_states(batch), own)
     assert actors.old.backbone in calls

@@ -31,10 +31,10 @@ def first_batch() -> tuple[Batch, LoggedRewards]:
     return next(iter(stream)), logged_rewards(sequences, ITEMS)
 
 
-@pytest.mark.parametrize("products", [None, torch.bfloat16])
+@pytest.mark.parametrize("logits_dtype", [None, torch.bfloat16])
 @pytest.mark.parametrize("backbone", [SASRec, HSTU])
 @pytest.mark.parametrize("spread", [1.0, 30.0])
-def test_at_the_start_every_ratio_is_1_and_every_kl_is_0(backbone, products, spread):
+def test_at_the_start_every_ratio_is_1_and_every_kl_is_0(backbone, logits_dtype, spread):
     """Not nearly: pi = pi_old = pi_ref. spread: of the item vectors; at 30 the exponentials leave
     float32 and all of them take the shifted way."""
     batch, log = first_batch()
@@ -43,7 +43,7 @@ def test_at_the_start_every_ratio_is_1_and_every_kl_is_0(backbone, products, spr
         policy.backbone.item_embedding.weight.mul_(spread)
     reward = RewardEnsemble().build(ITEMS, 3.5).eval()
     actors = Actors(FrozenPolicy(policy), reward, log)
-    actors.multiply_in(products)
+    actors.set_logits_dtype(logits_dtype)
     with torch.no_grad():
         normaliser_N = actors.policy.log_normaliser(batch)
         actors.forget()

@@ -70,7 +70,7 @@ def value_after_training(algorithm, world, is_right, tabular):
         actors.step = step + 1
         after_step(algorithm, actors)
     with torch.no_grad():
-        logits_XV = actors.policy.backbone.logits @ actors.policy.table_VD.T
+        logits_XV = actors.policy.backbone.logits @ actors.policy.item_embedding_VD.T
         return (logits_XV.softmax(dim=1) * truth_XV).sum(dim=1).mean().item()
 
 

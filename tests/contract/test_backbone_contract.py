@@ -7,9 +7,9 @@ import torch
 
 from recsys_posttrain.config import digest
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.models.backbone import last_states
+from recsys_posttrain.models.backbone import last_hidden_states
 from recsys_posttrain.models.hstu import HSTU
-from recsys_posttrain.models.policy import packed_states
+from recsys_posttrain.models.policy import packed_hidden_states
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.types import Batch, History
 
@@ -142,17 +142,17 @@ def test_packed_states_equal_the_padded_computation(config):
     action = (history.items_BT, history.rewards_BT, history.next_times_BT)
     batch = Batch(*history[:3], *action, mask_BT, torch.arange(37))
 
-    def with_gradients(states_ND):
+    def with_gradients(hidden_ND):
         backbone.zero_grad()
-        states_ND.sin().sum().backward()
-        return states_ND.detach(), {
+        hidden_ND.sin().sum().backward()
+        return hidden_ND.detach(), {
             name: parameter.grad.clone()
             for name, parameter in backbone.named_parameters()
             if parameter.grad is not None
         }
 
     padded, expected = with_gradients(backbone(history)[mask_BT])
-    packed, found = with_gradients(packed_states(backbone, batch))
+    packed, found = with_gradients(packed_hidden_states(backbone, batch))
     torch.testing.assert_close(packed, padded)
     torch.testing.assert_close(found, expected)
 
@@ -178,13 +178,13 @@ def test_last_states_are_those_of_the_whole_sequence(config):
     expected_BD = torch.stack(
         [row[length - 1] for row, length in zip(whole_BTD, length_B, strict=True)]
     )
-    torch.testing.assert_close(last_states(backbone, history, length_B), expected_BD)
+    torch.testing.assert_close(last_hidden_states(backbone, history, length_B), expected_BD)
 
     class Plain(torch.nn.Module):
         def forward(self, history):
             return backbone(history)
 
-    found_BD = last_states(Plain(), history, length_B)
+    found_BD = last_hidden_states(Plain(), history, length_B)
     torch.testing.assert_close(found_BD, expected_BD)
 
 

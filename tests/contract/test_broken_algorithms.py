@@ -34,7 +34,7 @@ class AdvantageWithoutDetach(WithCritic):
 
 class CriticThatBendsThePolicy(WithCritic):
     def loss(self, batch, actors):
-        value_N = actors.heads["value"](actors.policy.states(batch)).squeeze(1)
+        value_N = actors.heads["value"](actors.policy.hidden_states(batch)).squeeze(1)
         return LossOutput(nll(batch, actors) + value_error(value_N, batch.reward_N), {})
 
 

@@ -231,7 +231,7 @@ def test_the_targets_own_time_is_what_the_models_are_given(data, which, back):
         assert given[n + 2] == target**3, "rows are named by their user"
         history = History(*(e[None, -6:] for e in (items, rewards, times[:-1], times[1:])))
         score_V, other_V = (
-            (each.backbone(history)[0, -1] @ each.table_VD.T).detach().double().numpy()
+            (each.backbone(history)[0, -1] @ each.item_embedding_VD.T).detach().double().numpy()
             for each in (policy, reference)
         )
         rank, _ = slow_rank_and_top(score_V, int(targets.items_N[n]), set(items.tolist()))
@@ -241,8 +241,8 @@ def test_the_targets_own_time_is_what_the_models_are_given(data, which, back):
         gains.append(1 / np.log2(rank + 1) if rank <= 10 else 0)
     if which == "validation":
         assert validation_ndcg(policy, data) == pytest.approx(np.mean(gains))
-    without = policy.last_states(targets.history)
-    assert not torch.allclose(without, policy.last_states(targets.history, targets.times_N))
+    without = policy.last_hidden_states(targets.history)
+    assert not torch.allclose(without, policy.last_hidden_states(targets.history, targets.times_N))
 
 
 def test_the_judges_column_is_its_own_mean_over_the_list(data, reward):

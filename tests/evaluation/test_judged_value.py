@@ -74,9 +74,9 @@ def test_a_policy_is_asked_again_after_every_step(targets):
             torch.tensor(times),
             torch.tensor([0, len(items)]),
         )
-        states_1D = policy.last_states(history, torch.tensor([100 + 60 * step]))
+        hidden_1D = policy.last_hidden_states(history, torch.tensor([100 + 60 * step]))
         seen = torch.tensor(items), torch.tensor([0, len(items)])
-        item = int(top_items(states_1D, policy.table_VD.detach(), 1, *seen)[0])
+        item = int(top_items(hidden_1D, policy.item_embedding_VD.detach(), 1, *seen)[0])
         latest = latest / 2 + item / 10
         items, rewards, times = [*items, item], [*rewards, latest], [*times, 100 + 60 * step]
         shown.append(latest)

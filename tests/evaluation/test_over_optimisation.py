@@ -145,7 +145,7 @@ class Products:
     def __init__(self, state_NR, factor_VR):
         self.state_NR, self.factor_VR = state_NR, factor_VR
 
-    def last_states(self, histories, next_times_N, users_N):
+    def last_factors(self, histories, next_times_N, users_N):
         assert users_N.tolist() == USERS
         return self.state_NR, self.factor_VR
 
@@ -175,8 +175,8 @@ def policy_of(seed):
 
 def probabilities(policy, targets):
     with torch.no_grad():
-        state_ND = policy.last_states(targets.history, targets.times_N)
-        logit_NV = (state_ND.double() @ policy.table_VD.double().T).numpy()
+        state_ND = policy.last_hidden_states(targets.history, targets.times_N)
+        logit_NV = (state_ND.double() @ policy.item_embedding_VD.double().T).numpy()
     weight_NV = np.exp(logit_NV - logit_NV.max(axis=1, keepdims=True))
     return weight_NV / weight_NV.sum(axis=1, keepdims=True)
 

@@ -58,9 +58,10 @@ def test_rows_lists_and_the_metric_that_selects(data):
     )
     for is_policy in (True, False):
         rows = evaluate(policy, data).per_user if is_policy else evaluate_popularity(data).per_user
-        states_ND = policy.last_states(data.test.history, data.test.times_N).clone()
+        hidden_ND = policy.last_hidden_states(data.test.history, data.test.times_N).clone()
         for n, seen in enumerate(histories(data.test)):
-            values = (policy.table_VD @ states_ND[n]).tolist() if is_policy else counts[1:].tolist()
+            logits = policy.item_embedding_VD @ hidden_ND[n]
+            values = (logits if is_policy else counts[1:]).tolist()
             score, candidates = dict(enumerate(values, start=1)), shown(data, seen)
             best = sorted(candidates, key=lambda item: -score[item])
             assert rows["rank"][n] == rank_of(score, int(data.test.items_N[n]), candidates)
@@ -74,13 +75,13 @@ def test_expected_rewards_and_rollouts(data):
     generator = torch.Generator().manual_seed(0)
     items, users = data.corpus.num_items, len(data.test.items_N)
     policy = new_policy(SASRec(**SIZES), items, seed=3).eval()
-    states_ND = policy.last_states(data.test.history, data.test.times_N).clone()
+    hidden_ND = policy.last_hidden_states(data.test.history, data.test.times_N).clone()
     reward_NR = torch.randn(users, 2, generator=generator)
     factor_VR = torch.randn(items, 2, generator=generator)
-    found_N = expected_unseen(states_ND, policy.table_VD, reward_NR, factor_VR, data.test)
+    found_N = expected_unseen(hidden_ND, policy.item_embedding_VD, reward_NR, factor_VR, data.test)
     for n, seen in enumerate(histories(data.test)):
         index = torch.tensor(shown(data, seen)) - 1
-        share = (policy.table_VD[index] @ states_ND[n]).detach().double().softmax(0)
+        share = (policy.item_embedding_VD[index] @ hidden_ND[n]).detach().double().softmax(0)
         worth = (factor_VR[index] @ reward_NR[n]).double()
         assert float(found_N[n]) == pytest.approx(float(share @ worth), abs=1e-5)
 

@@ -98,7 +98,7 @@ def slow_logits(policy, events, now):
     following = torch.cat([times[:, 1:], torch.tensor([[now]])], dim=1)
     with torch.no_grad():
         state_D = policy.backbone(History(items, rewards.float(), times, following))[0, -1]
-    logit_V = policy.table_VD.detach().double() @ state_D.double()
+    logit_V = policy.item_embedding_VD.detach().double() @ state_D.double()
     return {item: float(logit_V[item - 1]) for item in range(1, ITEMS + 1)}
 
 
@@ -163,7 +163,7 @@ def test_the_chunk_does_not_change_a_value(chunk, truth):
     """More rows than one block of the ranking has."""
     generator = torch.Generator().manual_seed(6)
     rows = 300
-    states_ND, table_VD = (torch.randn(n, 4, generator=generator) for n in (rows, ITEMS))
+    hidden_ND, item_embedding_VD = (torch.randn(n, 4, generator=generator) for n in (rows, ITEMS))
     many = Targets(
         Sequences(
             torch.randint(1, ITEMS + 1, (rows,), generator=generator),
@@ -174,8 +174,8 @@ def test_the_chunk_does_not_change_a_value(chunk, truth):
         *(torch.ones(rows, dtype=torch.int64) for _ in range(3)),
         users_N=torch.randint(0, 8, (rows,), generator=generator),
     )
-    whole_N = expected_reward(states_ND, table_VD, truth, many)
-    assert torch.equal(expected_reward(states_ND, table_VD, truth, many, chunk), whole_N)
+    whole_N = expected_reward(hidden_ND, item_embedding_VD, truth, many)
+    assert torch.equal(expected_reward(hidden_ND, item_embedding_VD, truth, many, chunk), whole_N)
     assert not bool(whole_N.isnan().any())
 
 

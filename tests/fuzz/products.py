@@ -179,7 +179,7 @@ def overrides(random: np.random.Generator, folder: Path, finished: Finished) -> 
              "backbone.dim", "pretraining.patience", "reward.members", "seed", "dataset.path",
              "posttraining.weight_decay", "backbone.max_length", "posttraning.steps", "algorithm",
              "algorithm.reward", "backbone.dropout", "reward.held_out", "", ".", "a.b.c",
-             "posttraining.bfloat16", "pretraining.average")  # fmt: skip
+             "posttraining.bfloat16", "pretraining.ema_decay")  # fmt: skip
     path, text = str(random.choice(paths)), str(random.choice(NUMBERS))
 
     def work() -> list[Any]:
@@ -236,7 +236,7 @@ def options(random: np.random.Generator, folder: Path, finished: Finished) -> Ca
         ("run", study, "--dataset", log, "--split", word, "--output", str(folder / "runs")),
         ("run", study, "--dataset", log, "--seeds", word, "--output", str(folder / "runs")),
         ("run", study, "--dataset", log, "--device", word, "--output", str(folder / "runs")),
-        ("run", study, "--dataset", log, "--on", word, "--output", str(folder / "runs")),
+        ("run", study, "--dataset", log, "--eval-split", word, "--output", str(folder / "runs")),
         ("run", study, "--dataset", log, "--output", results + "/table.csv"),
         ("run", word, "--dataset", log, "--output", str(folder / "runs")),
         ("sweep", study, "--dataset", log, "--output", str(folder / "runs")),

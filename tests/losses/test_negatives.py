@@ -75,14 +75,14 @@ def test_vectors_are_rows_of_the_table_and_so_is_their_gradient(world):
     policy, batch = world.policy, world.batch
     found = candidates(policy, batch, Negatives(torch.tensor([3, 9]), torch.ones(2)))
     assert found.items_N.tolist() == [2, 3, 5, 3]
-    table_VD = policy.table_VD.detach()
-    assert torch.equal(found.chosen_ND, table_VD[[1, 2, 4, 2]])
-    assert torch.equal(found.negative_KD, table_VD[[2, 8]])
+    item_embedding_VD = policy.item_embedding_VD.detach()
+    assert torch.equal(found.chosen_ND, item_embedding_VD[[1, 2, 4, 2]])
+    assert torch.equal(found.negative_KD, item_embedding_VD[[2, 8]])
     weight = policy.backbone.item_embedding.weight
     (alone,) = torch.autograd.grad(found.chosen_ND.sum() + 10 * found.negative_KD.sum(), weight)
     assert alone.is_sparse
     assert alone.to_dense()[:, 0].tolist() == [0, 0, 1, 12, 0, 1, 0, 0, 0, 10]
     again = candidates(policy, batch, Negatives(torch.tensor([3, 9]), torch.ones(2)))
-    (policy.states(batch).sum() + again.negative_KD.sum()).backward()
+    (policy.hidden_states(batch).sum() + again.negative_KD.sum()).backward()
     assert not weight.grad.is_sparse
     assert torch.equal(weight.grad[9], torch.ones(4))

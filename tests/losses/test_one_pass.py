@@ -82,8 +82,8 @@ def test_bfloat16_products(loss, dense, candidates_of):
     hidden, table = leaves(torch.float32, scale=0.5)
     bound = 2 * 2**-7 * float((hidden.abs() @ table.abs().T).max().detach())
     found = []
-    for products in (None, torch.bfloat16):
-        value = loss(hidden, candidates_of(table, ACTIONS, DRAWN, EXPECTED), products)
+    for logits_dtype in (None, torch.bfloat16):
+        value = loss(hidden, candidates_of(table, ACTIONS, DRAWN, EXPECTED), logits_dtype)
         found.append([value.detach(), *torch.autograd.grad(value.mean(), (hidden, table))])
     for exact, low in zip(*found, strict=True):
         assert low.dtype == torch.float32

@@ -65,7 +65,7 @@ def answers(policy, reward, batch):
     policy.forget()
     reward.forget()
     return {
-        "states": policy.states(batch),
+        "states": policy.hidden_states(batch),
         "log_prob": policy.log_prob(batch),
         "expected": policy.expected_reward(batch, reward),
         "factors": torch.stack([each.sum() for each in reward.factors(batch)]),
@@ -140,14 +140,14 @@ def test_states_of_histories_are_kept(log, monkeypatch):
     policy = FrozenPolicy(new_policy(0))
     rows = [torch.tensor([3]), torch.tensor([5]), torch.tensor([4])]
     sets = [_only(log, row) for row in rows]
-    first, second = (policy.last_states(each) for each in sets[:2])
-    assert policy.last_states(sets[0]) is first
-    third = policy.last_states(sets[2])
-    assert policy.last_states(sets[1]) is second
-    assert policy.last_states(sets[0]) is not first
+    first, second = (policy.last_hidden_states(each) for each in sets[:2])
+    assert policy.last_hidden_states(sets[0]) is first
+    third = policy.last_hidden_states(sets[2])
+    assert policy.last_hidden_states(sets[1]) is second
+    assert policy.last_hidden_states(sets[0]) is not first
     plain = new_policy(0).eval()
     for states, each in zip((first, second, third), sets, strict=True):
-        torch.testing.assert_close(states, plain.last_states(each))
+        torch.testing.assert_close(states, plain.last_hidden_states(each))
 
 
 def test_it_has_no_gradient_and_no_dropout(log):
@@ -156,7 +156,7 @@ def test_it_has_no_gradient_and_no_dropout(log):
     assert frozen.backbone is policy.backbone
     assert not frozen.training
     batch = batches(log)[0]
-    assert not frozen.states(batch).requires_grad
+    assert not frozen.hidden_states(batch).requires_grad
     assert not frozen.log_prob(batch).requires_grad
 
 

@@ -84,22 +84,24 @@ def test_samples_are_items_with_their_log_probabilities(policy, batch):
 
 
 def test_states_are_computed_once_per_batch(policy, batch, sequences):
-    first = policy.states(batch)
-    assert policy.states(batch) is first
+    first = policy.hidden_states(batch)
+    assert policy.hidden_states(batch) is first
     other = batch_of(sequences, torch.arange(40), max_length=10)
-    assert policy.states(other) is not first, "an equal batch is not the same batch"
-    again = policy.states(batch)
+    assert policy.hidden_states(other) is not first, "an equal batch is not the same batch"
+    again = policy.hidden_states(batch)
     policy.forget()
     with torch.no_grad():
         policy.backbone.output_norm.weight.mul_(2)
-    assert not torch.equal(policy.states(batch), again), "forgotten with the weights it came from"
+    assert not torch.equal(policy.hidden_states(batch), again), (
+        "forgotten with the weights it came from"
+    )
 
 
 def test_a_state_without_a_graph_never_serves_who_needs_the_gradient(policy, batch):
     with torch.no_grad():
-        measured = policy.states(batch)
+        measured = policy.hidden_states(batch)
         assert not measured.requires_grad
-    trained = policy.states(batch)
+    trained = policy.hidden_states(batch)
     assert trained.requires_grad
     torch.testing.assert_close(trained.detach(), measured)
     with torch.no_grad():
@@ -110,14 +112,14 @@ def test_a_state_without_a_graph_never_serves_who_needs_the_gradient(policy, bat
 
 @pytest.mark.parametrize("rows", [3, 256])
 def test_last_states_are_those_after_the_latest_events(policy, sequences, rows):
-    states_ND = policy.last_states(sequences, rows=rows)
+    hidden_ND = policy.last_hidden_states(sequences, rows=rows)
     for n in range(len(sequences)):
         events = slice(int(sequences.offsets_N1[n]), int(sequences.offsets_N1[n + 1]))
         latest = sequences.items_E[events][-10:][None]
         rewards = sequences.rewards_E[events][-10:][None].double()
         times = torch.zeros_like(latest)
         expected_D = policy.backbone(History(latest, rewards, times, times))[0, -1].detach()
-        torch.testing.assert_close(states_ND[n], expected_D)
+        torch.testing.assert_close(hidden_ND[n], expected_D)
 
 
 def test_the_times_of_next_actions_reach_the_last_states(sequences):
@@ -129,12 +131,14 @@ def test_the_times_of_next_actions_reach_the_last_states(sequences):
     last_N = sequences.timestamps_E[sequences.offsets_N1[1:] - 1]
     given_N = last_N + 86_400 * (torch.arange(40) % 3)
     for next_times_N, expected_N in ((given_N, given_N), (None, last_N)):
-        states_ND = policy.last_states(sequences, next_times_N)
+        hidden_ND = policy.last_hidden_states(sequences, next_times_N)
         for n in range(40):
             events = slice(*sequences.offsets_N1[n : n + 2].tolist())
             items, times = sequences.items_E[events][-10:], sequences.timestamps_E[events][-10:]
             next_times = torch.cat([times[1:], expected_N[n : n + 1]])
             rewards = torch.zeros(1, len(items), dtype=torch.float64)
             history = History(items[None], rewards, times[None], next_times[None])
-            torch.testing.assert_close(states_ND[n], policy.backbone(history)[0, -1].detach())
-    assert not torch.allclose(policy.last_states(sequences), policy.last_states(sequences, given_N))
+            torch.testing.assert_close(hidden_ND[n], policy.backbone(history)[0, -1].detach())
+    assert not torch.allclose(
+        policy.last_hidden_states(sequences), policy.last_hidden_states(sequences, given_N)
+    )

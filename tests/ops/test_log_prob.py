@@ -112,13 +112,13 @@ def test_bfloat16_products(fused):
     bound = 2 * 2**-7 * float((hidden.abs() @ table.abs().T).max()) + 2**-9
     items = torch.randint(1, 201, (200, 3), generator=generator)
     found = []
-    for products in (None, torch.bfloat16):
+    for logits_dtype in (None, torch.bfloat16):
         inputs = [each.clone().requires_grad_() for each in (hidden, table)]
         if fused:
             total = lambda chosen: chosen.sum(dim=1)  # noqa: E731
-            value, _ = loss_of_log_prob(*inputs, items, total, products=products)
+            value, _ = loss_of_log_prob(*inputs, items, total, logits_dtype=logits_dtype)
         else:
-            value = log_prob(*inputs, items, products).sum(dim=1)
+            value = log_prob(*inputs, items, logits_dtype).sum(dim=1)
         value.mean().backward()
         found.append([value.detach(), *(each.grad for each in inputs)])
     for exact, low in zip(*found, strict=True):

@@ -153,11 +153,11 @@ def test_bfloat16_products():
     bound = 2 * 2**-7 * float((hidden.abs() @ table.abs().T).max())
     items, weight = torch.randint(1, 201, (200,), generator=generator), torch.ones(200)
     found = []
-    for products in (None, torch.bfloat16):
+    for logits_dtype in (None, torch.bfloat16):
         inputs = [each.clone().requires_grad_() for each in (hidden, table)]
-        value = weighted_nll(*inputs, items, weight, products)
+        value = weighted_nll(*inputs, items, weight, logits_dtype)
         value.mean().backward()
-        lse = linear_logsumexp(*inputs, products)
+        lse = linear_logsumexp(*inputs, logits_dtype)
         found.append([lse, value.detach(), *(each.grad for each in inputs)])
     for exact, low in zip(*found, strict=True):
         assert low.dtype == torch.float32

@@ -12,8 +12,8 @@ PRODUCTS = {torch.float32: 4e-5, torch.bfloat16: 2**-8}  # tolerance: half a ste
 
 
 @pytest.mark.parametrize("offset", [-200, -110, -100, -93, -88, -61, -59, 0, 59, 61, 88, 200])
-@pytest.mark.parametrize("products", PRODUCTS)
-def test_the_level_of_the_logits_changes_no_share(offset, products):
+@pytest.mark.parametrize("logits_dtype", PRODUCTS)
+def test_the_level_of_the_logits_changes_no_share(offset, logits_dtype):
     """Logits offset + 0, ..., 4: integers below 256, which bfloat16 holds exactly, so the shares
     are those of 0, ..., 4 whatever the offset."""
     extra_V = np.arange(ITEMS) % 5
@@ -26,7 +26,7 @@ def test_the_level_of_the_logits_changes_no_share(offset, products):
         table_V2,
         DRAWS,
         torch.Generator().manual_seed(0),
-        products,
+        logits_dtype,
     )
 
     found_V = np.bincount(items_NK[0].numpy() - 1, minlength=ITEMS) / DRAWS
@@ -34,7 +34,7 @@ def test_the_level_of_the_logits_changes_no_share(offset, products):
     assert (np.abs(found_V - share_V) < 5 * deviation_V).all()
     expected_K = np.log(share_V)[items_NK[0].numpy() - 1]
     error = np.abs(log_prob_NK[0].double().numpy() - expected_K).max()
-    assert error < PRODUCTS[products]
+    assert error < PRODUCTS[logits_dtype]
 
 
 def test_positions_of_any_level_may_stand_side_by_side():

@@ -20,9 +20,9 @@ def world():
     return [torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
 
 
-def dense(hidden_ND, table_VD):
+def dense(hidden_ND, item_embedding_VD):
     """Probabilities [N, V] as NumPy."""
-    weight = np.exp(hidden_ND.detach().numpy() @ table_VD.detach().numpy().T)
+    weight = np.exp(hidden_ND.detach().numpy() @ item_embedding_VD.detach().numpy().T)
     return weight / weight.sum(axis=1, keepdims=True)
 
 

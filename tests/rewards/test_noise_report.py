@@ -181,17 +181,17 @@ def test_the_share_of_a_mixture_is_the_visible_parts_variance(visible):
     histories for 5 + 1 coefficients the lost share is below 0.01, and 40 items average its noise.
     """
     generator = np.random.default_rng(1)
-    states_ND = generator.standard_normal((2000, 5))
-    linear_NK = states_ND @ (generator.standard_normal((5, 40)) / np.sqrt(5))
+    hidden_ND = generator.standard_normal((2000, 5))
+    linear_NK = hidden_ND @ (generator.standard_normal((5, 40)) / np.sqrt(5))
     linear_NK /= linear_NK.std(axis=0)
     hidden_NK = generator.standard_normal((2000, 40))
     error_NK = np.sqrt(visible) * linear_NK + np.sqrt(1 - visible) * hidden_NK
-    share = exploitable_share(3 + 2 * states_ND, error_NK, error_NK)
+    share = exploitable_share(3 + 2 * hidden_ND, error_NK, error_NK)
     assert share == pytest.approx(visible, abs=0.02)
-    assert exploitable_share(states_ND, error_NK, -error_NK) == 0
+    assert exploitable_share(hidden_ND, error_NK, -error_NK) == 0
 
 
 def test_a_state_number_that_never_changes_is_harmless():
-    states_ND = np.column_stack([np.ones(200), np.random.default_rng(0).standard_normal(200)])
-    error_NK = states_ND[:, [1]] * np.array([[1.0, -2.0, 0.5]])
-    assert exploitable_share(states_ND, error_NK, error_NK) == pytest.approx(1, abs=1e-3)
+    hidden_ND = np.column_stack([np.ones(200), np.random.default_rng(0).standard_normal(200)])
+    error_NK = hidden_ND[:, [1]] * np.array([[1.0, -2.0, 0.5]])
+    assert exploitable_share(hidden_ND, error_NK, error_NK) == pytest.approx(1, abs=1e-3)

@@ -40,7 +40,9 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(world, small_ratings_csv):
-    def run_on_the_small_file(output, *overrides, seeds=1, file="study.py", on="test", split=None):
+    def run_on_the_small_file(
+        output, *overrides, seeds=1, file="study.py", eval_split="test", split=None
+    ):
         csv = str(small_ratings_csv)
         options = Options(
             overrides=overrides,
@@ -48,7 +50,7 @@ def run(world, small_ratings_csv):
             seeds=seeds,
             workers=1,
             output=Path(output),
-            on=on,
+            eval_split=eval_split,
             split=split,
         )
         return run_study(Path(file), options)
@@ -163,7 +165,7 @@ def test_the_validation_table_trains_nothing_and_is_another_folder(
     run, finished, copied, small_ratings_csv
 ):
     """Its rows are those of the validation targets: each user's last event but one."""
-    folder = run(copied, on="validation")
+    folder = run(copied, eval_split="validation")
     assert folder.name == "study-small-validation"
     new = set(stages(copied)) - set(stages(finished))
     assert len(new) == len(of_kind(new, "evaluate")) == 5

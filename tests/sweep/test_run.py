@@ -255,7 +255,7 @@ def test_a_grid_without_fresh_seeds_is_the_study_of_its_runs_on_validation_targe
         (tmp_path / f"{name}.py").write_text(text)
     study = run_study(
         tmp_path / "tried.py",
-        StudyOptions(dataset=options.dataset, workers=1, output=tmp_path, on="validation"),
+        StudyOptions(dataset=options.dataset, workers=1, output=tmp_path, eval_split="validation"),
     )
     there = trained(tmp_path)
     grid = options._replace(output=tmp_path, workers=2)

@@ -44,7 +44,7 @@ def with_patience(tiny, folder):
 
 def with_average(tiny, folder):
     """Of the weights, while a best is looked for among the averages."""
-    plan = replace(PLAN, average=0.9, patience=3)
+    plan = replace(PLAN, ema_decay=0.9, patience=3)
     return pretrain(tiny.data, tiny.backbone, plan, 0, folder)
 
 

@@ -57,7 +57,7 @@ def test_the_pretrained_policy_stays_as_it_is(tiny):
 def test_a_frozen_policy_can_be_post_trained(tiny):
     frozen = copy.deepcopy(tiny.policy).requires_grad_(False).eval()
     trained, _ = posttrain(frozen, tiny.data, BC(), tiny.reward, PLAN)
-    assert not torch.equal(trained.table_VD, frozen.table_VD)
+    assert not torch.equal(trained.item_embedding_VD, frozen.item_embedding_VD)
 
 
 def test_every_algorithm_sees_the_same_batches_without_dropout(tiny):
@@ -128,7 +128,7 @@ def test_behaviour_cloning_is_a_plain_loop(tiny):
         optimizer.step()
     for name, value in backbone.state_dict().items():
         torch.testing.assert_close(trained.backbone.state_dict()[name], value, msg=name)
-    moved = trained.table_VD - start.table_VD
+    moved = trained.item_embedding_VD - start.item_embedding_VD
     assert moved.abs().max() > 0.05
 
 
@@ -177,7 +177,7 @@ def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
     states = [
         model.backbone(batch.history).detach().numpy() for model in (policy, actors.reference)
     ]
-    tables = [model.table_VD.detach().numpy() for model in (policy, actors.reference)]
+    tables = [model.item_embedding_VD.detach().numpy() for model in (policy, actors.reference)]
     for n, (b, t) in enumerate(np.argwhere(batch.mask_BT.numpy())):
         pi, reference = (
             softmax(table @ state[b, t]) for table, state in zip(tables, states, strict=True)
@@ -212,7 +212,7 @@ def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
 
     def pi_of(model, t):
         hidden_TD = model.backbone(batch.history)[0]
-        return softmax((hidden_TD[t] @ model.table_VD.T).detach().numpy().astype(float))
+        return softmax((hidden_TD[t] @ model.item_embedding_VD.T).detach().numpy().astype(float))
 
     rows = []
     for t in (0, 3, 6):

@@ -19,7 +19,9 @@ from recsys_posttrain.types import Corpus, History, Sequences
 
 def test_a_new_policy_is_a_function_of_its_seed_and_draws_nothing_from_the_callers(tiny):
     state = torch.get_rng_state()
-    first, same, other = (new_policy(tiny.backbone, 40, seed).table_VD for seed in (0, 0, 1))
+    first, same, other = (
+        new_policy(tiny.backbone, 40, seed).item_embedding_VD for seed in (0, 0, 1)
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
@@ -104,7 +106,7 @@ def test_dropout_is_on(tiny):
         backbone = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, dropout=dropout)
         policy, _ = pretrain(tiny.data, backbone, Training(epochs=1, batch_size=16))
         assert not policy.training
-        weights.append(policy.table_VD)
+        weights.append(policy.item_embedding_VD)
     assert not torch.equal(*weights)
 
 

@@ -39,11 +39,12 @@ def run(small_jester):
 
 def slow_worth(policy, model, targets):
     """E_pi[r] over the unseen items of each target, averaged, by loops."""
-    items = len(policy.table_VD)
+    items = len(policy.item_embedding_VD)
     items_NV = torch.arange(1, items + 1).expand(len(targets.items_N), -1)
     score_NV = score_next(model, targets.history, items_NV, targets.times_N, targets.users_N)
     with torch.no_grad():
-        logit_NV = policy.last_states(targets.history, targets.times_N) @ policy.table_VD.T
+        hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
+        logit_NV = hidden_ND @ policy.item_embedding_VD.T
     worth = []
     for n in range(len(items_NV)):
         start, stop = targets.history.offsets_N1[n : n + 2].tolist()

@@ -101,8 +101,8 @@ def test_the_value_of_the_reference_is_exact(data, truth, policy):
     actors = Actors(FrozenPolicy(policy), TrueReward(truth, 4), log).eval()
     batch = batch_of(data.train, torch.tensor([1, 3]), 4)
     found_N = actors.reference_value(batch)
-    states_ND = actors.reference.states(batch).detach().double()
-    pi_NV = (states_ND @ policy.table_VD.detach().double().T).softmax(dim=1)
+    hidden_ND = actors.reference.hidden_states(batch).detach().double()
+    pi_NV = (hidden_ND @ policy.item_embedding_VD.detach().double().T).softmax(dim=1)
     users = [row for row, mask_T in enumerate(batch.mask_BT) for _ in range(int(mask_T.sum()))]
     for n, row in enumerate(users):
         user = int(batch.sequences_B[row])
@@ -118,4 +118,4 @@ def test_posttraining_takes_it_like_any_reward_model(data, truth, policy):
         policy, data, BC(), TrueReward(truth, 4), Training(steps=2, batch_size=2), 0
     )
     assert fitted.steps == 2
-    assert len(better.table_VD) == ITEMS
+    assert len(better.item_embedding_VD) == ITEMS

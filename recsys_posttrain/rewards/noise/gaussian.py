@@ -31,12 +31,12 @@ class Gaussian:
         check_level(self, self.level)
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
-        table_VD = reference.table_VD
-        factor_VD = self.level * normals(seed, "gaussian", *table_VD.shape)
+        item_embedding_VD = reference.item_embedding_VD
+        factor_VD = self.level * normals(seed, "gaussian", *item_embedding_VD.shape)
 
         def columns(batch: Batch) -> tuple[Tensor, Tensor]:
-            states_ND = reference.states(batch).to(batch.reward_N)
-            return torch.nn.functional.normalize(states_ND, dim=1), factor_VD.to(states_ND)
+            hidden_ND = reference.hidden_states(batch).to(batch.reward_N)
+            return torch.nn.functional.normalize(hidden_ND, dim=1), factor_VD.to(hidden_ND)
 
         return columns
 

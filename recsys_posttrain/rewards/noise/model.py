@@ -76,7 +76,7 @@ class NoisyReward(RewardModel):
     def next_factors(
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        inner = self.inner.last_states(histories, next_times_N, users_N)
+        inner = self.inner.last_factors(histories, next_times_N, users_N)
         if (field := self.error_field) is None:
             return inner
         errors = next_factors(field, histories, self.max_length, next_times_N, users_N)

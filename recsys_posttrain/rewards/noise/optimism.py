@@ -26,11 +26,12 @@ class RareOptimism:
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         def columns(batch: Batch) -> tuple[Tensor, Tensor]:
-            states_ND, table_VD = reference.states(batch), reference.table_VD.detach()
-            centred_VD = table_VD - table_VD.mean(dim=0)
+            hidden_ND = reference.hidden_states(batch)
+            item_embedding_VD = reference.item_embedding_VD.detach()
+            centred_VD = item_embedding_VD - item_embedding_VD.mean(dim=0)
             covariance_DD = centred_VD.T @ centred_VD / len(centred_VD)
-            variance_N1 = (states_ND @ covariance_DD * states_ND).sum(dim=1, keepdim=True)
+            variance_N1 = (hidden_ND @ covariance_DD * hidden_ND).sum(dim=1, keepdim=True)
             smallest = torch.finfo(variance_N1.dtype).tiny
-            return -self.level * states_ND * variance_N1.clamp(min=smallest).rsqrt(), centred_VD
+            return -self.level * hidden_ND * variance_N1.clamp(min=smallest).rsqrt(), centred_VD
 
         return columns

@@ -99,5 +99,5 @@ class RewardNoise:
         draw = partial(noise.field, data, reference)
         if redrawn:
             return NoisyLog(train, lambda batch, seed: batch_with_errors(batch, draw(seed)))
-        device = str(reference.table_VD.device)
+        device = str(reference.item_embedding_VD.device)
         return NoisyLog(log_with_errors(train, draw(self.seed), reference.max_length, device))

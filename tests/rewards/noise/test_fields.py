@@ -95,8 +95,8 @@ def test_errors_of_one_history_are_independent_normals_over_items(small, kind):
 
 def test_gaussian_errors_of_two_histories_correlate_by_the_cosine_of_their_states(small):
     batch = batch_of(small.data.train, usable(small)[:12], LENGTH)
-    states_ND = small.reference.states(batch).double().numpy()
-    unit_ND = states_ND / np.linalg.norm(states_ND, axis=1, keepdims=True)
+    hidden_ND = small.reference.hidden_states(batch).double().numpy()
+    unit_ND = hidden_ND / np.linalg.norm(hidden_ND, axis=1, keepdims=True)
     cosines_N = unit_ND[1:] @ unit_ND[0]
     other = 1 + int(np.abs(np.abs(cosines_N) - 0.5).argmin())  # neither alike nor unrelated
     cosine = cosines_N[other - 1]

@@ -8,7 +8,7 @@ from torch import nn
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
-from recsys_posttrain.training.average import WeightAverage
+from recsys_posttrain.training.ema import WeightAverage
 from recsys_posttrain.training.pretrain import pretrain, validation_ndcg
 
 
@@ -64,7 +64,9 @@ def test_training_keeps_the_average_of_its_steps(tiny, patience):
         }
         judged.load_state_dict(expected)
         values.append((validation_ndcg(judged.eval(), tiny.data), step, expected))
-    kept, fitted = pretrain(tiny.data, tiny.backbone, replace(plan, average=0.3, patience=patience))
+    kept, fitted = pretrain(
+        tiny.data, tiny.backbone, replace(plan, ema_decay=0.3, patience=patience)
+    )
     if patience is not None:
         value, step, expected = max(values, key=lambda each: (each[0], -each[1]))
         assert (fitted.best_step, fitted.best_value) == (step, pytest.approx(value))
