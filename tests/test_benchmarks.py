@@ -85,7 +85,7 @@ def test_a_step_lowers_the_loss(train_step: ModuleType, batch, kind: str, monkey
     policy = policies[-1]
 
     def loss() -> float:
-        policy.forget()
+        policy.clear_cache()
         with torch.no_grad():
             return -float(policy.eval().log_prob(batch).sum())
 

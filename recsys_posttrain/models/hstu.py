@@ -122,12 +122,12 @@ class HSTUModule(EventEmbedding):
         self.start_small()
 
     def forward(self, history: History) -> Tensor:
-        """Hidden states [B, T, D]."""
+        """The hidden states, [B, T, D]."""
         hidden_BTD: Tensor = self.output_norm(self._through(self.blocks, history))
         return hidden_BTD
 
     def last(self, history: History, length_B: Tensor) -> Tensor:
-        """The states at positions length - 1 alone, [B, D]; the last block is run only there."""
+        """The hidden states at position length - 1, [B, D]; the last block runs only there."""
         at_B = length_B - 1
         x_BTD = self._through(self.blocks[:-1], history)
         hidden_B1D: Tensor = self.blocks[-1](x_BTD, self._pairs(history, at_B), at_B)

@@ -100,7 +100,7 @@ class SASRecModule(EventEmbedding):
         self.start_small()
 
     def forward(self, history: History) -> Tensor:
-        """Hidden states [B, T, D]."""
+        """The hidden states, [B, T, D]."""
         x_BTD = self.embedded(history)
         for block in self.blocks:
             x_BTD = block(x_BTD)
@@ -108,7 +108,7 @@ class SASRecModule(EventEmbedding):
         return hidden_BTD
 
     def last(self, history: History, length_B: Tensor) -> Tensor:
-        """The states at positions length - 1 alone, [B, D]; the last block is run only there."""
+        """The hidden states at position length - 1, [B, D]; the last block runs only there."""
         x_BTD = self.embedded(history)
         for block in self.blocks[:-1]:
             x_BTD = block(x_BTD)

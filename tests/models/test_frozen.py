@@ -1,4 +1,4 @@
-"""What a frozen policy and a reward model remember is what they would say again."""
+"""The cached outputs of a frozen policy and a reward model are those of the batch itself."""
 
 import pytest
 import torch
@@ -62,8 +62,8 @@ def batches(log):
 
 def answers(policy, reward, batch):
     """Everything that a loss may ask of the two."""
-    policy.forget()
-    reward.forget()
+    policy.clear_cache()
+    reward.clear_cache()
     return {
         "states": policy.hidden_states(batch),
         "log_prob": policy.log_prob(batch),
@@ -74,13 +74,13 @@ def answers(policy, reward, batch):
 
 
 @pytest.mark.parametrize("largest", [2**28, 0])
-def test_remembered_answers_are_those_of_the_batch(log, monkeypatch, largest):
+def test_cached_outputs_are_those_of_the_batch(log, monkeypatch, largest):
     """In float64, so that only the order of addition may differ; also where states do not fit."""
     monkeypatch.setattr(positions_module, "LARGEST_CACHE", largest)
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     direct = [answers(policy, reward, batch) for batch in batches(log)]
     for model in (policy, reward):
-        model.at(TrainingPositions(log, LENGTH))
+        model.set_positions(TrainingPositions(log, LENGTH))
     for expected, batch in zip(direct, batches(log), strict=True):
         torch.testing.assert_close(answers(policy, reward, batch), expected)
 
@@ -89,11 +89,11 @@ def test_nothing_is_computed_twice_and_another_run_reads_the_same(log):
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     for _ in range(2):
         for model in (policy, reward):
-            model.at(TrainingPositions(log, LENGTH))
+            model.set_positions(TrainingPositions(log, LENGTH))
         for batch in batches(log):
             answers(policy, reward, batch)
         for model in (policy, reward):
-            model.at(None)
+            model.set_positions(None)
     passes = 1  # all four sequences fit into one batch
     assert reward.asked == 1 + passes  # the first is for its factors
 
@@ -103,11 +103,11 @@ def test_other_batches_are_computed_after_the_run(log):
     other = batch_of(log, torch.tensor([3, 5]), LENGTH, skipped_B=torch.tensor([2, 0]))
     expected = answers(policy, reward, other)
     for model in (policy, reward):
-        model.at(TrainingPositions(log, LENGTH))
+        model.set_positions(TrainingPositions(log, LENGTH))
     for batch in batches(log):
         answers(policy, reward, batch)
     for model in (policy, reward):
-        model.at(None)
+        model.set_positions(None)
     torch.testing.assert_close(answers(policy, reward, other), expected)
 
 
@@ -115,7 +115,7 @@ def test_another_reward_model_has_another_expectation(log):
     policy, first, second = FrozenPolicy(new_policy(0)), Linear(), Linear()
     with torch.no_grad():
         second.factor *= -2
-    policy.at(TrainingPositions(log, LENGTH))
+    policy.set_positions(TrainingPositions(log, LENGTH))
     batch = batches(log)[0]
     torch.testing.assert_close(
         policy.expected_reward(batch, second), -2 * policy.expected_reward(batch, first)
@@ -126,12 +126,12 @@ def test_a_resampled_reward_is_asked_each_time(log):
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     reward.is_resampled = True
     for model in (policy, reward):
-        model.at(TrainingPositions(log, LENGTH))
+        model.set_positions(TrainingPositions(log, LENGTH))
     batch = batches(log)[0]
     before = policy.expected_reward(batch, reward)
     with torch.no_grad():
         reward.state *= 3
-    reward.forget()
+    reward.clear_cache()
     torch.testing.assert_close(policy.expected_reward(batch, reward), 3 * before)
 
 
