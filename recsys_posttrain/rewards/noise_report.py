@@ -1,4 +1,4 @@
-"""What a noise achieved: how good the reward model still is, and whether a policy can follow it."""
+"""Measures a noise: how good the noisy reward model is, and whether a policy can follow errors."""
 
 from dataclasses import replace
 
