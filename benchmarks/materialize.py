@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 import torch
 from shared.workload import ITEMS, machine, synthetic, write_result
 

@@ -2,7 +2,7 @@
 
     python benchmarks/noise.py [--data-root ml-1m.zip] [--threads 1] [--rows 64]
 
-OfflinePPO asks the reward model for samples and for its exact mean under the reference; ASFT-model
+OfflinePPO asks the reward model for samples and for its exact mean under the reference; ASFT(model)
 weights logged items by prediction minus that mean. Weights are random: the time does not depend
 on them. Two kinds of steps: `first` computes everything, as on a position that no step has had yet;
 `remembered` reads what frozen models say of a position from memory, as every later step of a study
@@ -46,7 +46,7 @@ from recsys_posttrain.types import Batch, LossOutput, Sequences, Split
 
 ALGORITHMS: dict[str, Algorithm] = {
     "OfflinePPO": OfflinePPO(),
-    "ASFT-model": ASFT(model_reward, reference_value),
+    "ASFT(model)": ASFT(model_reward, reference_value),
 }
 NOISES = {
     "none": RewardNoise(),

@@ -6,7 +6,7 @@
     policy, _ = rp.pretrain(data)
     reward, _ = rp.train_reward(data)
     better, _ = rp.posttrain(policy, data, rp.ASFT(), reward)
-    results = {"Pretrained": rp.evaluate(policy, data), "A-SFT": rp.evaluate(better, data)}
+    results = {"Pretrained": rp.evaluate(policy, data), "ASFT": rp.evaluate(better, data)}
     print(rp.compare(results, control="Pretrained").markdown())
 
 Names are imported when they are first used, so that `recsys-posttrain --help` is instant.

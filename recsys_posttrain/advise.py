@@ -42,7 +42,7 @@ def advise_on(
     require(
         found,
         f"{folder} holds no study noise_vs_quality-*; give --studies experiments/results of a "
-        "checkout, or make one with make study.",
+        "checkout, or run make study.",
     )
     setup = Setup(dataset=dataset_named(dataset, data_root, duplicates))
     pipeline = Pipeline(setup, output, device)

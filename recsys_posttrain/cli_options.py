@@ -114,7 +114,7 @@ Storage = Annotated[
         metavar="URL",
         envvar="RECSYS_POSTTRAIN_STORAGE",
         help="postgresql://user@host/database; a file in the run's folder by default. A password "
-        "belongs in PGPASSWORD or ~/.pgpass: arguments are for all to see.",
+        "belongs in PGPASSWORD or ~/.pgpass: every user of the machine can read arguments.",
     ),
 ]
 StudyFolder = Annotated[Path, path_argument("STUDY", "A study's folder.")]

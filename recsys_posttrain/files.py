@@ -20,7 +20,7 @@ from recsys_posttrain.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-_WRITE_AGAIN = "restore it, or run the command again that wrote it"
+_WRITE_AGAIN = "restore it, or delete it and run the command again that wrote it"
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Two containers on one folder may share a process number, so the name holds host and chance too.
 _TEMPORARY = re.compile(r"\.tmp-(?P<host>.*)-(?P<pid>\d+)-[0-9a-f]{8}(\..*)?")

@@ -200,8 +200,8 @@ def scale_in(record: dict[str, Any]) -> RewardScale:
         return RewardScale(**described)
     except (TypeError, UserError):
         raise UserError(
-            f"reward_scale={described!r} is no scale of rewards: restore the file, or run the "
-            "command again that wrote it"
+            f"reward_scale={described!r} is no scale of rewards: restore the file, or delete "
+            "it and run the command again that wrote it"
         ) from None
 
 

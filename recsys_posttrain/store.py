@@ -96,7 +96,7 @@ def build(
             settle(partial, folder)
         stage = read_stage(folder)
     if stage["key"] != json.loads(json.dumps(describe(key))):
-        raise UserError(f"{folder} was built from another key: {delete(folder)}")
+        raise UserError(f"{folder} belongs to another key: {delete(folder)}")
     return Built(folder, stage["record"], seconds)
 
 

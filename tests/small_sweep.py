@@ -17,7 +17,6 @@ SWEEP = Sweep(
         Method(
             OfflinePPO(samples=2, refresh_every=3),
             RATE | {"algorithm.kl_coefficient": Between(0.03, 3.0, log=True)},
-            "PPO",
             asks_model=True,
         ),
     ),

@@ -44,9 +44,9 @@ def test_the_documented_snippet_runs(small, small_ratings_csv, tmp_path, monkeyp
     names = {}
     exec(code.replace('"ml-100k"', repr(str(small_ratings_csv))), names)
     printed = capsys.readouterr().out
-    assert "| A-SFT |" in printed
+    assert "| ASFT |" in printed
     assert "| Pretrained |" in printed
-    rows = names["results"]["A-SFT"].per_user
+    rows = names["results"]["ASFT"].per_user
     assert isinstance(rows, pd.DataFrame)
     assert len(rows) == 60
     assert f"{rows['ndcg@10'].mean():.4f}"[1:] in printed

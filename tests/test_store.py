@@ -29,7 +29,7 @@ def _writes(folder: Path) -> dict[str, Any]:
 
 
 def _never(folder: Path) -> dict[str, Any]:
-    raise AssertionError("a complete stage was made again")
+    raise AssertionError("a complete stage was built again")
 
 
 def test_a_stage_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_damaged_stage_is_named_with_the_folder_to_delete(
 def test_a_folder_of_another_key_is_refused(tmp_path: Path) -> None:
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     stages.build(folder, KEY, _writes, ["weights"])
-    with pytest.raises(UserError, match="was built from another key"):
+    with pytest.raises(UserError, match="belongs to another key"):
         stages.build(folder, {**KEY, "seed": 2}, _never)
 
 

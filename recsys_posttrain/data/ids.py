@@ -9,7 +9,7 @@ from recsys_posttrain.data.values import Column, numpy_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
 LONGEST = 512  # characters: an id is printed, and a longer one is a text in the wrong column
 WHOLE = r"^-?(0|[1-9][0-9]{0,17})(\.0+)?$"
@@ -51,7 +51,7 @@ def read_ids(column: Column) -> pd.Series:
 
 def _of_text(raw: Column, column: Column) -> pd.Series:
     import pyarrow as pa
-    import pyarrow.compute as pc
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
 
     text = column.values
     column.check(

@@ -17,7 +17,7 @@ from recsys_posttrain.files import new_folder
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
     from recsys_posttrain.reward_scale import Thresholds
     from recsys_posttrain.types import Corpus, Interactions, Repeats

@@ -44,7 +44,7 @@ def read_table(path: Path, choose: Choose) -> dict[str, Column]:
         UserError: the file is missing, unreadable or empty, or a row has another number of fields
             than the header; and what `choose` raises.
     """
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
     kind = suffix_of(str(path)).removeprefix(".")
     try:
@@ -60,7 +60,7 @@ def read_table(path: Path, choose: Choose) -> dict[str, Column]:
 
 def _parquet(path: Path, choose: Choose) -> dict[str, Column]:
     # Without the metadata of pandas, so that an index is a column like the others.
-    import pyarrow.parquet as pq
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names

@@ -11,7 +11,7 @@ from recsys_posttrain.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
 NANO = 10**9
 SECONDS_UNTIL_2100 = 4_102_444_800
@@ -106,7 +106,7 @@ def _numbers(column: Column) -> tuple[np.ndarray, np.ndarray] | None:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
 
     # Arrow takes 0x10 for a number too.
     is_plain = not column.is_text or _every(column, r"^-?[0-9]+$")

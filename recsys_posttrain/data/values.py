@@ -10,7 +10,7 @@ from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
 LARGEST, SMALLEST = 1e15, 1e-45  # models compute in float32: the sum of squares must be finite
 SHOWN = 60  # characters of a value in a sentence
@@ -34,7 +34,7 @@ class Column:
         """Dictionaries decoded, every kind of text and decimal number as one kind of text, without
         the blanks around it; text that is empty then is missing."""
         import pyarrow as pa
-        import pyarrow.compute as pc
+        import pyarrow.compute as pc  # type: ignore[import-untyped]
 
         values = self.values
         if pa.types.is_dictionary(values.type):

@@ -29,7 +29,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TOKEN_BYTES = 1024
 _PURPOSE = "token"
 _NO_CLAIM = "the token's claim is not a user, an event and a time"
-_HOW = "make one with (umask 077; openssl rand -hex 32 > {})"
+_HOW = "create one with (umask 077; openssl rand -hex 32 > {})"
 
 
 @dataclass(frozen=True)

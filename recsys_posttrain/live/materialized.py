@@ -13,7 +13,7 @@ from operator import methodcaller
 from pathlib import Path
 from typing import Any, cast
 
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.errors import UserError

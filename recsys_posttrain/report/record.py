@@ -92,7 +92,7 @@ def read_rows(folder: Path) -> pd.DataFrame:
     path = folder / "rows.parquet"
     if not path.exists():
         raise UserError(
-            f"{path} does not exist: the table is made from these rows; {_AGAIN} (published "
+            f"{path} does not exist: the table is computed from these rows; {_AGAIN} (published "
             "results have no rows, which name users of the data)"
         )
     return read_parquet(path, {"method": str, "seed": float, "user_id": object}, _AGAIN)

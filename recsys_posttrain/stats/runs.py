@@ -25,7 +25,7 @@ def runs_of(rows: pd.DataFrame, columns: Sequence[Column]) -> tuple[Runs, tuple[
         if name not in rows.columns
     ]
     if missing:
-        raise UserError(f"the rows lack the column {missing[0]!r}; make them with per_user_frame")
+        raise UserError(f"the rows lack the column {missing[0]!r}; build them with per_user_frame")
     if rows.empty:
         raise UserError("there are no rows to compare: evaluate at least one method first")
     method_N = rows["method"]

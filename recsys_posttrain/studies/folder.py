@@ -94,7 +94,7 @@ def claim(folder: Path, now: dict[str, str]) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"the folder {folder} cannot be made ({error.strerror})") from error
+            raise UserError(f"the folder {folder} cannot be created ({error.strerror})") from error
         with _folder_locked(folder):
             remove_temporaries(folder)
             before = _before(folder)

@@ -8,7 +8,9 @@ from sqlalchemy.exc import ArgumentError
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 
-VARIABLE = "RECSYS_POSTTRAIN_STORAGE"  # the environment's: arguments are for all to see
+VARIABLE = (
+    "RECSYS_POSTTRAIN_STORAGE"  # of the environment: every user of the machine can read arguments
+)
 FORM = "postgresql://user@host:port/database"
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")  # of a query
 _HIDDEN = "***"

@@ -73,8 +73,9 @@ def posttrain(
         assert policy.item_ids is not None
         require(
             log is None,
-            f"the noisy log was made of {data.corpus.name}, which numbers its items otherwise than "
-            "the policy does; make it of encode(data, policy.item_ids), and give that as the data.",
+            f"the noisy log was built from {data.corpus.name}, which numbers its items "
+            "otherwise than the policy does; build it from encode(data, policy.item_ids), and give "
+            "that as the data.",
         )
         data = encode(data, policy.item_ids)
     reward = in_numbering(reward, policy.item_ids)

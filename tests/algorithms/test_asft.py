@@ -90,7 +90,7 @@ def test_an_infinite_temperature_is_behaviour_cloning(tabular):
 
 
 def test_without_baseline_and_cap_it_is_exp_rsft_times_a_constant(tabular):
-    """Exp-RSFT divides by the mean weight of the log, here of rewards 1, 3, 5."""
+    """ExpRSFT divides by the mean weight of the log, here of rewards 1, 3, 5."""
     batch, actors = tabular.random()
     mean_weight = (math.exp(0.5) + math.exp(1.5) + math.exp(2.5)) / 3
     ours = ASFT(baseline=no_baseline, temperature=2.0, weight_cap=None).loss(batch, actors)

@@ -40,15 +40,15 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "there is no key in it: make one with"),
+        ("", "there is no key in it: create one with"),
         ("\n \n", "there is no key in it"),
-        ("123456789012345\n", "15 bytes, fewer than 16: make one with (umask 077; openssl rand"),
+        ("123456789012345\n", "15 bytes, fewer than 16: create one with (umask 077; openssl rand"),
         (f"one:{OLD}\ntwo:short", "key two has 5 bytes"),
         (f"one:{OLD}\none:{NEW}", "two keys of one id"),
         (f"a.b:{OLD}", "not 'a.b'"),
         (f"{'i' * 33}:{OLD}", "a key's id is 1 to 32 letters"),
         (f":{OLD}", "not ''"),
-        ("\u00e9" * 40, "is not text: make one with"),
+        ("\u00e9" * 40, "is not text: create one with"),
     ],
 )
 def test_a_file_that_holds_no_keys_is_one_sentence(tmp_path: Path, text, sentence) -> None:

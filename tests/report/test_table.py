@@ -127,7 +127,7 @@ def noisy(num_users=200, seeds=3):
     }
     parts = []
     base = rng.integers(1, 30, num_users)
-    for m, method in enumerate(["Popularity", "BC", "Offline PPO"]):
+    for m, method in enumerate(["Popularity", "BC", "OfflinePPO"]):
         for seed in range(1 if m == 0 else seeds):
             lists = rng.integers(1, 50, (num_users, 10))
             ranks = (base + rng.integers(-3, 3, num_users) - 3 * m).clip(1)
@@ -155,7 +155,7 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
         ("reward proxy@10", "reward/proxy@10", lambda r: r > 0),
     ]:
         p_values = []
-        for method in ("Popularity", "Offline PPO"):
+        for method in ("Popularity", "OfflinePPO"):
             found = cells.loc[(method, column)]
             difference = values(method, source, keep) - values("BC", source, keep)
             mean, draws = bootstrap_means(difference[None], rng=np.random.default_rng(4))
@@ -166,7 +166,7 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
             assert found["mean"] == pytest.approx(np.nanmean(values(method, source, keep)))
             p_values.append(p)
         low, high = sorted(p_values)
-        adjusted = sorted(cells.loc[["Popularity", "Offline PPO"]].xs(column, level=1)["p_holm"])
+        adjusted = sorted(cells.loc[["Popularity", "OfflinePPO"]].xs(column, level=1)["p_holm"])
         assert adjusted == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
 
     first = by_seed.loc[("BC", 0)]
@@ -239,7 +239,7 @@ def test_the_judge_has_a_column_where_it_was_asked():
 
 def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
     rows = noisy()
-    rows["method"] = pd.Categorical(rows["method"], ["Popularity", "BC", "Offline PPO"])
+    rows["method"] = pd.Categorical(rows["method"], ["Popularity", "BC", "OfflinePPO"])
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     paths = write_table(comparison_table(rows, num_items=60), tmp_path / "a")

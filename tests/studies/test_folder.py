@@ -107,7 +107,7 @@ def test_a_dataset_is_its_name_and_settings_or_its_place():
 
 
 def test_a_file_of_the_checkout_is_named_without_the_machine():
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     described = definition(root / "experiments" / "movielens_main.py", MovieLens100K())
     assert described["file"] == "experiments/movielens_main.py"
 
@@ -115,7 +115,7 @@ def test_a_file_of_the_checkout_is_named_without_the_machine():
 def test_what_may_not_be_written_is_refused_before_any_work():
     with pytest.raises(UserError, match=r"--output .*: .*log.csv is a file; give a folder"):
         claim(Path("a/log.csv/study-log"), of())
-    with pytest.raises(UserError, match=r"the folder runs/x+ cannot be made .File name too long."):
+    with pytest.raises(UserError, match=r"the folder runs/x+ cannot be created .File name too."):
         claim(Path("runs") / ("x" * 300), of())
 
 

@@ -17,7 +17,7 @@ from recsys_posttrain.sweep.space import Between
 from recsys_posttrain.training.posttrain import POSTTRAINING
 
 ONE = {"algorithm.temperature": Between(0.5, 2.0)}
-METHODS = (Method(ExpRSFT(), ONE), Method(ASFT(), ONE, "A-SFT", asks_model=True))
+METHODS = (Method(ExpRSFT(), ONE), Method(ASFT(), ONE, asks_model=True))
 SWEEP = Sweep(Run(BC()), METHODS)
 
 
@@ -32,10 +32,10 @@ def test_a_method_that_does_not_ask_the_model_has_no_cell_where_only_the_model_e
         "ExpRSFT",
         "ExpRSFT, Flips 0.2 in the log",
         "ExpRSFT, ItemBias 0.5, Flips 0.2 in the log resampled",
-        "A-SFT",
-        "A-SFT, ItemBias 0.5",
-        "A-SFT, Flips 0.2 in the log",
-        "A-SFT, ItemBias 0.5, Flips 0.2 in the log resampled",
+        "ASFT",
+        "ASFT, ItemBias 0.5",
+        "ASFT, Flips 0.2 in the log",
+        "ASFT, ItemBias 0.5, Flips 0.2 in the log resampled",
     ]
     assert noise_name(RewardNoise(model=ItemBias(0.0))) == ""
 
@@ -48,7 +48,7 @@ def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
     assert (run.seed, run.noise, run.label) == (
         3,
         RewardNoise(model=ItemBias(0.5), seed=3),
-        "A-SFT, ItemBias 0.5",
+        "ASFT, ItemBias 0.5",
     )
 
 

@@ -18,7 +18,7 @@ from recsys_posttrain.sweep.run import run_sweep
 
 SMALL_SWEEP = Path(__file__).resolve().parents[1] / "small_sweep.py"
 NAME = "small_sweep-small"
-CELLS = ["BC", "ExpRSFT", "PPO", "PPO, ItemBias 1"]
+CELLS = ["BC", "ExpRSFT", "OfflinePPO", "OfflinePPO, ItemBias 1"]
 TABLES = ("table.csv", "rows.parquet")
 
 
@@ -51,7 +51,7 @@ def test_what_a_sweep_leaves_behind(finished):
         "param.algorithm.kl_coefficient",
     }
     assert trials["trial"].tolist() == 4 * [0, 1, 2]
-    assert trials["algorithm"].tolist() == 3 * ["BC"] + 3 * ["ExpRSFT"] + 6 * ["PPO"]
+    assert trials["algorithm"].tolist() == 3 * ["BC"] + 3 * ["ExpRSFT"] + 6 * ["OfflinePPO"]
     assert trials["noise"].tolist() == 9 * [""] + 3 * ["ItemBias 1"]
     assert set(trials["state"]) == {"complete"}
     rows = pd.read_parquet(folder / "rows.parquet")
@@ -61,7 +61,7 @@ def test_what_a_sweep_leaves_behind(finished):
     assert record["command"].startswith("recsys-posttrain sweep ")
     assert "0 trials failed" in record["tuning"]
     assert [run["name"] for run in record["runs"]] == CELLS
-    assert set(record["noise"]) == {"PPO, ItemBias 1"}
+    assert set(record["noise"]) == {"OfflinePPO, ItemBias 1"}
 
 
 def test_only_the_best_trials_setting_enters_the_table(finished):
@@ -84,7 +84,7 @@ def test_only_the_best_trials_setting_enters_the_table(finished):
 def test_each_seed_of_a_noise_draws_errors_of_its_own(finished):
     """And what the noise achieved is the mean over them."""
     record = json.loads((finished / NAME / "run.json").read_text())
-    stages = [record["stages"][f"PPO, ItemBias 1/{seed}"]["folder"] for seed in (0, 1)]
+    stages = [record["stages"][f"OfflinePPO, ItemBias 1/{seed}"]["folder"] for seed in (0, 1)]
     seeds = [read_stage(finished / "stages" / stage)["key"]["noise"]["seed"] for stage in stages]
     assert seeds == [0, 1]
     reports = [
@@ -92,7 +92,9 @@ def test_each_seed_of_a_noise_draws_errors_of_its_own(finished):
         for path in (finished / "stages").glob("noise-report-*")
     ]
     assert len(reports) == 2
-    assert record["noise"]["PPO, ItemBias 1"]["model"]["rmse"] == pytest.approx(np.mean(reports))
+    assert record["noise"]["OfflinePPO, ItemBias 1"]["model"]["rmse"] == pytest.approx(
+        np.mean(reports)
+    )
 
 
 def test_again_it_only_reads(copied, finished, monkeypatch, capsys):

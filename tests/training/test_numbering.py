@@ -94,7 +94,7 @@ def test_post_training_ends_in_the_same_weights_and_keeps_the_ids(named, other):
     for name, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[name]), name
     assert two.item_ids.tolist() == named.policy.item_ids.tolist()
-    with pytest.raises(UserError, match=r"the noisy log was made of small, which numbers its"):
+    with pytest.raises(UserError, match=r"the noisy log was built from small, which numbers its"):
         posttrain(named.policy, other, ASFT(), named.reward, SHORT, log=NoisyLog(other.train))
 
 
