@@ -74,10 +74,10 @@ def step_of(
     actors.set_logits_dtype(POSTTRAINING.logits_dtype("cpu"))
     log = noise.on_log(data, reference)
     for frozen in (reference, noisy):
-        frozen.at(positions if log.redraw is None else None)
+        frozen.set_positions(positions if log.redraw is None else None)
 
     def objective(batch: Batch) -> LossOutput:
-        actors.forget()
+        actors.clear_cache()
         actors.reward.resample(actors.generator.initial_seed())
         if log.redraw is not None:
             batch = log.redraw(batch, actors.generator.initial_seed())

@@ -44,7 +44,7 @@ def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel)
     actors.set_logits_dtype(run.posttraining.logits_dtype("cpu"))
 
     def objective(batch: Batch) -> LossOutput:
-        actors.forget()
+        actors.clear_cache()
         return run.algorithm.loss(batch, actors)
 
     module = TrainingModule(actors, objective, run.posttraining, seed=0, dropout=False)
@@ -81,7 +81,7 @@ def main() -> None:
     print(f"{data.corpus.name}: {events:,} events in {len(batches)} batches; {machine()}")
 
     for model in (reference, reward):
-        model.at(TrainingPositions(data.train, LENGTH))
+        model.set_positions(TrainingPositions(data.train, LENGTH))
     began = time.perf_counter()
     for step in steps.values():
         step(batches[0])

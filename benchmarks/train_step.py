@@ -65,7 +65,7 @@ def our_step(
     policy.logits_dtype = training.logits_dtype("cpu")
 
     def objective(batch: Batch) -> LossOutput:
-        policy.forget()
+        policy.clear_cache()
         return LossOutput(per_position(policy, batch, generator), {})
 
     module = TrainingModule(policy, objective, training, seed=0, dropout=True)
@@ -111,12 +111,12 @@ def profile(batches: list[Batch], num_items: int, rounds: int) -> dict[str, floa
         spent: dict[str, float] = {}
         for batch in batches:
             clock = [time.perf_counter()]
-            policy.forget()
+            policy.clear_cache()
             hidden_ND = policy.hidden_states(batch)
             clock.append(time.perf_counter())
             # Cut here, so that the two halves of backward can be told apart.
             leaf_ND = hidden_ND.detach().requires_grad_()
-            policy._remembered = (batch, True, leaf_ND)
+            policy._latest = (batch, True, leaf_ND)
             loss = policy.weighted_nll(batch, torch.ones_like(batch.reward_N)).mean()
             clock.append(time.perf_counter())
             loss.backward()

@@ -16,19 +16,27 @@ MOST_SNAPSHOTS = 10**4
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast. At least one of epochs and steps is given; the shorter ends.
+    """How long and how fast something is trained: a policy or a reward model.
 
-    warmup_steps: the learning rate rises linearly to its value. decay: afterwards it falls
-    linearly, to 0 at the last step. patience: validations without a better value before stopping
-    (None: train to the end and keep the last weights). validation_steps: in pretraining,
-    validations follow epochs but are at least this many steps apart, so that patience lasts where
-    an epoch is a few steps. ema_decay: decay of the moving average of the
-    weights (ema.py) that is validated and kept; 0 is the weights themselves. bfloat16: a
-    policy's gradient through the softmax over the catalogue is made of bfloat16 products, where the
-    hardware is faster at them. earlier: share of the long sequences that are read up to an earlier
-    event (see BatchStream); 0 reads the latest events only. tokens: positions in a batch, where
-    that is to bound its size, in place of batch_size. snapshots: in post-training, how many times
-    the weights on the way are kept, for the curve of what they are worth.
+    epochs, steps: at least one is given, and the shorter one ends the training; None: no limit.
+    batch_size: sequences in a batch.
+    learning_rate: of AdamW, after the warm-up.
+    weight_decay: of AdamW.
+    warmup_steps: steps over which the learning rate rises linearly to its value.
+    patience: validations without a better value before training stops and the best weights are
+        kept; None: train to the end and keep the last weights.
+    validation_steps: in pretraining, validations follow epochs but are at least this many steps
+        apart, so that patience is not used up where an epoch is a few steps.
+    decay: after the warm-up the learning rate falls linearly, to 0 at the last step.
+    ema_decay: of the moving average of the weights (training/ema.py), which is then what is
+        validated and kept; 0: no average.
+    bfloat16: compute a policy's softmax over the catalogue, and its gradient, from bfloat16
+        products, where the hardware is faster at them.
+    random_windows: share of long sequences whose window ends at a random event (data/batching.py);
+        0: every window holds the latest events.
+    tokens: positions in a batch, to bound its size, in place of `batch_size`; None: no such bound.
+    snapshots: in post-training, number of times that weights are saved on the way, for the curve of
+        their value.
     """
 
     epochs: int | None = None
@@ -42,7 +50,7 @@ class Training:
     decay: bool = False
     ema_decay: float = 0.0
     bfloat16: bool = True
-    earlier: float = 0.0
+    random_windows: float = 0.0
     tokens: int | None = None
     snapshots: int = 0
 
@@ -76,11 +84,12 @@ class Training:
             f"Training: ema_decay={self.ema_decay} must be at least 0 and below 1.",
         )
         require(
-            0 <= self.earlier <= 1,
-            f"Training: earlier={self.earlier} must be a share from 0 to 1.",
+            0 <= self.random_windows <= 1,
+            f"Training: random_windows={self.random_windows} must be a share from 0 to 1.",
         )
 
     def batches(self, sequences: Sequences, max_length: int, seed: int) -> BatchStream:
+        """The batches of this plan, in windows of `max_length` events."""
         return BatchStream(
             sequences,
             max_length,
@@ -88,10 +97,10 @@ class Training:
             self.epochs,
             seed,
             self.steps,
-            self.earlier,
+            self.random_windows,
             self.tokens,
         )
 
     def logits_dtype(self, device: str) -> torch.dtype | None:
-        """For `Policy.logits_dtype`."""
+        """The value of `Policy.logits_dtype` on this device."""
         return fast_products(device) if self.bfloat16 else None

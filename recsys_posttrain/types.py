@@ -1,10 +1,13 @@
 """The values that flow between stages, and the shape letters used in every name.
 
-B batch (sequences), T time (positions), V catalogue, D width, K candidates,
-M ensemble members, N users, targets or real positions, E events, R rank of a factorisation.
+B batch (sequences), T time (positions), V catalogue, D width, K candidates, M ensemble members,
+N users, targets or real positions, E events, R rank of a factorisation, C chunk of positions.
+The suffix of a name is its shape: `score_NK` is [N, K] and `both_N2` is [N, 2], but `offsets_N1`
+and `number_V1` are vectors of N + 1 and V + 1 entries.
 
 Item ids inside the framework are 1..V and 0 is padding. A sequence is right-padded:
 position 0 is a user's first event, so a position means the same whatever follows it.
+Rewards are in stars, the common unit to which reward_scale.py converts every log's own unit.
 """
 
 from dataclasses import dataclass, field
@@ -28,11 +31,12 @@ Repeats = Literal["never", "allowed"]
 class Interactions:
     """Raw ratings as a dataset file gives them, in file order.
 
-    frame: columns user_id, item_id, rating (float), timestamp (int, so many ticks since 1970).
+    name: of the dataset.
+    frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970).
     content_hash: SHA-256 of the bytes that the ratings were read from.
-    ticks_per_second: 1, or 10**9 where times have fractions of a second. Ticks give the order;
-        models read `seconds`.
-    has_ratings: whether the file has them; otherwise every rating is 1.
+    ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
+        ticks; models read `seconds`.
+    has_ratings: whether the file has ratings; otherwise every rating is 1.
     """
 
     name: str
@@ -51,7 +55,7 @@ class Sequences:
     """Events of N sequences laid end to end; sequence n is [offsets[n], offsets[n + 1])."""
 
     items_E: Tensor  # int64, 1..V
-    rewards_E: Tensor  # float32, in stars (reward_scale.py), as are all below
+    rewards_E: Tensor  # float32, in stars
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
 
@@ -67,32 +71,33 @@ class Sequences:
 class Targets:
     """N events to predict, each with everything its user did before it.
 
-    A user may have several, so statistics over targets draw whole users.
-
-    repeats: the rule of the log. unshowable: how many more targets there would be, were they not of
-    items that their users had before and that the rule "never" therefore cannot show.
+    A user may have several targets, so statistics over targets resample whole users.
     """
 
-    history: Sequences  # N histories, untruncated: they also name the items already seen
+    history: Sequences  # N histories, untruncated: rankings leave their items out
     items_N: Tensor  # int64, 1..V
-    rewards_N: Tensor  # float32
+    rewards_N: Tensor  # float32, in stars
     times_N: Tensor  # int64, seconds
     users_N: Tensor  # int64, index into Corpus.user_ids
-    repeats: Repeats = "never"
-    unshowable: int = 0
+    repeats: Repeats = "never"  # whether items of a history may be recommended again
+    unshowable: int = 0  # events dropped because "never" rules out an item in their history
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """One dataset after filtering, in time order, with dense ids.
 
-    sequences: one per user, in the order of user_ids.
-    user_ids, item_ids: original ids; item_ids[v - 1] is the id of item v.
-    content_hash: of the source. repeats: whether its users choose items again (data/repeats.py).
-    ticks_E, ticks_per_second: the exact time of each event, where seconds cut it short.
+    name: of the dataset.
+    sequences: one per user, in the order of `user_ids`.
+    user_ids: original ids.
+    item_ids: original ids; item_ids[v - 1] is the id of item v.
+    content_hash: SHA-256 of the source, as in `Interactions`.
+    repeats: whether its users choose items again (data/repeats.py).
+    ticks_E: exact time of each event; None: whole seconds are exact.
+    ticks_per_second: unit of `ticks_E`.
     left_out_user_ids: the users of the source whose items all have too few ratings.
-    reward_scale: how the source's rewards became those of `sequences`; by default they are 1..5
-        stars and stayed as they were.
+    reward_scale: how the source's rewards were converted to stars; by default they are 1..5 stars
+        already.
     """
 
     name: str
@@ -112,7 +117,10 @@ class Corpus:
 
     @property
     def times_E(self) -> Tensor:
-        """Exact, int64, in ticks: what decides which of two events is earlier."""
+        """Exact times in ticks, int64, by which events are ordered.
+
+        Raises: ValueError where `sequences` was replaced by others and `ticks_E` was not.
+        """
         if self.ticks_E is None:
             return self.sequences.timestamps_E
         if len(self.ticks_E) != len(self.sequences.items_E):
@@ -122,35 +130,31 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What may be trained on, what selects, and what is reported.
+    """The events to train on, to select on and to report.
 
-    train: of the policy. reward: of its reward model, often the same events. judge: events of users
-    that neither of the two learns from; None where the split keeps none. Each holds one sequence
-    per user of the corpus, possibly empty.
+    Each of train, reward and judge holds one sequence per user of the corpus, possibly empty.
     """
 
     corpus: Corpus
-    train: Sequences
-    validation: Targets
-    test: Targets
-    reward: Sequences
-    judge: Sequences | None = None
+    train: Sequences  # the policy learns from them
+    validation: Targets  # early stopping and settings are selected on them
+    test: Targets  # results are reported on them
+    reward: Sequences  # the reward model learns from them; often those of `train`
+    judge: Sequences | None = None  # of users that neither learns from; None: no such users
 
 
 class History(NamedTuple):
-    """What a backbone reads: past events and the time of the action that follows each of them.
-
-    For whole histories the time at the last event is that of the target; where there is none yet,
-    that of the last event itself.
-    """
+    """The input of a backbone: past events, and when the action after each of them happens."""
 
     items_BT: Tensor  # int64; 0 = padding
-    rewards_BT: Tensor  # float32: their logged rewards
+    rewards_BT: Tensor  # float32, in stars: their logged rewards
     times_BT: Tensor  # int64, seconds; 0 = padding
-    next_times_BT: Tensor  # int64, seconds; 0 = padding
+    # int64, seconds; 0 = padding. After the last event it is the target's time, or where there is
+    # no target, the time of the last event itself.
+    next_times_BT: Tensor
 
     def to(self, like: Tensor) -> "History":
-        """On the device of `like`, the rewards in its dtype too."""
+        """A copy on the device of `like`, with rewards in its dtype."""
         return History(
             self.items_BT.to(like.device),
             self.rewards_BT.to(like),
@@ -163,65 +167,65 @@ class PaddedBatch(NamedTuple):
     """B sequences, right-padded to the longest; every position is one contextual-bandit round.
 
     At position t the context x is history[:, : t + 1] with its rewards and times, the logged action
-    is actions[:, t] and its logged reward rewards[:, t]. What stands at padding is never read.
+    is actions[:, t] and its logged reward rewards[:, t]. Values at padding are never read.
     """
 
-    history_BT: Tensor  # int64: the items before each action, shifted by one; 0 = padding
-    history_rewards_BT: Tensor  # float32: their logged rewards
+    history_BT: Tensor  # int64: the item before each action; 0 = padding
+    history_rewards_BT: Tensor  # float32, in stars: their logged rewards
     history_times_BT: Tensor  # int64, seconds; 0 = padding
     actions_BT: Tensor  # int64: the logged item; 0 = padding
-    rewards_BT: Tensor  # float32: its logged reward
+    rewards_BT: Tensor  # float32, in stars: its logged reward
     action_times_BT: Tensor  # int64, seconds; 0 = padding
     mask_BT: Tensor  # bool: True at real positions
-    # int64: which sequence each row is; of Split.train, and in evaluation, which user
-    sequences_B: Tensor
+    sequences_B: Tensor  # int64: the row's sequence in Split.train; in evaluation, its user
 
 
 class Batch(PaddedBatch):
-    """What a loss reads: the N real positions, row by row, each with the facts below.
+    """A padded batch and its N real positions, row by row: the input of a loss.
 
-    Only a backbone, and a sum over a history, read the padded fields.
+    A loss reads the [N] properties below; only a backbone, and a sum over a history, read the
+    padded fields.
     """
 
     @cached_property
     def action_N(self) -> Tensor:
-        """int64, 1..V: the logged item."""
+        """The logged item, int64, 1..V."""
         return self.real(self.actions_BT)
 
     @cached_property
     def reward_N(self) -> Tensor:
-        """float32: its logged reward."""
+        """The logged reward of the action, float32, in stars."""
         return self.real(self.rewards_BT)
 
     @cached_property
     def time_N(self) -> Tensor:
-        """int64, seconds: when it was chosen."""
+        """When the action was logged, int64, seconds."""
         return self.real(self.action_times_BT)
 
     @cached_property
     def user_N(self) -> Tensor:
-        """int64: which sequence the position belongs to, as in `sequences_B`."""
+        """The sequence that the position belongs to, int64, as in `sequences_B`."""
         return self.real(self.sequences_B[:, None].expand_as(self.mask_BT))
 
     @cached_property
     def position_N(self) -> Tensor:
-        """int64: t, from 0 at the first action of the row."""
+        """The position t within its row, int64, from 0 at the first action."""
         steps_T = torch.arange(self.mask_BT.shape[1], device=self.mask_BT.device)
         return self.real(steps_T.expand_as(self.mask_BT))
 
     @cached_property
     def is_last_N(self) -> Tensor:
-        """bool: whether its row ends there; elsewhere the next state is the next position's."""
+        """Whether its row ends at the position, bool; elsewhere the next state is at n + 1."""
         length_N = self.real(self.mask_BT.sum(dim=1, keepdim=True).expand_as(self.mask_BT))
         return self.position_N == length_N - 1
 
     def real(self, values_BT: Tensor) -> Tensor:
-        """[B, T, ...] -> [N, ...]: the real positions, row by row."""
+        """The values at real positions, row by row: [B, T, ...] -> [N, ...]."""
         return values_BT[self.mask_BT]
 
     @property
     def history(self) -> History:
-        """What a backbone may read of it."""
+        """The part of the batch that a backbone may read: nothing of the action but its time."""
         return History(
             self.history_BT,
             self.history_rewards_BT,
@@ -231,12 +235,9 @@ class Batch(PaddedBatch):
 
 
 class LossOutput(NamedTuple):
-    """loss_N: one number per real position, not reduced. metrics: scalars to log.
+    """The loss at each real position, and scalars to log; training/module.py takes the mean."""
 
-    counts_N: bool, the positions that count in the mean, where not all of them do (DPO finds no
-    pair for some); None means all.
-    """
-
-    loss_N: Tensor
+    loss_N: Tensor  # not reduced
     metrics: dict[str, Tensor]
+    # bool: the positions that the mean is over, where DPO, say, finds no pair for some; None: all
     counts_N: Tensor | None = None

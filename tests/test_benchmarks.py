@@ -74,7 +74,7 @@ def test_a_step_lowers_the_loss(train_step, batch, kind, monkeypatch):
     policy = policies[-1]
 
     def loss():
-        policy.forget()
+        policy.clear_cache()
         with torch.no_grad():
             return -float(policy.eval().log_prob(batch).sum())
 

@@ -61,7 +61,7 @@ class Ours:
         events: list[int] = []
 
         def objective(batch: Batch) -> LossOutput:
-            policy.forget()
+            policy.clear_cache()
             events.append(len(batch.action_N))
             return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.reward_N)), {})
 
@@ -74,7 +74,7 @@ class Ours:
             after_step=lambda _step: clock.note(events[-1]),
         )
         fit(module, training.batches(self.train_log, LENGTH, self.rounds), None)
-        policy.forget()
+        policy.clear_cache()
         policy.logits_dtype = None
         return clock.result()
 

@@ -100,7 +100,7 @@ def trained_share(algorithm: Algorithm) -> float:
     )
 
     def closure() -> Tensor:
-        actors.forget()
+        actors.clear_cache()
         optimizer.zero_grad()
         loss = algorithm.loss(batch, actors).loss_N.mean()
         loss.backward()

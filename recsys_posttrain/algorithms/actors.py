@@ -1,4 +1,4 @@
-"""Everything a loss may look at besides the batch."""
+"""The models and the facts that a loss may read besides the batch."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -15,27 +15,28 @@ from recsys_posttrain.ops.logsumexp import positions_per_chunk
 from recsys_posttrain.types import Batch, Sequences
 
 FIXED = ("reference", "reward")  # the parts of `Actors` that never change
-ARRAYS = 8  # of one chunk that `over_catalogue` holds at once, about
+ARRAYS = 8  # [chunk, V] temporaries that `over_catalogue` holds at once, about
 
 
 class CatalogueChunk(NamedTuple):
-    """C positions against the whole catalogue; only `policy` carries a gradient."""
+    """C positions against the whole catalogue."""
 
-    policy_log_prob_CV: Tensor
+    policy_log_prob_CV: Tensor  # the only one with a gradient
     old_log_prob_CV: Tensor
     reference_log_prob_CV: Tensor
-    reward_CV: Tensor
+    reward_CV: Tensor  # r_hat, in stars
 
 
 class LoggedRewards(NamedTuple):
-    """Facts about the training log that a loss may need; fixed before the first step."""
+    """The rewards of the training log, in stars, float32."""
 
-    rewards_E: Tensor  # float32, every logged reward of the training part
-    item_mean_V: Tensor  # float32, its mean per item (global mean for items without one)
+    rewards_E: Tensor  # of every training event
+    item_mean_V: Tensor  # mean per item; the global mean for items without an event
 
 
 def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
-    """Sums per item in float64, so that the mean does not depend on the order of events."""
+    """The rewards of a log of `num_items` items, and their mean per item."""
+    # In float64, so that the mean does not depend on the order of events.
     index_E = train.items_E - 1
     count_V = torch.bincount(index_E, minlength=num_items)
     total_V = torch.bincount(index_E, weights=train.rewards_E.double(), minlength=num_items)
@@ -46,10 +47,14 @@ def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
 class Actors(nn.Module):
     """The policy in training and the frozen models around it.
 
-    reference: pi_ref, frozen. policy: a copy of it to train. old: pi_old, a copy of the policy,
-    without gradients, that `refresh_old` renews. reward: frozen. heads: an algorithm's own
-    layers on the policy's states, trained unless it froze them. generator: randomness of the
-    current step. step: optimiser steps done.
+    reference: pi_ref, frozen.
+    policy: pi, a copy of the reference, to train.
+    old: pi_old, a copy of the policy as of the last `refresh_old`, without gradients.
+    reward: the reward model, frozen.
+    heads: an algorithm's own layers on the policy's hidden states, trained unless it froze them.
+    log: the rewards of the training log.
+    generator: randomness of the current step.
+    step: optimiser steps done.
     """
 
     def __init__(
@@ -72,9 +77,11 @@ class Actors(nn.Module):
         self._refreshed_at: int | None = None
 
     def set_logits_dtype(self, logits_dtype: torch.dtype | None) -> None:
-        """The dtype of products with the catalogue: one for all, so that what it rounds away
-        cancels in their ratios. It rounds the normalisers; the logits of chosen items are in the
-        dtype of the weights. The ratio of the policy to a copy of it is exactly 1."""
+        """Sets one dtype of logits for the three policies, so that rounding cancels in ratios.
+
+        It rounds the normalisers; the logits of chosen items are in the dtype of the weights. The
+        ratio of the policy to a copy of it is exactly 1.
+        """
         for actor in (self.policy, self.reference, self.old):
             actor.logits_dtype = logits_dtype
 
@@ -85,28 +92,27 @@ class Actors(nn.Module):
             model.train(False)
         return self
 
-    def forget(self) -> None:
-        """Drop what was remembered about the current batch."""
+    def clear_cache(self) -> None:
+        """Drops all that is cached about the current batch."""
         for actor in (self.policy, self.reference, self.old, self.reward):
-            actor.forget()
+            actor.clear_cache()
 
     def refresh_old(self) -> None:
-        """pi_old becomes the policy as it is now."""
+        """Copies the policy, as it is now, into pi_old."""
         self.old.load_state_dict(self.policy.state_dict())
-        self.old.forget()
+        self.old.clear_cache()
         self._refreshed_at = self.step
 
     def old_at(self, batch: Batch) -> Policy:
-        """pi_old, which has the policy's own states until the policy's next step."""
+        """pi_old; until the policy's next step it shares the policy's hidden states."""
         if self._refreshed_at == self.step:
-            self.old.remember(batch, self.policy.hidden_states(batch).detach())
+            self.old.cache_hidden_states(batch, self.policy.hidden_states(batch).detach())
         return self.old
 
     def head(self, name: str, batch: Batch, *, trains_policy: bool) -> Tensor:
-        """What the head says of the policy's states, [N, ...].
+        """The output of a head on the policy's hidden states, [N, ...].
 
-        trains_policy: whether its gradient goes on into the policy. A critic's must not: it learns
-        from the states and never bends them.
+        trains_policy: whether the gradient flows on into the policy. That of a critic must not.
         """
         hidden_ND = self.policy.hidden_states(batch)
         output: Tensor = self.heads[name](hidden_ND if trains_policy else hidden_ND.detach())
@@ -114,14 +120,17 @@ class Actors(nn.Module):
 
     @torch.no_grad()
     def reference_value(self, batch: Batch) -> Tensor:
-        """E_{a ~ pi_ref}[r_hat(x, a)], exactly over the catalogue, [N]."""
+        """The exact expected reward of the reference, E_{a ~ pi_ref}[r_hat(x, a)], [N]."""
         return self.reference.expected_reward(batch, self.reward)
 
     def over_catalogue(
         self, batch: Batch, function: Callable[..., Tensor], *extra_N: Tensor
     ) -> Tensor:
-        """function(chunk, *extra_C) -> [C, ...] for all positions, [N, ...]; for losses that sum
-        over all items. Each of `extra_N` is cut into the same rows as the chunk."""
+        """The values of a function that sums over all items, [N, ...], computed in chunks.
+
+        function: (CatalogueChunk, *extra_C) -> [C, ...].
+        extra_N: further arguments, cut into the same rows as the chunk.
+        """
         state_NR, factor_VR = self.reward.factors(batch)
 
         def on_rows(

@@ -3,13 +3,13 @@
     loss = -w log pi(a | x) + value_coefficient (V(x) - R)^2,   w = min(exp((R - b) / temperature),
                                                                         weight_cap)
 
-R and b are signals; no gradient flows through w; the squared error is there only when b is the
-learned V(x), and trains V alone.
+R and b are signals (signals.py). No gradient flows through w. The squared error is there only when
+b is the learned V(x), and trains V alone.
 Limits: temperature -> infinity is behaviour cloning; b = no_baseline is Exp-RSFT up to its constant
 normaliser (and the cap); R = model_reward with b = ReferenceSoftValue at the same temperature
 divides by the exact normaliser Z(x) = E_{pi_ref}[exp(r_hat / temperature)].
 Source: A-SFT, "Post-Training Generative Recommenders with Advantage-Weighted Supervised Finetuning"
-(Netflix Technology Blog, October 2025), of which we have the prose and not the equation.
+(Netflix Technology Blog, October 2025), which describes the method without an equation.
 Departures: hence reward, baseline, exponential form, cap and defaults are ours. Weights are not
 normalised: b does that per context, a batch normaliser would tie a position's loss to its
 neighbours, and Adam divides a common factor out (weight/mean shows it; 1 to 2 is usual). V is
@@ -37,15 +37,13 @@ def advantage_weight(advantage: Tensor, temperature: float, weight_cap: float | 
 
 @dataclass(frozen=True)
 class ASFT:
-    """reward, baseline: signals R and b. temperature: in stars (reward_scale.py; 1 is our default).
-    weight_cap: largest weight (20, ours; None: no cap).
-    value_coefficient: of V's squared error, with baseline=learned_value only."""
+    """Advantage-weighted cloning; the defaults are ours."""
 
-    reward: Signal = observed_reward
-    baseline: Signal = learned_value
-    temperature: float = 1.0
-    weight_cap: float | None = 20.0
-    value_coefficient: float = 0.5
+    reward: Signal = observed_reward  # R
+    baseline: Signal = learned_value  # b
+    temperature: float = 1.0  # in stars
+    weight_cap: float | None = 20.0  # None: no cap
+    value_coefficient: float = 0.5  # read with baseline=learned_value only
 
     def __post_init__(self) -> None:
         require_above_0(self, "temperature")

@@ -1,4 +1,4 @@
-"""What an algorithm is: a frozen dataclass that is its hyper-parameters, with one method."""
+"""The contract of an algorithm: a frozen dataclass of its hyper-parameters, with one method."""
 
 from typing import Protocol
 
@@ -9,34 +9,44 @@ from recsys_posttrain.types import Batch, LossOutput
 
 
 class Algorithm(Protocol):
-    """`loss` is required. The training module reduces, steps and logs; an algorithm never does.
+    """One way to post-train a policy. The training module reduces, steps and logs.
 
-    Two class attributes say what it is. `reads_rewards: ClassVar[bool] = False`: it reads neither
-    logged rewards nor the reward model, and is run on logs without rewards too. `beats_cloning:
-    ClassVar[bool] = False`: it reads rewards, and yet does not promise to be better than BC where
-    they are right (tests/algorithms/test_toy_world.py holds all others to that).
+    Optional members, each read by a function below:
+    heads(dim, num_items) -> dict[str, nn.Module]: layers of its own on the policy's hidden states.
+    after_step(actors) -> None: called once the optimiser has stepped.
+    reads_rewards: ClassVar[bool] = True: False for a method that reads neither logged rewards nor
+        the reward model; it also runs on logs without rewards.
+    beats_cloning: ClassVar[bool] = reads_rewards: False for a method that does not promise to be
+        better than BC under correct rewards (tests/algorithms/test_toy_world.py tests the others).
     """
 
-    def loss(self, batch: Batch, actors: Actors) -> LossOutput: ...
+    def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        """The loss of each real position, [N], not reduced, and metrics to log."""
+        ...
 
 
 def heads_of(algorithm: Algorithm, dim: int, num_items: int) -> dict[str, nn.Module]:
-    """The layers of its own that an algorithm builds in an optional method of these two sizes: of
-    the policy's states and of the catalogue. One that needs no training has requires_grad off."""
+    """An algorithm's own layers; one that is not to be trained has requires_grad off.
+
+    dim: width of the policy's hidden states.
+    num_items: size of the catalogue.
+    """
     heads = getattr(algorithm, "heads", None)
     return heads(dim, num_items) if heads is not None else {}
 
 
 def reads_rewards(algorithm: Algorithm) -> bool:
+    """Whether the algorithm reads logged rewards or the reward model."""
     return bool(getattr(algorithm, "reads_rewards", True))
 
 
 def beats_cloning(algorithm: Algorithm) -> bool:
+    """Whether the algorithm promises to be better than BC where rewards are correct."""
     return bool(getattr(algorithm, "beats_cloning", reads_rewards(algorithm)))
 
 
 def after_step(algorithm: Algorithm, actors: Actors) -> None:
-    """Calls the optional method `after_step(actors)`, once the optimiser has stepped."""
+    """Calls the algorithm's `after_step`, if it has one."""
     hook = getattr(algorithm, "after_step", None)
     if hook is not None:
         hook(actors)

@@ -19,6 +19,8 @@ from recsys_posttrain.types import Batch, LossOutput
 
 @dataclass(frozen=True)
 class BC:
+    """The control of every comparison; it has no fields."""
+
     reads_rewards: ClassVar[bool] = False
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:

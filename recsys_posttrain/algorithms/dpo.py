@@ -1,7 +1,7 @@
 """Direct preference optimisation on pairs of items that the reward ensemble is sure about.
 
     loss = -log sigmoid(beta (lr(a_w) - lr(a_l))) - nll_coefficient log pi(a_w | x)
-    lr(a) = log pi(a | x) - log pi_ref(a | x)
+    lr(a) = log pi(a | x) - log pi_ref(a | x),   a_w: the preferred item,   a_l: the rejected one
 
 Limits: beta -> 0 is the constant log 2 (without the NLL term); at pi = pi_ref the gradient is that
 of -(beta / 2) (log pi(a_w) - log pi(a_l)).
@@ -27,18 +27,17 @@ from recsys_posttrain.types import Batch, LossOutput
 
 
 def dpo_loss(margin: Tensor, beta: float) -> Tensor:
-    """-log sigmoid(beta margin) per element; margin = lr(a_w) - lr(a_l)."""
+    """The loss -log sigmoid(beta margin), element by element; margin = lr(a_w) - lr(a_l)."""
     return -logsigmoid(beta * margin)
 
 
 @dataclass(frozen=True)
 class DPO:
-    """beta: how strongly pi is held to pi_ref; the default is ours, from three trials on ML-1M's
-    validation targets (0.5 destroys the policy within 100 steps). pairs: where preferences come
-    from. nll_coefficient: weight of -log pi(a_w), 0 by default."""
+    """Direct preference optimisation; the default beta is ours, from three trials on ML-1M's
+    validation targets (0.5 destroys the policy within 100 steps)."""
 
-    beta: float = 8.0
-    pairs: PairSource = EnsemblePairs()
+    beta: float = 8.0  # how strongly pi is held to pi_ref
+    pairs: PairSource = EnsemblePairs()  # where the preferred and the rejected item come from
     nll_coefficient: float = 0.0
 
     def __post_init__(self) -> None:

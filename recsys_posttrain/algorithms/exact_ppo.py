@@ -4,11 +4,11 @@
     pi = pi(a | x),   A = r_hat(x, a) - b(x)
 
 The objective of OfflinePPO without sampling variance: see there for pi_old, source and departures.
-A step makes the products of policy, pi_old, reference and reward with the whole catalogue at every
-position, and those of the policy again for the gradient, all in float32: 7.7 steps of OfflinePPO at
-200,000 items.
-Limits: at pi = pi_old the gradient is that of -E_pi[A] + c KL; its only zero is the tilt
-pi_ref exp(r_hat / c) / Z; c -> infinity keeps pi_ref.
+A step computes the logits of policy, pi_old and reference and the rewards of the whole catalogue at
+every position, and the policy's again for the gradient, all in float32. At 200,000 items it takes
+as long as 7.7 steps of OfflinePPO.
+Limits: at pi = pi_old the gradient is that of -E_pi[A] + c KL. It is 0 only at
+pi = pi_ref exp(r_hat / c) / Z; c -> infinity keeps pi_ref.
 Source: the sum is ours; each of its terms is that of arXiv 1707.06347, equation 7, times pi_old.
 Departures: those of OfflinePPO, apart from its samples.
 """
@@ -34,12 +34,12 @@ from recsys_posttrain.types import Batch, LossOutput
 
 @dataclass(frozen=True)
 class ExactPPO:
-    """Fields as in OfflinePPO; learned_value would only add error here."""
+    """Clipped policy optimisation over the catalogue; the fields are those of OfflinePPO."""
 
-    baseline: Signal = reference_value
-    clip: float = 0.2
-    kl_coefficient: float = 1.0
-    refresh_every: int = 8
+    baseline: Signal = reference_value  # b; not learned_value, which would only add error
+    clip: float = 0.2  # e
+    kl_coefficient: float = 1.0  # c, in stars
+    refresh_every: int = 8  # optimiser steps between copies of the policy into pi_old
 
     def __post_init__(self) -> None:
         require(

@@ -23,24 +23,21 @@ from recsys_posttrain.types import Batch, LossOutput
 
 
 def log_mean_weight(reward_E: Tensor, temperature: float) -> Tensor:
-    """log of the mean of exp(reward / temperature) over the data, without overflow; a scalar."""
+    """The scalar log(mean of exp(reward / temperature)) over the data, without overflow."""
     return (reward_E / temperature).logsumexp(dim=0) - math.log(len(reward_E))
 
 
 def exponential_weight(reward: Tensor, temperature: float, log_mean: Tensor) -> Tensor:
-    """exp(reward / temperature - log_mean), element by element."""
+    """The weight exp(reward / temperature - log_mean), element by element."""
     return (reward / temperature - log_mean).exp()
 
 
 @dataclass(frozen=True)
 class ExpRSFT:
-    """temperature: in stars (reward_scale.py); 1 is our default.
+    """Exponentially reward-weighted cloning; the defaults are ours."""
 
-    reward: the signal in the exponent; the mean weight is always that of the logged rewards.
-    """
-
-    temperature: float = 1.0
-    reward: Signal = observed_reward
+    temperature: float = 1.0  # in stars
+    reward: Signal = observed_reward  # r; the mean weight is always that of the logged rewards
 
     def __post_init__(self) -> None:
         require_above_0(self, "temperature")

@@ -4,8 +4,8 @@
     rho = pi(a | x) / pi_old(a | x),   A = r_hat(x, a) - b(x)
 
 pi_old is the policy as of the last refresh, at first the reference. Logged actions are not used.
-Limits: at pi = pi_old the expected gradient is that of -E_pi[A] + c KL; its only zero is the tilt
-pi_ref exp(r_hat / c) / Z, so c plays the part of the temperature; c -> infinity keeps pi_ref.
+Limits: at pi = pi_old the expected gradient is that of -E_pi[A] + c KL. It is 0 only at
+pi = pi_ref exp(r_hat / c) / Z, so c acts as a temperature; c -> infinity keeps pi_ref.
 Source: the surrogate is PPO's, arXiv 1707.06347, equation 7. The KL estimator is the nonnegative k3
 of J. Schulman, "Approximating KL Divergence" (2020), reweighted from pi_old to pi (clipped.py).
 Departures: one-step (contextual bandit), no GAE, no entropy bonus, r_hat for an environment; new
@@ -23,9 +23,9 @@ from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.algorithms.clipped import (
     check_clipped,
     means,
-    of_samples,
     refresh,
     sample_metrics,
+    sampled_terms,
 )
 from recsys_posttrain.algorithms.signals import Signal, learned_value, reference_value
 from recsys_posttrain.algorithms.weights import value_error, value_head
@@ -35,17 +35,14 @@ from recsys_posttrain.types import Batch, LossOutput
 
 @dataclass(frozen=True)
 class OfflinePPO:
-    """samples: actions per position. baseline: signal b; it changes the variance and what is
-    clipped. clip: e. kl_coefficient: c, in stars (reward_scale.py). refresh_every: optimiser steps
-    between copies of the policy into pi_old. value_coefficient: of the critic's squared error, with
-    baseline=learned_value only. Apart from the usual clip, the defaults are ours."""
+    """Clipped policy optimisation on samples; apart from the usual clip, the defaults are ours."""
 
-    samples: int = 8
-    baseline: Signal = reference_value
-    clip: float = 0.2
-    kl_coefficient: float = 1.0
-    refresh_every: int = 8
-    value_coefficient: float = 0.5
+    samples: int = 8  # actions per position
+    baseline: Signal = reference_value  # b; it changes the variance and which actions are clipped
+    clip: float = 0.2  # e
+    kl_coefficient: float = 1.0  # c, in stars
+    refresh_every: int = 8  # optimiser steps between copies of the policy into pi_old
+    value_coefficient: float = 0.5  # of the critic's squared error, with baseline=learned_value
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "samples")
@@ -64,7 +61,7 @@ class OfflinePPO:
         constants = old_NK, reference_NK, reward_NK - baseline_N[:, None]
 
         def objective(*log_prob_and_constants: Tensor) -> Tensor:
-            surrogate, kl, _ = of_samples(*log_prob_and_constants, clip=self.clip)
+            surrogate, kl, _ = sampled_terms(*log_prob_and_constants, clip=self.clip)
             return (surrogate + self.kl_coefficient * kl).mean(dim=-1)
 
         loss_N, log_prob_NK = actors.policy.loss_of_log_prob(batch, items_NK, objective, *constants)

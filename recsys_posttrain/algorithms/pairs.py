@@ -14,19 +14,19 @@ from recsys_posttrain.types import Batch
 
 
 class Pairs(NamedTuple):
-    """One pair per position; items are valid ids everywhere, kept or not."""
+    """One pair per position; a position whose pair is not kept has valid item ids too."""
 
-    chosen_N: Tensor
-    rejected_N: Tensor
-    kept_N: Tensor  # bool
+    chosen_N: Tensor  # int64, 1..V
+    rejected_N: Tensor  # int64, 1..V
+    kept_N: Tensor  # bool: whether the pair counts in the loss
 
 
 PairSource = Callable[[Batch, Actors], Pairs]
 
 
 def separated_pair(lower_NK: Tensor, upper_NK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which candidate has the highest lower bound, which the lowest upper bound, and whether the
-    first is surely better: its lower bound is above the other's upper one. Each [N]."""
+    """The index of the highest lower bound, that of the lowest upper bound, and whether the first
+    candidate is surely better: its lower bound is above the other's upper bound. Each [N]."""
     best_N, worst_N = lower_NK.argmax(dim=1), upper_NK.argmin(dim=1)
     return best_N, worst_N, _pick(lower_NK, best_N) > _pick(upper_NK, worst_N)
 
@@ -36,17 +36,17 @@ def _pick(values_NK: Tensor, index_N: Tensor) -> Tensor:
 
 
 def _draw(batch: Batch, actors: Actors, count: int, width: float) -> tuple[Tensor, Interval]:
-    """Items from pi_ref, [N, count], and what the ensemble believes about each."""
+    """Items drawn from pi_ref, [N, count], and the ensemble's interval for each."""
     items_NK, _ = actors.reference.sample(batch, count, actors.generator)
     return items_NK, actors.reward.interval(batch, items_NK, width)
 
 
 @dataclass(frozen=True)
 class EnsemblePairs:
-    """Both items are drawn from pi_ref. width: standard deviations on each side of the mean."""
+    """Pairs of two draws from pi_ref, kept where the ensemble's intervals do not overlap."""
 
-    candidates: int = 8
-    width: float = 1.0
+    candidates: int = 8  # draws per position
+    width: float = 1.0  # of an interval: standard deviations on each side of the mean
 
     def __post_init__(self) -> None:
         require_at_least(self, 2, "candidates")
@@ -61,11 +61,11 @@ class EnsemblePairs:
 
 @dataclass(frozen=True)
 class LoggedVersusSampled:
-    """The logged item against the draw from pi_ref with the lowest upper bound; kept where the
-    logged reward is above that bound."""
+    """Pairs of the logged item and the draw from pi_ref with the lowest upper bound; kept where
+    the logged reward is above that bound."""
 
-    candidates: int = 8
-    width: float = 1.0
+    candidates: int = 8  # draws per position
+    width: float = 1.0  # as in EnsemblePairs
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "candidates")

@@ -7,8 +7,8 @@ Source: the reward-weighted behaviour cloning that is the reference row of "Post
 Recommenders with Advantage-Weighted Supervised Finetuning" (Netflix Technology Blog, October 2025).
 Departures: the blog gives no formula; raw rewards and the division by the mean of the data (not of
 the batch: a position's loss must not depend on its neighbours) are ours. Rewards count from the
-zero of the log's scale (reward_scale.py). One below it pushes its item down, and the loss is then
-unbounded below: lower the zero or use ExpRSFT.
+zero of the log's scale (reward_scale.py). A reward below zero pushes its item down, and the loss is
+then unbounded below: lower the zero or use ExpRSFT.
 """
 
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ from recsys_posttrain.types import Batch, LossOutput
 
 
 def linear_weight(reward: Tensor, mean_reward: Tensor) -> Tensor:
-    """reward / mean_reward, element by element."""
+    """The weight reward / mean_reward, element by element."""
     return reward / mean_reward
 
 
 @dataclass(frozen=True)
 class RWR:
-    """reward: the signal in the numerator; the mean is always that of the logged rewards."""
+    """Linearly reward-weighted cloning."""
 
-    reward: Signal = observed_reward
+    reward: Signal = observed_reward  # r; the mean is always that of the logged rewards
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         mean = actors.log.rewards_E.mean()

@@ -1,9 +1,9 @@
-"""Signals: what a loss can read about the logged actions, one finite number per position.
+"""Signals: rewards and baselines of the logged actions, one finite number in stars per position.
 
-A Signal is f(batch, actors) -> [N], without a gradient (learned_value apart, whose gradient reaches
-its own head only). Every public function of this module is one, so that
-`--set algorithm.baseline=user_mean` can name any of them; those with a parameter are frozen
-dataclasses.
+A Signal is f(batch, actors) -> [N], without a gradient. The exception is learned_value, whose
+gradient reaches its own head only. Every public function of this module is a signal, so that
+`--set algorithm.baseline=user_mean` can name any of them; a signal with a parameter is a frozen
+dataclass. (x, a) is the context and the action, r the logged reward, r_hat the reward model's.
 """
 
 from collections.abc import Callable
@@ -27,43 +27,43 @@ def observed_reward(batch: Batch, actors: Actors) -> Tensor:
 
 @torch.no_grad()
 def model_reward(batch: Batch, actors: Actors) -> Tensor:
-    """r_hat(x, a) of the logged action."""
+    """The reward model's prediction r_hat(x, a) for the logged action."""
     return actors.reward.score(batch, batch.action_N[:, None]).squeeze(1)
 
 
 def user_mean(batch: Batch, actors: Actors) -> Tensor:
-    """Mean logged reward of the visible events strictly before the action (at least one)."""
+    """Mean logged reward of the events in the window strictly before the action (at least one)."""
     return batch.real(batch.history_rewards_BT.cumsum(dim=1)) / (batch.position_N + 1)
 
 
 def item_mean(batch: Batch, actors: Actors) -> Tensor:
-    """Mean logged reward of the action's item over the training part, this event included."""
+    """Mean logged reward of the action's item over all training events, this one included."""
     return actors.log.item_mean_V.to(batch.reward_N)[batch.action_N - 1]
 
 
 def learned_value(batch: Batch, actors: Actors) -> Tensor:
-    """V(x), a head trained along with the policy; needs an algorithm that brings the head `value`.
+    """V(x), by the head `value` of the algorithm, trained along with the policy.
 
-    The head learns the difference to the mean logged reward: an untrained one, which answers 0, is
-    then the constant baseline, not a baseline far below every reward.
+    The head learns the difference to the mean logged reward. An untrained head, which outputs 0,
+    is then the constant baseline, not a baseline far below every reward.
     """
     mean = actors.log.rewards_E.mean().to(batch.reward_N)
     return mean + actors.head("value", batch, trains_policy=False).squeeze(1)
 
 
 def reference_value(batch: Batch, actors: Actors) -> Tensor:
-    """E_{a ~ pi_ref}[r_hat(x, a)], exactly over the catalogue."""
+    """The expected reward of the reference, E_{a ~ pi_ref}[r_hat(x, a)], over the catalogue."""
     return actors.reference_value(batch)
 
 
 def no_baseline(batch: Batch, actors: Actors) -> Tensor:
-    """0 everywhere."""
+    """No baseline: 0 everywhere."""
     return torch.zeros_like(batch.reward_N)
 
 
 @dataclass(frozen=True)
 class Mix:
-    """share * observed_reward + (1 - share) * model_reward."""
+    """The weighted mean share * observed_reward + (1 - share) * model_reward."""
 
     share: float = 0.5
 
@@ -77,11 +77,13 @@ class Mix:
 
 @dataclass(frozen=True)
 class ReferenceSoftValue:
-    """temperature * log E_{a ~ pi_ref}[exp(r_hat(x, a) / temperature)], exactly.
+    """The soft value temperature * log E_{a ~ pi_ref}[exp(r_hat(x, a) / temperature)].
 
-    As a baseline of exp((r_hat - b) / temperature) it is the log of the per-context normaliser
+    As the baseline b of exp((r_hat - b) / temperature) it divides by the per-context normaliser
     Z(x), which plain reward-weighted fine-tuning drops. Limits: temperature -> infinity is
     reference_value, temperature -> 0 the largest reward in the support of pi_ref.
+
+    temperature: in stars.
     """
 
     temperature: float = 1.0

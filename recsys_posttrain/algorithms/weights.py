@@ -1,4 +1,4 @@
-"""What the weighted-likelihood algorithms share: the facts about weights, the critic."""
+"""Shared by the weighted-likelihood algorithms: metrics of the weights, and the critic."""
 
 import torch
 from torch import Tensor, nn
@@ -7,13 +7,17 @@ from recsys_posttrain.algorithms.signals import Signal, learned_value
 
 
 def value_error(value: Tensor, target: Tensor) -> Tensor:
-    """(value - target)^2 per element; the target is a constant."""
+    """The critic's squared error (value - target)^2, element by element; the target is constant."""
     return (value - target.detach()) ** 2
 
 
 def value_head(baseline: Signal, dim: int) -> dict[str, nn.Module]:
-    """The head that learned_value reads, if that is the baseline; it starts at exactly 0 and draws
-    nothing."""
+    """The critic that `learned_value` needs, or none for another baseline.
+
+    Its weights start at exactly 0, without a draw from the global generator.
+
+    dim: width of the policy's hidden states.
+    """
     if baseline is not learned_value:
         return {}
     # Built without storage first: the usual initialisation would draw from the global generator.
@@ -25,8 +29,11 @@ def value_head(baseline: Signal, dim: int) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def weight_metrics(weight_N: Tensor) -> dict[str, Tensor]:
-    """Mean and largest weight, and the effective sample size over N, (sum w)^2 / (N sum w^2):
-    1 when all weights are equal, 1/N when one position has all the weight."""
+    """Mean weight, largest weight and effective share of positions, to log.
+
+    The effective share is the effective sample size over N, (sum w)^2 / (N sum w^2): 1 when all
+    weights are equal, 1/N when one position has all the weight.
+    """
     mean, mean_square = weight_N.mean(), (weight_N**2).mean()
     return {
         "weight/mean": mean,

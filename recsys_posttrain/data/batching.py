@@ -14,10 +14,11 @@ from recsys_posttrain.types import Batch, History, Sequences
 def window(
     sequences: Sequences, rows_B: Tensor, length: int, skipped_B: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The latest `length` events of some sequences, right-padded.
+    """The latest `length` events of the sequences `rows_B`, right-padded.
 
-    skipped_B: how many of the latest events to leave out first, at least one stays; None: none.
-    Returns items, rewards and times, each [B, T], and lengths [B]; T is the longest of them.
+    skipped_B: how many of the latest events to leave out first; None: none. At least one event must
+        stay.
+    Returns: items, rewards and times, each [B, T], and lengths [B]; T is the largest length.
     """
     end_B = sequences.offsets_N1[rows_B + 1]
     if skipped_B is not None:
@@ -37,9 +38,9 @@ def window(
 def batch_of(
     sequences: Sequences, rows_B: Tensor, max_length: int, skipped_B: Tensor | None = None
 ) -> Batch:
-    """Next-event batch of the given sequences, longest first; each needs at least two events.
+    """The next-event batch of the sequences `rows_B`, longest first; each needs two events.
 
-    skipped_B: as for `window`, at least two events stay.
+    skipped_B: as for `window`; at least two events must stay.
     """
     order_B = sequences.lengths_N[rows_B].argsort(descending=True, stable=True)
     rows_B = rows_B[order_B]
@@ -62,12 +63,17 @@ def batch_of(
 class BatchStream(IterableDataset[Batch]):
     """Batches of steps [start, stop); step s is the same batch wherever the stream starts.
 
-    It stops after `steps` or `epochs`, whichever is given and comes first.
-    Every epoch is a fresh permutation of the sequences with at least two events. earlier: the share
-    of the sequences longer than a window whose window ends at an earlier event, evenly drawn anew
-    each time, so that events that are never among the latest are trained on too. tokens: batches
-    hold about as many positions, at most a window more, instead of `batch_size` sequences; an
-    epoch has the same number of them each time, all but equally full.
+    Every epoch is a fresh permutation of the sequences with at least two events. The stream stops
+    after `steps` or `epochs`, whichever comes first; None: no limit.
+
+    max_length: positions in a window. A window holds the latest events of its sequence, unless it
+        is one of `random_windows`.
+    random_windows: share of windows, of sequences longer than one, that end at an event drawn
+        evenly at each step; so older events are trained on too.
+    tokens: positions in a batch, at most a window more, in place of `batch_size` sequences; every
+        epoch has the same number of batches, almost equally full. None: `batch_size` counts.
+
+    Raises: UserError where no sequence has two events, or `tokens` is below two windows.
     """
 
     def __init__(
@@ -78,14 +84,14 @@ class BatchStream(IterableDataset[Batch]):
         epochs: int | None,
         seed: int,
         steps: int | None = None,
-        earlier: float = 0.0,
+        random_windows: float = 0.0,
         tokens: int | None = None,
     ) -> None:
         self.sequences = sequences
         self.max_length = max_length
         self.batch_size = batch_size
         self.seed = seed
-        self.earlier = earlier
+        self.random_windows = random_windows
         self.tokens = tokens
         self.usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
         if not len(self.usable_N):
@@ -125,8 +131,8 @@ class BatchStream(IterableDataset[Batch]):
         order_N = self.usable_N[torch.randperm(len(self.usable_N), generator=generator)]
         if self.tokens is None:
             return order_N.split(self.batch_size)  # type: ignore[no-any-return]
-        # Cut where the running number of positions passes equal parts of it. A part is longer than
-        # a window, so none is empty.
+        # A sequence belongs to the batch in whose equal part of all positions it begins. A part is
+        # as long as a window or longer, so no batch is empty.
         positions_N = self._positions(order_N)
         before_N = positions_N.cumsum(dim=0) - positions_N
         part_N = before_N * self.steps_per_epoch // self.positions
@@ -134,19 +140,21 @@ class BatchStream(IterableDataset[Batch]):
         return order_N.split(sizes)  # type: ignore[no-any-return]
 
     def _positions(self, rows_N: Tensor) -> Tensor:
+        """How many positions each sequence has in a batch, [N]."""
         return (self.sequences.lengths_N[rows_N] - 1).clamp(max=self.max_length)
 
     def _skipped(self, rows_B: Tensor, step: int) -> Tensor | None:
-        if self.earlier == 0:
+        """How many of its latest events each window of this step leaves out, [B]; None: none."""
+        if self.random_windows == 0:
             return None
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "windows", step))
         chosen_B, place_B = torch.rand(2, len(rows_B), generator=generator)
         spare_B = (self.sequences.lengths_N[rows_B] - self.max_length - 1).clamp(min=0)
-        return torch.where(chosen_B < self.earlier, (place_B * (spare_B + 1)).long(), 0)
+        return torch.where(chosen_B < self.random_windows, (place_B * (spare_B + 1)).long(), 0)
 
 
 def fixed_batches(sequences: Sequences, max_length: int, batch_size: int) -> Iterator[Batch]:
-    """Every sequence with at least two events once, longest first: for measuring, not training."""
+    """Batches of every sequence with two events, once, longest first: to evaluate, not to train."""
     rows_N = sequences.lengths_N.argsort(descending=True, stable=True)
     rows_N = rows_N[sequences.lengths_N[rows_N] >= 2]
     for rows_B in torch.split(rows_N, batch_size):
@@ -156,9 +164,10 @@ def fixed_batches(sequences: Sequences, max_length: int, batch_size: int) -> Ite
 def history_batches(
     histories: Sequences, max_length: int, batch_size: int, next_times_N: Tensor | None = None
 ) -> Iterator[tuple[Tensor, History, Tensor]]:
-    """(rows [B], their latest events, lengths [B]) of whole histories, longest first.
+    """Whole histories as a backbone reads them, longest first.
 
-    next_times_N: the time of the event that follows each; None: that of its last event.
+    next_times_N: time of the event that follows each history; None: that of its last event.
+    Yields: the indices of B histories, their latest `max_length` events, and lengths [B].
     """
     if next_times_N is None:
         next_times_N = histories.timestamps_E[histories.offsets_N1[1:] - 1]

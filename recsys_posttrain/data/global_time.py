@@ -31,7 +31,7 @@ class GlobalTime:
     all. Many users come for one sitting of hundreds, which cost much and add little: with a SASRec
     of 150 steps and length 50 on ML-1M, all 99,805 test targets (36 million past events) took 49 s
     and the 10,806 of the default 2 s, for a standard error of NDCG@10 of .0010 and .0017.
-    minimum_item_ratings: what the corpus is to be prepared with (`prepare`).
+    minimum_item_ratings: the fewest ratings with which `prepare` keeps an item in the corpus.
     """
 
     train: float = 0.8

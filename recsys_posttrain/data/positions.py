@@ -1,7 +1,6 @@
-"""What a frozen model says again and again: about the training log, and after whole histories."""
+"""The positions of a training log, numbered, so that a frozen model computes each once."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -9,16 +8,14 @@ from torch import Tensor
 from recsys_posttrain.data.batching import fixed_batches
 from recsys_posttrain.types import Batch, Sequences
 
-T = TypeVar("T")
 LARGEST_CACHE = 2**28  # elements, 1 GiB: a larger log is computed batch by batch
 
 
 class TrainingPositions:
-    """Every position of the latest windows of a log, E of them, numbered.
+    """Numbers the E positions in the latest windows of a log.
 
-    A batch of such windows (BatchStream with `earlier` = 0) holds the same contexts in each epoch,
-    for each seed and each algorithm. Values are made from batches of their own, longest first, so
-    that they do not depend on which batch asks for them first.
+    Batches of these windows (BatchStream with random_windows=0) hold the same contexts in each
+    epoch, for each seed and each algorithm, so a frozen model needs to see each position once.
     """
 
     def __init__(self, sequences: Sequences, max_length: int) -> None:
@@ -38,18 +35,22 @@ class TrainingPositions:
     __hash__ = None  # type: ignore[assignment]
 
     def fit(self, width: int) -> bool:
-        """Whether values of this width for all positions are small enough to keep."""
+        """Whether [E, width] values are small enough to keep in memory."""
         return self.count * width <= LARGEST_CACHE
 
     def index(self, batch: Batch) -> Tensor:
-        """Which of the E positions those of a batch are, [N]."""
+        """The numbers of a batch's positions, [N]."""
         return self.first_N[batch.user_N.cpu()] + batch.position_N.cpu()
 
     @torch.no_grad()
     def values(self, of_batch: Callable[[Batch], Tensor], like: Tensor) -> Tensor:
-        """of_batch(batch) -> [N, ...] for all positions, [E, ...], on the CPU.
+        """The values of a function at all E positions, [E, ...], on the CPU.
 
-        like: its device is where of_batch finds the batch.
+        They are computed in batches of their own, longest first, so that they do not depend on the
+        batch that asks first.
+
+        of_batch: Batch -> [N, ...].
+        like: batches are moved to the device of this tensor.
         """
         values_E: Tensor | None = None
         for batch in fixed_batches(self.sequences, self.max_length, batch_size=128):
@@ -59,49 +60,3 @@ class TrainingPositions:
             values_E[self.index(batch)] = value_N
         assert values_E is not None  # BatchStream refuses a log without positions
         return values_E
-
-
-class Memory:
-    """What one frozen model has said.
-
-    While `at` names training positions, every batch holds those, and `read` computes an answer for
-    all of them once. Answers after whole histories are kept for the last two sets of histories:
-    validation and test.
-    """
-
-    def __init__(self) -> None:
-        self._positions: TrainingPositions | None = None  # of the batches that come now
-        self._read_at: TrainingPositions | None = None
-        self._answers: dict[str, Tensor] = {}
-        self._after: list[tuple[Sequences, Any]] = []
-
-    def at(self, positions: TrainingPositions | None) -> None:
-        """Every batch from now on holds these positions; None: any others."""
-        self._positions = positions
-        if positions is not None and positions != self._read_at:
-            self._read_at, self._answers = positions, {}
-
-    def holds(self, width: int) -> bool:
-        """Whether answers of this width to the batches that come now are read from memory."""
-        return self._positions is not None and self._positions.fit(width)
-
-    def read(
-        self, name: str, batch: Batch, of_batch: Callable[[Batch], Tensor], like: Tensor
-    ) -> Tensor:
-        """of_batch(batch), [N, ...], on the device of `like`; only where `holds` its width."""
-        assert self._positions is not None
-        if name not in self._answers:
-            self._answers[name] = self._positions.values(of_batch, like)
-        return self._answers[name][self._positions.index(batch)].to(like.device)
-
-    def drop(self, name: str) -> None:
-        self._answers.pop(name, None)
-
-    def after(self, histories: Sequences, make: Callable[[], T]) -> T:
-        """make() for this set of histories, or what it was before."""
-        for known, answer in self._after:
-            if known is histories:
-                return cast(T, answer)
-        made = make()
-        self._after = [*self._after[-1:], (histories, made)]
-        return made

@@ -1,4 +1,7 @@
-"""Which events may be trained on, which select, and which are reported."""
+"""How a corpus is split into events to train on, to select on and to report.
+
+torch is imported inside functions: the command line lists the splits and must start fast.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class SplitConfig(Protocol):
-    """A way to split a corpus: a frozen dataclass with these three."""
+    """A way to split a corpus: a frozen dataclass with these three members."""
 
     @property
     def minimum_item_ratings(self) -> int:
-        """What the corpus is to be prepared with (`prepare`)."""
+        """The fewest ratings with which `prepare` keeps an item in the corpus."""
         ...
 
     @property
@@ -28,18 +31,20 @@ class SplitConfig(Protocol):
         """A few words for captions."""
         ...
 
-    def split(self, corpus: Corpus) -> Split: ...
+    def split(self, corpus: Corpus) -> Split:
+        """The parts of the corpus. Raises: UserError where a part would be empty."""
+        ...
 
 
 @dataclass(frozen=True)
 class LeaveOneOut:
     """Protocol A, comparable with the SASRec literature (W.-C. Kang and J. McAuley, 2018).
 
-    A user's last event is the test target and its history holds everything before, the
-    validation event included; the last but one is the validation target; the rest is trained
-    on. Users with fewer than 3 events are trained on only, with all their events.
+    A user's last event is the test target, and its history holds everything before, the
+    validation event included. The last but one is the validation target; the rest trains. All
+    events of users with fewer than 3 train.
 
-    minimum_item_ratings: what the corpus is to be prepared with (`prepare`).
+    minimum_item_ratings: the fewest ratings with which `prepare` keeps an item in the corpus.
     """
 
     minimum_item_ratings: int = 5
@@ -49,11 +54,7 @@ class LeaveOneOut:
         return "leave-one-out (protocol A)"
 
     def split(self, corpus: Corpus) -> Split:
-        """Split each user's events by position.
-
-        Raises:
-            UserError: nobody has 3 events.
-        """
+        """Split each user's events by position. Raises: UserError where nobody has 3 events."""
         from recsys_posttrain.types import Split
 
         lengths_N = corpus.sequences.lengths_N
@@ -88,12 +89,11 @@ def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequence
 
 
 def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
-    """The events at given places of the flat arrays, each with all that its user did before it.
+    """Targets for the events at given indices of the corpus, each with its user's whole history.
 
-    Where repeats are never shown, an event on an item that its user had before is no target.
+    Where the corpus has repeats="never", an event on an item in its history is left out.
 
-    Raises:
-        UserError: that leaves none.
+    Raises: UserError where that leaves none.
     """
     import torch
 
@@ -121,7 +121,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
 
 
 def _before(sequences: Sequences, event_N: Tensor) -> Sequences:
-    """Everything that its user did before each event."""
+    """The history of each event: all earlier events of its user."""
     import torch
 
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
@@ -132,8 +132,7 @@ def _before(sequences: Sequences, event_N: Tensor) -> Sequences:
 def untrained_items(data: Split, targets: Targets) -> Tensor:
     """Which targets are of an item without a training event, bool [N].
 
-    They stay targets: nobody knows beforehand which they are. The policy ranks them by vectors that
-    no event has shaped.
+    They stay targets, since a deployed policy meets such items too; their vectors are untrained.
     """
     import torch
 
@@ -142,9 +141,10 @@ def untrained_items(data: Split, targets: Targets) -> Tensor:
 
 
 def check_shares(split: SplitConfig, *names: str) -> None:
-    """UserError unless these fields of the split are above 0 and sum to 1.
+    """Raises UserError unless these fields of the split are above 0 and sum to 1.
 
-    Asked when data are split, not when it is configured: --set changes one share at a time.
+    A split checks this when it splits, not when it is configured: --set changes one share at a
+    time.
     """
     shares = [getattr(split, name) for name in names]
     written = ", ".join(f"{name}={share:g}" for name, share in zip(names, shares, strict=True))
@@ -156,7 +156,7 @@ def check_shares(split: SplitConfig, *names: str) -> None:
 
 
 def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences:
-    """New sequences, the n-th of the flat events [start_N[n], start_N[n] + length_N[n])."""
+    """New sequences; the n-th holds the flat events [start_N[n], start_N[n] + length_N[n])."""
     import torch
 
     from recsys_posttrain.types import Sequences

@@ -24,7 +24,7 @@ class UserHoldout:
     was trained on. Who has a single event has no target.
 
     train, reward, judge, validation, test: shares of the users.
-    minimum_item_ratings: what the corpus is to be prepared with (`prepare`).
+    minimum_item_ratings: the fewest ratings with which `prepare` keeps an item in the corpus.
     """
 
     train: float = 0.4

@@ -1,4 +1,4 @@
-"""A policy against held-out targets: one row per target, from one pass over the histories."""
+"""Evaluation of a policy on held-out targets: one row of metrics per target."""
 
 from dataclasses import dataclass, replace
 
@@ -22,14 +22,20 @@ from recsys_posttrain.types import Split, Targets
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """per_user: columns as `metrics.per_user_frame` describes, rewards in the log's own unit.
-    num_items: V, for coverage. reward_scale: of the data."""
+    """The metrics of one policy.
+
+    per_user: one row per target (a user may have several), rewards in the log's own unit;
+        `metrics.per_user_frame` has the columns.
+    num_items: V, for coverage.
+    reward_scale: of the data.
+    """
 
     per_user: pd.DataFrame
     num_items: int
     reward_scale: RewardScale
 
     def mean(self, metric: str = "ndcg@10") -> float:
+        """The mean of a metric over targets."""
         return float(self.per_user[metric].mean())
 
 
@@ -42,14 +48,20 @@ def evaluate(
     targets: Targets | None = None,
     judge: RewardModel | None = None,
 ) -> Evaluation:
-    """Full ranking of every test target (or of other `targets`), without what may not be shown.
+    """The metrics of a policy, by full ranking of every target, without the items in its history
+    where the log does not repeat items.
 
     Items are matched by id (data/encode.py): data, reward, judge and reference may number them
     otherwise than the policy. Events and targets on items that it does not know are left out.
 
-    reward: adds `reward/proxy@10`, its mean prediction for the ten items shown. judge: adds
-    `reward/judge@10`, the same by a model that no training has seen. reference: adds `kl`, the
-    exact KL(policy || reference) at each target's history, in nats.
+    reward: adds `reward/proxy@10`, its mean prediction for the ten items shown.
+    reference: adds `kl`, the exact KL(policy || reference) after each history, and `entropy`, both
+        in nats.
+    targets: None: data.test.
+    judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
+
+    Raises: UserError where a model does not know an item, a score is not finite, or a target is in
+    its own history although the log does not repeat items.
     """
     targets = data.test if targets is None else targets
     if (found := encoder(data.corpus, policy.item_ids, len(policy.item_embedding_VD))) is not None:
@@ -74,7 +86,7 @@ def evaluate_popularity(
     targets: Targets | None = None,
     judge: RewardModel | None = None,
 ) -> Evaluation:
-    """The same rows for the ranking by number of events."""
+    """The same metrics for the ranking by popularity: by number of events."""
     count_V = event_counts(data, targets)
     targets = data.test if targets is None else targets
     hidden_N1 = torch.ones(len(targets.items_N), 1)
@@ -83,9 +95,10 @@ def evaluate_popularity(
 
 
 def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
-    """How often each item was chosen before the targets, [V].
+    """The number of events of each item before the targets, [V].
 
-    Test targets (None): in training and validation events, which are in their histories too.
+    targets: None: data.test, before which lie training and validation events; otherwise training
+        events alone count.
     """
     known_E = data.train.items_E
     if targets is None:
@@ -94,7 +107,7 @@ def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
 
 
 def _of_reference(reference: Policy, policy: Policy, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Its states and its table, in the numbering of the policy.
+    """The reference's hidden states and item embedding, in the policy's numbering of the items.
 
     Raises: UserError where the two do not know the same items: no KL is defined between them.
     """
@@ -121,6 +134,7 @@ def _frame(
     reward: RewardModel | None,
     judge: RewardModel | None,
 ) -> pd.DataFrame:
+    """The rows of `Evaluation.per_user`, from hidden states and item embedding."""
     if targets.repeats == "never":
         seen = int(had_before(targets.history, targets.items_N).sum())
         require(
@@ -155,8 +169,8 @@ def _frame(
 def _shown_reward(
     model: RewardModel, targets: Targets, top_NK: Tensor, scale: RewardScale
 ) -> np.ndarray:
-    """The model's mean prediction for the items shown, in the log's unit, [N]; NaN where nothing
-    is."""
+    """The model's mean prediction for the items shown, [N], in the log's unit; NaN where no item
+    is shown."""
     shown_NK = top_NK.clamp(min=1)
     score_NK = score_next(model, targets.history, shown_NK, targets.times_N, targets.users_N)
     is_shown_NK = top_NK > 0

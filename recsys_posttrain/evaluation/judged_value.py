@@ -1,12 +1,13 @@
-"""What a judge says of a policy on logged data, one row per target: the judge stands for the user.
+"""The value of a policy by a judge, on logged data: one row per target.
 
 Column, in reward units, NaN where a user has seen everything:
 
-    reward/judge-rollout@5  discounted mean of what the judge predicts for 5 greedy steps, discount
-                            .9; each item shown joins the history with that prediction (rollout.py)
+    reward/judge-rollout@5  discounted mean of the judge's predictions for 5 greedy steps, discount
+                            .9; each item shown joins the history with its prediction (rollout.py)
 
-An opinion, not a measurement: a judge can be wrong as any reward model can. It was trained on users
-that neither the policy nor its reward model saw, and its quality has a table of its own.
+The judge, a reward model, stands for the user, and can be wrong as any reward model can. It was
+trained on users that neither the policy nor its reward model saw, and its quality has a table of
+its own.
 """
 
 import pandas as pd
@@ -29,14 +30,14 @@ from recsys_posttrain.types import Sequences, Targets
 
 
 def judged_value(policy: Policy, judge: RewardModel, targets: Targets) -> pd.DataFrame:
-    """The column of the module's text for a policy."""
+    """The judged value of a policy, one row per target."""
     return _frame(first_of(policy, targets.repeats), judge, targets)
 
 
 def judged_value_of_popularity(
     count_V: Tensor, judge: RewardModel, targets: Targets
 ) -> pd.DataFrame:
-    """Of showing what was chosen most often."""
+    """The judged value of showing the most popular items, one row per target."""
     return _frame(most_popular(count_V, targets.repeats), judge, targets)
 
 

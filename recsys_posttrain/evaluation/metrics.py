@@ -18,18 +18,18 @@ LIST_LENGTH = 10
 
 
 def hit_rate(rank_N: ArrayLike, k: int) -> Floats:
-    """1 where the target is among the first k, else 0. With one target this is recall@k."""
+    """The hit rate: 1 where the target is among the first k, else 0. It equals recall@k here."""
     return (np.asarray(rank_N, dtype=np.float64) <= k).astype(np.float64)
 
 
 def ndcg(rank_N: ArrayLike, k: int) -> Floats:
-    """1 / log2(rank + 1) where rank <= k, else 0; the ideal gain is 1."""
+    """The NDCG: 1 / log2(rank + 1) where rank <= k, else 0; the ideal gain is 1."""
     rank_N = np.asarray(rank_N, dtype=np.float64)
     return np.where(rank_N <= k, 1 / np.log2(rank_N + 1), 0.0)
 
 
 def reciprocal_rank(rank_N: ArrayLike) -> Floats:
-    """1 / rank over the whole catalogue, without a cutoff."""
+    """The reciprocal rank 1 / rank over the whole catalogue, without a cutoff."""
     return 1 / np.asarray(rank_N, dtype=np.float64)
 
 
@@ -64,11 +64,15 @@ def per_user_frame(
     proxy_reward_N: ArrayLike | None = None,
     cutoffs: Sequence[int] = CUTOFFS,
 ) -> pd.DataFrame:
-    """One row per target: what `comparison_table` and every statistic is computed from.
+    """One row of metrics per target, from which every statistic is computed.
 
-    rank_N: as `target_ranks` gives them. top_items_NK: at least 10 per row, the first 10 are
-    kept. reward_N: the target's logged reward. total_reward_N: the summed reward of the user's
-    training events. proxy_reward_N: the reward model's mean score of the row's first 10 items.
+    rank_N: as `target_ranks` gives them.
+    top_items_NK: at least 10 per row; the first 10 are kept.
+    user_id, item_id: the target's original ids.
+    reward_N: the target's logged reward.
+    total_reward_N: the summed reward of the user's training events.
+    proxy_reward_N: the reward model's mean score of the row's first 10 items.
+    cutoffs: the k of hr@k and ndcg@k.
 
     Columns: user_id, item_id, reward, total_reward, rank, hr@k, ndcg@k, mrr,
     reward/proxy@10 (NaN when not given), top10 (a list of ids 1..V, 0 = no item).

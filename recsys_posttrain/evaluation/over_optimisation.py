@@ -1,8 +1,8 @@
-"""Over-optimisation: how a run's worth changes with its distance from the reference.
+"""Over-optimisation: how the value of a policy changes with its distance from the reference.
 
-A point of a curve is a policy on the way: the KL to the reference, and what an item drawn from it
-is worth to the reward model, to the judge and in truth. Two laws say how the true gain depends on
-d, the square root of KL(pi || pi_ref) in nats:
+A point of a curve is a policy during training: its KL to the reference, and the expected reward of
+an item drawn from it by the reward model, by the judge and in truth. Two laws say how the true gain
+depends on d, the square root of KL(pi || pi_ref) in nats:
 
     best of n:  gold(d) = d (a - b d)            peak at d = a / (2 b)
     RL:         gold(d) = d (a - b log d)        peak at d = exp(a / b - 1)
@@ -101,15 +101,15 @@ RL = Law("RL", lambda d: np.asarray(xlogy(d, d)), _rl_peak)
 
 @dataclass(frozen=True)
 class Fit:
-    """r_squared: 1 - residual / total sum of squares about the mean; below 0 where the law is worse
-    than a constant, NaN where gold is constant. The observed peak is the point with the largest
-    gold; KL is in nats."""
+    """A law fitted to the points of one curve; KL is in nats."""
 
     law: Law
     a: float
     b: float
+    # 1 - residual / total sum of squares about the mean; below 0 where the law is worse than a
+    # constant, NaN where gold is constant.
     r_squared: float
-    observed_peak_kl: float
+    observed_peak_kl: float  # of the point with the largest gold
     observed_kl: tuple[float, float]  # smallest and largest
 
     def gold(self, sqrt_kl: ArrayLike) -> Floats:
@@ -177,17 +177,13 @@ def fit(law: Law, sqrt_kl: ArrayLike, gold: ArrayLike) -> Fit:
 
 
 class Curve(NamedTuple):
-    """What one method did along its way from the reference: N checkpoints in any order.
+    """The expected rewards of one method at N checkpoints, less those of the reference."""
 
-    proxy_N, gold_N, judge_N: by the reward model, in truth and by the judge, where there are such,
-    as differences to the reference. fitted: a law fitted to gold, or to the judge without it.
-    """
-
-    sqrt_kl_N: Floats
-    proxy_N: Floats
-    gold_N: Floats | None = None
-    judge_N: Floats | None = None
-    fitted: Fit | None = None
+    sqrt_kl_N: Floats  # square root of the KL to the reference, in nats
+    proxy_N: Floats  # by the reward model
+    gold_N: Floats | None = None  # in truth, in a world
+    judge_N: Floats | None = None  # by the judge, where there is one
+    fitted: Fit | None = None  # a law fitted to gold, or to the judge without it
 
 
 def mean_curves(points: pd.DataFrame) -> dict[str, Curve]:

@@ -3,16 +3,17 @@
 Two promises, both tested:
 
 * A rank does not depend on the chunk size. A matrix product of another height may run another
-  kernel, which adds in another order: on the machine this was written on, float32 scores of a
-  block of 1, 2, 3 or 7 rows differ in the last bit from those of 64 or more. So the product
-  always has the same shape, `BLOCK` rows (the rows that the last block has too many are not
-  read), whatever the chunk; a chunk is a whole number of blocks.
-* Items that a model cannot tell apart tie. Scores are computed in float64 and rounded to
-  float32, which hides the order of addition, so equal items get equal scores wherever they
-  stand in the table. Ties count half.
+  kernel, which adds in another order: float32 scores of a block of 1, 2, 3 or 7 rows were seen to
+  differ in the last bit from those of 64 or more. So every product has `BLOCK` rows (surplus rows
+  of the last block are not read), and a chunk is a whole number of blocks.
+* Items that a model cannot tell apart tie. Scores are computed in float64 and rounded to float32,
+  which hides the order of addition, so equal items get equal scores wherever they stand in the
+  catalogue. Ties count half.
 
-Scores live for one chunk only, which is smaller where the catalogue is large, and the float64
-numbers for a part of the catalogue only: `LARGEST_BUFFER` bounds the memory, down to one block.
+Memory: float32 scores of one chunk, whose size `positions_per_chunk` bounds, down to one block, and
+float64 scores of one block and one slice of the catalogue.
+
+Letters: n rows of a chunk, b of its buffer, B of a block; S items of a slice.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from torch import Tensor
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.ops.logsumexp import positions_per_chunk
 
-BLOCK = 128
-ITEMS_AT_A_TIME = 2**14  # in float64
+BLOCK = 128  # rows of every product
+ITEMS_AT_A_TIME = 2**14  # items of a slice, in float64
 
 
 def target_ranks(
@@ -43,14 +44,17 @@ def target_ranks(
     The target itself always stays a candidate. One that was seen before would be a free hit: splits
     keep no such target, or nothing counts as seen, where users repeat items (data/repeats.py).
 
-    hidden_ND: one state per target. item_embedding_VD: row v - 1 is item v. targets_N: ids 1..V.
-    seen_E, seen_offsets_N1: row n has seen seen_E[offsets[n]:offsets[n + 1]] (ids 1..V,
-    repeats allowed). item_bias_V is added to every score.
+    hidden_ND: the hidden state before each target.
+    item_embedding_VD: row v - 1 is item v. For the popularity ranking it is count_V[:, None], and
+        every hidden state is a 1.
+    targets_N: ids 1..V.
+    seen_E, seen_offsets_N1: row n has seen seen_E[offsets[n]:offsets[n + 1]], ids 1..V; an item may
+        stand there twice.
+    item_bias_V: added to every score.
+    chunk: rows at a time, rounded up to blocks; it changes no rank.
 
-    Popularity is the same ranking with one-dimensional states:
-    `target_ranks(torch.ones(N, 1), count_V[:, None], targets_N, seen_E, seen_offsets_N1)`.
-
-    Returns rank_N, float64, on the CPU. Raises UserError when a score is not finite.
+    Returns: rank_N, float64, on the CPU.
+    Raises: UserError where a score is not finite or an id is not in 1..V.
     """
     _check_ids("target", targets_N, len(item_embedding_VD))
     if len(targets_N) != len(hidden_ND):
@@ -82,9 +86,11 @@ def top_items(
 ) -> tuple[Tensor, Tensor]:
     """The k best unseen items of each row, best first; of equal scores the lower id first.
 
-    Arguments as in `target_ranks`. Returns items_NK (int64, ids 1..V) and scores_NK (float32),
-    on the CPU. A row with fewer than k unseen items ends in item 0 with score -inf.
-    Raises UserError when k is not in 1..V or a score is not finite.
+    Arguments as in `target_ranks`.
+
+    Returns: items_NK (int64, ids 1..V) and scores_NK (float32), on the CPU. A row with fewer than k
+    unseen items ends in item 0 with score -inf.
+    Raises: UserError where k is not in 1..V or a score is not finite.
     """
     num_items = len(item_embedding_VD)
     if not 1 <= k <= num_items:
@@ -102,7 +108,7 @@ def top_items(
 
 
 def _stable_top(score_nV: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """topk with equal scores in index order; only rows with a tie at the cut are fully sorted."""
+    """`topk` with equal scores in index order; only rows with a tie at the cut are fully sorted."""
     score_nK, index_nK = score_nV.topk(min(k + 1, score_nV.shape[1]), dim=1)
     index_nK, order_nK = index_nK.sort(dim=1)
     score_nK, order_nK = score_nK.gather(1, order_nK).sort(dim=1, descending=True, stable=True)
@@ -124,7 +130,11 @@ def score_chunks(
     seen_offsets_N1: Tensor,
     chunk: int | None,
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """For each chunk: its rows, score_nV (float32) and the flat index of seen items in it."""
+    """The scores of all items, chunk by chunk.
+
+    Yields: the rows of a chunk, their scores score_nV (float32, one buffer, overwritten by the next
+    chunk), and the flat indices in it of the items that each row has seen.
+    """
     num_rows, num_items = len(hidden_ND), len(item_embedding_VD)
     if len(seen_offsets_N1) != num_rows + 1 or int(seen_offsets_N1[-1]) != len(seen_E):
         raise ValueError(
@@ -143,7 +153,7 @@ def score_chunks(
     column_E = seen_E.to(device) - 1
     length_N = seen_offsets_N1.diff().to(device)
     step = max(1, min(chunk, num_rows + BLOCK - 1) // BLOCK) * BLOCK
-    # Buffers are reused: fresh pages for every chunk would cost more than the product.
+    # Allocating the buffers anew for every chunk would cost more time than the product.
     state_BD = torch.zeros(BLOCK, hidden_ND.shape[1], dtype=torch.float64, device=device)
     products = torch.empty(
         BLOCK * min(num_items, ITEMS_AT_A_TIME), dtype=torch.float64, device=device
@@ -170,7 +180,7 @@ def score_chunks(
 
 
 def item_slices(num_items: int) -> list[slice]:
-    """The catalogue in parts that are small enough to be held in float64."""
+    """Consecutive slices of the catalogue, of at most ITEMS_AT_A_TIME items."""
     starts = range(0, num_items, ITEMS_AT_A_TIME)
     return [slice(start, min(start + ITEMS_AT_A_TIME, num_items)) for start in starts]
 

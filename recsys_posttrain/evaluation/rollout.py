@@ -14,17 +14,17 @@ SECONDS_PER_STEP = 60
 STEPS = 5
 DISCOUNT = 0.9
 
-# (histories, times_N) -> what is shown to each, [N]; 0 where nothing is left.
+# (histories, times_N) -> the item shown to each, [N]; 0 where no item is left.
 Show = Callable[[Sequences, Tensor], Tensor]
-# (histories, items_N, times_N) -> the reward of what was shown, [N]; NaN for item 0.
+# (histories, items_N, times_N) -> the reward of the item shown, [N]; NaN for item 0.
 RewardOf = Callable[[Sequences, Tensor, Tensor], Tensor]
 
 
 @torch.inference_mode()
 def rollout(show: Show, reward_of: RewardOf, targets: Targets, steps: int = STEPS) -> Tensor:
-    """The reward of the item shown at each step, [N, steps]; NaN once nothing is left.
+    """The reward of the item shown at each step, [N, steps]; NaN once no item is left.
 
-    At each step what is shown joins the history with its reward. Step s happens s x 60 seconds
+    At each step the item shown joins the history with its reward. Step s happens s x 60 seconds
     after the time of the target.
     """
     histories, reward_NS = targets.history, []

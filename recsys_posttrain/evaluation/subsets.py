@@ -17,10 +17,12 @@ Subset = Callable[[pd.DataFrame, RewardScale], Weights]
 
 
 def all_targets(rows: pd.DataFrame, scale: RewardScale) -> Weights:
+    """Every target, with weight 1."""
     return np.ones(len(rows))
 
 
 def liked(rows: pd.DataFrame, scale: RewardScale) -> Weights:
+    """Targets whose reward counts as liked on the scale."""
     return _weights(rows["reward"] >= scale.liked)
 
 

@@ -1,4 +1,4 @@
-"""What a policy is really worth: exact values against a world's truth, one row per target.
+"""The true value of a policy, exact, from the true rewards of a world: one row per target.
 
 r* is the true reward and a target stands for its user and history. Only items that may be shown
 count: where repeats are "never", those that the user has not seen, "unseen" below. Columns, all in

@@ -1,4 +1,4 @@
-"""What pretraining can minimise, one import line each."""
+"""Every loss of pretraining, one import line each."""
 
 from recsys_posttrain.losses.full_softmax import FullSoftmax as FullSoftmax
 from recsys_posttrain.losses.gbce import GBCE as GBCE

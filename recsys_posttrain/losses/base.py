@@ -1,4 +1,4 @@
-"""What a pretraining loss is: a frozen dataclass that is its settings, with one method."""
+"""The contract of a pretraining loss: a frozen dataclass of its settings, with one method."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,6 +14,11 @@ Objective = Callable[[Policy, Batch, torch.Generator], Tensor]
 
 
 class PretrainingLoss(Protocol):
+    """One way to pretrain a policy."""
+
     def build(self, count_V: Tensor) -> Objective:
-        """count_V: how often each item is in the training part, int64."""
+        """The function that computes the loss of each position, [N].
+
+        count_V: number of training events of each item, int64.
+        """
         ...

@@ -12,7 +12,7 @@ from recsys_posttrain.types import Batch
 
 @dataclass(frozen=True)
 class FullSoftmax:
-    """Exact, and the faster loss on small catalogues: see SampledSoftmax."""
+    """Exact cross-entropy, on small catalogues also the faster loss: see SampledSoftmax."""
 
     def build(self, count_V: Tensor) -> Objective:
         return _likelihood

@@ -1,11 +1,12 @@
-"""Generalised binary cross-entropy: each candidate is a yes or no question.
+"""Generalised binary cross-entropy: is this candidate the logged item, yes or no?
 
     loss = -(beta log sigmoid(s(a)) + sum over draws v != a of log(1 - sigmoid(s(v)))) / (K + 1)
     beta = rate (t (1 - 1 / rate) + 1 / rate) = 1 - t (1 - rate)
 
-rate is the probability that an item other than a is among the negatives. Negatives are a small part
-of the items and logged items are not, so plain binary cross-entropy learns probabilities that are
-too high. Its minimum has sigmoid(s(v)) = beta p(v) / (beta p(v) + rate (1 - p(v))).
+s are logits, a is the logged item, K the number of draws, and rate the probability that an item
+other than a is among them. Every logged item is a candidate, but few of the other items are, so
+plain binary cross-entropy learns probabilities that are too high. The minimum has
+sigmoid(s(v)) = beta p(v) / (beta p(v) + rate (1 - p(v))).
 
 Limits: t = 0 is binary cross-entropy; t = 1 has beta = rate and sigmoid(s(v)) = p(v), calibrated.
 Source: gSASRec, arXiv 2308.07192, with its defaults of 256 negatives and t = 0.75.
@@ -23,37 +24,41 @@ from torch.nn import functional
 from recsys_posttrain.config import require
 from recsys_posttrain.losses.base import Objective
 from recsys_posttrain.losses.negatives import Candidates, candidates, draw, proposal
-from recsys_posttrain.losses.one_pass import Piece, over_candidates
+from recsys_posttrain.losses.one_pass import LossOfChunk, over_candidates
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
 
 def gbce_beta(t: float, rate: float) -> float:
-    """The power of the logged item's probability. t in [0, 1]; rate: negatives per other item."""
+    """The exponent beta of the logged item's probability.
+
+    t: calibration, from 0 to 1.
+    rate: probability that an item other than the logged one is among the negatives.
+    """
     return 1 - t * (1 - rate)
 
 
 def gbce(
     hidden_ND: Tensor, candidates: Candidates, beta: float, logits_dtype: torch.dtype | None = None
 ) -> Tensor:
-    """The loss of each position, [N]. logits_dtype: as for over_candidates."""
+    """The generalised binary cross-entropy of each position, [N]."""
     share = 1 / (len(candidates.negative_KD) + 1)
 
-    def formula(logit_C: Tensor, logit_CK: Tensor) -> Piece:
+    def formula(logit_C: Tensor, logit_CK: Tensor) -> LossOfChunk:
         rejected_C = functional.softplus(logit_CK).sum(dim=1, dtype=logit_C.dtype)
         loss_C = share * (beta * functional.softplus(-logit_C) + rejected_C)
-        slope_C = -share * beta * (-logit_C).sigmoid()
-        return Piece(loss_C, slope_C, torch.full_like(logit_C, share), logit_CK.sigmoid_())
+        grad_C = -share * beta * (-logit_C).sigmoid()
+        return LossOfChunk(loss_C, grad_C, torch.full_like(logit_C, share), logit_CK.sigmoid_())
 
     return over_candidates(hidden_ND, candidates, formula, logits_dtype)
 
 
 @dataclass(frozen=True)
 class GBCE:
-    """negatives: K, per step, drawn uniformly. t: 0 is binary cross-entropy, 1 is calibrated."""
+    """Generalised binary cross-entropy on sampled negatives, with the paper's defaults."""
 
-    negatives: int = 256
-    t: float = 0.75
+    negatives: int = 256  # K, per step, drawn uniformly
+    t: float = 0.75  # 0 is binary cross-entropy, 1 is calibrated
 
     def __post_init__(self) -> None:
         require(self.negatives >= 1, f"GBCE: negatives={self.negatives} must be at least 1.")

@@ -1,9 +1,9 @@
-"""Negative items, drawn from a proposal once per step and shared by all its positions.
+"""Negative items, drawn from a proposal q once per step and shared by all its positions.
 
     q(v) proportional to (count(v) + 1)^exponent
 
-Exponent 0 is uniform, 1 is popularity. The 1 lets every item be drawn; without it the estimates
-made from the draws would be biased for items that training never saw.
+Exponent 0 is uniform, 1 is popularity. The added 1 lets every item be drawn; otherwise estimates
+from the draws would be biased for items without training events.
 
 The K draws are stratified: draw k inverts the cumulative proposal at a point drawn evenly from
 [k / K, (k + 1) / K). As with independent draws, item v is drawn K q(v) times in expectation, but
@@ -21,6 +21,8 @@ from recsys_posttrain.types import Batch
 
 
 class Negatives(NamedTuple):
+    """The K draws of one step."""
+
     items_K: Tensor  # int64, 1..V, ascending; the same item may be drawn several times
     expected_K: Tensor  # K q(v): how many times each of them is drawn in expectation
 
@@ -28,20 +30,23 @@ class Negatives(NamedTuple):
 class Candidates(NamedTuple):
     """The logged item of every position, and the negatives that all positions share."""
 
-    items_N: Tensor
+    items_N: Tensor  # int64, 1..V: the logged items
     chosen_ND: Tensor  # vectors of the logged items
     negatives: Negatives
     negative_KD: Tensor  # vectors of the negatives
 
 
 def proposal(count_V: Tensor, exponent: float) -> Tensor:
-    """q, [V], float64."""
+    """The proposal q, [V], float64.
+
+    count_V: number of training events of each item.
+    """
     weight_V = (count_V.double() + 1) ** exponent
     return weight_V / weight_V.sum()
 
 
 def draw(share_V: Tensor, number: int, generator: torch.Generator) -> Negatives:
-    """`number` stratified draws from the proposal `share_V`."""
+    """Draws `number` items, stratified, from the proposal `share_V`."""
     cumulative_V = share_V.cumsum(dim=0)
     place_K = torch.rand(number, generator=generator, dtype=share_V.dtype)
     point_K = (torch.arange(number) + place_K) / number
@@ -52,11 +57,11 @@ def draw(share_V: Tensor, number: int, generator: torch.Generator) -> Negatives:
 
 
 def candidates(policy: Policy, batch: Batch, negatives: Negatives) -> Candidates:
-    """Their vectors, looked up together.
+    """The logged items of a batch and its negatives, with their vectors, looked up together.
 
-    The gradient of this look-up is sparse: it holds the rows looked up and not the whole table. It
-    is added to the dense gradient of the history's look-up, which AdamW needs. That one gradient
-    and AdamW's pass over table and moments are all that a step costs for each item.
+    The gradient of this look-up is sparse: it has only the rows that were looked up. It is added to
+    the dense gradient of the history's look-up, which AdamW needs. That dense gradient and AdamW's
+    pass over it are all that a step costs per item of the catalogue.
     """
     weight: Tensor = policy.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
     negatives = Negatives(negatives.items_K.to(weight.device), negatives.expected_K.to(weight))

@@ -24,7 +24,7 @@ from torch import Tensor
 from recsys_posttrain.config import require
 from recsys_posttrain.losses.base import Objective
 from recsys_posttrain.losses.negatives import Candidates, candidates, draw, proposal
-from recsys_posttrain.losses.one_pass import Piece, over_candidates
+from recsys_posttrain.losses.one_pass import LossOfChunk, over_candidates
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
@@ -32,32 +32,32 @@ from recsys_posttrain.types import Batch
 def sampled_softmax(
     hidden_ND: Tensor, candidates: Candidates, logits_dtype: torch.dtype | None = None
 ) -> Tensor:
-    """log Z_hat - s(a), [N]. logits_dtype: as for over_candidates."""
+    """The loss log Z_hat - s(a) of each position, [N]."""
     weight_K = 1 / candidates.negatives.expected_K
 
-    def formula(logit_C: Tensor, logit_CK: Tensor) -> Piece:
+    def formula(logit_C: Tensor, logit_CK: Tensor) -> LossOfChunk:
         # In the dtype of logit_CK, because passes over mixed ones make copies.
         top_C = torch.maximum(logit_CK.amax(dim=1), logit_C.to(logit_CK))
         others_CK = logit_CK.sub_(top_C[:, None]).exp_().mul_(weight_K.to(logit_CK))
         own_C = (logit_C - top_C).exp()
         total_C = own_C + others_CK.sum(dim=1, dtype=logit_C.dtype)
         loss_C = total_C.log() + top_C - logit_C
-        return Piece(loss_C, own_C / total_C - 1, 1 / total_C, others_CK)
+        return LossOfChunk(loss_C, own_C / total_C - 1, 1 / total_C, others_CK)
 
     return over_candidates(hidden_ND, candidates, formula, logits_dtype)
 
 
 @dataclass(frozen=True)
 class SampledSoftmax:
-    """negatives: K, per step. popularity_exponent: of the proposal; 0 is uniform.
+    """Cross-entropy with a sampled partition sum.
 
     With 1,024 negatives a training step is faster than with FullSoftmax from about 2,000 items on
     (benchmarks/sampled.py measures it). On a smaller catalogue take FullSoftmax: it is exact, and
     its policy is the one that a sampled loss approaches.
     """
 
-    negatives: int = 1024
-    popularity_exponent: float = 0.5
+    negatives: int = 1024  # K, per step
+    popularity_exponent: float = 0.5  # of the proposal; 0 is uniform
 
     def __post_init__(self) -> None:
         require(

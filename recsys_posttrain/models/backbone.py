@@ -1,4 +1,4 @@
-"""What a backbone is: past events in, hidden states out, and an item embedding. Nothing else."""
+"""The contract of a backbone: past events in, hidden states out, and an item embedding."""
 
 from typing import Protocol
 
@@ -10,23 +10,51 @@ from recsys_posttrain.types import History
 
 
 class Backbone(Protocol):
-    """An nn.Module with these members; see sasrec.py for one.
+    """An nn.Module with these members; see sasrec.py for one."""
 
-    dim: width D of its states. max_length: the longest history it reads.
-    item_embedding: [V + 1, D]; row 0 is padding. forward: state at t sees events up to t only.
+    dim: int  # width D of the hidden states
+    max_length: int  # the longest history that it reads
+    item_embedding: nn.Embedding  # [V + 1, D]; row 0 is padding
+
+    def __call__(self, history: History) -> Tensor:
+        """The hidden states, [B, T, D]; the one at t depends on events up to t only."""
+        ...
+
+
+class BackboneConfig(Protocol):
+    """A frozen dataclass whose fields are the architecture."""
+
+    @property
+    def max_length(self) -> int:
+        """The longest history that the backbone reads, in events."""
+        ...
+
+    def build(self, num_items: int) -> nn.Module:
+        """A freshly initialised Backbone; it draws from torch's global generator (seed it)."""
+        ...
+
+
+def last_hidden_states(backbone: nn.Module, history: History, length_B: Tensor) -> Tensor:
+    """The hidden state after the last event of each row, [B, D].
+
+    The backbone's optional method `last`, with the same arguments, computes it where that is less
+    work than all positions.
     """
-
-    dim: int
-    max_length: int
-    item_embedding: nn.Embedding
-
-    def __call__(self, history: History) -> Tensor: ...
+    last = getattr(backbone, "last", None)
+    if last is not None:
+        state_BD: Tensor = last(history, length_B)
+        return state_BD
+    hidden_BTD: Tensor = backbone(history)
+    return hidden_BTD[torch.arange(len(length_B), device=length_B.device), length_B - 1]
 
 
 def check_sizes(
     owner: str, *, dim: int, blocks: int, heads: int, max_length: int, dropout: float
 ) -> None:
-    """Raises UserError for sizes that no model has: they are checked before memory is asked for."""
+    """Raises UserError for sizes that no model has, before memory is allocated.
+
+    owner: the class of the sizes, for the message.
+    """
     require_counts(owner, 1, 2**16, dim=dim, heads=heads)
     require_counts(owner, 1, 1000, blocks=blocks)
     require_counts(owner, 1, 2**20, max_length=max_length)
@@ -36,28 +64,3 @@ def check_sizes(
         "divides dim.",
     )
     require(0 <= dropout < 1, f"{owner}: dropout={dropout} must be at least 0 and below 1.")
-
-
-class BackboneConfig(Protocol):
-    """A frozen dataclass whose fields are the architecture."""
-
-    @property
-    def max_length(self) -> int: ...
-
-    def build(self, num_items: int) -> nn.Module:
-        """A freshly initialised Backbone; draws from torch's global generator (seed it)."""
-        ...
-
-
-def last_hidden_states(backbone: nn.Module, history: History, length_B: Tensor) -> Tensor:
-    """The state after the last real event of each row, [B, D].
-
-    From the backbone's optional method `last` of the same arguments, where it can do less work than
-    for all positions.
-    """
-    last = getattr(backbone, "last", None)
-    if last is not None:
-        state_BD: Tensor = last(history, length_B)
-        return state_BD
-    hidden_BTD: Tensor = backbone(history)
-    return hidden_BTD[torch.arange(len(length_B), device=length_B.device), length_B - 1]

@@ -1,6 +1,6 @@
 """A policy on disk: policy.safetensors beside policy.json, enough to recommend without the rest.
 
-policy.json says what the policy is, wherever it was made: its backbone, the ids of its items, and
+policy.json describes the policy, wherever it was trained: its backbone, the ids of its items, and
 the hash and the repeat rule of the log that it was trained on. source.json says where that log was:
 the dataset with its settings, and a file by its absolute path.
 """
@@ -33,23 +33,24 @@ FIX = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/
 
 
 class SavedPolicy(NamedTuple):
-    """item_ids[v - 1]: the dataset's id of item v. content_hash, repeats: of the log that it was
-    trained on. dataset: the name of that log. source: what `describe` made of it. reward_scale: by
-    which its backbone reads the rewards of a history, where it does."""
+    """A policy from disk, and facts about the log that it was trained on."""
 
     policy: FrozenPolicy
-    item_ids: np.ndarray
-    content_hash: str
-    repeats: Repeats
-    dataset: str
-    source: dict[str, Any]
-    reward_scale: RewardScale
+    item_ids: np.ndarray  # item_ids[v - 1] is the dataset's id of item v
+    content_hash: str  # of the log
+    repeats: Repeats  # of the log
+    dataset: str  # name of the log
+    source: dict[str, Any]  # the dataset, as `describe` writes it
+    reward_scale: RewardScale  # for a backbone that reads the rewards of a history
 
 
 def save_policy(
     folder: Path, policy: Policy, backbone: BackboneConfig, corpus: Corpus, dataset: Dataset
 ) -> None:
-    """corpus: what the policy was trained on, prepared from the dataset."""
+    """Writes a policy into a folder.
+
+    corpus: the log that the policy was trained on, prepared from `dataset`.
+    """
     save_tensors(folder / WEIGHTS, policy.state_dict())
     item_ids = corpus.item_ids if policy.item_ids is None else policy.item_ids
     card = {
@@ -68,7 +69,9 @@ def save_policy(
 
 
 def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
-    """weights: the file in the folder; those of a step on the way are beside the last ones.
+    """The policy in a folder.
+
+    weights: the file of the weights; those after a step during training are beside the last ones.
 
     Errors: UserError for a folder without a policy, or one whose files disagree."""
     if (folder / RECORD).is_file():

@@ -1,4 +1,4 @@
-"""The input that backbones share: an item, its position and, where asked for, its logged reward."""
+"""The input layer that backbones share: embeds an item, its position and its logged reward."""
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +8,14 @@ from recsys_posttrain.types import History
 
 
 class EventEmbedding(nn.Module):
-    """A backbone derives from it: x = dropout(item + position + f(reward)), f a small network.
+    """Base class of a backbone, with x = dropout(item + position + f(reward)), f a small network.
 
-    Positions count from a user's first visible event, so that a state never depends on how many
-    events follow.
+    Positions count from the first event in the window, so that a hidden state never depends on how
+    many events follow.
+
+    dim: D, width of the hidden states.
+    max_length: the longest history that is read.
+    history_rewards: whether the logged rewards of past events are read; without, f is 0.
     """
 
     def __init__(
@@ -31,16 +35,16 @@ class EventEmbedding(nn.Module):
 
     @torch.no_grad()
     def start_small(self) -> None:
-        """Dot products of unit-scale states with these rows start near 0: a nearly uniform policy.
+        """Small initial embeddings, whose logits are near 0: the policy starts nearly uniform.
 
-        Called last by a backbone, so that the order of its random draws is that of its layers.
+        A backbone calls it last, so that its layers draw from the generator in their own order.
         """
         for embedding in (self.item_embedding, self.position_embedding):
             nn.init.normal_(embedding.weight, std=self.dim**-0.5 / 2)
         self.item_embedding.weight[0].zero_()
 
     def embedded(self, history: History) -> Tensor:
-        """[B, T, D]"""
+        """The embedded events, [B, T, D]."""
         positions_T = torch.arange(history.items_BT.shape[1], device=history.items_BT.device)
         x_BTD = self.item_embedding(history.items_BT) + self.position_embedding(positions_T)
         if self.reward_embedding is not None:

@@ -1,4 +1,4 @@
-"""A policy that no longer changes, and so need not compute anything twice."""
+"""A policy that no longer changes, so that its outputs are computed once."""
 
 from collections.abc import Callable
 
@@ -6,55 +6,57 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.data.positions import Memory, TrainingPositions
+from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.models.cache import OutputCache
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 
 
 class FrozenPolicy(Policy):
-    """Shares the policy's backbone and turns gradients and dropout off, for good.
+    """A policy without gradients and dropout; it shares the backbone of `policy`, and freezes it.
 
-    While `at` names the training positions it reads what it says about them from memory: its
-    states, where they fit, the normaliser of its softmax and its expected reward.
+    At the positions of `set_positions` its hidden states (where they fit in memory), normaliser and
+    expected reward are cached.
     """
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy.backbone, policy.item_ids)
         self.requires_grad_(False).train(False)
-        self._memory = Memory()
+        self._cache = OutputCache()
         self._expected_of: tuple[RewardModel, ...] = ()  # in a tuple: not a part of this module
 
     def train(self, mode: bool = True) -> "FrozenPolicy":
+        """Stays in evaluation mode, whatever the trainer asks for."""
         super().train(False)
         return self
 
-    def at(self, positions: TrainingPositions | None) -> None:
-        """Every batch from now on holds these positions; None: any others."""
-        self._memory.at(positions)
+    def set_positions(self, positions: TrainingPositions | None) -> None:
+        """From now on every batch consists of these positions; None: of any others."""
+        self._cache.set_positions(positions)
 
-    def _number(self, name: str, batch: Batch, of_batch: Callable[[Batch], Tensor]) -> Tensor:
-        """of_batch(batch), [N], from memory where there is one."""
-        if not self._memory.holds(1):
+    def _scalars(self, name: str, batch: Batch, of_batch: Callable[[Batch], Tensor]) -> Tensor:
+        """of_batch(batch), [N], from the cache where there is one."""
+        if not self._cache.holds(1):
             return of_batch(batch)
-        return self._memory.read(name, batch, of_batch, self.item_embedding_VD)
+        return self._cache.get(name, batch, of_batch, self.item_embedding_VD)
 
     @torch.no_grad()
     def hidden_states(self, batch: Batch) -> Tensor:
-        if not self._memory.holds(self.item_embedding_VD.shape[1]):
+        if not self._cache.holds(self.item_embedding_VD.shape[1]):
             return super().hidden_states(batch)
-        if self._remembered is None or self._remembered[0] is not batch:
-            hidden_ND = self._memory.read(
-                "states", batch, super().hidden_states, self.item_embedding_VD
+        if self._latest is None or self._latest[0] is not batch:
+            hidden_ND = self._cache.get(
+                "hidden states", batch, super().hidden_states, self.item_embedding_VD
             )
-            self._remembered = (batch, False, hidden_ND)
-        return self._remembered[2]
+            self._latest = (batch, False, hidden_ND)
+        return self._latest[2]
 
     def log_normaliser(self, batch: Batch) -> Tensor:
-        return self._number(f"normaliser in {self.logits_dtype}", batch, super().log_normaliser)
+        return self._scalars(f"normaliser in {self.logits_dtype}", batch, super().log_normaliser)
 
     def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
-        """E_{a ~ pi}[r_hat(x, a)], exactly over the catalogue, [N]."""
+        """The exact expected reward E_{a ~ pi}[r_hat(x, a)] over the catalogue, [N]."""
 
         def expected(batch: Batch) -> Tensor:
             return ops.expected_score(
@@ -65,11 +67,11 @@ class FrozenPolicy(Policy):
             return expected(batch)
         if not any(known is reward for known in self._expected_of):
             self._expected_of = (reward,)
-            self._memory.drop("expected")
-        return self._number("expected", batch, expected)
+            self._cache.drop("expected")
+        return self._scalars("expected", batch, expected)
 
     def last_hidden_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32
     ) -> Tensor:
         compute = super().last_hidden_states
-        return self._memory.after(histories, lambda: compute(histories, next_times_N, rows))
+        return self._cache.after(histories, lambda: compute(histories, next_times_N, rows))

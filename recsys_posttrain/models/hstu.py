@@ -122,12 +122,12 @@ class HSTUModule(EventEmbedding):
         self.start_small()
 
     def forward(self, history: History) -> Tensor:
-        """Hidden states [B, T, D]."""
+        """The hidden states, [B, T, D]."""
         hidden_BTD: Tensor = self.output_norm(self._through(self.blocks, history))
         return hidden_BTD
 
     def last(self, history: History, length_B: Tensor) -> Tensor:
-        """The states at positions length - 1 alone, [B, D]; the last block is run only there."""
+        """The hidden states at position length - 1, [B, D]; the last block runs only there."""
         at_B = length_B - 1
         x_BTD = self._through(self.blocks[:-1], history)
         hidden_B1D: Tensor = self.blocks[-1](x_BTD, self._pairs(history, at_B), at_B)
@@ -156,14 +156,13 @@ class HSTUModule(EventEmbedding):
 
 @dataclass(frozen=True)
 class HSTU:
-    """history_rewards: also read the logged reward of each past event (off for protocol A).
+    """Settings of HSTU; those that it shares with SASRec are described there.
 
-    target_time: the state after an event also knows when the next action happens, in training and
-    for a held-out target alike. That is the protocol of the authors' code and of the RecTools HSTU
-    tutorial, and it gives the model the target's timestamp: whoever logs the target knows it, but
-    a model without this option does not, and the two are not comparable. Where no target is known,
-    as in `recommend`, the time of the last event stands for it. Off by default: a state then knows
-    no time after its own event's, as for SASRec.
+    target_time: the hidden state after an event also depends on the time of the next action, in
+        training and for a held-out target alike, as in the authors' code and the RecTools HSTU
+        tutorial. The model then reads the target's timestamp, so it is not comparable with one that
+        does not. Where no target is known, as in `recommend`, it is the time of the last event. Off
+        by default: a hidden state then depends on no time after its own event's, as for SASRec.
     """
 
     dim: int = 64

@@ -18,7 +18,7 @@ ROWS_PER_BLOCK = 16
 
 
 def packed_hidden_states(backbone: nn.Module, batch: Batch) -> Tensor:
-    """Hidden states of the real positions only, [N, D], row by row."""
+    """The hidden states of the real positions, [N, D], row by row, in blocks of similar length."""
     history = batch.history
     hidden = []
     for rows, longest in _blocks(batch.mask_BT.sum(dim=1).tolist()):
@@ -29,7 +29,7 @@ def packed_hidden_states(backbone: nn.Module, batch: Batch) -> Tensor:
 
 
 def _blocks(lengths: list[int]) -> list[tuple[slice, int]]:
-    """Consecutive rows and the length that the longest of them needs."""
+    """The consecutive rows of each block, and the length of its longest row."""
     starts = range(0, len(lengths), ROWS_PER_BLOCK)
     return [
         (slice(start, start + ROWS_PER_BLOCK), max(lengths[start : start + ROWS_PER_BLOCK]))
@@ -38,54 +38,56 @@ def _blocks(lengths: list[int]) -> list[tuple[slice, int]]:
 
 
 class Policy(nn.Module):
-    """pi(item | history) with the states of the current batch remembered.
+    """The policy pi(item | history) = softmax over items of hidden state . item embedding.
 
-    Several parts of a loss ask for the same states; they are computed once per batch, until
-    `forget` is called (the training module does so after every step).
+    Several parts of a loss need the hidden states of one batch, so the latest batch's are cached
+    until `clear_cache`, which an objective calls at the start of every step.
 
-    logits_dtype: dtype of the products with the catalogue in gradients (see logsumexp.py); None is
-    that of the weights. item_ids: item_ids[v - 1] is the dataset's id of item v; None: unknown,
-    because the policy was built by hand.
+    backbone: computes the hidden states and holds the item embedding.
+    item_ids: item_ids[v - 1] is the dataset's id of item v; None: a policy built by hand.
     """
 
-    logits_dtype: torch.dtype | None = None
+    logits_dtype: torch.dtype | None = None  # see ops/logsumexp.py; None: that of the weights
 
     def __init__(self, backbone: nn.Module, item_ids: np.ndarray | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.item_ids = item_ids
-        self._remembered: tuple[Batch, bool, Tensor] | None = None
+        # The batch, whether its hidden states have a graph, and the hidden states.
+        self._latest: tuple[Batch, bool, Tensor] | None = None
 
     @property
     def item_embedding_VD(self) -> Tensor:
-        """Output vectors of items 1..V: the item embedding without its padding row."""
+        """The output vectors of items 1..V: the item embedding without its padding row."""
         embedding: nn.Embedding = self.backbone.item_embedding  # type: ignore[assignment]
         return embedding.weight[1:]
 
     @property
     def max_length(self) -> int:
+        """The longest history that the policy reads, in events."""
         return int(self.backbone.max_length)  # type: ignore[arg-type]
 
-    def forget(self) -> None:
-        self._remembered = None
+    def clear_cache(self) -> None:
+        """Drops the cached hidden states: the weights or the batch are about to change."""
+        self._latest = None
 
-    def remember(self, batch: Batch, hidden_ND: Tensor) -> None:
-        """What `hidden_states` returns for this batch until `forget`; without a graph."""
-        self._remembered = (batch, False, hidden_ND)
+    def cache_hidden_states(self, batch: Batch, hidden_ND: Tensor) -> None:
+        """Caches hidden states that were computed elsewhere, without a graph."""
+        self._latest = (batch, False, hidden_ND)
 
     def hidden_states(self, batch: Batch) -> Tensor:
-        """[N, D]"""
-        # States remembered without a graph must not serve a caller who needs the gradient.
+        """The hidden states of the real positions, [N, D]; cached."""
+        # Hidden states without a graph must not serve a caller who needs the gradient.
         graph = torch.is_grad_enabled()
-        known = self._remembered
-        if known is None or known[0] is not batch or known[1] < graph:
-            known = (batch, graph, packed_hidden_states(self.backbone, batch))
-            self._remembered = known
-        return known[2]
+        cached = self._latest
+        if cached is None or cached[0] is not batch or cached[1] < graph:
+            cached = (batch, graph, packed_hidden_states(self.backbone, batch))
+            self._latest = cached
+        return cached[2]
 
     @torch.no_grad()
     def log_normaliser(self, batch: Batch) -> Tensor:
-        """log sum_v exp(logit_v), [N], without a gradient."""
+        """The log-normaliser log sum_v exp(logit_v), [N], without a gradient."""
         return linear_logsumexp(
             self.hidden_states(batch), self.item_embedding_VD, self.logits_dtype
         )
@@ -97,10 +99,10 @@ class Policy(nn.Module):
         *,
         constant_normaliser: bool = False,
     ) -> Tensor:
-        """log pi of the logged actions, [N], or of given candidates, [N, K].
+        """log pi of the logged actions, [N], or of given items, [N, K], with a gradient.
 
-        constant_normaliser: leave its gradient out, for a loss that only compares items of one
-        position: their difference does not depend on it.
+        constant_normaliser: leave out the gradient of the normaliser, for a loss that depends only
+            on differences between items of one position.
         """
         if items_NK is None:
             chosen_N1 = batch.action_N[:, None]
@@ -114,9 +116,9 @@ class Policy(nn.Module):
         return logit_NK - self.log_normaliser(batch)[:, None]
 
     def weighted_nll(self, batch: Batch, weight_N: Tensor) -> Tensor:
-        """-weight log pi of the logged actions, [N], in one pass.
+        """-weight log pi of the logged actions, [N], in one pass over the catalogue.
 
-        The weight is a constant, whatever it was computed from.
+        weight_N: constants; no gradient flows into them.
         """
         return weighted_nll(
             self.hidden_states(batch),
@@ -129,10 +131,12 @@ class Policy(nn.Module):
     def loss_of_log_prob(
         self, batch: Batch, items_NK: Tensor, loss_of: LossOfLogProb, *extra_N: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(loss_N, log pi of the items without a gradient [N, K]).
+        """The fused form of loss_of(self.log_prob(batch, items_NK), *extra_N).
 
-        loss_of(log_prob_NK, *extra_N) -> loss_N, from nothing but the values of one position; the
-        fused form of applying it to `log_prob`.
+        loss_of: (log_prob_CK, *extra_C) -> loss_C; each loss depends on its own position only.
+        extra_N: constants, one row per position.
+
+        Returns: loss_N, and log pi of the items, [N, K], without a gradient.
         """
         hidden_ND, logits_dtype = self.hidden_states(batch), self.logits_dtype
         return loss_of_log_prob(
@@ -145,7 +149,7 @@ class Policy(nn.Module):
         )
 
     def sample(self, batch: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`count` independent items per position and log pi of each, [N, K]."""
+        """`count` independent draws per position and log pi of each, [N, count]."""
         return ops.sample_items(
             self.hidden_states(batch), self.item_embedding_VD, count, generator, self.logits_dtype
         )
@@ -154,9 +158,10 @@ class Policy(nn.Module):
     def last_hidden_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32
     ) -> Tensor:
-        """The state after each whole history (its latest `max_length` events), [N, D].
+        """The hidden state after each whole history, [N, D]: after its latest `max_length` events.
 
-        next_times_N: as for `history_batches`; read only by a backbone that asks for it.
+        next_times_N: as for `history_batches`; not every backbone reads it.
+        rows: histories at a time.
         """
         item_embedding_VD = self.item_embedding_VD
         hidden_ND = item_embedding_VD.new_empty(len(histories), item_embedding_VD.shape[1])
@@ -170,7 +175,7 @@ class Policy(nn.Module):
 
 
 def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
-    """A freshly initialised policy; the caller's global random state stays as it was."""
+    """A freshly initialised policy; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "policy weights"))
         return Policy(backbone.build(num_items))

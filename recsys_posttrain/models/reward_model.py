@@ -1,8 +1,8 @@
-"""What a reward model is: r_hat(x, item) for every item, as a product of two small matrices.
+"""The contract of a reward model: r_hat(n, v) = state_n . factor_v, in stars.
 
-Every model here (and later every noise around one) can be written r_hat(n, v) = state_n . factor_v.
-That is the whole contract: it makes the score of all items one matrix product and its expectation
-under a policy another, with nothing of size [tokens, catalogue] kept.
+state_n depends on the context of position n, factor_v on item v. So the rewards of all items are
+one matrix product, and their expectation under a policy another, without anything of size [N, V].
+Every model, and every noise around one (rewards/noise), has this form.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
-from recsys_posttrain.data.positions import Memory, TrainingPositions
+from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.models.cache import OutputCache
 from recsys_posttrain.types import Batch, Sequences
 
 ROWS_AT_A_TIME = 4096  # of [rows, K, R]
 
 
 class Interval(NamedTuple):
-    """What an ensemble believes: its mean, and the mean minus and plus `width` deviations."""
+    """The mean of an ensemble's predictions, and the mean minus and plus some deviations."""
 
     mean_NK: Tensor
     lower_NK: Tensor
@@ -29,55 +30,60 @@ class Interval(NamedTuple):
 
 
 class RewardModel(nn.Module):
-    """Subclass and define `member_factors`; everything else follows from it.
+    """Base class of reward models: a subclass defines `member_factors`, all else follows from it.
 
-    The factors of the current batch are remembered until `forget`, because several parts of a
-    loss ask for them; so everything but `member_factors` is for a model that is frozen.
+    Several parts of a loss need the factors of one batch, so the latest batch's are cached until
+    `clear_cache`. Everything but `member_factors` is therefore for a model that is frozen.
     """
 
-    max_length: int  # the longest history it reads
-    is_resampled = False  # whether it answers differently when it is asked again
-    item_ids: np.ndarray | None = None  # of items 1..V; None: built by hand
+    max_length: int  # the longest history that it reads, in events
+    is_resampled = False  # whether its noise, and so its output, is drawn anew in every step
+    item_ids: np.ndarray | None = None  # item_ids[v - 1] is the id of item v; None: built by hand
 
     def __init__(self) -> None:
         super().__init__()
-        self._remembered: tuple[Batch, tuple[Tensor, Tensor]] | None = None
-        self._memory = Memory()
-        self._factor_MVR: Tensor | None = None  # beside states in memory
+        self._latest: tuple[Batch, tuple[Tensor, Tensor]] | None = None
+        self._cache = OutputCache()
+        self._factor_MVR: Tensor | None = None  # belongs to the states in the cache
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(state_MNR, factor_MVR) of the M members; r_hat of member m is their product.
+        """state_MNR and factor_MVR of the M members; r_hat of member m is their product.
 
-        The state at t reads events strictly before the action at t, and their rewards.
+        The state at t depends on events strictly before the action at t, and on their rewards.
         """
         raise TypeError(f"{type(self).__name__} does not define member_factors")
 
-    def forget(self) -> None:
-        self._remembered = None
+    def clear_cache(self) -> None:
+        """Drops the cached factors: the weights, the noise or the batch are about to change."""
+        self._latest = None
 
     def resample(self, seed: int | None) -> None:
-        """Draw resampled noise anew, or None: leave it out. Any other model stays as it is."""
+        """Draws noise that is resampled from this seed; None: without noise. Others do nothing."""
 
-    def at(self, positions: TrainingPositions | None) -> None:
-        """Every batch from now on holds these positions, whose states are computed once where they
-        fit in memory; None: any others."""
-        self._memory.at(positions)
+    def set_positions(self, positions: TrainingPositions | None) -> None:
+        """From now on every batch consists of these positions; None: of any others.
+
+        Their states are computed once, where they fit in memory.
+        """
+        self._cache.set_positions(positions)
 
     @torch.no_grad()
     def frozen_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if self._remembered is None or self._remembered[0] is not batch:
-            self._remembered = (batch, self._known_factors(batch))
-        return self._remembered[1]
+        """`member_factors` without a gradient; cached."""
+        if self._latest is None or self._latest[0] is not batch:
+            self._latest = (batch, self._factors_at(batch))
+        return self._latest[1]
 
-    def _known_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if self.is_resampled or not self._memory.holds(1):
+    def _factors_at(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`member_factors`, its states from the cache of training positions where there is one."""
+        if self.is_resampled or not self._cache.holds(1):
             return self.member_factors(batch)
         if self._factor_MVR is None:
             state_MNR, factor_MVR = self.member_factors(batch)
-            if not self._memory.holds(state_MNR[:, 0].numel()):
+            if not self._cache.holds(state_MNR[:, 0].numel()):
                 return state_MNR, factor_MVR
             self._factor_MVR = factor_MVR
-        state_NMR = self._memory.read(
+        state_NMR = self._cache.get(
             "states",
             batch,
             lambda batch: self.member_factors(batch)[0].transpose(0, 1),
@@ -86,11 +92,11 @@ class RewardModel(nn.Module):
         return state_NMR.transpose(0, 1), self._factor_MVR
 
     def factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(state_NMR, factor_VMR), flattened to width M x R: their product is the members' mean."""
+        """state_NR and factor_VR of width M x R, whose product is the mean over members."""
         return _flattened(*self.frozen_factors(batch))
 
     def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
-        """Each member's prediction, [M, N, K], in reward units."""
+        """Each member's prediction for given items, [M, N, K], in stars."""
         state_MNR, factor_MVR = self.frozen_factors(batch)
         return torch.stack(
             [
@@ -100,7 +106,7 @@ class RewardModel(nn.Module):
         )
 
     def score(self, batch: Batch, items_NK: Tensor) -> Tensor:
-        """r_hat of given items, [N, K], in reward units."""
+        """r_hat of given items, [N, K], in stars: the mean over members."""
         return ops.chosen_logits(*self.factors(batch), items_NK)
 
     def interval(self, batch: Batch, items_NK: Tensor, width: float = 1.0) -> Interval:
@@ -121,21 +127,20 @@ class RewardModel(nn.Module):
         next_times_N: Tensor | None = None,
         users_N: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As `factors`, for the next action after all of each history: (state_NR, factor_VR), on
-        the CPU. Those of the last two sets of histories are kept.
+        """`factors` for the next action after each whole history, on the CPU; cached.
 
         next_times_N, users_N: as for `score_next`.
         """
         if self.is_resampled:
             return self.next_factors(histories, next_times_N, users_N)
-        return self._memory.after(
+        return self._cache.after(
             histories, lambda: self.next_factors(histories, next_times_N, users_N)
         )
 
     def next_factors(
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """What `last_factors` returns, computed."""
+        """Computes `last_factors`."""
         device = next((tensor.device for tensor in self.state_dict().values()), None)
         return next_factors(
             lambda batch: _flattened(*self.member_factors(batch)),
@@ -156,8 +161,12 @@ def next_factors(
     users_N: Tensor | None = None,
     device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(state_NR, factor_VR) for the next action after all of each history, on the CPU, from
-    factors_of(batch) -> (state_NR, factor_VR)."""
+    """state_NR and factor_VR for the next action after each whole history, on the CPU.
+
+    factors_of: Batch -> (state_NR, factor_VR).
+    next_times_N, users_N: as for `score_next`.
+    device: where the batches are computed; None: the CPU.
+    """
     users_N = torch.arange(len(histories)) if users_N is None else users_N
     state_NR = factor_VR = torch.empty(0)
     for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
@@ -175,7 +184,7 @@ def next_factors(
 
 
 def _flattened(state_MNR: Tensor, factor_MVR: Tensor) -> tuple[Tensor, Tensor]:
-    """Width M x R, so that the product is the mean over members."""
+    """The factors of all members side by side, so that their product is the mean over members."""
     return (
         state_MNR.transpose(0, 1).flatten(1) / len(state_MNR),
         factor_MVR.transpose(0, 1).flatten(1),
@@ -189,10 +198,11 @@ def score_next(
     next_times_N: Tensor | None = None,
     users_N: Tensor | None = None,
 ) -> Tensor:
-    """r_hat of K items per history as the next action after all of it, [N, K].
+    """r_hat of K items per history as the next action after all of it, [N, K], in stars.
 
-    next_times_N: when that action is; None: at the time of the last event. users_N: whose history
-    it is (index into Corpus.user_ids), for a model that knows users; None: history n is user n's.
+    next_times_N: time of that action; None: that of the last event.
+    users_N: the user of each history (index into Corpus.user_ids), for a model that knows users;
+        None: history n is user n's.
     """
     state_NR, factor_VR = model.last_factors(histories, next_times_N, users_N)
     return ops.map_chunks(

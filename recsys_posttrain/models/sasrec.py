@@ -1,15 +1,17 @@
 """SASRec: a causal transformer over item ids (arXiv 1808.09781).
 
-A block is x + dropout(g(norm(x))) for attention and then for the feed-forward, as the paper writes
-it. The authors' code, and others after it, differ from that: their queries are normalised, keys and
-values are not, and the residual is added to the normalised query.
-Departures from the paper: the feed-forward is GELU and, by default, four times as wide as the
-states, not as wide; the attention has an output projection; item vectors are not multiplied by the
-root of the width on the way in (they start small, see embedding.py); the norms' epsilon is 1e-5
-(the authors' code has 1e-8); dropout acts on the embedding and on both residual branches but not
-inside the attention (there it costs 1.7x on a CPU and did not pay); positions count from a user's
-first visible event, so that a state never depends on how many events follow. The output layer is
-the item embedding itself, as in the paper.
+A block is x + dropout(g(norm(x))) for attention and then for the feed-forward, and the output layer
+is the item embedding itself, as in the paper. The authors' code, and others after it, differ: their
+queries are normalised, keys and values are not, and the residual is added to the normalised query.
+
+Departures from the paper:
+- the feed-forward is GELU and, by default, four times as wide as the hidden states, not as wide;
+- the attention has an output projection;
+- input item vectors are not multiplied by the root of the width (they start small, embedding.py);
+- the norms' epsilon is 1e-5 (the authors' code has 1e-8);
+- dropout acts on the embedding and on both residual branches but not inside the attention (there it
+  costs 1.7x on a CPU and did not pay);
+- positions count from the first event in the window, not from the last.
 """
 
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from recsys_posttrain.types import History
 
 
 class _Block(nn.Module):
+    """Causal self-attention and a feed-forward layer, each on a residual branch."""
+
     def __init__(self, dim: int, heads: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
@@ -39,7 +43,7 @@ class _Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """[B, T, D]"""
+        """The block at all positions, [B, T, D]."""
         batch, time, dim = x_BTD.shape
         projected = self.query_key_value(self.attention_norm(x_BTD))
         split = projected.view(batch, time, 3, self.heads, dim // self.heads)
@@ -48,11 +52,11 @@ class _Block(nn.Module):
         return self._after_attention(x_BTD, mixed.transpose(1, 2).flatten(2))
 
     def last(self, x_BTD: Tensor, at_B: Tensor) -> Tensor:
-        """The states at the positions `at_B` alone, [B, D].
+        """The block at one position of each row, `at_B`, [B, D].
 
-        Keys and values of the other positions n_t are never formed: q . (W_k n_t + b_k) is
-        (W_k' q) . n_t plus what is the same for all t, and sum_t a_t (W_v n_t + b_v) is
-        W_v (sum_t a_t n_t) + b_v.
+        Keys and values of the normed inputs n_t are never formed: q . (W_k n_t + b_k) is
+        (W_k' q) . n_t plus a constant in t, which the softmax drops, and sum_t a_t (W_v n_t + b_v)
+        is W_v (sum_t a_t n_t) + b_v. Letters: H heads, C width of a head.
         """
         normed_BTD = self.attention_norm(x_BTD)
         row_B = torch.arange(len(at_B), device=at_B.device)
@@ -63,13 +67,13 @@ class _Block(nn.Module):
         query_BD = linear(normed_BTD[row_B, at_B], query_weight, query_bias)
         query_BHC = query_BD.view(batch, self.heads, width) * width**-0.5
         key_weight_HCD = key_weight.view(self.heads, width, dim)
-        seeking_BHD = torch.einsum("bhc,hcd->bhd", query_BHC, key_weight_HCD)
-        score_BHT = seeking_BHD @ normed_BTD.transpose(1, 2)
-        hidden_BT = torch.arange(x_BTD.shape[1], device=at_B.device) > at_B[:, None]
-        score_BHT = score_BHT.masked_fill(hidden_BT[:, None], -torch.inf)
-        found_BHD = score_BHT.softmax(dim=2) @ normed_BTD
+        query_BHD = torch.einsum("bhc,hcd->bhd", query_BHC, key_weight_HCD)
+        score_BHT = query_BHD @ normed_BTD.transpose(1, 2)
+        is_later_BT = torch.arange(x_BTD.shape[1], device=at_B.device) > at_B[:, None]
+        score_BHT = score_BHT.masked_fill(is_later_BT[:, None], -torch.inf)
+        mean_BHD = score_BHT.softmax(dim=2) @ normed_BTD
         value_weight_HCD = value_weight.view(self.heads, width, dim)
-        mixed_BHC = torch.einsum("bhd,hcd->bhc", found_BHD, value_weight_HCD)
+        mixed_BHC = torch.einsum("bhd,hcd->bhc", mean_BHD, value_weight_HCD)
         return self._after_attention(x_BTD[row_B, at_B], mixed_BHC.flatten(1) + value_bias)
 
     def _after_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
@@ -79,8 +83,10 @@ class _Block(nn.Module):
 
 
 class SASRecModule(EventEmbedding):
-    """The network; see backbone.py for the contract. Right-padded input needs no mask:
-    a causal state never looks to its right. Times are not read."""
+    """The network of SASRec, a Backbone (backbone.py). It reads items and rewards, not times.
+
+    Right-padded input needs no mask: causal attention never looks to its right.
+    """
 
     def __init__(self, config: "SASRec", num_items: int) -> None:
         super().__init__(
@@ -94,7 +100,7 @@ class SASRecModule(EventEmbedding):
         self.start_small()
 
     def forward(self, history: History) -> Tensor:
-        """Hidden states [B, T, D]."""
+        """The hidden states, [B, T, D]."""
         x_BTD = self.embedded(history)
         for block in self.blocks:
             x_BTD = block(x_BTD)
@@ -102,7 +108,7 @@ class SASRecModule(EventEmbedding):
         return hidden_BTD
 
     def last(self, history: History, length_B: Tensor) -> Tensor:
-        """The states at positions length - 1 alone, [B, D]; the last block is run only there."""
+        """The hidden states at position length - 1, [B, D]; the last block runs only there."""
         x_BTD = self.embedded(history)
         for block in self.blocks[:-1]:
             x_BTD = block(x_BTD)
@@ -113,7 +119,16 @@ class SASRecModule(EventEmbedding):
 
 @dataclass(frozen=True)
 class SASRec:
-    """history_rewards: also read the logged reward of each past event (off for protocol A)."""
+    """Settings of SASRec.
+
+    dim: width of the hidden states, a multiple of heads.
+    blocks: transformer blocks.
+    heads: attention heads of a block.
+    feed_forward: width of the feed-forward layer.
+    dropout: share of units that are dropped, on the embedding and on both residual branches.
+    max_length: the longest history that is read.
+    history_rewards: also read the logged reward of each past event (off for protocol A).
+    """
 
     dim: int = 64
     blocks: int = 2

@@ -1,10 +1,16 @@
 """The normaliser of a softmax over the catalogue, and the weighted likelihood, with gradients.
 
-    lse_n = log sum_v exp(hidden_n . table_v)
+    lse_n = log sum_v exp(h_n . e_v)
 
-Positions are walked in chunks and [chunk, V] is the largest temporary. In memory that is all; in
-time, each pass over it costs as much as a matrix product on a CPU: one buffer serves all chunks,
-and a pass is left out wherever a smaller matrix can take its place.
+h_n is the hidden state of position n, a row of hidden_ND, and e_v the output vector of item v, a
+row of item_embedding_VD; their product is a logit. Every function here takes the two, and:
+
+logits_dtype: dtype in which float32 hidden states are multiplied with the catalogue; the sums are
+    float32. None: float32. Hidden states of another dtype are multiplied in their own.
+chunk: positions at a time; None: `positions_per_chunk`.
+
+[chunk, V] is the largest temporary. On a CPU each pass over it costs as much as a matrix product,
+so one buffer serves all chunks, and scaling is applied to smaller matrices where possible.
 """
 
 from collections.abc import Iterator
@@ -14,18 +20,58 @@ import torch
 from torch import Tensor
 
 LARGEST_CHUNK = 512  # positions: more of them are no faster
-LARGEST_BUFFER = 2**25  # logits: what bounds memory where the catalogue is large
+LARGEST_BUFFER = 2**25  # logits: bounds memory where the catalogue is large
 SMALLEST_CHUNK = 64  # positions, whatever the catalogue: fewer cost twice the time and more
-SAFE_EXPONENT = 60.0
+SAFE_EXPONENT = 60.0  # exp leaves the range of float32 at +-87
+
+
+def weighted_nll(
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    items_N: Tensor,
+    weight_N: Tensor,
+    logits_dtype: torch.dtype | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """The weighted negative log-likelihood -weight_n log pi(item_n | n), [N].
+
+    The fused form of -weight * log_prob: each logit is computed once, for value and gradient.
+
+    items_N: int64, 1..V.
+    weight_N: constants; no gradient flows into them.
+    """
+    weight_N = weight_N.detach()
+    if torch.is_grad_enabled() and (hidden_ND.requires_grad or item_embedding_VD.requires_grad):
+        weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
+            hidden_ND, item_embedding_VD, weight_N, chunk, lowered(hidden_ND, logits_dtype)
+        )
+    else:
+        weighted_lse_N = weight_N * linear_logsumexp(
+            hidden_ND, item_embedding_VD, logits_dtype, chunk
+        )
+    chosen_ND = torch.nn.functional.embedding(items_N - 1, item_embedding_VD)
+    return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)
+
+
+@torch.no_grad()
+def linear_logsumexp(
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    logits_dtype: torch.dtype | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """lse_n = log sum_v exp(h_n . e_v), [N], without a gradient."""
+    lse_N, _ = logsumexp(
+        hidden_ND, item_embedding_VD, chunk, lowered(hidden_ND, logits_dtype), None
+    )
+    return lse_N
 
 
 class _WeightedLogSumExp(torch.autograd.Function):
-    """weight_n lse_n.
+    """weight_n lse_n, with both gradients computed in forward, where the exponentials are at hand.
 
-    The gradients are made in forward, from the exponentials that are at hand, for an incoming
-    gradient that is the same at all positions, which it is when a mean is taken. When it turns out
-    not to be the same, backward computes the logits again: that is cheaper than keeping them.
-    logits_dtype: dtype of the products that values and gradients are made of.
+    Forward assumes that the incoming gradient is the same at all positions, as it is for a mean.
+    Where it is not, backward computes the logits again, which is cheaper than keeping them.
     """
 
     @staticmethod
@@ -37,17 +83,17 @@ class _WeightedLogSumExp(torch.autograd.Function):
         chunk: int | None,
         logits_dtype: torch.dtype,
     ) -> Tensor:
-        lse_N, ready = logsumexp(hidden_ND, item_embedding_VD, chunk, logits_dtype, weight_N)
-        ctx.save_for_backward(hidden_ND, item_embedding_VD, weight_N, lse_N, *ready)
+        lse_N, gradients = logsumexp(hidden_ND, item_embedding_VD, chunk, logits_dtype, weight_N)
+        ctx.save_for_backward(hidden_ND, item_embedding_VD, weight_N, lse_N, *gradients)
         ctx.chunk, ctx.logits_dtype = chunk, logits_dtype
         return weight_N * lse_N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient_N = gradients[0]
-        hidden_ND, item_embedding_VD, weight_N, lse_N, *ready = ctx.saved_tensors
-        if ready and bool((gradient_N == gradient_N[0]).all()):
-            grad_hidden_ND, grad_embedding_VD = (gradient_N[0] * each for each in ready)
+        hidden_ND, item_embedding_VD, weight_N, lse_N, *computed = ctx.saved_tensors
+        if computed and bool((gradient_N == gradient_N[0]).all()):
+            grad_hidden_ND, grad_embedding_VD = (gradient_N[0] * each for each in computed)
         else:
             grad_hidden_ND, grad_embedding_VD = _logsumexp_gradient(
                 hidden_ND,
@@ -67,9 +113,10 @@ def logsumexp(
     logits_dtype: torch.dtype,
     weight_N: Tensor | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """lse_N and, for given weights, the gradients of sum_n weight_n lse_n in both arguments.
+    """lse_N and, where weights are given, the gradients of sum_n weight_n lse_n.
 
-    They are left out where float32 would overflow; backward then finds them the longer way.
+    Returns: lse_N, and the gradients in hidden_ND and item_embedding_VD; an empty tuple without
+    weights, or where float32 overflows, so that backward has to compute the logits again.
     """
     lse_N = torch.empty_like(hidden_ND[:, 0])
     gradients = (
@@ -84,7 +131,7 @@ def logsumexp(
             _add_gradient(gradients, rows, logits_CV, weight_N[rows] / total_C, hidden_ND, low_VD)
     if is_safe(lse_N):
         return lse_N, gradients
-    # Without a shift exp leaves the range of float32 at +-87; rarely, so it is tried first.
+    # Overflow is rare, so the shift by the largest logit, one more pass, comes only after it.
     for rows, logits_CV, _ in logits_in_chunks(hidden_ND, item_embedding_VD, chunk, logits_dtype):
         top_C = logits_CV.amax(dim=1)
         total_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=lse_N.dtype)
@@ -100,7 +147,7 @@ def _logsumexp_gradient(
     chunk: int | None,
     logits_dtype: torch.dtype,
 ) -> tuple[Tensor, ...]:
-    """The gradients of sum_n weight_n lse_n in both arguments, from logits computed again."""
+    """The gradients of sum_n weight_n lse_n, from logits that are computed again."""
     safe = is_safe(lse_N)
     gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
     scale_N = weight_N * (-lse_N).exp() if safe else weight_N
@@ -121,8 +168,11 @@ def _add_gradient(
     hidden_ND: Tensor,
     low_VD: Tensor,
 ) -> None:
-    """d lse_n / d logit_v = softmax_v, so both gradients are products with the exponentials; what
-    turns them into weighted probabilities scales the states, which are small."""
+    """Adds the gradients of one chunk.
+
+    d lse_n / d logit_nv = softmax_nv = scale_n exponential_nv. The scale multiplies the hidden
+    states, [C, D], in place of the exponentials, [C, V].
+    """
     grad_hidden_ND, grad_embedding_VD = gradients
     grad_hidden_ND[rows] = torch.mm(exponential_CV, low_VD) * scale_C[:, None]
     scaled_CD = (hidden_ND[rows] * scale_C[:, None]).to(low_VD.dtype)
@@ -132,18 +182,14 @@ def _add_gradient(
         grad_embedding_VD += torch.mm(exponential_CV.T, scaled_CD)
 
 
-def is_safe(lse_N: Tensor) -> bool:
-    """Whether exp of these, and of the logits below them, stays within float32."""
-    return bool((lse_N.abs() < SAFE_EXPONENT).all())
-
-
 def exponentials(
     logits_CV: Tensor, hidden_CD: Tensor, low_VD: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """(shift_C, lse_C), their sums in `dtype`; the logits, which are hidden_CD @ low_VD.T, are
-    overwritten by exp(logits - shift). The shift is 0 unless exp leaves the range of float32.
+    """Overwrites one chunk of logits, hidden_CD @ low_VD.T, by exp(logits - shift).
 
-    One function for sampling and for log-probabilities: what both round, they round alike.
+    Sampling and log-probabilities share it, so that both round alike.
+
+    Returns: shift_C, which is 0 unless exp leaves the range of float32, and lse_C, in `dtype`.
     """
     lse_C = logits_CV.exp_().sum(dim=1, dtype=dtype).log()
     if is_safe(lse_C):
@@ -154,27 +200,19 @@ def exponentials(
     return top_C.to(dtype), lse_C + top_C
 
 
-def positions_per_chunk(items: int, arrays: int = 1) -> int:
-    """How many rows of that many logits are held at a time where nobody asks for another number.
-
-    arrays: float32 numbers per logit that are in memory at once.
-    """
-    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, LARGEST_BUFFER // (items * arrays)))
-
-
-def lowered(hidden_ND: Tensor, logits_dtype: torch.dtype | None) -> torch.dtype:
-    return logits_dtype if logits_dtype and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
-
-
-def zeros_like(item_embedding_VD: Tensor) -> Tensor:
-    return torch.zeros_like(item_embedding_VD, memory_format=torch.contiguous_format)
+def is_safe(lse_N: Tensor) -> bool:
+    """Whether exp(lse) is within float32; that of a logit then is too, as none is above its lse."""
+    return bool((lse_N.abs() < SAFE_EXPONENT).all())
 
 
 def logits_in_chunks(
     hidden_ND: Tensor, item_embedding_VD: Tensor, chunk: int | None, logits_dtype: torch.dtype
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """(rows, hidden_ND[rows] @ item_embedding_VD.T, item_embedding_VD) for all rows, the last two
-    in `logits_dtype`; one buffer, overwritten by the next."""
+    """The logits of all positions, chunk by chunk.
+
+    Yields: the rows of a chunk, their logits (one buffer, overwritten by the next chunk), and the
+    item embedding in `logits_dtype` (`low_VD`: in lower precision).
+    """
     chunk = chunk or positions_per_chunk(len(item_embedding_VD))
     low_ND, low_VD = hidden_ND.to(logits_dtype), item_embedding_VD.to(logits_dtype)
     buffer_CV = low_ND.new_empty(min(chunk, len(low_ND)), len(low_VD))
@@ -182,6 +220,19 @@ def logits_in_chunks(
         low_CD = low_ND[start : start + chunk]
         logits_CV = torch.mm(low_CD, low_VD.T, out=buffer_CV[: len(low_CD)])
         yield slice(start, start + chunk), logits_CV, low_VD
+
+
+def positions_per_chunk(items: int, arrays: int = 1) -> int:
+    """The default number of positions in a chunk, for a catalogue of `items`.
+
+    arrays: number of [chunk, V] temporaries in memory at once.
+    """
+    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, LARGEST_BUFFER // (items * arrays)))
+
+
+def lowered(hidden_ND: Tensor, logits_dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype of logits: `logits_dtype` for float32 hidden states, else that of the states."""
+    return logits_dtype if logits_dtype and hidden_ND.dtype == torch.float32 else hidden_ND.dtype
 
 
 def fast_products(device: str) -> torch.dtype:
@@ -194,45 +245,6 @@ def fast_products(device: str) -> torch.dtype:
     return torch.bfloat16 if supported else torch.float32
 
 
-@torch.no_grad()
-def linear_logsumexp(
-    hidden_ND: Tensor,
-    item_embedding_VD: Tensor,
-    logits_dtype: torch.dtype | None = None,
-    chunk: int | None = None,
-) -> Tensor:
-    """log sum_v exp(hidden_n . table_v), [N], without a gradient.
-
-    logits_dtype: dtype of the products of float32 states, summed up in float32; None, and for other
-    states, theirs.
-    """
-    lse_N, _ = logsumexp(
-        hidden_ND, item_embedding_VD, chunk, lowered(hidden_ND, logits_dtype), None
-    )
-    return lse_N
-
-
-def weighted_nll(
-    hidden_ND: Tensor,
-    item_embedding_VD: Tensor,
-    items_N: Tensor,
-    weight_N: Tensor,
-    logits_dtype: torch.dtype | None = None,
-    chunk: int | None = None,
-) -> Tensor:
-    """-weight_n log pi(item_n | n), [N]; item ids are 1..V and the weight is a constant.
-
-    The fused form of -weight * log_prob: each logit is computed once, for value and gradient.
-    logits_dtype: as for linear_logsumexp.
-    """
-    weight_N = weight_N.detach()
-    if torch.is_grad_enabled() and (hidden_ND.requires_grad or item_embedding_VD.requires_grad):
-        weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-            hidden_ND, item_embedding_VD, weight_N, chunk, lowered(hidden_ND, logits_dtype)
-        )
-    else:
-        weighted_lse_N = weight_N * linear_logsumexp(
-            hidden_ND, item_embedding_VD, logits_dtype, chunk
-        )
-    chosen_ND = torch.nn.functional.embedding(items_N - 1, item_embedding_VD)
-    return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)
+def zeros_like(item_embedding_VD: Tensor) -> Tensor:
+    """Zeros of the same shape, stored row by row, whatever the layout of the embedding."""
+    return torch.zeros_like(item_embedding_VD, memory_format=torch.contiguous_format)

@@ -1,8 +1,9 @@
-"""Softmax arithmetic over the whole catalogue that never holds [tokens, catalogue] at once.
+"""Samples, expectations and KL over the whole catalogue that never hold [N, V] at once.
 
-A policy is pi(v | n) = softmax_v(hidden_n . table_v). Everything below works on N real positions
-(padding is dropped before it gets here) and walks them in chunks, so the largest temporary is
-[chunk, V]. The normaliser, and with it the likelihood losses, is in logsumexp.py.
+A policy is pi(v | n) = softmax_v(h_n . e_v): h_n is the hidden state of position n, a row of
+hidden_ND, and e_v the output vector of item v, a row of item_embedding_VD. The functions walk N
+real positions in chunks (None: `positions_per_chunk`), so the largest temporary is [chunk, V].
+Item ids are 1..V. The normaliser and the likelihood losses are in logsumexp.py and log_prob.py.
 """
 
 from collections.abc import Callable
@@ -22,10 +23,9 @@ SAMPLING_BLOCK = 64  # items, about the root of a catalogue of thousands
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of `values` where `mask` is True; the mask, never a value, decides the denominator.
+    """Mean of `values` where `mask` is True, or 0 with a gradient of 0 where nothing is.
 
-    Both of one shape, any number of dimensions. None: all. 0 (with a gradient of 0) when nothing is
-    True.
+    mask: bool, of the shape of `values`; None: all True.
     """
     if mask is None:
         return values.mean()
@@ -33,7 +33,7 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def chosen_logits(hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor) -> Tensor:
-    """hidden_n . table_v for K chosen items per position, [N, K]; item ids are 1..V."""
+    """The logits h_n . e_v of K chosen items per position, [N, K]."""
     chosen_NKD = torch.nn.functional.embedding(items_NK - 1, item_embedding_VD)
     return torch.einsum("nd,nkd->nk", hidden_ND, chosen_NKD)
 
@@ -41,9 +41,10 @@ def chosen_logits(hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor
 def map_chunks(
     function: Callable[..., Tensor], *rows_N: Tensor, chunk: int, recompute: bool = False
 ) -> Tensor:
-    """concatenate(function(*rows[start : start + chunk])): for functions that need [chunk, V].
+    """function(*rows_N), computed chunk by chunk because it needs [chunk, V] temporaries.
 
-    recompute: forget the chunk's temporaries and compute them again in backward.
+    rows_N: arguments of the function, each cut into the same rows.
+    recompute: free the temporaries and compute them again in backward.
     """
     pieces = []
     for start in range(0, len(rows_N[0]), chunk):
@@ -67,13 +68,12 @@ def sample_items(
 ) -> tuple[Tensor, Tensor]:
     """`count` independent draws from pi(. | n) per position and log pi of each, [N, count].
 
-    Item ids are 1..V. Inverse of the cumulative distribution; the uniforms are drawn for all
-    positions at once, so that the chunk size does not change the sample. A running sum over the
-    catalogue would be slow: the sums of blocks of items say in which block a draw lies, and a
-    running sum over that block which item it is.
-    logits_dtype: dtype of the products of float32 states; the draws are then those of pi in that
-    precision, and log pi is, to the bit, what `loss_of_log_prob` says for the same products. None:
-    that of the states.
+    Uniforms are drawn for all positions at once, so that the chunk size does not change the sample,
+    and looked up in the cumulative distribution. A cumulative sum over the catalogue would be slow:
+    that of blocks of items finds the block of a draw, and one within the block finds the item.
+
+    logits_dtype: as in logsumexp.py. The draws are those of pi in that precision, and log pi is, to
+    the bit, that of `loss_of_log_prob` with the same dtype.
     """
     uniform_NK = torch.rand(
         len(hidden_ND), count, generator=generator, device=generator.device, dtype=hidden_ND.dtype
@@ -89,8 +89,8 @@ def sample_items(
 
 
 def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
-    """Items in proportion to their weights, [C, K]."""
-    blocks = weight_CV.shape[1] // SAMPLING_BLOCK  # and a shorter one, it may be
+    """Items drawn in proportion to their weights, [C, K]. Letter: S blocks of items."""
+    blocks = weight_CV.shape[1] // SAMPLING_BLOCK  # full ones; a shorter one may follow
     full = blocks * SAMPLING_BLOCK
     blocks_CSV = weight_CV[:, :full].view(len(weight_CV), blocks, SAMPLING_BLOCK)
     sums = [blocks_CSV.sum(dim=2, dtype=uniform_CK.dtype)]
@@ -112,9 +112,11 @@ def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
 
 
 def _first_above(cumulative: Tensor, wanted: Tensor) -> Tensor:
-    """In each row of [..., S] the index of the first entry above each wanted value [..., K], or of
-    the first that equals the last: where rounding pushes a draw past the end, that one still has a
-    positive share."""
+    """The index in each row [..., S] of the first entry above each wanted value, [..., K].
+
+    Where rounding pushes a draw past the end, it is the first entry that equals the last: that
+    entry has a positive share.
+    """
     above = torch.searchsorted(cumulative, wanted, right=True)
     last = torch.searchsorted(cumulative, cumulative[..., -1:].contiguous())
     return above.minimum(last).clamp(max=cumulative.shape[-1] - 1)  # where they are NaN
@@ -128,10 +130,12 @@ def expected_score(
     factor_VR: Tensor,
     chunk: int | None = None,
 ) -> Tensor:
-    """E_{v ~ pi(. | n)}[state_n . factor_v], exactly, [N].
+    """The exact expected reward E_{v ~ pi(. | n)}[state_n . factor_v], [N].
 
-    The expectation of the factors comes first, so that one product of width R replaces an
+    The expectation of the factors comes first, so that a product of width R replaces an
     element-wise pass over [chunk, V].
+
+    state_NR, factor_VR: the reward model's, see models/reward_model.py.
     """
 
     def expectation(hidden_CD: Tensor, state_CR: Tensor) -> Tensor:
@@ -156,8 +160,8 @@ def kl_and_entropy(
 ) -> Tensor:
     """Exact KL(pi || other) and entropy of pi per position in nats, [N, 2].
 
-    Float32 states give a KL with an absolute error of about 5e-7 (rounding, of either sign): a
-    mean below 1e-6 is noise.
+    In float32, rounding gives the KL an absolute error of about 5e-7 of either sign: a mean below
+    1e-6 is noise.
     """
 
     def both(hidden_CD: Tensor, other_CD: Tensor) -> Tensor:

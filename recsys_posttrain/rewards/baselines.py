@@ -1,7 +1,7 @@
-"""Naive reward models: what a learned one must beat, judged on exactly the same events.
+"""Naive reward models that a learned one must beat, on exactly the same events.
 
 A baseline learns from the users of `fit` and predicts, for other users, every event after a
-user's first from what came strictly before it. The time of the predicted event is known (it is
+user's first from events strictly before it. The time of the predicted event is known (it is
 when the recommendation is asked for); its reward and everything later is not.
 
 Two rules keep rewards from leaking into their own prediction. Sums over a user's past are shifted
@@ -96,7 +96,7 @@ def user_item_bias(fit: Sequences, held_out: Sequences, num_items: int) -> np.nd
 
 
 def gradient_boosting(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
-    """scikit-learn's HistGradientBoostingRegressor on what is known before t.
+    """scikit-learn's HistGradientBoostingRegressor on features of events before t.
 
     Features: mean, deviation, count and last of the user's past rewards; the user's and the
     item's damped bias; the item's number of ratings; log seconds since the user's last event.
@@ -136,7 +136,7 @@ class _Log(NamedTuple):
 
 
 class _ItemStatistics(NamedTuple):
-    """What is known about the item of each event: sum of its r - mu, and its number of ratings."""
+    """Features of each event's item: the sum of its r - mu, and its number of ratings."""
 
     sum_E: np.ndarray
     count_E: np.ndarray

@@ -1,7 +1,7 @@
-"""Controls: what post-training is given in place of the log's rewards and of the reward model.
+"""Controls: rewards that replace those of the log and of the reward model in post-training.
 
-A shuffled or a constant reward says nothing, so what an algorithm gains with it does not come from
-rewards; the true one says everything. Items, histories, steps and seeds are those of any other run.
+Shuffled and constant rewards carry no information, so a gain with them does not come from rewards;
+true rewards carry all of it. Items, histories, steps and seeds are those of any other run.
 """
 
 from dataclasses import dataclass
@@ -16,34 +16,34 @@ from recsys_posttrain.types import Batch, Sequences
 
 @dataclass(frozen=True)
 class ShuffledRewards:
-    """The rewards of all events of the log change places, so that they say nothing about items,
-    users or histories; the reward model learns from the log that results. seed: of the places."""
+    """The rewards of the log in random order, so that they are independent of items, users and
+    histories; the reward model learns from that log."""
 
-    seed: int = 0
+    seed: int = 0  # of the order
 
     def rewards(self, log: Sequences) -> Tensor:
-        """Those of `log` in another order, [E]."""
+        """The rewards of `log` in another order, [E]."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "shuffled rewards"))
         return log.rewards_E[torch.randperm(len(log.rewards_E), generator=generator)]
 
 
 @dataclass(frozen=True)
 class ConstantRewards:
-    """Every reward of the log is their mean, and the reward model answers that mean exactly.
+    """The mean reward for every event of the log, and for every prediction of the reward model.
 
     RWR, ExpRSFT and ASFT (with a baseline) are then BC, up to rounding.
     """
 
     def rewards(self, log: Sequences) -> Tensor:
-        """The mean of `log`, [E]."""
+        """The mean reward of `log`, [E]."""
         return torch.full_like(log.rewards_E, float(log.rewards_E.double().mean()))
 
 
 @dataclass(frozen=True)
 class TrueRewards:
-    """For worlds alone: the reward of every event, and what the reward model answers, is r*.
+    """The true reward r* for every event and every prediction; in worlds only.
 
-    An upper bound, never a method: it is trained on what evaluation judges by.
+    An upper bound, never a method: it trains on the rewards by which evaluation judges.
     """
 
 
@@ -51,7 +51,7 @@ RewardControl = ShuffledRewards | ConstantRewards | TrueRewards
 
 
 class ConstantReward(RewardModel):
-    """Answers `value`, in reward units, for every history and item."""
+    """A reward model that predicts `value`, in stars, for every history and item."""
 
     factor_V1: Tensor
 

@@ -1,12 +1,14 @@
-"""A learned reward model: one state encoder, K small members that share its pass.
+"""A learned reward model: an ensemble of M small members on one encoder of the history.
 
-Member m predicts r_hat(x, v) = mu + b_mv + u_m(x) + c_m(x) + s_m(x) . f_mv. Here mu is the training
-mean, b and f belong to the item, c_m and s_m are linear in the encoder's state, and u_m(x) is the
-user's damped mean deviation so far, sum over past events of (r - mu - b) / (events + damping). b
-starts as the item's damped mean deviation and the rest near 0: training starts at the user + item
-bias, a strong naive baseline, and corrects it. Members differ by their
-initial weights and by a Poisson(1) bootstrap over users, so their spread grows where the
-data says little. The encoder reads past items and their rewards, strictly before the action.
+    r_hat_m(x, v) = mu + b_mv + u_m(x) + c_m(x) + s_m(x) . f_mv
+
+mu: the training mean. b_mv, f_mv: bias and factor of the item. c_m, s_m: linear in the encoder's
+hidden state, which reads past items and their rewards, strictly before the action. u_m: the user's
+damped mean deviation, sum over past events of (r - mu - b_mv) / (events + damping).
+
+b starts as the item's damped mean deviation and the rest near 0, so training starts at the user +
+item bias, a strong naive baseline, and corrects it. Members differ by their initial weights and by
+a Poisson(1) bootstrap over users, so their spread grows where there are few data.
 """
 
 from dataclasses import dataclass
@@ -21,14 +23,14 @@ from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Batch, LossOutput, Sequences
 
-# Pseudo-events of a mean of 0 in the closed-form biases; ours, in the middle of what the naive
-# baselines choose from (baselines.DAMPINGS).
+# Added to the number of events in a damped mean, as if so many had deviation 0; ours, in the middle
+# of the values that the naive baselines choose from (baselines.DAMPINGS).
 ITEM_DAMPING = 5.0
 USER_DAMPING = 5.0
 
 
 class EnsembleModule(RewardModel):
-    """See the module's text; `build` of RewardEnsemble makes one."""
+    """The network of a RewardEnsemble; the formula is at the top of this file."""
 
     mean_reward: Tensor
 
@@ -48,7 +50,10 @@ class EnsembleModule(RewardModel):
 
     @torch.no_grad()
     def start_from_item_means(self, sequences: Sequences, weight_MS: Tensor) -> None:
-        """b_mv = sum (r - mu) / (n + damping) over member m's bootstrap of these sequences."""
+        """Sets b_mv = sum of (r - mu) / (n + damping) over the n events of item v.
+
+        weight_MS: how often member m's bootstrap has sequence s.
+        """
         sequence_E = torch.repeat_interleave(sequences.lengths_N)
         deviation_E = sequences.rewards_E - self.mean_reward
         for bias_V, weight_S in zip(self.item_bias, weight_MS, strict=True):
@@ -59,7 +64,7 @@ class EnsembleModule(RewardModel):
             bias_V.copy_(total_V / (count_V + ITEM_DAMPING))
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The biases ride along as two more columns: r_hat = [s, c, 1] . [f, 1, mu + b]."""
+        """The formula as one product: r_hat = [s, u + c, 1] . [f, 1, mu + b]."""
         hidden_ND = packed_hidden_states(self.encoder, batch)
         projected_NMR = self.state_projection(hidden_ND).unflatten(1, (self.members, -1))
         projected_MNR = projected_NMR.transpose(0, 1)
@@ -74,7 +79,7 @@ class EnsembleModule(RewardModel):
         )
 
     def _user_bias(self, batch: Batch) -> Tensor:
-        """u_m of the module's text, [M, N]."""
+        """u_m at each position, [M, N]."""
         bias_MBT = _rows(self.item_bias[..., None], (batch.history_BT - 1).clamp(min=0))[..., 0]
         deviation_MBT = batch.history_rewards_BT - self.mean_reward - bias_MBT
         count_T = torch.arange(1, batch.history_BT.shape[1] + 1, device=deviation_MBT.device)
@@ -89,7 +94,7 @@ class EnsembleModule(RewardModel):
     def loss(self, batch: Batch, weight_MS: Tensor) -> LossOutput:
         """Squared error of each member on its bootstrap, averaged over members, [N].
 
-        weight_MS: how often member m drew sequence s (over all S sequences).
+        weight_MS: how often member m's bootstrap has sequence s, for all S training sequences.
         """
         error_MN = (self.logged_scores(batch) - batch.reward_N).square()
         loss_N = (error_MN * weight_MS[:, batch.user_N]).mean(dim=0)
@@ -97,10 +102,10 @@ class EnsembleModule(RewardModel):
 
 
 def _rows(values_MVR: Tensor, index: Tensor) -> Tensor:
-    """values_MVR[:, index], [M, *index, R].
+    """The same as values_MVR[:, index], [M, *index, R], with a reproducible gradient.
 
-    As an embedding: the gradient of indexing adds up in whatever order threads arrive, and the same
-    seed would no longer give the same bytes.
+    The gradient of indexing is summed in the order in which threads arrive, so the same seed would
+    not give the same bytes; that of an embedding is not.
     """
     members, items, rank = values_MVR.shape
     table_VX = values_MVR.transpose(0, 1).reshape(items, members * rank)
@@ -110,8 +115,14 @@ def _rows(values_MVR: Tensor, index: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RewardEnsemble:
-    """members: K. rank: width of an item factor. held_out: share of users kept from training,
-    half to stop early on and half for the quality table."""
+    """Settings of the learned reward model.
+
+    encoder: the backbone that reads the history.
+    members: M.
+    rank: R, the width of an item's factor.
+    held_out: share of users kept from training, half to stop early on, half for the quality table.
+    training: how long and how fast it is trained.
+    """
 
     encoder: SASRec = SASRec(history_rewards=True, dropout=0.3)
     members: int = 5
@@ -131,9 +142,9 @@ class RewardEnsemble:
 
 
 def bootstrap_weights(members: int, sequences: int, seed: int) -> Tensor:
-    """How often each member draws each sequence, [M, S]: independent Poisson(1).
+    """How often each member's bootstrap has each sequence, [M, S]: independent Poisson(1).
 
-    One member alone gets every sequence once: an ensemble of one is plain training.
+    A single member gets every sequence once: an ensemble of one is plain training.
     """
     if members == 1:
         return torch.ones(1, sequences)

@@ -1,4 +1,4 @@
-"""What a noise achieved: how good the reward model still is, and whether a policy can follow it."""
+"""Measures a noise: how good the noisy reward model is, and whether a policy can follow errors."""
 
 from dataclasses import replace
 
@@ -150,6 +150,6 @@ def _logged(
         there = Batch(*(value.to(device) for value in batch))
         predicted_N = model.score(there, there.action_N[:, None])[:, 0].cpu()
         pieces.append((predicted_N, batch.reward_N, batch.user_N))
-    model.forget()
+    model.clear_cache()
     predicted_E, reward_E, user_E = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     return predicted_E.double().numpy(), reward_E.double().numpy(), user_E.numpy()

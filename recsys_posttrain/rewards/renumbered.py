@@ -26,12 +26,12 @@ class Renumbered(RewardModel):
         self.register_buffer("number_V1", number_V1)
 
     def resample(self, seed: int | None) -> None:
-        self.forget()
+        self.clear_cache()
         self.inner.resample(seed)
 
-    def forget(self) -> None:
-        super().forget()
-        self.inner.forget()
+    def clear_cache(self) -> None:
+        super().clear_cache()
+        self.inner.clear_cache()
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         history_BT, actions_BT = self.number_V1[batch.history_BT], self.number_V1[batch.actions_BT]

@@ -32,8 +32,8 @@ def iqm_freedom(num_seeds: int) -> int:
 def iqm_over_all(values_KSN: ArrayLike) -> Floats:
     """Pseudo-values [K, S, N] of the interquartile mean of all S x N values, without weights.
 
-    The paper's, with a user for a task. Of little use for a metric that is 0 for most users: what
-    is left of it after the middle half is small or 0.
+    The paper's, with a user for a task. Of little use for a metric that is 0 for most users,
+    because the middle half of its values is small or 0.
     """
     values_KSN = np.asarray(values_KSN, dtype=np.float64)
     values_KSN = np.where(np.isnan(values_KSN).any(1, keepdims=True), np.nan, values_KSN)

@@ -1,4 +1,4 @@
-"""What a comparison table shows: one `Column` per metric and subset. A new one is one value."""
+"""The columns of a comparison table: one `Column` per metric and subset. A new one is one value."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

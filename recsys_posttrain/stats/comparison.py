@@ -22,14 +22,16 @@ DECIMALS = 4  # printed; equal at this precision counts as equally good
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """cells: one row per method and column.
+    """The statistics of every method in every column of a table.
 
-    Columns of cells: method, column, mean, low, high; difference, difference_low, difference_high
-    (percent of the control when relative), p_value, p_holm, effect_size; iqm, iqm_low, iqm_high
-    (interquartile mean over seeds); improvement, improvement_low, improvement_high (probability of
-    being better than the control for one user; half is no difference); significant, best.
-    single_run: the methods with one seed where others have more. undefined: of each column, how
-    many targets are left out because a method has no value there. nothing: why columns are empty.
+    cells: one row per method and column, with method, column, mean, low, high; difference,
+        difference_low, difference_high (percent of the control when relative), p_value, p_holm,
+        effect_size; iqm, iqm_low, iqm_high (interquartile mean over seeds); improvement,
+        improvement_low, improvement_high (probability of being better than the control for one
+        user; half is no difference); significant, best.
+    single_run: the methods with one seed where others have more.
+    undefined: of each column, the number of targets left out because a method has no value there.
+    nothing: why columns are empty.
     """
 
     cells: pd.DataFrame

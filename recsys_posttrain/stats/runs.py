@@ -14,7 +14,7 @@ from recsys_posttrain.stats.undefined import undefined_targets
 
 Runs = dict[str, list[pd.DataFrame]]  # method -> one frame per seed, targets in one order
 
-TARGET = ["user_id", "item_id", "reward", "total_reward"]  # what all runs must agree on
+TARGET = ["user_id", "item_id", "reward", "total_reward"]  # equal in all runs
 
 
 def runs_of(rows: pd.DataFrame, columns: Sequence[Column]) -> tuple[Runs, tuple[int, ...]]:

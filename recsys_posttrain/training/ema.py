@@ -2,9 +2,9 @@
 
     average <- share average + (1 - share) weights,   share = min(decay, (1 + step) / (10 + step))
 
-It does what a falling learning rate does, without having to know where training ends: the average
-of weights that jump about at a constant rate is calm. The smaller share early on lets it forget the
-initialisation (the usual warm-up of such averages). decay 0 is the last weights themselves.
+Like a falling learning rate, it averages out the noise of late steps, without having to know where
+training ends. The smaller share of early steps drops the initialisation faster (the usual warm-up
+of such averages). decay 0 is the last weights themselves.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Of the parameters of `model` that are trained; buffers and frozen parts are not averaged."""
+    """The average of the trained parameters of `model`, without buffers and frozen parts."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -24,13 +24,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After optimiser step number `step`, counted from 1."""
+        """Takes in the weights after optimiser step number `step`, counted from 1."""
         share = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(
             list(self.weights.values()), [p.detach() for p in self.trained.values()], 1 - share
         )
 
     def load(self, weights: dict[str, Tensor]) -> None:
+        """Restores the average from a checkpoint."""
         for name, average in self.weights.items():
             average.copy_(weights[name])
 

@@ -1,10 +1,8 @@
-"""Runs a TrainingModule to its last step, and can be killed at any moment without loss.
+"""Runs a TrainingModule to its last step; a run that was killed resumes exactly.
 
-A checkpoint holds the weights that change, optimiser state and the step; everything random is a
-function of the step (seeding.py), so training from a checkpoint gives bitwise the weights of an
-unbroken run.
-Lightning's own checkpoint is a pickle and cannot resume inside an epoch exactly; this one is
-safetensors and JSON, and can.
+A checkpoint holds the weights that change, the optimiser's state and the step. Everything random is
+a function of the step (seeding.py), so training from a checkpoint gives bitwise the weights of an
+unbroken run. Lightning's own checkpoint is a pickle and cannot resume inside an epoch exactly.
 """
 
 import json
@@ -38,20 +36,106 @@ METRICS = "metrics.jsonl"
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 STEPS_BETWEEN_LOG_LINES = 10
 
-# Hears of every validation; may raise to end the training.
+# Called with the metrics of every validation; may raise to end the training.
 Report = Callable[[dict[str, float]], None]
 
 
 class Fitted(NamedTuple):
-    """steps: optimiser steps taken. best_step, best_value: of the weights that were kept."""
+    """How long a model was trained."""
 
-    steps: int
-    best_step: int
-    best_value: float | None
+    steps: int  # optimiser steps taken
+    best_step: int  # after which its weights were kept; without a patience, the last one
+    best_value: float | None  # of the monitored metric at best_step; None without a patience
+
+
+def fit(
+    module: TrainingModule,
+    stream: BatchStream,
+    folder: Path | None,
+    *,
+    device: str = "cpu",
+    validate: Callable[[], dict[str, float]] | None = None,
+    validate_every: int | None = None,
+    monitor: str = "",
+    report: Report | None = None,
+) -> Fitted:
+    """Trains the module's model in place; resumes where the folder has a checkpoint.
+
+    stream: the batches; its first step is set to that of the checkpoint.
+    folder: holds the checkpoint during training and metrics.jsonl afterwards; None: no files.
+    device: cpu, cuda (the first GPU) or cuda:1.
+    validate: returns metrics; called with the model in evaluation mode.
+    validate_every: steps between validations; None: an epoch.
+    monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
+    report: called with the metrics of each validation, also of those before an interruption.
+
+    Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
+    """
+    module.total_steps = stream.stop
+    keeper = _Keeper(
+        folder,
+        validate_every or stream.steps_per_epoch,
+        validate,
+        monitor,
+        module.training_plan.patience,
+        WeightAverage(module.model, decay) if (decay := module.training_plan.ema_decay) else None,
+        report,
+    )
+    callbacks: list[Callback] = [keeper]
+    if keeper.checkpoint is not None and keeper.checkpoint.exists():
+        callbacks.append(_RestoreOptimizer(keeper.load(module)))
+    stream.start = module.steps_done
+    on_terminal = sys.stderr.isatty()
+    if on_terminal:
+        callbacks.append(RichProgressBar(leave=False))
+    # A run may have been killed after its last step, or after the step that ended its patience.
+    if len(stream) and not keeper.is_out_of_patience(module.steps_done):
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            # A stream feeds itself: workers would only copy tensors between processes.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            # Each step sets the modes of the models itself.
+            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")
+            trainer = pl.Trainer(
+                max_epochs=1,
+                **hardware(device),
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=on_terminal,
+                callbacks=callbacks,
+                num_sanity_val_steps=0,
+            )
+            loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
+            try:
+                trainer.fit(module, loader)
+            except SIGTERMException:  # without a code, so that the process would end with 0
+                raise Stopped(signal.SIGTERM) from None
+    keeper.finish(module)
+    best_step = keeper.best_step if keeper.best_weights else module.steps_done
+    return Fitted(module.steps_done, best_step, keeper.best_value)
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Lightning's arguments for cpu, cuda (the first GPU) or cuda:1."""
+    if device == "cpu":
+        return {"accelerator": "cpu", "devices": 1}
+    return {"accelerator": "gpu", "devices": [torch.device(device).index or 0]}
+
+
+def validations(lines: Iterable[str]) -> Iterator[dict[str, float]]:
+    """The metrics of each validation, from the lines of metrics.jsonl."""
+    for line in lines:
+        entry = json.loads(line)
+        del entry["step"]
+        if "loss" not in entry:
+            yield entry
 
 
 class _Keeper(Callback):
-    """Logs, validates now and then, remembers the best weights and writes checkpoints."""
+    """Logs, validates now and then, keeps the best weights and writes checkpoints."""
 
     def __init__(
         self,
@@ -103,11 +187,11 @@ class _Keeper(Callback):
             self.save(trainer, module)
 
     def _kept_weights(self) -> AbstractContextManager[None]:
-        """Within it the model has the weights that would stay if training ended now."""
+        """A block in which the model has the weights that are validated: the average, if any."""
         return nullcontext() if self.average is None else self.average.in_place()
 
     def _judge(self, trainer: pl.Trainer, module: Any, metrics: dict[str, float]) -> None:
-        """Higher is better, strictly: the earliest of equally good weights is kept."""
+        """With a patience: keeps the best weights (the first of equals), and stops without them."""
         self._log(module.steps_done, metrics)
         if self.patience is None:
             return
@@ -118,6 +202,7 @@ class _Keeper(Callback):
         trainer.should_stop = self.is_out_of_patience(module.steps_done)
 
     def is_out_of_patience(self, step: int) -> bool:
+        """Whether too many validations have passed since the best one."""
         if self.patience is None or self.best_value is None:
             return False
         return step - self.best_step >= self.patience * self.validate_every
@@ -126,7 +211,7 @@ class _Keeper(Callback):
         self.lines.append(json.dumps({"step": step, **metrics}))
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
-        """One file, written under another name and renamed: it is never half there."""
+        """Writes the checkpoint, atomically."""
         if self.checkpoint is None:
             return
         optimizer = trainer.optimizers[0]
@@ -147,7 +232,10 @@ class _Keeper(Callback):
         self.saved_at = time.monotonic()
 
     def load(self, module: TrainingModule) -> dict[int, dict[str, Tensor]]:
-        """Restores the module and this keeper; returns the optimiser's state by parameter."""
+        """Restores the module and this keeper from the checkpoint.
+
+        Returns: the optimiser's state, by index of the parameter.
+        """
         assert self.checkpoint is not None
         tensors = load_tensors(self.checkpoint, fix=delete(self.checkpoint.parent))
         progress = json.loads(bytes(tensors.pop("progress").tolist()))
@@ -173,7 +261,8 @@ class _Keeper(Callback):
         return optimizer
 
     def finish(self, module: TrainingModule) -> None:
-        """The best weights if a best was looked for, or the average; the log; no checkpoint."""
+        """Ends training with the best weights or else the average, writes the log as a file, and
+        removes the checkpoint."""
         if self.best_weights:
             module.load_changing_weights(self.best_weights)
         elif self.average is not None:
@@ -185,6 +274,8 @@ class _Keeper(Callback):
 
 
 class _RestoreOptimizer(Callback):
+    """Gives the optimiser its state back, which Lightning builds only as training starts."""
+
     def __init__(self, state: dict[int, dict[str, Tensor]]) -> None:
         self.state = state
 
@@ -192,88 +283,6 @@ class _RestoreOptimizer(Callback):
         optimizer = trainer.optimizers[0]
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": self.state, "param_groups": groups})
-
-
-def fit(
-    module: TrainingModule,
-    stream: BatchStream,
-    folder: Path | None,
-    *,
-    device: str = "cpu",
-    validate: Callable[[], dict[str, float]] | None = None,
-    validate_every: int | None = None,
-    monitor: str = "",
-    report: Report | None = None,
-) -> Fitted:
-    """Trains in place.
-
-    folder: where the checkpoint lives while training runs and metrics.jsonl is left; None keeps
-    nothing on disk. validate:
-    called every `validate_every` steps (None: after each epoch) with the model in evaluation mode;
-    its `monitor` decides, higher is better, which weights stay when the plan has a patience.
-    report: called with what each validation gave, first of those before an interruption.
-    """
-    module.total_steps = stream.stop
-    keeper = _Keeper(
-        folder,
-        validate_every or stream.steps_per_epoch,
-        validate,
-        monitor,
-        module.training_plan.patience,
-        WeightAverage(module.model, decay) if (decay := module.training_plan.ema_decay) else None,
-        report,
-    )
-    callbacks: list[Callback] = [keeper]
-    if keeper.checkpoint is not None and keeper.checkpoint.exists():
-        callbacks.append(_RestoreOptimizer(keeper.load(module)))
-    stream.start = module.steps_done
-    on_terminal = sys.stderr.isatty()
-    if on_terminal:
-        callbacks.append(RichProgressBar(leave=False))
-    # A run may have been killed after its last step, or after the step that ended its patience.
-    if len(stream) and not keeper.is_out_of_patience(module.steps_done):
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            # A stream feeds itself: workers would only copy tensors between processes.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            # Each step sets the modes of the models itself.
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")
-            trainer = pl.Trainer(
-                max_epochs=1,
-                **hardware(device),
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=on_terminal,
-                callbacks=callbacks,
-                num_sanity_val_steps=0,
-            )
-            loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
-            try:
-                trainer.fit(module, loader)
-            except SIGTERMException:  # without a code, so that the process would end with 0
-                raise Stopped(signal.SIGTERM) from None
-    keeper.finish(module)
-    best_step = keeper.best_step if keeper.best_weights else module.steps_done
-    return Fitted(module.steps_done, best_step, keeper.best_value)
-
-
-def hardware(device: str) -> dict[str, Any]:
-    """Lightning's words for cpu, cuda (the first GPU) or cuda:1."""
-    if device == "cpu":
-        return {"accelerator": "cpu", "devices": 1}
-    return {"accelerator": "gpu", "devices": [torch.device(device).index or 0]}
-
-
-def validations(lines: Iterable[str]) -> Iterator[dict[str, float]]:
-    """What each validation gave, from the lines of metrics.jsonl."""
-    for line in lines:
-        entry = json.loads(line)
-        del entry["step"]
-        if "loss" not in entry:
-            yield entry
 
 
 def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:

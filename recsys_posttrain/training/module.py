@@ -1,4 +1,4 @@
-"""The one LightningModule: it owns the trained model, reduces losses, logs and steps."""
+"""The one LightningModule: it owns the trained model, takes the mean of losses, logs and steps."""
 
 import math
 from collections.abc import Callable
@@ -16,12 +16,17 @@ from recsys_posttrain.types import Batch, LossOutput
 
 
 class TrainingModule(pl.LightningModule):
-    """objective(batch) -> LossOutput; `model` holds the parameters that it trains.
+    """Minimises the mean of objective(batch) over real positions, in the parameters of `model`.
 
-    dropout: keep the model in training mode. Post-training turns it off, otherwise the ratio of
-    policy to reference would not start at 1. reseed(step, seed): called before each step with its
-    number and its own seed. after_step(steps): called once the optimiser has stepped. fixed: the
-    parts of the model that never change, which a checkpoint leaves out.
+    training: learning rate and its schedule, weight decay.
+    seed: of dropout and, by `reseed`, of all else that a step draws.
+    dropout: keep the model in training mode. Post-training turns dropout off; otherwise the ratio
+        of policy to reference would not start at 1.
+    reseed: reseed(step, seed) is called before each step, with its number and a seed of its own.
+    after_step: after_step(steps) is called once the optimiser has stepped.
+    fixed: names of the parts of `model` that never change; a checkpoint leaves them out.
+
+    Raises: TrainingFailed where the loss is not finite.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class TrainingModule(pl.LightningModule):
         return {name: value for name, value in state.items() if not self._is_fixed(name)}
 
     def load_changing_weights(self, weights: dict[str, Tensor]) -> None:
+        """Restores `changing_weights`. Raises: RuntimeError where names differ."""
         found = self.model.load_state_dict(weights, strict=False)
         missing = [name for name in found.missing_keys if not self._is_fixed(name)]
         if missing or found.unexpected_keys:
@@ -74,7 +80,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.model.train(self.dropout)
-        # Dropout only draws from the global generator, so that one is set, from names, each step.
+        # Dropout can draw from the global generator only. A seed per step makes resuming exact.
         seed = derived_seed(self.seed, "step", self.steps_done)
         torch.manual_seed(seed)
         if self.reseed is not None:
@@ -83,7 +89,7 @@ class TrainingModule(pl.LightningModule):
             group["lr"] = self._learning_rate()
 
     def _learning_rate(self) -> float:
-        """Of the step that begins: a function of its number only, so that resuming is exact."""
+        """The rate of the coming step: a function of its number only, so that resuming is exact."""
         plan = self.training_plan
         share = min(1.0, (self.steps_done + 1) / max(1, plan.warmup_steps))
         if plan.decay and self.total_steps is not None:

@@ -31,8 +31,8 @@ from recsys_posttrain.types import Batch, LossOutput, Split
 POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
 VALIDATIONS = 4
 VALIDATED = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
-LIKED_NDCG = "ndcg@10 liked"  # where there are such targets; what settings are chosen by
-DRIFT_POSITIONS = 256
+LIKED_NDCG = "ndcg@10 liked"  # where there are such targets; settings are chosen by it
+DRIFT_POSITIONS = 256  # of a batch, at which `drift` measures
 SNAPSHOT = "step-{:06d}.safetensors"
 
 
@@ -48,19 +48,24 @@ def posttrain(
     log: NoisyLog | None = None,
     report: Report | None = None,
 ) -> tuple[Policy, Fitted]:
-    """The post-trained copy of `policy`, which itself stays as it is.
+    """A post-trained copy of `policy`, which itself stays as it is.
 
-    Every algorithm sees the same batches in the same order for one seed, without dropout. Logged
-    every few steps: the loss, the algorithm's own metrics (in stars), and of the current batch the
-    exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` = E_pi[r_hat];
-    four times the same on validation targets, with `ndcg@10`, over all of them and over the liked.
-    folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are left there too.
-    log: what is read in place of data.train; with a noisy one, and a noisy reward model (which
-    validation asks too), see rewards/noise: both are made beforehand with this `policy`.
-    report: hears of every validation, also of those before an interruption; may raise.
-    data, reward: where they number their items otherwise than the policy, they are matched by id
-    (data/encode.py).
+    Every algorithm gets the same batches in the same order for one seed, without dropout.
 
+    data, reward: items may be numbered otherwise than in the policy; they are matched by id
+        (data/encode.py).
+    folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are saved there too.
+    log: replaces data.train. A noisy log and a noisy reward model (rewards/noise) are built
+        beforehand with this `policy`; validation reads the noisy reward model too.
+    report: called after every validation, also for those before an interruption; may raise to end
+        the training.
+
+    Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
+    batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
+    E_pi[r_hat]. Four times: the same on validation targets, with `ndcg@10` over all of them and
+    over the liked ones.
+
+    Returns: the policy in evaluation mode, and how long it was trained.
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
     num_items, scale = len(policy.item_embedding_VD), data.corpus.reward_scale
@@ -84,7 +89,7 @@ def posttrain(
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
-        actors.forget()
+        actors.clear_cache()
         if log.redraw is not None:
             batch = log.redraw(batch, actors.generator.initial_seed())
         try:
@@ -111,16 +116,16 @@ def posttrain(
 
     positions = _positions(stream) if log.redraw is None else None
 
-    def batches_hold(positions: TrainingPositions | None) -> None:
+    def set_positions(positions: TrainingPositions | None) -> None:
         for frozen in (reference, reward):
-            frozen.at(positions)
+            frozen.set_positions(positions)
 
     def validate() -> dict[str, float]:
-        batches_hold(None)
+        set_positions(None)
         rows = evaluate(
             actors.policy, data, reward, actors.reference, targets=data.validation
         ).per_user
-        batches_hold(positions)
+        set_positions(positions)
         means = {name: float(rows[name].mean()) for name in VALIDATED}
         if not scale.missing and (weight_N := liked(rows, scale)).any():
             means[LIKED_NDCG] = float(np.average(rows["ndcg@10"], weights=weight_N))
@@ -138,7 +143,7 @@ def posttrain(
     )
     try:
         actors.set_logits_dtype(training.logits_dtype(device))
-        batches_hold(positions)
+        set_positions(positions)
         fitted = fit(
             module,
             stream,
@@ -151,28 +156,36 @@ def posttrain(
         )
     finally:
         actors.set_logits_dtype(None)
-        batches_hold(None)
-    actors.forget()
+        set_positions(None)
+    actors.clear_cache()
     return actors.policy.eval(), fitted
 
 
 def snapshot_steps(count: int, last: int) -> set[int]:
-    """At most `count` steps up to the last one, each about the same factor later than the one
-    before: most of the way from the reference is made in the first steps."""
+    """The steps after which weights are saved: at most `count`, the last one included.
+
+    They grow by about the same factor, because the policy moves most in the first steps.
+    """
     return {round(last ** (n / count)) for n in range(1, count + 1)}
 
 
 def _positions(stream: BatchStream) -> TrainingPositions | None:
-    """What frozen models may remember, where the run reads the whole log: making the values of all
-    its positions is then no more work than those of each batch."""
-    if stream.earlier > 0 or stream.stop < stream.steps_per_epoch:
+    """The positions at which frozen models cache their outputs; None: they cache nothing.
+
+    Caching all positions of the log pays only where the run reads all of them: latest windows
+    only, and at least one epoch.
+    """
+    if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
         return None
     return TrainingPositions(stream.sequences, stream.max_length)
 
 
 @torch.no_grad()
 def drift(batch: Batch, actors: Actors) -> dict[str, Tensor]:
-    """Exact KL to the reference, entropy and expected proxy reward at evenly spread positions."""
+    """Exact KL to the reference, entropy and expected proxy reward, each a mean over positions.
+
+    The positions are about DRIFT_POSITIONS of the batch, evenly spread. In nats and stars.
+    """
     hidden_ND = actors.policy.hidden_states(batch).detach()
     every = max(1, len(hidden_ND) // DRIFT_POSITIONS)
     state_NR, factor_VR = actors.reward.factors(batch)

@@ -1,4 +1,4 @@
-"""Next-item pretraining: the policy that every algorithm starts from."""
+"""Next-item pretraining of the policy that every algorithm starts from."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ PRETRAINING = Training(
     batch_size=32,
     learning_rate=2e-3,
     ema_decay=0.998,
-    earlier=0.5,
+    random_windows=0.5,
     patience=6,
     validation_steps=40,
 )
@@ -38,11 +38,14 @@ def pretrain(
     device: str = "cpu",
     loss: PretrainingLoss = FullSoftmax(),
 ) -> tuple[Policy, Fitted]:
-    """`loss` on every next item, dropout on.
+    """A policy that minimises `loss` at every next item of `data.train`, with dropout.
 
-    The weights of the validation with the best validation `ndcg@10` are kept when the training plan
-    has a patience. folder: for checkpoints, from which it resumes, and metrics.jsonl; None keeps
-    nothing on disk.
+    folder: where checkpoints, from which it resumes, and metrics.jsonl are written; None: nowhere.
+    device: cpu, cuda (the first GPU) or cuda:1.
+
+    Returns: the policy in evaluation mode, and how long it was trained. Where the training plan has
+    a patience, its weights are those with the best validation `ndcg@10`.
+    Raises: TrainingFailed where the loss diverges; UserError where there is nothing to train on.
     """
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
@@ -53,11 +56,11 @@ def pretrain(
     generator = torch.Generator()
 
     def objective(batch: Batch) -> LossOutput:
-        policy.forget()
+        policy.clear_cache()
         return LossOutput(per_position(policy, batch, generator), {})
 
     def reseed(_step: int, seed: int) -> None:
-        # Not the seed itself: dropout draws from that, and negatives must not follow it.
+        # Dropout draws from `seed` itself; negatives must be independent of it.
         generator.manual_seed(derived_seed(seed, "negatives"))
 
     module = TrainingModule(policy, objective, training, seed, dropout=True, reseed=reseed)
@@ -71,18 +74,18 @@ def pretrain(
         validate_every=_steps_between_validations(stream.steps_per_epoch, training),
         monitor="ndcg@10",
     )
-    policy.forget()
+    policy.clear_cache()
     policy.logits_dtype = None
     return policy.eval(), fitted
 
 
 def _steps_between_validations(steps_per_epoch: int, training: Training) -> int:
-    """Whole epochs, and at least `validation_steps`."""
+    """The fewest whole epochs, in steps, that are at least `validation_steps`."""
     return steps_per_epoch * -(-training.validation_steps // steps_per_epoch)
 
 
 def validation_ndcg(policy: Policy, data: Split) -> float:
-    """Mean NDCG@10 over validation targets: what pretraining selects on."""
+    """Mean NDCG@10 over validation targets, on which pretraining selects weights."""
     targets = data.validation
     hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
     rank_N = target_ranks(

@@ -1,8 +1,7 @@
-"""Trains the reward ensemble and measures it, beside the naive baselines, on users it never saw.
+"""Training of the reward ensemble, and its quality beside naive baselines on held-out users.
 
-The judge is a second one of the same class, of users that neither the policy nor its reward model
-learns from: what an algorithm gains by exploiting the errors of its own reward model, the judge
-does not see.
+The judge is a second ensemble, trained on users that neither the policy nor its reward model learns
+from. Its predictions do not rise where an algorithm exploits errors of its own reward model.
 """
 
 from dataclasses import replace
@@ -29,15 +28,18 @@ from recsys_posttrain.types import Batch, LossOutput, Sequences, Split
 
 
 class UserParts(NamedTuple):
-    """Rows of the sequences: to learn from, to stop early on, to judge on. Disjoint users."""
+    """Disjoint sets of users, as indices of their sequences."""
 
-    fit_N: Tensor
-    validation_N: Tensor
-    judged_N: Tensor
+    fit_N: Tensor  # the model learns from them
+    validation_N: Tensor  # early stopping looks at them
+    judged_N: Tensor  # the quality table is measured on them
 
 
 def user_parts(sequences: Sequences, held_out: float, seed: int) -> UserParts:
-    """A random half of the held-out users stops training, the other half judges the result."""
+    """A random split of users: a share `held_out` in two halves, and the rest to learn from.
+
+    Raises: UserError where fewer than three users have two events.
+    """
     usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
     half = max(1, round(len(usable_N) * held_out / 2))
     if len(usable_N) < 2 * half + 1:
@@ -58,10 +60,15 @@ def train_reward(
     device: str = "cpu",
     noise: RewardNoise = RewardNoise(),
 ) -> tuple[EnsembleModule, Fitted]:
-    """Least squares on the logged rewards of most users of the split's reward part.
+    """A reward model by least squares on the logged rewards of the users of `data.reward`.
 
-    Stops when the error on the validation users no longer falls. folder: as for `pretrain`.
-    noise: what it changes of the data, for learning and for stopping.
+    Training stops when the error on the validation users no longer falls.
+
+    folder: as for `pretrain`.
+    noise: changes the training rewards or users (rewards/noise).
+
+    Returns: the model in evaluation mode, and how long it was trained.
+    Raises: UserError where the log has no rewards, or too few users.
     """
     missing = data.corpus.reward_scale.missing
     require(
@@ -111,9 +118,9 @@ def train_judge(
     folder: Path | None = None,
     device: str = "cpu",
 ) -> tuple[EnsembleModule, Fitted]:
-    """`train_reward` on the judge's users, with draws of its own.
+    """The judge: `train_reward` on users of its own, with seeds of its own.
 
-    Raises: UserError when the split keeps no such users.
+    Raises: UserError where the split keeps no users for a judge.
     """
     return train_reward(of_judge(data), config, derived_seed(seed, "judge"), folder, device)
 
@@ -121,12 +128,15 @@ def train_judge(
 def judge_quality(
     model: EnsembleModule, data: Split, config: RewardEnsemble, seed: int
 ) -> pd.DataFrame:
-    """`reward_quality` of the judge that `train_judge` made with this seed."""
+    """The quality table of the judge that `train_judge` trained with this seed."""
     return reward_quality(model, of_judge(data), config, derived_seed(seed, "judge"))
 
 
 def of_judge(data: Split) -> Split:
-    """The same split with the judge's users to learn rewards from."""
+    """The same split, with the judge's users in place of those of the reward model.
+
+    Raises: UserError where the split keeps no users for a judge.
+    """
     require(
         data.judge is not None,
         f"the split of {data.corpus.name} keeps no users for a judge; use UserHoldout.",
@@ -137,9 +147,9 @@ def of_judge(data: Split) -> Split:
 
 @torch.inference_mode()
 def predict_logged(model: EnsembleModule, sequences: Sequences) -> np.ndarray:
-    """The ensemble's mean for each logged event after a sequence's first, in flat order, [E].
+    """The ensemble's mean prediction for each event but the first of its sequence, [E], flat.
 
-    Sequences may be no longer than the model's history and one event.
+    sequences: each no longer than the model's max_length + 1.
     """
     order_N = sequences.lengths_N.argsort(descending=True, stable=True)
     order_N = order_N[sequences.lengths_N[order_N] >= 2]
@@ -155,8 +165,10 @@ def predict_logged(model: EnsembleModule, sequences: Sequences) -> np.ndarray:
 def reward_quality(
     model: EnsembleModule, data: Split, config: RewardEnsemble, seed: int
 ) -> pd.DataFrame:
-    """`quality_frame` of the naive baselines and the model, on the judged users' latest events; in
-    the log's unit."""
+    """The quality table of the model and the naive baselines on the users that judge it.
+
+    Their latest events are predicted, in the log's own unit; `quality_frame` has the columns.
+    """
     parts = user_parts(data.reward, config.held_out, seed)
     length = config.encoder.max_length + 1
     fit_on = latest_events(data.reward, parts.fit_N, length)

@@ -34,28 +34,24 @@ SECONDS = 60  # between two jokes; the file has no times
 
 
 class _World(NamedTuple):
-    """user_id_U: row in the file, from 1. shown: the log."""
+    """The users, their rewards and the log."""
 
-    user_id_U: NDArray[np.int64]
+    user_id_U: NDArray[np.int64]  # row in the file, from 1
     reward_UV: NDArray[np.float64]
-    shown: Draws
+    shown: Draws  # the log
 
 
 @dataclass(frozen=True)
 class Jester:
-    """users: how many of the 7,200 complete ones, drawn at random. length: jokes shown to each.
+    """The Jester world; popularity, preference and noise are those of the formula above."""
 
-    popularity, preference, noise: see the module's text. seed: of the users, the noise and the
-    draws. data_root: see `sources.fetch`.
-    """
-
-    users: int = USERS
-    length: int = 40
+    users: int = USERS  # drawn at random from the 7,200 complete ones
+    length: int = 40  # jokes shown to each user
     popularity: float = 2.0
     preference: float = 0.5
     noise: float = 1.0
-    seed: int = 0
-    data_root: str | None = field(default=None, compare=False)
+    seed: int = 0  # of the users, the noise and the draws
+    data_root: str | None = field(default=None, compare=False)  # see `sources.fetch`
 
     def __post_init__(self) -> None:
         require(

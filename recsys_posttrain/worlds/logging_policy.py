@@ -1,4 +1,4 @@
-"""What people watch next: popularity, preference, taste and what goes with the last item.
+"""The choice of the next item: by popularity, preference, taste and similarity to the last item.
 
     pi(i | u, j) ~ popularity_i  exp(a r*(u, i))  taste(u, i)^b  follows(j, i)^c
 
@@ -51,15 +51,15 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class LoggingPolicy:
-    """preference: a, per star of r*. taste: b. dynamics: c. taste_rank: of the taste factors.
+    """The strengths of the parts of a choice, in the formula above.
 
     Defaults: by eye, such that `calibration` finds ML-100K's log like the real one.
     """
 
-    preference: float = 0.5
-    taste: float = 1.2
-    dynamics: float = 1.0
-    taste_rank: int = 16
+    preference: float = 0.5  # a, per star of r*
+    taste: float = 1.2  # b
+    dynamics: float = 1.0  # c
+    taste_rank: int = 16  # of the taste factors
 
     def __post_init__(self) -> None:
         require(self.taste_rank >= 1, f"taste_rank is {self.taste_rank}; give 1 or more factors")
@@ -117,7 +117,7 @@ def fitted_popularity(affinity_NV: np.ndarray, log: Log) -> np.ndarray:
 
     Choosing without replacement is a race of exponential clocks with the weights as rates: a user
     has seen item i by time T_u with probability 1 - exp(-T_u weight_ui). By turns T_u gives users
-    their lengths and popularity gives items their counts. What follows what is left out.
+    their lengths and popularity gives items their counts. Which item follows which is left out.
     """
     count_V = np.bincount(log.item_E, minlength=log.num_items).astype(np.float32)
     length_N = log.lengths_N.astype(np.float32)

@@ -6,7 +6,7 @@ draws.
 
 The exact policies are told their context. A policy of the framework reads histories only: in the
 log a user has one context, drawn once, and every event of theirs is an independent draw from the
-reference in it, so the context has to be inferred from what was chosen and how it was rewarded.
+reference in it, so the context has to be inferred from the actions and their rewards.
 """
 
 from dataclasses import dataclass
@@ -34,17 +34,14 @@ def rows(table_XV: Floats) -> Rows:
 
 @dataclass(frozen=True)
 class Tabular:
-    """reward: r*(x, a), one row per context. reference: pi_ref(a | x). contexts: their shares.
+    """The tabular world; the rewards of its log are r* itself."""
 
-    users, events, seed: of the log; `events` per user. Its rewards are r* itself.
-    """
-
-    reward: Rows
-    reference: Rows
-    contexts: tuple[float, ...]
-    users: int = 200
-    events: int = 20
-    seed: int = 0
+    reward: Rows  # r*(x, a), one row per context
+    reference: Rows  # pi_ref(a | x), one row per context
+    contexts: tuple[float, ...]  # their shares
+    users: int = 200  # of the log
+    events: int = 20  # of each user
+    seed: int = 0  # of the log
 
     def __post_init__(self) -> None:
         shapes = [[len(row) for row in table] for table in (self.reward, self.reference)]
@@ -93,7 +90,7 @@ class Tabular:
         return regret
 
     def kl(self, policy_XV: Floats) -> Floats:
-        """E_x[KL(pi || pi_ref)] in nats; infinite where pi takes what pi_ref never takes."""
+        """E_x[KL(pi || pi_ref)] in nats; infinite where pi_ref lacks an action of pi."""
         kl: Floats = rel_entr(policy_XV, self.reference_XV).sum(axis=-1) @ self.context_X
         return kl
 
@@ -189,8 +186,10 @@ class Tabular:
 
 
 def _inverse(cumulative_NV: Floats, uniform_NT: Floats) -> NDArray[np.int64]:
-    """Draws from N distributions by the inverse of their cumulative sums; what has no share is
-    never drawn, and rounding cannot push a draw past the last."""
+    """Draws from N distributions by the inverse of their cumulative sums.
+
+    An outcome without a share is never drawn, and rounding cannot push a draw past the last one.
+    """
     scaled_NT = uniform_NT * cumulative_NV[:, -1:]
     drawn_NT: NDArray[np.int64] = (cumulative_NV[:, None] <= scaled_NT[..., None]).sum(axis=2)
     return drawn_NT

@@ -1,4 +1,4 @@
-"""The true reward as a reward model: for the controls that show what a perfect one would give."""
+"""The true reward as a reward model: for controls that show the gain with a perfect one."""
 
 from torch import Tensor
 

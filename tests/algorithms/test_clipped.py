@@ -12,8 +12,8 @@ from recsys_posttrain.algorithms.clipped import (
     is_clipped,
     kl_loss,
     means,
-    of_samples,
     sample_metrics,
+    sampled_terms,
 )
 
 
@@ -78,11 +78,11 @@ def test_the_kl_estimate_is_unbiased_in_value_and_gradient():
     torch.testing.assert_close(logits.grad, torch.from_numpy(pi * (log_ratio - kl)))
 
 
-def test_of_samples_by_hand():
+def test_sampled_terms_by_hand():
     """pi_old = 1/4, pi = 1/2, pi_ref = 1/8, A = 1: rho = 2, of which 1.2 counts; KL as above."""
     log_prob = doubles(0.5, grad=True).log()
     constants = doubles(0.25).log(), doubles(0.125).log(), doubles(1.0)
-    found = of_samples(log_prob, *constants, clip=0.2)
+    found = sampled_terms(log_prob, *constants, clip=0.2)
     expected = doubles(-1.2), doubles(2 * math.log(4) - 1.5), doubles(2.0)
     torch.testing.assert_close(tuple(each.detach() for each in found), expected)
     metrics = means(sample_metrics(log_prob, *constants, clip=0.2))

@@ -40,7 +40,7 @@ def constant_world(algorithm, tabular):
 
 
 def backward(algorithm, batch, actors):
-    actors.forget()
+    actors.clear_cache()
     actors.zero_grad()
     output = algorithm.loss(batch, actors)
     masked_mean(output.loss_N, output.counts_N).backward()

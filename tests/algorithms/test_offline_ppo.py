@@ -48,7 +48,7 @@ def test_old_shares_the_policys_states_until_the_policy_steps(tabular, monkeypat
     actors.step = 3
     OfflinePPO(refresh_every=3).after_step(actors)
     own = actors.old.hidden_states(batch)
-    actors.forget()
+    actors.clear_cache()
     calls, forward = [], type(actors.old.backbone).forward
     monkeypatch.setattr(
         type(actors.old.backbone),
@@ -60,7 +60,7 @@ def test_old_shares_the_policys_states_until_the_policy_steps(tabular, monkeypat
         assert torch.equal(old.hidden_states(batch), own)
     assert actors.old.backbone not in calls
     assert actors.policy.hidden_states(batch).requires_grad
-    actors.forget()
+    actors.clear_cache()
     actors.step = 4
     with torch.no_grad():
         actors.policy.backbone.logits += 1

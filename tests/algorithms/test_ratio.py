@@ -37,7 +37,7 @@ def test_at_the_start_every_ratio_is_1_and_every_kl_is_0(backbone, logits_dtype,
     actors.set_logits_dtype(logits_dtype)
     with torch.no_grad():
         normaliser_N = actors.policy.log_normaliser(batch)
-        actors.forget()
+        actors.clear_cache()
         items_NK, old_NK = actors.old_at(batch).sample(batch, 8, actors.generator)
         reference_NK = actors.reference.log_prob(batch, items_NK)
     assert (float(normaliser_N.abs().max()) > 60) == (spread == 30.0)

@@ -108,6 +108,6 @@ def test_the_reference_values_do_not_follow_the_policy(batch, actors):
     """The fixture's policy differs from its reference; both references agree with REFERENCE_XV."""
     with torch.no_grad():
         actors.policy.backbone.logits.mul_(-2)
-    actors.forget()
+    actors.clear_cache()
     assert signals.reference_value(batch, actors)[0].item() == pytest.approx(3)
     assert signals.ReferenceSoftValue(1.0)(batch, actors)[0].item() == pytest.approx(LOG_EXACT[0])

@@ -60,7 +60,7 @@ def value_after_training(algorithm, world, is_right, tabular):
 
     optimizer = torch.optim.AdamW([p for p in actors.parameters() if p.requires_grad], lr=0.1)
     for step in range(STEPS):
-        actors.forget()
+        actors.clear_cache()
         actors.generator.manual_seed(1000 * world + step)
         output = algorithm.loss(batch, actors)
         optimizer.zero_grad()

@@ -44,7 +44,7 @@ everyone = pytest.mark.parametrize("algorithm", EXPORTED + VARIANTS, ids=name_of
 
 
 def run(algorithm, batch, actors, seed=7):
-    actors.forget()
+    actors.clear_cache()
     actors.generator.manual_seed(seed)
     return algorithm.loss(batch, actors)
 

@@ -222,7 +222,7 @@ def test_the_share_and_spread_of_earlier_windows():
     is equally likely, so 5/12 end before 9. A short sequence is read whole."""
     steps, share = 50, 0.5
     log = [[(1 + n, 1) for n in range(9)]] * 40 + [[(1, 1), (2, 1)]]
-    stream = BatchStream(flat(log), 3, 41, steps, seed=0, earlier=share)
+    stream = BatchStream(flat(log), 3, 41, steps, seed=0, random_windows=share)
     ends = []
     for batch in stream:
         assert batch.sequences_B[-1] == 40

@@ -1,4 +1,4 @@
-"""What a frozen policy and a reward model remember is what they would say again."""
+"""The cached outputs of a frozen policy and a reward model are those of the batch itself."""
 
 from dataclasses import replace
 
@@ -65,7 +65,7 @@ def batches(log):
 
 def start(log, *models):
     for model in models:
-        model.at(TrainingPositions(log, LENGTH))
+        model.set_positions(TrainingPositions(log, LENGTH))
 
 
 def run_through(log, policy, reward):
@@ -74,13 +74,13 @@ def run_through(log, policy, reward):
     for batch in batches(log):
         answers(policy, reward, batch)
     for model in (policy, reward):
-        model.at(None)
+        model.set_positions(None)
 
 
 def answers(policy, reward, batch):
     """Everything that a loss may ask of the two."""
-    policy.forget()
-    reward.forget()
+    policy.clear_cache()
+    reward.clear_cache()
     return {
         "states": policy.hidden_states(batch),
         "log_prob": policy.log_prob(batch),
@@ -91,7 +91,7 @@ def answers(policy, reward, batch):
 
 
 @pytest.mark.parametrize("largest", [2**28, 0])
-def test_remembered_answers_are_those_of_the_batch(log, monkeypatch, largest):
+def test_cached_outputs_are_those_of_the_batch(log, monkeypatch, largest):
     """In float64, so that only the order of addition may differ; also where states do not fit."""
     monkeypatch.setattr(positions_module, "LARGEST_CACHE", largest)
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
@@ -134,7 +134,7 @@ def test_a_resampled_reward_is_asked_each_time(log):
     before = policy.expected_reward(batch, reward)
     with torch.no_grad():
         reward.state *= 3
-    reward.forget()
+    reward.clear_cache()
     torch.testing.assert_close(policy.expected_reward(batch, reward), 3 * before)
 
 

@@ -1,4 +1,4 @@
-"""The policy: states only where events are, remembered with care, exact log-probabilities."""
+"""The policy: hidden states of real positions only, cached for a batch, exact log-probabilities."""
 
 import copy
 
@@ -80,7 +80,7 @@ def test_states_are_computed_once_per_batch(policy, batch, sequences):
     other = batch_of(sequences, torch.arange(40), max_length=10)
     assert policy.hidden_states(other) is not first, "an equal batch is not the same batch"
     again = policy.hidden_states(batch)
-    policy.forget()
+    policy.clear_cache()
     with torch.no_grad():
         policy.backbone.output_norm.weight.mul_(2)
     assert not torch.equal(policy.hidden_states(batch), again), (

@@ -120,7 +120,7 @@ def test_factors_are_computed_once_per_batch_and_carry_no_gradient(model, batch,
     assert not first.requires_grad
     model.factors(batch_of(sequences, torch.arange(4), max_length=4))
     assert model.asked == 2
-    model.forget()
+    model.clear_cache()
     model.factors(batch)
     assert model.asked == 3
 

@@ -83,7 +83,7 @@ def test_predictions_are_the_formula(model, sequences):
 def test_a_reward_reaches_only_later_predictions(model, sequences, event):
     """Event 8 + n of the last sequence is the action of position n - 1."""
     before = model.score_all(batch_of(sequences, torch.tensor([2]), max_length=10))
-    model.forget()
+    model.clear_cache()
     sequences.rewards_E[event] = 9.0
     after = model.score_all(batch_of(sequences, torch.tensor([2]), max_length=10))
     first_later = event - 8

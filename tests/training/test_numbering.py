@@ -112,8 +112,8 @@ def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(named,
     place = {item: n for n, item in enumerate(other.corpus.item_ids.tolist())}
     order_V = torch.tensor([place[item] for item in named.data.corpus.item_ids.tolist()])
     for batch, ours in zip(stream, same, strict=True):
-        model.forget()
-        named.reward.forget()
+        model.clear_cache()
+        named.reward.clear_cache()
         assert torch.equal(
             model.score(batch, batch.action_N[:, None]),
             named.reward.score(ours, ours.action_N[:, None]),

@@ -105,7 +105,7 @@ def test_frozen_noise_is_the_same_at_every_step(tiny, kind):
     expected = noise.on_model(tiny.reward, tiny.data, tiny.policy.eval())
     for (batch, noisy_NV), (_, clean_NV) in zip(watched.steps, clean.steps, strict=True):
         assert not torch.equal(noisy_NV, clean_NV)
-        tiny.policy.forget()
+        tiny.policy.clear_cache()
         torch.testing.assert_close(noisy_NV, expected.score_all(batch), atol=1e-5, rtol=0)
 
 
@@ -121,7 +121,7 @@ def test_resampled_noise_is_a_function_of_the_step(tiny, tmp_path):
         assert torch.equal(one[0].rewards_BT, same[0].rewards_BT)
         assert not torch.equal(one[0].rewards_BT, plain[0].rewards_BT)
         reread = plain[0]._replace(history_rewards_BT=one[0].history_rewards_BT)
-        tiny.reward.forget()
+        tiny.reward.clear_cache()
         biases.append(one[1] - tiny.reward.score_all(reread))
     for bias_NV in biases:
         np.testing.assert_allclose(bias_NV, bias_NV[:1].expand_as(bias_NV), atol=1e-5)

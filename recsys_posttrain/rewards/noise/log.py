@@ -14,8 +14,12 @@ ROWS = 128
 
 
 class NoisyLog(NamedTuple):
-    """sequences: what post-training reads. redraw(batch, seed): the batch of a step with rewards
-    that are drawn anew from the step's seed; None: they are as they are in `sequences`."""
+    """A training log with errors in its rewards.
+
+    sequences: the log that post-training reads.
+    redraw: redraw(batch, seed) is the batch of a step with rewards drawn anew from the step's seed;
+        None: rewards are those of `sequences`.
+    """
 
     sequences: Sequences
     redraw: Callable[[Batch, int], Batch] | None = None

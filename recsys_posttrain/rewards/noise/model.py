@@ -33,15 +33,15 @@ class NoisyReward(RewardModel):
 
     def resample(self, seed: int | None) -> None:
         if self.is_resampled:
-            self.forget()
+            self.clear_cache()
             self.error_field = None if seed is None else self.draw(seed)
 
-    def at(self, positions: TrainingPositions | None) -> None:
-        self.inner.at(positions)
+    def set_positions(self, positions: TrainingPositions | None) -> None:
+        self.inner.set_positions(positions)
 
-    def forget(self) -> None:
-        super().forget()
-        self.inner.forget()
+    def clear_cache(self) -> None:
+        super().clear_cache()
+        self.inner.clear_cache()
         self._columns = None
 
     def errors(self, batch: Batch) -> tuple[Tensor, Tensor] | None:

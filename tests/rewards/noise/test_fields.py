@@ -33,7 +33,7 @@ ALMOST_SURE = 1e-6  # a right draw is outside such a band once in a million; dra
 
 def errors(small, noise, batch, seed=0):
     """e of every item at every real position, [N, V], through the slow product."""
-    small.reference.forget()
+    small.reference.clear_cache()
     state_NQ, factor_VQ = noise.field(small.data, small.reference, seed)(batch)
     return (state_NQ.double() @ factor_VQ.double().T).numpy()
 

@@ -53,7 +53,7 @@ def test_the_errors_are_those_of_the_batches_that_training_reads(small, noise):
     usable_N = (train.lengths_N >= 2).nonzero().squeeze(1)
     clean = batch_of(train, usable_N, LENGTH)
     in_log = batch_of(noisy_log(small, noise).sequences, usable_N, LENGTH)
-    small.reference.forget()
+    small.reference.clear_cache()
     in_batch = batch_with_errors(clean, noise.field(small.data, small.reference, 0))
     np.testing.assert_allclose(in_log.rewards_BT, in_batch.rewards_BT, atol=1e-5)
     past_BT, other_BT = in_log.history_rewards_BT, in_batch.history_rewards_BT

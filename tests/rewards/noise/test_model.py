@@ -29,7 +29,7 @@ def noisy_of(small, noise, seed=0):
 
 def slow_error(small, noise, batch, seed=0):
     """[N, V], one position and item at a time."""
-    small.reference.forget()
+    small.reference.clear_cache()
     state_NQ, factor_VQ = noise.field(small.data, small.reference, seed)(batch)
     error_NV = np.zeros((len(batch.action_N), ITEMS))
     for n, v in np.ndindex(*error_NV.shape):
@@ -96,8 +96,8 @@ def test_the_error_of_a_batch_is_computed_once_until_it_is_forgotten(small, batc
     noisy.score_all(batch)
     noisy.score(batch, batch.action_N[:, None])
     assert len(asked) == 1
-    noisy.forget()
-    assert small.reward._remembered is None
+    noisy.clear_cache()
+    assert small.reward._latest is None
     noisy.score_all(batch)
     other = batch_of(small.data.train, torch.tensor([1, 2]), LENGTH)
     noisy.score_all(other)
@@ -123,7 +123,7 @@ def test_the_error_is_the_same_in_training_and_in_evaluation(small, noise):
         torch.cat([torch.zeros(1, dtype=torch.int64), (last_N - first_N).cumsum(0)]),
     )
     every_NV = torch.arange(1, ITEMS + 1).expand(3, ITEMS)
-    noisy.forget()
+    noisy.clear_cache()
     times_N = train.timestamps_E[last_N]
     evaluated_NV = score_next(noisy, histories, every_NV, times_N, users_N)
     evaluated_NV = evaluated_NV - score_next(small.reward, histories, every_NV, times_N)
