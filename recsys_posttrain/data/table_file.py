@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from recsys_posttrain.data.ids import read_ids
 from recsys_posttrain.data.notes import note
-from recsys_posttrain.data.read_table import SUFFIXES, read_table, suffix_of
-from recsys_posttrain.data.times import read_times
-from recsys_posttrain.data.values import SHOWN, read_ratings
 from recsys_posttrain.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -19,6 +15,7 @@ if TYPE_CHECKING:
 
     from recsys_posttrain.types import Interactions
 
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 # Compared in lower case without "_", "-" and spaces, so userId, user_id and "User ID" are one.
 ALIASES = {
     "user_id": ("userid", "user", "uid", "visitorid", "customerid"),
@@ -27,10 +24,15 @@ ALIASES = {
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
 EVENT = ["user_id", "item_id", "timestamp"]
-SHOWN_COLUMNS = 20
+SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
 NEAR = 0.7  # of difflib: one letter of six wrong
 
 Duplicates = Literal["refuse", "first", "last"]
+
+
+def suffix_of(path: str) -> str:
+    """Which of SUFFIXES the name ends in, in lower case; "" for none."""
+    return next((end for end in SUFFIXES[::-1] if path.lower().endswith(end)), "")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,13 @@ class RatingsFile:
         """
         import pandas as pd
 
+        from recsys_posttrain.data.columns import read_ids, read_ratings
+        from recsys_posttrain.data.read_table import read_table
+        from recsys_posttrain.data.times import read_times
         from recsys_posttrain.types import Interactions
 
         content_hash = self.content_hash()
-        columns = read_table(self._existing(), self._chosen)
+        columns = read_table(self._existing(), suffix_of(self.path)[1:], self._chosen)
         rows = len(columns["user_id"].values)
         if not rows:
             raise UserError(f"{self.path} has no rows; give a file with at least one event.")
@@ -154,7 +159,7 @@ class RatingsFile:
                 )
 
     def _without_duplicates(self, frame: pd.DataFrame) -> pd.DataFrame:
-        keep: Literal["first", "last"] = "last" if self.duplicates == "last" else "first"
+        keep = self.duplicates if self.duplicates != "refuse" else "first"
         repeated = frame.duplicated(EVENT, keep=keep).to_numpy()
         count = int(repeated.sum())
         if not count:

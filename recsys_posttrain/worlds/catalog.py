@@ -18,8 +18,7 @@ from recsys_posttrain.data import (
     UserHoldout,
 )
 from recsys_posttrain.data.prepare import Dataset
-from recsys_posttrain.data.read_table import SUFFIXES, suffix_of
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import SUFFIXES, Duplicates, suffix_of
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 
 Known = TypeVar("Known")
