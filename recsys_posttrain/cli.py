@@ -219,10 +219,7 @@ for verb in (table, report, wandb_sync):
 def advise(
     dataset: Annotated[str, typer.Option(help=DATASET_WORDS, callback=expanded)],
     data_root: DataRoot = None,
-    studies: Annotated[
-        Path | None,
-        path_option("Where noise_vs_quality-* folders are."),
-    ] = None,
+    studies: Annotated[Path | None, path_option("Where noise_vs_quality-* folders are.")] = None,
     output: Output = Path("runs"),
     device: Device = "cpu",
     duplicates: Duplicates = None,
@@ -240,22 +237,17 @@ def advise(
 
 @app.command()
 def recommend(
-    policy: Annotated[
-        Path,
-        path_argument("POLICY_FOLDER", "A saved policy."),
-    ],
+    policy: Annotated[Path, path_argument("POLICY_FOLDER", "A saved policy.")],
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
     ] = None,
     histories: Annotated[
-        Path | None,
-        path_option("A .csv or .parquet file of other users' events."),
+        Path | None, path_option("A .csv or .parquet file of other users' events.")
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
     data_root: DataRoot = None,
     output: Annotated[
-        Path | None,
-        path_option("A .csv or .parquet file to write; otherwise printed."),
+        Path | None, path_option("A .csv or .parquet file to write; otherwise printed.")
     ] = None,
     dataset: DatasetNow = None,
     log: LogNow = None,

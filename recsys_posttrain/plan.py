@@ -76,8 +76,7 @@ class Training:
             f"Training: average={self.average} must be at least 0 and below 1.",
         )
         require(
-            0 <= self.earlier <= 1,
-            f"Training: earlier={self.earlier} must be a share from 0 to 1.",
+            0 <= self.earlier <= 1, f"Training: earlier={self.earlier} must be a share from 0 to 1."
         )
 
     def batches(self, sequences: Sequences, max_length: int, seed: int) -> BatchStream:

@@ -223,10 +223,7 @@ class Batch(PaddedBatch):
     def history(self) -> History:
         """What a backbone may read of it."""
         return History(
-            self.history_BT,
-            self.history_rewards_BT,
-            self.history_times_BT,
-            self.action_times_BT,
+            self.history_BT, self.history_rewards_BT, self.history_times_BT, self.action_times_BT
         )
 
 

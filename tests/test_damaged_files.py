@@ -134,7 +134,7 @@ def test_a_table_that_cannot_be_written_is_printed_all_the_same(
     def refused(*arguments: object, **options: object) -> int:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("recsys_posttrain.files._created", refused)
+    monkeypatch.setattr("pathlib.Path.touch", refused)
     study_table(study, None, None)
     printed = capsys.readouterr().out
     assert "Pretrained" in printed

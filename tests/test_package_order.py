@@ -4,8 +4,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-
-from recsys_posttrain.source_code import import_graph
+from import_graph import import_graph
 
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
 

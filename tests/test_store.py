@@ -250,8 +250,8 @@ def test_digests_are_read_once_per_process_while_files_stay_as_they_are(
     folder = stages.stage_folder(tmp_path, "pretrain", KEY)
     stages.build(folder, KEY, _writes, ["weights"])
     read: list[Path] = []
-    whole = stages._file_digest
-    monkeypatch.setattr(stages, "_file_digest", lambda path: read.append(path) or whole(path))
+    whole = stages.sha256_of
+    monkeypatch.setattr(stages, "sha256_of", lambda path: read.append(path) or whole(path))
     stages.read_stage(folder)
     assert read == []
     os.utime(folder / "weights")

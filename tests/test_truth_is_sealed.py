@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from import_graph import import_graph, modules_of
 
 from recsys_posttrain.algorithms import ExpRSFT
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
@@ -28,7 +29,6 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
-from recsys_posttrain.source_code import import_graph, modules_of
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup

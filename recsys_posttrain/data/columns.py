@@ -89,8 +89,7 @@ def numpy_of(values: Any, dtype: str) -> np.ndarray:
 def with_points(column: Column) -> Column:
     """Text with decimal commas (3,5) as text with decimal points, and says so.
 
-    Raises:
-        UserError: all of them could be thousands as well (3,500).
+    Raises: UserError: all of them could be thousands as well (3,500).
     """
     if not column.is_text or not column.every(r"^[+-]?[0-9]+(,[0-9]+)?$"):
         return column
@@ -110,8 +109,7 @@ def with_points(column: Column) -> Column:
 def read_ratings(column: Column) -> np.ndarray:
     """float64, each finite and within what models can compute with.
 
-    Raises:
-        UserError: a value is missing, no number, or too large; the column is of another type.
+    Raises: UserError: a value is missing, no number, or too large; the column is of another type.
     """
     column = with_points(column.plain())
     is_right = column.is_number or pa.types.is_boolean(column.values.type)
@@ -138,9 +136,8 @@ def read_ids(column: Column) -> pd.Series:
     So does 28.0, which is what a join with missing rows makes of 28. Blanks around an id are not
     part of it. Both are said.
 
-    Raises:
-        UserError: an id is missing or longer than LONGEST, a float is not whole, or the column
-            holds lists, dates or other things that are no ids.
+    Raises: UserError: an id is missing or longer than LONGEST, a float is not whole, or the column
+    holds lists, dates or other things that are no ids.
     """
     raw, column = column, column.plain()
     missing = f"every event needs a value in {column.name}"

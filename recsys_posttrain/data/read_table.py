@@ -37,9 +37,8 @@ Choose = Callable[[list[str]], Mapping[str, int]]
 def read_table(path: Path, kind: str, choose: Choose) -> dict[str, Column]:
     """The chosen columns; those of a text file as text. kind: csv, csv.gz, parquet, ...
 
-    Raises:
-        UserError: the file is missing, unreadable or empty, or a row has another number of fields
-            than the header; and what `choose` raises.
+    Raises: UserError: the file is missing, unreadable or empty, or a row has another number of
+    fields than the header; and what `choose` raises.
     """
     try:
         if kind == "parquet":

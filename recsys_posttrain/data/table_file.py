@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.errors import UserError, nearest
+from recsys_posttrain.files import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +64,7 @@ class RatingsFile:
     def content_hash(self) -> str:
         """SHA-256 of the file, and of the rule for duplicates where one changes what is read."""
         try:
-            with self._existing().open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = sha256_of(self._existing())
         except OSError as error:
             raise UserError(f"Cannot read {self.path}: {error.strerror or error}.") from error
         if self.duplicates == "refuse":
@@ -74,10 +74,9 @@ class RatingsFile:
     def load(self) -> Interactions:
         """Read and check the file. What is converted or left out is said in one line each.
 
-        Raises:
-            UserError: the file is missing, unreadable or empty; a column is missing; a row has
-                another number of fields than the header; a value is missing, not finite or not a
-                number or time; an event is there twice; no user has two events.
+        Raises: UserError: the file is missing, unreadable or empty; a column is missing; a row has
+        another number of fields than the header; a value is missing, not finite or not a number or
+        time; an event is there twice; no user has two events.
         """
         import pandas as pd
 

@@ -103,7 +103,7 @@ class Producer:
 
     async def run(self, interval: float = 0.1) -> None:
         """Steps for ever, every `interval` seconds; a broker that is down is asked again."""
-        await repeat(self.step, self.counters, lambda is_down: interval)
+        await repeat(self.step, self.counters, lambda _: interval)
 
     def _remember(self, state: EventState) -> None:
         if state == self._written:

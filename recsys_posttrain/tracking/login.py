@@ -10,15 +10,12 @@ def wandb_login() -> str | None:
     """How the user is logged in to W&B; None where not."""
     if os.environ.get("WANDB_API_KEY"):
         return "WANDB_API_KEY"
-    return "logged in" if _has_wandb_login() else None
-
-
-def _has_wandb_login() -> bool:
-    """An entry for any host of the service: its name has changed before."""
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     own_host = re.sub(r"^\w+://|/.*$", "", os.environ.get("WANDB_BASE_URL", ""))
     try:
         hosts = netrc.netrc(path).hosts
     except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host or host == own_host for host in hosts)
+        return None
+    # For any host of the service: its name has changed before.
+    is_there = any("wandb" in host or host == own_host for host in hosts)
+    return "logged in" if is_there else None

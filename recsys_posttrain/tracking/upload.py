@@ -26,25 +26,24 @@ def is_logged_in() -> bool:
     return os.environ.get("WANDB_MODE", "online") == "online" and wandb_login() is not None
 
 
-def upload(waiting: Sequence[Path], runs: Path, study: Path, seconds: float | None = None) -> str:
+def upload(waiting: Sequence[Path], runs: Path, study: Path) -> str:
     """Uploads these of the folder's runs, and the study's workspace; returns how it went."""
-    limit = SECONDS if seconds is None else seconds
     began = time.monotonic()
     if not waiting:
         return f"everything in {runs} is uploaded"
     trouble = unreachable(os.environ.get("WANDB_BASE_URL", SERVICE))
     if not trouble:
-        ended, said = _run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], limit)
+        ended, said = _run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], SECONDS)
         trouble = said if ended else ""
         if ended is None:
-            trouble = f"not done in {limit:g} s: no network, or a wrong key?"
+            trouble = f"not done in {SECONDS:g} s: no network, or a wrong key?"
     if trouble:
         return (
             f"warning: {len(waiting)} runs not uploaded ({trouble}); they are in {runs}; to upload "
             f"later: recsys-posttrain wandb-sync {shlex.quote(str(study))}"
         )
     module = [sys.executable, "-m", "recsys_posttrain.tracking.workspace", str(study)]
-    ended, said = _run(module, max(0.0, limit - (time.monotonic() - began)))
+    ended, said = _run(module, max(0.0, SECONDS - (time.monotonic() - began)))
     return f"{len(waiting)} runs uploaded; workspace: {said if ended == 0 else 'not saved'}"
 
 

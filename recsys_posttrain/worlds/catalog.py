@@ -32,8 +32,7 @@ def dataset_named(
 
     duplicates: the rule of `RatingsFile`, which nothing else has; None: its default.
 
-    Raises:
-        UserError: none of these; the nearest name is suggested.
+    Raises: UserError: none of these; the nearest name is suggested.
     """
     if duplicates is not None:
         return by_rule(dataset_named(text, data_root), duplicates)
@@ -79,8 +78,7 @@ def log_or_dataset(log: Path | None, dataset: str | None, data_root: str | None)
 def dataset_described(described: dict[str, Any], data_root: str | None) -> Dataset:
     """The dataset that `config.describe` described so, with its settings.
 
-    Raises:
-        UserError: it is none of this package's.
+    Raises: UserError: it is none of this package's.
     """
     from recsys_posttrain.worlds import jester, semi_synthetic, tabular
 
@@ -101,8 +99,7 @@ def _rooted(dataset: Any, data_root: str | None) -> Any:
 def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:
     """The table file, read by another rule for duplicates.
 
-    Raises:
-        UserError: the dataset is no table file.
+    Raises: UserError: the dataset is no table file.
     """
     if not isinstance(dataset, RatingsFile):
         raise UserError(
@@ -125,8 +122,7 @@ def _worlds(data_root: str | None) -> tuple[Dataset, ...]:
 def split_named(text: str) -> SplitConfig:
     """leave-one-out, global-time or user-holdout, each with its defaults.
 
-    Raises:
-        UserError: none of these; the nearest name is suggested.
+    Raises: UserError: none of these; the nearest name is suggested.
     """
     known: dict[str, SplitConfig] = {
         "leave-one-out": LeaveOneOut(),
