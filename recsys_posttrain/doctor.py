@@ -145,7 +145,7 @@ def _data(name: str) -> Finding:
 
 def _tracking() -> Finding:
     """W&B is online only for a user who is logged in; without importing wandb, which is slow."""
-    from recsys_posttrain.tracking.login import wandb_login
+    from recsys_posttrain.tracking.upload import wandb_login
 
     if importlib.util.find_spec("wandb") is None:
         return Finding("W&B", "not installed: runs are kept in local files only")

@@ -10,14 +10,13 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from recsys_posttrain.config import require
 from recsys_posttrain.override import suggestion
 from recsys_posttrain.studies.run import Run
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 Setting = dict[str, float | str]
 SEARCHED = ("algorithm", "posttraining")
@@ -37,9 +36,7 @@ class Between:
         require(self.low < self.high, f"{self}: low must be below high.")
         require(self.low > 0 or not self.log, f"{self}: with log=True low must be above 0.")
 
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import FloatDistribution
-
+    def distribution(self) -> BaseDistribution:
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def value(self, set_to: float | str) -> float:
@@ -63,9 +60,7 @@ class OneOf:
     def labelled(self) -> dict[str, Any]:
         return {_label(option): option for option in self.options}
 
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import CategoricalDistribution
-
+    def distribution(self) -> BaseDistribution:
         return CategoricalDistribution(list(self.labelled))
 
     def value(self, set_to: float | str) -> Any:
@@ -79,7 +74,7 @@ def _label(option: Any) -> str:
     return option.__name__ if inspect.isfunction(option) else str(option)
 
 
-def distributions(space: Space) -> "dict[str, BaseDistribution]":
+def distributions(space: Space) -> dict[str, BaseDistribution]:
     return {path: dimension.distribution() for path, dimension in space.items()}
 
 

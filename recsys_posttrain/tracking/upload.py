@@ -2,7 +2,9 @@
 client waits and tries again for minutes."""
 
 import http.client
+import netrc
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,11 +16,24 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys_posttrain.tracking.login import wandb_login
-
 SERVICE = "https://api.wandb.ai"
 SECONDS_TO_ANSWER = 5.0  # of the service, before anything is sent
 SECONDS = 90.0  # for a study's runs and workspace; what is left over is for the next call
+
+
+def wandb_login() -> str | None:
+    """How the user is logged in to W&B, without importing it, which is slow; None where not."""
+    if os.environ.get("WANDB_API_KEY"):
+        return "WANDB_API_KEY"
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    own_host = re.sub(r"^\w+://|/.*$", "", os.environ.get("WANDB_BASE_URL", ""))
+    try:
+        hosts = netrc.netrc(path).hosts
+    except (OSError, netrc.NetrcParseError):
+        return None
+    # For any host of the service: its name has changed before.
+    is_there = any("wandb" in host or host == own_host for host in hosts)
+    return "logged in" if is_there else None
 
 
 def is_logged_in() -> bool:
