@@ -102,7 +102,7 @@ GIVEN = {
     ),
     "sweep": (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
-        "--accept-changes --data-root x.zip --output out"
+        "--accept-changes --data-root x.zip --output out "
         "--top 4.5 --disliked 1 --duplicates last --repeats never",
         sweep_run.Options(),
         sweep_run.Options(

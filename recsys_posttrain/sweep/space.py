@@ -15,6 +15,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from recsys_posttrain.config import require
+from recsys_posttrain.errors import did_you_mean
 from recsys_posttrain.override import suggestion
 from recsys_posttrain.studies.run import Run
 
@@ -84,15 +85,16 @@ def check_space(run: Run, space: Space, is_alone: bool = False) -> None:
     for path, dimension in space.items():
         *above, name = path.split(".")
         where = f"search space of {run.label}: {path!r}"
+        fix = f"{where} cannot be searched: give a field of {' or of '.join(SEARCHED)}."
+        hint = suggestion([run], path)
         value: Any = run
         for part in [*above, name]:
             is_there = dataclasses.is_dataclass(value) and part in _fields(value)
-            require(is_there, f"{where} is not a field of the run{suggestion([run], path)}.")
+            # A field of its setup goes by the same name as one of the run.
+            is_of_setup = hint == did_you_mean(path)
+            require(is_there, fix if is_of_setup else f"{where} is not a field of the run{hint}.")
             value = getattr(value, part)
-        require(
-            above and above[0] in SEARCHED,
-            f"{where} cannot be searched: give a field of {' or of '.join(SEARCHED)}.",
-        )
+        require(above and above[0] in SEARCHED, fix)
         require(
             is_alone or above != ["posttraining"] or name not in COMMON,
             f"{where} cannot be searched, because all methods have the same length and the same "
