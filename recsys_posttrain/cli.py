@@ -5,28 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from recsys_posttrain import cli_options as options
 from recsys_posttrain.cli_data import app as data_app
-from recsys_posttrain.cli_options import (
-    DATASET_WORDS,
-    DataRoot,
-    Dataset,
-    DatasetNow,
-    Device,
-    Disliked,
-    Duplicates,
-    ExperimentFile,
-    Liked,
-    LogNow,
-    Output,
-    Repeats,
-    Storage,
-    Top,
-    Zero,
-    expanded,
-    path_argument,
-    path_option,
-    thresholds,
-)
 from recsys_posttrain.cli_report import report, table, wandb_sync
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
@@ -59,12 +39,12 @@ def doctor() -> None:
 
 @app.command()
 def run(
-    file: ExperimentFile,
+    file: options.ExperimentFile,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
     ] = None,
-    dataset: Dataset = None,
+    dataset: options.Dataset = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many post-training seeds.")] = None,
     full_seeds: Annotated[
         bool,
@@ -79,9 +59,9 @@ def run(
             "one per core, at most 8. 1: this process, with all its threads."
         ),
     ] = None,
-    device: Device = "cpu",
-    data_root: DataRoot = None,
-    output: Output = Path("runs"),
+    device: options.Device = "cpu",
+    data_root: options.DataRoot = None,
+    output: options.Output = Path("runs"),
     eval_split: Annotated[
         Literal["test", "validation"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
@@ -89,12 +69,12 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
-    repeats: Repeats = None,
-    liked: Liked = None,
-    top: Top = None,
-    disliked: Disliked = None,
-    reward_zero: Zero = None,
-    duplicates: Duplicates = None,
+    repeats: options.Repeats = None,
+    liked: options.Liked = None,
+    top: options.Top = None,
+    disliked: options.Disliked = None,
+    reward_zero: options.Zero = None,
+    duplicates: options.Duplicates = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -123,7 +103,7 @@ def run(
             output=output,
             eval_split=eval_split,
             split=split,
-            thresholds=thresholds(liked, top, disliked, reward_zero),
+            thresholds=options.thresholds(liked, top, disliked, reward_zero),
             duplicates=duplicates,
             full_seeds=full_seeds,
         ),
@@ -132,8 +112,8 @@ def run(
 
 @app.command()
 def sweep(
-    file: ExperimentFile,
-    dataset: Dataset = None,
+    file: options.ExperimentFile,
+    dataset: options.Dataset = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials of each method and noise.")
     ] = None,
@@ -141,22 +121,22 @@ def sweep(
         int | None, typer.Option(min=1, help="Fresh seeds of each chosen setting.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
-    storage: Storage = None,
+    storage: options.Storage = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on though the definition changed.")
     ] = False,
-    device: Device = "cpu",
-    data_root: DataRoot = None,
-    output: Output = Path("runs"),
+    device: options.Device = "cpu",
+    data_root: options.DataRoot = None,
+    output: options.Output = Path("runs"),
     report: Annotated[
         bool, typer.Option("--report", help="Write the page of `report` at the end.")
     ] = False,
-    repeats: Repeats = None,
-    liked: Liked = None,
-    top: Top = None,
-    disliked: Disliked = None,
-    reward_zero: Zero = None,
-    duplicates: Duplicates = None,
+    repeats: options.Repeats = None,
+    liked: options.Liked = None,
+    top: options.Top = None,
+    disliked: options.Disliked = None,
+    reward_zero: options.Zero = None,
+    duplicates: options.Duplicates = None,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
 
@@ -181,7 +161,7 @@ def sweep(
             device=device,
             data_root=data_root,
             output=output,
-            thresholds=thresholds(liked, top, disliked, reward_zero),
+            thresholds=options.thresholds(liked, top, disliked, reward_zero),
             repeats=repeats,
             duplicates=duplicates,
         ),
@@ -194,10 +174,10 @@ def sweep(
 
 @app.command()
 def dashboard(
-    file: ExperimentFile,
-    dataset: Dataset = None,
-    storage: Storage = None,
-    output: Output = Path("runs"),
+    file: options.ExperimentFile,
+    dataset: options.Dataset = None,
+    storage: options.Storage = None,
+    output: options.Output = Path("runs"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
 ) -> None:
     """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
@@ -217,15 +197,14 @@ for verb in (table, report, wandb_sync):
 
 @app.command()
 def advise(
-    dataset: Annotated[str, typer.Option(help=DATASET_WORDS, callback=expanded)],
-    data_root: DataRoot = None,
+    dataset: Annotated[str, typer.Option(help=options.DATASET_WORDS, callback=options.expanded)],
+    data_root: options.DataRoot = None,
     studies: Annotated[
-        Path | None,
-        path_option("Where noise_vs_quality-* folders are."),
+        Path | None, options.path_option("Where noise_vs_quality-* folders are.")
     ] = None,
-    output: Output = Path("runs"),
-    device: Device = "cpu",
-    duplicates: Duplicates = None,
+    output: options.Output = Path("runs"),
+    device: options.Device = "cpu",
+    duplicates: options.Duplicates = None,
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
 
@@ -240,26 +219,21 @@ def advise(
 
 @app.command()
 def recommend(
-    policy: Annotated[
-        Path,
-        path_argument("POLICY_FOLDER", "A saved policy."),
-    ],
+    policy: Annotated[Path, options.path_argument("POLICY_FOLDER", "A saved policy.")],
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
     ] = None,
     histories: Annotated[
-        Path | None,
-        path_option("A .csv or .parquet file of other users' events."),
+        Path | None, options.path_option("A .csv or .parquet file of other users' events.")
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
-    data_root: DataRoot = None,
+    data_root: options.DataRoot = None,
     output: Annotated[
-        Path | None,
-        path_option("A .csv or .parquet file to write; otherwise printed."),
+        Path | None, options.path_option("A .csv or .parquet file to write; otherwise printed.")
     ] = None,
-    dataset: DatasetNow = None,
-    log: LogNow = None,
-    repeats: Repeats = None,
+    dataset: options.DatasetNow = None,
+    log: options.LogNow = None,
+    repeats: options.Repeats = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 

@@ -123,10 +123,7 @@ ExperimentFile = Annotated[
 ]
 Dataset = Annotated[
     str | None,
-    typer.Option(
-        help=f"In place of the file's own: {DATASET_WORDS}",
-        callback=_expanded_if_given,
-    ),
+    typer.Option(help=f"In place of the file's own: {DATASET_WORDS}", callback=_expanded_if_given),
 ]
 Duplicates = Annotated[
     Literal["refuse", "first", "last"] | None,
@@ -145,9 +142,6 @@ Repeats = Annotated[
 # Of a saved policy, whose users' events may have moved since it was trained.
 DatasetNow = Annotated[
     str | None,
-    typer.Option(
-        help="Read the users' events from this dataset now.",
-        callback=_expanded_if_given,
-    ),
+    typer.Option(help="Read the users' events from this dataset now.", callback=_expanded_if_given),
 ]
 LogNow = Annotated[Path | None, path_option("Read them from this .csv or .parquet file now.")]

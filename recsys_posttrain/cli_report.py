@@ -41,8 +41,7 @@ def table(
 def report(
     folder: StudyFolder,
     live: Annotated[
-        Path | None,
-        path_option("A folder of make live-bench: its faults get a section."),
+        Path | None, path_option("A folder of make live-bench: its faults get a section.")
     ] = None,
 ) -> None:
     """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.

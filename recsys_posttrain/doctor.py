@@ -49,9 +49,15 @@ def _findings() -> Iterator[Finding]:
     yield _python()
     yield _packages()
     yield from _torch()
-    yield _memory()
-    yield _disk(Path.cwd())
-    yield _compiler()
+    gib = _memory() / 2**30
+    advice = "" if gib >= MEMORY_GIB else f"the ML-100K benchmark needs {MEMORY_GIB} GiB"
+    yield Finding("memory", f"{gib:.1f} GiB", advice)
+    gib = shutil.disk_usage(Path.cwd()).free / 2**30
+    advice = "" if gib >= DISK_GIB else f"free some space: a study needs up to {DISK_GIB} GiB"
+    yield Finding("disk", f"{gib:.1f} GiB free in {Path.cwd()}", advice)
+    path = shutil.which("g++")
+    advice = "" if path else "only torch.compile needs it; nothing here uses that unless asked"
+    yield Finding("g++", path or "none", advice)
     for name in ("ml-100k", "ml-1m"):
         yield _data(name)
     yield _tracking()
@@ -74,7 +80,8 @@ def _packages() -> Finding:
     missing = [name for name in names if _version(name) is None]
     if missing:
         return Finding("packages", f"missing: {', '.join(missing)}", "run: make setup", False)
-    locked = _locked(LOCK)
+    lines = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
+    locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lines, re.MULTILINE))
     if not locked:
         return Finding("packages", f"{len(names)} required packages are installed")
     differing = [
@@ -85,13 +92,6 @@ def _packages() -> Finding:
     found = f"{len(locked) - len(differing)} of {len(locked)} as in {LOCK.name}"
     advice = f"{', '.join(differing)}; numbers may differ; run: make setup" if differing else ""
     return Finding("packages", found, advice)
-
-
-def _locked(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    return dict(pins)
 
 
 def _version(package: str) -> str | None:
@@ -116,26 +116,13 @@ def _torch() -> Iterator[Finding]:
     yield Finding("GPU", f"{', '.join(names)} (DEVICE=cuda)" if names else "none: DEVICE=cpu")
 
 
-def _memory() -> Finding:
+def _memory() -> int:
+    """Bytes."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = Path("/sys/fs/cgroup/memory.max")  # a container's own limit
     if limit.is_file() and (text := limit.read_text().strip()).isdigit():
         total = min(total, int(text))
-    gib = total / 2**30
-    advice = "" if gib >= MEMORY_GIB else f"the ML-100K benchmark needs {MEMORY_GIB} GiB"
-    return Finding("memory", f"{gib:.1f} GiB", advice)
-
-
-def _disk(folder: Path) -> Finding:
-    gib = shutil.disk_usage(folder).free / 2**30
-    advice = "" if gib >= DISK_GIB else f"free some space: a study needs up to {DISK_GIB} GiB"
-    return Finding("disk", f"{gib:.1f} GiB free in {folder}", advice)
-
-
-def _compiler() -> Finding:
-    path = shutil.which("g++")
-    advice = "only torch.compile needs it; nothing here uses that unless asked"
-    return Finding("g++", path or "none", "" if path else advice)
+    return total
 
 
 def _data(name: str) -> Finding:
@@ -158,7 +145,7 @@ def _data(name: str) -> Finding:
 
 def _tracking() -> Finding:
     """W&B is online only for a user who is logged in; without importing wandb, which is slow."""
-    from recsys_posttrain.tracking.login import wandb_login
+    from recsys_posttrain.tracking.upload import wandb_login
 
     if importlib.util.find_spec("wandb") is None:
         return Finding("W&B", "not installed: runs are kept in local files only")

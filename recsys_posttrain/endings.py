@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from recsys_posttrain.errors import UserError
@@ -77,7 +77,8 @@ def exit_code(command: Callable[[], object]) -> int:
         if not on_signal.number:
             print(f"error: {error}", file=sys.stderr)
     except (KeyboardInterrupt, SystemExit) as end:
-        if not on_signal.number and not _was_interrupted(end):
+        # A library's own handler raises KeyboardInterrupt; others exit because of one.
+        if not on_signal.number and not any(isinstance(e, KeyboardInterrupt) for e in _causes(end)):
             raise
         on_signal.number = on_signal.number or signal.SIGINT
     except Exception as error:
@@ -97,21 +98,21 @@ def exit_code(command: Callable[[], object]) -> int:
     return code
 
 
-def _ran_out_of_memory(error: BaseException | None) -> bool:
+def _ran_out_of_memory(error: BaseException) -> bool:
     """Here or in a library: PyTorch has no class for it on a CPU."""
+    return any(
+        isinstance(each, MemoryError)
+        or type(each).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(each)
+        for each in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception, and those that it comes from."""
     while error is not None:
-        is_cuda = type(error).__name__ == "OutOfMemoryError"
-        if is_cuda or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
-
-
-def _was_interrupted(end: BaseException | None) -> bool:
-    """A library's own handler raised KeyboardInterrupt; others exit because of one."""
-    while end is not None and not isinstance(end, KeyboardInterrupt):
-        end = end.__cause__ or end.__context__
-    return end is not None
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and readers that say what is wrong with one."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -59,7 +60,7 @@ def check_writable(folder: Path, option: str = "--output") -> None:
         raise UserError(f"{option} {folder}: {there} is a file; give a folder")
     probe = temporary_in(there)
     try:
-        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         raise UserError(
@@ -112,33 +113,20 @@ def replacing(path: Path, option: str = "--output") -> Iterator[Path]:
     """
     temporary = temporary_in(path.parent, path.suffix)
     with disk_is_explained(path.parent, option):
-        mode = _created(temporary, path)
+        try:
+            temporary.touch(exist_ok=False)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(f"{path} cannot be written: {path.parent} is not a folder") from error
+        mode = temporary.stat().st_mode & 0o777
         try:
             yield temporary
-            os.chmod(temporary, mode)
+            temporary.chmod(mode)
             sync(temporary)
-            _renamed(temporary, path)
+            if path.is_dir():
+                raise UserError(f"{path} is a folder: give the name of a file, or move it away")
+            os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _created(temporary: Path, path: Path) -> int:
-    """The mode of a new, empty file."""
-    try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path} cannot be written: {path.parent} is not a folder") from error
-    try:
-        return os.fstat(descriptor).st_mode & 0o777
-    finally:
-        os.close(descriptor)
-
-
-def _renamed(temporary: Path, path: Path) -> None:
-    try:
-        os.replace(temporary, path)
-    except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder: give the name of a file, or move it away") from error
 
 
 @contextmanager
@@ -178,6 +166,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -244,9 +237,7 @@ Columns = Mapping[str, type]  # by name: str, bool, float for any number, object
 
 
 def read_parquet(
-    path: Path,
-    columns: Columns = MappingProxyType({}),
-    fix: str = _WRITE_AGAIN,
+    path: Path, columns: Columns = MappingProxyType({}), fix: str = _WRITE_AGAIN
 ) -> "pd.DataFrame":
     """columns: that it has to have. Errors: UserError when it is missing or damaged."""
     import pandas as pd

@@ -108,7 +108,7 @@ def _parse(text: str, owner: Any, field: "dataclasses.Field[Any]", where: str) -
         annotation = type(current)
     try:
         return _as_type(text, annotation)
-    except ValueError:
+    except (ValueError, KeyError):
         raise UserError(f"{where} takes {_expected(annotation)}, not {text!r}") from None
     except TypeError:
         raise UserError(
@@ -118,13 +118,11 @@ def _parse(text: str, owner: Any, field: "dataclasses.Field[Any]", where: str) -
 
 
 def _as_type(text: str, annotation: Any) -> Any:
-    """ValueError when `text` is not of that type, TypeError when no text can be."""
+    """ValueError or KeyError when `text` is not of that type, TypeError when no text can be."""
     kind, arguments = get_origin(annotation), get_args(annotation)
     if annotation is str:
         return text
     if annotation is bool:
-        if text.lower() not in _TRUTH:
-            raise ValueError
         return _TRUTH[text.lower()]
     if annotation is int:
         return int(text)
@@ -134,10 +132,7 @@ def _as_type(text: str, annotation: Any) -> Any:
             raise ValueError
         return number
     if kind is Literal:
-        for option in arguments:
-            if text == str(option):
-                return option
-        raise ValueError
+        return {str(option): option for option in arguments}[text]
     if kind is tuple:
         parts = [part.strip() for part in text.strip("()[]").rstrip(",").split(",")]
         parts = [] if parts == [""] else parts
@@ -153,7 +148,7 @@ def _first_that_fits(text: str, annotations: list[Any]) -> Any:
     for annotation in sorted(annotations, key=lambda kind: kind is str):  # text fits anything
         try:
             return _as_type(text, annotation)
-        except (ValueError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             refusal = error
     raise refusal
 

@@ -8,18 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
 from rich.text import Text
 
 
@@ -43,10 +33,10 @@ def time_left(units: float, seconds_each: float) -> str:
     return str(timedelta(seconds=round(units * seconds_each)))
 
 
-class _Left(ProgressColumn):
+class _Left(bars.ProgressColumn):
     """At the mean pace so far: rich's own goes by the last tasks, which processes end together."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: bars.Task) -> Text:
         if not task.completed or task.remaining is None:
             return Text("-:--:--")
         return Text(time_left(task.remaining, (task.elapsed or 0.0) / task.completed))
@@ -57,21 +47,21 @@ def progress_bar(
     title: str,
     total: int | None,
     console: Console,
-    count: type[ProgressColumn] = MofNCompleteColumn,
+    count: type[bars.ProgressColumn] = bars.MofNCompleteColumn,
 ) -> Iterator[Callable[[int], None]]:
     """A bar with the time left, on a terminal only; yields how to move it on by so many units.
 
     total: None where nobody knows. count: how the units are written.
     """
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
         count(),
-        TimeElapsedColumn(),
-        TextColumn("left", markup=False),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("left", markup=False),
         _Left(),
     )
-    with Bar(*columns, console=console, disable=not console.is_terminal) as progress:
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total)
         yield lambda units: progress.advance(task, units)
 

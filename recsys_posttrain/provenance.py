@@ -1,38 +1,15 @@
-"""What made a result: the commit of this package's checkout, versions, and digests of code."""
+"""What made a result: the commit of this package's checkout, and versions."""
 
-import hashlib
 import subprocess
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
-
-from recsys_posttrain.config import digest
 
 _PACKAGES = (
-    "torch",
-    "pytorch-lightning",
-    "numpy",
-    "pandas",
-    "datasets",
-    "scikit-learn",
-    "scipy",
-    "safetensors",
+    *("torch", "pytorch-lightning", "numpy", "pandas"),
+    *("datasets", "scikit-learn", "scipy", "safetensors"),
 )
-
-
-def code_digest(*modules: ModuleType) -> str:
-    """A digest of the source of modules, and of every .py file of packages, for a stage's key."""
-    sources = []
-    for module in modules:
-        file = Path(str(module.__file__))
-        files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-        for path in files:
-            name = path.relative_to(file.parent).as_posix()
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            sources.append([module.__name__, name, content])
-    return digest(sorted(sources))
 
 
 @cache

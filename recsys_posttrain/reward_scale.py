@@ -53,15 +53,11 @@ class Thresholds:
     @property
     def options(self) -> list[str]:
         """How a command line gives them."""
-        flags = {
-            "liked": "--liked",
-            "top": "--top",
-            "disliked": "--disliked",
-            "zero": "--reward-zero",
-        }
+        flags = {"zero": "--reward-zero"}
         # 3 rather than 3.0, as a person writes it.
         return [
-            f"{flags[name]}={str(value).removesuffix('.0')}" for name, value in self.given.items()
+            f"{flags.get(name, f'--{name}')}={str(value).removesuffix('.0')}"
+            for name, value in self.given.items()
         ]
 
 
@@ -176,10 +172,7 @@ def scale_of(
         return float(scale.from_stars(float(stars)))
 
     scale = replace(
-        scale,
-        liked=threshold("liked"),
-        top=threshold("top"),
-        disliked=threshold("disliked"),
+        scale, liked=threshold("liked"), top=threshold("top"), disliked=threshold("disliked")
     )
     _check(scale, given, level_K)
     return scale

@@ -28,6 +28,7 @@ from recsys_posttrain.files import (
     read_record,
     remove_temporaries,
     settle,
+    sha256_of,
     sync,
     write_json,
 )
@@ -140,7 +141,7 @@ def _check(path: Path, sha256: str) -> None:
         seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if _checked.get(path) == seen:
             return
-        found = _file_digest(path)
+        found = sha256_of(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {delete(path.parent)}") from None
     except OSError as error:
@@ -154,11 +155,6 @@ def _check(path: Path, sha256: str) -> None:
             f"{delete(path.parent)}"
         )
     _checked[path] = seen
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of(stage: Mapping[str, Any]) -> str:
@@ -176,7 +172,7 @@ def _finish(partial: Path, stage: dict[str, Any], files: Collection[str]) -> Non
         raise RuntimeError(f"{partial}: the stage did not write {missing}")
     for path in kept:
         sync(path)
-    stage["files"] = {path.name: _file_digest(path) for path in kept}
+    stage["files"] = {path.name: sha256_of(path) for path in kept}
     write_json(partial / RECORD, stage | {"sha256": _digest_of(stage)})
     sync(partial)
 

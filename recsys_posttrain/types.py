@@ -227,10 +227,7 @@ class Batch(PaddedBatch):
     def history(self) -> History:
         """The part of the batch that a backbone may read: nothing of the action but its time."""
         return History(
-            self.history_BT,
-            self.history_rewards_BT,
-            self.history_times_BT,
-            self.action_times_BT,
+            self.history_BT, self.history_rewards_BT, self.history_times_BT, self.action_times_BT
         )
 
 

@@ -126,7 +126,7 @@ def test_a_table_that_cannot_be_written_is_printed_all_the_same(study, monkeypat
     def refused(*arguments, **options):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("recsys_posttrain.files._created", refused)
+    monkeypatch.setattr("pathlib.Path.touch", refused)
     study_table(study, None, None)
     printed = capsys.readouterr().out
     assert "Pretrained" in printed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_posttrain.source_code import import_graph, modules_of
+from import_graph import import_graph, modules_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
 WORLDS = "recsys_posttrain.worlds"

@@ -234,8 +234,8 @@ def test_a_changed_record_is_found_too(finished):
 
 def test_digests_are_read_once_per_process_while_files_stay_as_they_are(monkeypatch, finished):
     read = []
-    whole = stages._file_digest
-    monkeypatch.setattr(stages, "_file_digest", lambda path: read.append(path) or whole(path))
+    whole = stages.sha256_of
+    monkeypatch.setattr(stages, "sha256_of", lambda path: read.append(path) or whole(path))
     stages.read_stage(finished)
     assert read == []
     os.utime(finished / "weights")

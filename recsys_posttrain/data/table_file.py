@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from recsys_posttrain.data.ids import read_ids
 from recsys_posttrain.data.notes import note
-from recsys_posttrain.data.read_table import SUFFIXES, read_table, suffix_of
-from recsys_posttrain.data.times import read_times
-from recsys_posttrain.data.values import SHOWN, read_ratings
 from recsys_posttrain.errors import UserError, nearest
+from recsys_posttrain.files import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from recsys_posttrain.types import Interactions
 
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 # Compared in lower case without "_", "-" and spaces, so userId, user_id and "User ID" are one.
 ALIASES = {
     "user_id": ("userid", "user", "uid", "visitorid", "customerid"),
@@ -27,10 +25,15 @@ ALIASES = {
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
 EVENT = ["user_id", "item_id", "timestamp"]
-SHOWN_COLUMNS = 20
+SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
 NEAR = 0.7  # of difflib: one letter of six wrong
 
 Duplicates = Literal["refuse", "first", "last"]
+
+
+def suffix_of(path: str) -> str:
+    """Which of SUFFIXES the name ends in, in lower case; "" for none."""
+    return next((end for end in SUFFIXES[::-1] if path.lower().endswith(end)), "")
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,7 @@ class RatingsFile:
     def content_hash(self) -> str:
         """SHA-256 of the file, and of the rule for duplicates where one changes what is read."""
         try:
-            with self._existing().open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = sha256_of(self._existing())
         except OSError as error:
             raise UserError(f"Cannot read {self.path}: {error.strerror or error}.") from error
         if self.duplicates == "refuse":
@@ -72,17 +74,19 @@ class RatingsFile:
     def load(self) -> Interactions:
         """Read and check the file. What is converted or left out is said in one line each.
 
-        Raises:
-            UserError: the file is missing, unreadable or empty; a column is missing; a row has
-                another number of fields than the header; a value is missing, not finite or not a
-                number or time; an event is there twice; no user has two events.
+        Raises: UserError: the file is missing, unreadable or empty; a column is missing; a row has
+        another number of fields than the header; a value is missing, not finite or not a number or
+        time; an event is there twice; no user has two events.
         """
         import pandas as pd
 
+        from recsys_posttrain.data.columns import read_ids, read_ratings
+        from recsys_posttrain.data.read_table import read_table
+        from recsys_posttrain.data.times import read_times
         from recsys_posttrain.types import Interactions
 
         content_hash = self.content_hash()
-        columns = read_table(self._existing(), self._chosen)
+        columns = read_table(self._existing(), suffix_of(self.path)[1:], self._chosen)
         rows = len(columns["user_id"].values)
         if not rows:
             raise UserError(f"{self.path} has no rows; give a file with at least one event.")
@@ -154,7 +158,7 @@ class RatingsFile:
                 )
 
     def _without_duplicates(self, frame: pd.DataFrame) -> pd.DataFrame:
-        keep: Literal["first", "last"] = "last" if self.duplicates == "last" else "first"
+        keep = self.duplicates if self.duplicates != "refuse" else "first"
         repeated = frame.duplicated(EVENT, keep=keep).to_numpy()
         count = int(repeated.sum())
         if not count:

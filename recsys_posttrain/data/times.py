@@ -1,17 +1,16 @@
 """The times of a column, exactly: whole seconds where all are whole, and nanoseconds otherwise."""
 
-from __future__ import annotations
+from contextlib import suppress
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
+import numpy as np
+import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 
+from recsys_posttrain.data.columns import Column, numpy_of, with_points
 from recsys_posttrain.data.notes import note
-from recsys_posttrain.data.values import Column, numpy_of, with_points
 from recsys_posttrain.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa  # type: ignore[import-untyped]
 
 NANO = 10**9
 SECONDS_UNTIL_2100 = 4_102_444_800
@@ -40,35 +39,28 @@ def read_times(column: Column) -> Times:
     Raises:
         UserError: a value is missing or no time; units are mixed; the column is of another type.
     """
-    import pyarrow as pa
-
     column = column.plain()
     kind = column.values.type
     is_moment = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
-    if is_moment or pa.types.is_duration(kind):
-        if not is_moment:
-            note(f"{column.path}: {column.name} holds durations, read as times after one start")
-        return _in_seconds_if_whole(_of_moments(column, is_moment))
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    if not (is_number or column.is_text or pa.types.is_null(kind)):
-        raise column.refuse_type("a time")
-    column.check(numpy_of(column.values.is_valid(), "bool"), RULE)
-    numbers = _numbers(with_points(column))
-    if numbers is None:
-        return _in_seconds_if_whole(_of_dates(column))
-    return _in_seconds_if_whole(_of_numbers(column, *numbers))
-
-
-def _in_seconds_if_whole(nanosecond_E: np.ndarray) -> Times:
-    if (nanosecond_E % NANO == 0).all():
-        return Times(nanosecond_E // NANO, 1)
-    return Times(nanosecond_E, NANO)
+    is_duration = pa.types.is_duration(kind)
+    column.check_type("a time", column.is_number or is_moment or is_duration)
+    column.check_there(RULE)
+    if is_duration:
+        note(f"{column.path}: {column.name} holds durations, read as times after one start")
+    if is_moment or is_duration:
+        nanosecond_E = _of_moments(column, is_moment)
+    elif (numbers := _numbers(with_points(column))) is not None:
+        nanosecond_E = _of_numbers(column, *numbers)
+    else:
+        text = column.values.to_pandas()
+        times = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+        column.check(times.dt.year.between(1678, 2261).to_numpy(), RULE)
+        nanosecond_E = _nanoseconds(times)
+    is_whole = (nanosecond_E % NANO == 0).all()
+    return Times(nanosecond_E // NANO, 1) if is_whole else Times(nanosecond_E, NANO)
 
 
 def _of_moments(column: Column, is_moment: bool) -> np.ndarray:
-    import pyarrow as pa
-
-    column.check(numpy_of(column.values.is_valid(), "bool"), RULE)
     try:
         exact = column.values.cast(pa.timestamp("ns") if is_moment else pa.duration("ns"))
     except pa.ArrowInvalid as error:
@@ -79,20 +71,7 @@ def _of_moments(column: Column, is_moment: bool) -> np.ndarray:
     return numpy_of(exact.cast(pa.int64()), "int64")
 
 
-def _of_dates(column: Column) -> np.ndarray:
-    import pandas as pd
-
-    text = column.values.to_pandas()
-    times = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-    column.check(times.notna().to_numpy(), RULE)
-    in_range = (times.dt.year > 1677) & (times.dt.year < 2262)
-    column.check(in_range.to_numpy(), RULE)
-    return _nanoseconds(times)
-
-
 def _nanoseconds(times: pd.Series) -> np.ndarray:
-    import numpy as np
-
     return np.asarray(times.dt.as_unit("ns").astype("int64"))
 
 
@@ -103,23 +82,21 @@ def _numbers(column: Column) -> tuple[np.ndarray, np.ndarray] | None:
     Not by way of floats where a text can be read exactly: a float of today's nanoseconds is off by
     up to 128 of them.
     """
-    import numpy as np
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc  # type: ignore[import-untyped]
-
     # Arrow takes 0x10 for a number too.
-    is_plain = not column.is_text or _every(column, r"^-?[0-9]+$")
+    is_plain = not column.is_text or column.every(r"^-?[0-9]+$")
     if is_plain and not pa.types.is_floating(column.values.type):
-        try:
+        with suppress(pa.ArrowInvalid):
             whole_E = numpy_of(column.values.cast(pa.int64()), "int64")
             return whole_E, np.zeros_like(whole_E)
-        except pa.ArrowInvalid:
-            pass
-    if column.is_text:
-        pattern = r"^(?P<whole>[+-]?[0-9]{1,18})(?:\.(?P<rest>[0-9]*))?$"
-        if _every(column, pattern):
-            return _exactly(pc.extract_regex(column.values, pattern))
+    pattern = r"^(?P<whole>[+-]?[0-9]{1,18})(?:\.(?P<rest>[0-9]*))?$"
+    if column.is_text and column.every(pattern):
+        parts = pc.extract_regex(column.values, pattern)
+        whole, rest = (pc.struct_field(parts, name) for name in ("whole", "rest"))
+        rest = pc.utf8_slice_codeunits(pc.utf8_rpad(pc.fill_null(rest, ""), 9, "0"), 0, 9)
+        rest_E = numpy_of(rest.cast(pa.int64()), "int64")
+        is_negative_E = numpy_of(pc.starts_with(whole, "-"), "bool")
+        whole_E = numpy_of(pc.utf8_ltrim(whole, "+").cast(pa.int64()), "int64")
+        return whole_E, np.where(is_negative_E, -rest_E, rest_E)
     number_E = pd.to_numeric(column.values.to_pandas(), errors="coerce").to_numpy("float64")
     if np.isnan(number_E).all() and column.is_text:
         return None
@@ -129,30 +106,8 @@ def _numbers(column: Column) -> tuple[np.ndarray, np.ndarray] | None:
     return whole_E.astype("int64"), rest_E.astype("int64")
 
 
-def _every(column: Column, pattern: str) -> bool:
-    import pyarrow.compute as pc
-
-    return bool(pc.all(pc.match_substring_regex(column.values, pattern)).as_py())
-
-
-def _exactly(parts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    whole = pc.struct_field(parts, "whole")
-    rest = pc.fill_null(pc.struct_field(parts, "rest"), "")
-    rest = pc.utf8_slice_codeunits(pc.utf8_rpad(rest, 9, "0"), 0, 9)
-    rest_E = numpy_of(rest.cast(pa.int64()), "int64")
-    is_negative_E = numpy_of(pc.starts_with(whole, "-"), "bool")
-    whole_E = numpy_of(pc.utf8_ltrim(whole, "+").cast(pa.int64()), "int64")
-    return whole_E, np.where(is_negative_E, -rest_E, rest_E)
-
-
 def _of_numbers(column: Column, whole_E: np.ndarray, rest_E: np.ndarray) -> np.ndarray:
     """Nanoseconds since 1970, of the one unit in which every value lies before 2100."""
-    import numpy as np
-
     dates = None if rest_E.any() else _calendar_dates(column, whole_E)
     if dates is not None:
         note(
@@ -184,9 +139,6 @@ def _of_numbers(column: Column, whole_E: np.ndarray, rest_E: np.ndarray) -> np.n
 
 def _calendar_dates(column: Column, whole_E: np.ndarray) -> pd.Series | None:
     """Where most numbers are dates of 1970 to 2100 in one of DATE_FORMATS, all must be."""
-    import numpy as np
-    import pandas as pd
-
     middle = str(int(np.median(whole_E)))
     if len(middle) not in DATE_FORMATS or not 1970 <= int(middle[:4]) <= 2100:
         return None

@@ -45,9 +45,8 @@ class UserHoldout:
     def split(self, corpus: Corpus) -> Split:
         """Split the users.
 
-        Raises:
-            UserError: the shares do not sum to 1; too few users for a part to have one with two
-                events.
+        Raises: UserError: the shares do not sum to 1; too few users for a part to have one with two
+        events.
         """
         import torch
 

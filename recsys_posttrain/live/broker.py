@@ -48,15 +48,14 @@ class Broker(Protocol):
 class EmbeddedBroker:
     """A broker inside this process, for one event loop; it needs no server and keeps no file."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self) -> None:
         self.counters: Counter[str] = Counter()
-        self._clock = clock
         self._states: dict[str, deque[EventState]] = {}
         self._appended = asyncio.Event()
 
     async def append(self, state: EventState) -> bool:
         kept = self._states.setdefault(state.event, deque(maxlen=STATES_KEPT))
-        if state.is_ahead(self._clock()) or (kept and not state.is_newer(kept[-1])):
+        if state.is_ahead(time.time()) or (kept and not state.is_newer(kept[-1])):
             return False
         kept.append(state)
         self._appended.set()
@@ -86,9 +85,7 @@ class EmbeddedBroker:
 
 
 async def repeat(
-    step: Callable[[], Awaitable[object]],
-    counters: Counter[str],
-    pause: Callable[[bool], float],
+    step: Callable[[], Awaitable[object]], counters: Counter[str], pause: Callable[[bool], float]
 ) -> None:
     """Repeats a step for ever; `counters` show where the broker was down.
 

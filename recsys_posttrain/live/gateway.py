@@ -8,7 +8,6 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -79,15 +78,10 @@ class _Connection(ServerConnection):
 
 
 class Gateway:
-    """Serves one event to devices that have a token for it. `clock` gives seconds since 1970."""
+    """Serves one event to devices that have a token for it."""
 
     def __init__(
-        self,
-        event: str,
-        keys: Keys,
-        settings: GatewaySettings = GatewaySettings(),
-        clock: Callable[[], float] = time.time,
-        seed: int = 0,
+        self, event: str, keys: Keys, settings: GatewaySettings = GatewaySettings(), seed: int = 0
     ) -> None:
         self.counters: Counter[str] = Counter()
         limits = Limits(settings.connections + _HANDSHAKES, settings.per_address, settings.proxies)
@@ -95,7 +89,6 @@ class Gateway:
         self._event = event
         self._keys = keys
         self.settings = settings
-        self._clock = clock
         self._random = np.random.default_rng(derived_seed(seed, "gateway", event))
         self._open: set[ServerConnection] = set()
         self._accepted: Counter[str] = Counter()  # connections by user, from their acceptance on
@@ -176,7 +169,7 @@ class Gateway:
     async def _connected(self, connection: ServerConnection) -> None:
         claim = cast(_Connection, connection).claim
         assert claim is not None
-        left = claim.expires - self._clock()
+        left = claim.expires - time.time()
         lifetime = self.settings.lifetime * self._random.uniform(0.5, 1)
         # First among those that get the next state, then the newest: a state between is not lost.
         self._open.add(connection)
@@ -215,7 +208,7 @@ class Gateway:
             return refuse(HTTPStatus.SERVICE_UNAVAILABLE, "no room: wait")
         token = bearer(next(iter(headers.get_all("Authorization")), None))
         try:
-            claim = claim_of(token, self._keys, self._event, self._clock())
+            claim = claim_of(token, self._keys, self._event, time.time())
         except UserError as error:
             return refuse(HTTPStatus.UNAUTHORIZED, str(error))
         if self._accepted[claim.user] >= settings.per_user:

@@ -17,7 +17,7 @@ from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.files import disk_is_explained, read_json, replacing, write_json
+from recsys_posttrain.files import disk_is_explained, read_json, replacing, sha256_of, write_json
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.state import require_name
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
@@ -120,8 +120,7 @@ def materialize(
         output.mkdir(parents=True, exist_ok=True)
         with replacing(output / "lists.arrow") as temporary:
             write_lists(temporary, saved, user_ids, histories, live_item, rules, k)
-            with temporary.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = sha256_of(temporary)
         (output / "lists.arrow").replace(output / lists_name(sha256))
         policy = [(policy_folder / name).read_bytes() for name in ("policy.json", WEIGHTS)]
         manifest = {

@@ -79,10 +79,7 @@ def version_of(manifest: dict[str, Any]) -> str:
 
 
 def _checked_manifest(path: Path, fix: str) -> dict[str, Any]:
-    try:
-        manifest = read_json(path, fix)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}): {fix}") from None
+    manifest = read_json(path, fix)
     try:
         is_whole = isinstance(manifest, dict) and manifest["version"] == version_of(manifest)
     except (KeyError, TypeError):  # TypeError: a value that no manifest has, such as NaN

@@ -1,5 +1,7 @@
 """A reward model that was trained with another numbering of the items than it is asked in."""
 
+from dataclasses import replace
+
 import numpy as np
 from torch import Tensor
 
@@ -43,12 +45,7 @@ class Renumbered(RewardModel):
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         number_V1 = self.number_V1.cpu()
-        renumbered = Sequences(
-            number_V1[histories.items_E],
-            histories.rewards_E,
-            histories.timestamps_E,
-            histories.offsets_N1,
-        )
+        renumbered = replace(histories, items_E=number_V1[histories.items_E])
         state_NR, factor_VR = self.inner.next_factors(renumbered, next_times_N, users_N)
         return state_NR, factor_VR[number_V1[1:] - 1]
 

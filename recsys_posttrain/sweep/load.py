@@ -61,17 +61,16 @@ class Options(NamedTuple):
     def command(self, file: Path) -> str:
         """The command line again, without the storage, which may hold a password."""
         given = {
-            "--dataset": self.dataset,
-            "--trials": self.trials,
-            "--seeds": self.seeds,
-            "--repeats": self.repeats,
-            "--data-root": self.data_root,
-            "--duplicates": self.duplicates,
-            "--device": self.device if self.device != "cpu" else None,
-            "--output": self.output if self.output != Path("runs") else None,
+            "dataset": self.dataset,
+            "trials": self.trials,
+            "seeds": self.seeds,
+            "repeats": self.repeats,
+            "data-root": self.data_root,
+            "duplicates": self.duplicates,
+            "device": self.device if self.device != "cpu" else None,
+            "output": self.output if self.output != Path("runs") else None,
         }
-        pairs = [[name, str(value)] for name, value in given.items() if value is not None]
-        words = [word for pair in pairs for word in pair]
+        words = [w for name, v in given.items() if v is not None for w in (f"--{name}", str(v))]
         return shlex.join(
             ["recsys-posttrain", "sweep", str(file), *words, *self.thresholds.options]
         )

@@ -45,7 +45,8 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
             "the search spaces."
         )
     tuned = bool(sweep.seeds)
-    runs = _chosen(worked, sweep) if tuned else _tried(worked, sweep)
+    chosen = (state.cell.run(state.setting or {}, sweep.seeds[0]) for state in worked)
+    runs = chosen if tuned else _tried(worked, sweep)
     study = Study(
         file=file,
         dataset=None,
@@ -60,11 +61,6 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
     more = {"command": command, "sweep": sweep_record(sweep, states)}
     results, qualities = build_runs(study, pipeline), measure_rewards(study, pipeline)
     write_study(study, pipeline, results, qualities, folder, more, {TRIALS: trials})
-
-
-def _chosen(states: list[CellState], sweep: Sweep) -> Iterator[Run]:
-    for state in states:
-        yield state.cell.run(state.setting or {}, sweep.seeds[0])
 
 
 def _tried(states: list[CellState], sweep: Sweep) -> Iterator[Run]:
@@ -90,21 +86,20 @@ def left_out(state: CellState) -> str:
 def trials_frame(states: list[CellState]) -> pd.DataFrame:
     """One row per trial: algorithm, noise (empty without), trial, state, reason, value, seconds
     and a column param.<field> for each field that some method searches."""
-    rows = [_row(state, trial) for state in states for trial in state.trials]
-    return pd.DataFrame(rows)
-
-
-def _row(state: CellState, trial: FrozenTrial) -> dict[str, Any]:
-    return {
-        "algorithm": state.cell.method.label,
-        "noise": noise_name(state.cell.noise),
-        "trial": trial.user_attrs[SLOT],
-        "state": STATES[trial.state],
-        "reason": reason_of(trial),
-        "value": trial.value,
-        "seconds": trial.user_attrs[SECONDS],
-        **{f"param.{path}": value for path, value in trial.params.items()},
-    }
+    return pd.DataFrame(
+        {
+            "algorithm": state.cell.method.label,
+            "noise": noise_name(state.cell.noise),
+            "trial": trial.user_attrs[SLOT],
+            "state": STATES[trial.state],
+            "reason": reason_of(trial),
+            "value": trial.value,
+            "seconds": trial.user_attrs[SECONDS],
+            **{f"param.{path}": value for path, value in trial.params.items()},
+        }
+        for state in states
+        for trial in state.trials
+    )
 
 
 def tuning_text(sweep: Sweep, states: list[CellState]) -> str:

@@ -9,13 +9,12 @@ is left where several workers ask, and may give one combination twice.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from recsys_posttrain.config import require
 from recsys_posttrain.sweep.space import OneOf, Setting, Space, distributions
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 # Drawn at random before TPE begins, and complete before a trial ends early.
 RANDOM_TRIALS = 5
@@ -23,27 +22,12 @@ RANDOM_TRIALS = 5
 VALIDATIONS_BEFORE_PRUNING = 1
 
 
-class Sampler(Protocol):
-    def check(self, spaces: Mapping[str, Space]) -> None:
-        """Raises UserError where it cannot search the spaces, by method."""
-
-    def budget(self, space: Space, trials: int) -> int:
-        """How many trials a cell has. trials: of the sweep."""
-
-    def propose(
-        self, space: Space, number: int, history: "Sequence[FrozenTrial]", seed: int
-    ) -> Setting:
-        """The setting of a trial. number: among those of its cell, from 0."""
-
-    def described(self, spaces: Mapping[str, Space], trials: int) -> str:
-        """How settings were proposed, for captions."""
-
-
 @dataclass(frozen=True)
 class TPE:
     """Optuna's tree-structured Parzen estimator, after RANDOM_TRIALS random trials."""
 
     def check(self, spaces: Mapping[str, Space]) -> None:
+        """Raises UserError where it cannot search the spaces, by method."""
         sizes = {label: len(space) for label, space in spaces.items()}
         require(
             len(set(sizes.values())) == 1 and min(sizes.values()) >= 1,
@@ -53,17 +37,17 @@ class TPE:
         )
 
     def budget(self, space: Space, trials: int) -> int:
+        """How many trials a cell has. trials: of the sweep."""
         return trials
 
     def propose(
-        self, space: Space, number: int, history: "Sequence[FrozenTrial]", seed: int
+        self, space: Space, number: int, history: Sequence[FrozenTrial], seed: int
     ) -> Setting:
-        """history: complete trials count with their values, pruned ones below them with how far
+        """The setting of a trial. number: among those of its cell, from 0.
+
+        history: complete trials count with their values, pruned ones below them with how far
         they came; running ones, by other workers, as bad, so that two workers do not try the same.
         In a fixed order: ties are broken by it."""
-        import optuna
-        from optuna.trial import TrialState, create_trial
-
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=RANDOM_TRIALS, multivariate=True, constant_liar=True, seed=seed % 2**32
         )
@@ -83,6 +67,7 @@ class TPE:
         return dict(study.ask(searched).params)
 
     def described(self, spaces: Mapping[str, Space], trials: int) -> str:
+        """How settings were proposed, for captions."""
         fields = len(next(iter(spaces.values())))
         return (
             f"{trials} trial{'s' * (trials > 1)} of TPE over {fields} field{'s' * (fields > 1)} "
@@ -108,13 +93,16 @@ class Grid:
         return len(_combinations(space))
 
     def propose(
-        self, space: Space, number: int, history: "Sequence[FrozenTrial]", seed: int
+        self, space: Space, number: int, history: Sequence[FrozenTrial], seed: int
     ) -> Setting:
         return _combinations(space)[number]
 
     def described(self, spaces: Mapping[str, Space], trials: int) -> str:
         counts = (f"{label} {self.budget(space, trials)}" for label, space in spaces.items())
         return f"every combination of the searched values ({', '.join(counts)})"
+
+
+Sampler = TPE | Grid
 
 
 def _combinations(space: Space) -> list[Setting]:
@@ -139,7 +127,7 @@ class Pruning:
 
     name: str
     validations: int
-    history: "Sequence[FrozenTrial]"
+    history: Sequence[FrozenTrial]
     is_on: bool = True
     values: dict[int, float] = field(default_factory=dict)
 
@@ -157,12 +145,9 @@ class Pruning:
             )
 
 
-def is_hopeless(values: dict[int, float], history: "Sequence[FrozenTrial]") -> bool:
+def is_hopeless(values: dict[int, float], history: Sequence[FrozenTrial]) -> bool:
     """Whether the best of the values is below the median of the complete trials' at the number of
     the last one: Optuna's median rule. Never before RANDOM_TRIALS trials are complete."""
-    import optuna
-    from optuna.trial import TrialState, create_trial
-
     pruner = optuna.pruners.MedianPruner(
         n_startup_trials=RANDOM_TRIALS, n_warmup_steps=VALIDATIONS_BEFORE_PRUNING
     )

@@ -10,14 +10,14 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from recsys_posttrain.config import require
+from recsys_posttrain.errors import did_you_mean
 from recsys_posttrain.override import suggestion
 from recsys_posttrain.studies.run import Run
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 Setting = dict[str, float | str]
 SEARCHED = ("algorithm", "posttraining")
@@ -37,9 +37,7 @@ class Between:
         require(self.low < self.high, f"{self}: low must be below high.")
         require(self.low > 0 or not self.log, f"{self}: with log=True low must be above 0.")
 
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import FloatDistribution
-
+    def distribution(self) -> BaseDistribution:
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def value(self, set_to: float | str) -> float:
@@ -63,9 +61,7 @@ class OneOf:
     def labelled(self) -> dict[str, Any]:
         return {_label(option): option for option in self.options}
 
-    def distribution(self) -> "BaseDistribution":
-        from optuna.distributions import CategoricalDistribution
-
+    def distribution(self) -> BaseDistribution:
         return CategoricalDistribution(list(self.labelled))
 
     def value(self, set_to: float | str) -> Any:
@@ -79,7 +75,7 @@ def _label(option: Any) -> str:
     return option.__name__ if inspect.isfunction(option) else str(option)
 
 
-def distributions(space: Space) -> "dict[str, BaseDistribution]":
+def distributions(space: Space) -> dict[str, BaseDistribution]:
     return {path: dimension.distribution() for path, dimension in space.items()}
 
 
@@ -89,15 +85,16 @@ def check_space(run: Run, space: Space, is_alone: bool = False) -> None:
     for path, dimension in space.items():
         *above, name = path.split(".")
         where = f"search space of {run.label}: {path!r}"
+        fix = f"{where} cannot be searched: give a field of {' or of '.join(SEARCHED)}."
+        hint = suggestion([run], path)
         value: Any = run
         for part in [*above, name]:
             is_there = dataclasses.is_dataclass(value) and part in _fields(value)
-            require(is_there, f"{where} is not a field of the run{suggestion([run], path)}.")
+            # A field of its setup goes by the same name as one of the run.
+            is_of_setup = hint == did_you_mean(path)
+            require(is_there, fix if is_of_setup else f"{where} is not a field of the run{hint}.")
             value = getattr(value, part)
-        require(
-            above and above[0] in SEARCHED,
-            f"{where} cannot be searched: give a field of {' or of '.join(SEARCHED)}.",
-        )
+        require(above and above[0] in SEARCHED, fix)
         require(
             is_alone or above != ["posttraining"] or name not in COMMON,
             f"{where} cannot be searched, because all methods have the same length and the same "

@@ -40,29 +40,22 @@ def open_storage(url: str) -> RDBStorage:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return _opened(
-                bare.render_as_string(hide_password=False),
-                {"connect_args": options, "pool_pre_ping": True},
-                0.0 if sqlite else GRACE,
-            )
-
-
-def _opened(url: str, options: dict[str, object], grace: float) -> RDBStorage:
-    for attempt in range(FIRST_ATTEMPTS):
-        try:
-            return PatientStorage(
-                url,
-                grace,
-                engine_kwargs=dict(options),
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-            )
-        except SQLAlchemyError as error:
-            # Another machine created a table in between; what is wrong otherwise is so again.
-            was_created = any(word in str(error) for word in ("already exists", "UniqueViolation"))
-            if attempt == FIRST_ATTEMPTS - 1 or not was_created:
-                raise
+            for attempt in range(FIRST_ATTEMPTS):
+                try:
+                    return PatientStorage(
+                        bare.render_as_string(hide_password=False),
+                        0.0 if sqlite else GRACE,
+                        engine_kwargs={"connect_args": options, "pool_pre_ping": True},
+                        heartbeat_interval=HEARTBEAT,
+                        grace_period=GRACE,
+                        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+                    )
+                except SQLAlchemyError as error:
+                    # Another machine created a table in between; all else is wrong again.
+                    said = str(error)
+                    was_created = "already exists" in said or "UniqueViolation" in said
+                    if attempt == FIRST_ATTEMPTS - 1 or not was_created:
+                        raise
     raise AssertionError("unreachable")
 
 

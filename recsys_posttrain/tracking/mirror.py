@@ -34,15 +34,7 @@ from recsys_posttrain.report.study_folder import (
     value_columns,
 )
 from recsys_posttrain.store import locked
-from recsys_posttrain.tracking.offline_runs import (
-    LOCK,
-    complete,
-    is_complete,
-    make_writable,
-    remove,
-    remove_others,
-    to_upload,
-)
+from recsys_posttrain.tracking import offline_runs
 from recsys_posttrain.tracking.upload import is_logged_in, upload
 
 PROJECT = "recsys-posttrain"
@@ -80,8 +72,8 @@ def track(folder: Path) -> str:
         count, identifiers = mirror(folder)
         if not is_logged_in():
             return f"W&B: {count} new runs, offline in {wandb_folder(folder)}; {later}"
-        with locked(wandb_folder(folder) / LOCK):
-            waiting = to_upload(wandb_folder(folder), identifiers)
+        with locked(wandb_folder(folder) / offline_runs.LOCK):
+            waiting = offline_runs.to_upload(wandb_folder(folder), identifiers)
             return f"W&B: {count} new runs; {upload(waiting, wandb_folder(folder), folder)}"
     except Exception as error:  # whatever W&B does, the study's results stand
         first = str(error).strip().partition("\n")[0]
@@ -116,17 +108,16 @@ def mirror(folder: Path) -> tuple[int, set[str]]:
         new.append(live_entry(folder))
     group, there, written = folder.resolve().name, wandb_folder(folder), 0
     entries = {identity(group, entry): entry for entry in new}
-    make_writable(there)
-    with locked(there / LOCK):
+    offline_runs.make_writable(there)
+    with locked(there / offline_runs.LOCK):
         for identifier, entry in entries.items():
             content = digest([group, *entry])
-            if not is_complete(there, identifier, content):
-                remove(there, identifier)
+            if offline_runs.to_write(there, identifier, content):
                 _write(entry, identifier, group, there.parent, study)
-                complete(there, identifier, content, folder)
+                offline_runs.complete(there, identifier, content, folder)
                 written += 1
         if study is not None:
-            remove_others(there, folder, entries.keys())
+            offline_runs.remove_others(there, folder, entries.keys())
     return written, set(entries)
 
 
@@ -138,21 +129,15 @@ def identity(group: str, entry: Entry) -> str:
 def trial_entries(trials: pd.DataFrame) -> Iterator[Entry]:
     """One per trial: its parameters, and how it went."""
     for trial in trials.to_dict("records"):
-        tried = {field(name): trial[name] for name in trial if field(name)}
-        config = {
-            "algorithm": trial["algorithm"],
-            "noise": trial["noise"],
-            "param": _finite(tried),
+        tried = {
+            str(name).removeprefix("param."): value
+            for name, value in trial.items()
+            if str(name).startswith("param.")
         }
+        config = {"algorithm": trial["algorithm"], "noise": trial["noise"], "param": _finite(tried)}
         values = {name: trial[name] for name in ("state", "reason", "value", "seconds")}
         name = f"{trial['algorithm']}/{trial['noise'] or CLEAN}/trial {trial['trial']}"
         yield Entry(name, "trial", config, _finite(values), trial["state"] == "failed")
-
-
-def field(column: object) -> str:
-    """What a column param.<field> of trials.csv is of; empty of any other column."""
-    before, _, name = str(column).partition("param.")
-    return "" if before else name
 
 
 def row_entries(study: StudyFolder) -> Iterator[Entry]:
@@ -231,18 +216,13 @@ def _write(
                 x_save_requirements=False,
             ),
         )  # fmt: skip
-        _define_axes(run)
+        for axis, prefix in AXES.items():  # what a metric of a method is drawn against
+            run.define_metric(axis)
+            run.define_metric(f"{prefix}/*", step_metric=axis)
         if study is not None and entry.stage == "study":
             _log_study(run, study)
         run.log(entry.values)
         run.finish(exit_code=int(entry.failed))
-
-
-def _define_axes(run: Any) -> None:
-    """What a metric of a method is drawn against."""
-    for axis, prefix in AXES.items():
-        run.define_metric(axis)
-        run.define_metric(f"{prefix}/*", step_metric=axis)
 
 
 def _log_study(run: Any, study: StudyFolder) -> None:

@@ -5,7 +5,7 @@ never uploaded, and is written again when its study is mirrored.
 """
 
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from pathlib import Path
 
 from recsys_posttrain.errors import UserError
@@ -15,24 +15,24 @@ LOCK = ".recsys-posttrain.lock"  # held while runs are written or uploaded
 _MARK = "recsys-posttrain.json"  # in a run's folder, once it is finished
 
 
-def is_complete(runs: Path, identifier: str, content: str) -> bool:
-    """Whether the run is there as it would be written now."""
-    return any(_mark(run).get("content") == content for run in _of(runs, identifier))
+def to_write(runs: Path, identifier: str, content: str) -> bool:
+    """Whether the run is not there as it would be written now. What is there instead, of an
+    interrupted attempt or from before a change, is removed."""
+    there = _of(runs, identifier)
+    if any(_mark(run).get("content") == content for run in there):
+        return False
+    for run in there:
+        shutil.rmtree(run)
+    return True
 
 
 def complete(runs: Path, identifier: str, content: str, study: Path) -> None:
     """Marks a run that has been written. Raises: OSError where W&B has put it elsewhere."""
-    there = list(_of(runs, identifier))
+    there = _of(runs, identifier)
     if not there:
         raise OSError(f"W&B wrote a run elsewhere than to {runs}: give a folder with WANDB_DIR")
     mark = {"id": identifier, "content": content, "study": str(study.resolve())}
     write_json(there[0] / _MARK, mark)
-
-
-def remove(runs: Path, identifier: str) -> None:
-    """What is left of an interrupted attempt, or what was there before a change."""
-    for run in _of(runs, identifier):
-        shutil.rmtree(run)
 
 
 def remove_others(runs: Path, study: Path, identifiers: Set[str]) -> None:
@@ -61,16 +61,15 @@ def make_writable(runs: Path) -> None:
         ) from None
 
 
-def _of(runs: Path, identifier: str) -> Iterator[Path]:
-    yield from sorted(runs.glob(f"offline-run-*-{identifier}"))
+def _of(runs: Path, identifier: str) -> list[Path]:
+    return sorted(runs.glob(f"offline-run-*-{identifier}"))
 
 
 def _mark(run: Path) -> dict[str, str]:
     try:
-        mark: dict[str, str] = read_json(run / _MARK)
+        return dict(read_json(run / _MARK))
     except UserError:
         return {}
-    return mark
 
 
 def _is_uploaded(run: Path) -> bool:

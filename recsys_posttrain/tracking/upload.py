@@ -2,7 +2,9 @@
 client waits and tries again for minutes."""
 
 import http.client
+import netrc
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,11 +16,24 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys_posttrain.tracking.login import wandb_login
-
 SERVICE = "https://api.wandb.ai"
 SECONDS_TO_ANSWER = 5.0  # of the service, before anything is sent
 SECONDS = 90.0  # for a study's runs and workspace; what is left over is for the next call
+
+
+def wandb_login() -> str | None:
+    """How the user is logged in to W&B, without importing it, which is slow; None where not."""
+    if os.environ.get("WANDB_API_KEY"):
+        return "WANDB_API_KEY"
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    own_host = re.sub(r"^\w+://|/.*$", "", os.environ.get("WANDB_BASE_URL", ""))
+    try:
+        hosts = netrc.netrc(path).hosts
+    except (OSError, netrc.NetrcParseError):
+        return None
+    # For any host of the service: its name has changed before.
+    is_there = any("wandb" in host or host == own_host for host in hosts)
+    return "logged in" if is_there else None
 
 
 def is_logged_in() -> bool:
@@ -26,25 +41,24 @@ def is_logged_in() -> bool:
     return os.environ.get("WANDB_MODE", "online") == "online" and wandb_login() is not None
 
 
-def upload(waiting: Sequence[Path], runs: Path, study: Path, seconds: float | None = None) -> str:
+def upload(waiting: Sequence[Path], runs: Path, study: Path) -> str:
     """Uploads these of the folder's runs, and the study's workspace; returns how it went."""
-    limit = SECONDS if seconds is None else seconds
     began = time.monotonic()
     if not waiting:
         return f"everything in {runs} is uploaded"
     trouble = unreachable(os.environ.get("WANDB_BASE_URL", SERVICE))
     if not trouble:
-        ended, said = _run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], limit)
+        ended, said = _run([sys.executable, "-m", "wandb", "sync", *map(str, waiting)], SECONDS)
         trouble = said if ended else ""
         if ended is None:
-            trouble = f"not done in {limit:g} s: no network, or a wrong key?"
+            trouble = f"not done in {SECONDS:g} s: no network, or a wrong key?"
     if trouble:
         return (
             f"warning: {len(waiting)} runs not uploaded ({trouble}); they are in {runs}; to upload "
             f"later: recsys-posttrain wandb-sync {shlex.quote(str(study))}"
         )
     module = [sys.executable, "-m", "recsys_posttrain.tracking.workspace", str(study)]
-    ended, said = _run(module, max(0.0, limit - (time.monotonic() - began)))
+    ended, said = _run(module, max(0.0, SECONDS - (time.monotonic() - began)))
     return f"{len(waiting)} runs uploaded; workspace: {said if ended == 0 else 'not saved'}"
 
 

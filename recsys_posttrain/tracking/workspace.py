@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
-from recsys_posttrain.tracking.mirror import (
-    AXES,
-    LEVEL,
-    PROJECT,
-    QUALITY,
-    figures,
-    noise_points,
-    results,
-)
+from recsys_posttrain.tracking import mirror
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -30,14 +22,14 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces.reports.v2 import interface as wr
 
-    logged = results(study).columns.drop(["method", "seed"], errors="ignore")
+    logged = mirror.results(study).columns.drop(["method", "seed"], errors="ignore")
     quality = [
         wr.LinePlot(title=f"{noise} ({axis})", x=axis, y=[*names])
-        for axis in (QUALITY, LEVEL)
+        for axis in (mirror.QUALITY, mirror.LEVEL)
         for noise, names in _lines(study, axis).items()
     ]
     scatter = [
-        wr.ScatterPlot(title=name, x=wr.SummaryMetric(QUALITY), y=wr.SummaryMetric(name))
+        wr.ScatterPlot(title=name, x=wr.SummaryMetric(mirror.QUALITY), y=wr.SummaryMetric(name))
         for name in logged
     ]
     tried = [] if study.trials is None else list(study.trials.columns)
@@ -51,7 +43,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
         ),
         wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("value")),
     ]
-    drawn, group = figures(study), study.path.resolve().name
+    drawn, group = mirror.figures(study), study.path.resolve().name
 
     def gallery(name: str) -> wr.MediaBrowser:
         keys = [key for key in drawn if key.startswith(f"{name}/")]
@@ -82,9 +74,9 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
 def _lines(study: StudyFolder, axis: str) -> dict[str, list[str]]:
     """By noise the names of its methods' lines, those that are logged against this axis."""
     found: dict[str, list[str]] = {}
-    for point in noise_points(study, value_columns(study)[0]):
+    for point in mirror.noise_points(study, value_columns(study)[0]):
         for name in point:
-            if name.startswith(f"{AXES[axis]}/"):
+            if name.startswith(f"{mirror.AXES[axis]}/"):
                 found.setdefault(name.split("/")[1], []).append(name)
     return {noise: list(dict.fromkeys(names)) for noise, names in found.items()}
 
@@ -92,7 +84,7 @@ def _lines(study: StudyFolder, axis: str) -> dict[str, list[str]]:
 if __name__ == "__main__":
     import wandb
 
-    project = os.environ.get("WANDB_PROJECT", PROJECT)
+    project = os.environ.get("WANDB_PROJECT", mirror.PROJECT)
     entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity or ""
     made = workspace(study_folder(Path(sys.argv[1])), entity, project)
     print(made.save().url)  # type: ignore[no-untyped-call]

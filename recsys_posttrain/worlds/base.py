@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.types import Corpus, Interactions
+from recsys_posttrain.types import Corpus
 
 SLATES = (1, 5, 10)
 USERS_PER_CHUNK = 512
@@ -61,15 +61,8 @@ class Truth:
 
 
 @runtime_checkable
-class World(Protocol):
+class World(Dataset, Protocol):
     """A `Dataset` with a truth."""
-
-    @property
-    def name(self) -> str: ...
-
-    def content_hash(self) -> str: ...
-
-    def load(self) -> Interactions: ...
 
     def truth(self) -> Truth: ...
 

@@ -7,19 +7,8 @@ from typing import Any, TypeVar
 
 from recsys_posttrain import data
 from recsys_posttrain.config import described_value, require
-from recsys_posttrain.data import (
-    GlobalTime,
-    LeaveOneOut,
-    MovieLens1M,
-    MovieLens100K,
-    MovieLensSmall,
-    RatingsFile,
-    SplitConfig,
-    UserHoldout,
-)
 from recsys_posttrain.data.prepare import Dataset
-from recsys_posttrain.data.read_table import SUFFIXES, suffix_of
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import SUFFIXES, Duplicates, suffix_of
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 
 Known = TypeVar("Known")
@@ -33,16 +22,15 @@ def dataset_named(
 
     duplicates: the rule of `RatingsFile`, which nothing else has; None: its default.
 
-    Raises:
-        UserError: none of these; the nearest name is suggested.
+    Raises: UserError: none of these; the nearest name is suggested.
     """
     if duplicates is not None:
         return by_rule(dataset_named(text, data_root), duplicates)
     if suffix_of(text):
         check_data_root(data_root, text)
-        return RatingsFile(text)
-    logs = (MovieLens100K(data_root), MovieLens1M(data_root), MovieLensSmall(data_root))
-    known: dict[str, Dataset] = {log.name: log for log in logs}
+        return data.RatingsFile(text)
+    kinds = (data.MovieLens100K, data.MovieLens1M, data.MovieLensSmall)
+    known: dict[str, Dataset] = {kind(data_root).name: kind(data_root) for kind in kinds}
     if text not in known:
         known |= {world.name: world for world in _worlds(data_root)}
     return _named("dataset", text, known, f", or the path of a file: {', '.join(SUFFIXES)}")
@@ -73,15 +61,14 @@ def log_or_dataset(log: Path | None, dataset: str | None, data_root: str | None)
     """
     require(log is None or dataset is None, "give --dataset NAME or --log FILE, and not both")
     if log is not None:
-        return RatingsFile(str(log), minimum_events=1)
+        return data.RatingsFile(str(log), minimum_events=1)
     return None if dataset is None else dataset_named(dataset, data_root)
 
 
 def dataset_described(described: dict[str, Any], data_root: str | None) -> Dataset:
     """The dataset that `config.describe` described so, with its settings.
 
-    Raises:
-        UserError: it is none of this package's.
+    Raises: UserError: it is none of this package's.
     """
     from recsys_posttrain.worlds import jester, semi_synthetic, tabular
 
@@ -102,10 +89,9 @@ def _rooted(dataset: Any, data_root: str | None) -> Any:
 def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:
     """The table file, read by another rule for duplicates.
 
-    Raises:
-        UserError: the dataset is no table file.
+    Raises: UserError: the dataset is no table file.
     """
-    if not isinstance(dataset, RatingsFile):
+    if not isinstance(dataset, data.RatingsFile):
         raise UserError(
             f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the "
             f"dataset is {dataset.name}; leave it out."
@@ -118,20 +104,19 @@ def _worlds(data_root: str | None) -> tuple[Dataset, ...]:
     from recsys_posttrain.worlds.jester import Jester
     from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 
-    sources = (MovieLens100K(data_root), MovieLens1M(data_root))
+    sources = (data.MovieLens100K(data_root), data.MovieLens1M(data_root))
     semi_synthetic = (SemiSyntheticMovieLens(source) for source in sources)
     return Jester(data_root=data_root), *semi_synthetic
 
 
-def split_named(text: str) -> SplitConfig:
+def split_named(text: str) -> data.SplitConfig:
     """leave-one-out, global-time or user-holdout, each with its defaults.
 
-    Raises:
-        UserError: none of these; the nearest name is suggested.
+    Raises: UserError: none of these; the nearest name is suggested.
     """
-    known: dict[str, SplitConfig] = {
-        "leave-one-out": LeaveOneOut(),
-        "global-time": GlobalTime(),
-        "user-holdout": UserHoldout(),
+    known: dict[str, data.SplitConfig] = {
+        "leave-one-out": data.LeaveOneOut(),
+        "global-time": data.GlobalTime(),
+        "user-holdout": data.UserHoldout(),
     }
     return _named("split", text, known)

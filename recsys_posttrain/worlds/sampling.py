@@ -9,10 +9,7 @@ ROWS = 64  # users at a time: their weights stay in the processor's cache
 
 
 def draw_items(
-    weights: Weights,
-    lengths_N: np.ndarray,
-    sitting_E: np.ndarray,
-    generator: np.random.Generator,
+    weights: Weights, lengths_N: np.ndarray, sitting_E: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """(item_E, propensity_E) of the users' events laid end to end; no user has more than V.
 

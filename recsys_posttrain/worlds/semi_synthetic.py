@@ -5,8 +5,8 @@ Real: who there is, when and how often they rate. Fitted: what they would rate e
 Drawn: the items and ratings of the log.
 """
 
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
-from recsys_posttrain import provenance, seeding
 from recsys_posttrain import store as stages
+from recsys_posttrain.closure import code_digest
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K
 from recsys_posttrain.data.notes import note
@@ -24,7 +24,7 @@ from recsys_posttrain.data.sources import cache_folder
 from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Interactions
-from recsys_posttrain.worlds import logging_policy, ordinal, preferences, sampling
+from recsys_posttrain.worlds import ordinal, sampling
 from recsys_posttrain.worlds.base import Truth
 from recsys_posttrain.worlds.logging_policy import Log, LoggingPolicy, Weights
 from recsys_posttrain.worlds.preferences import Preferences
@@ -82,12 +82,8 @@ class SemiSyntheticMovieLens:
         )
 
     def _key(self) -> dict[str, Any]:
-        code = (seeding, preferences, ordinal, logging_policy, sampling, sys.modules[__name__])
-        return {
-            "source": self.source.content_hash(),
-            "world": self,
-            "code": provenance.code_digest(*code),
-        }
+        code = code_digest([fitted_and_drawn], (self.preferences, self.logging))
+        return {"source": self.source.content_hash(), "world": self, "code": code}
 
     def _folder(self) -> Path:
         """The folder with the world's tables, which are built at the first call."""
@@ -98,59 +94,57 @@ class SemiSyntheticMovieLens:
 
     def _build(self, folder: Path) -> dict[str, Any]:
         note(f"{self.name}: fitting the world and drawing its log, once")
-        real = self.source.load().frame
-        user_E, user_ids = pd.factorize(real["user_id"])
-        item_E, item_ids = pd.factorize(real["item_id"])
-        users_N = self._chosen(len(user_ids))
-        log, rating_E = _in_order(user_E, item_E, real)
-
-        rating_NV = csr_array((rating_E, (log.user_E, log.item_E)))
-        state_NR, factor_VR = self.preferences.fit(rating_NV, self._seed("preferences"))
-        reward_NV = state_NR @ factor_VR.T
-        weights = self.logging.weights(log, reward_NV, self._seed("taste"))
-        star_K, count_K = np.unique(rating_E, return_counts=True)
-        scatter = ordinal.calibrated(
-            star_K, count_K / count_K.sum(), reward_NV[log.user_E, log.item_E]
-        )
-
-        kept_E = np.isin(log.user_E, users_N)
-        user_E = log.user_E[kept_E]
-        generator = np.random.default_rng(self._seed("draw"))
-        item_E, propensity_E = sampling.draw_items(
-            Weights(weights.item_NV[users_N], weights.follows_VV),
-            log.lengths_N[users_N],
-            log.sitting_E[kept_E],
-            generator,
-        )
-        drawn = pd.DataFrame(
-            {
-                "user_id": user_ids[user_E],
-                "item_id": item_ids[item_E],
-                "rating": scatter.draw(reward_NV[user_E, item_E], generator),
-                "timestamp": log.time_E[kept_E],
-                "pscore": propensity_E,
-            }
-        )
-        users = _factors("user_id", user_ids[users_N], state_NR[users_N])
-        for frame, name in zip(
-            (users, _factors("item_id", item_ids, factor_VR), drawn), TABLES, strict=True
-        ):
+        frames = fitted_and_drawn(self, self.source.load().frame)
+        for frame, name in zip(frames, TABLES, strict=True):
             write_parquet(frame, folder / name)
-        return {"events": len(item_E), "users": len(users_N)}
+        return {"events": len(frames[2]), "users": len(frames[0])}
 
-    def _chosen(self, known: int) -> np.ndarray:
-        """Which of the source's users are in this world, in the source's order."""
-        wanted = known if self.users is None else self.users
-        require(
-            wanted <= known,
-            f"{self.name} has {known:,} users and cannot give {wanted:,}; "
-            f"set users to {known:,} or fewer",
-        )
-        generator = np.random.default_rng(self._seed("users"))
-        return np.sort(generator.choice(known, size=wanted, replace=False))
 
-    def _seed(self, part: str) -> int:
-        return derived_seed(self.seed, "semi-synthetic", part)
+def fitted_and_drawn(world: SemiSyntheticMovieLens, real: pd.DataFrame) -> list[pd.DataFrame]:
+    """The world's users, items and log. Raises: UserError for more users than there are."""
+    seed = partial(derived_seed, world.seed, "semi-synthetic")
+    user_E, user_ids = pd.factorize(real["user_id"])
+    item_E, item_ids = pd.factorize(real["item_id"])
+    known = len(user_ids)
+    wanted = known if world.users is None else world.users
+    require(
+        wanted <= known,
+        f"{world.name} has {known:,} users and cannot give {wanted:,}; set users to {known:,} or "
+        "fewer",
+    )
+    # In the source's order.
+    users_N = np.random.default_rng(seed("users")).choice(known, size=wanted, replace=False)
+    users_N.sort()
+    log, rating_E = _in_order(user_E, item_E, real)
+
+    rating_NV = csr_array((rating_E, (log.user_E, log.item_E)))
+    state_NR, factor_VR = world.preferences.fit(rating_NV, seed("preferences"))
+    reward_NV = state_NR @ factor_VR.T
+    weights = world.logging.weights(log, reward_NV, seed("taste"))
+    star_K, count_K = np.unique(rating_E, return_counts=True)
+    mean_E = reward_NV[log.user_E, log.item_E]
+    scatter = ordinal.calibrated(star_K, count_K / count_K.sum(), mean_E)
+
+    kept_E = np.isin(log.user_E, users_N)
+    user_E = log.user_E[kept_E]
+    generator = np.random.default_rng(seed("draw"))
+    item_E, propensity_E = sampling.draw_items(
+        Weights(weights.item_NV[users_N], weights.follows_VV),
+        log.lengths_N[users_N],
+        log.sitting_E[kept_E],
+        generator,
+    )
+    drawn = pd.DataFrame(
+        {
+            "user_id": user_ids[user_E],
+            "item_id": item_ids[item_E],
+            "rating": scatter.draw(reward_NV[user_E, item_E], generator),
+            "timestamp": log.time_E[kept_E],
+            "pscore": propensity_E,
+        }
+    )
+    users = _factors("user_id", user_ids[users_N], state_NR[users_N])
+    return [users, _factors("item_id", item_ids, factor_VR), drawn]
 
 
 def _in_order(user_E: np.ndarray, item_E: np.ndarray, real: pd.DataFrame) -> tuple[Log, np.ndarray]:

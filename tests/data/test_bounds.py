@@ -148,9 +148,10 @@ def endless(monkeypatch):
 
 @pytest.mark.parametrize("path", ["declared", "silent"])
 def test_a_download_is_bounded_while_it_comes(path, endless, monkeypatch):
-    monkeypatch.setattr(downloads, "MOST_BYTES", 1 << 20)
+    for module in (archives, downloads):
+        monkeypatch.setattr(module, "MOST_BYTES", 1 << 20)
     if path == "declared":
-        monkeypatch.setattr(downloads, "_read_with_progress", None)  # nothing is read then
+        monkeypatch.setattr(downloads, "read_bounded", None)  # nothing is read then
     Endless.sent = 0
     with pytest.raises(NotHere, match="it holds more than"):
         downloads.download(f"{endless}/{path}")

@@ -5,8 +5,7 @@ import decimal
 import pyarrow as pa
 import pytest
 
-from recsys_posttrain.data.ids import LONGEST, read_ids
-from recsys_posttrain.data.values import Column
+from recsys_posttrain.data.columns import LONGEST, Column, read_ids
 from recsys_posttrain.errors import UserError
 
 WHOLE = "item is written like 28.0, read as the whole numbers they are"

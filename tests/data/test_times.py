@@ -5,8 +5,8 @@ import decimal
 import pyarrow as pa
 import pytest
 
+from recsys_posttrain.data.columns import Column
 from recsys_posttrain.data.times import read_times
-from recsys_posttrain.data.values import Column
 from recsys_posttrain.errors import UserError
 
 NOON = 1_706_702_400  # 2024-01-31T12:00:00Z

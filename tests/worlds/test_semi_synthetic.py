@@ -105,7 +105,9 @@ def test_the_hash_covers_all_that_the_world_depends_on(monkeypatch):
         replace(SMALL, logging=replace(SMALL.logging, dynamics=0.5)),
     ]
     hashes = [world.content_hash() for world in worlds]
-    monkeypatch.setattr("recsys_posttrain.provenance.code_digest", lambda *_: "other code")
+    monkeypatch.setattr(
+        "recsys_posttrain.worlds.semi_synthetic.code_digest", lambda *_: "other code"
+    )
     assert len({*hashes, SMALL.content_hash()}) == len(worlds) + 1
     assert SMALL.load().content_hash == SMALL.content_hash()
 

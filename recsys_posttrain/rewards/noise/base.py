@@ -8,7 +8,8 @@ is added to each prediction, on a log to the reward of each logged action. A noi
 
 import math
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,13 +45,28 @@ def is_resampled(noise: object) -> bool:
     return bool(getattr(noise, "resampled", False))
 
 
-def check_level(noise: object, level: float, most: float = math.inf) -> None:
-    """For __post_init__ of a noise. Errors: UserError unless 0 <= level <= most, and finite."""
-    limit = "a finite number, at least 0" if most == math.inf else f"from 0 to {most:g}"
-    require(
-        math.isfinite(level) and 0 <= level <= most,
-        f"{type(noise).__name__}: level={level} must be {limit}.",
-    )
+@dataclass(frozen=True)
+class Level:
+    """What every kind has: a level from 0 to `most`. Errors: UserError for another one."""
+
+    level: float
+    most: ClassVar[float] = math.inf
+
+    def __post_init__(self) -> None:
+        limit = (
+            "a finite number, at least 0" if self.most == math.inf else f"from 0 to {self.most:g}"
+        )
+        require(
+            math.isfinite(self.level) and 0 <= self.level <= self.most,
+            f"{type(self).__name__}: level={self.level} must be {limit}.",
+        )
+
+
+@dataclass(frozen=True)
+class Drawn(Level):
+    """A kind whose errors are drawn: once, or at every step if resampled."""
+
+    resampled: bool = False
 
 
 def normals(seed: int, name: str, *shape: int) -> Tensor:

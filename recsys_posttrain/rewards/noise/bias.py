@@ -6,35 +6,24 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.rewards.noise.base import Field, check_level, normals, ones
+from recsys_posttrain.rewards.noise.base import Drawn, Field, Level, normals, ones
 from recsys_posttrain.types import Batch, Split
 
 
 @dataclass(frozen=True)
-class ItemBias:
+class ItemBias(Drawn):
     """e(n, v) = level z_v, z_v ~ N(0, 1). level: standard deviation over items, in reward units.
     Drawn once, or at every step if resampled."""
-
-    level: float
-    resampled: bool = False
-
-    def __post_init__(self) -> None:
-        check_level(self, self.level)
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         return _of_items(self.level * normals(seed, "item bias", data.corpus.num_items))
 
 
 @dataclass(frozen=True)
-class PopularityBias:
+class PopularityBias(Level):
     """e(n, v) = level z_v with z_v the item's log(1 + training events), standardised over items:
     popular items are overrated. level: standard deviation over items, in reward units. Nothing is
     drawn; all items equally popular is no error."""
-
-    level: float
-
-    def __post_init__(self) -> None:
-        check_level(self, self.level)
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         items_E = data.train.items_E - 1
@@ -46,19 +35,13 @@ class PopularityBias:
 
 
 @dataclass(frozen=True)
-class UserBias:
+class UserBias(Drawn):
     """e(n, v) = level z_u for user u, z_u ~ N(0, 1): the same for all items.
 
     level: standard deviation over users, in reward units. It belongs to the user's index, not to
     the history: histories are cut to a window, so no part of them is the same in training and in
     evaluation. Drawn once, or at every step if resampled.
     """
-
-    level: float
-    resampled: bool = False
-
-    def __post_init__(self) -> None:
-        check_level(self, self.level)
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         bias_U = self.level * normals(seed, "user bias", len(data.train))

@@ -7,24 +7,20 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.rewards.noise.base import check_level
+from recsys_posttrain.rewards.noise.base import Drawn, Level
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Sequences
 
 
 @dataclass(frozen=True)
-class Flips:
+class Flips(Drawn):
     """Each rating becomes another one with probability `level`: any other value of the log, evenly.
 
     Drawn once from (seed, user, place in the user's sequence); resampled, which only a log can be:
     at every step.
     """
 
-    level: float
-    resampled: bool = False
-
-    def __post_init__(self) -> None:
-        check_level(self, self.level, most=1)
+    most = 1
 
     def log(self, train: Sequences, seed: int) -> Sequences:
         """Errors: UserError for a log of one value."""
@@ -44,10 +40,7 @@ class Flips:
         generator = torch.Generator().manual_seed(derived_seed(seed, "rating flips"))
         uniform_BS2 = torch.rand(*rewards_BS.shape, 2, generator=generator, dtype=torch.float64)
         flipped_BS = flipped(
-            rewards_BS,
-            uniform_BS2.to(rewards_BS.device),
-            _values(train).to(rewards_BS),
-            self.level,
+            rewards_BS, uniform_BS2.to(rewards_BS.device), _values(train).to(rewards_BS), self.level
         )
         return batch._replace(
             history_rewards_BT=flipped_BS[:, :-1].masked_fill(~batch.mask_BT, 0),
@@ -75,17 +68,15 @@ def _values(train: Sequences) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Starvation:
+class Starvation(Level):
     """The reward model learns from fewer users. level: the share that is left out, below 1.
 
     The users that stop and judge its training stay. One seed leaves out more and more of the same
     users as the level rises; at least one user stays.
     """
 
-    level: float
-
     def __post_init__(self) -> None:
-        check_level(self, self.level)
+        super().__post_init__()
         require(
             self.level < 1, f"Starvation: level={self.level} must be below 1, or nobody is left."
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.rewards.noise.base import Field, check_level, normals
+from recsys_posttrain.rewards.noise.base import Drawn, Field, normals
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, Split
 
@@ -16,19 +16,13 @@ HIDDEN_ROWS = 2**12  # two histories share all their errors once in this many
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Drawn):
     """e(n, v) = level (h_n / |h_n|) . g_v with h_n the reference's state and g_v ~ N(0, I).
 
     level: standard deviation in reward units. For each history the errors of the items are
     independent N(0, level^2); for each item those of two histories correlate by the cosine of
     their states, so that a policy can follow them. Drawn once, or at every step if resampled.
     """
-
-    level: float
-    resampled: bool = False
-
-    def __post_init__(self) -> None:
-        check_level(self, self.level)
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         item_embedding_VD = reference.item_embedding_VD
@@ -42,19 +36,13 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Independent:
+class Independent(Drawn):
     """The control: an error of its own for every (set of visible items, item).
 
     level: standard deviation in reward units. The state is a unit vector that the history's hash
     picks from a table, so similar histories share nothing and the error averages out. Drawn once,
     or at every step if resampled. The hash is a sum of random keys (A. Zobrist, 1970).
     """
-
-    level: float
-    resampled: bool = False
-
-    def __post_init__(self) -> None:
-        check_level(self, self.level)
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         items = data.corpus.num_items

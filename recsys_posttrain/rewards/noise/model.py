@@ -68,10 +68,7 @@ class NoisyReward(RewardModel):
         state_NR, factor_VR = self.inner.factors(batch)
         if (errors := self.errors(batch)) is None:
             return state_NR, factor_VR
-        return (
-            torch.cat([state_NR, errors[0]], dim=1),
-            torch.cat([factor_VR, errors[1]], dim=1),
-        )
+        return (torch.cat([state_NR, errors[0]], dim=1), torch.cat([factor_VR, errors[1]], dim=1))
 
     def next_factors(
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None

@@ -6,23 +6,18 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.rewards.noise.base import Field, check_level
+from recsys_posttrain.rewards.noise.base import Field, Level
 from recsys_posttrain.types import Batch, Split
 
 
 @dataclass(frozen=True)
-class RareOptimism:
+class RareOptimism(Level):
     """e(n, v) = -level z_nv, z_nv being log pi_ref(v | n) standardised over the items of context n.
 
     level: standard deviation over items in every context, in reward units; the mean is 0. The
     normaliser of pi_ref cancels: with the output vectors t_v, their mean m and covariance C,
     z_nv = h_n . (t_v - m) / sqrt(h_n . C h_n). Nothing is drawn.
     """
-
-    level: float
-
-    def __post_init__(self) -> None:
-        check_level(self, self.level)
 
     def field(self, data: Split, reference: Policy, seed: int) -> Field:
         def columns(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,7 @@ from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.noise.base import ErrorNoise, is_resampled
 from recsys_posttrain.rewards.noise.data_noise import Flips, Starvation
-from recsys_posttrain.rewards.noise.log import (
-    NoisyLog,
-    batch_with_errors,
-    log_with_errors,
-)
+from recsys_posttrain.rewards.noise.log import NoisyLog, batch_with_errors, log_with_errors
 from recsys_posttrain.rewards.noise.model import NoisyReward
 from recsys_posttrain.types import Sequences, Split
 

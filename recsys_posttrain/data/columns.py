@@ -1,0 +1,183 @@
+"""One column of a table: its ids or its ratings, or a sentence about the first row that breaks a
+rule."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+from recsys_posttrain.data.notes import note
+from recsys_posttrain.errors import UserError
+
+LARGEST, SMALLEST = 1e15, 1e-45  # models compute in float32: the sum of squares must be finite
+SHOWN = 60  # characters of a value in a sentence
+LONGEST = 512  # characters: an id is printed, and a longer one is a text in the wrong column
+WHOLE = r"^-?(0|[1-9][0-9]{0,17})(\.0+)?$"
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """values: a pyarrow ChunkedArray, in the order of the file. name: as the file writes it."""
+
+    path: str
+    name: str
+    values: pa.ChunkedArray
+
+    @property
+    def is_text(self) -> bool:
+        return bool(pa.types.is_large_string(self.values.type))
+
+    @property
+    def is_number(self) -> bool:
+        kind = self.values.type
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+    def plain(self) -> "Column":
+        """Dictionaries decoded, every kind of text and decimal number as one kind of text, without
+        the blanks around it; text that is empty then is missing."""
+        values = self.values
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        kind = values.type
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if not (is_text or pa.types.is_string_view(kind) or pa.types.is_decimal(kind)):
+            return replace(self, values=values)
+        text = pc.utf8_trim_whitespace(values.cast(pa.large_string()))
+        return replace(self, values=pc.if_else(pc.equal(text, ""), None, text))
+
+    def every(self, pattern: str) -> bool:
+        """Whether all texts match."""
+        return bool(pc.all(pc.match_substring_regex(self.values, pattern)).as_py())
+
+    def check(self, good: np.ndarray, rule: str) -> None:
+        """Name the first row that breaks a rule. Rows are counted from 1, without the header."""
+        if not good.all():
+            row = int((~good).argmax())
+            raise UserError(
+                f"{self.path}: {rule}; row {row + 1} has {self.written(row)}: correct or remove "
+                "that row."
+            )
+
+    def check_there(self, rule: str) -> None:
+        self.check(numpy_of(self.values.is_valid(), "bool"), rule)
+
+    def check_type(self, wanted: str, is_right: bool = False) -> None:
+        """is_right: beside text and a column of nothing, whose first row is named instead."""
+        if not (is_right or self.is_text or pa.types.is_null(self.values.type)):
+            raise UserError(
+                f"{self.path}: the column {self.name} has the type {self.values.type}, which is "
+                f"not {wanted}; convert it before you save the file."
+            )
+
+    def written(self, row: int) -> str:
+        value = self.values[row].as_py()
+        if value is None or value != value:  # NaN
+            return "nothing"
+        text = str(value)
+        return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+
+
+def numpy_of(values: Any, dtype: str) -> np.ndarray:
+    """Of a pyarrow array without missing values."""
+    return np.asarray(values.to_numpy(), dtype=dtype)
+
+
+def with_points(column: Column) -> Column:
+    """Text with decimal commas (3,5) as text with decimal points, and says so.
+
+    Raises: UserError: all of them could be thousands as well (3,500).
+    """
+    if not column.is_text or not column.every(r"^[+-]?[0-9]+(,[0-9]+)?$"):
+        return column
+    has_comma = pc.match_substring(column.values, ",")
+    if not pc.any(has_comma).as_py():
+        return column
+    if column.every(r"^([+-]?[0-9]+|[+-]?[0-9]{1,3},[0-9]{3})$"):
+        row = int(numpy_of(pc.fill_null(has_comma, False), "bool").argmax())
+        raise UserError(
+            f"{column.path}: {column.name} of row {row + 1} is {column.written(row)}, which could "
+            "have a decimal comma or one of thousands; write numbers with a decimal point."
+        )
+    note(f"{column.path}: {column.name} is written with decimal commas, read as decimal points")
+    return replace(column, values=pc.replace_substring(column.values, ",", "."))
+
+
+def read_ratings(column: Column) -> np.ndarray:
+    """float64, each finite and within what models can compute with.
+
+    Raises: UserError: a value is missing, no number, or too large; the column is of another type.
+    """
+    column = with_points(column.plain())
+    is_right = column.is_number or pa.types.is_boolean(column.values.type)
+    column.check_type("a number", is_right)
+    numbers = pd.to_numeric(column.values.to_pandas(), errors="coerce")
+    rating_E = numbers.astype("float64").to_numpy()
+    column.check(np.isfinite(rating_E), "the rating must be a finite number")
+    size_E = np.abs(rating_E)
+    column.check(
+        size_E <= LARGEST,
+        f"the rating must be at most {LARGEST:g} in size, because models compute in float32, and "
+        f"the largest is {size_E.max():g}",
+    )
+    column.check(
+        (size_E >= SMALLEST) | (size_E == 0),
+        f"the rating must be 0 or at least {SMALLEST:g} in size, because models compute in float32",
+    )
+    return np.asarray(rating_E)
+
+
+def read_ids(column: Column) -> pd.Series:
+    """Text that is a whole number in every row, written plainly (7, not 007), becomes one.
+
+    So does 28.0, which is what a join with missing rows makes of 28. Blanks around an id are not
+    part of it. Both are said.
+
+    Raises: UserError: an id is missing or longer than LONGEST, a float is not whole, or the column
+    holds lists, dates or other things that are no ids.
+    """
+    raw, column = column, column.plain()
+    missing = f"every event needs a value in {column.name}"
+    kind = column.values.type
+    if pa.types.is_floating(kind):
+        number_E = column.values.to_numpy().astype("float64")
+        column.check(~np.isnan(number_E), missing)
+        column.check(
+            (np.floor(number_E) == number_E) & (np.abs(number_E) <= 2.0**53),
+            f"{column.name} holds numbers with a decimal point, which are ids only where all are "
+            "whole and have at most 15 digits",
+        )
+        _say_whole(column)
+        return pd.Series(number_E.astype("int64"))
+    column.check_type("text or a whole number", column.is_number)
+    column.check_there(missing)
+    if column.is_number and kind != pa.uint64():
+        return pd.Series(column.values.to_numpy().astype("int64"))
+    return _of_text(raw, replace(column, values=column.values.cast(pa.large_string())))
+
+
+def _of_text(raw: Column, column: Column) -> pd.Series:
+    text = column.values
+    column.check(
+        numpy_of(pc.less_equal(pc.utf8_length(text), LONGEST), "bool"),
+        f"an id has at most {LONGEST} characters, and {column.name} has longer ones; is it the "
+        "right column?",
+    )
+    if blanks := pc.sum(pc.not_equal(raw.values.cast(pa.large_string()), text)).as_py():
+        note(f"{column.path}: {blanks:,} values of {column.name} have blanks around them, left out")
+    with suppress(pa.ArrowInvalid):
+        numbers = text.cast(pa.int64())
+        if pc.all(pc.equal(numbers.cast(pa.large_string()), text)).as_py():
+            return pd.Series(numbers.to_numpy())
+    if column.every(WHOLE):
+        _say_whole(column)
+        whole = pc.replace_substring_regex(text, r"\.0+$", "")
+        return pd.Series(whole.cast(pa.int64()).to_numpy())
+    return pd.Series(text.to_pandas())
+
+
+def _say_whole(column: Column) -> None:
+    note(f"{column.path}: {column.name} is written like 28.0, read as the whole numbers they are")
