@@ -5,7 +5,6 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-
 from import_graph import import_graph, modules_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
