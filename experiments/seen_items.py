@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from noise_vs_quality import FREE_PPO, base_of
+from numpy.typing import NDArray
 
 from recsys_posttrain.algorithms import ASFT, BC
 from recsys_posttrain.algorithms.base import Algorithm

@@ -2,8 +2,8 @@
 
     recsys-posttrain sweep experiments/sweep_jester.py --workers 2
 
-The models and the split are those of `make study` (noise_vs_quality.py). The truth enters the table;
-no setting is chosen by it.
+The models and the split are those of `make study` (noise_vs_quality.py). The truth enters the
+table; no setting is chosen by it.
 """
 
 from dataclasses import replace

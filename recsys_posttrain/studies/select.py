@@ -86,6 +86,7 @@ def comparisons(
     comparison.
     """
     columns = value_columns(rows.columns)
+    own = dict.fromkeys(rows["method"].unique(), methods.control) | dict(methods.against)
     untrained = rows[~rows["method"].isin(selected["method"])]
     kept = rows.merge(selected, on=TRIAL)
     clean = kept[kept["place"] == ""]
@@ -94,8 +95,7 @@ def comparisons(
         unchanged = repeated[~repeated["method"].isin(set(noisy["method"]))]
         parts = [untrained, unchanged, noisy] if place else [untrained, clean]
         together: pd.DataFrame = pd.concat(parts)
-        own = together["method"].map(dict(methods.against)).fillna(methods.control)
-        for control, part in together.groupby(own, sort=False):
+        for control, part in together.groupby(together["method"].map(own), sort=False):
             noise = NoiseLevel(str(place), str(kind), float(str(level)))
             yield noise, _compared(str(control), part, columns, num_items, scale)
 
