@@ -16,7 +16,7 @@ from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
-from recsys_posttrain.studies.experiment import experiment_module
+from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import On
 from recsys_posttrain.studies.run import Run
@@ -70,7 +70,8 @@ class Study(NamedTuple):
         """With those runs under noise that `under_noise` chooses."""
         assert self.under_noise is not None
         noisy = [run for run in self.runs if run.noise != RewardNoise()]
-        kept = self.under_noise(noisy, validation)
+        with explained(self.file):
+            kept = list(self.under_noise(noisy, validation))
         require(
             all(run in noisy for run in kept),
             f"{self.file}: UNDER_NOISE returned a run that it was not given; it can only choose.",
@@ -174,7 +175,8 @@ def _runs_of(
     runs = getattr(experiment, "RUNS", None)
     if callable(runs):
         given = [] if dataset is None else [dataset_named(dataset, data_root, duplicates)]
-        runs = runs(*given)
+        with explained(file):
+            runs = runs(*given)
     is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
     if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
