@@ -105,10 +105,11 @@ benchmark: setup ## run the main study and print its table
 	  $(foreach assignment,$(SET),--set "$(assignment)")
 
 study: setup ## measure true policy value under reward noise; Jester, or DATASET (40 minutes)
-	$(VENV) experiments/noise_vs_quality.py \
-	  $(if $(filter-out file,$(origin DATASET)),--dataset "$(DATASET)") \
+	$(VENV) -m recsys_posttrain run experiments/noise_vs_quality.py \
+	  --dataset "$(if $(filter-out file,$(origin DATASET)),$(DATASET),jester)" \
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(WORKERS),--workers "$(WORKERS)") \
-	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+	  $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
+	  $(foreach assignment,$(SET),--set "$(assignment)")
 
 # On ML-100K a budget that ends within 15 minutes on 2 cores; elsewhere that of the file.
 SMALL := $(if $(subst ml-100k,,$(DATASET)),,yes)

@@ -1,194 +1,210 @@
 """The study: reward-model quality against true policy quality, by algorithm.
 
     make study
-    python experiments/noise_vs_quality.py [--dataset jester] [--seeds 5] [--workers 2]
+    recsys-posttrain run experiments/noise_vs_quality.py [--dataset jester] [--seeds 5]
 
 Every method at three strengths, under every kind of noise at four levels, in the reward model and,
-apart from that, in the logged rewards; each seed draws noise of its own (quality/grid.py). Users of
-policy, reward model, judge, validation and test are disjoint. A policy is worth the mean true
-reward of its five best unseen items where the truth is known, otherwise what the judge says of five
-greedy steps, with ranking metrics beside it. Which strength stands for a method is decided by
-NDCG@10 of liked validation targets, means over seeds, three trials for all that have a strength;
-never by the truth. Under two kinds of noise it is decided at each level anew; under the others the
-strength chosen without noise stays. A script and not a list of RUNS: one study holds one table,
-this one holds many.
-
-Writes results.csv, table.md, selection.md and .csv (what other rules would have chosen),
-frontier.csv, two PNG files and run.json to experiments/results/, and keeps every policy as a stage
-under --stages: interrupted, it continues; repeated, it only reads.
+apart from that, in the logged rewards; each seed draws noise of its own. Users of policy, reward
+model, judge, validation and test are disjoint. A policy is worth the mean true reward of its five
+best unseen items where the truth is known, otherwise what the judge says of five greedy steps, with
+ranking metrics beside it. Which strength stands for a method is decided by NDCG@10 of liked
+validation targets, means over seeds, three trials for all that have a strength; never by the truth.
+Under two kinds of noise it is decided at each level anew; under the others the strength chosen
+without noise stays.
 """
 
-import argparse
-import sys
-import time
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
-from quality import results, selection
-from quality.grid import METHODS, base_of, conditions
-from quality.units import Outcome, Unit, finished, references
 
-from recsys_posttrain.config import require
-from recsys_posttrain.endings import exit_code
-from recsys_posttrain.files import write_json, write_text
-from recsys_posttrain.progress import Progress
-from recsys_posttrain.provenance import git_commit, package_versions
-from recsys_posttrain.report import figures
-from recsys_posttrain.report.cells import Sheet, write_sheet
-from recsys_posttrain.report.noise_quality import CONDITION
-from recsys_posttrain.report.render import markdown
-from recsys_posttrain.studies.folder import RESULTS, claim, definition, result_set
-from recsys_posttrain.studies.parallel import cores
-from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.algorithms.signals import model_reward, reference_value
+from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.data.user_holdout import UserHoldout
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.plan import Training
+from recsys_posttrain.rewards.control import (
+    ConstantRewards,
+    RewardControl,
+    ShuffledRewards,
+    TrueRewards,
+)
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.noise import (
+    Flips,
+    Gaussian,
+    Independent,
+    ItemBias,
+    PopularityBias,
+    RareOptimism,
+    RewardNoise,
+    Starvation,
+    UserBias,
+)
+from recsys_posttrain.rewards.noise.base import ErrorNoise
+from recsys_posttrain.studies.controls import ONLINE_RL
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.worlds.catalog import dataset_named
+from recsys_posttrain.studies.select import chosen
+from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.posttrain import POSTTRAINING
+from recsys_posttrain.worlds.base import World
+from recsys_posttrain.worlds.jester import Jester
 
-OUTPUT = Path(__file__).parent / "results"
-WRITTEN = (*RESULTS, "results.csv", "selection.*", "frontier.*", "quality.png")
-SHOWN = [
-    ("", "", 0.0),
-    ("model", "Independent", 1.2),
-    ("model", "Independent", 2.4),
-    ("model", "ItemBias", 0.3),
-    ("model", "ItemBias", 0.6),
-    ("model", "ItemBias", 1.2),
-]
+Kind = Callable[[float], ErrorNoise | Flips | Starvation]
 
-RULES = (
-    "What each rule gets that chooses a method's strength on validation targets: mean, difference "
-    "to the study's own rule (NDCG@10 liked) ± half of the 95% interval over users and seeds, and "
-    "the strength. proxy: the method's own reward model, with its errors; judge: a model of other "
-    "users, without; hindsight: the best of the strengths, which nobody can know."
+
+def base_of(dataset: Dataset) -> Run:
+    """What all runs on a dataset share. Jester has 100 items, so its models are small, and they
+    read the rewards of the history: a joke that was liked says more there than one that was shown.
+    Elsewhere the policy is half as wide as by default and reads half as far, because there are a
+    thousand of them to train.
+    """
+    setup = Setup(dataset=dataset, split=UserHoldout(seed=1))
+    if dataset.name != "jester":
+        backbone = SASRec(dim=32, feed_forward=128, max_length=100)
+        return Run(BC(), replace(setup, backbone=backbone))
+    small = SASRec(dim=32, feed_forward=64, history_rewards=True)
+    setup = replace(
+        setup,
+        split=UserHoldout(train=0.4, reward=0.3, judge=0.1, validation=0.05, test=0.15, seed=1),
+        backbone=small,
+        reward=RewardEnsemble(
+            encoder=small,
+            training=Training(epochs=30, batch_size=32, weight_decay=0.1, patience=3),
+        ),
+    )
+    plan = replace(POSTTRAINING, steps=200, batch_size=16, learning_rate=1e-3)
+    return Run(BC(), setup, posttraining=plan)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of the figure. strengths: the same algorithm, the weakest first; each is a trial.
+    steps: the share of the post-training steps that a strength takes, where it is not all of them.
+
+    asks_model: whether errors of the reward model can change it. Logged rewards change all, because
+    policies read those of the history. control: what it is given in place of the rewards.
+    """
+
+    name: str
+    strengths: Mapping[str, Algorithm] = field(hash=False)
+    asks_model: bool = False
+    control: RewardControl | None = None
+    steps: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def runs(self, base: Run, noise: RewardNoise = RewardNoise()) -> Iterator[Run]:
+        for strength, algorithm in self.strengths.items():
+            plan = base.posttraining
+            if strength in self.steps:
+                assert plan.steps is not None
+                plan = replace(plan, steps=max(1, round(self.steps[strength] * plan.steps)))
+            yield Run(
+                algorithm, base.setup, self.name, plan, noise, self.control, strength=strength
+            )
+
+
+# As many trials as the others: imitation has no strength but how long it goes on.
+BC_STEPS = {"a quarter of the steps": 0.25, "half of the steps": 0.5, "all steps": 1.0}
+IMITATION = dict.fromkeys(BC_STEPS, BC())
+
+METHODS = (
+    Method("BC", IMITATION, steps=BC_STEPS),
+    Method("RWR", {"": RWR()}),
+    Method("Exp-RSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
+    Method("A-SFT", {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
+    Method(
+        "A-SFT, model reward",
+        {
+            f"temperature {t:g}": ASFT(model_reward, reference_value, temperature=t)
+            for t in (1.0, 0.5, 0.25)
+        },
+        asks_model=True,
+    ),
+    Method(
+        "PPO",
+        {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in (0.3, 0.1, 0.03)},
+        asks_model=True,
+    ),
+    Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in (2.0, 0.5, 0.1)}, asks_model=True),
 )
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", default="jester", help="jester, semi-ml-100k, ml-1m, ...")
-    parser.add_argument("--data-root")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=cores(), help="processes")
-    parser.add_argument("--kinds", help="only these, e.g. ItemBias,Independent")
-    parser.add_argument("--stages", type=Path, default=Path("runs"))
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    arguments = parser.parse_args()
-    kinds = None if arguments.kinds is None else {"", *arguments.kinds.split(",")}
-    _check(arguments.seeds, kinds)
-    base = base_of(dataset_named(arguments.dataset, arguments.data_root))
-    folder = arguments.output / f"noise_vs_quality-{base.setup.dataset.name}"
-    claim(folder, definition(Path(__file__), base.setup.dataset, kind="noise_vs_quality"))
-    study(base, arguments.seeds, kinds, arguments.workers, arguments.stages, folder)
-
-
-def _check(seeds: int, kinds: set[str] | None) -> None:
-    known = {condition.kind for condition in conditions(0)}
-    unknown = sorted((kinds or set()) - known)
-    require(
-        not unknown,
-        f"--kinds: there is no noise {unknown and unknown[0]!r}; give some of "
-        f"{', '.join(sorted(known - {''}))}.",
+# Run without noise only, with the weakest regularisation, so that what rewards do has room to show.
+# BC as well: where a policy reads the rewards of its history, they change what it learns.
+FREE_ASFT, FREE_PPO = ASFT(temperature=0.5), OfflinePPO(kl_coefficient=0.03)
+CONTROLS = tuple(
+    method
+    for given, control in (
+        ("shuffled reward", ShuffledRewards()),
+        ("constant reward", ConstantRewards()),
     )
-    require(seeds >= 1, f"--seeds {seeds}: give at least 1, and 5 for claims.")
-
-
-def study(
-    base: Run, seeds: int, kinds: set[str] | None, processes: int, stages: Path, folder: Path
-) -> None:
-    """Runs what is missing and writes the folder. kinds: names of the noises; None: all."""
-    # Asked first: what is written below makes a checkout differ from its commit.
-    began, commit = time.monotonic(), git_commit()
-    pipeline = Pipeline(base.setup, stages, told=Progress().add)
-    # The shared stages, before several processes ask for them.
-    baselines = references(base, stages, seed=0)
-    pipeline.rewards.train()
-    pipeline.rewards.train_judge()
-    outcomes = _outcomes(base, seeds, kinds, processes, stages)
-    test = pd.concat([outcome.test for _, outcome in outcomes], ignore_index=True)
-    validation = pd.concat([outcome.validation for _, outcome in outcomes], ignore_index=True)
-    quality = results.achieved({tuple(u.key().values()): o.report for u, o in outcomes})
-
-    selected = results.chosen(validation)
-    about = pipeline.data.corpus.num_items, pipeline.data.corpus.reward_scale
-    compared = list(results.comparisons(test, selected, baselines, *about))
-    table = results.all_cells(compared, selected, quality)
-    column = results.value_columns(test)[0]
-    unit = f"{column.metric} {column.over}"
-    caption = _caption(base, compared[0][1], seeds, commit)
-
-    frontier = results.frontier(test)
-    rules = selection.selections(test, validation, *about)
-    frames = {"results.csv": table, "frontier.csv": frontier, "selection.csv": rules}
-    judged_by = table[table["column"] == column.name]
-    there = set(frontier[CONDITION].itertuples(index=False, name=None))
-    shown = [condition for condition in SHOWN if condition in there]
-    lines = frontier[frontier["method"].isin([method.name for method in METHODS[1:]])]  # not BC
-    record = {
-        "commit": commit,
-        "versions": package_versions(),
-        "command": f"python experiments/noise_vs_quality.py --dataset {base.setup.dataset.name} "
-        f"--seeds {seeds}" + (f" --kinds {','.join(sorted(kinds - {''}))}" if kinds else ""),
-        "seconds": round(time.monotonic() - began),  # of this call: what was there is only read
-        "policies": len(validation),
-        "trials": {method.name: len(method.strengths) for method in METHODS},
-    }
-    sheets = {
-        "table": Sheet(f"{unit}. {caption}", results.blocks(table)),
-        "selection": Sheet(f"{unit}. {RULES}", [selection.block(rules)]),
-    }
-    with result_set(folder, WRITTEN) as new:
-        for name, sheet in sheets.items():
-            write_text(new / f"{name}.md", markdown(sheet))
-            write_sheet(new / f"{name}.json", sheet)
-        for name, frame in frames.items():
-            write_text(new / name, frame.round(6).to_csv(index=False))
-        figures.quality_against_value(judged_by, unit, new / "quality.png")
-        figures.frontiers(lines, shown, unit, new / "frontier.png")
-        write_json(new / "run.json", record)
-    print(markdown(sheets["table"]))
-    print(f"written: {folder}/table.md, selection.md, three .csv files, quality.png, frontier.png")
-
-
-def _outcomes(
-    base: Run, seeds: int, kinds: set[str] | None, processes: int, stages: Path
-) -> list[tuple[Unit, Outcome]]:
-    """In the order of the grid, not of finishing."""
-    units = [
-        Unit(base, condition, seed, stages)
-        for seed in range(seeds)
-        for condition in conditions(seed)
-        if kinds is None or condition.kind in kinds
-    ]
-    clean = [unit for unit in units if not unit.condition.place]
-    outcomes = list(finished(clean, processes, "without noise"))
-    trials = pd.concat([outcome.validation for _, outcome in outcomes])
-    only = dict(results.chosen(trials)[["method", "strength"]].itertuples(index=False, name=None))
-    noisy = [
-        unit if unit.condition.is_swept else replace(unit, only=only)
-        for unit in units
-        if unit.condition.place
-    ]
-    if noisy:
-        outcomes += finished(noisy, processes, "noise x seeds")
-    order = {tuple(unit.key().values()): place for place, unit in enumerate(units)}
-    return sorted(outcomes, key=lambda pair: order[tuple(pair[0].key().values())])
-
-
-def _caption(base: Run, compared: results.Comparison, seeds: int, commit: str) -> str:
-    over = "users and seeds" if compared.over_seeds else "users; one seed gives none over seeds"
-    return (
-        f"{base.setup.dataset.name}, {base.setup.split.label}; {compared.num_users:,} test users; "
-        f"{seeds} seed{'s' * (seeds > 1)}, each with noise of its own. Mean ± half of the 95% "
-        f"interval over {over}. In brackets the strength that NDCG@10 of liked validation targets "
-        "chose. † differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
-        "column); rows with a shuffled or constant reward from BC with the same rewards. A method "
-        "that the noise cannot change keeps its value. Pairwise accuracy and RMSE: of the reward "
-        "model on logged rewards of users that it did not learn from, or of the noisy log against "
-        "the clean one. Exploitable share: of the error's variance, what the reference's state "
-        "explains. Commit "
-        f"{commit}."
+    for method in (
+        Method(f"BC, {given}", IMITATION, control=control, steps=BC_STEPS),
+        Method(f"A-SFT, {given}", {"": FREE_ASFT}, control=control),
+        Method(f"PPO, {given}", {"": FREE_PPO}, control=control),
     )
+)
+BOUNDS = (
+    Method("PPO, true reward", {"": FREE_PPO}, control=TrueRewards()),
+    Method("OnlineRL", {"": ONLINE_RL}, control=TrueRewards()),
+)
+
+# In reward units; of Flips the probability, of Starvation the share of users that is left out.
+ERRORS = (0.3, 0.6, 1.2, 2.4)
+FLIPS = (0.1, 0.2, 0.4, 0.8)
+MODEL_NOISE: dict[Kind, tuple[float, ...]] = {
+    ItemBias: ERRORS,
+    Gaussian: ERRORS,
+    Independent: ERRORS,
+    PopularityBias: ERRORS,
+    RareOptimism: ERRORS,
+    UserBias: ERRORS,
+    Flips: FLIPS,
+    Starvation: (0.5, 0.8, 0.95, 0.99),
+}
+LOG_NOISE: dict[Kind, tuple[float, ...]] = {ItemBias: ERRORS, Flips: FLIPS}
+# Under these in the reward model every strength is run; elsewhere the one chosen without noise.
+SWEPT = (ItemBias, Independent)
 
 
-if __name__ == "__main__":
-    sys.exit(exit_code(main))
+def grid(
+    base: Run,
+    methods: Sequence[Method] = METHODS,
+    others: Sequence[Method] = CONTROLS,
+    model_noise: Mapping[Kind, Sequence[float]] = MODEL_NOISE,
+    log_noise: Mapping[Kind, Sequence[float]] = LOG_NOISE,
+) -> list[Run]:
+    """All methods without noise; under each noise those that it can change."""
+    runs = [run for method in (*methods, *others) for run in method.runs(base)]
+    for place, kinds in (("model", model_noise), ("log", log_noise)):
+        changed = [each for each in methods if each.asks_model or place == "log"]
+        for kind, levels in kinds.items():
+            for level in levels:
+                noise = RewardNoise(**{place: kind(level)})  # type: ignore[arg-type]
+                runs += [run for method in changed for run in method.runs(base, noise)]
+    return runs
+
+
+def runs_on(dataset: Dataset = Jester()) -> list[Run]:
+    bounds = BOUNDS if isinstance(dataset, World) else ()
+    return grid(base_of(dataset), others=(*CONTROLS, *bounds))
+
+
+def kept_strengths(noisy: Sequence[Run], validation: pd.DataFrame) -> list[Run]:
+    best = dict(chosen(validation)[["method", "strength"]].itertuples(index=False, name=None))
+    return [
+        run
+        for run in noisy
+        if isinstance(run.noise.model, SWEPT) or run.strength == best.get(run.label)
+    ]
+
+
+RUNS = runs_on
+UNDER_NOISE = kept_strengths
+REDRAWS_NOISE = True
+SEEDS = (0, 1, 2, 3, 4)
+TUNING = (
+    "three strengths of each method that has one, by NDCG@10 of liked validation targets, means "
+    "over seeds; under noises without several strengths the one chosen without noise"
+)

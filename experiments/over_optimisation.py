@@ -9,7 +9,7 @@ a curve for each run (over_optimisation.md and .png).
 
 from dataclasses import replace
 
-from quality.grid import base_of
+from noise_vs_quality import base_of
 
 from recsys_posttrain.algorithms import ASFT, DPO, ExpRSFT, OfflinePPO
 from recsys_posttrain.algorithms.base import Algorithm

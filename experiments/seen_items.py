@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from noise_vs_quality import FREE_PPO, base_of
 from numpy.typing import NDArray
-from quality.grid import BOLD_PPO, base_of
 
 from recsys_posttrain.algorithms import ASFT, BC
 from recsys_posttrain.algorithms.base import Algorithm
@@ -44,10 +44,10 @@ from recsys_posttrain.worlds.catalog import dataset_named
 METHODS: tuple[tuple[str, Algorithm, RewardControl | None, int], ...] = (
     ("BC", BC(), None, 1),
     ("A-SFT, model reward", ASFT(model_reward, reference_value, temperature=0.25), None, 1),
-    ("PPO", BOLD_PPO, None, 1),
-    ("PPO, true reward", BOLD_PPO, TrueRewards(), 1),
-    ("PPO, 4 x the steps", BOLD_PPO, None, 4),
-    ("PPO, true reward, 4 x the steps", BOLD_PPO, TrueRewards(), 4),
+    ("PPO", FREE_PPO, None, 1),
+    ("PPO, true reward", FREE_PPO, TrueRewards(), 1),
+    ("PPO, 4 x the steps", FREE_PPO, None, 4),
+    ("PPO, true reward, 4 x the steps", FREE_PPO, TrueRewards(), 4),
 )
 AGAINST = (
     ("PPO, true reward", "PPO"),

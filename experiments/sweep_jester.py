@@ -2,13 +2,13 @@
 
     recsys-posttrain sweep experiments/sweep_jester.py --workers 2
 
-The models and the split are those of `make study` (quality/grid.py). The truth enters the table;
-no setting is chosen by it.
+The models and the split are those of `make study` (noise_vs_quality.py). The truth enters the
+table; no setting is chosen by it.
 """
 
 from dataclasses import replace
 
-from quality.grid import base_of
+from noise_vs_quality import base_of
 from sweep_noise import SWEEP as NOISE_SWEEP
 
 from recsys_posttrain.worlds.jester import Jester

@@ -22,6 +22,7 @@ from recsys_posttrain.report.noise_quality import (
     methods_drawn,
     noise_kinds,
     of_kind,
+    swept,
 )
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
@@ -155,11 +156,11 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
     _finish(figure, axes, len(kinds), columns, unit, path)
 
 
-def frontiers(
-    means: pd.DataFrame, shown: list[tuple[str, str, float]], unit: str, path: Path
-) -> None:
+def frontiers(means: pd.DataFrame, unit: str, path: Path) -> None:
     """True value against the distance from the reference, over all strengths of each method, for
-    some conditions. means: one row per condition, method and strength with kl and value."""
+    the conditions in which one has several. means: one row per condition, method and strength with
+    kl and value."""
+    shown = swept(means)
     columns = min(3, len(shown))
     figure, axes = panels(-(-len(shown) // columns), columns, are_shared=True, width=4.0)
     clean = means[means["place"] == ""]

@@ -15,6 +15,7 @@ from recsys_posttrain.report.noise_quality import (
     methods_drawn,
     noise_kinds,
     of_kind,
+    swept,
 )
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
@@ -92,10 +93,8 @@ def noise_against_quality(study: StudyFolder, column: str) -> list[tuple[str, "F
 
 def frontiers(frontier: pd.DataFrame) -> list[tuple[str, "Figure"]]:
     """Value against the distance from the reference, for the conditions with several strengths."""
-    counts = frontier.groupby([*CONDITION, "method"], sort=False)["strength"].nunique()
-    swept = counts[counts > 1].reset_index()[CONDITION].drop_duplicates()
     names, found = list(dict.fromkeys(frontier["method"])), []
-    for place, kind, level in swept.itertuples(index=False, name=None):
+    for place, kind, level in swept(frontier):
         title = f"{kind} {level:g}, {WHERE[place]}" if place else "no noise"
         figure = panel(title, "√KL to the reference (√nat)")
         at = frontier[(frontier[CONDITION] == [place, kind, level]).all(axis=1)]

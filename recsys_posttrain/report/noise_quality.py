@@ -10,12 +10,10 @@ import pandas as pd
 
 WHERE = {"model": "reward model", "log": "log"}
 CONDITION = ["place", "kind", "level"]
-# Filled or hatched, so that bands that overlap are seen, in grey as well.
+# Policies that no reward changes.
 BANDS: dict[str, dict[str, Any]] = {
     "Pretrained": {"facecolor": "#ececec"},
     "BC": {"facecolor": "#c8c8c8"},
-    "PPO, shuffled reward": {"facecolor": "none", "edgecolor": "#c09050", "hatch": "////"},
-    "PPO, true reward": {"facecolor": "none", "edgecolor": "#60a060", "hatch": "...."},
 }
 
 
@@ -38,3 +36,10 @@ def methods_drawn(table: pd.DataFrame) -> list[str]:
     """Those that have a line: run under some noise, and neither a band nor popularity."""
     noisy = table[table["place"] != ""]["method"]
     return [name for name in dict.fromkeys(noisy) if name not in (*BANDS, "Popularity")]
+
+
+def swept(frontier: pd.DataFrame) -> list[tuple[str, str, float]]:
+    """The conditions in which a method has several strengths."""
+    counts = frontier.groupby([*CONDITION, "method"], sort=False)["strength"].nunique()
+    several = counts[counts > 1].reset_index()[CONDITION].drop_duplicates()
+    return list(several.itertuples(index=False, name=None))

@@ -15,8 +15,11 @@ Kind = Any
 
 _NOISE: Kind = {"class": str, "?level": float}
 _RUN: Kind = {
+    "?title": str,
     "?name": str,
+    "?strength": str,
     "algorithm": {"class": str},
+    "?control": {"class": str},
     "?noise": {"?model": _NOISE, "?log": _NOISE},
 }
 _ACHIEVED = (

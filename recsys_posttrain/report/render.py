@@ -121,7 +121,8 @@ def terminal(sheet: Sheet) -> Group:
         longest = max((len(row[0].text) for row in rows), default=0)
         table.add_column(Text(columns[0].name), overflow="fold", min_width=min(longest, 16))
         for column in columns[1:]:
-            header = Text(f"{column.first}{column.arrow}\n{column.second}")
+            lines = f"{column.first}{column.arrow}\n{column.second}"
+            header = Text(lines if column.first else column.name)
             table.add_column(header, justify="right", no_wrap=True)
         for name, *cells in rows:
             table.add_row(Text(name.text), *map(_terminal_cell, cells))

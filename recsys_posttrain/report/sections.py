@@ -71,7 +71,7 @@ def noise_section(study: StudyFolder) -> Section | None:
     if not panels:
         return None
     sheet = study.sheet("table")
-    blocks = sheet.blocks[1:] if sheet and not has_own_table(study) else ()
+    blocks = sheet.blocks[1:] if sheet and study.is_grid else ()
     folded = [
         f"<details><summary>{html.escape(block.title)}</summary>{render.html(block)}</details>"
         for block in blocks
@@ -87,15 +87,10 @@ def noise_section(study: StudyFolder) -> Section | None:
     )
 
 
-def has_own_table(study: StudyFolder) -> bool:
-    """Whether all runs stand in one table; otherwise each noise has a block of its own."""
-    return (study.path / "table.csv").is_file()
-
-
 def leaderboard_section(study: StudyFolder) -> Section:
     sheet, body = study.sheet("table"), ""
     if sheet is not None:
-        blocks = sheet.blocks if has_own_table(study) else sheet.blocks[:1]
+        blocks = sheet.blocks[:1] if study.is_grid else sheet.blocks
         body = tables(blocks) + caption(sheet.caption)
     return Section(
         "leaderboard",

@@ -1,8 +1,7 @@
 """What a study left on disk, read for the report, for W&B and for advice.
 
-A folder of `recsys-posttrain run` or `sweep` holds table.csv; one of noise_vs_quality.py holds
-results.csv, whose rows name their noise. Rows per target name users of the data and are not
-published, so they may be missing, as may everything else but the two.
+Rows per target name users of the data and are not published, so they may be missing, as may
+everything else but run.json and table.csv.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,22 +18,16 @@ from recsys_posttrain.report.record import FIX, study_record
 
 # What a noise achieved, see rewards/noise_report.py.
 ACHIEVED = ("pairwise_accuracy", "rmse", "exploitable_share")
-TABLES = ("table.csv", "results.csv")
+TABLE = "table.csv"
 TEXTS = ("place", "kind", "strength", "noise", "reason")  # without noise the kind is empty
 _CELL = {
     **dict.fromkeys(("method", "column"), str),
     **dict.fromkeys(("mean", "low", "high", "difference"), float),
     "significant": bool,
 }
+_OF_GRID = {"place": str, "kind": str, "level": float, **dict.fromkeys(ACHIEVED, float)}
 COLUMNS: dict[str, dict[str, type]] = {
-    "table.csv": _CELL,
-    "results.csv": {
-        **_CELL,
-        "place": str,
-        "kind": str,
-        "level": float,
-        **dict.fromkeys(ACHIEVED, float),
-    },
+    TABLE: _CELL,
     "trials.csv": {
         **dict.fromkeys(("algorithm", "noise", "state", "reason"), str),
         **dict.fromkeys(("trial", "value", "seconds"), float),
@@ -71,6 +64,11 @@ class StudyFolder:
     missing: tuple[str, ...]
 
     @property
+    def is_grid(self) -> bool:
+        """Whether methods have several strengths or noises, each noise with a block of its own."""
+        return "strength" in self.cells
+
+    @property
     def name(self) -> str:
         return str(self.record.get("name", self.path.resolve().name))
 
@@ -100,17 +98,18 @@ def study_folder(path: Path) -> StudyFolder:
     require(path.is_dir(), f"{path}: there is no such study; give a folder such as runs/<study>.")
     require(
         has_results(path),
-        f"{path} holds no results (no table.csv, no results.csv); give the folder of a study "
-        "that has ended, or run the study again to finish it.",
+        f"{path} holds no results (no {TABLE}); give the folder of a study that has ended, or run "
+        "the study again to finish it.",
     )
     record = study_record(path, ("commit", "command", "versions"))
-    is_of_noise = not (path / TABLES[0]).is_file()
-    name = TABLES[is_of_noise]
-    cells = read_csv(path / name, COLUMNS[name], TEXTS, FIX)
+    cells = read_csv(path / TABLE, COLUMNS[TABLE], TEXTS, FIX)
+    is_grid = "strength" in cells  # its rows say their noise
+    if is_grid:
+        cells = read_csv(path / TABLE, COLUMNS[TABLE] | _OF_GRID, TEXTS, FIX)
     return StudyFolder(
         path,
         record,
-        cells if is_of_noise else _with_noise(cells, record, path / "run.json"),
+        cells if is_grid else _with_noise(cells, record, path / "run.json"),
         _control(cells),
         trials_of(path),
         tuple(f"{name}: {what}" for name, what in OPTIONAL.items() if not (path / name).is_file()),
@@ -124,7 +123,7 @@ def trials_of(path: Path) -> pd.DataFrame | None:
 
 
 def has_results(path: Path) -> bool:
-    return any((path / name).is_file() for name in TABLES)
+    return (path / TABLE).is_file()
 
 
 def _control(cells: pd.DataFrame) -> str:
@@ -151,17 +150,17 @@ def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any], path: Path) -> p
 
 
 def runs_of(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Of each run of run.json its label, its description, and its noise: place, kind, level and
+    """Of each run of run.json its title, its description, and its noise: place, kind, level and
     what that achieved (of a run without noise, what the clean reward model did)."""
     reports = record.get("noise", {})
     models = [report["model"] for report in reports.values() if "model" in report]
     clean = {name: models[0][f"clean_{name}"] for name in ACHIEVED[:2]} if models else {}
     for run in record.get("runs", []):
-        label = label_of(run)
+        title = run.get("title") or label_of(run)
         place, kind, level = noise_of(run.get("noise") or {})
-        achieved = reports.get(label, {}).get(place, {}) if place else clean
+        achieved = reports.get(title, {}).get(place, {}) if place else clean
         noise = {"place": place, "kind": kind, "level": level}
-        yield label, run, noise | {name: achieved[name] for name in ACHIEVED if name in achieved}
+        yield title, run, noise | {name: achieved[name] for name in ACHIEVED if name in achieved}
 
 
 def label_of(run: Mapping[str, Any]) -> str:

@@ -104,6 +104,11 @@ class Table:
         """For rich.print: fits into 100 columns."""
         return render.terminal(self.sheet)
 
+    files = ("table.md", "table.tex", "table.csv")
+
+    def write(self, folder: Path) -> None:
+        write_table(self, folder)
+
 
 def comparison_table(
     rows: pd.DataFrame,

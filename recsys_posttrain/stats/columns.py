@@ -89,3 +89,14 @@ def columns_of(sources: Iterable[str]) -> tuple[Column, ...]:
     """The columns of a table whose rows have these sources."""
     known = set(sources)
     return COLUMNS + tuple(column for column in OPTIONAL_COLUMNS if column.source in known)
+
+
+def value_columns(sources: Iterable[str]) -> tuple[Column, ...]:
+    """What a policy is worth: the truth where it is known, otherwise first of all the judge, then
+    what strengths are chosen by."""
+    known = set(sources)
+    if "reward/gold@5" in known:
+        return (Column("true reward", "of the top 5", "reward/gold@5"),)
+    of_judge = Column("judge's reward", "of 5 greedy steps", "reward/judge-rollout@5")
+    ranking = Column("NDCG@10", "liked", "ndcg@10", liked), Column("NDCG@10", "all", "ndcg@10")
+    return (of_judge, *ranking) if of_judge.source in known else ranking

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,15 @@ from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.studies.keys import EvalSplit
+from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import cores, finished
-from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.select import validation_means
 
+# What rows say of what is not post-trained (Run.row).
+_UNTRAINED = {"method": "", "setup": "", "place": "", "kind": "", "level": 0.0, "strength": ""}
 MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
 
@@ -61,10 +64,11 @@ class Results(NamedTuple):
     """What a study computed.
 
     rows: one per target, method and seed.
-    trained: the stages of post-training, by label/seed.
+    trained: the stages of post-training, by title/seed.
     points: of the curves of over-optimisation, one frame per run.
-    left_out: by label, why a method has no row.
-    noise: by label, what the noise of a run does.
+    left_out: by `Study.title`, why a run has no row.
+    noise: by title, what the noise of a run does.
+    validation: of a grid, what strengths are chosen by: one row per run and seed (select.py).
     """
 
     rows: pd.DataFrame
@@ -72,6 +76,7 @@ class Results(NamedTuple):
     points: list[pd.DataFrame]
     left_out: dict[str, str]
     noise: dict[str, dict[str, dict[str, float]]]
+    validation: pd.DataFrame
 
 
 def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
@@ -82,12 +87,13 @@ def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
         stages = pipeline.at(setup)
         trained = stages.pretrain()
         if seed not in judged:
-            frames.append(
-                stages.evaluate(None, study.eval_split).assign(method="Popularity", seed=seed)
-            )
+            rows = stages.evaluate(None, study.eval_split)
+            names = {**_UNTRAINED, "method": "Popularity"}
+            frames.append(_named(study, rows, **names, seed=seed))
             judged.add(seed)
         rows = stages.evaluate(trained, study.eval_split)
-        frames.append(rows.assign(method=f"Pretrained{name}", seed=seed))
+        names = {**_UNTRAINED, "method": f"Pretrained{name}", "setup": setup.label}
+        frames.append(_named(study, rows, **names, seed=seed))
     return frames
 
 
@@ -97,45 +103,73 @@ def build_runs(
     shared: list[pd.DataFrame] | None = None,
     left_out: dict[str, str] | None = None,
 ) -> Results:
-    """Builds what is not there yet. shared: of `shared_rows`. left_out: by label, why a method is
-    not run.
+    """Builds what is not there yet. shared: of `shared_rows`. left_out: by title, why a run is not
+    run.
 
-    Raises: UserError where the training of every method fails.
+    Raises: UserError where the training of every run fails.
     """
     left_out = dict(left_out or {})
-    rows = list(shared or shared_rows(study, pipeline))
+    rows = [("", frame) for frame in shared or shared_rows(study, pipeline)]
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
-    for seed, _, run in study.with_seeds():
-        if run.label in left_out:
+    trials = []
+    for seed, run in study.with_seeds():
+        title = study.title(run)
+        if title in left_out:
             continue
         try:
-            built = pipeline.at(run.setup).build_run(run, study.eval_split)
+            built, trial = _build_run(study, run, pipeline)
         except TrainingFailed as failure:
-            left_out[run.label] = f"seed {seed}: {failure}"
+            left_out[title] = f"seed {seed}: {failure}"
             continue
-        trained[f"{run.label}/{seed}"] = built.trained
-        rows.append(built.rows.assign(method=run.label, seed=seed))
+        trained[f"{title}/{seed}"] = built.trained
+        rows.append((title, _named(study, built.rows, **run.row, seed=seed)))
+        trials.append({"title": title, **run.row, "seed": seed, **trial})
         if built.points is not None:
-            points.append(built.points.assign(method=run.label, seed=seed))
+            points.append(built.points.assign(method=title, seed=seed))
     if left_out:
         console.print(f"left out: {by_reason(left_out)}", markup=False, soft_wrap=True)
-    require(
-        len(left_out) < len(study.runs),
-        f"{study.file}: no method could be trained: {by_reason(left_out)}",
-    )
-    every = pd.concat(rows, ignore_index=True)
+    runs = [run for run in study.runs if study.title(run) not in left_out]
+    require(runs, f"{study.file}: no method could be trained: {by_reason(left_out)}")
+    validation = pd.DataFrame(trials)
     return Results(
-        every[~every["method"].isin(left_out)].reset_index(drop=True),
+        pd.concat([each for title, each in rows if title not in left_out], ignore_index=True),
         {name: path for name, path in trained.items() if name.rpartition("/")[0] not in left_out},
         [each for each in points if each["method"].iloc[0] not in left_out],
         left_out,
         {
-            run.label: _noise_report(study, run, pipeline)
-            for run in study.runs
-            if run.label not in left_out and run.noise != RewardNoise()
+            study.title(run): _noise_report(study, run, pipeline)
+            for run in runs
+            if run.noise != RewardNoise()
         },
+        validation[~validation["title"].isin(left_out)].drop(columns="title"),
     )
+
+
+def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
+    """The rows with what they are of. A grid has too many to keep their lists too."""
+    kept = rows.drop(columns="top10", errors="ignore") if study.is_grid else rows
+    return kept.assign(**names)
+
+
+def _build_run(study: Study, run: Run, pipeline: Pipeline) -> tuple[RunResult, dict[str, float]]:
+    """All that the study needs of a run, and by what its strength can be chosen."""
+    stages = pipeline.at(run.setup)
+    built, trial = stages.build_run(run, study.eval_split), {}
+    if study.is_grid:
+        rows = stages.evaluate(built.trained, "validation", run.noise)
+        trial = validation_means(rows, pipeline.data.corpus.reward_scale)
+    return built, trial
+
+
+def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:
+    stages = pipeline.at(run.setup)
+    found = stages.stages_of(run, study.eval_split)
+    if study.is_grid:
+        found.append(stages.keys.rows(found[0].folder, "validation", run.noise))
+        if run.noise != RewardNoise():
+            found.append(stages.keys.noise_report(run.noise))
+    return found
 
 
 def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[str, float]]:
@@ -169,11 +203,13 @@ def number_of_workers(options: Options, study: Study) -> int:
 
 
 def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
-    """By label, why the log's rewards cannot serve a run.
+    """By title, why the log's rewards cannot serve a run.
 
     Raises: UserError where they serve none.
     """
-    reasons = {run.label: why for run in study.runs if (why := pipeline.at(run.setup).refusal(run))}
+    reasons = {
+        study.title(run): why for run in study.runs if (why := pipeline.at(run.setup).refusal(run))
+    }
     require(
         len(reasons) < len(study.runs),
         f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}, whose "
@@ -202,41 +238,40 @@ def build_in_processes(
 ) -> None:
     """Builds the stages of the runs that are not there; they are read from disk afterwards.
 
-    left_out: by label, why a run is not built; those that fail are added.
+    left_out: by title, why a run is not built; those that fail are added.
     """
     missing = [
-        (place, seed)
-        for seed, place, run in study.with_seeds()
-        if run.label not in left_out
-        and not all(
-            stage.folder.exists()
-            for stage in pipeline.at(run.setup).stages_of(run, study.eval_split)
-        )
+        (study.title(run), seed)
+        for seed, run in study.with_seeds()
+        if study.title(run) not in left_out
+        and not all(stage.folder.exists() for stage in _stages_of(study, run, pipeline))
     ]
     if not missing:
         return
     there = set((pipeline.root / "stages").glob("*"))
     work = partial(_build, file, options)
     log = options.output / study.name / "workers.log"
-    for (place, _), (stages, failure) in finished(work, missing, count, "post-training", log):
+    for (title, _), (stages, failure) in finished(work, missing, count, "post-training", log):
         if failure:
-            left_out.setdefault(study.runs[place].label, failure)
+            left_out.setdefault(title, failure)
         for done in stages:
             # One that another worker built meanwhile: that one says how long it took.
             if done.seconds is not None or done.folder in there:
                 progress.add(done)
 
 
-def _build(file: Path, options: Options, task: tuple[int, int]) -> tuple[Sequence[Done], str]:
-    """A worker's: the stages that one run (its place in the study, and a seed) needed, and why its
-    training failed."""
+def _build(file: Path, options: Options, task: tuple[str, int]) -> tuple[Sequence[Done], str]:
+    """A worker's: the stages that one run (its title, and a seed) needed, and why its training
+    failed."""
     study, pipeline = _loaded(file, options)
     stages: list[Done] = []
     pipeline.told = stages.append
-    place, seed = task
-    run = study.with_seed(study.runs[place], seed)
+    title, seed = task
+    run = study.with_seed(next(run for run in study.runs if study.title(run) == title), seed)
     try:
-        pipeline.at(run.setup).build_run(run, study.eval_split)
+        _build_run(study, run, pipeline)
+        if run.noise != RewardNoise():
+            pipeline.at(run.setup).rewards.measure_noise(run.noise)
     except TrainingFailed as reason:
         return stages, f"seed {seed}: {reason}"
     return stages, ""

@@ -3,6 +3,8 @@
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -23,11 +25,18 @@ def experiment_module(file: Path) -> ModuleType:
     sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
     if str(file.parent) not in sys.path:  # as Python does for a script: it may import from there
         sys.path.append(str(file.parent))
-    try:
+    with explained(file):
         specification.loader.exec_module(experiment)
+    return experiment
+
+
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Whatever ends the file's own code, as a UserError with file and line."""
+    try:
+        yield
     except (Exception, SystemExit) as error:
         raise UserError(f"{file}{_line(error, file)}: {_reason(error)}") from error
-    return experiment
 
 
 def _line(error: BaseException, file: Path) -> str:

@@ -1,9 +1,12 @@
 """An experiment file as a Study: its runs, changed as asked, and checked before anything starts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
+
+import pandas as pd
 
 from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.data.table_file import Duplicates
@@ -11,8 +14,9 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
-from recsys_posttrain.studies.experiment import experiment_module
+from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.run import Run
@@ -20,6 +24,8 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
 from recsys_posttrain.worlds.catalog import by_rule, check_data_root, dataset_named, split_named
 
+# Which of the runs with noise are run, by the validation means of the runs without (select.py).
+UnderNoise = Callable[[Sequence[Run], pd.DataFrame], Sequence[Run]]
 NO_TUNING = "no trials for any method, all at their defaults"
 
 
@@ -36,6 +42,8 @@ class Study(NamedTuple):
     redraws_noise: whether each seed draws noise of its own.
     full_seeds: whether a seed is also that of pretraining and of the reward model; otherwise all
         seeds start from one pretrained policy and one reward model.
+    is_grid: whether several runs are one method, at several strengths or under several noises.
+    under_noise: where it is given, the runs without noise come first, and it chooses the others.
     """
 
     file: Path
@@ -48,6 +56,28 @@ class Study(NamedTuple):
     split: str | None
     redraws_noise: bool = False
     full_seeds: bool = False
+    is_grid: bool = False
+    under_noise: UnderNoise | None = None
+
+    def title(self, run: Run) -> str:
+        """What tells the run from the others."""
+        return run.title if self.is_grid else run.label
+
+    def without_noise(self) -> "Study":
+        return self._replace(runs=tuple(r for r in self.runs if r.noise == RewardNoise()))
+
+    def chosen(self, validation: pd.DataFrame) -> "Study":
+        """With those runs under noise that `under_noise` chooses."""
+        assert self.under_noise is not None
+        noisy = [run for run in self.runs if run.noise != RewardNoise()]
+        with explained(self.file):
+            kept = list(self.under_noise(noisy, validation))
+        require(
+            all(run in noisy for run in kept),
+            f"{self.file}: UNDER_NOISE returned a run that it was not given; it can only choose.",
+        )
+        runs = (run for run in self.runs if run.noise == RewardNoise() or run in kept)
+        return self._replace(runs=tuple(runs))
 
     def definition(self, overrides: Sequence[str]) -> dict[str, str]:
         """What the study's results are of (folder.py)."""
@@ -64,18 +94,18 @@ class Study(NamedTuple):
         noise = replace(run.noise, seed=seed) if self.redraws_noise else run.noise
         return replace(run, noise=noise).with_seed(seed, self.full_seeds)
 
-    def with_seeds(self) -> Iterator[tuple[int, int, Run]]:
-        """Each run with each seed, after the seed and the run's place; seed by seed."""
+    def with_seeds(self) -> Iterator[tuple[int, Run]]:
+        """Each run with each seed, after the seed; seed by seed."""
         for seed in self.seeds:
-            for place, run in enumerate(self.runs):
-                yield seed, place, self.with_seed(run, seed)
+            for run in self.runs:
+                yield seed, self.with_seed(run, seed)
 
     def setups(self) -> list[tuple[str, int, Setup]]:
         """Those that the runs start from: what tells them apart in a name, a seed, the setup. One
         that serves all seeds has the first of them."""
         bare = list(dict.fromkeys(run.setup.label for run in self.runs))
         found: list[tuple[str, int, Setup]] = []
-        for seed, _, run in self.with_seeds():
+        for seed, run in self.with_seeds():
             if run.setup not in [setup for _, _, setup in found]:
                 found.append((f" {run.setup.label}" * (len(bare) > 1), seed, run.setup))
         return found
@@ -95,30 +125,26 @@ def load_study(
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
 
-    The file is Python and is executed: whoever wrote it can do what you can. `TUNING` in it, a
-    sentence, says how its settings were chosen; `FULL_SEEDS = True` is what full_seeds is.
+    The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
+    of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
+    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `UNDER_NOISE`: as in Study.
     """
     experiment = experiment_module(file)
-    runs = getattr(experiment, "RUNS", None)
-    is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
-    if not runs or not is_list:
-        raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
     changed = []
-    for run in runs:
+    for run in _runs_of(experiment, file, dataset, data_root, duplicates):
         setup = reading(run.setup, dataset, data_root, thresholds, duplicates)
         if split is not None:
             setup = replace(setup, split=split_named(split))
         changed.append(replace(run, setup=setup))
     runs = _overridden(tuple(changed), overrides)
-    _check(runs, file)
+    is_grid = len({run.label for run in runs}) < len(runs)
+    _check(runs, file, is_grid)
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
         name += f"-{split}"
     if changes := sorted([*overrides, *thresholds.options]):
         name += f"-{digest(changes, 6)}"
-    full = getattr(experiment, "FULL_SEEDS", False)
-    require(isinstance(full, bool), f"{file}: FULL_SEEDS={full!r} must be True or False.")
-    full_seeds = full_seeds or full
+    full_seeds = full_seeds or _flag(experiment, "FULL_SEEDS", file)
     if full_seeds:
         name += "-full-seeds"
     if eval_split != "test":
@@ -127,9 +153,40 @@ def load_study(
     require_seeds(chosen, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
     require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
-    return Study(
-        file, dataset, name, runs, tuple(chosen), eval_split, tuning, split, full_seeds=full_seeds
+    under_noise = getattr(experiment, "UNDER_NOISE", None)
+    require(
+        under_noise is None or callable(under_noise),
+        f"{file}: UNDER_NOISE={under_noise!r} must be a function of runs and validation means.",
     )
+    redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
+    return Study(
+        file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
+        redraws_noise, full_seeds, is_grid, under_noise,
+    )  # fmt: skip
+
+
+def _runs_of(
+    experiment: ModuleType,
+    file: Path,
+    dataset: str | None,
+    data_root: str | None,
+    duplicates: Duplicates | None,
+) -> Sequence[Run]:
+    runs = getattr(experiment, "RUNS", None)
+    if callable(runs):
+        given = [] if dataset is None else [dataset_named(dataset, data_root, duplicates)]
+        with explained(file):
+            runs = runs(*given)
+    is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
+    if not runs or not is_list:
+        raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
+    return list(runs)
+
+
+def _flag(experiment: ModuleType, name: str, file: Path) -> bool:
+    value = getattr(experiment, name, False)
+    require(isinstance(value, bool), f"{file}: {name}={value!r} must be True or False.")
+    return bool(value)
 
 
 def reading(
@@ -180,9 +237,9 @@ def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run,
     return runs
 
 
-def _check(runs: tuple[Run, ...], file: Path) -> None:
-    labels = [run.label for run in runs]
-    twice = {label for label in labels if labels.count(label) > 1}
+def _check(runs: tuple[Run, ...], file: Path, is_grid: bool) -> None:
+    titles = [run.title if is_grid else run.label for run in runs]
+    twice = {title for title in titles if titles.count(title) > 1}
     if twice:
         raise UserError(f"{file}: two runs are called {twice.pop()!r}; give one of them a name=")
     for run in runs:  # refused now, not when its turn comes

@@ -24,7 +24,7 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
     targets = pipeline.data.test if study.eval_split == "test" else pipeline.data.validation
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
-    runs = [run for run in study.runs if run.label not in results.left_out]
+    runs = [run for run in study.runs if study.title(run) not in results.left_out]
     return {
         "name": study.name,
         "eval_split": study.eval_split,
@@ -46,8 +46,10 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
         "full_seeds": study.full_seeds,
+        "redraws_noise": study.redraws_noise,
         "steps": sorted(steps),
-        "runs": [describe(run) for run in runs],
+        "policies": len(trained),
+        "runs": [{"title": study.title(run), **describe(run)} for run in runs],
         "left_out": results.left_out,
         "noise": results.noise,
         "stages": {

@@ -1,6 +1,7 @@
 """A Run: everything that one row of a table depends on, as one frozen value."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.config import require
@@ -10,6 +11,8 @@ from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.setup import Setup, check_parts
 from recsys_posttrain.training.posttrain import POSTTRAINING
+
+PLACES = ("model", "log")  # of noise
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Run:
     noise: in the reward that post-training sees, each run its own.
     control: what post-training is given in place of the log's rewards and the reward model.
     seed: of post-training.
-    strength: a label of the setting, where several runs are one method at several.
+    strength: a label of the setting, where several runs are one method at several strengths.
     """
 
     algorithm: Algorithm
@@ -59,3 +62,24 @@ class Run:
     @property
     def label(self) -> str:
         return self.name or type(self.algorithm).__name__
+
+    @property
+    def title(self) -> str:
+        """The label, the strength and the noise: of one run where several are one method."""
+        noises = ((place, getattr(self.noise, place)) for place in PLACES)
+        parts = [f"{type(n).__name__} {n.level:g} in the {place}" for place, n in noises if n]
+        return ", ".join(filter(None, [self.label, self.strength, *parts]))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What its rows say of it: place, kind and level are of the noise."""
+        place = next((each for each in PLACES if getattr(self.noise, each)), "")
+        noise = getattr(self.noise, place) if place else None
+        return {
+            "method": self.label,
+            "setup": self.setup.label,
+            "place": place,
+            "kind": type(noise).__name__ if noise else "",
+            "level": float(noise.level) if noise else 0.0,
+            "strength": self.strength,
+        }

@@ -9,17 +9,20 @@ import pandas as pd
 from rich import box
 from rich.table import Table as RichTable
 
+from recsys_posttrain.config import require
 from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.files import read_parquet, write_json, write_parquet, write_text
+from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report.cells import NOTHING
+from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
 from recsys_posttrain.report.quality import write_quality
-from recsys_posttrain.report.record import read_rows, study_record
-from recsys_posttrain.report.table import Provenance, Table, comparison_table, write_table
+from recsys_posttrain.report.record import FIX, read_rows, study_record
+from recsys_posttrain.report.study_folder import TEXTS
+from recsys_posttrain.report.table import Provenance, Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.studies.execute import (
     Options,
@@ -35,9 +38,14 @@ from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.record import command_of, record_of, seeds_text
+from recsys_posttrain.studies.select import OWN, RULES, TRIAL, grid_of
 from recsys_posttrain.tracking.mirror import track
 
-TABLES = ("table.md", "table.tex", "table.csv")
+VALIDATION = "validation.csv"
+TRIALS = {
+    **dict.fromkeys((*TRIAL, RULES[OWN]), object),
+    **{"level": float, "seed": float, RULES[OWN]: float},
+}
 NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
 QUALITY = {
     "rmse": "RMSE",
@@ -61,9 +69,17 @@ def run_study(file: Path, options: Options) -> Path:
     # All runs are evaluated with these, so no worker has to wait for another one to build them.
     qualities = measure_rewards(study, pipeline)
     shared = shared_rows(study, pipeline)
-    if workers > 1:
-        build_in_processes(file, options, study, pipeline, progress, workers, left_out)
-    results = build_runs(study, pipeline, shared, left_out)
+
+    def built(part: Study) -> Results:
+        if workers > 1:
+            build_in_processes(file, options, part, pipeline, progress, workers, left_out)
+        return build_runs(part, pipeline, shared, left_out)
+
+    if study.under_noise is not None:
+        clean = built(study.without_noise())
+        left_out |= clean.left_out
+        study = study.chosen(clean.validation)
+    results = built(study)
     progress.finish()
     more = {"command": command_of(study, options)}
     write_study(study, pipeline, results, qualities, folder, more)
@@ -127,10 +143,14 @@ def write_study(
     """Writes and prints the tables. more: `command`, and what else belongs into run.json. texts:
     further files, by name."""
     record = record_of(study, pipeline, results) | more
-    table = _table(results.rows, record, _control(results.rows), None)
+    rows = results.rows
+    table = _table(rows, results.validation if study.is_grid else None, record)
     gains = None
     with result_set(folder) as new:
-        write_parquet(results.rows, new / "rows.parquet")
+        write_parquet(rows, new / "rows.parquet")
+        if study.is_grid:
+            validation = results.validation.to_csv(index=False, lineterminator="\n")
+            write_text(new / VALIDATION, validation)
         if qualities.rewards is not None:
             write_parquet(qualities.rewards, new / "reward_models.parquet")
             caption = _quality_caption("Reward models", study, pipeline)
@@ -140,12 +160,12 @@ def write_study(
             write_quality(qualities.judges, caption, new / "judge.md")
         for name, text in texts.items():
             write_text(new / name, text)
-        write_table(table, new)
+        table.write(new)
         if results.points:
             what = f"{pipeline.data.corpus.name}, {study.eval_split} targets"
             gains = write_curves(pd.concat(results.points, ignore_index=True), new, what)
         write_json(new / RECORD, record)
-    _show(qualities.rewards, table, f"written: {folder}/{', '.join(TABLES)}")
+    _show(qualities.rewards, table, f"written: {folder}/{', '.join(table.files)}")
     if gains is not None:
         say(gains)
     say(track(folder))
@@ -158,18 +178,20 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     the table is printed all the same.
     """
     record, rows = study_record(folder, NEEDED), read_rows(folder)
-    table = _table(rows, record, control or _control(rows), relative_to)
+    path = folder / VALIDATION
+    validation = read_csv(path, TRIALS, TEXTS, FIX) if path.exists() else None
+    table = _table(rows, validation, record, control, relative_to)
     path = folder / "reward_models.parquet"
     quality = read_parquet(path, dict.fromkeys(QUALITY, float)) if path.exists() else None
     try:
-        write_table(table, folder)
-        written = f"written: {folder}/{', '.join(TABLES)}"
+        table.write(folder)
+        written = f"written: {folder}/{', '.join(table.files)}"
     except UserError as refusal:
         written = f"not written: {refusal}"
     _show(quality, table, written)
 
 
-def _show(quality: pd.DataFrame | None, table: Table, written: str) -> None:
+def _show(quality: pd.DataFrame | None, table: Table | Grid, written: str) -> None:
     if quality is not None:
         console.print(_quality_table(quality))
     console.print(table.rich())
@@ -211,8 +233,17 @@ def _quality_table(quality: pd.DataFrame) -> RichTable:
 
 
 def _table(
-    rows: pd.DataFrame, record: dict[str, Any], control: str, relative_to: str | None
-) -> Table:
+    rows: pd.DataFrame,
+    validation: pd.DataFrame | None,
+    record: dict[str, Any],
+    control: str | None = None,
+    relative_to: str | None = None,
+) -> Table | Grid:
+    """validation: of a grid."""
+    control = control or _control(rows)
+    if validation is not None:
+        require(relative_to is None, f"--relative-to {relative_to}: not in a table by noise.")
+        return grid_of(rows, validation, record, control)
     return comparison_table(
         rows,
         num_items=record["num_items"],

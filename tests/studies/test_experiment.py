@@ -47,6 +47,14 @@ def _end(monkeypatch, *arguments):
         ("x = 'a\0b'", ": source code string cannot contain null bytes"),
         (HEAD + "RUNS = 5", " defines no RUNS: give it a list RUNS of Run"),
         (HEAD + "RUNS = {1: Run(BC())}", " defines no RUNS"),
+        (HEAD + "def runs():\n    return 1 / 0\nRUNS = runs", ", line 8: ZeroDivisionError"),
+        (HEAD + "RUNS = lambda: 5", " defines no RUNS: give it a list RUNS of Run"),
+        (HEAD + "UNDER_NOISE = 5", ": UNDER_NOISE=5 must be a function of runs"),
+        (HEAD + "REDRAWS_NOISE = 1", ": REDRAWS_NOISE=1 must be True or False"),
+        (
+            HEAD + "RUNS = [Run(BC(), strength='a'), Run(BC(), strength='a')]",
+            ": two runs are called 'BC, a'; give one of them a name=",
+        ),
         (HEAD + "RUNS = [Run(BC)]", ", line 7: Run: algorithm="),
         (
             HEAD + "RUNS = [Run(BC(), posttraining=3)]",
@@ -117,3 +125,25 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     )
     with pytest.raises(UserError, match=r"mine.py.*Permission denied"):
         experiment_module(Path(file))
+
+
+def test_runs_under_noise_are_chosen_among_those_of_the_file(tmp_path):
+    """By the validation means that it is given; nothing else may come in."""
+    text = """
+from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
+noise = RewardNoise(model=ItemBias(0.5))
+RUNS = [Run(BC()), Run(DPO()), *(Run(DPO(), noise=noise, strength=s) for s in "ab")]
+UNDER_NOISE = lambda noisy, means: [run for run in noisy if run.strength == means]
+"""
+    file = tmp_path / "chooses.py"
+    file.write_text(HEAD + text)
+    study = load_study(file, [], None, None, None)
+    noisy = ["DPO, a, ItemBias 0.5 in the model", "DPO, b, ItemBias 0.5 in the model"]
+    assert [study.title(run) for run in study.runs] == ["BC", "DPO", *noisy]
+    assert [study.title(run) for run in study.without_noise().runs] == ["BC", "DPO"]
+    assert [study.title(run) for run in study.chosen("b").runs] == ["BC", "DPO", noisy[1]]
+    with pytest.raises(UserError, match="UNDER_NOISE returned a run that it was not given"):
+        study._replace(under_noise=lambda noisy, means: study.runs[:1]).chosen("b")
+    file.write_text(HEAD + text + "UNDER_NOISE = lambda noisy, means: 1 / 0")
+    with pytest.raises(UserError, match=r"line \d+: ZeroDivisionError"):
+        load_study(file, [], None, None, None).chosen("b")

@@ -1,0 +1,189 @@
+"""The tables and figures of a study whose methods have several strengths and noises: one block per
+noise, methods by levels, and what each rule gets that chooses the strength (studies/select.py)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Group
+
+from recsys_posttrain.files import write_text
+from recsys_posttrain.report import figures
+from recsys_posttrain.report.cells import Block, Cell, Sheet, cells, counted, headings, write_sheet
+from recsys_posttrain.report.noise_quality import (
+    CONDITION,
+    methods_drawn,
+    noise_kinds,
+    of_kind,
+    swept,
+)
+from recsys_posttrain.report.render import markdown, terminal
+from recsys_posttrain.report.study_folder import ACHIEVED, runs_of
+
+WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
+
+FRAMES = ("table", "frontier", "selection")
+
+
+class Grid(NamedTuple):
+    """table: one row per noise, method and column, with the chosen strength. frontier: the mean kl
+    and value of each noise, method and strength. selection: what each rule gets. own: the rule that
+    chose. caption: of what is compared, and over what the intervals are."""
+
+    table: pd.DataFrame
+    frontier: pd.DataFrame
+    selection: pd.DataFrame
+    own: str
+    caption: str
+
+    @property
+    def unit(self) -> str:
+        return str(self.table["column"].iloc[0])
+
+    def rich(self) -> Group:
+        """For rich.print."""
+        return terminal(self.sheets["table"])
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What `write` leaves, beside the cells."""
+        csv = (f"{name}.csv" for name in FRAMES)
+        return *(f"{name}.md" for name in self.sheets), *csv, "quality.png", "frontier.png"
+
+    @property
+    def sheets(self) -> dict[str, Sheet]:
+        found = {"table": Sheet(f"{self.unit}. {self.caption}", blocks(self.table))}
+        if len(self.selection):
+            shown = [selection_block(self.selection, self.own)]
+            found["selection"] = Sheet(f"{self.unit}. {_rules(self.own)}", shown)
+        return found
+
+    def write(self, folder: Path) -> None:
+        """The frames as CSV, two of them as Markdown and cells too, and two figures where the
+        study has noise."""
+        for name, sheet in self.sheets.items():
+            write_text(folder / f"{name}.md", markdown(sheet))
+            write_sheet(folder / f"{name}.json", sheet)
+        for name in FRAMES:
+            frame: pd.DataFrame = getattr(self, name)
+            write_text(folder / f"{name}.csv", frame.round(6).to_csv(index=False))
+        judged_by = self.table[self.table["column"] == self.unit]
+        if noise_kinds(judged_by):
+            figures.quality_against_value(judged_by, self.unit, folder / "quality.png")
+        lines = self.frontier[self.frontier["method"].isin(methods_drawn(judged_by))]
+        if len(lines) and swept(lines):
+            figures.frontiers(lines, self.unit, folder / "frontier.png")
+
+
+def achieved(record: Mapping[str, Any]) -> pd.DataFrame:
+    """What each noise achieved, by run.json: one row per condition.
+
+    pairwise_accuracy, rmse: of the reward model (or of the log's rewards); exploitable_share: see
+    rewards/noise_report.py. The clean model has no error to exploit.
+    """
+    rows = [noise for _, _, noise in runs_of(record)]
+    frame = pd.DataFrame(rows, columns=[*CONDITION, *ACHIEVED]).drop_duplicates(CONDITION)
+    is_clean = (frame["place"] == "") & frame["rmse"].notna()
+    return frame.assign(exploitable_share=frame["exploitable_share"].mask(is_clean, 0.0))
+
+
+def caption(record: Mapping[str, Any], num_users: int, control: str) -> str:
+    seeds = len(record["seeds"])
+    over = "users and seeds" if seeds > 1 else "users; one seed gives none over seeds"
+    own = ", each with noise of its own" if record.get("redraws_noise") else ""
+    return (
+        f"{record['dataset']}, {record['split']}; {counted(num_users, 'user')}; "
+        f"{counted(seeds, 'seed')}{own}. Mean ± half of the 95% interval over {over}. In brackets "
+        "the strength that NDCG@10 of liked validation targets chose. † differs from "
+        f"{control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); methods "
+        f"given something in place of the rewards from {control} given the same, where the study "
+        "has that. A method that the noise cannot change keeps its value. Pairwise accuracy and "
+        "RMSE: of the reward model on logged rewards of users that it did not learn from, or of "
+        "the noisy log against the clean one. Exploitable share: of the error's variance, what the "
+        f"reference's state explains. Tuning: {record['tuning']}. Commit {record['commit']}; "
+        f"command: {record['command']}."
+    )
+
+
+def _rules(own: str) -> str:
+    return (
+        "What each rule gets that chooses a method's strength on validation targets: mean, "
+        f"difference to the study's own rule ({own}) ± half of the 95% interval over users and "
+        "seeds, and the strength. proxy: the method's own reward model, with its errors; judge: a "
+        "model of other users, without; hindsight: the best of the strengths, which nobody can "
+        "know."
+    )
+
+
+def blocks(table: pd.DataFrame) -> list[Block]:
+    """For each column what all methods and controls are worth without noise; then one block per
+    place and kind of noise: methods by levels."""
+    found = []
+    for place, (name, of_column) in enumerate(table.groupby("column", sort=False)):
+        shown = f"{name}: " if place else ""  # the caption names the first
+        found.append(_without_noise(of_column, shown))
+        found += [_block(of_column, *pair, shown) for pair in noise_kinds(of_column)]
+    return found
+
+
+def _without_noise(table: pd.DataFrame, column: str) -> Block:
+    rows = []
+    for _, cell in table[table["place"] == ""].iterrows():
+        against = cells(["", ""])
+        if not np.isnan(cell["difference"]):
+            half = (cell["difference_high"] - cell["difference_low"]) / 2
+            difference = Cell(f"{cell['difference']:+.3f}", f"±{half:.3f}")
+            against = [difference, Cell(f"{cell['p_holm']:.3g}")]
+        rows.append([Cell(cell["method"]), _cell(cell), *against])
+    columns = headings("", "value", "minus the control", "p (Holm)")
+    return Block(f"{column}Without noise", columns, rows)
+
+
+def _block(table: pd.DataFrame, place: str, kind: str, column: str) -> Block:
+    rows = of_kind(table, place, kind)
+    levels = sorted(rows["level"].unique())
+    by_level = [rows[rows["level"] == level].set_index("method") for level in levels]
+    shown = []
+    for name, digits in zip(ACHIEVED, (3, 3, 2), strict=True):
+        values = [float(rows_of_level[name].iloc[0]) for rows_of_level in by_level]
+        texts = ("" if np.isnan(value) else f"{value:.{digits}f}" for value in values)
+        shown.append(cells([name.replace("_", " "), *texts]))
+    for method in dict.fromkeys(rows["method"]):
+        shown.append([Cell(method), *(_cell(of_level.loc[method]) for of_level in by_level)])
+    columns = headings("", *(f"level {level:g}" for level in levels))
+    return Block(f"{column}{kind}, in the {WHERE[place]}", columns, shown)
+
+
+def _cell(cell: pd.Series) -> Cell:
+    half = (cell["high"] - cell["low"]) / 2
+    strength = cell["strength"]
+    return Cell(
+        f"{cell['mean']:.3f}",
+        f"±{half:.3f}",
+        f"({strength})" if isinstance(strength, str) and strength else "",
+        dagger=bool(cell["significant"]),
+    )
+
+
+def selection_block(selection: pd.DataFrame, own: str) -> Block:
+    """Conditions and methods by rules: value, difference to the study's own rule, strength."""
+    rules = list(dict.fromkeys(selection["rule"]))
+    shown = []
+    for (_, kind, level, method), rows in selection.groupby([*CONDITION, "method"], sort=False):
+        by_rule = rows.set_index("rule")
+        chose = str(by_rule.loc[own, "strength"])
+        there = [_chosen(by_rule.loc[r], chose) if r in by_rule.index else Cell("") for r in rules]
+        shown.append([*cells([f"{kind} {level:g}" if kind else "none", str(method)]), *there])
+    return Block("", headings("noise", "method", *rules, text=2), shown)
+
+
+def _chosen(cell: pd.Series, own: str) -> Cell:
+    if np.isnan(cell["difference"]):
+        return Cell(f"{cell['mean']:.3f}", note=f"({cell['strength']})")
+    if cell["strength"] == own:
+        return Cell("the same")
+    half = (cell["difference_high"] - cell["difference_low"]) / 2
+    text = f"{cell['mean']:.3f}, {cell['difference']:+.3f} ± {half:.3f}"
+    return Cell(text, note=f"({cell['strength']})")
