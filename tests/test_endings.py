@@ -140,20 +140,29 @@ def test_sigterm_to_the_parent_alone(study, ends, tmp_path, workers):
 
 
 def test_sigterm_to_a_worker_inside_of_fit_is_no_result_of_it(study, stderr, tmp_path):
-    """Lightning's exception came back as the task's, and ended the parent with 0."""
+    """Lightning's exception came back as the task's, and ended the parent with 0. The others go on
+    with its work, until the last is killed."""
     process = study(2, *ENDLESS)
     until(lambda: len(trains(tmp_path)) == 2, process)
     time.sleep(0.3)
-    workers = [pid for pid in children(process.pid) if _holds_a_lock(pid)]
-    os.kill(workers[0], signal.SIGTERM)
+    first = _workers(process)
+    os.kill(first[0], signal.SIGTERM)
+    until(lambda: not set(first) & set(_workers(process)) and _workers(process), process)
+    (last,) = _workers(process)
+    os.kill(last, signal.SIGTERM)
     assert process.wait(60) == 2
-    assert stderr().startswith("error: a worker process was killed")
+    assert stderr().startswith("error: the last worker process was killed")
     assert no_table(tmp_path)
+
+
+def _workers(process):
+    """Those that build a stage now."""
+    return [pid for pid in children(process.pid) if _holds_a_lock(pid)]
 
 
 def _holds_a_lock(pid):
     """Of a stage that it builds."""
-    return any(".locks" in os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir())
+    return any(".locks" in path for path in _open_files(pid))
 
 
 @BOTH

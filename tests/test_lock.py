@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_posttrain.doctor import LOCK, _locked
+from recsys_posttrain.doctor import LOCK
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,7 +20,7 @@ def test_every_package_has_a_version_and_hashes():
         assert re.fullmatch(
             r"[\w.-]+==[\w.]+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+", entry
         ), entry[:200]
-    assert len(_locked(LOCK)) == len(entries) > 100
+    assert len({entry.partition("==")[0] for entry in entries}) == len(entries) > 100
     assert not re.search(r"https?://|index-url|find-links", text)
 
 
@@ -37,5 +37,5 @@ def test_without_an_index_torch_too_is_checked():
     ]
     checked = [line for line in installs if "--require-hashes" in line]
     assert [re.sub(r".*check +", "", line) for line in installs if line not in checked] == [
-        f'"torch=={_locked(LOCK)["torch"]}"'
+        re.search(r"^torch==\S+", LOCK.read_text(), re.MULTILINE).group().join(2 * ['"'])
     ]
