@@ -43,7 +43,8 @@ def main(
         float, typer.Option(min=0, help="Devices start at random times within so many seconds.")
     ] = 0.0,
     log: Annotated[
-        Path | None, path_option("A file for what is shown, as lines of JSON; not printed.")
+        Path | None,
+        path_option("A file for the states shown, as lines of JSON; not printed."),
     ] = None,
 ) -> None:
     """Be devices of users of the materialised recommendations, and print what they show."""

@@ -2,9 +2,9 @@
 
     recsys-posttrain run experiments/over_optimisation.py --seeds 3
 
-Four algorithms at their boldest strength, with a good reward model and with two that have a bias
-for each item, which every policy can see. Weights are kept at ten steps; besides the table there is
-a curve for each run (over_optimisation.md and .png).
+Four algorithms at the strongest setting of each, with a good reward model and with two that have a
+bias for each item, which every policy can see. Weights are kept at ten steps; besides the table
+there is a curve for each run (over_optimisation.md and .png).
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "DPO": DPO(beta=0.1),
     "PPO": OfflinePPO(kl_coefficient=0.03),
 }
-TUNING = "none: the boldest strength of the grid of noise_vs_quality.py"
+TUNING = "none: the strongest setting of the grid of noise_vs_quality.py"
 
 
 def _named(name: str, level: float) -> str:

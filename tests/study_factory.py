@@ -81,3 +81,17 @@ TRIALS = [
     ["PPO", "", 1, "failed", "the loss is not finite", None, 1.5, 9.0],
     ["PPO", "ItemBias 0.6", 0, "complete", "", 0.29, 2.0, 1.0],
 ]
+
+
+def result(output):
+    """The bytes of every file but run.json, which says how long each stage took."""
+    files = (Path(output) / "study-small").iterdir()
+    return {path.name: path.read_bytes() for path in files if path.name != "run.json"}
+
+
+def stages(output):
+    return {path.name: path.stat().st_mtime_ns for path in (Path(output) / "stages").iterdir()}
+
+
+def of_kind(names, kind):
+    return [name for name in names if name.startswith(f"{kind}-")]

@@ -62,7 +62,7 @@ class RatingsFile:
         return name[: len(name) - len(suffix_of(name))]
 
     def content_hash(self) -> str:
-        """SHA-256 of the file, and of the rule for duplicates where one changes what is read."""
+        """SHA-256 of the file, and of the rule for duplicates where one changes the events."""
         try:
             content = sha256_of(self._existing())
         except OSError as error:

@@ -18,6 +18,12 @@ COLUMNS = {
     "calibration error": "calibration_error",
     "out of range": "out_of_range",
 }
+SHORT = {
+    "RMSE": "rmse",
+    "MAE": "mae",
+    "pairwise acc.": "pairwise_accuracy",
+    "Spearman": "spearman",
+}
 
 
 def write_quality(frame: pd.DataFrame, caption: str, path: Path) -> None:
@@ -42,10 +48,24 @@ def quality_sheet(frame: pd.DataFrame, caption: str) -> Sheet:
     return Sheet(f"{caption} {note}", [Block("", headings("reward model", *COLUMNS), rows)])
 
 
+def terminal_sheet(frame: pd.DataFrame) -> Sheet:
+    """The columns that fit a terminal, without intervals."""
+    rows = [
+        [Cell(str(name)), *(Cell(_value(row[key])) for key in SHORT.values())]
+        for name, row in frame.iterrows()
+    ]
+    unknown = frame[list(SHORT.values())].isna().any(axis=None)
+    note = f"{NOTHING} no held-out user has rewards that differ, to put in order" if unknown else ""
+    return Sheet(note, [Block("\nReward models", headings("model", *SHORT), rows)])
+
+
 def _cell(row: pd.Series, metric: str) -> Cell:
-    if row[metric] != row[metric]:
-        return Cell(NOTHING)
+    known = row[metric] == row[metric]
     interval = ""
-    if metric in INTERVALS:
+    if known and metric in INTERVALS:
         interval = f"[{row[f'{metric}_low']:.4f}, {row[f'{metric}_high']:.4f}]"
-    return Cell(f"{row[metric]:.4f}", interval)
+    return Cell(_value(row[metric]), interval)
+
+
+def _value(number: float) -> str:
+    return f"{number:.4f}" if number == number else NOTHING

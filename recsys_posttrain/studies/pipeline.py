@@ -18,11 +18,9 @@ from recsys_posttrain.config import require
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
-from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.store import delete
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.reward_stages import RewardStages
 from recsys_posttrain.studies.run import Run
@@ -144,17 +142,13 @@ class Pipeline(SharedStages):
         where there is a judge.
         """
 
-        def make(folder: Path) -> dict[str, Any]:
+        def compute() -> pd.DataFrame:
             reward = None if self.rewards.missing else self.rewards.load_noisy(noise)
-            rows = self._rows(policy, eval_split, reward)
-            write_parquet(rows, folder / "rows.parquet")
-            return {"targets": len(rows)}
+            return self._rows(policy, eval_split, reward)
 
         stage = self.keys.rows(policy, eval_split, noise)
-        folder = self.build(
-            stage, f"{eval_split} rows of {stage.key['policy']}", make, "rows.parquet"
-        ).folder
-        return read_parquet(folder / "rows.parquet", fix=delete(folder))
+        title = f"{eval_split} rows of {stage.key['policy']}"
+        return self.build_frame(stage, title, compute, "rows.parquet")
 
     def _rows(
         self, policy_folder: Path | None, eval_split: EvalSplit, reward: RewardModel | None
@@ -191,7 +185,7 @@ class Pipeline(SharedStages):
         noise: as for `evaluate`. `reward/judge` needs a judge, `reward/gold` test rows of a world.
         """
 
-        def make(folder: Path) -> dict[str, Any]:
+        def compute() -> pd.DataFrame:
             models: dict[str, RewardModel] = {"proxy": self.rewards.load_noisy(noise)}
             if (judge := self.rewards.load_judge()) is not None:
                 models["judge"] = judge
@@ -208,14 +202,11 @@ class Pipeline(SharedStages):
             curve = pd.DataFrame(rows)
             opinions = [f"reward/{name}" for name in models]
             curve[opinions] = self.data.corpus.reward_scale.from_stars(curve[opinions])
-            write_parquet(curve, folder / "curve.parquet")
-            return {"points": len(rows)}
+            return curve
 
         stage = self.keys.curve(posttrained, eval_split, noise)
-        folder = self.build(
-            stage, f"{eval_split} curve of {posttrained.name}", make, "curve.parquet"
-        ).folder
-        return read_parquet(folder / "curve.parquet", fix=delete(folder))
+        title = f"{eval_split} curve of {posttrained.name}"
+        return self.build_frame(stage, title, compute, "curve.parquet")
 
 
 def _kept_steps(posttrained: Path) -> list[int]:

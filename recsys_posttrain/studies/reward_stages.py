@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (
@@ -178,16 +177,13 @@ class RewardStages:
     def _measure(self, name: str, trained: Path, title: str, measure: Measure) -> pd.DataFrame:
         shared, setup = self.shared, self.shared.setup
 
-        def make(folder: Path) -> dict[str, Any]:
-            frame = measure(self._ensemble(trained), shared.data, setup.reward, setup.seed)
-            write_parquet(frame, folder / "quality.parquet")
-            return {}
+        def compute() -> pd.DataFrame:
+            return measure(self._ensemble(trained), shared.data, setup.reward, setup.seed)
 
         stage = shared.keys.quality(name, trained, measure)
-        folder = shared.build(
-            stage, shared.title(f"{title} quality"), make, "quality.parquet"
-        ).folder
-        return read_parquet(folder / "quality.parquet", fix=delete(folder))
+        return shared.build_frame(
+            stage, shared.title(f"{title} quality"), compute, "quality.parquet"
+        )
 
     def measure_noise(self, noise: RewardNoise) -> dict[str, dict[str, float]]:
         """What the noise does to the reward model and to the log of the runs that have it."""

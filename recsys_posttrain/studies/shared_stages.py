@@ -5,8 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from recsys_posttrain import store
 from recsys_posttrain.data import prepare
+from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy, save_policy
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
@@ -48,6 +51,19 @@ class SharedStages:
         built = store.build(stage.folder, stage.key, make, files)
         self.told(Done(title, built.folder, built.seconds))
         return built
+
+    def build_frame(
+        self, stage: Stage, title: str, compute: Callable[[], pd.DataFrame], name: str
+    ) -> pd.DataFrame:
+        """Of a stage that is one frame, kept as a parquet file of this name."""
+
+        def make(folder: Path) -> dict[str, Any]:
+            frame = compute()
+            write_parquet(frame, folder / name)
+            return {"rows": len(frame)}
+
+        folder = self.build(stage, title, make, name).folder
+        return read_parquet(folder / name, fix=store.delete(folder))
 
     def save(self, folder: Path, trained: Policy) -> None:
         save_policy(folder, trained, self.setup.backbone, self.data.corpus, self.setup.dataset)

@@ -6,8 +6,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
-from rich import box
-from rich.table import Table as RichTable
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.audit import rewards_line
@@ -16,10 +14,10 @@ from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
-from recsys_posttrain.report.cells import NOTHING
+from recsys_posttrain.report import render
 from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
-from recsys_posttrain.report.quality import write_quality
+from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
 from recsys_posttrain.report.study_folder import TEXTS
 from recsys_posttrain.report.table import Provenance, Table, comparison_table
@@ -47,12 +45,6 @@ TRIALS = {
     **{"level": float, "seed": float, RULES[OWN]: float},
 }
 NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
-QUALITY = {
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "pairwise_accuracy": "pairwise acc.",
-    "spearman": "Spearman",
-}
 
 
 def run_study(file: Path, options: Options) -> Path:
@@ -182,7 +174,7 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     validation = read_csv(path, TRIALS, TEXTS, FIX) if path.exists() else None
     table = _table(rows, validation, record, control, relative_to)
     path = folder / "reward_models.parquet"
-    quality = read_parquet(path, dict.fromkeys(QUALITY, float)) if path.exists() else None
+    quality = read_parquet(path, dict.fromkeys(SHORT.values(), float)) if path.exists() else None
     try:
         table.write(folder)
         written = f"written: {folder}/{', '.join(table.files)}"
@@ -193,7 +185,7 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
 
 def _show(quality: pd.DataFrame | None, table: Table | Grid, written: str) -> None:
     if quality is not None:
-        console.print(_quality_table(quality))
+        console.print(render.terminal(terminal_sheet(quality)))
     console.print(table.rich())
     say(f"\n{written}")
 
@@ -213,23 +205,6 @@ def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
         f"{what} on {pipeline.data.corpus.name}: each logged reward predicted from what the "
         f"user did before it, for users that no model was trained on. Bootstrap over users. {seeds}"
     )
-
-
-def _quality_table(quality: pd.DataFrame) -> RichTable:
-    """The columns of reward_models.md that fit a terminal."""
-    table = RichTable(
-        box=box.SIMPLE_HEAD, pad_edge=False, title="\nReward models", title_justify="left"
-    )
-    table.add_column("model", min_width=17)
-    for title in QUALITY.values():
-        table.add_column(title, justify="right")
-    for name, row in quality.iterrows():
-        known = row[list(QUALITY)].notna()
-        table.add_row(str(name), *(f"{row[c]:.4f}" if known[c] else NOTHING for c in QUALITY))
-    if quality[list(QUALITY)].isna().any(axis=None):
-        table.caption = f"{NOTHING} no held-out user has rewards that differ, to put in order"
-        table.caption_justify = "left"
-    return table
 
 
 def _table(

@@ -3,13 +3,14 @@
 import pandas as pd
 from rich.console import Console
 
-from recsys_posttrain.studies.study import _quality_table
+from recsys_posttrain.report.quality import terminal_sheet
+from recsys_posttrain.report.render import terminal
 
 
 def printed(quality):
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(_quality_table(quality))
+        console.print(terminal(terminal_sheet(quality)))
     return capture.get()
 
 
