@@ -9,9 +9,10 @@ import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.report.page import page
+from recsys_posttrain.report.quality import SHORT
 from recsys_posttrain.report.study_folder import study_folder
 from recsys_posttrain.report.table import comparison_table
-from recsys_posttrain.studies.study import NEEDED, QUALITY, study_table
+from recsys_posttrain.studies.study import NEEDED, study_table
 
 FILES = (
     *("run.json", "rows.parquet", "reward_models.parquet", "reward_models.json"),
@@ -35,7 +36,7 @@ def study(finished_study):
     }
     assert record.keys() >= set(NEEDED)
     (finished_study / "run.json").write_text(json.dumps(record))
-    quality = pd.DataFrame(0.5, index=["ensemble"], columns=list(QUALITY))
+    quality = pd.DataFrame(0.5, index=["ensemble"], columns=list(SHORT.values()))
     quality.to_parquet(finished_study / "reward_models.parquet")
     return finished_study
 

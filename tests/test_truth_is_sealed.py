@@ -47,8 +47,10 @@ def test_who_asks_for_the_truth():
 
 
 def test_the_stages_read_it_in_three_places():
-    """For rows and curves, which are reported (`make` is within `trace`), and for the control that
-    names it."""
+    """For rows and curves, which are reported, and for the control that names it.
+
+    `compute` is within `trace`.
+    """
     readers = set()
     for path in (PACKAGE / "studies").glob("*.py"):
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -61,7 +63,7 @@ def test_the_stages_read_it_in_three_places():
     assert readers == {
         ("pipeline.py", "_rows"),
         ("pipeline.py", "trace"),
-        ("pipeline.py", "make"),
+        ("pipeline.py", "compute"),
         ("reward_stages.py", "_by_control"),
         ("shared_stages.py", "load_truth"),
     }
