@@ -14,12 +14,18 @@ from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.studies.choose import (
+    NOTHING,
+    PRETRAINED,
+    Trial,
+    validation_frames,
+    validation_rows,
+)
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.select import validation_means
 
 # What rows say of what is not post-trained (Run.row).
 _UNTRAINED = {"method": "", "setup": "", "place": "", "kind": "", "level": 0.0, "strength": ""}
@@ -68,7 +74,8 @@ class Results(NamedTuple):
     points: of the curves of over-optimisation, one frame per run.
     left_out: by `Study.title`, why a run has no row.
     noise: by title, what the noise of a run does.
-    validation: of a grid, what strengths are chosen by: one row per run and seed (select.py).
+    validation: of a grid, what strengths are chosen by: one row per run and seed (choose.py).
+    targets: the same, one row per target.
     """
 
     rows: pd.DataFrame
@@ -77,6 +84,7 @@ class Results(NamedTuple):
     left_out: dict[str, str]
     noise: dict[str, dict[str, dict[str, float]]]
     validation: pd.DataFrame
+    targets: pd.DataFrame
 
 
 def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
@@ -92,7 +100,7 @@ def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
             frames.append(_named(study, rows, **names, seed=seed))
             judged.add(seed)
         rows = stages.evaluate(trained, study.eval_split)
-        names = {**_UNTRAINED, "method": f"Pretrained{name}", "setup": setup.label}
+        names = {**_UNTRAINED, "method": f"{PRETRAINED}{name}", "setup": setup.label}
         frames.append(_named(study, rows, **names, seed=seed))
     return frames
 
@@ -112,26 +120,29 @@ def build_runs(
     rows = [("", frame) for frame in shared or shared_rows(study, pipeline)]
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
-    trials = []
+    trials: list[Trial] = []
     for seed, run in study.with_seeds():
         title = study.title(run)
         if title in left_out:
             continue
         try:
-            built, trial = _build_run(study, run, pipeline)
+            built, tried = _build_run(study, run, pipeline)
         except TrainingFailed as failure:
             left_out[title] = f"seed {seed}: {failure}"
             continue
         trained[f"{title}/{seed}"] = built.trained
         rows.append((title, _named(study, built.rows, **run.row, seed=seed)))
-        trials.append({"title": title, **run.row, "seed": seed, **trial})
+        trials += [
+            Trial(title, {**run.row, "strength": strength, "seed": seed}, targets)
+            for strength, targets in tried.items()
+        ]
         if built.points is not None:
             points.append(built.points.assign(method=title, seed=seed))
     if left_out:
         console.print(f"left out: {by_reason(left_out)}", markup=False, soft_wrap=True)
     runs = [run for run in study.runs if study.title(run) not in left_out]
     require(runs, f"{study.file}: no method could be trained: {by_reason(left_out)}")
-    validation = pd.DataFrame(trials)
+    trials = [each for each in trials if each.title not in left_out]
     return Results(
         pd.concat([each for title, each in rows if title not in left_out], ignore_index=True),
         {name: path for name, path in trained.items() if name.rpartition("/")[0] not in left_out},
@@ -142,7 +153,7 @@ def build_runs(
             for run in runs
             if run.noise != RewardNoise()
         },
-        validation[~validation["title"].isin(left_out)].drop(columns="title"),
+        *validation_frames(trials, pipeline.data.corpus.reward_scale),
     )
 
 
@@ -152,21 +163,29 @@ def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
     return kept.assign(**names)
 
 
-def _build_run(study: Study, run: Run, pipeline: Pipeline) -> tuple[RunResult, dict[str, float]]:
-    """All that the study needs of a run, and by what its strength can be chosen."""
+def _build_run(
+    study: Study, run: Run, pipeline: Pipeline
+) -> tuple[RunResult, dict[str, pd.DataFrame]]:
+    """All that the study needs of a run, and by strength what can be chosen by: its own rows on
+    validation targets, and where its method has several strengths those of doing nothing."""
     stages = pipeline.at(run.setup)
-    built, trial = stages.build_run(run, study.eval_split), {}
+    built, tried = stages.build_run(run, study.eval_split), {}
     if study.is_grid:
-        rows = stages.evaluate(built.trained, "validation", run.noise)
-        trial = validation_means(rows, pipeline.data.corpus.reward_scale)
-    return built, trial
+        rows = partial(stages.evaluate, eval_split="validation", noise=run.noise)
+        if study.strengths(run) > 1:
+            tried[NOTHING] = validation_rows(rows(stages.pretrain()))
+        tried[run.strength] = validation_rows(rows(built.trained))
+    return built, tried
 
 
 def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:
     stages = pipeline.at(run.setup)
     found = stages.stages_of(run, study.eval_split)
     if study.is_grid:
-        found.append(stages.keys.rows(found[0].folder, "validation", run.noise))
+        policies = [found[0].folder]
+        if study.strengths(run) > 1:
+            policies.append(stages.keys.pretrain.folder)
+        found += [stages.keys.rows(policy, "validation", run.noise) for policy in policies]
         if run.noise != RewardNoise():
             found.append(stages.keys.noise_report(run.noise))
     return found

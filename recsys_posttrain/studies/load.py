@@ -14,7 +14,6 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
-from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
@@ -24,8 +23,9 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
 from recsys_posttrain.worlds.catalog import by_rule, check_data_root, dataset_named, split_named
 
-# Which of the runs with noise are run, by the validation means of the runs without (select.py).
-UnderNoise = Callable[[Sequence[Run], pd.DataFrame], Sequence[Run]]
+# All runs of the file, those that were built, and their validation means (choose.py): those that
+# are built next. At first none was.
+NextRuns = Callable[[Sequence[Run], Sequence[Run], pd.DataFrame], Sequence[Run]]
 NO_TUNING = "no trials for any method, all at their defaults"
 
 
@@ -43,7 +43,8 @@ class Study(NamedTuple):
     full_seeds: whether a seed is also that of pretraining and of the reward model; otherwise all
         seeds start from one pretrained policy and one reward model.
     is_grid: whether several runs are one method, at several strengths or under several noises.
-    under_noise: where it is given, the runs without noise come first, and it chooses the others.
+    next_runs: where it is given, it chooses which runs are built, again and again until it adds
+        none.
     """
 
     file: Path
@@ -57,27 +58,27 @@ class Study(NamedTuple):
     redraws_noise: bool = False
     full_seeds: bool = False
     is_grid: bool = False
-    under_noise: UnderNoise | None = None
+    next_runs: NextRuns | None = None
 
     def title(self, run: Run) -> str:
         """What tells the run from the others."""
         return run.title if self.is_grid else run.label
 
-    def without_noise(self) -> "Study":
-        return self._replace(runs=tuple(r for r in self.runs if r.noise == RewardNoise()))
+    def strengths(self, run: Run) -> int:
+        """How many its method has."""
+        return len({each.strength for each in self.runs if each.label == run.label})
 
-    def chosen(self, validation: pd.DataFrame) -> "Study":
-        """With those runs under noise that `under_noise` chooses."""
-        assert self.under_noise is not None
-        noisy = [run for run in self.runs if run.noise != RewardNoise()]
+    def grown(self, built: Sequence[Run], validation: pd.DataFrame) -> "Study":
+        """With the runs that were built and those that `next_runs` adds; their order stays."""
+        assert self.next_runs is not None
         with explained(self.file):
-            kept = list(self.under_noise(noisy, validation))
+            titles = {self.title(run) for run in self.next_runs(self.runs, built, validation)}
         require(
-            all(run in noisy for run in kept),
-            f"{self.file}: UNDER_NOISE returned a run that it was not given; it can only choose.",
+            titles <= {self.title(run) for run in self.runs},
+            f"{self.file}: NEXT_RUNS returned a run that it was not given; it can only choose.",
         )
-        runs = (run for run in self.runs if run.noise == RewardNoise() or run in kept)
-        return self._replace(runs=tuple(runs))
+        titles |= {self.title(run) for run in built}
+        return self._replace(runs=tuple(run for run in self.runs if self.title(run) in titles))
 
     def definition(self, overrides: Sequence[str]) -> dict[str, str]:
         """What the study's results are of (folder.py)."""
@@ -127,7 +128,7 @@ def load_study(
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
-    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `UNDER_NOISE`: as in Study.
+    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `NEXT_RUNS`: as in Study.
     """
     experiment = experiment_module(file)
     changed = []
@@ -153,15 +154,16 @@ def load_study(
     require_seeds(chosen, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
     require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
-    under_noise = getattr(experiment, "UNDER_NOISE", None)
+    next_runs = getattr(experiment, "NEXT_RUNS", None)
     require(
-        under_noise is None or callable(under_noise),
-        f"{file}: UNDER_NOISE={under_noise!r} must be a function of runs and validation means.",
+        next_runs is None or callable(next_runs),
+        f"{file}: NEXT_RUNS={next_runs!r} must be a function of all runs, those built and their "
+        "validation means.",
     )
     redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, under_noise,
+        redraws_noise, full_seeds, is_grid, next_runs,
     )  # fmt: skip
 
 
