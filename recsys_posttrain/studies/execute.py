@@ -1,6 +1,6 @@
 """The stages of a study's runs, built in this process or in several (parallel.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import TrainingFailed
-from recsys_posttrain.progress import Done, Progress, console
+from recsys_posttrain.progress import Done, Progress, console, say
 from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.select import validation_means
+from recsys_posttrain.studies.select import OWN, RULES, validation_means
 
-# What rows say of what is not post-trained (Run.row).
-_UNTRAINED = {"method": "", "setup": "", "place": "", "kind": "", "level": 0.0, "strength": ""}
 MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
 
@@ -79,37 +79,22 @@ class Results(NamedTuple):
     validation: pd.DataFrame
 
 
-def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
-    """Of what is not post-trained: popularity once for each seed of the models that judge it, and
-    each pretrained policy. One row each where no seed changes them."""
-    frames, judged = [], set()
-    for name, seed, setup in study.setups():
-        stages = pipeline.at(setup)
-        trained = stages.pretrain()
-        if seed not in judged:
-            rows = stages.evaluate(None, study.eval_split)
-            names = {**_UNTRAINED, "method": "Popularity"}
-            frames.append(_named(study, rows, **names, seed=seed))
-            judged.add(seed)
-        rows = stages.evaluate(trained, study.eval_split)
-        names = {**_UNTRAINED, "method": f"Pretrained{name}", "setup": setup.label}
-        frames.append(_named(study, rows, **names, seed=seed))
-    return frames
+Known = dict[tuple[str, int], tuple[RunResult, dict[str, float]]]
 
 
 def build_runs(
     study: Study,
     pipeline: Pipeline,
-    shared: list[pd.DataFrame] | None = None,
     left_out: dict[str, str] | None = None,
+    known: Known | None = None,
 ) -> Results:
-    """Builds what is not there yet. shared: of `shared_rows`. left_out: by title, why a run is not
-    run.
+    """Builds what is not there yet. left_out: by title, why a run is not run. known: what an
+    earlier call read, by title and seed; what this one reads is added.
 
     Raises: UserError where the training of every run fails.
     """
-    left_out = dict(left_out or {})
-    rows = [("", frame) for frame in shared or shared_rows(study, pipeline)]
+    left_out, known = dict(left_out or {}), {} if known is None else known
+    rows = []
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
     trials = []
@@ -118,20 +103,26 @@ def build_runs(
         if title in left_out:
             continue
         try:
-            built, trial = _build_run(study, run, pipeline)
+            if (title, seed) not in known:
+                known[title, seed] = _build_run(study, run, pipeline)
         except TrainingFailed as failure:
             left_out[title] = f"seed {seed}: {failure}"
             continue
-        trained[f"{title}/{seed}"] = built.trained
+        built, trial = known[title, seed]
         rows.append((title, _named(study, built.rows, **run.row, seed=seed)))
-        trials.append({"title": title, **run.row, "seed": seed, **trial})
+        if built.trained is not None:
+            trained[f"{title}/{seed}"] = built.trained
+        if trial:
+            trials.append({"title": title, **run.row, "seed": seed, **trial})
         if built.points is not None:
             points.append(built.points.assign(method=title, seed=seed))
     if left_out:
         console.print(f"left out: {by_reason(left_out)}", markup=False, soft_wrap=True)
-    runs = [run for run in study.runs if study.title(run) not in left_out]
-    require(runs, f"{study.file}: no method could be trained: {by_reason(left_out)}")
-    validation = pd.DataFrame(trials)
+    require(
+        any(study.title(run) not in left_out for run in study.runs),
+        f"{study.file}: no method could be trained: {by_reason(left_out)}",
+    )
+    validation = pd.DataFrame(trials, columns=None if trials else ["title"])
     return Results(
         pd.concat([each for title, each in rows if title not in left_out], ignore_index=True),
         {name: path for name, path in trained.items() if name.rpartition("/")[0] not in left_out},
@@ -139,11 +130,34 @@ def build_runs(
         left_out,
         {
             study.title(run): _noise_report(study, run, pipeline)
-            for run in runs
-            if run.noise != RewardNoise()
+            for run in study.rows
+            if run.noise != RewardNoise() and study.title(run) not in left_out
         },
         validation[~validation["title"].isin(left_out)].drop(columns="title"),
     )
+
+
+def chosen_baselines(study: Study, pipeline: Pipeline, left_out: Collection[str] = ()) -> Study:
+    """The study with one baseline of each label: the one with the best mean over seeds of NDCG@10
+    of liked validation targets, which is said, and stands in the caption. left_out: titles of runs
+    that are not run."""
+    kept: list[Run] = []
+    texts = [study.tuning]
+    for label in dict.fromkeys(run.label for run in study.baselines):
+        candidates = tuple(run for run in study.baselines if run.label == label)
+        if len(candidates) > 1 and label not in left_out:
+            alone = study._replace(baselines=candidates, runs=())
+            values: dict[str, list[float]] = {run.strength: [] for run in candidates}
+            for _, run in alone.with_seeds():
+                values[run.strength].append(_trial(run, run, pipeline)[RULES[OWN]])
+            means = {strength: float(np.mean(each)) for strength, each in values.items()}
+            best = max(candidates, key=lambda run: np.nan_to_num(means[run.strength], nan=-1))
+            tried = ", ".join(f"{strength} {mean:.4f}" for strength, mean in means.items())
+            texts.append(f"{label}: {best.strength}, by NDCG@10 of liked validation targets")
+            say(f"{texts[-1]} ({tried})")
+            candidates = (best,)
+        kept.append(candidates[0])
+    return study._replace(baselines=tuple(kept), tuning="; ".join(texts))
 
 
 def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
@@ -154,21 +168,33 @@ def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
 
 def _build_run(study: Study, run: Run, pipeline: Pipeline) -> tuple[RunResult, dict[str, float]]:
     """All that the study needs of a run, and by what its strength can be chosen."""
+    built = pipeline.at(run.setup).build_run(run, study.eval_split)
+    is_tried = study.is_grid and _is_choice(run)
+    return built, _trial(run, built.trained or run, pipeline) if is_tried else {}
+
+
+def _is_choice(run: Run) -> bool:
+    """Whether its strength is to be chosen. What reads no rewards has none, and validation is
+    never by the truth."""
+    if run.is_trained:
+        return True
+    return reads_rewards(run.algorithm) and not isinstance(run.control, TrueRewards)
+
+
+def _trial(run: Run, policy: Path | Run, pipeline: Pipeline) -> dict[str, float]:
     stages = pipeline.at(run.setup)
-    built, trial = stages.build_run(run, study.eval_split), {}
-    if study.is_grid:
-        rows = stages.evaluate(built.trained, "validation", run.noise)
-        trial = validation_means(rows, pipeline.data.corpus.reward_scale)
-    return built, trial
+    rows = stages.evaluate(policy, "validation", run.noise)
+    return validation_means(rows, pipeline.data.corpus.reward_scale)
 
 
 def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:
     stages = pipeline.at(run.setup)
     found = stages.stages_of(run, study.eval_split)
-    if study.is_grid:
-        found.append(stages.keys.rows(found[0].folder, "validation", run.noise))
-        if run.noise != RewardNoise():
-            found.append(stages.keys.noise_report(run.noise))
+    if study.is_grid and _is_choice(run):
+        policy = found[0].folder if run.is_trained else run
+        found.append(stages.keys.rows(policy, "validation", run.noise))
+    if study.is_grid and run.noise != RewardNoise():
+        found.append(stages.keys.noise_report(run.noise))
     return found
 
 
@@ -208,10 +234,10 @@ def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
     Raises: UserError where they serve none.
     """
     reasons = {
-        study.title(run): why for run in study.runs if (why := pipeline.at(run.setup).refusal(run))
+        study.title(run): why for run in study.rows if (why := pipeline.at(run.setup).refusal(run))
     }
     require(
-        len(reasons) < len(study.runs),
+        any(study.title(run) not in reasons for run in study.runs),
         f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}, whose "
         f"rewards say nothing ({pipeline.rewards.missing}); add BC or another that reads none.",
     )
@@ -267,7 +293,7 @@ def _build(file: Path, options: Options, task: tuple[str, int]) -> tuple[Sequenc
     stages: list[Done] = []
     pipeline.told = stages.append
     title, seed = task
-    run = study.with_seed(next(run for run in study.runs if study.title(run) == title), seed)
+    run = study.with_seed(next(run for run in study.rows if study.title(run) == title), seed)
     try:
         _build_run(study, run, pipeline)
         if run.noise != RewardNoise():

@@ -16,6 +16,7 @@ from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
+from recsys_posttrain.studies.baselines import always, baselines
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
@@ -35,7 +36,9 @@ class Study(NamedTuple):
     file: where it is written.
     dataset: the one asked for; None: the runs' own.
     name: of its folder.
-    runs: one per row of the table, without seeds.
+    runs: those of the file, one per row of the table, without seeds.
+    baselines: the rows above them (baselines.py). Outside of a grid, of those with one label the
+        one that validation targets choose is kept.
     eval_split: the targets of the table.
     tuning: how the settings were chosen, for the caption.
     split: the name given for it on the command line.
@@ -58,26 +61,35 @@ class Study(NamedTuple):
     full_seeds: bool = False
     is_grid: bool = False
     under_noise: UnderNoise | None = None
+    baselines: tuple[Run, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Run, ...]:
+        """All runs, in the order of the table."""
+        return *self.baselines, *self.runs
 
     def title(self, run: Run) -> str:
         """What tells the run from the others."""
         return run.title if self.is_grid else run.label
 
     def without_noise(self) -> "Study":
-        return self._replace(runs=tuple(r for r in self.runs if r.noise == RewardNoise()))
+        return self._only(lambda run: run.noise == RewardNoise())
+
+    def _only(self, keep: Callable[[Run], bool]) -> "Study":
+        runs, baselines = (tuple(filter(keep, each)) for each in (self.runs, self.baselines))
+        return self._replace(runs=runs, baselines=baselines)
 
     def chosen(self, validation: pd.DataFrame) -> "Study":
         """With those runs under noise that `under_noise` chooses."""
         assert self.under_noise is not None
-        noisy = [run for run in self.runs if run.noise != RewardNoise()]
+        noisy = [run for run in self.rows if run.noise != RewardNoise()]
         with explained(self.file):
             kept = list(self.under_noise(noisy, validation))
         require(
             all(run in noisy for run in kept),
             f"{self.file}: UNDER_NOISE returned a run that it was not given; it can only choose.",
         )
-        runs = (run for run in self.runs if run.noise == RewardNoise() or run in kept)
-        return self._replace(runs=tuple(runs))
+        return self._only(lambda run: run.noise == RewardNoise() or run in kept)
 
     def definition(self, overrides: Sequence[str]) -> dict[str, str]:
         """What the study's results are of (folder.py)."""
@@ -95,10 +107,16 @@ class Study(NamedTuple):
         return replace(run, noise=noise).with_seed(seed, self.full_seeds)
 
     def with_seeds(self) -> Iterator[tuple[int, Run]]:
-        """Each run with each seed, after the seed; seed by seed."""
+        """Each run with each seed, after the seed; seed by seed. One without training has only
+        seeds that change what it reads."""
+        before: list[list[Run]] = [[] for _ in self.rows]
         for seed in self.seeds:
-            for run in self.runs:
-                yield seed, self.with_seed(run, seed)
+            for run, known in zip(self.rows, before, strict=True):
+                seeded = self.with_seed(run, seed)
+                read = seeded if run.is_trained else replace(seeded, seed=0)
+                if read not in known:
+                    known.append(read)
+                    yield seed, seeded
 
     def setups(self) -> list[tuple[str, int, Setup]]:
         """Those that the runs start from: what tells them apart in a name, a seed, the setup. One
@@ -124,6 +142,8 @@ def load_study(
     full_seeds: bool = False,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
+    `BASELINES`, a list of runs, takes the place of `baselines(RUNS)`; empty: only Popularity and
+    Pretrained are beside them.
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
@@ -138,6 +158,7 @@ def load_study(
         changed.append(replace(run, setup=setup))
     runs = _overridden(tuple(changed), overrides)
     is_grid = len({run.label for run in runs}) < len(runs)
+    rows = _baselines_of(experiment, file, runs, is_grid)
     _check(runs, file, is_grid)
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
@@ -161,7 +182,7 @@ def load_study(
     redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, under_noise,
+        redraws_noise, full_seeds, is_grid, under_noise, rows,
     )  # fmt: skip
 
 
@@ -181,6 +202,18 @@ def _runs_of(
     if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
     return list(runs)
+
+
+def _baselines_of(
+    experiment: ModuleType, file: Path, runs: Sequence[Run], is_grid: bool
+) -> tuple[Run, ...]:
+    found = getattr(experiment, "BASELINES", None)
+    if found is None:
+        found = baselines(runs, is_grid)
+    is_list = isinstance(found, list | tuple) and all(isinstance(run, Run) for run in found)
+    require(is_list, f"{file}: BASELINES={found!r} must be a list of Run(algorithm=...) values.")
+    labels = {run.label for run in runs}
+    return tuple(run for run in (*always(runs), *found) if run.label not in labels)
 
 
 def _flag(experiment: ModuleType, name: str, file: Path) -> bool:

@@ -19,18 +19,19 @@ from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
-from recsys_posttrain.report.study_folder import TEXTS
+from recsys_posttrain.report.study_folder import TEXTS, label_of
 from recsys_posttrain.report.table import Provenance, Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.studies.execute import (
+    Known,
     Options,
     Results,
     build_in_processes,
     build_runs,
     by_reason,
+    chosen_baselines,
     number_of_workers,
     refused,
-    shared_rows,
 )
 from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_is_replaced
 from recsys_posttrain.studies.load import Study
@@ -60,12 +61,16 @@ def run_study(file: Path, options: Options) -> Path:
     left_out = refused(study, pipeline)
     # All runs are evaluated with these, so no worker has to wait for another one to build them.
     qualities = measure_rewards(study, pipeline)
-    shared = shared_rows(study, pipeline)
+    for _, _, setup in study.setups():
+        pipeline.at(setup).pretrain()
+    if not study.is_grid:
+        study = chosen_baselines(study, pipeline, left_out)
+    known: Known = {}
 
     def built(part: Study) -> Results:
         if workers > 1:
             build_in_processes(file, options, part, pipeline, progress, workers, left_out)
-        return build_runs(part, pipeline, shared, left_out)
+        return build_runs(part, pipeline, left_out, known)
 
     if study.under_noise is not None:
         clean = built(study.without_noise())
@@ -190,10 +195,11 @@ def _show(quality: pd.DataFrame | None, table: Table | Grid, written: str) -> No
     say(f"\n{written}")
 
 
-def _control(rows: pd.DataFrame) -> str:
-    """BC, or the first after popularity and pretrained."""
+def _control(rows: pd.DataFrame, record: dict[str, Any]) -> str:
+    """BC, or the first that is trained."""
     methods = [str(method) for method in rows["method"].unique()]
-    return "BC" if "BC" in methods else methods[min(2, len(methods) - 1)]
+    trained = [label_of(run) for run in record.get("runs", []) if run.get("trained", True)]
+    return next(name for name in ("BC", *trained, *methods) if name in methods)
 
 
 def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
@@ -215,7 +221,7 @@ def _table(
     relative_to: str | None = None,
 ) -> Table | Grid:
     """validation: of a grid."""
-    control = control or _control(rows)
+    control = control or _control(rows, record)
     if validation is not None:
         require(relative_to is None, f"--relative-to {relative_to}: not in a table by noise.")
         return grid_of(rows, validation, record, control)
