@@ -200,14 +200,17 @@ def runs_on(dataset: Dataset = Jester()) -> list[Run]:
     return grid(base_of(dataset), others=(*CONTROLS, *bounds))
 
 
-def is_first(run: Run) -> bool:
-    named = [each for each in (*METHODS, *CONTROLS, *BOUNDS) if each.name == run.label]
-    strengths = [*named[0].strengths]
-    return run.strength in (strengths if len(strengths) == 1 else strengths[FIRST])
-
-
 def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame) -> Sequence[Run]:
     """Without noise until no strength lies at the edge; then under noise, likewise where SWEPT."""
+    ladders: dict[str, list[str]] = {}
+    for run in runs:
+        if run.strength not in (ladder := ladders.setdefault(run.label, [])):
+            ladder.append(run.strength)
+
+    def is_first(run: Run) -> bool:
+        ladder = ladders[run.label]
+        return not run.is_trained or len(ladder) == 1 or run.strength in ladder[FIRST]
+
     clean = [run for run in runs if run.noise == RewardNoise()]
     if more := extended(clean, tried, validation, is_first):
         return more

@@ -1,9 +1,10 @@
 """An experiment file as a Study: its runs, changed as asked, and checked before anything starts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 import pandas as pd
@@ -15,6 +16,7 @@ from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.seeding import require_seeds
+from recsys_posttrain.studies.baselines import always, baselines
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
@@ -35,7 +37,9 @@ class Study(NamedTuple):
     file: where it is written.
     dataset: the one asked for; None: the runs' own.
     name: of its folder.
-    runs: one per row of the table, without seeds.
+    runs: those of the file, one per row of the table, without seeds.
+    baselines: the rows above them (baselines.py). Outside of a grid, of those with one label the
+        one that validation targets choose is kept.
     eval_split: the targets of the table.
     tuning: how the settings were chosen, for the caption.
     split: the name given for it on the command line.
@@ -45,6 +49,7 @@ class Study(NamedTuple):
     is_grid: whether several runs are one method, at several strengths or under several noises.
     next_runs: where it is given, it chooses which runs are built, again and again until it adds
         none.
+    strengths: how many the file has of each label.
     """
 
     file: Path
@@ -59,26 +64,33 @@ class Study(NamedTuple):
     full_seeds: bool = False
     is_grid: bool = False
     next_runs: NextRuns | None = None
+    baselines: tuple[Run, ...] = ()
+    strengths: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def rows(self) -> tuple[Run, ...]:
+        """All runs, in the order of the table."""
+        return *self.baselines, *self.runs
 
     def title(self, run: Run) -> str:
         """What tells the run from the others."""
         return run.title if self.is_grid else run.label
 
-    def strengths(self, run: Run) -> int:
-        """How many its method has."""
-        return len({each.strength for each in self.runs if each.label == run.label})
-
     def grown(self, built: Sequence[Run], validation: pd.DataFrame) -> "Study":
         """With the runs that were built and those that `next_runs` adds; their order stays."""
         assert self.next_runs is not None
         with explained(self.file):
-            titles = {self.title(run) for run in self.next_runs(self.runs, built, validation)}
+            titles = {self.title(run) for run in self.next_runs(self.rows, built, validation)}
         require(
-            titles <= {self.title(run) for run in self.runs},
+            titles <= {self.title(run) for run in self.rows},
             f"{self.file}: NEXT_RUNS returned a run that it was not given; it can only choose.",
         )
         titles |= {self.title(run) for run in built}
-        return self._replace(runs=tuple(run for run in self.runs if self.title(run) in titles))
+        runs, baselines = (
+            tuple(run for run in each if self.title(run) in titles)
+            for each in (self.runs, self.baselines)
+        )
+        return self._replace(runs=runs, baselines=baselines)
 
     def definition(self, overrides: Sequence[str]) -> dict[str, str]:
         """What the study's results are of (folder.py)."""
@@ -96,10 +108,16 @@ class Study(NamedTuple):
         return replace(run, noise=noise).with_seed(seed, self.full_seeds)
 
     def with_seeds(self) -> Iterator[tuple[int, Run]]:
-        """Each run with each seed, after the seed; seed by seed."""
+        """Each run with each seed, after the seed; seed by seed. One without training has only
+        seeds that change what it reads."""
+        before: list[list[Run]] = [[] for _ in self.rows]
         for seed in self.seeds:
-            for run in self.runs:
-                yield seed, self.with_seed(run, seed)
+            for run, known in zip(self.rows, before, strict=True):
+                seeded = self.with_seed(run, seed)
+                read = seeded if run.is_trained else replace(seeded, seed=0)
+                if read not in known:
+                    known.append(read)
+                    yield seed, seeded
 
     def setups(self) -> list[tuple[str, int, Setup]]:
         """Those that the runs start from: what tells them apart in a name, a seed, the setup. One
@@ -125,6 +143,8 @@ def load_study(
     full_seeds: bool = False,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
+    `BASELINES`, a list of runs, takes the place of `baselines(RUNS)`; empty: only Popularity and
+    Pretrained are beside them.
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
@@ -139,6 +159,7 @@ def load_study(
         changed.append(replace(run, setup=setup))
     runs = _overridden(tuple(changed), overrides)
     is_grid = len({run.label for run in runs}) < len(runs)
+    rows = _baselines_of(experiment, file, runs, is_grid)
     _check(runs, file, is_grid)
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
@@ -163,7 +184,7 @@ def load_study(
     redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, next_runs,
+        redraws_noise, full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)),
     )  # fmt: skip
 
 
@@ -183,6 +204,22 @@ def _runs_of(
     if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
     return list(runs)
+
+
+def _baselines_of(
+    experiment: ModuleType, file: Path, runs: Sequence[Run], is_grid: bool
+) -> tuple[Run, ...]:
+    found = getattr(experiment, "BASELINES", None)
+    if found is None:
+        found = baselines(runs, is_grid)
+    is_list = isinstance(found, list | tuple) and all(isinstance(run, Run) for run in found)
+    require(is_list, f"{file}: BASELINES={found!r} must be a list of Run(algorithm=...) values.")
+    labels = {run.label for run in runs}
+    return tuple(run for run in (*always(runs), *found) if run.label not in labels)
+
+
+def _strengths(runs: Sequence[Run]) -> Mapping[str, int]:
+    return Counter(label for label, _ in {(run.label, run.strength) for run in runs})
 
 
 def _flag(experiment: ModuleType, name: str, file: Path) -> bool:
