@@ -155,9 +155,7 @@ def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
 def _build_run(
     study: Study, run: Run, pipeline: Pipeline
 ) -> tuple[RunResult, dict[str, pd.DataFrame]]:
-    """All that the study needs of a run, and in a grid by strength what can be chosen by: its own
-    rows on validation targets, and where its method has several strengths those of doing nothing.
-    """
+    """All that the study needs of a run, and by strength what can be chosen by."""
     stages = pipeline.at(run.setup)
     built = stages.build_run(run, study.eval_split)
     tried = _tried(study, run, pipeline, built.trained or run)
@@ -168,10 +166,12 @@ def _build_run(
 
 
 def _tried(study: Study, run: Run, pipeline: Pipeline, policy: Path | Run) -> dict[str, Path | Run]:
+    """In a grid, the run's own policy, and where its method has several strengths doing nothing."""
     if not (study.is_grid and _is_choice(run)):
         return {}
-    nothing = {NOTHING: pipeline.at(run.setup).keys.pretrain.folder}
-    return (nothing if study.strengths.get(run.label, 1) > 1 else {}) | {run.strength: policy}
+    own = {run.strength: policy}
+    nothing = pipeline.at(run.setup).keys.pretrain.folder
+    return {NOTHING: nothing, **own} if study.strengths.get(run.label, 1) > 1 else own
 
 
 def _is_choice(run: Run) -> bool:
