@@ -102,6 +102,20 @@ def events_before(end_N: Tensor, count_N: Tensor) -> Tensor:
     return torch.arange(int(count_N.sum())) + first_N.repeat_interleave(count_N)
 
 
+def both_logs(data: Split) -> Sequences:
+    """The events that the policy learns from and those that the reward model does.
+
+    Raises: UserError where a split does not keep their users apart.
+    """
+    train_N, reward_N = data.train.lengths_N, data.reward.lengths_N
+    require(
+        not bool(((train_N > 0) & (reward_N > 0)).any()),
+        f"the split of {data.corpus.name} has the same users for policy and reward model, so there "
+        "is no second log to learn from; use UserHoldout, or leave out with_reward_log.",
+    )
+    return first_events(data.corpus.sequences, train_N + reward_N)
+
+
 def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequences:
     """The last `length` events of the given sequences, in the given order."""
     keep_N = sequences.lengths_N[rows_N].clamp(max=length)

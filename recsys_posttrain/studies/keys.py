@@ -12,6 +12,7 @@ from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
+from recsys_posttrain.data.split import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
@@ -136,6 +137,8 @@ class StageKeys:
             "liked": self.scale.liked,  # validations are told of these targets too
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
+        if run.with_reward_log:
+            key["log"] = code_digest([both_logs])
         return self._stage("posttrain", key)
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
         ({"methods": ()}, "methods is empty"),
         (
             {"methods": (METHODS[0], Method(BC(), spaces.BC))},
-            r"equally many fields, at least one, and these search 1 \(ExpRSFT\), 2 \(BC\)",
+            r"equally many fields, at least one, and these search 1 \(ExpRSFT\), 3 \(BC\)",
         ),
         ({"methods": (Method(BC(), {}),)}, r"at least one, and these search 0 \(BC\)"),
         ({"sampler": Grid()}, r"search space of ExpRSFT: 'algorithm.temperature' is Between"),
@@ -80,7 +80,7 @@ def test_what_is_refused(changed, sentence):
 def tried(file):
     """Of each trial of a grid in experiments/ its run, by label."""
     sweep = importlib.import_module(file).SWEEP
-    assert (sweep.tuning_seeds, sweep.seeds, sweep.pruning) == ((0,), (), False)
+    assert (sweep.tuning_seeds, sweep.seeds) == ((0,), ())
     return [
         (cell.label, cell.run(sweep.sampler.propose(cell.method.space, number, (), 0), 0))
         for cell in sweep.cells
