@@ -5,7 +5,7 @@ torch is imported inside functions: the command line lists the splits and must s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from recsys_posttrain.config import require
@@ -161,6 +161,19 @@ def _before(sequences: Sequences, event_N: Tensor) -> Sequences:
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
     first_N = sequences.offsets_N1[users_N]
     return slices(sequences, first_N, event_N - first_N)
+
+
+def targets_where(targets: Targets, keep_N: Tensor) -> Targets:
+    """Those of the targets that are True."""
+    history = targets.history
+    return replace(
+        targets,
+        history=slices(history, history.offsets_N1[:-1][keep_N], history.lengths_N[keep_N]),
+        items_N=targets.items_N[keep_N],
+        rewards_N=targets.rewards_N[keep_N],
+        times_N=targets.times_N[keep_N],
+        users_N=targets.users_N[keep_N],
+    )
 
 
 def untrained_items(data: Split, targets: Targets) -> Tensor:

@@ -162,7 +162,7 @@ class Pipeline(SharedStages):
         self, policy: Path | Run, eval_split: EvalSplit, reward: RewardModel | None
     ) -> pd.DataFrame:
         data, judge = self.data, self.rewards.load_judge()
-        targets = data.test if eval_split == "test" else data.validation
+        targets = data.targets(eval_split)
         ranker: Ranker = (
             load_policy(policy).policy
             if isinstance(policy, Path)
@@ -205,7 +205,7 @@ class Pipeline(SharedStages):
             models: dict[str, RewardModel] = {"proxy": self.rewards.load_noisy(noise)}
             if (judge := self.rewards.load_judge()) is not None:
                 models["judge"] = judge
-            targets = self.data.test if eval_split == "test" else self.data.validation
+            targets = self.data.targets(eval_split)
             truth = self.load_truth() if self.keys.is_judged_by_truth(eval_split) else None
             reference = self.load_pretrained()
             point = partial(
