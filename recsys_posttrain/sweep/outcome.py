@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_text
-from recsys_posttrain.studies.baselines import always, baselines
+from recsys_posttrain.studies.baselines import alone, baselines
 from recsys_posttrain.studies.execute import build_runs, chosen_baselines, refused
 from recsys_posttrain.studies.folder import result_set
 from recsys_posttrain.studies.load import Study
@@ -53,7 +53,7 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         dataset=None,
         name=ledger.name,
         runs=runs,
-        baselines=(*always(runs), *baselines(runs)),
+        baselines=tuple(alone(baselines(runs))),
         seeds=sweep.seeds if tuned else sweep.tuning_seeds,
         eval_split="test" if tuned else "validation",
         tuning=tuning_text(sweep, states),
