@@ -1,6 +1,6 @@
 """The stages of a study's runs, built in this process or in several (parallel.py)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,16 +12,16 @@ from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import TrainingFailed
-from recsys_posttrain.progress import Done, Progress, console, say
+from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames, validation_rows
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.select import OWN, RULES, validation_means
 
 MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
@@ -68,7 +68,8 @@ class Results(NamedTuple):
     points: of the curves of over-optimisation, one frame per run.
     left_out: by `Study.title`, why a run has no row.
     noise: by title, what the noise of a run does.
-    validation: of a grid, what strengths are chosen by: one row per run and seed (select.py).
+    validation: of a grid, what strengths are chosen by: one row per run and seed (choose.py).
+    targets: the same, one row per target.
     """
 
     rows: pd.DataFrame
@@ -77,9 +78,10 @@ class Results(NamedTuple):
     left_out: dict[str, str]
     noise: dict[str, dict[str, dict[str, float]]]
     validation: pd.DataFrame
+    targets: pd.DataFrame
 
 
-Known = dict[tuple[str, int], tuple[RunResult, dict[str, float]]]
+Known = dict[tuple[str, int], tuple[RunResult, dict[str, pd.DataFrame]]]
 
 
 def build_runs(
@@ -97,7 +99,7 @@ def build_runs(
     rows = []
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
-    trials = []
+    trials: list[Trial] = []
     for seed, run in study.with_seeds():
         title = study.title(run)
         if title in left_out:
@@ -108,12 +110,14 @@ def build_runs(
         except TrainingFailed as failure:
             left_out[title] = f"seed {seed}: {failure}"
             continue
-        built, trial = known[title, seed]
+        built, tried = known[title, seed]
         rows.append((title, _named(study, built.rows, **run.row, seed=seed)))
         if built.trained is not None:
             trained[f"{title}/{seed}"] = built.trained
-        if trial:
-            trials.append({"title": title, **run.row, "seed": seed, **trial})
+        trials += [
+            Trial(title, {**run.row, "strength": strength, "seed": seed}, targets)
+            for strength, targets in tried.items()
+        ]
         if built.points is not None:
             points.append(built.points.assign(method=title, seed=seed))
     if left_out:
@@ -122,7 +126,7 @@ def build_runs(
         any(study.title(run) not in left_out for run in study.runs),
         f"{study.file}: no method could be trained: {by_reason(left_out)}",
     )
-    validation = pd.DataFrame(trials, columns=None if trials else ["title"])
+    trials = [each for each in trials if each.title not in left_out]
     return Results(
         pd.concat([each for title, each in rows if title not in left_out], ignore_index=True),
         {name: path for name, path in trained.items() if name.rpartition("/")[0] not in left_out},
@@ -133,31 +137,8 @@ def build_runs(
             for run in study.rows
             if run.noise != RewardNoise() and study.title(run) not in left_out
         },
-        validation[~validation["title"].isin(left_out)].drop(columns="title"),
+        *validation_frames(trials, pipeline.data.corpus.reward_scale),
     )
-
-
-def chosen_baselines(study: Study, pipeline: Pipeline, left_out: Collection[str] = ()) -> Study:
-    """The study with one baseline of each label: the one with the best mean over seeds of NDCG@10
-    of liked validation targets, which is said, and stands in the caption. left_out: titles of runs
-    that are not run."""
-    kept: list[Run] = []
-    texts = [study.tuning]
-    for label in dict.fromkeys(run.label for run in study.baselines):
-        candidates = tuple(run for run in study.baselines if run.label == label)
-        if len(candidates) > 1 and label not in left_out:
-            alone = study._replace(baselines=candidates, runs=())
-            values: dict[str, list[float]] = {run.strength: [] for run in candidates}
-            for _, run in alone.with_seeds():
-                values[run.strength].append(_trial(run, run, pipeline)[RULES[OWN]])
-            means = {strength: float(np.mean(each)) for strength, each in values.items()}
-            best = max(candidates, key=lambda run: np.nan_to_num(means[run.strength], nan=-1))
-            tried = ", ".join(f"{strength} {mean:.4f}" for strength, mean in means.items())
-            texts.append(f"{label}: {best.strength}, by NDCG@10 of liked validation targets")
-            say(f"{texts[-1]} ({tried})")
-            candidates = (best,)
-        kept.append(candidates[0])
-    return study._replace(baselines=tuple(kept), tuning="; ".join(texts))
 
 
 def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
@@ -166,11 +147,26 @@ def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
     return kept.assign(**names)
 
 
-def _build_run(study: Study, run: Run, pipeline: Pipeline) -> tuple[RunResult, dict[str, float]]:
-    """All that the study needs of a run, and by what its strength can be chosen."""
-    built = pipeline.at(run.setup).build_run(run, study.eval_split)
-    is_tried = study.is_grid and _is_choice(run)
-    return built, _trial(run, built.trained or run, pipeline) if is_tried else {}
+def _build_run(
+    study: Study, run: Run, pipeline: Pipeline
+) -> tuple[RunResult, dict[str, pd.DataFrame]]:
+    """All that the study needs of a run, and by strength what can be chosen by."""
+    stages = pipeline.at(run.setup)
+    built = stages.build_run(run, study.eval_split)
+    tried = _tried(study, run, pipeline, built.trained or run)
+    return built, {
+        strength: validation_rows(stages.evaluate(policy, "validation", run.noise))
+        for strength, policy in tried.items()
+    }
+
+
+def _tried(study: Study, run: Run, pipeline: Pipeline, policy: Path | Run) -> dict[str, Path | Run]:
+    """In a grid, the run's own policy, and where its method has several strengths doing nothing."""
+    if not (study.is_grid and _is_choice(run)):
+        return {}
+    own = {run.strength: policy}
+    nothing = pipeline.at(run.setup).keys.pretrain.folder
+    return {NOTHING: nothing, **own} if study.strengths.get(run.label, 1) > 1 else own
 
 
 def _is_choice(run: Run) -> bool:
@@ -181,18 +177,12 @@ def _is_choice(run: Run) -> bool:
     return reads_rewards(run.algorithm) and not isinstance(run.control, TrueRewards)
 
 
-def _trial(run: Run, policy: Path | Run, pipeline: Pipeline) -> dict[str, float]:
-    stages = pipeline.at(run.setup)
-    rows = stages.evaluate(policy, "validation", run.noise)
-    return validation_means(rows, pipeline.data.corpus.reward_scale)
-
-
 def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:
     stages = pipeline.at(run.setup)
     found = stages.stages_of(run, study.eval_split)
-    if study.is_grid and _is_choice(run):
-        policy = found[0].folder if run.is_trained else run
-        found.append(stages.keys.rows(policy, "validation", run.noise))
+    policy = found[0].folder if run.is_trained else run
+    for each in _tried(study, run, pipeline, policy).values():
+        found.append(stages.keys.rows(each, "validation", run.noise))
     if study.is_grid and run.noise != RewardNoise():
         found.append(stages.keys.noise_report(run.noise))
     return found

@@ -1,9 +1,10 @@
 """An experiment file as a Study: its runs, changed as asked, and checked before anything starts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 import pandas as pd
@@ -14,7 +15,6 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
-from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.studies.baselines import METHODS, alone, baselines
 from recsys_posttrain.studies.experiment import experiment_module, explained
@@ -25,8 +25,9 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
 from recsys_posttrain.worlds.catalog import by_rule, check_data_root, dataset_named, split_named
 
-# Which of the runs with noise are run, by the validation means of the runs without (select.py).
-UnderNoise = Callable[[Sequence[Run], pd.DataFrame], Sequence[Run]]
+# All runs of the file, those that were built, and their validation means (choose.py): those that
+# are built next. At first none was.
+NextRuns = Callable[[Sequence[Run], Sequence[Run], pd.DataFrame], Sequence[Run]]
 NO_TUNING = "no trials for any method, all at their defaults"
 
 
@@ -46,7 +47,9 @@ class Study(NamedTuple):
     full_seeds: whether a seed is also that of pretraining and of the reward model; otherwise all
         seeds start from one pretrained policy and one reward model.
     is_grid: whether several runs are one method, at several strengths or under several noises.
-    under_noise: where it is given, the runs without noise come first, and it chooses the others.
+    next_runs: where it is given, it chooses which runs are built, again and again until it adds
+        none.
+    strengths: how many the file has of each label.
     """
 
     file: Path
@@ -60,8 +63,9 @@ class Study(NamedTuple):
     redraws_noise: bool = False
     full_seeds: bool = False
     is_grid: bool = False
-    under_noise: UnderNoise | None = None
+    next_runs: NextRuns | None = None
     baselines: tuple[Run, ...] = ()
+    strengths: Mapping[str, int] = MappingProxyType({})
 
     @property
     def rows(self) -> tuple[Run, ...]:
@@ -72,24 +76,21 @@ class Study(NamedTuple):
         """What tells the run from the others."""
         return run.title if self.is_grid else run.label
 
-    def without_noise(self) -> "Study":
-        return self._only(lambda run: run.noise == RewardNoise())
-
-    def _only(self, keep: Callable[[Run], bool]) -> "Study":
-        runs, baselines = (tuple(filter(keep, each)) for each in (self.runs, self.baselines))
-        return self._replace(runs=runs, baselines=baselines)
-
-    def chosen(self, validation: pd.DataFrame) -> "Study":
-        """With those runs under noise that `under_noise` chooses."""
-        assert self.under_noise is not None
-        noisy = [run for run in self.rows if run.noise != RewardNoise()]
+    def grown(self, built: Sequence[Run], validation: pd.DataFrame) -> "Study":
+        """With the runs that were built and those that `next_runs` adds; their order stays."""
+        assert self.next_runs is not None
         with explained(self.file):
-            kept = list(self.under_noise(noisy, validation))
+            titles = {self.title(run) for run in self.next_runs(self.rows, built, validation)}
         require(
-            all(run in noisy for run in kept),
-            f"{self.file}: UNDER_NOISE returned a run that it was not given; it can only choose.",
+            titles <= {self.title(run) for run in self.rows},
+            f"{self.file}: NEXT_RUNS returned a run that it was not given; it can only choose.",
         )
-        return self._only(lambda run: run.noise == RewardNoise() or run in kept)
+        titles |= {self.title(run) for run in built}
+        runs, baselines = (
+            tuple(run for run in each if self.title(run) in titles)
+            for each in (self.runs, self.baselines)
+        )
+        return self._replace(runs=runs, baselines=baselines)
 
     def definition(self, overrides: Sequence[str]) -> dict[str, str]:
         """What the study's results are of (folder.py)."""
@@ -147,7 +148,7 @@ def load_study(
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
-    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `UNDER_NOISE`: as in Study.
+    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `NEXT_RUNS`: as in Study.
     """
     experiment = experiment_module(file)
     changed = []
@@ -174,15 +175,16 @@ def load_study(
     require_seeds(chosen, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
     require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
-    under_noise = getattr(experiment, "UNDER_NOISE", None)
+    next_runs = getattr(experiment, "NEXT_RUNS", None)
     require(
-        under_noise is None or callable(under_noise),
-        f"{file}: UNDER_NOISE={under_noise!r} must be a function of runs and validation means.",
+        next_runs is None or callable(next_runs),
+        f"{file}: NEXT_RUNS={next_runs!r} must be a function of all runs, those built and their "
+        "validation means.",
     )
     redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, under_noise, rows,
+        redraws_noise, full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)),
     )  # fmt: skip
 
 
@@ -214,6 +216,10 @@ def _baselines_of(
     labels = {run.label for run in runs}
     found = [run for run in found if run.label not in labels]
     return tuple(found if is_grid else alone(found))
+
+
+def _strengths(runs: Sequence[Run]) -> Mapping[str, int]:
+    return Counter(label for label, _ in {(run.label, run.strength) for run in runs})
 
 
 def _flag(experiment: ModuleType, name: str, file: Path) -> bool:

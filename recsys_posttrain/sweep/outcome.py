@@ -12,11 +12,11 @@ from recsys_posttrain.config import describe, require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_text
 from recsys_posttrain.studies.baselines import alone, baselines
-from recsys_posttrain.studies.execute import build_runs, chosen_baselines, refused
+from recsys_posttrain.studies.execute import build_runs, refused
 from recsys_posttrain.studies.folder import result_set
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.study import measure_rewards, write_study
+from recsys_posttrain.studies.study import chosen_baselines, measure_rewards, write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.queue import SECONDS, SLOT, STATES, reason_of

@@ -21,7 +21,14 @@ from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.study import study_table
-from recsys_posttrain.untrained import BestFixedList, ItemMean, RewardArgmax, Tilt, Uniform
+from recsys_posttrain.untrained import (
+    BestFixedList,
+    ItemMean,
+    Pretrained,
+    RewardArgmax,
+    Tilt,
+    Uniform,
+)
 
 STUDY = (Path(__file__).parents[1] / "small_study.py").read_text(encoding="utf-8")
 DEFAULT = STUDY + "del BASELINES\nRUNS = [BASE]\n"
@@ -56,19 +63,20 @@ def test_the_tilt_is_the_one_that_validation_chooses(with_rows, small_ratings_cs
     study = load_study(Path("rows.py"), [], str(small_ratings_csv), 2, None)
     pipeline = Pipeline(study.runs[0].setup, Path("rows"))
     scale, means = pipeline.data.corpus.reward_scale, {}
-    for temperature in TEMPERATURES:
-        rows = pipeline.evaluate(replace(study.runs[0], algorithm=Tilt(temperature)), "validation")
-        means[temperature] = rows.loc[liked(rows, scale) > 0, "ndcg@10"].mean()
+    candidates = {f"temperature {each:g}": Tilt(each) for each in TEMPERATURES}
+    candidates = {"do nothing": Pretrained()} | candidates
+    for strength, method in candidates.items():
+        rows = pipeline.evaluate(replace(study.runs[0], algorithm=method), "validation")
+        means[strength] = rows.loc[liked(rows, scale) > 0, "ndcg@10"].mean()
     best = max(means, key=means.get)
     assert len(set(means.values())) > 1, "there is something to choose"
     record = json.loads((with_rows / "run.json").read_text())
-    (tilt,) = (each for each in record["runs"] if each["algorithm"]["class"] == "Tilt")
-    assert tilt["algorithm"]["temperature"] == best
-    assert tilt["strength"] == f"temperature {best:g}"
-    chosen = f"Tilt: temperature {best:g}, by NDCG@10 of liked validation targets"
+    (tilt,) = (each for each in record["runs"] if each["title"] == "Tilt")
+    assert tilt["strength"] == best
+    chosen = f"Tilt: {best}, by NDCG@10 of liked validation targets"
     assert chosen in (with_rows / "table.md").read_text()
     rows = pd.read_parquet(with_rows / "rows.parquet").query("method == 'Tilt'")
-    alone = pipeline.evaluate(replace(study.runs[0], algorithm=Tilt(best)))
+    alone = pipeline.evaluate(replace(study.runs[0], algorithm=candidates[best]))
     assert rows["rank"].tolist() == alone["rank"].tolist()
     study_table(with_rows, None, None)
     assert "Difference to BC" in capsys.readouterr().out, "read from disk too"
@@ -93,10 +101,10 @@ def test_one_can_be_the_method_of_a_study(run, tmp_path):
     folder = run(tmp_path, file="grid.py")
     validation = pd.read_csv(folder / "validation.csv", keep_default_na=False)
     tilts = validation[validation["method"] == "Tilt"]
-    assert tilts["strength"].tolist() == ["0.1", "9.0"]
-    best = tilts["strength"].iloc[int(np.argmax(tilts["liked_ndcg@10"].astype(float)))]
-    table = pd.read_csv(folder / "table.csv")
-    assert str(table.loc[table["method"] == "Tilt", "strength"].iloc[0]) in (best, f"{best}0")
+    assert set(tilts["strength"]) == {"do nothing", "0.1", "9.0"}
+    best = tilts["strength"].iloc[int(np.argmax(tilts["NDCG@10 liked"].astype(float)))]
+    table = pd.read_csv(folder / "table.csv", dtype=str)
+    assert table.loc[table["method"] == "Tilt", "strength"].iloc[0] == best
 
 
 def test_what_a_log_without_rewards_cannot_serve_is_left_out(tmp_path, monkeypatch, own_cache):

@@ -124,7 +124,8 @@ def test_another_split_is_another_study_with_a_caption_of_its_own(run, copied):
     record = json.loads((folder / "run.json").read_text())
     assert "--seeds 1 --split user-holdout --set split.train=0.2 " in record["command"]
     assert record["split"] == (
-        "disjoint users (0.2 policy, 0.2 reward model, 0.2 judge, 0.2 validation, 0.2 test)"
+        "disjoint users (0.2 policy, 0.2 reward model, 0.2 judge, 0.2 validation with 5 events "
+        "each, 0.2 test)"
     )
     assert "judge" in record["stages"]
     text = (folder / "table.md").read_text()
