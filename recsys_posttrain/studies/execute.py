@@ -281,7 +281,7 @@ def _build(file: Path, options: Options, task: tuple[str, int]) -> tuple[Sequenc
     failed."""
     study, pipeline = _loaded(file, options)
     stages: list[Done] = []
-    pipeline.told = stages.append
+    pipeline.on_stage = stages.append
     title, seed = task
     run = study.with_seed(next(run for run in study.rows if study.title(run) == title), seed)
     try:
