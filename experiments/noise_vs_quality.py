@@ -134,17 +134,17 @@ FIRST = slice(2, 5)  # of each row above
 METHODS = (
     Method("BC", IMITATION, steps=LENGTHS),
     Method("RWR", WEIGHTED, steps=LENGTHS),
-    Method("Exp-RSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in TEMPERATURES}),
-    Method("A-SFT", {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES}),
+    Method("ExpRSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in TEMPERATURES}),
+    Method("ASFT", {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES}),
     Method(
-        "A-SFT, model reward",
+        "ASFT(model)",
         {
             f"temperature {t:g}": ASFT(model_reward, reference_value, temperature=t)
             for t in OF_MODEL
         },
         asks_model=True,
     ),
-    Method("PPO", {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in KLS}, asks_model=True),
+    Method("OfflinePPO", {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in KLS}, asks_model=True),
     Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in BETAS}, asks_model=True),
 )
 
@@ -159,14 +159,14 @@ CONTROLS = tuple(
     )
     for method in (
         Method(f"BC, {given}", IMITATION, control=control, steps=LENGTHS),
-        Method(f"A-SFT, {given}", {"": FREE_ASFT}, control=control),
-        Method(f"PPO, {given}", {"": FREE_PPO}, control=control),
+        Method(f"ASFT, {given}", {"": FREE_ASFT}, control=control),
+        Method(f"OfflinePPO, {given}", {"": FREE_PPO}, control=control),
     )
 )
 # The reward model has learned from the log of its users; imitation may learn from it too.
 BOTH_LOGS = Method("BC, both logs", IMITATION, steps=LENGTHS, with_reward_log=True)
 BOUNDS = (
-    Method("PPO, true reward", {"": FREE_PPO}, control=TrueRewards()),
+    Method("OfflinePPO, true reward", {"": FREE_PPO}, control=TrueRewards()),
     Method("OnlineRL", {"": ONLINE_RL}, control=TrueRewards()),
 )
 

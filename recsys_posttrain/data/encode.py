@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.split import targets_where
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 NAMED = 3  # of what is left out

@@ -16,12 +16,7 @@ from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.studies.choose import (
-    NOTHING,
-    Trial,
-    validation_frames,
-    validation_rows,
-)
+from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames, validation_rows
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import check_workers, cores, finished
@@ -282,7 +277,7 @@ def _build(file: Path, options: Options, task: tuple[str, int]) -> tuple[Sequenc
     failed."""
     study, pipeline = _loaded(file, options)
     stages: list[Done] = []
-    pipeline.told = stages.append
+    pipeline.on_stage = stages.append
     title, seed = task
     run = study.with_seed(next(run for run in study.rows if study.title(run) == title), seed)
     try:

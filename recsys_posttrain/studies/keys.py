@@ -133,7 +133,7 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
-            "liked": self.scale.liked,  # validations are told of these targets too
+            "liked": self.scale.liked,  # every validation has a metric of these targets
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
         if run.with_reward_log:
@@ -187,7 +187,8 @@ class StageKeys:
         measures: list[object],
         value: object,
     ) -> dict[str, Any]:
-        """On what, and by which models, a policy is judged. value: what asks for the truth."""
+        """The targets and models by which a policy is judged. value: the function that reads the
+        truth."""
         key = {
             **self._data,
             "policy": policy,

@@ -16,7 +16,7 @@ from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.seeding import require_seeds
-from recsys_posttrain.studies.baselines import always, baselines
+from recsys_posttrain.studies.baselines import METHODS, alone, baselines
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
@@ -143,8 +143,8 @@ def load_study(
     full_seeds: bool = False,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
-    `BASELINES`, a list of runs, takes the place of `baselines(RUNS)`; empty: only Popularity and
-    Pretrained are beside them.
+    `BASELINES`, a list of methods, takes the place of METHODS (baselines.py); empty: of the rows
+    above those of RUNS only Popularity and Pretrained are there.
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
@@ -209,13 +209,13 @@ def _runs_of(
 def _baselines_of(
     experiment: ModuleType, file: Path, runs: Sequence[Run], is_grid: bool
 ) -> tuple[Run, ...]:
-    found = getattr(experiment, "BASELINES", None)
-    if found is None:
-        found = baselines(runs, is_grid)
-    is_list = isinstance(found, list | tuple) and all(isinstance(run, Run) for run in found)
-    require(is_list, f"{file}: BASELINES={found!r} must be a list of Run(algorithm=...) values.")
+    methods = getattr(experiment, "BASELINES", METHODS)
+    require(isinstance(methods, list | tuple), f"{file}: BASELINES={methods!r} must be a list.")
+    with explained(file):
+        found = baselines(runs, methods)
     labels = {run.label for run in runs}
-    return tuple(run for run in (*always(runs), *found) if run.label not in labels)
+    found = [run for run in found if run.label not in labels]
+    return tuple(found if is_grid else alone(found))
 
 
 def _strengths(runs: Sequence[Run]) -> Mapping[str, int]:

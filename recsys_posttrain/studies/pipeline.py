@@ -57,9 +57,9 @@ class Pipeline(SharedStages):
         """The pipeline of another setup, which shares the data where that is the same."""
         for other in (self, *self._others):
             if other.setup == setup:
-                other.told = self.told
+                other.on_stage = self.on_stage
                 return other
-        other = Pipeline(setup, self.root, self.device, self.told)
+        other = Pipeline(setup, self.root, self.device, self.on_stage)
         if setup.data == self.setup.data:
             other.data = self.data
         self._others.append(other)

@@ -14,7 +14,7 @@ from recsys_posttrain.files import write_text
 from recsys_posttrain.report.cells import Sheet
 from recsys_posttrain.report.grid import selection_block
 from recsys_posttrain.report.render import markdown
-from recsys_posttrain.studies.baselines import always, baselines
+from recsys_posttrain.studies.baselines import alone, baselines
 from recsys_posttrain.studies.choose import HINDSIGHT, OWN, RULES, selections
 from recsys_posttrain.studies.execute import build_runs, refused
 from recsys_posttrain.studies.folder import result_set
@@ -57,7 +57,7 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         dataset=None,
         name=ledger.name,
         runs=runs,
-        baselines=(*always(runs), *baselines(runs)),
+        baselines=tuple(alone(baselines(runs))),
         seeds=sweep.seeds if tuned else sweep.tuning_seeds,
         eval_split="test" if tuned else "validation",
         tuning=tuning_text(sweep, states),

@@ -41,7 +41,11 @@ class Given(NamedTuple):
 
 @runtime_checkable
 class Untrained(Protocol):
-    """Optional: reads_rewards: ClassVar[bool] = True, as of an algorithm (algorithms/base.py)."""
+    """Optional members:
+    reads_rewards: ClassVar[bool] = True: False for a method that reads neither logged rewards nor
+        the reward model; it also runs on logs without rewards.
+    reads_log: ClassVar[bool] = False: True for a method that reads logged rewards, and no model.
+    """
 
     def ranker(self, given: Given) -> Ranker: ...
 

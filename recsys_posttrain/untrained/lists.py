@@ -51,6 +51,7 @@ class ItemMean:
         the log best, for users of other folds (rewards/baselines.py).
     """
 
+    reads_log: ClassVar[bool] = True
     damping: float | None = None
 
     def __post_init__(self) -> None:

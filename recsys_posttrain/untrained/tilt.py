@@ -54,8 +54,13 @@ class Tilt:
 
     def ranker(self, given: Given) -> Ranker:
         reference = needed(self, "reference", given.reference)
-        reward = in_numbering(needed(self, "reward", given.reward), reference.item_ids)
-        return _ByReward(reward, self.temperature, reference.item_ids, reference)
+        return tilted(reference, needed(self, "reward", given.reward), self.temperature)
+
+
+def tilted(reference: Policy, reward: RewardModel, temperature: float) -> Ranker:
+    """The policy's probabilities times exp(r_hat / temperature), in the policy's numbering."""
+    ids = reference.item_ids
+    return _ByReward(in_numbering(reward, ids), temperature, ids, reference)
 
 
 @dataclass(frozen=True, eq=False)
