@@ -32,10 +32,6 @@ class CellState(NamedTuple):
     def does_nothing(self) -> bool:
         return self.setting is None and self.nothing is not None
 
-    @property
-    def outcomes(self) -> tuple[FrozenTrial, ...]:
-        return (*self.trials, *self.finals)
-
 
 class Job(NamedTuple):
     """A claimed attempt, as a worker is told of it. cell: its label. queue: its name. setting: what

@@ -154,7 +154,7 @@ def tuning_text(sweep: Sweep, states: list[CellState]) -> str:
 
 
 def _failures(states: list[CellState]) -> Iterator[str]:
-    counts = {state.cell.label: _count(state.trials, TrialState.FAIL) for state in states}
+    counts = {state.cell.label: _failed(state.trials) for state in states}
     where = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
     yield f"{sum(counts.values())} trials failed" + (f" ({where})" if where else "")
     for state in states:
@@ -175,9 +175,9 @@ def sweep_record(sweep: Sweep, states: list[CellState]) -> dict[str, Any]:
         "sampler": {**describe(sweep.sampler), "seed": sweep.seed},
         "chosen": {state.cell.label: state.setting for state in states},
         "nothing": {state.cell.label: state.nothing for state in states},
-        "failed": sum(_count(state.outcomes, TrialState.FAIL) for state in states),
+        "failed": sum(_failed((*state.trials, *state.finals)) for state in states),
     }
 
 
-def _count(outcomes: Iterable[FrozenTrial], state: TrialState) -> int:
-    return sum(trial.state == state for trial in outcomes)
+def _failed(outcomes: Iterable[FrozenTrial]) -> int:
+    return sum(trial.state == TrialState.FAIL for trial in outcomes)
