@@ -12,7 +12,12 @@ from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.report import evidence
 from recsys_posttrain.report.cells import decimal
 from recsys_posttrain.report.evidence import Condition, Errors
-from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
+from recsys_posttrain.report.study_folder import (
+    StudyFolder,
+    has_results,
+    study_folder,
+    value_columns,
+)
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.catalog import dataset_named
@@ -33,16 +38,17 @@ def advise_on(
     duplicates: Duplicates | None = None,
 ) -> str:
     """Trains and measures the default reward model on the dataset (a stage, reused), and reads
-    every noise_vs_quality-* folder in `studies`, by default the checkout's.
+    every study of noise in `studies`, by default the checkout's results.
 
     Raises: UserError for an unknown dataset, or where there is no such study.
     """
     folder = RESULTS if studies is None else studies
-    found = [study_folder(path) for path in sorted(folder.glob("noise_vs_quality-*"))]
+    ended = [study_folder(path) for path in sorted(folder.glob("*")) if has_results(path)]
+    found = [study for study in ended if evidence.has_noisy_models(study)]
     require(
         found,
-        f"{folder} holds no study noise_vs_quality-*; give --studies experiments/results of a "
-        "checkout, or run make study.",
+        f"{folder} holds no study of noise in the reward model; give --studies experiments/results "
+        "of a checkout, or run make study.",
     )
     setup = Setup(dataset=dataset_named(dataset, data_root, duplicates))
     pipeline = Pipeline(setup, output, device)

@@ -44,6 +44,13 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free; 
 EventName = Annotated[str, typer.Argument(help="The event's name.")]
 
 
+def needs_the_extra(command: str, package: str) -> str:
+    """The sentence for a package of the extra that is missing."""
+    return (
+        f"{command} needs {package}, which is not installed: pip install 'recsys-posttrain[live]'"
+    )
+
+
 class _NamesTheExtra(TyperGroup):
     """A verb that finds a package of the extra missing says how to install it."""
 
@@ -54,10 +61,8 @@ class _NamesTheExtra(TyperGroup):
             package = (error.name or "").partition(".")[0]
             if package not in EXTRA:
                 raise
-            raise UserError(
-                f"`live {ctx.invoked_subcommand}` needs {package}, which is not installed: "
-                "pip install 'recsys-posttrain[live]'"
-            ) from error
+            sentence = needs_the_extra(f"`live {ctx.invoked_subcommand}`", package)
+            raise UserError(sentence) from error
 
 
 app = typer.Typer(

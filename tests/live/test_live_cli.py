@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,17 @@ def test_a_package_of_the_extra_that_is_missing_is_one_sentence(end, monkeypatch
     assert code == 2
     needs = f"error: `live show` needs {package}, which is not installed: "
     assert f"{needs}pip install 'recsys-posttrain[live]'\n" in error
+
+
+@pytest.mark.parametrize("name", ["bench", "demo", "device", "gateway"])
+def test_a_script_of_the_rig_without_the_extra_is_one_sentence(name):
+    path = Path(__file__).parents[2] / "benchmarks" / f"live_{name}.py"
+    program = (
+        f"import runpy, sys; sys.path.insert(0, {str(path.parent)!r})\n"
+        "sys.modules['websockets'] = None  # as where nothing finds it\n"
+        f"runpy.run_path({str(path)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    needs = "error: benchmarks/live needs websockets, which is not installed: "
+    assert done.stderr == f"{needs}pip install 'recsys-posttrain[live]'\n"
