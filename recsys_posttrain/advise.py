@@ -10,7 +10,7 @@ import pandas as pd
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.report import evidence
-from recsys_posttrain.report.cells import decimal
+from recsys_posttrain.report.cells import between, decimal
 from recsys_posttrain.report.evidence import Condition, Errors
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
@@ -142,16 +142,16 @@ def _measured(quality: pd.DataFrame) -> Iterator[str]:
         gap = sign * (model[name] - best[name])
         overlap = model[f"{name}_low"] <= best[f"{name}_high"]
         overlap &= best[f"{name}_low"] <= model[f"{name}_high"]
-        told = "intervals overlap" if overlap else "better" if gap > 0 else "worse"
+        outcome = "intervals overlap" if overlap else "better" if gap > 0 else "worse"
         yield f"  {title:<18} {_interval(model, name)}; best naive: {best.name}, " + (
-            f"{_interval(best, name)}; gap {decimal(gap, sign=True)}, {told}"
+            f"{_interval(best, name)}; gap {decimal(gap, sign=True)}, {outcome}"
         )
     counts = f"{model['events']:,.0f} events of {model['users']:,.0f} users"
     yield f"  {counts} that it did not learn from"
 
 
 def _interval(row: pd.Series, name: str) -> str:
-    return f"{decimal(row[name])} [{decimal(row[f'{name}_low'])}, {decimal(row[f'{name}_high'])}]"
+    return f"{decimal(row[name])} {between(row[f'{name}_low'], row[f'{name}_high'])}"
 
 
 def _line(condition: Condition) -> str:
@@ -159,12 +159,12 @@ def _line(condition: Condition) -> str:
     value, low, high = condition.differences[first]
     equal = [name for name in others if name in condition.best]
     far = "" if condition.is_near else " (its accuracies are not near yours)"
-    told = f"not told from {', '.join(equal)}" if equal else "told from all others"
+    which = f"not distinguished from {', '.join(equal)}" if equal else "distinguished from all"
     level = f"{condition.kind} {condition.level:g}" if condition.level else "no noise"
     return (
         f"    {level:<20} accuracy {decimal(condition.accuracy)}: {first} "
         f"{decimal(value, sign=True)} [{decimal(low, sign=True)}, {decimal(high, sign=True)}], "
-        f"{told}{far}"
+        f"{which}{far}"
     )
 
 

@@ -86,5 +86,5 @@ if __name__ == "__main__":
 
     project = os.environ.get("WANDB_PROJECT", mirror.PROJECT)
     entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity or ""
-    made = workspace(study_folder(Path(sys.argv[1])), entity, project)
-    print(made.save().url)  # type: ignore[no-untyped-call]
+    built = workspace(study_folder(Path(sys.argv[1])), entity, project)
+    print(built.save().url)  # type: ignore[no-untyped-call]
