@@ -3,8 +3,8 @@
 import sys
 from importlib.util import find_spec
 
-from recsys_posttrain.live.cli import EXTRA, needs_the_extra
+from recsys_posttrain.live.cli import EXTRA, MISSING
 
 if missing := [name for name in EXTRA if find_spec(name) is None]:
-    print(f"error: {needs_the_extra('benchmarks/live', missing[0])}", file=sys.stderr)
+    print(f"error: benchmarks/live needs {missing[0]}{MISSING}", file=sys.stderr)
     sys.exit(2)

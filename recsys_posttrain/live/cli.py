@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.live.schedule import Schedule
 
 EXTRA = ("redis", "starlette", "uvicorn", "websockets")  # what [live] installs
+MISSING = ", which is not installed: pip install 'recsys-posttrain[live]'"
 
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
 REDIS = "redis://127.0.0.1:6379"
@@ -44,13 +45,6 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free; 
 EventName = Annotated[str, typer.Argument(help="The event's name.")]
 
 
-def needs_the_extra(command: str, package: str) -> str:
-    """The sentence for a package of the extra that is missing."""
-    return (
-        f"{command} needs {package}, which is not installed: pip install 'recsys-posttrain[live]'"
-    )
-
-
 class _NamesTheExtra(TyperGroup):
     """A verb that finds a package of the extra missing says how to install it."""
 
@@ -61,8 +55,7 @@ class _NamesTheExtra(TyperGroup):
             package = (error.name or "").partition(".")[0]
             if package not in EXTRA:
                 raise
-            sentence = needs_the_extra(f"`live {ctx.invoked_subcommand}`", package)
-            raise UserError(sentence) from error
+            raise UserError(f"`live {ctx.invoked_subcommand}` needs {package}{MISSING}") from error
 
 
 app = typer.Typer(
