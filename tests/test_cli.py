@@ -56,14 +56,15 @@ def test_every_verb_has_help_with_an_example(verb, capsys, end):
     assert f"Example:\n    recsys-posttrain {verb}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["live"]])
-def test_help_imports_nothing_slow(words):
+HELP = "from recsys_posttrain.__main__ import main\ntry: main()\nexcept SystemExit: pass\n"
+DATA = "import recsys_posttrain.data\n"
+
+
+@pytest.mark.parametrize(("words", "code"), [([], HELP), (["live"], HELP), ([], DATA)])
+def test_help_and_the_data_package_import_nothing_slow(words, code):
     script = (
-        f"import sys; sys.argv = ['x', *{words}, '--help']\n"
-        "from recsys_posttrain.__main__ import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "slow = {'torch', 'pandas', 'numpy', 'rich', 'pyarrow', 'redis', 'starlette'}\n"
+        f"import sys; sys.argv = ['x', *{words}, '--help']\n{code}"
+        "slow = {'torch', 'pandas', 'numpy', 'rich', 'pyarrow', 'redis', 'starlette', 'datasets'}\n"
         "print('SLOW', sorted(slow & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
