@@ -33,16 +33,9 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
         for name in logged
     ]
     tried = [] if study.trials is None else list(study.trials.columns)
-    columns = [
-        wr.ParallelCoordinatesPlotColumn(wr.Config("algorithm")),
-        wr.ParallelCoordinatesPlotColumn(wr.Config("noise")),
-        *(
-            wr.ParallelCoordinatesPlotColumn(wr.Config(name))
-            for name in tried
-            if name.startswith("param.")
-        ),
-        wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("value")),
-    ]
+    settings = ["algorithm", "noise", *(name for name in tried if name.startswith("param."))]
+    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in settings]
+    columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("value")))
     drawn, group = mirror.figures(study), study.path.resolve().name
 
     def gallery(name: str) -> wr.MediaBrowser:
