@@ -55,13 +55,41 @@ def test_what_a_sweep_leaves_behind(finished):
     assert trials["noise"].tolist() == 9 * [""] + 3 * ["ItemBias 1"]
     assert set(trials["state"]) == {"complete"}
     rows = pd.read_parquet(folder / "rows.parquet")
-    assert rows["method"].unique().tolist() == ["Popularity", "Pretrained", *CELLS]
-    assert sorted(rows.loc[rows["method"] == "BC", "seed"].unique()) == [0, 1]
+    methods = rows["method"].unique().tolist()
+    assert methods[:2] == ["Popularity", "Pretrained"]
+    assert methods[-len(CELLS) :] == CELLS
     record = json.loads((folder / "run.json").read_text())
     assert record["command"].startswith("recsys-posttrain sweep ")
     assert "0 trials failed" in record["tuning"]
-    assert [run["name"] for run in record["runs"]] == CELLS
+    assert [run["title"] for run in record["runs"]][-len(CELLS) :] == CELLS
     assert set(record["noise"]) == {"OfflinePPO, ItemBias 1"}
+
+
+def test_where_no_trial_beats_doing_nothing_the_row_is_the_pretrained_policys(finished):
+    """As the trials' values say, and the caption; whatever was chosen, its share is written."""
+    folder = finished / NAME
+    trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    names = trials["algorithm"] + trials["noise"].map(lambda noise: f", {noise}" * bool(noise))
+    best = trials["value"].groupby(names).max()
+    record = json.loads((folder / "run.json").read_text())
+    nothing, setting = (record["sweep"][name] for name in ("nothing", "chosen"))
+    idle = [name for name in CELLS if nothing[name] >= best[name]]
+    assert [name for name in CELLS if setting[name] is None] == idle
+    rows = pd.read_parquet(folder / "rows.parquet")
+    means = rows[rows["seed"] == 0].groupby("method", observed=True)["ndcg@10"].mean()
+    for name in CELLS:
+        assert (means[name] == means["Pretrained"]) == (name in idle), name
+        assert (f"{name} does nothing, because no trial beat" in record["tuning"]) == (name in idle)
+    selection = pd.read_csv(folder / "selection.csv")
+    own = selection[selection["rule"] == "NDCG@10 liked"].set_index("method")
+    assert sorted(own.index) == sorted(CELLS)
+    assert [name for name in CELLS if own.loc[name, "strength"] == "do nothing"] == idle
+    assert own["chosen_share"].between(0, 1).all()
+
+
+def test_several_workers_that_would_share_a_device_are_refused(options):
+    with pytest.raises(UserError, match="--workers 2: only one process can use --device cuda"):
+        run_sweep(SMALL_SWEEP, options._replace(workers=2, device="cuda"))
 
 
 def test_only_the_best_trials_setting_enters_the_table(finished):
