@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.hold_out import targets_where
 from recsys_posttrain.data.notes import counted, note
-from recsys_posttrain.data.split import targets_where
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 NAMED = 3  # of what is left out

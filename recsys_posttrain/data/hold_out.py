@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from recsys_posttrain.config import require
@@ -11,12 +11,14 @@ from recsys_posttrain.data.split import (
     LeaveOneOut,
     SplitConfig,
     first_events,
+    slices,
     targets_at,
-    targets_where,
 )
 
 if TYPE_CHECKING:
-    from recsys_posttrain.types import Corpus, Sequences, Split
+    from torch import Tensor
+
+    from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,19 @@ class HoldOut:
             None if inner.judge is None else others(inner.judge),
             targets_at(corpus, sequences.offsets_N1[1:][final_N] - 1),
         )
+
+
+def targets_where(targets: Targets, keep_N: Tensor) -> Targets:
+    """Those of the targets that are True."""
+    history = targets.history
+    return replace(
+        targets,
+        history=slices(history, history.offsets_N1[:-1][keep_N], history.lengths_N[keep_N]),
+        items_N=targets.items_N[keep_N],
+        rewards_N=targets.rewards_N[keep_N],
+        times_N=targets.times_N[keep_N],
+        users_N=targets.users_N[keep_N],
+    )
 
 
 def _place(user_id: object) -> float:

@@ -5,7 +5,7 @@ torch is imported inside functions: the command line lists the splits and must s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from recsys_posttrain.config import require
@@ -102,20 +102,6 @@ def events_before(end_N: Tensor, count_N: Tensor) -> Tensor:
     return torch.arange(int(count_N.sum())) + first_N.repeat_interleave(count_N)
 
 
-def both_logs(data: Split) -> Sequences:
-    """The events that the policy learns from and those that the reward model does.
-
-    Raises: UserError where a split does not keep their users apart.
-    """
-    train_N, reward_N = data.train.lengths_N, data.reward.lengths_N
-    require(
-        not bool(((train_N > 0) & (reward_N > 0)).any()),
-        f"the split of {data.corpus.name} has the same users for policy and reward model, so there "
-        "is no second log to learn from; use UserHoldout, or leave out with_reward_log.",
-    )
-    return first_events(data.corpus.sequences, train_N + reward_N)
-
-
 def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequences:
     """The last `length` events of the given sequences, in the given order."""
     keep_N = sequences.lengths_N[rows_N].clamp(max=length)
@@ -161,19 +147,6 @@ def _before(sequences: Sequences, event_N: Tensor) -> Sequences:
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
     first_N = sequences.offsets_N1[users_N]
     return slices(sequences, first_N, event_N - first_N)
-
-
-def targets_where(targets: Targets, keep_N: Tensor) -> Targets:
-    """Those of the targets that are True."""
-    history = targets.history
-    return replace(
-        targets,
-        history=slices(history, history.offsets_N1[:-1][keep_N], history.lengths_N[keep_N]),
-        items_N=targets.items_N[keep_N],
-        rewards_N=targets.rewards_N[keep_N],
-        times_N=targets.times_N[keep_N],
-        users_N=targets.users_N[keep_N],
-    )
 
 
 def untrained_items(data: Split, targets: Targets) -> Tensor:

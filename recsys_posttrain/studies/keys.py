@@ -12,7 +12,7 @@ from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
-from recsys_posttrain.data.split import both_logs
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.data.split import both_logs
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data import UserHoldout
-from recsys_posttrain.data.split import both_logs
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.errors import UserError
 
 EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2, validation_positions=1)
