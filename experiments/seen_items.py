@@ -99,7 +99,7 @@ def main() -> None:
 
 def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
     """Trains what is missing and writes the table of a world."""
-    pipeline = Pipeline(base.setup, stages, told=Progress().add)
+    pipeline = Pipeline(base.setup, stages, on_stage=Progress().add)
     steps = base.posttraining.steps
     assert steps is not None, "base_of gives steps"
     commit = git_commit()  # before a tracked file is written
