@@ -184,7 +184,7 @@ def test_a_second_pipeline_trains_nothing_and_says_what_it_reads(made, run, monk
     monkeypatch.setattr(pl.Trainer, "fit", fail)
     monkeypatch.setattr(Pipeline, "_rows", fail)
     told = []
-    again = Pipeline(run.setup, made.root, told=told.append)
+    again = Pipeline(run.setup, made.root, on_stage=told.append)
     rows = again.evaluate(again.posttrain(run))
     pd.testing.assert_frame_equal(rows, made.evaluate(made.posttrain(run)))
     assert [done.title for done in told] == ["BC, seed 0", f"test rows of {told[0].folder.name}"]
