@@ -123,6 +123,11 @@ class Actors(nn.Module):
         """The exact expected reward of the reference, E_{a ~ pi_ref}[r_hat(x, a)], [N]."""
         return self.reference.expected_reward(batch, self.reward)
 
+    @torch.no_grad()
+    def old_value(self, batch: Batch) -> Tensor:
+        """The exact expected reward of pi_old, E_{a ~ pi_old}[r_hat(x, a)], [N]."""
+        return self.old_at(batch).expected_reward(batch, self.reward)
+
     def over_catalogue(
         self, batch: Batch, function: Callable[..., Tensor], *extra_N: Tensor
     ) -> Tensor:

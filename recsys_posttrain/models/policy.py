@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
 from recsys_posttrain.models.backbone import BackboneConfig, last_hidden_states
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.ops.log_prob import LossOfLogProb, log_prob, loss_of_log_prob
 from recsys_posttrain.ops.logsumexp import linear_logsumexp, weighted_nll
 from recsys_posttrain.seeding import derived_seed
@@ -90,6 +91,12 @@ class Policy(nn.Module):
         """The log-normaliser log sum_v exp(logit_v), [N], without a gradient."""
         return linear_logsumexp(
             self.hidden_states(batch), self.item_embedding_VD, self.logits_dtype
+        )
+
+    def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
+        """The exact expected reward E_{a ~ pi}[r_hat(x, a)] over the catalogue, [N]."""
+        return ops.expected_score(
+            self.hidden_states(batch), self.item_embedding_VD, *reward.factors(batch)
         )
 
     def log_prob(

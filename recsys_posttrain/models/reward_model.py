@@ -116,6 +116,14 @@ class RewardModel(nn.Module):
         spread_NK = width * scores_MNK.std(dim=0, correction=0)
         return Interval(mean_NK, mean_NK - spread_NK, mean_NK + spread_NK)
 
+    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+        """The standard deviation over members of r_hat(first) - r_hat(second), [N], in stars.
+
+        What members get wrong about both items alike cancels, which it does not in two intervals.
+        """
+        score_MN2 = self.member_scores(batch, torch.stack([first_N, second_N], dim=1))
+        return (score_MN2[..., 0] - score_MN2[..., 1]).std(dim=0, correction=0)
+
     def score_all(self, batch: Batch) -> Tensor:
         """r_hat of every item, [N, V]: for small catalogues and tests."""
         state_NR, factor_VR = self.factors(batch)

@@ -39,8 +39,8 @@ def test_clipped_loss_and_its_gradient_by_hand():
     ours.sum().backward()
     torch.testing.assert_close(ours.detach(), loss)
     torch.testing.assert_close(ratio.grad, gradient)
-    clipped = is_clipped(ratio.detach(), torch.ones(8), advantage, clip=0.2)
-    assert clipped.tolist() == [False, False, True, False, True, False, False, False]
+    below, above = is_clipped(ratio.detach(), torch.ones(8), advantage, clip=0.2)
+    assert [below.nonzero().tolist(), above.nonzero().tolist()] == [[[4]], [[2]]]
 
 
 def test_the_two_scales_of_the_clipped_loss_agree():
@@ -50,7 +50,9 @@ def test_the_two_scales_of_the_clipped_loss_agree():
         ratio_form = clipped_loss(doubles(ratio), doubles(1.0), doubles(advantage), 0.2)
         sums = doubles(0.3 * ratio), doubles(0.3), doubles(advantage), 0.2
         torch.testing.assert_close(clipped_loss(*sums), 0.3 * ratio_form)
-        assert is_clipped(*sums).item() == ((ratio > 1) == (advantage > 0))
+        below, above = is_clipped(*sums)
+        assert below.item() == (ratio < 1 and advantage < 0)
+        assert above.item() == (ratio > 1 and advantage > 0)
 
 
 def test_kl_loss_by_hand():
@@ -86,7 +88,8 @@ def test_sampled_terms_by_hand():
     expected = doubles(-1.2), doubles(2 * math.log(4) - 1.5), doubles(2.0)
     torch.testing.assert_close(tuple(each.detach() for each in found), expected)
     metrics = means(sample_metrics(log_prob, *constants, clip=0.2))
-    numbers = {"kl": 2 * math.log(4) - 1.5, "ratio/mean": 2.0, "clip_ratio": 1.0}
+    numbers = {"kl": 2 * math.log(4) - 1.5, "ratio/mean": 2.0}
+    numbers |= {"clip_ratio": 1.0, "clip_ratio/high": 1.0, "clip_ratio/low": 0.0}
     assert {name: each.item() for name, each in metrics.items()} == pytest.approx(numbers)
     assert not any(each.requires_grad for each in metrics.values())
 

@@ -5,7 +5,7 @@ import torch
 from data_factory import doubles
 
 from recsys_posttrain.algorithms.dpo import DPO, dpo_loss
-from recsys_posttrain.algorithms.pairs import EnsemblePairs, Pairs
+from recsys_posttrain.algorithms.pairs import Pairs, SampledPairs
 
 
 def second_over_first(batch, actors):
@@ -46,6 +46,7 @@ def test_loss_metrics_and_gradient_by_hand(tabular):
         "logps/chosen": math.log(0.75),
         "logps/rejected": math.log(0.25),
         "pairs/kept": 0.5,
+        "pairs/dropped": 1.0,
     }
     assert output.metrics.keys() == expected.keys()
     for name, value in expected.items():
@@ -80,10 +81,10 @@ def test_equal_policies_lose_log_2(tabular):
 
 
 def test_whole_loss_against_a_numpy_oracle(tabular):
-    """Samples are replayed from the seed; intervals, pairs and loss are recomputed in loops."""
+    """Samples are replayed from the seed; pairs and loss are recomputed in loops."""
     batch, actors = tabular.random(members=3)
     actors.generator.manual_seed(3)
-    algorithm = DPO(beta=0.8, pairs=EnsemblePairs(4, width=0.5), nll_coefficient=0.1)
+    algorithm = DPO(beta=0.8, pairs=SampledPairs(4, width=2.0), nll_coefficient=0.1)
     output = algorithm.loss(batch, actors)
     items_NK = actors.reference.sample(batch, 4, torch.Generator().manual_seed(3))[0].numpy()
     policy = actors.policy.backbone.logits.detach().numpy()
@@ -95,10 +96,11 @@ def test_whole_loss_against_a_numpy_oracle(tabular):
         x = int(batch.history_BT[b, t]) - 1
         drawn = items_NK[n] - 1
         scores = actors.reward.scores.numpy()[:, x, drawn]
-        lower, upper = (scores.mean(axis=0) + way * scores.std(axis=0) for way in (-0.5, 0.5))
-        winner, loser = drawn[np.argmax(lower)], drawn[np.argmin(upper)]
-        assert output.counts_N[n].item() == (lower.max() > upper.min())
+        best, worst = np.argmax(scores.mean(axis=0)), np.argmin(scores.mean(axis=0))
+        winner, loser = drawn[best], drawn[worst]
+        difference = scores[:, best] - scores[:, worst]
+        assert output.counts_N[n].item() == (difference.mean() > 2.0 * difference.std())
         ratio = policy[x] - reference[x]
         expected = np.log1p(np.exp(-0.8 * (ratio[winner] - ratio[loser]))) - 0.1 * policy[x, winner]
         torch.testing.assert_close(output.loss_N[n].item(), float(expected))
-    assert output.counts_N.any()
+    assert 0 < output.counts_N.sum() < len(output.counts_N)

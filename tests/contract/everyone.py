@@ -24,9 +24,11 @@ VARIANTS = [
             (signals.Mix(0.5), signals.reference_value),
             (signals.model_reward, signals.ReferenceSoftValue(0.5)),
             (signals.observed_reward, signals.no_baseline),
+            (signals.observed_reward, signals.learned_value),
         )
     ),
     algorithms.OfflinePPO(baseline=signals.learned_value),
+    algorithms.OfflinePPO(baseline=signals.reference_value),
     algorithms.DPO(pairs=LoggedVersusSampled(), nll_coefficient=0.1),
 ]
 

@@ -228,8 +228,8 @@ def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):
         by_kind["loss" in line].append(line)
     assert [line["step"] for line in by_kind[True]] == [3, 6, 9, 10, 12]
     assert [line["step"] for line in by_kind[False]] == [3, 6, 9, 12]
-    weights = {"weight/mean", "weight/max", "weight/effective_share"}
-    own = {"step", "loss", "advantage/mean", "value/error"} | weights
+    weights = {"weight/mean", "weight/max", "weight/effective_share", "weight/capped"}
+    own = {"step", "loss", "advantage/mean", "baseline/r2"} | weights
     measured = {"kl", "entropy", "reward/proxy"}
     assert [set(line) - own for line in by_kind[True]] == [set(), set(), set(), measured, set()]
     names = ["ndcg@10", "reward/proxy@10", "kl", "entropy"]
