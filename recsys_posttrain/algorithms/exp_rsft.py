@@ -8,8 +8,8 @@ items with the largest reward. Adding a constant to every reward changes nothing
 Source: Exp-RSFT, arXiv 2603.10279 (lambda there is `temperature` here) and arXiv 2608.00816.
 Departures: the division by the mean weight of the training data, so that temperatures can be
 compared at one learning rate; and the cap, which is that of ASFT: e(r) is ASFT's weight with the
-mean logged reward as its baseline, so that the two differ in the baseline alone. Like the paper's weight it has no per-context normaliser Z(x); ASFT
-with ReferenceSoftValue as its baseline restores that.
+mean logged reward as its baseline, so that the two differ in the baseline alone. Like the paper's
+weight it has no per-context normaliser Z(x); ASFT with ReferenceSoftValue as its baseline has it.
 """
 
 import math

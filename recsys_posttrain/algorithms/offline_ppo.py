@@ -54,10 +54,13 @@ class OfflinePPO:
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         with torch.no_grad():
-            items_NK, old_NK = actors.old_at(batch).sample(batch, self.samples, actors.generator)
+            items_NK, old_NK, old_N = actors.old_at(batch).sample_with_value(
+                batch, self.samples, actors.generator, actors.reward
+            )
             reference_NK = actors.reference.log_prob(batch, items_NK)
             reward_NK = actors.reward.score(batch, items_NK)
-        baseline_N = self.baseline(batch, actors)
+        # The signal gives the same number, in a pass over the catalogue of its own.
+        baseline_N = old_N if self.baseline is old_value else self.baseline(batch, actors)
         constants = old_NK, reference_NK, reward_NK - baseline_N[:, None]
 
         def objective(*log_prob_and_constants: Tensor) -> Tensor:

@@ -39,8 +39,9 @@ def _draw(batch: Batch, actors: Actors, count: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class SampledPairs:
-    """Pairs of the draws from pi_ref with the highest and the lowest r_hat, kept where they are more
-    than `width` standard deviations of their difference apart: errors in both alike cancel."""
+    """Pairs of the draws from pi_ref with the highest and the lowest r_hat, kept where they are
+    more than `width` standard deviations of their difference apart: what is wrong in both cancels.
+    """
 
     candidates: int = 8  # draws per position
     width: float = WIDTH

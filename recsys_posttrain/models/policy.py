@@ -161,6 +161,19 @@ class Policy(nn.Module):
             self.hidden_states(batch), self.item_embedding_VD, count, generator, self.logits_dtype
         )
 
+    def sample_with_value(
+        self, batch: Batch, count: int, generator: torch.Generator, reward: RewardModel
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The fused form of `sample` and `expected_reward`: items and log pi [N, count], and [N].
+
+        The expectation is over all items, and rounds as `logits_dtype` does.
+        """
+        hidden_ND, embedding_VD = self.hidden_states(batch), self.item_embedding_VD
+        factors = reward.factors(batch)
+        return ops.sample_and_expect(
+            hidden_ND, embedding_VD, count, generator, *factors, self.logits_dtype
+        )
+
     @torch.inference_mode()
     def last_hidden_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32

@@ -19,7 +19,7 @@ from recsys_posttrain.ops.logsumexp import (
     positions_per_chunk,
 )
 
-SAMPLING_BLOCK = 64  # items, about the root of a catalogue of thousands
+SAMPLING_BLOCK = 16  # items, about the root of thousands of items over 8 draws
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
@@ -68,24 +68,53 @@ def sample_items(
 ) -> tuple[Tensor, Tensor]:
     """`count` independent draws from pi(. | n) per position and log pi of each, [N, count].
 
+    logits_dtype: as in logsumexp.py. The draws are those of pi in that precision, and log pi is, to
+    the bit, that of `loss_of_log_prob` with the same dtype.
+    """
+    state_N0, factor_V0 = hidden_ND[:, :0], item_embedding_VD[:, :0]
+    items_NK, log_prob_NK, _ = sample_and_expect(
+        hidden_ND, item_embedding_VD, count, generator, state_N0, factor_V0, logits_dtype, chunk
+    )
+    return items_NK, log_prob_NK
+
+
+@torch.no_grad()
+def sample_and_expect(
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    count: int,
+    generator: torch.Generator,
+    state_NR: Tensor,
+    factor_VR: Tensor,
+    logits_dtype: torch.dtype | None = None,
+    chunk: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The fused form of `sample_items` and `expected_score`, in `logits_dtype`.
+
     Uniforms are drawn for all positions at once, so that the chunk size does not change the sample,
     and looked up in the cumulative distribution. A cumulative sum over the catalogue would be slow:
     that of blocks of items finds the block of a draw, and one within the block finds the item.
 
-    logits_dtype: as in logsumexp.py. The draws are those of pi in that precision, and log pi is, to
-    the bit, that of `loss_of_log_prob` with the same dtype.
+    The expectation is that of factors around their mean, so that low precision rounds what differs
+    between items, not the level.
     """
     uniform_NK = torch.rand(
         len(hidden_ND), count, generator=generator, device=generator.device, dtype=hidden_ND.dtype
     ).to(hidden_ND.device)
     items_NK = torch.empty(uniform_NK.shape, dtype=torch.int64, device=hidden_ND.device)
     lse_N = torch.empty_like(hidden_ND[:, 0])
+    mean_R, expected_N = factor_VR.mean(dim=0), torch.empty_like(lse_N)
     dtype = lowered(hidden_ND, logits_dtype)
+    low_VR = (factor_VR - mean_R).to(dtype)
     for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, chunk, dtype):
-        _, lse_N[rows] = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
+        shift_C, lse_N[rows] = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
         items_NK[rows] = _draw(logits_CV, uniform_NK[rows])
+        share_C1 = (shift_C - lse_N[rows]).exp()[:, None]
+        factor_CR = torch.mm(logits_CV, low_VR) * share_C1 + mean_R
+        expected_N[rows] = (factor_CR * state_NR[rows]).sum(dim=1)
     items_NK.clamp_(max=len(item_embedding_VD))  # where pi is NaN
-    return items_NK, chosen_logits(hidden_ND, item_embedding_VD, items_NK) - lse_N[:, None]
+    log_prob_NK = chosen_logits(hidden_ND, item_embedding_VD, items_NK) - lse_N[:, None]
+    return items_NK, log_prob_NK, expected_N
 
 
 def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:

@@ -18,11 +18,15 @@ from recsys_posttrain.algorithms.signals import (
 
 
 def test_the_cap_by_hand(tabular):
-    """b = 3; rewards 3 + 2 log 3, 3 and 3 - 2 log 2 at temperature 2 weigh 3, 1 and 1/2; the cap 2.5
-    stops the first, a third of them; and a reward of 10,000 stops there too, where exp overflows."""
-    rewards = [3 + 2 * math.log(3), 3.0, 3 - 2 * math.log(2)]
-    for largest, cap, share in ((3.0, None, 0), (2.5, 2.5, 1 / 3), (20.0, 20.0, 1 / 3)):
-        batch = tabular.batch([[1] * 3], [[1] * 3], [[1e4 if cap == 20 else rewards[0], *rewards[1:]]])
+    """b = 3; rewards 3 + 2 log 3, 3 and 3 - 2 log 2 at temperature 2 weigh 3, 1 and 1/2; the cap
+    2.5 stops the first, a third of them; and 20 stops a reward of 10,000, where exp overflows."""
+    high, others = 3 + 2 * math.log(3), [3.0, 3 - 2 * math.log(2)]
+    for reward, cap, largest, share in (
+        (high, None, 3.0, 0),
+        (high, 2.5, 2.5, 1 / 3),
+        (1e4, 20.0, 20.0, 1 / 3),
+    ):
+        batch = tabular.batch([[1] * 3], [[1] * 3], [[reward, *others]])
         output = ASFT(temperature=2.0, weight_cap=cap).loss(
             batch, tabular.actors(scores=[[2.0, 4.0]])
         )

@@ -135,7 +135,9 @@ def late_clip_shares(tabular, algorithm, contexts=6, items=12, steps=60):
     scores_XV = torch.randn(contexts, items, generator=generator, dtype=torch.float64)
     even_XV = torch.zeros_like(scores_XV)
     actors = tabular.actors(even_XV, even_XV, scores_XV)
-    batch = tabular.batch([[x] for x in range(1, contexts + 1)], [[1]] * contexts, [[0.0]] * contexts)
+    batch = tabular.batch(
+        [[x] for x in range(1, contexts + 1)], [[1]] * contexts, [[0.0]] * contexts
+    )
     optimizer = torch.optim.AdamW(actors.policy.parameters(), lr=0.1)
     shares = []
     for step in range(1, steps + 1):

@@ -69,5 +69,3 @@ def test_the_exact_tilt_is_the_fixed_point(tabular):
         ExactPPO(kl_coefficient=0.7).loss(tabular.batch(), actors).loss_N.sum().backward()
         gradient = actors.policy.backbone.logits.grad
         assert torch.allclose(gradient, torch.zeros_like(gradient), atol=1e-12) == is_flat
-
-

@@ -24,7 +24,9 @@ NAN = math.nan
 def actors(tabular):
     """The logged rewards have the mean 3; the reference's logits are not normalised."""
     policy_XV = doubles([3.0, 1.0], [0.0, 2.0])
-    actors = tabular.actors(REFERENCE_XV.log() + 7, policy_XV, SCORE_XV, algorithm=WITH_CRITIC, old=OLD_XV)
+    actors = tabular.actors(
+        REFERENCE_XV.log() + 7, policy_XV, SCORE_XV, algorithm=WITH_CRITIC, old=OLD_XV
+    )
     with torch.no_grad():
         actors.heads["value"].weight.copy_(torch.tensor([[1.0, 10.0]]))
         actors.heads["value"].bias.fill_(0.5)

@@ -165,6 +165,31 @@ def test_kl_to_itself_is_zero_and_a_uniform_entropy_is_log_v(world):
     torch.testing.assert_close(found, doubles([0.0, math.log(ITEMS)]))
 
 
+@pytest.mark.parametrize("logits_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_the_fused_sample_is_that_of_its_parts(spread, logits_dtype):
+    """The same items and log pi to the bit. The expectation is that of a loop in float64 over the
+    same logits, of rewards around 100 with a spread of 1, which bfloat16 alone would round by .25.
+    spread: of the logits; at 30 the exponentials leave float32."""
+    generator = torch.Generator().manual_seed(0)
+    hidden_ND, item_embedding_VD, state_NR, factor_VR = (
+        torch.randn(*shape, generator=generator) for shape in ((9, 4), (70, 4), (9, 3), (70, 3))
+    )
+    hidden_ND, state_NR[:, 0], factor_VR[:, 0] = spread * hidden_ND, 1.0, factor_VR[:, 0] + 100
+    world = hidden_ND, item_embedding_VD, 5
+    items, log_prob, expected_N = ops.sample_and_expect(
+        *world, torch.Generator().manual_seed(3), state_NR, factor_VR, logits_dtype, chunk=4
+    )
+    parts = ops.sample_items(*world, torch.Generator().manual_seed(3), logits_dtype, chunk=4)
+    assert torch.equal(items, parts[0])
+    assert torch.equal(log_prob, parts[1])
+    low_ND, low_VD = (each.to(logits_dtype) for each in (hidden_ND, item_embedding_VD))
+    pi_NV = (low_ND @ low_VD.T).double().softmax(dim=1)
+    reward_NV = state_NR.double() @ factor_VR.double().T
+    error_N = (expected_N - (pi_NV * reward_NV).sum(dim=1)).abs()
+    assert error_N.max() < (1e-4 if logits_dtype == torch.float32 else 0.03)
+
+
 @pytest.mark.parametrize("function", ["sample_items", "expected_score", "kl_and_entropy"])
 def test_measurements_carry_no_gradient(world, function):
     inputs = [each.clone().requires_grad_() for each in world]
