@@ -9,7 +9,7 @@ from recsys_posttrain.algorithms.pairs import Pairs, SampledPairs
 
 
 def second_over_first(batch, actors):
-    """A pair source for tests: item 2 is preferred to item 1, except in sequence 1."""
+    """A pair source for tests: item 2 is preferred to item 1, in sequence 0 alone."""
     two_N = torch.full_like(batch.action_N, 2)
     return Pairs(two_N, torch.ones_like(two_N), batch.user_N == 0)
 
@@ -32,11 +32,11 @@ def test_loss_metrics_and_gradient_by_hand(tabular):
     normalisers cancel): (0.2, -0.2).
     """
     actors = tabular.actors(policy=doubles([1.0, 3.0]).log())
-    batch = tabular.batch([[1, 0], [1, 0]], [[1, 0], [1, 0]], [[0.0, 0], [0, 0]])
+    batch = tabular.batch([[1, 0]] * 3, [[1, 0]] * 3, [[0.0, 0]] * 3)
     output = DPO(beta=2.0, pairs=second_over_first).loss(batch, actors)
     output.loss_N[output.counts_N].sum().backward()
     torch.testing.assert_close(output.loss_N[0].item(), -math.log(0.9))
-    assert output.counts_N.tolist() == [True, False]
+    assert output.counts_N.tolist() == [True, False, False]
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([0.2, -0.2]))
     expected = {
         "rewards/chosen": 2 * math.log(1.5),
@@ -45,8 +45,8 @@ def test_loss_metrics_and_gradient_by_hand(tabular):
         "rewards/accuracies": 1.0,
         "logps/chosen": math.log(0.75),
         "logps/rejected": math.log(0.25),
-        "pairs/kept": 0.5,
-        "pairs/dropped": 1.0,
+        "pairs/kept": 1 / 3,
+        "pairs/dropped": 2.0,
     }
     assert output.metrics.keys() == expected.keys()
     for name, value in expected.items():

@@ -39,11 +39,13 @@ def test_sampled_pairs_by_hand(tabular):
     assert not pairs_of_many_draws(tabular, scores, 3, 60, 5.0).kept_N.any()
 
 
-def test_an_item_is_never_paired_with_itself(tabular):
-    """One item alone can be drawn; at width 0 a difference of 0 does not count either."""
+def test_an_item_is_never_paired_with_itself(tabular, monkeypatch):
+    """One item alone can be drawn, also where rounding tells its copies apart."""
     reference = doubles([0.0, -1e4])
     actors = tabular.actors(reference, reference, [[3.0, 1.0]])
     batch = tabular.batch([[1] * 3], [[1] * 3], [[9.0] * 3])
+    rounded = lambda _, items_NK: 3 + 1e-7 * torch.arange(8).expand_as(items_NK)  # noqa: E731
+    monkeypatch.setattr(actors.reward, "score", rounded)
     for source in (SampledPairs(width=0.0), LoggedVersusSampled(width=0.0)):
         pairs = source(batch, actors)
         assert pairs.chosen_N.tolist() == pairs.rejected_N.tolist() == [1, 1, 1]
