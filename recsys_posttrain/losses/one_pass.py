@@ -109,7 +109,9 @@ def _walk(
     items_N, items_K = hits
     loss_N, grad_N = torch.empty_like(logit_N), torch.empty_like(logit_N)
     grad_ND, grad_KD = torch.empty_like(hidden_ND), torch.zeros_like(negative_KD)
-    for rows, logit_CK, low_KD in logits_in_chunks(hidden_ND, negative_KD, None, logits_dtype):
+    for rows, logit_CK, low_KD in logits_in_chunks(
+        hidden_ND, negative_KD, None, logits_dtype, None
+    ):
         logit_CK.masked_fill_(items_N[rows, None] == items_K, -math.inf)
         chunk = formula(logit_N[rows], logit_CK)
         scale_C = weight_N[rows] * chunk.scale_C

@@ -60,7 +60,10 @@ class FrozenPolicy(Policy):
 
         def expected(batch: Batch) -> Tensor:
             return ops.expected_score(
-                self.hidden_states(batch), self.item_embedding_VD, *reward.factors(batch)
+                self.hidden_states(batch),
+                self.item_embedding_VD,
+                *reward.factors(batch),
+                excluded=batch.excluded,
             )
 
         if reward.is_resampled:

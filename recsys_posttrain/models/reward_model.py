@@ -176,7 +176,7 @@ def next_factors(
         # The action at each position does not enter the state, so any item will do.
         action = (past_BT, rewards_BT, next_times_BT)
         inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B])
-        found_NR, factor_VR = factors_of(Batch(*(value.to(device) for value in inputs)))
+        found_NR, factor_VR = factors_of(Batch(*inputs).to(device))
         if not len(state_NR):
             state_NR = torch.empty(len(histories), found_NR.shape[1], dtype=found_NR.dtype)
         state_NR[rows_B] = found_NR[length_B.cumsum(dim=0).to(found_NR.device) - 1].cpu()

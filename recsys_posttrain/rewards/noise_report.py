@@ -13,7 +13,7 @@ from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.rewards.noise import Flips, RewardNoise
 from recsys_posttrain.rewards.quality import quality
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.types import Batch, Sequences, Split, Targets
+from recsys_posttrain.types import Sequences, Split, Targets
 
 ITEMS, HISTORIES = 200, 2_000
 IN_REWARD_UNITS = {"rmse", "clean_rmse", "true_rmse", "error_deviation"}
@@ -147,7 +147,7 @@ def _logged(
     pieces = []
     for rows_B in torch.split(rows_N, 128):
         batch = batch_of(train, rows_B, model.max_length)
-        there = Batch(*(value.to(device) for value in batch))
+        there = batch.to(device)
         predicted_N = model.score(there, there.action_N[:, None])[:, 0].cpu()
         pieces.append((predicted_N, batch.reward_N, batch.user_N))
     model.clear_cache()

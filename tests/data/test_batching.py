@@ -63,7 +63,7 @@ def slow_batch(log, rows, max_length):
 
 
 def as_lists(batch):
-    return tuple(field.tolist() for field in batch)
+    return tuple(field.tolist() for field in batch if field is not None)
 
 
 def test_a_batch_by_hand():

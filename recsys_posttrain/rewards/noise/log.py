@@ -41,7 +41,7 @@ def log_with_errors(train: Sequences, field: Field, max_length: int, device: str
             stop_B = train.offsets_N1[batch.sequences_B + 1] - skipped
             first_B1 = (stop_B - batch.mask_BT.sum(dim=1))[:, None]
             index_N = batch.real(first_B1.expand_as(batch.mask_BT)) + batch.position_N
-            error_N = _errors(Batch(*(value.to(device) for value in batch)), field)
+            error_N = _errors(batch.to(torch.device(device)), field)
             rewards_E[index_N] += error_N.cpu()
         skipped += max_length
     return Sequences(train.items_E, rewards_E, train.timestamps_E, train.offsets_N1)
