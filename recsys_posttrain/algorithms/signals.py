@@ -113,5 +113,7 @@ class ReferenceSoftValue:
         tilted_N = linear_logsumexp(
             torch.cat([hidden_ND, state_NR / self.temperature], dim=1),
             torch.cat([item_embedding_VD, factor_VR], dim=1),
+            excluded=batch.excluded,
         )
-        return self.temperature * (tilted_N - linear_logsumexp(hidden_ND, item_embedding_VD))
+        plain_N = linear_logsumexp(hidden_ND, item_embedding_VD, excluded=batch.excluded)
+        return self.temperature * (tilted_N - plain_N)

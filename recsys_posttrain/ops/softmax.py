@@ -3,7 +3,9 @@
 A policy is pi(v | n) = softmax_v(h_n . e_v): h_n is the hidden state of position n, a row of
 hidden_ND, and e_v the output vector of item v, a row of item_embedding_VD. The functions walk N
 real positions in chunks (None: `positions_per_chunk`), so the largest temporary is [chunk, V].
-Item ids are 1..V. The normaliser and the likelihood losses are in logsumexp.py and log_prob.py.
+Item ids are 1..V. Excluded items (`excluded`, as in logsumexp.py) have probability 0; a position
+where all are gives NaN. The normaliser and the likelihood losses are in logsumexp.py and
+log_prob.py.
 """
 
 from collections.abc import Callable
@@ -12,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.ops.logsumexp import (
+    cut,
     exponentials,
     logits_in_chunks,
     lowered,
@@ -39,16 +43,24 @@ def chosen_logits(hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor
 
 
 def map_chunks(
-    function: Callable[..., Tensor], *rows_N: Tensor, chunk: int, recompute: bool = False
+    function: Callable[..., Tensor],
+    first_N: Tensor,
+    *rows_N: Tensor | Excluded | None,
+    chunk: int,
+    recompute: bool = False,
 ) -> Tensor:
-    """function(*rows_N), computed chunk by chunk because it needs [chunk, V] temporaries.
+    """function(first_N, *rows_N), chunk by chunk because it needs [chunk, V] temporaries.
 
     rows_N: arguments of the function, each cut into the same rows.
     recompute: free the temporaries and compute them again in backward.
     """
     pieces = []
-    for start in range(0, len(rows_N[0]), chunk):
-        part = [row[start : start + chunk] for row in rows_N]
+    for start in range(0, len(first_N), chunk):
+        rows = slice(start, start + chunk)
+        part = [
+            each[rows] if isinstance(each, Tensor) else cut(each, rows)
+            for each in (first_N, *rows_N)
+        ]
         pieces.append(
             checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False)
             if recompute
@@ -65,6 +77,7 @@ def sample_items(
     generator: torch.Generator,
     logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`count` independent draws from pi(. | n) per position and log pi of each, [N, count].
 
@@ -73,7 +86,8 @@ def sample_items(
     """
     state_N0, factor_V0 = hidden_ND[:, :0], item_embedding_VD[:, :0]
     items_NK, log_prob_NK, _ = sample_and_expect(
-        hidden_ND, item_embedding_VD, count, generator, state_N0, factor_V0, logits_dtype, chunk
+        *(hidden_ND, item_embedding_VD, count, generator, state_N0, factor_V0),
+        *(logits_dtype, chunk, excluded),
     )
     return items_NK, log_prob_NK
 
@@ -88,6 +102,7 @@ def sample_and_expect(
     factor_VR: Tensor,
     logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The fused form of `sample_items` and `expected_score`, in `logits_dtype`.
 
@@ -106,8 +121,12 @@ def sample_and_expect(
     mean_R, expected_N = factor_VR.mean(dim=0), torch.empty_like(lse_N)
     dtype = lowered(hidden_ND, logits_dtype)
     low_VR = (factor_VR - mean_R).to(dtype)
-    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, chunk, dtype):
-        shift_C, lse_N[rows] = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
+    for rows, logits_CV, low_VD in logits_in_chunks(
+        hidden_ND, item_embedding_VD, chunk, dtype, excluded
+    ):
+        shift_C, lse_N[rows] = exponentials(
+            logits_CV, hidden_ND[rows], low_VD, lse_N.dtype, cut(excluded, rows)
+        )
         items_NK[rows] = _draw(logits_CV, uniform_NK[rows])
         share_C1 = (shift_C - lse_N[rows]).exp()[:, None]
         factor_CR = torch.mm(logits_CV, low_VR) * share_C1 + mean_R
@@ -158,6 +177,7 @@ def expected_score(
     state_NR: Tensor,
     factor_VR: Tensor,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """The exact expected reward E_{v ~ pi(. | n)}[state_n . factor_v], [N].
 
@@ -167,14 +187,16 @@ def expected_score(
     state_NR, factor_VR: the reward model's, see models/reward_model.py.
     """
 
-    def expectation(hidden_CD: Tensor, state_CR: Tensor) -> Tensor:
-        mean_CR = (hidden_CD @ item_embedding_VD.T).softmax(dim=1) @ factor_VR
+    def expectation(hidden_CD: Tensor, state_CR: Tensor, excluded_C: Excluded | None) -> Tensor:
+        logits_CV = leave_out(hidden_CD @ item_embedding_VD.T, excluded_C)
+        mean_CR = logits_CV.softmax(dim=1) @ factor_VR
         return (mean_CR * state_CR).sum(dim=1)
 
     return map_chunks(
         expectation,
         hidden_ND,
         state_NR,
+        excluded,
         chunk=chunk or positions_per_chunk(len(item_embedding_VD), 2),
     )
 
@@ -186,6 +208,7 @@ def kl_and_entropy(
     other_hidden_ND: Tensor,
     other_embedding_VD: Tensor,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """Exact KL(pi || other) and entropy of pi per position in nats, [N, 2].
 
@@ -193,10 +216,17 @@ def kl_and_entropy(
     1e-6 is noise.
     """
 
-    def both(hidden_CD: Tensor, other_CD: Tensor) -> Tensor:
-        log_pi_CV = (hidden_CD @ item_embedding_VD.T).log_softmax(dim=1)
-        log_other_CV = (other_CD @ other_embedding_VD.T).log_softmax(dim=1)
+    def both(hidden_CD: Tensor, other_CD: Tensor, excluded_C: Excluded | None) -> Tensor:
+        log_pi_CV, log_other_CV = (
+            leave_out(state_CD @ embedding_VD.T, excluded_C).log_softmax(dim=1)
+            for state_CD, embedding_VD in (
+                (hidden_CD, item_embedding_VD),
+                (other_CD, other_embedding_VD),
+            )
+        )
         pi_CV = log_pi_CV.exp()
+        for each_CV in (log_pi_CV, log_other_CV):
+            leave_out(each_CV, excluded_C, 0.0)  # times pi = 0, where -inf would be NaN
         kl_C = -log_other_CV.sub_(log_pi_CV).mul_(pi_CV).sum(dim=1)
         return torch.stack([kl_C, -log_pi_CV.mul_(pi_CV).sum(dim=1)], dim=1)
 
@@ -204,5 +234,6 @@ def kl_and_entropy(
         both,
         hidden_ND,
         other_hidden_ND,
+        excluded,
         chunk=chunk or positions_per_chunk(len(item_embedding_VD), 3),
     )

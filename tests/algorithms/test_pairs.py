@@ -4,6 +4,7 @@ import torch
 from data_factory import doubles
 
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled, SampledPairs
+from recsys_posttrain.eligibility import Excluded
 
 
 def pairs_of_many_draws(tabular, scores, catalogue, candidates, width):
@@ -74,3 +75,22 @@ def test_logged_versus_sampled_by_hand(tabular):
         assert pairs.chosen_N.tolist() == [1, 1, 2]
         assert pairs.rejected_N.tolist() == [2, 2, 2]
         assert pairs.kept_N.tolist() == kept
+
+
+def test_no_item_that_the_user_has_had_is_in_a_pair(tabular):
+    """Of four items the best and the worst, 1 and 4, were seen, and the logged item is 2: pairs are
+    of items 3 and 2 alone. Without the mask they are of items 1 and 4. At a position where item 2
+    alone is left no pair is kept."""
+    actors = tabular.actors([[0.0] * 4], [[0.0] * 4], [[5.0, 2.0, 3.0, 1.0]])
+    plain = tabular.batch([[1, 1]], [[2, 2]], [[9.0, 9.0]])
+    seen = Excluded(torch.tensor([4, 1, 3, 4, 1]), torch.tensor([0, 2, 5]))
+    for source, chosen, rejected in (
+        (SampledPairs(40), [3, 2], [2, 2]),
+        (LoggedVersusSampled(40), [2, 2], [2, 2]),
+    ):
+        pairs = source(plain._replace(excluded=seen), actors)
+        assert pairs.chosen_N.tolist() == chosen
+        assert pairs.rejected_N.tolist() == rejected
+        assert pairs.kept_N.tolist() == [chosen[0] != rejected[0], False]
+        assert source(plain, actors).rejected_N.tolist() == [4, 4]
+    assert SampledPairs(40)(plain, actors).chosen_N.tolist() == [1, 1]

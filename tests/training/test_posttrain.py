@@ -120,6 +120,12 @@ def test_behaviour_cloning_is_a_plain_loop(tiny):
             group["lr"] = 0.02 * [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1][step]
         hidden_BTD = backbone(batch.history)
         logits_BTV = hidden_BTD @ backbone.item_embedding.weight[1:].T
+        for row, user in enumerate(batch.sequences_B.tolist()):
+            events = slice(*tiny.data.train.offsets_N1[user : user + 2].tolist())
+            items = tiny.data.train.items_E[events]
+            window = int(batch.mask_BT[row].sum())
+            for t in range(window):  # what the user had before, in the window or earlier
+                logits_BTV[row, t, items[: len(items) - window + t] - 1] = -torch.inf
         loss = torch.nn.functional.cross_entropy(
             logits_BTV.flatten(0, 1), batch.actions_BT.flatten() - 1, ignore_index=-1
         )
