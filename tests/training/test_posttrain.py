@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import ASFT, BC, OfflinePPO
+from recsys_posttrain.algorithms.signals import learned_value
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import heads_of
 from recsys_posttrain.data.batching import BatchStream, batch_of
@@ -77,7 +78,7 @@ def test_every_algorithm_sees_the_same_batches_without_dropout(tiny):
 
 
 def test_the_models_around_the_policy_stay_and_the_head_learns(tiny):
-    watched = Watched(ASFT())
+    watched = Watched(ASFT(baseline=learned_value))
     reward_before = copy.deepcopy(tiny.reward.state_dict())
     trained, _ = posttrain(tiny.policy, tiny.data, watched, tiny.reward, PLAN)
     actors = watched.actors[-1][2]
