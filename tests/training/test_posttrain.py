@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import ASFT, BC, OfflinePPO
-from recsys_posttrain.algorithms.signals import learned_value
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.algorithms.signals import learned_value
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
