@@ -135,7 +135,11 @@ METHODS = (
     Method("BC", IMITATION, steps=LENGTHS),
     Method("RWR", WEIGHTED, steps=LENGTHS),
     Method("ExpRSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in TEMPERATURES}),
-    Method("ASFT", {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES}),
+    Method(
+        "ASFT",
+        {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES},
+        asks_model=True,  # for its baseline
+    ),
     Method(
         "ASFT(model)",
         {

@@ -60,7 +60,7 @@ class Pipeline(SharedStages):
                 other.on_stage = self.on_stage
                 return other
         other = Pipeline(setup, self.root, self.device, self.on_stage)
-        if setup.data == self.setup.data:
+        if (setup.data, setup.catalogue) == (self.setup.data, self.setup.catalogue):
             other.data = self.data
         self._others.append(other)
         return other

@@ -95,18 +95,23 @@ def test_several_workers_that_would_share_a_device_are_refused(options):
 def test_only_the_best_trials_setting_enters_the_table(finished):
     """Chosen by the trials' values as they are written; its runs have the fresh seeds alone."""
     folder = finished / NAME
-    trials = pd.read_csv(folder / "trials.csv")
+    trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
     record = json.loads((folder / "run.json").read_text())
-    exprsft = trials[trials["algorithm"] == "ExpRSFT"]
-    best = exprsft.loc[exprsft["value"].idxmax()]
-    (run,) = (run for run in record["runs"] if run["name"] == "ExpRSFT")
-    assert run["algorithm"]["temperature"] == best["param.algorithm.temperature"]
-    assert run["posttraining"]["learning_rate"] == best["param.posttraining.learning_rate"]
-    for seed in (0, 1):
-        stage = record["stages"][f"ExpRSFT/{seed}"]["folder"]
-        key = read_stage(finished / "stages" / stage)["key"]
-        assert key["seed"] == seed
-        assert key["algorithm"]["temperature"] == run["algorithm"]["temperature"]
+    tuned = [name for name in CELLS if record["sweep"]["chosen"][name] is not None]
+    assert tuned
+    for name in tuned:
+        method, _, noise = name.partition(", ")
+        tried = trials[(trials["algorithm"] == method) & (trials["noise"] == noise)]
+        best = tried.loc[tried["value"].idxmax()]
+        (run,) = (run for run in record["runs"] if run["name"] == name)
+        for path in record["sweep"]["chosen"][name]:
+            part, _, field = path.partition(".")
+            assert run[part][field] == float(best[f"param.{path}"])
+        for seed in (0, 1):
+            stage = record["stages"][f"{name}/{seed}"]["folder"]
+            key = read_stage(finished / "stages" / stage)["key"]
+            assert key["seed"] == seed
+            assert key["algorithm"] == run["algorithm"]
 
 
 def test_each_seed_of_a_noise_draws_errors_of_its_own(finished):
