@@ -117,14 +117,9 @@ def test_only_the_best_trials_setting_enters_the_table(finished):
 def test_each_seed_of_a_noise_draws_errors_of_its_own(finished):
     """And what the noise achieved is the mean over them."""
     record = json.loads((finished / NAME / "run.json").read_text())
-    stages = [record["stages"][f"OfflinePPO, ItemBias 1/{seed}"]["folder"] for seed in (0, 1)]
-    seeds = [read_stage(finished / "stages" / stage)["key"]["noise"]["seed"] for stage in stages]
-    assert seeds == [0, 1]
-    reports = [
-        read_stage(path)["record"]["model"]["rmse"]
-        for path in (finished / "stages").glob("noise-report-*")
-    ]
-    assert len(reports) == 2
+    stages = [read_stage(path) for path in (finished / "stages").glob("noise-report-*")]
+    assert sorted(stage["key"]["noise"]["seed"] for stage in stages) == [0, 1]
+    reports = [stage["record"]["model"]["rmse"] for stage in stages]
     assert record["noise"]["OfflinePPO, ItemBias 1"]["model"]["rmse"] == pytest.approx(
         np.mean(reports)
     )
@@ -198,7 +193,8 @@ def test_failed_trials_count_and_are_named_with_their_reason(copied, tmp_path):
     assert all("must be above 0" in reason for reason in failed["reason"])
     assert set(failed["value"]) == {""}
     caption = (folder / "table.md").read_text()
-    assert "3 trials failed (ExpRSFT 3); no row for ExpRSFT, no trial completed" in caption
+    assert "3 trials failed (ExpRSFT 3); " in caption
+    assert "; no row for ExpRSFT, no trial completed" in caption
     assert "| ExpRSFT" not in caption
 
 
