@@ -10,8 +10,8 @@ part, which people keep and factors do not explain: there are `hashes` vectors o
 for each item, and each user has the sum of `tastes` of them, over the root of their number. Its
 amplitude leaves a rating a scatter of `noise` about its expectation.
 
-r*(u, .) is the nearest vector of x's span to x_u that lies inside the rating scale, so it is a
-product of factors and the expectation of a rating.
+r*(u, .) is the vector of the items' span that is nearest to x_u inside the rating scale (`inside`),
+so it is a product of factors and the expectation of a rating.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,10 @@ from recsys_posttrain.config import require
 
 EDGE = 0.05  # a user's mean keeps this share of the scale away from its ends
 DRAWN = 2  # the last sweeps draw; those before solve for the mean
-ROUNDS = 30  # of the projection into the scale
-ROWS = 512  # users that are projected at a time, and that the amplitude is chosen by
+HELD = 3.0  # how much more a move of a user's mean, or of the weight of quality, counts
+ROUNDS, PULL = 30, 5.0  # of the projection into the scale, and its penalty
+ROWS = 512  # users that are projected at a time
+SAMPLE = 512  # users by whom the amplitude is chosen
 LOUDEST, HALVINGS = 3.0, 8  # of the search for the amplitude, in sd of what factors leave
 
 
@@ -53,8 +55,7 @@ class Preferences:
     sweeps: int = 10
     hashes: int = 256
     tastes: int = 2
-    noise: float = 0.5
-    stretch: float = 1.3
+    noise: float = 0.45
 
     def __post_init__(self) -> None:
         for name in ("rank", "sweeps", "hashes", "tastes"):
@@ -75,30 +76,36 @@ class Preferences:
         """
         generator = np.random.default_rng(seed)
         factors = self._factors(rating_NV, generator)
-        users, items = rating_NV.shape
-        taste_NH = generator.random((users, self.hashes)).argsort(axis=1) < self.tastes
-        personal_NH = np.sqrt(factors.rest / self.tastes) * taste_NH
-        sign_VH = generator.choice([-1.0, 1.0], size=(items, self.hashes))
+        user_NH, sign_VH = self._personal(*rating_NV.shape, generator)
+        user_NH *= np.sqrt(factors.rest)
         basis_VR, mix_RR = np.linalg.qr(np.column_stack([factors.item_VR, sign_VH]))
         basis_VR = basis_VR.astype(np.float32)
+        factor_VR = np.column_stack([np.ones(len(basis_VR)), basis_VR - basis_VR.mean(axis=0)])
         scale = (rating_NV.data.min(), rating_NV.data.max())
 
-        def states(rows_n: np.ndarray, amplitude: float) -> np.ndarray:
-            user_nR = np.column_stack([factors.user_NR[rows_n], amplitude * personal_NH[rows_n]])
+        def states(users_n: np.ndarray, amplitude: float) -> np.ndarray:
+            user_nR = np.column_stack([factors.user_NR[users_n], amplitude * user_NH[users_n]])
             return inside((user_nR @ mix_RR.T).astype(np.float32), basis_VR, scale)
 
-        factor_VR = np.column_stack([np.ones(items), basis_VR - basis_VR.mean(axis=0)])
-        sample_n = generator.permutation(users)[:ROWS]
+        sample_n = generator.permutation(len(user_NH))[:SAMPLE]
         low, high = 0.0, LOUDEST
         for _ in range(HALVINGS):
-            state_nR = states(sample_n, (low + high) / 2)
-            if self._scatter(rating_NV[sample_n], state_nR, factor_VR) > self.noise:
-                low = (low + high) / 2
+            amplitude = (low + high) / 2
+            state_nR = states(sample_n, amplitude)
+            if _scatter(rating_NV[sample_n], state_nR, factor_VR) > self.noise:
+                low = amplitude
             else:
-                high = (low + high) / 2
-        chunks = np.split(np.arange(users), range(ROWS, users, ROWS))
-        state_NR = np.concatenate([states(rows_n, high) for rows_n in chunks])
+                high = amplitude
+        parts = np.split(np.arange(len(user_NH)), range(ROWS, len(user_NH), ROWS))
+        state_NR = np.concatenate([states(users_n, high) for users_n in parts])
         return state_NR.astype(np.float32), factor_VR.astype(np.float32)
+
+    def _personal(
+        self, users: int, items: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(user_NH, sign_VH) whose product is w, of mean 0 and variance 1 over the signs."""
+        has_NH = generator.random((users, self.hashes)).argsort(axis=1) < self.tastes
+        return has_NH / np.sqrt(self.tastes), generator.choice([-1.0, 1.0], (items, self.hashes))
 
     def _factors(self, rating_NV: csr_array, generator: np.random.Generator) -> _Factors:
         row_E, item_E = _cells(rating_NV)
@@ -123,34 +130,36 @@ class Preferences:
             rest = float((rest_E + trend_V[item_E] - bias_V[item_E] - told_E).var())
         one_N = np.ones(len(user_NR))
         return _Factors(
-            np.column_stack([mean + self.stretch * user_NR[:, 0], self.stretch * one_N, user_NR[:, 1:]]),
+            np.column_stack([mean + user_NR[:, 0], one_N, user_NR[:, 1:]]),
             np.column_stack([np.ones(len(bias_V)), bias_V, taste_VR]),
             rest,
         )
 
-    def _scatter(
-        self, rating_NV: csr_array, state_NR: np.ndarray, factor_VR: np.ndarray
-    ) -> float:
-        """The standard deviation that ratings have beyond that of their expectations."""
-        row_E, item_E = _cells(rating_NV)
-        mean_E = np.einsum("er,er->e", state_NR[row_E], factor_VR[item_E])
-        return float(np.sqrt(max(rating_NV.data.var() - mean_E.var(), 0)))
+
+def _scatter(rating_NV: csr_array, state_NR: np.ndarray, factor_VR: np.ndarray) -> float:
+    """The standard deviation that ratings have beyond that of their expectations."""
+    row_E, item_E = _cells(rating_NV)
+    mean_E = np.einsum("er,er->e", state_NR[row_E], factor_VR[item_E])
+    return float(np.sqrt(max(rating_NV.data.var() - mean_E.var(), 0)))
 
 
 def inside(target_NR: np.ndarray, basis_VR: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
     """[N, 1 + R]: a mean m and a state s for each user, such that m + s (basis - its mean over the
     items) is the vector of the basis' span that is nearest to basis . target inside the scale.
 
-    basis_VR: orthonormal columns, 1 in their span. The nearest vector by ROUNDS of the alternating
-    direction method of multipliers (S. Boyd et al., 2011); what is left outside after those is
-    taken in by shrinking the user's deviations.
+    basis_VR: orthonormal columns; 1 lies in the span of the first, and quality in that of the first
+    two, in which distances count HELD times as much. The nearest vector by ROUNDS of the
+    alternating direction method of multipliers (S. Boyd et al., 2011); what is left outside after
+    those is taken in by shrinking the user's deviations.
     """
-    state_NR = target_NR
-    product_NV = state_NR @ basis_VR.T
+    weight_R = np.ones(basis_VR.shape[1], dtype=basis_VR.dtype)
+    weight_R[:2] = HELD
+    product_NV = target_NR @ basis_VR.T
     price_NV = np.zeros_like(product_NV)
     for _ in range(ROUNDS):
         clipped_NV = (product_NV + price_NV).clip(*scale)
-        state_NR = (target_NR + (clipped_NV - price_NV) @ basis_VR) / 2
+        pulled_NR = PULL * ((clipped_NV - price_NV) @ basis_VR)
+        state_NR = (weight_R * target_NR + pulled_NR) / (weight_R + PULL)
         product_NV = state_NR @ basis_VR.T
         price_NV += product_NV - clipped_NV
     margin = EDGE * (scale[1] - scale[0])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from worlds.calibration import (
     calibration,
-    scatter,
     pair_overlap,
+    scatter,
     shape_of,
     step_counts,
     total_variation,
