@@ -1,8 +1,8 @@
 """What there is to gain in a world, before any model: the true value of items in fixed orders.
 
 uniform             any item that may be shown, with equal probability
-popularity          the most logged items first; drawn with probability in proportion to their counts
-best fixed list     the items with the highest mean true reward over all users first, for everybody
+popularity          the most logged items first; drawn in proportion to their counts
+best fixed list     the items with the highest mean true reward over all users first
 oracle              each user's own best items first
 
 `list` is the mean true reward of the five items that come first and `one` that of a single item:

@@ -114,7 +114,8 @@ def test_what_lies_inside_stays():
 
 
 def test_what_lies_outside_goes_to_the_nearest_inside(monkeypatch):
-    """Against a general solver, the first two coordinates counting three times; with more rounds nothing is left to shrink."""
+    """Against a general solver, the first two coordinates counting three times; with more
+    rounds nothing is left to shrink."""
     monkeypatch.setattr(preferences, "ROUNDS", 3000)
     generator = np.random.default_rng(2)
     basis_VR, _ = np.linalg.qr(np.column_stack([np.ones(12), generator.normal(size=(12, 3))]))
