@@ -88,6 +88,10 @@ class Policy(nn.Module):
             self._latest = cached
         return cached[2]
 
+    def logits(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        """The logits of given items, [N, K], with a gradient: log pi up to a constant of each n."""
+        return ops.chosen_logits(self.hidden_states(batch), self.item_embedding_VD, items_NK)
+
     @torch.no_grad()
     def log_normaliser(self, batch: Batch) -> Tensor:
         """The log-normaliser log sum_v exp(logit_v), [N], without a gradient."""
@@ -133,8 +137,7 @@ class Policy(nn.Module):
                 self.logits_dtype,
                 excluded=batch.excluded,
             )
-        logit_NK = ops.chosen_logits(hidden_ND, self.item_embedding_VD, items_NK)
-        return logit_NK - self.log_normaliser(batch)[:, None]
+        return self.logits(batch, items_NK) - self.log_normaliser(batch)[:, None]
 
     def weighted_nll(self, batch: Batch, weight_N: Tensor) -> Tensor:
         """-weight log pi of the logged actions, [N], in one pass over the catalogue.
