@@ -2,12 +2,15 @@ import math
 
 import torch
 from data_factory import doubles
+from scipy.stats import expectile
 
 from recsys_posttrain.algorithms import ASFT, ExpRSFT
 from recsys_posttrain.algorithms.signals import learned_value, no_baseline
 from recsys_posttrain.algorithms.weights import (
     capped,
+    expectile_error,
     explained_share,
+    exponential_weight,
     value_error,
     value_head,
     weight_metrics,
@@ -50,6 +53,34 @@ def test_value_error_trains_the_value_only():
     torch.testing.assert_close(error.detach(), doubles(4.0))
     torch.testing.assert_close(value.grad, doubles(-4.0))
     assert target.grad is None
+
+
+def test_expectile_error_by_hand():
+    """At level .8 a target above counts .8 and one below .2: (3 - 5)^2 and (3 - 1)^2."""
+    value, target = doubles(3.0, 3.0, grad=True), doubles(5.0, 1.0, grad=True)
+    error = expectile_error(value, target, 0.8)
+    error.sum().backward()
+    torch.testing.assert_close(error.detach(), doubles(3.2, 0.8))
+    torch.testing.assert_close(value.grad, doubles(-3.2, 0.8))
+    assert target.grad is None
+
+
+def test_the_least_expectile_error_is_at_the_expectile():
+    """That of a public package, for 30 draws at three levels."""
+    target = torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for level in (0.2, 0.5, 0.95):
+        value = doubles(float(expectile(target.numpy(), level)), grad=True)
+        expectile_error(value, target, level).mean().backward()
+        assert abs(value.grad.item()) < 1e-9
+
+
+def test_exponential_weights_by_hand():
+    """At temperature 2: e and, held at 3, e^2; without a gradient."""
+    advantage = doubles(2.0, 4.0, grad=True)
+    weight, is_capped = exponential_weight(advantage, 2.0, 3.0)
+    torch.testing.assert_close(weight, doubles(math.e, 3.0))
+    assert is_capped.tolist() == [False, True]
+    assert not weight.requires_grad
 
 
 def test_weight_metrics_by_hand():
