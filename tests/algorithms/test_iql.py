@@ -17,7 +17,7 @@ def test_loss_and_gradients_by_hand(tabular):
     their sum -2.4, and the policy w (pi - [v = a]) alone."""
     algorithm = IQL(level=0.8, temperature=2.0)
     actors = tabular.actors(policy=LOGITS, scores=[[5.0, 1.0]], algorithm=algorithm)
-    output = algorithm.loss(tabular.batch([[1, 1]], [[1, 2]], [[0.0, 0.0]]), actors)
+    output = algorithm.loss(tabular.batch([[1, 1]], [[1, 2]], [[0.0, 4.0]]), actors)
     output.loss_N.sum().backward()
     e = math.e
     expected = doubles(e * math.log(4) + 3.2, math.log(4 / 3) / e + 0.8)
@@ -28,6 +28,9 @@ def test_loss_and_gradients_by_hand(tabular):
     torch.testing.assert_close(output.metrics["value/error"].item(), 2.0)
     torch.testing.assert_close(output.metrics["advantage/mean"].item(), 0.0)
     torch.testing.assert_close(output.metrics["weight/mean"].item(), (e + 1 / e) / 2)
+    # Of the logged rewards, 0 and 4, V = 3 explains 1 - (9 + 1) / (4 + 4).
+    torch.testing.assert_close(output.metrics["baseline/r2"].item(), -0.25)
+    assert not any(value.requires_grad for value in output.metrics.values())
 
 
 def test_whole_loss_against_a_numpy_oracle(tabular):

@@ -51,8 +51,18 @@ def test_whole_loss_and_its_gradients_by_hand(tabular):
     torch.testing.assert_close(output.loss_N.detach(), expected)
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([0.0, 0.25]))
     torch.testing.assert_close(actors.heads["bias"].bias.grad, doubles(7.5))
-    metrics = {name: each.item() for name, each in output.metrics.items()}
-    assert metrics == {"signal/positive": 0.5, "signal/accuracy": 0.5}
+
+
+def test_metrics_by_hand(tabular):
+    """Scores log 3 of item 2 and 0 of item 1, which is right about nothing; three rewards are
+    above the mean of 3, of which one has the right score."""
+    algorithm = WBC()
+    actors = tabular.actors(policy=doubles([1.0, 3.0]).log(), algorithm=algorithm)
+    batch = tabular.batch([[1] * 4], [[2, 1, 1, 2]], [[5.0, 5.0, 4.0, 1.0]])
+    metrics = algorithm.loss(batch, actors).metrics
+    found = {name: each.item() for name, each in metrics.items()}
+    assert found == {"signal/positive": 0.75, "signal/accuracy": 0.25}
+    assert not any(each.requires_grad for each in metrics.values())
 
 
 def test_the_learned_bias_is_added_to_the_logit(tabular):
