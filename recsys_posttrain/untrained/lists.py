@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require_at_least
+from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.models.ranker import Ranker, SameForAll
 from recsys_posttrain.rewards.baselines import damped_means
 from recsys_posttrain.rewards.renumbered import in_numbering
@@ -16,6 +17,7 @@ from recsys_posttrain.types import Sequences, Split, Targets
 from recsys_posttrain.untrained.base import SHARP, Given, needed
 
 NEVER = 1e-9  # events of an item without any: its weight is next to nothing
+EVENTS_AT_A_TIME = 2**16
 WIDTH = 32  # of random states
 FLAT = 2.0**-20  # of their logits: the order is all that they say
 
@@ -67,16 +69,27 @@ class ItemMean:
 
 @dataclass(frozen=True)
 class BestFixedList:
-    """Items by the mean of r_hat over the users of the targets: given the true reward, no list that
-    is the same for all of them is better."""
+    """Items by the mean of r_hat over the targets at which they may be shown: of the true reward,
+    what the same order for everyone can reach."""
 
     def ranker(self, given: Given) -> Ranker:
         corpus = given.data.corpus
         targets = given.data.test if given.targets is None else given.targets
         reward = in_numbering(needed(self, "reward", given.reward), corpus.item_ids)
         state_NR, factor_VR = reward.last_factors(targets.history, targets.times_N, targets.users_N)
-        mean_V = factor_VR.double() @ state_NR.double().mean(dim=0)
-        return SameForAll(SHARP * mean_V, corpus.item_ids)
+        removed_E, offsets_N1 = removed_items(targets.history, targets.repeats)
+        row_E = torch.repeat_interleave(offsets_N1.diff())
+        # Of all targets, less those where the item is not shown: events at a time, [events, R].
+        total_V = factor_VR.double() @ state_NR.double().sum(dim=0)
+        count_V = len(state_NR) - torch.bincount(removed_E - 1, minlength=len(factor_VR))
+        for event_C in torch.split(torch.arange(len(row_E)), EVENTS_AT_A_TIME):
+            item_C = removed_E[event_C] - 1
+            reward_C = (state_NR[row_E[event_C]] * factor_VR[item_C]).double().sum(dim=1)
+            total_V.index_add_(0, item_C, -reward_C)
+        mean_V = total_V / count_V.clamp(min=1)
+        lowest = mean_V[count_V > 0].min() if bool((count_V > 0).any()) else 0.0
+        logit_V = SHARP * torch.where(count_V > 0, mean_V, lowest)
+        return SameForAll(logit_V, corpus.item_ids)
 
 
 @dataclass(frozen=True)
