@@ -63,7 +63,7 @@ def run(
     data_root: options.DataRoot = None,
     output: options.Output = Path("runs"),
     eval_split: Annotated[
-        Literal["test", "validation"],
+        Literal["test", "validation", "final"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
     ] = "test",
     split: Annotated[
@@ -200,7 +200,7 @@ def advise(
     dataset: Annotated[str, typer.Option(help=options.DATASET_WORDS, callback=options.expanded)],
     data_root: options.DataRoot = None,
     studies: Annotated[
-        Path | None, options.path_option("Where noise_vs_quality-* folders are.")
+        Path | None, options.path_option("Where folders of noise studies are.")
     ] = None,
     output: options.Output = Path("runs"),
     device: options.Device = "cpu",

@@ -137,6 +137,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         users_N=users_N,
         repeats=corpus.repeats,
         unshowable=asked - len(event_N),
+        catalogue=corpus.catalogue,
     )
 
 

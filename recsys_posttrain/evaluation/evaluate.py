@@ -57,7 +57,7 @@ def evaluate(
 
     reward: adds `reward/proxy@10`, its mean prediction for the ten items shown.
     reference: adds `kl`, the exact KL(softmax of the ranker's logits || reference) after each
-        history, and `entropy`, both in nats.
+        history, and `entropy`, both in nats and over the eligible items; NaN where none is.
     targets: None: data.test.
     judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
 
@@ -73,7 +73,8 @@ def evaluate(
     models = (each and in_numbering(each, ids) for each in (reward, judge))
     frame = _frame(*scores, data, targets, *models)
     if reference is not None:
-        kl_N2 = ops.kl_and_entropy(*scores, *_of_reference(reference, ids, targets))
+        of_reference = _of_reference(reference, ids, targets)
+        kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=targets.excluded)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 

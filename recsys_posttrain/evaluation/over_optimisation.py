@@ -41,8 +41,8 @@ def curve_point(
     models: Mapping[str, RewardModel],
     truth: Truth | None = None,
 ) -> dict[str, float]:
-    """Means over the targets: `kl`, the exact KL(policy || reference) in nats over the whole
-    catalogue, and its root `sqrt_kl`; in reward units `reward/<name>` for each model, and
+    """Means over the targets: `kl`, the exact KL(policy || reference) in nats over the eligible
+    items, and its root `sqrt_kl`; in reward units `reward/<name>` for each model, and
     `reward/gold` for the truth.
 
     Every worth is E_pi[r] over the items that the user has not seen (expectation.py), so that they
@@ -51,8 +51,9 @@ def curve_point(
     """
     asked = targets.history, targets.times_N, targets.users_N
     scores = policy.scores(*asked)
-    kl_N2 = ops.kl_and_entropy(*scores, *reference.scores(*asked))
-    kl = max(0.0, float(kl_N2[:, 0].double().mean()))  # rounding may leave next to nothing below 0
+    kl_N2 = ops.kl_and_entropy(*scores, *reference.scores(*asked), excluded=targets.excluded)
+    # Rounding may leave next to nothing below 0.
+    kl = float(kl_N2[:, 0].double().nanmean().clamp(min=0))
     point = {"kl": kl, "sqrt_kl": math.sqrt(kl)}
     for name, factors in _factors(targets, models, truth).items():
         value_N = expected_unseen(*scores, *factors, targets)
