@@ -77,19 +77,25 @@ class BestFixedList:
         targets = given.data.test if given.targets is None else given.targets
         reward = in_numbering(needed(self, "reward", given.reward), corpus.item_ids)
         state_NR, factor_VR = reward.last_factors(targets.history, targets.times_N, targets.users_N)
-        removed_E, offsets_N1 = removed_items(targets.history, targets.repeats)
-        row_E = torch.repeat_interleave(offsets_N1.diff())
-        # Of all targets, less those where the item is not shown: events at a time, [events, R].
-        total_V = factor_VR.double() @ state_NR.double().sum(dim=0)
-        count_V = len(state_NR) - torch.bincount(removed_E - 1, minlength=len(factor_VR))
-        for event_C in torch.split(torch.arange(len(row_E)), EVENTS_AT_A_TIME):
-            item_C = removed_E[event_C] - 1
-            reward_C = (state_NR[row_E[event_C]] * factor_VR[item_C]).double().sum(dim=1)
-            total_V.index_add_(0, item_C, -reward_C)
-        mean_V = total_V / count_V.clamp(min=1)
-        lowest = mean_V[count_V > 0].min() if bool((count_V > 0).any()) else 0.0
-        logit_V = SHARP * torch.where(count_V > 0, mean_V, lowest)
-        return SameForAll(logit_V, corpus.item_ids)
+        mean_V = mean_where_shown(state_NR, factor_VR, targets)
+        return SameForAll(SHARP * mean_V, corpus.item_ids)
+
+
+def mean_where_shown(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> Tensor:
+    """The mean of state_n . factor_v over the targets at which item v may be shown, [V], float64;
+    the lowest of all means where it never is."""
+    removed_E, offsets_N1 = removed_items(targets.history, targets.repeats)
+    row_E, num_items = torch.repeat_interleave(offsets_N1.diff()), len(factor_VR)
+    pair_E = torch.unique(row_E * num_items + removed_E - 1)  # an item may be there twice
+    # Of all targets, less those where the item is not shown: events at a time, [events, R].
+    total_V = factor_VR.double() @ state_NR.double().sum(dim=0)
+    count_V = len(state_NR) - torch.bincount(pair_E % num_items, minlength=num_items)
+    for pair_C in torch.split(pair_E, EVENTS_AT_A_TIME):
+        item_C = pair_C % num_items
+        reward_C = (state_NR[pair_C // num_items] * factor_VR[item_C]).double().sum(dim=1)
+        total_V.index_add_(0, item_C, -reward_C)
+    mean_V = (total_V / count_V.clamp(min=1)).masked_fill(count_V <= 0, torch.inf)
+    return mean_V.where(count_V > 0, mean_V.min()).nan_to_num(posinf=0.0)
 
 
 @dataclass(frozen=True)
