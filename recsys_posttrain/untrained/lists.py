@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require_at_least
-from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.data.popularity import event_counts
+from recsys_posttrain.evaluation.expectation import mean_where_shown
 from recsys_posttrain.models.ranker import Ranker, SameForAll
 from recsys_posttrain.rewards.baselines import damped_means
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.types import Sequences, Split, Targets
+from recsys_posttrain.types import Sequences
 from recsys_posttrain.untrained.base import SHARP, Given, needed
 
 NEVER = 1e-9  # events of an item without any: its weight is next to nothing
-EVENTS_AT_A_TIME = 2**16
 WIDTH = 32  # of random states
 FLAT = 2.0**-20  # of their logits: the order is all that they say
 
@@ -31,18 +31,6 @@ class Popularity:
     def ranker(self, given: Given) -> Ranker:
         count_V = event_counts(given.data, given.targets).double()
         return SameForAll(count_V.clamp(min=NEVER).log(), given.data.corpus.item_ids)
-
-
-def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
-    """The number of events of each item before the targets, [V].
-
-    targets: None or data.test: training and validation events count; otherwise training events
-        alone.
-    """
-    known_E = data.train.items_E
-    if targets is None or targets is data.test:
-        known_E = torch.cat([known_E, data.validation.items_N])
-    return torch.bincount(known_E - 1, minlength=data.corpus.num_items)
 
 
 @dataclass(frozen=True)
@@ -79,23 +67,6 @@ class BestFixedList:
         state_NR, factor_VR = reward.last_factors(targets.history, targets.times_N, targets.users_N)
         mean_V = mean_where_shown(state_NR, factor_VR, targets)
         return SameForAll(SHARP * mean_V, corpus.item_ids)
-
-
-def mean_where_shown(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> Tensor:
-    """The mean of state_n . factor_v over the targets at which item v may be shown, [V], float64;
-    the lowest of all means where it never is."""
-    removed_E, offsets_N1 = removed_items(targets.history, targets.repeats)
-    row_E, num_items = torch.repeat_interleave(offsets_N1.diff()), len(factor_VR)
-    pair_E = torch.unique(row_E * num_items + removed_E - 1)  # an item may be there twice
-    # Of all targets, less those where the item is not shown: events at a time, [events, R].
-    total_V = factor_VR.double() @ state_NR.double().sum(dim=0)
-    count_V = len(state_NR) - torch.bincount(pair_E % num_items, minlength=num_items)
-    for pair_C in torch.split(pair_E, EVENTS_AT_A_TIME):
-        item_C = pair_C % num_items
-        reward_C = (state_NR[pair_C // num_items] * factor_VR[item_C]).double().sum(dim=1)
-        total_V.index_add_(0, item_C, -reward_C)
-    mean_V = (total_V / count_V.clamp(min=1)).masked_fill(count_V <= 0, torch.inf)
-    return mean_V.where(count_V > 0, mean_V.min()).nan_to_num(posinf=0.0)
 
 
 @dataclass(frozen=True)
