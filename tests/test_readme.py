@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import recsys_posttrain as rp
 from recsys_posttrain.cli import app
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_reward

@@ -36,10 +36,15 @@ class Renumbered(RewardModel):
         self.inner.clear_cache()
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        history_BT, actions_BT = self.number_V1[batch.history_BT], self.number_V1[batch.actions_BT]
-        renumbered = batch._replace(history_BT=history_BT, actions_BT=actions_BT)
-        state_MNR, factor_MVR = self.inner.member_factors(renumbered)
+        state_MNR, factor_MVR = self.inner.member_factors(self._renumbered(batch))
         return state_MNR, factor_MVR[:, self.number_V1[1:] - 1]
+
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        return self.inner.variance(self._renumbered(batch), self.number_V1[items_NK])
+
+    def _renumbered(self, batch: Batch) -> Batch:
+        history_BT, actions_BT = self.number_V1[batch.history_BT], self.number_V1[batch.actions_BT]
+        return batch._replace(history_BT=history_BT, actions_BT=actions_BT)
 
     def next_factors(
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None

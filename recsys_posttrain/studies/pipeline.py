@@ -20,6 +20,7 @@ from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
 from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.plan import METRICS
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.reward_stages import RewardStages
@@ -27,7 +28,7 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.training import posttrain
-from recsys_posttrain.training.fit import METRICS, Report, validations
+from recsys_posttrain.training.fit import Report, validations
 
 
 class RunResult(NamedTuple):

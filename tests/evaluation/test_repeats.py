@@ -15,7 +15,7 @@ from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.rollout import first_of, most_popular, rollout
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
 
 INPUTS = Path(__file__).parents[1] / "inputs"

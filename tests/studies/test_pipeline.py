@@ -20,11 +20,11 @@ from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.override import override
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_judge, train_reward

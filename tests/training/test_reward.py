@@ -16,8 +16,8 @@ from recsys_posttrain.data.split import LeaveOneOut, latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import Flips, RewardNoise, Starvation
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.reward import (
     judge_quality,
     predict_logged,

@@ -80,6 +80,9 @@ class NoisyReward(RewardModel):
         state_NR, factor_VR = (torch.cat(pair, dim=1) for pair in zip(inner, errors, strict=True))
         return state_NR, factor_VR
 
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        return self.inner.variance(batch, items_NK)
+
     def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
         scores_MNK = self.inner.member_scores(batch, items_NK)
         if (errors := self.errors(batch)) is None:
