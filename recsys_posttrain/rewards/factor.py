@@ -136,13 +136,14 @@ class RewardFactors:
     def __post_init__(self) -> None:
         require_counts("RewardFactors", 1, 200, rank=self.rank)
         require_counts("RewardFactors", 1, 10_000, rounds=self.rounds, max_length=self.max_length)
-        for name, lowest in (("forgetting", 0.5), ("held_out", 0.0)):
-            value = getattr(self, name)
-            require(
-                lowest < value <= 1 and (value < 1 or name == "forgetting"),
-                f"RewardFactors: {name}={value} must be above {lowest:g} and "
-                f"{'at most' if name == 'forgetting' else 'below'} 1.",
-            )
+        require(
+            0 < self.forgetting <= 1,
+            f"RewardFactors: forgetting={self.forgetting} must be above 0, and at most 1.",
+        )
+        require(
+            0 < self.held_out < 1,
+            f"RewardFactors: held_out={self.held_out} must be a share between 0 and 1.",
+        )
 
     def build(self, num_items: int) -> FactorModule:
         """A model to load weights into."""
