@@ -20,9 +20,8 @@ def test_the_table_by_hand(tmp_path):
     write_quality(frame, "Models of x_y.", tmp_path / "judge.md")
     caption, _, head, rule, row = (tmp_path / "judge.md").read_text().splitlines()
     assert caption.startswith("Models of x\\_y. 2 events of 1 users, 95% intervals.")
-    assert head.startswith(
-        "| reward model | RMSE | MAE | pairwise accuracy | in one context | Spearman |"
-    )
+    names = ["reward model", "RMSE", "MAE", "pairwise accuracy", "in one context", "Spearman"]
+    assert head.startswith(f"| {' | '.join(names)} |")
     assert rule == "|:--|" + "--:|" * 9
     # Both events stand alone in their bins: (0 + 1) / 2 is an eighth of the range.
     assert row == (

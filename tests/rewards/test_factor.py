@@ -1,6 +1,7 @@
-"""The factor model against dense algebra that is written another way, by hand, and at its limits."""
+"""The factor model against dense algebra written another way, by hand, and at its limits."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import RewardData, score_next
 from recsys_posttrain.rewards.factor import FactorModule, RewardFactors
 from recsys_posttrain.rewards.factor_fit import LEAST_DEVIATION, NOISE_EVENTS, fit_factors
+from recsys_posttrain.rewards.predictions import predict_logged
 
 ITEMS, RANK = 7, 3
 LENGTHS = [5, 1, 4, 6]
@@ -23,7 +25,8 @@ def drawn_module(forgetting=0.9, seed=0):
     """Rows, covariances and noises of items that nobody fitted."""
     module = FactorModule(RewardFactors(rank=RANK, forgetting=forgetting, max_length=9), ITEMS)
     rng = np.random.default_rng(seed)
-    rows = rng.normal(size=(ITEMS, RANK + 1)) + [3.0, 0, 0, 0]
+    rows = rng.normal(size=(ITEMS, RANK + 1))
+    rows[:, 0] += 3
     halves = rng.normal(size=(ITEMS, RANK + 1, RANK + 1)) / 4
     covariances = halves @ halves.transpose(0, 2, 1)
     noises = rng.uniform(0.3, 1.5, ITEMS)
@@ -106,6 +109,26 @@ def test_known_loadings_give_the_conditional_of_one_joint_normal():
     np.testing.assert_allclose(module.score_all(batch)[-1], rows[:, 0] + rows[:, 1:] @ mean)
     variance = module.variance(batch, batch.action_N[:, None])[-1, 0]
     assert float(variance) == pytest.approx(rows[1, 1:] @ spread @ rows[1, 1:])
+
+
+def test_a_block_is_predicted_from_the_history_before_it():
+    """Of blocks of three actions: as if each action came right after that history, at its time."""
+    module = drawn_module()[0].float()
+    items, rewards = [1, 2, 3, 4, 5, 6, 7, 1], [4.0, 2.0, 5.0, 1.0, 3.0, 2.0, 4.0, 5.0]
+    lengths = [2, 6, 8]
+    log = made_sequences(lengths, *([each[:size] for size in lengths] for each in (items, rewards)))
+    expected = []
+    for length in lengths:
+        for event in range(1, length):
+            first = event - (event - 1) % 3
+            past = [*items[:first], items[event]], [*rewards[:first], 1.0]
+            expected.append(predict_logged(module, made_sequences([first + 1], *past))[-1])
+    np.testing.assert_allclose(predict_logged(module, log, 3), expected, rtol=1e-5)
+    assert not np.allclose(predict_logged(module, log), expected)
+    variance = predict_logged(module, log, scores=module.variance)
+    batch = batch_of(log, torch.tensor([1]), 9)
+    alone = module.variance(batch, batch.action_N[:, None])[:, 0]
+    np.testing.assert_allclose(variance[1:6], alone, rtol=1e-5)
 
 
 def test_two_items_by_hand():
@@ -192,7 +215,7 @@ def users_given(log, factors):
     """Posteriors of tastes given the items, one user at a time."""
     means, spreads = [], []
     offsets = log.offsets_N1.tolist()
-    for start, stop in zip(offsets, offsets[1:], strict=False):
+    for start, stop in pairwise(offsets):
         past = list(zip(log.items_E[start:stop].tolist(), log.rewards_E[start:stop], strict=True))
         rank = factors.mean_VQ.shape[1] - 1
         precision, pull = np.eye(rank), np.zeros(rank)

@@ -20,6 +20,7 @@ from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.override import override
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
+from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
@@ -268,6 +269,11 @@ def test_a_judge_where_the_split_has_users_for_one(made, run):
     judge, _ = train_judge(other.data, run.setup.reward, 0)
     assert_equal(other.rewards.load_judge(), judge)
     assert "RewardEnsemble" in other.rewards.measure_judge().index
+    factors = RewardFactors(rank=2, rounds=2)
+    another = Pipeline(replace(other.setup, judge=factors), made.root)
+    assert another.keys.reward() == other.keys.reward()
+    assert_equal(another.rewards.load_judge(), train_judge(other.data, factors, 0)[0])
+    assert "RewardFactors" in another.rewards.measure_judge().index
     rows = other.evaluate(other.pretrain())
     expected = evaluate(
         other.load_pretrained(),
