@@ -113,7 +113,11 @@ METHODS = (
     Method("BC", IMITATION, steps=BC_STEPS),
     Method("RWR", {"": RWR()}),
     Method("Exp-RSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
-    Method("A-SFT", {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
+    Method(
+        "A-SFT",
+        {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)},
+        asks_model=True,  # for its baseline
+    ),
     Method(
         "A-SFT, model reward",
         {

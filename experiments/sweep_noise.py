@@ -3,13 +3,13 @@
     recsys-posttrain sweep experiments/sweep_noise.py --dataset ml-1m --workers 2
     make sweep
 
-BC, RWR, ExpRSFT, and ASFT on observed rewards with a learned baseline, do not ask the reward model,
-so its errors leave them as they are. ItemBias is the kind of error that policies exploit
+BC, RWR and ExpRSFT do not ask the reward model, so its errors leave them as they are; ASFT on
+observed rewards asks it for its baseline. ItemBias is the kind of error that policies exploit
 (noise_vs_quality.py has all kinds).
 """
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
-from recsys_posttrain.algorithms.signals import model_reward, reference_value
+from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep import spaces
@@ -21,13 +21,8 @@ SWEEP = Sweep(
         Method(BC(), spaces.BC),
         Method(RWR(), spaces.RWR),
         Method(ExpRSFT(), spaces.EXP_RSFT),
-        Method(ASFT(), spaces.ASFT),
-        Method(
-            ASFT(model_reward, reference_value),
-            spaces.ASFT,
-            "ASFT(model)",
-            asks_model=True,
-        ),
+        Method(ASFT(), spaces.ASFT, asks_model=True),
+        Method(ASFT(model_reward), spaces.ASFT, "ASFT(model)", asks_model=True),
         Method(OfflinePPO(), spaces.OFFLINE_PPO, asks_model=True),
         Method(DPO(), spaces.DPO, asks_model=True),
     ),

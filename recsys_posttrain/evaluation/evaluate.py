@@ -56,7 +56,7 @@ def evaluate(
 
     reward: adds `reward/proxy@10`, its mean prediction for the ten items shown.
     reference: adds `kl`, the exact KL(policy || reference) after each history, and `entropy`, both
-        in nats.
+        in nats and over the eligible items; NaN where none is.
     targets: None: data.test.
     judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
 
@@ -74,7 +74,9 @@ def evaluate(
     if reference is not None:
         reference.eval()
         reference_ND, reference_VD = _of_reference(reference, policy, targets)
-        kl_N2 = ops.kl_and_entropy(hidden_ND, item_embedding_VD, reference_ND, reference_VD)
+        kl_N2 = ops.kl_and_entropy(
+            *(hidden_ND, item_embedding_VD, reference_ND, reference_VD), excluded=targets.excluded
+        )
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 

@@ -40,8 +40,8 @@ def curve_point(
     models: Mapping[str, RewardModel],
     truth: Truth | None = None,
 ) -> dict[str, float]:
-    """Means over the targets: `kl`, the exact KL(policy || reference) in nats over the whole
-    catalogue, and its root `sqrt_kl`; in reward units `reward/<name>` for each model, and
+    """Means over the targets: `kl`, the exact KL(policy || reference) in nats over the eligible
+    items, and its root `sqrt_kl`; in reward units `reward/<name>` for each model, and
     `reward/gold` for the truth.
 
     Every worth is E_pi[r] over the items that the user has not seen (expectation.py), so that they
@@ -54,9 +54,11 @@ def curve_point(
     reference_ND = reference.last_hidden_states(targets.history, targets.times_N)
     item_embedding_VD = policy.item_embedding_VD.detach()
     kl_N2 = ops.kl_and_entropy(
-        hidden_ND, item_embedding_VD, reference_ND, reference.item_embedding_VD
+        *(hidden_ND, item_embedding_VD, reference_ND, reference.item_embedding_VD),
+        excluded=targets.excluded,
     )
-    kl = max(0.0, float(kl_N2[:, 0].double().mean()))  # rounding may leave next to nothing below 0
+    # Rounding may leave next to nothing below 0.
+    kl = float(kl_N2[:, 0].double().nanmean().clamp(min=0))
     point = {"kl": kl, "sqrt_kl": math.sqrt(kl)}
     for name, factors in _factors(targets, models, truth).items():
         value_N = expected_unseen(hidden_ND, item_embedding_VD, *factors, targets)

@@ -11,13 +11,13 @@ which the lower half is kept.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.files import write_text
 from recsys_posttrain.models.reward_model import RewardData, RewardModel
@@ -25,7 +25,7 @@ from recsys_posttrain.plan import METRICS, Fitted
 from recsys_posttrain.rewards.factor_fit import fit_factors
 from recsys_posttrain.types import Batch
 
-POSITIONS_AT_A_TIME = 2**14  # of [positions, R, R]
+POSITIONS_AT_A_TIME = 2**12  # of [positions, K, Q, Q]
 
 
 class FactorModule(RewardModel):
@@ -48,21 +48,41 @@ class FactorModule(RewardModel):
         return state_NQ[None], self.mean_VQ[None]
 
     def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
-        """Of the expected reward given what was learned and seen, without an event's noise; with
-        E for the rows' second moments, C for their covariances and P for that of the state (1, z):
-        sum(E * P) + (1, z) C (1, z)."""
-        second_VX = _lower(_outer(self.mean_VQ)) + self.covariance_VX
-        parts = [
-            torch.cat([_lower(_twice_off_diagonal(each_CQQ)) for each_CQQ in pair], dim=1)
-            for pair in ((spread, _outer(state)) for state, spread in self._posteriors(batch))
-        ]
-        factor_VX = torch.cat([second_VX, self.covariance_VX], dim=1)
-        return ops.map_chunks(
-            lambda state_CX, items_CK: ops.chosen_logits(state_CX, factor_VX, items_CK),
-            torch.cat(parts),
-            items_NK,
-            chunk=POSITIONS_AT_A_TIME,
+        """Of the expected reward given what was learned and seen; without an event's noise."""
+        index_NK = items_NK - 1
+        return self._variance(
+            batch, lambda rows: (self.mean_VQ[index_NK[rows]], self.covariance_VX[index_NK[rows]])
         )
+
+    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+        """By the posterior, in which the rows of two items are independent."""
+        first_N1, second_N1 = first_N[:, None] - 1, second_N[:, None] - 1
+
+        def rows_of(rows: slice) -> tuple[Tensor, Tensor]:
+            first, second = first_N1[rows], second_N1[rows]
+            differ = (first != second)[..., None]
+            covariance_CKX = self.covariance_VX[first] + self.covariance_VX[second]
+            return self.mean_VQ[first] - self.mean_VQ[second], covariance_CKX * differ
+
+        return self._variance(batch, rows_of)[:, 0].sqrt()
+
+    def _variance(self, batch: Batch, rows_of: Callable[[slice], tuple[Tensor, Tensor]]) -> Tensor:
+        """The variance of w . (1, z), [N, K], for independent rows w and tastes z: with C the
+        covariance of w and P that of (1, z), the sum of (w w' + C) * P, and (1, z)' C (1, z).
+
+        rows_of: the rows' means [C, K, Q] and covariances [C, K, X] at some positions.
+        """
+        start, found = 0, []
+        for state_CQ, spread_CQQ in self._posteriors(batch):
+            mean_CKQ, covariance_CKX = rows_of(slice(start, start + len(state_CQ)))
+            start += len(state_CQ)
+            spread_CX = _lower(_twice_off_diagonal(spread_CQQ))
+            state_CX = _lower(_twice_off_diagonal(_outer(state_CQ)))
+            found.append(
+                torch.einsum("ckx,cx->ck", _lower(_outer(mean_CKQ)), spread_CX)
+                + torch.einsum("ckx,cx->ck", covariance_CKX, spread_CX + state_CX)
+            )
+        return torch.cat(found).clamp(min=0)
 
     @torch.no_grad()
     def _posteriors(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:

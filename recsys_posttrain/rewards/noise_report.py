@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import RidgeCV  # type: ignore[import-untyped]
 from torch import Tensor
 
-from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.data.split import latest_events, whole_sequences
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.rewards.baselines import judged_events
@@ -82,14 +82,16 @@ def model_report(
     true_pairwise_accuracy on those pairs. Resampled noise is drawn from `seed`.
     """
     first, second = (derived_seed(seed, "noise report", draw) for draw in (0, 1))
+    excludes_history = data.corpus.excludes_history
     low, high = float(data.reward.rewards_E.min()), float(data.reward.rewards_E.max())
     generator = np.random.default_rng(derived_seed(seed, "noise report"))
     report: dict[str, float] = {}
     noisy.resample(first)
     for prefix, model in (("", noisy), ("clean_", clean)):
-        held_out = latest_events(data.reward, judged_N, model.max_length + 1)
-        events = judged_events(held_out)
-        predicted_E = predict_logged(model, held_out)
+        events = judged_events(latest_events(data.reward, judged_N, model.max_length + 1))
+        predicted_E = predict_logged(
+            model, whole_sequences(data.reward, judged_N), excludes_history=excludes_history
+        )
         judged = quality(predicted_E, events.reward_E, events.user_E, (low, high))
         report |= {f"{prefix}{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
 

@@ -14,14 +14,19 @@ Scores = Callable[[Batch, Tensor], Tensor]  # of given items, [N, K]: `score` or
 
 
 def predict_logged(
-    model: RewardModel, sequences: Sequences, block: int = 1, scores: Scores | None = None
+    model: RewardModel,
+    sequences: Sequences,
+    block: int = 1,
+    scores: Scores | None = None,
+    excludes_history: bool = False,
 ) -> np.ndarray:
-    """The prediction for each event but the first of its sequence, [E], flat.
+    """The prediction for each of a sequence's latest events, [E], flat: for as many as the model's
+    max_length, and not for its first.
 
-    sequences: each no longer than the model's max_length + 1.
     block: so many events in a row are predicted from the history before the first of them, at its
         time (`baselines.judged_events` says where blocks begin).
     scores: what is asked of the model; None: `score`.
+    excludes_history: as for `batch_of`, where the model has a noise that asks what is eligible.
     """
     scores = model.score if scores is None else scores
     device = next((tensor.device for tensor in model.state_dict().values()), None)
@@ -29,11 +34,11 @@ def predict_logged(
     order_N = order_N[sequences.lengths_N[order_N] >= 2]
     predicted = []
     with torch.inference_mode():
-        for batch in fixed_batches(sequences, model.max_length, batch_size=128):
-            there = Batch(*(value.to(device) for value in batch))
-            predicted.append(_of_blocks(scores, there, block).cpu())
+        for batch in fixed_batches(sequences, model.max_length, 128, excludes_history):
+            predicted.append(_of_blocks(scores, batch.to(device), block).cpu())
     model.clear_cache()
-    pieces = torch.split(torch.cat(predicted), (sequences.lengths_N[order_N] - 1).tolist())
+    lengths_N = (sequences.lengths_N[order_N] - 1).clamp(max=model.max_length)
+    pieces = torch.split(torch.cat(predicted), lengths_N.tolist())
     back_N = order_N.argsort()
     return torch.cat([pieces[index] for index in back_N.tolist()]).double().numpy()
 

@@ -44,8 +44,8 @@ class Stage(NamedTuple):
 class StageKeys:
     """Of the runs of a setup, on its data; kept in `root`.
 
-    The log's repeat rule decides which pretrained policy is kept and how each policy is evaluated,
-    and no reward model.
+    The log's repeat rule and the catalogue decide which pretrained policy is kept and how each
+    policy is evaluated, and no reward model.
     """
 
     def __init__(self, setup: Setup, data: Split, root: Path) -> None:
@@ -78,6 +78,7 @@ class StageKeys:
             "training": setup.pretraining,
             "loss": setup.pretraining_loss,
             "repeats": self.corpus.repeats,
+            "catalogue": self.corpus.catalogue,
             "seed": setup.seed,
             "code": code_digest([pretrain.pretrain, save_policy], parts),
         }
@@ -133,7 +134,7 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
-            "liked": self.scale.liked,  # validations are told of these targets too
+            "liked": self.scale.liked,  # validations count these targets too
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
         return self._stage("posttrain", key)

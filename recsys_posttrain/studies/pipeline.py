@@ -56,7 +56,7 @@ class Pipeline(SharedStages):
                 other.told = self.told
                 return other
         other = Pipeline(setup, self.root, self.device, self.told)
-        if setup.data == self.setup.data:
+        if (setup.data, setup.catalogue) == (self.setup.data, self.setup.catalogue):
             other.data = self.data
         self._others.append(other)
         return other

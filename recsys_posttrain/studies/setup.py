@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import LeaveOneOut, MovieLens100K, SplitConfig
 from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
@@ -33,6 +35,8 @@ class Setup:
         in the log (data/repeats.py).
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
+    catalogue: what policies are a softmax over. "eligible": what may be shown; "all": everything,
+        the training of most of the literature, as an ablation; rankings leave out what they did.
     seed: of the pretrained policy, the reward model and the judge.
     """
 
@@ -40,6 +44,7 @@ class Setup:
     split: SplitConfig = LeaveOneOut()
     thresholds: Thresholds = Thresholds()
     repeats: Repeats | None = None
+    catalogue: Catalogue = "eligible"
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
@@ -51,6 +56,10 @@ class Setup:
     def __post_init__(self) -> None:
         judge = {} if self.judge is None else {"judge": "train"}
         check_parts(self, _METHODS | judge, _KINDS)
+        require(
+            self.catalogue in get_args(Catalogue),
+            f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
+        )
 
     @property
     def label(self) -> str:

@@ -1,6 +1,7 @@
 """What all stages of a setup ask for: its data, their keys, and the policy that all start from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ Told = Callable[[Done], None]
 
 
 class SharedStages:
-    """root: where stages are kept. told: hears of each stage when it is there."""
+    """root: where stages are kept. told: called with each stage that is complete."""
 
     def __init__(
         self, setup: Setup, root: Path, device: str = "cpu", told: Told = lambda _: None
@@ -40,7 +41,8 @@ class SharedStages:
     def data(self) -> Split:
         dataset, split, thresholds, repeats = self.setup.data
         minimum = split.minimum_item_ratings
-        return split.split(prepare(dataset, minimum, repeats=repeats, thresholds=thresholds))
+        corpus = prepare(dataset, minimum, repeats=repeats, thresholds=thresholds)
+        return split.split(replace(corpus, catalogue=self.setup.catalogue))
 
     @cached_property
     def keys(self) -> StageKeys:

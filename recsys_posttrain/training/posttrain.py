@@ -85,7 +85,7 @@ def posttrain(
         heads = heads_of(algorithm, policy.item_embedding_VD.shape[1], num_items)
     log = NoisyLog(data.train) if log is None else log
     actors = Actors(reference, reward, logged_rewards(log.sequences, num_items), heads)
-    stream = training.batches(log.sequences, policy.max_length, seed)
+    stream = training.batches(log.sequences, policy.max_length, seed, data.corpus.excludes_history)
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
@@ -177,7 +177,7 @@ def _positions(stream: BatchStream) -> TrainingPositions | None:
     """
     if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
         return None
-    return TrainingPositions(stream.sequences, stream.max_length)
+    return TrainingPositions(stream.sequences, stream.max_length, stream.excludes_history)
 
 
 @torch.no_grad()
@@ -190,14 +190,16 @@ def drift(batch: Batch, actors: Actors) -> dict[str, Tensor]:
     every = max(1, len(hidden_ND) // DRIFT_POSITIONS)
     state_NR, factor_VR = actors.reward.factors(batch)
     item_embedding_VD = actors.policy.item_embedding_VD
+    excluded = batch.excluded and batch.excluded.every(every)
     kl_N2 = ops.kl_and_entropy(
         hidden_ND[::every],
         item_embedding_VD,
         actors.reference.hidden_states(batch)[::every],
         actors.reference.item_embedding_VD,
+        excluded=excluded,
     )
     proxy_N = ops.expected_score(
-        hidden_ND[::every], item_embedding_VD, state_NR[::every], factor_VR
+        hidden_ND[::every], item_embedding_VD, state_NR[::every], factor_VR, excluded=excluded
     )
     kl, entropy = kl_N2.mean(dim=0)
     return {"kl": kl, "entropy": entropy, "reward/proxy": proxy_N.mean()}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.data.split import latest_events, whole_sequences
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import RewardConfig, RewardData, RewardModel
 from recsys_posttrain.plan import Fitted
@@ -81,11 +81,6 @@ def train_reward(
     model, fitted = config.train(learned, seed, folder, device)
     model.item_ids = data.corpus.item_ids
     return model.eval(), fitted
-
-
-def whole_sequences(sequences: Sequences, rows_N: Tensor) -> Sequences:
-    longest = int(sequences.lengths_N.max())
-    return latest_events(sequences, rows_N, longest)
 
 
 def train_judge(

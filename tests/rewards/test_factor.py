@@ -88,6 +88,14 @@ def test_predictions_and_variances_are_those_of_dense_algebra(forgetting, monkey
         z_S = draws.multivariate_normal(mean, spread, 100_000)
         drawn_S = row_S[:, 0] + (row_S[:, 1:] * z_S).sum(axis=1)
         assert float(variance_NV[n, item]) == pytest.approx(drawn_S.var(), rel=0.03)
+        other_S = draws.multivariate_normal(rows[item - 1], covariances[item - 1], 100_000)
+        difference_S = ((row_S - other_S) * np.column_stack([np.ones(len(z_S)), z_S])).sum(axis=1)
+        # Items are numbered from 1; item -1 is the last one.
+        pair = torch.full((2, len(batch.action_N)), item + 1)
+        pair[1] = item or ITEMS
+        spread_N = module.difference_spread(batch, *pair)
+        assert float(spread_N[n]) == pytest.approx(difference_S.std(), rel=0.015)
+        assert not module.difference_spread(batch, pair[0], pair[0]).any()
     torch.testing.assert_close(score_NV - lower_NK, 2 * variance_NV.sqrt())
     torch.testing.assert_close(upper_NK - score_NV, 2 * variance_NV.sqrt())
 

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.data.split import LeaveOneOut, latest_events
+from recsys_posttrain.data.split import LeaveOneOut, latest_events, whole_sequences
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import Flips, RewardNoise, Starvation
+from recsys_posttrain.rewards.predictions import predict_logged
 from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.reward import (
     judge_quality,
-    predict_logged,
     reward_quality,
     train_judge,
     train_reward,
@@ -189,13 +189,12 @@ def test_worse_data_makes_a_worse_model_for_the_same_judged_users(world, trained
 
 def test_worse_data_is_what_is_learned_from_and_stopped_on(world, trained, monkeypatch):
     seen = []
-    original = latest_events
 
-    def spied(sequences, rows_N, length):
+    def spied(sequences, rows_N):
         seen.append((sequences, rows_N))
-        return original(sequences, rows_N, length)
+        return whole_sequences(sequences, rows_N)
 
-    monkeypatch.setattr("recsys_posttrain.training.reward.latest_events", spied)
+    monkeypatch.setattr("recsys_posttrain.training.reward.whole_sequences", spied)
     once = replace(CONFIG, training=Training(epochs=1, batch_size=64))
     parts = user_parts(world.train, CONFIG.held_out, 1)
     for noise in (RewardNoise(model=Flips(0.6), seed=2), RewardNoise(model=Starvation(0.5))):
