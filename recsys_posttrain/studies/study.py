@@ -14,8 +14,8 @@ from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.evaluation.headroom import headroom, headroom_lines
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report import render
