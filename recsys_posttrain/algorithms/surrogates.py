@@ -64,7 +64,6 @@ def forward_kl(log_prob: Tensor, reference: Tensor) -> Tensor:
     return held.exp() * (1 + difference - held) - difference - 1
 
 
-@torch.no_grad()
 def group_metrics(
     log_prob_NK: Tensor,
     old_NK: Tensor,
