@@ -55,8 +55,8 @@ def expectile_error(value: Tensor, target: Tensor, level: float) -> Tensor:
     The value with the least mean is the expectile of the targets: at level 1/2 their mean, at
     level -> 1 the largest.
     """
-    above = (target.detach() < value).to(value)
-    return (level - above).abs() * value_error(value, target)
+    is_below = (target < value).to(value)
+    return (level - is_below).abs() * value_error(value, target)
 
 
 def value_head(baseline: Signal, dim: int) -> dict[str, nn.Module]:

@@ -1,20 +1,23 @@
 import math
 
+import pytest
 import torch
 from data_factory import doubles
 from scipy.stats import expectile
 
-from recsys_posttrain.algorithms import ASFT, ExpRSFT
+from recsys_posttrain.algorithms import ASFT, CQL, ExpRSFT
 from recsys_posttrain.algorithms.signals import learned_value, no_baseline
 from recsys_posttrain.algorithms.weights import (
     capped,
     expectile_error,
     explained_share,
     exponential_weight,
+    learned_bias,
     value_error,
     value_head,
     weight_metrics,
 )
+from recsys_posttrain.errors import UserError
 
 
 def test_capped_exponents_by_hand():
@@ -81,6 +84,26 @@ def test_exponential_weights_by_hand():
     torch.testing.assert_close(weight, doubles(math.e, 3.0))
     assert is_capped.tolist() == [False, True]
     assert not weight.requires_grad
+
+
+def test_the_learned_bias_counts_30_times_and_bends_the_policy(tabular):
+    """State (1, 2) times weights (0.1, 0.3), plus 0.5; its gradient in the state is 30 times the
+    weights."""
+    actors = tabular.actors(policy=((1.0, 2.0),), algorithm=CQL())
+    with torch.no_grad():
+        actors.heads["bias"].weight.copy_(doubles([0.1, 0.3]))
+        actors.heads["bias"].bias.fill_(0.5)
+    bias_N = learned_bias(tabular.batch(), actors)
+    torch.testing.assert_close(bias_N.detach(), doubles(36.0))
+    bias_N.sum().backward()
+    torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([3.0, 9.0]))
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0])
+def test_a_cap_that_no_weight_can_keep_is_refused(cap):
+    with pytest.raises(UserError, match=rf"ExpRSFT: weight_cap={cap} must be above 0, or None"):
+        ExpRSFT(weight_cap=cap)
+    assert ExpRSFT(weight_cap=None).weight_cap is None
 
 
 def test_weight_metrics_by_hand():
