@@ -53,6 +53,7 @@ def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
         for section in (
             noise_section(study),
             leaderboard_section(study),
+            pairs_section(study),
             over_optimisation_section(study),
             selection_section(study),
             reward_section(study),
@@ -100,6 +101,16 @@ def leaderboard_section(study: StudyFolder) -> Section:
         interactive.leaderboard(study),
         body,
         one_at_a_time=True,
+    )
+
+
+def pairs_section(study: StudyFolder) -> Section | None:
+    body = sheet_html(study, "pairs")
+    lead = "All pairs of methods: two that share a letter are separated by no test."
+    return (
+        Section("pairs", "Which methods differ, and which are equal", lead, html=body or "")
+        if body
+        else None
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Group
+from rich.text import Text
 
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH
 from recsys_posttrain.files import write_text
@@ -29,12 +30,13 @@ from recsys_posttrain.report.cells import (
     decimal,
     percent,
     plus_minus,
-    write_sheet,
 )
+from recsys_posttrain.report.pairs import best_sentence, pairs_sheet, tests_text
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import RESAMPLES
+from recsys_posttrain.stats.bootstrap import FEW_USERS, RESAMPLES
 from recsys_posttrain.stats.columns import Column, columns_of
 from recsys_posttrain.stats.comparison import Comparison, compare
+from recsys_posttrain.stats.pairs import MARGIN
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Table:
     columns: tuple[Column, ...]
     control: str
     relative: bool
+    resamples: int
     caption: str
 
     def frame(self) -> pd.DataFrame:
@@ -102,9 +105,18 @@ class Table:
 
     def rich(self) -> Group:
         """For rich.print: fits into 100 columns."""
-        return render.terminal(self.sheet)
+        return Group(render.terminal(self.sheet), Text(best_sentence(*self._compared)))
 
-    files = ("table.md", "table.tex", "table.csv")
+    @property
+    def pairs(self) -> Sheet:
+        """Which methods differ and which are equal, in every column with a test."""
+        return pairs_sheet(*self._compared, self.control, self.resamples)
+
+    @property
+    def _compared(self) -> tuple[Comparison, tuple[Column, ...]]:
+        return self.comparison, self.columns
+
+    files = ("table.md", "table.tex", "table.csv", "pairs.md", "pairs.tex", "pairs.csv")
 
     def write(self, folder: Path) -> None:
         write_table(self, folder)
@@ -121,6 +133,7 @@ def comparison_table(
     scale: RewardScale = RewardScale(),
     resamples: int = RESAMPLES,
     seed: int = 0,
+    margin: float = MARGIN,
 ) -> Table:
     """Compare methods evaluated on the same targets.
 
@@ -133,6 +146,7 @@ def comparison_table(
     change in percent of this method, so that RWR, say, is the yardstick.
     scale: of the rewards in the rows, which do not say it; stars if left out.
     seed: of the bootstrap.
+    margin: up to which share of the control's value, or of a star, two methods count as equal.
 
     Raises UserError for an unknown control, missing columns, methods with different targets or
     with some of the seeds.
@@ -148,25 +162,26 @@ def comparison_table(
         scale=scale,
         resamples=resamples,
         rng=np.random.default_rng(seed),
+        margin=margin,
     )
     relative = relative_to is not None
     caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
     if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
         caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
-    return Table(comparison, tuple(columns), against, relative, caption)
+    return Table(comparison, tuple(columns), against, relative, resamples, caption)
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """table.md, .tex, .csv and .json (the cells) in the folder, each replaced as a whole."""
-    texts = {
-        "table.md": table.markdown(),
-        "table.tex": table.latex(),
-        "table.csv": table.frame().to_csv(index=False, float_format="%.10g", lineterminator="\n"),
-    }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    write_sheet(folder / "table.json", table.sheet)
-    return [folder / name for name in (*texts, "table.json")]
+    """The table and its pairs as .md, .tex, .csv and .json (the cells) in the folder, each replaced
+    as a whole."""
+    parts = {"table": (table.sheet, table.frame()), "pairs": (table.pairs, table.comparison.pairs)}
+    written = []
+    for name, (sheet, frame) in parts.items():
+        render.write(sheet, folder, name)
+        text = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+        write_text(folder / f"{name}.csv", text)
+        written += [folder / f"{name}.{end}" for end in ("md", "tex", "csv", "json")]
+    return written
 
 
 def _caption(
@@ -194,9 +209,15 @@ def _caption(
     ]
     sentences = ["; ".join(part for part in source if part) + "."]
     sentences.append(
-        f"Mean ± half of the 95% interval (bootstrap, {resamples:,} resamples of users"
+        "Mean ± half of the 95% interval (bootstrap of users"
         + (", a t distribution over seeds)." if comparison.over_seeds else ").")
     )
+    if comparison.few:
+        few = ", ".join(f"{name} ({size})" for name, size in comparison.few.items())
+        sentences.append(
+            f"Where fewer than {FEW_USERS} users count, a t distribution over users, with one "
+            f"degree of freedom less, in place of the bootstrap: {few}."
+        )
     if not comparison.over_seeds:
         sentences.append(
             "With one seed no interval over seeds is possible: intervals and tests are over users "
@@ -216,10 +237,7 @@ def _caption(
         "Bold: best of the column, every row is eligible"
         + (f" (not used for {', '.join(plain)}: a useless ranker can win these)." if plain else ".")
     )
-    sentences.append(
-        f"† differs from {control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
-        "column)."
-    )
+    sentences.append(f"† differs from {control} (p ≤ .05, {tests_text(comparison, resamples)}).")
     undefined = {name: count for name, count in comparison.undefined.items() if count}
     if undefined:
         counts = ", ".join(

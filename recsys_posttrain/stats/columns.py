@@ -41,6 +41,11 @@ class Column:
     bold: bool = True
 
     @property
+    def in_rewards(self) -> bool:
+        """Whether its unit is that of the rewards."""
+        return self.source.startswith(("reward/", "regret"))
+
+    @property
     def name(self) -> str:
         return f"{self.metric} {self.over}".replace(" @", "@").strip()
 

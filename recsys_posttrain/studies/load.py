@@ -16,6 +16,7 @@ from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
+from recsys_posttrain.stats.pairs import MARGIN
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
@@ -44,6 +45,7 @@ class Study(NamedTuple):
         seeds start from one pretrained policy and one reward model.
     is_grid: whether several runs are one method, at several strengths or under several noises.
     under_noise: where it is given, the runs without noise come first, and it chooses the others.
+    equal_within: up to which share of the control's value, or of a star, two methods are equal.
     """
 
     file: Path
@@ -58,6 +60,7 @@ class Study(NamedTuple):
     full_seeds: bool = False
     is_grid: bool = False
     under_noise: UnderNoise | None = None
+    equal_within: float = MARGIN
 
     def title(self, run: Run) -> str:
         """What tells the run from the others."""
@@ -127,7 +130,8 @@ def load_study(
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
-    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `UNDER_NOISE`: as in Study.
+    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE`, `UNDER_NOISE` and `EQUAL_WITHIN`: as
+    in Study.
     """
     experiment = experiment_module(file)
     changed = []
@@ -159,9 +163,14 @@ def load_study(
         f"{file}: UNDER_NOISE={under_noise!r} must be a function of runs and validation means.",
     )
     redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
+    margin = getattr(experiment, "EQUAL_WITHIN", MARGIN)
+    require(
+        isinstance(margin, float) and margin > 0,
+        f"{file}: EQUAL_WITHIN={margin!r} must be a share above 0, such as {MARGIN}.",
+    )
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, under_noise,
+        redraws_noise, full_seeds, is_grid, under_noise, margin,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from recsys_posttrain.report.record import FIX, read_rows, study_record
 from recsys_posttrain.report.study_folder import TEXTS
 from recsys_posttrain.report.table import Provenance, Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
+from recsys_posttrain.stats.pairs import MARGIN
 from recsys_posttrain.studies.execute import (
     Options,
     Results,
@@ -225,6 +226,7 @@ def _table(
         control=control,
         relative_to=relative_to,
         scale=scale_in(record),
+        margin=record.get("equal_within", MARGIN),
         provenance=Provenance(
             dataset=record["dataset"],
             split=record.get("split", LeaveOneOut().label),  # older records had no other
