@@ -137,6 +137,38 @@ def bootstrap_means(
     return found.mean_K, found.draws_RK
 
 
+def draws_of_seeds(
+    value_SK: Floats,
+    drawn_RSK: Floats,
+    num_users: int,
+    rng: np.random.Generator,
+    few_users: int = FEW_USERS,
+) -> tuple[Floats, Floats]:
+    """The same for statistics that are no means: mean_K over seeds, and draws_RK.
+
+    drawn_RSK: each seed's statistic on users drawn with replacement, the same for all seeds. The
+    variance that users and seeds both hold is that by which a seed's draws vary more than the mean
+    of the seeds. Of few users the draws are divided by a chi, and widened, so that those of a mean
+    have the t form.
+    """
+    resamples, num_seeds = drawn_RSK.shape[:2]
+    mean_K = value_SK.mean(0)
+    user_RK = drawn_RSK.mean(1) - mean_K
+    if num_seeds > 1:
+        both_K, each_K = user_RK.var(0), drawn_RSK.var(0).mean(0)
+        rest_K = ratio((each_K - both_K) / (num_seeds - 1), both_K)
+        user_RK *= np.sqrt(np.nan_to_num(1 - rest_K.clip(0, 1)))
+    if num_users < few_users:
+        users = float(num_users)
+        scale = np.sqrt(users / (users - 1)) if users > 1 else np.nan
+        user_RK *= scale / _chi(np.array([users - 1]), resamples, rng)
+    draws_RK = mean_K + user_RK
+    if num_seeds > 1:
+        deviation_KS = (value_SK - mean_K).T / np.sqrt(num_seeds * (num_seeds - 1))
+        draws_RK = draws_RK + _t_draws(deviation_KS, num_seeds - 1, resamples, rng)
+    return mean_K, draws_RK
+
+
 def _own(values_KSN: Floats, weights_KN: Floats) -> Floats:
     """What to shrink the users' part by, so that it has only what is theirs alone: [K]."""
     num_seeds = values_KSN.shape[1]
@@ -219,9 +251,14 @@ def _t_draws(
     The chi-square of a draw is one quantile for all K, and all quantiles come equally often.
     """
     normal_RK: Floats = rng.standard_normal((resamples, terms_KE.shape[1])) @ terms_KE.T
-    quantile_R1 = (rng.permutation(resamples)[:, None] + 0.5) / resamples
     freedom_K = np.broadcast_to(np.asarray(freedom_K, dtype=np.float64), (len(terms_KE),))
+    return ratio(normal_RK, _chi(freedom_K, resamples, rng))
+
+
+def _chi(freedom_K: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """The root of chi-square over its degrees of freedom, [R, K]; NaN without any."""
+    quantile_R1 = (rng.permutation(resamples)[:, None] + 0.5) / resamples
     freedom_F, which_K = np.unique(freedom_K, return_inverse=True)
-    with np.errstate(invalid="ignore"):  # no degree of freedom, no draw
-        square_RF = 2 * gammaincinv(freedom_F / 2, quantile_R1) / freedom_F
-    return ratio(normal_RK, np.sqrt(square_RF)[:, which_K])
+    with np.errstate(invalid="ignore"):
+        root_RF: Floats = np.sqrt(2 * gammaincinv(freedom_F / 2, quantile_R1) / freedom_F)
+    return root_RF[:, which_K]

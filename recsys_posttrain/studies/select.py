@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from recsys_posttrain.evaluation.subsets import liked
-from recsys_posttrain.report.grid import Grid, achieved, caption
+from recsys_posttrain.report.grid import RESAMPLES, Grid, about, achieved, caption
 from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.report.study_folder import label_of
 from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stats.columns import Column, value_columns
 from recsys_posttrain.stats.comparison import Comparison, compare
+from recsys_posttrain.stats.equal_kl import equal_kl
 
 OWN, HINDSIGHT = "NDCG@10 liked", "hindsight"
 RULES = {OWN: "liked_ndcg@10", "proxy": "reward/proxy@10", "judge": "reward/judge@10"}
@@ -104,17 +105,22 @@ def grid_of(
     rows: pd.DataFrame, validation: pd.DataFrame, record: dict[str, Any], control: str
 ) -> Grid:
     """All numbers of a study's report. rows, validation: as in `Results`. record: run.json."""
-    methods, about = Methods.of(record, control), (record["num_items"], scale_in(record))
+    methods, given = Methods.of(record, control), (record["num_items"], scale_in(record))
     selected = chosen(validation)
-    compared = list(comparisons(rows, selected, methods, *about))
-    cells = [comparison.cells.assign(**noise._asdict()) for noise, comparison in compared]
-    table = pd.concat(cells, ignore_index=True)
+    compared = list(comparisons(rows, selected, methods, *given))
+    table, pairs = (
+        pd.concat([getattr(found, name).assign(**noise._asdict()) for noise, found in compared])
+        for name in ("cells", "pairs")
+    )
     table = table.merge(selected, how="left", on=[*CONDITION, "method"])
     return Grid(
         table.merge(achieved(record), how="left", on=CONDITION),
+        equal_kl(rows, scale_in(record), resamples=RESAMPLES),
+        pairs,
         frontier(rows[rows["method"].isin(selected["method"])]),
-        selections(rows, validation, *about),
+        selections(rows, validation, *given),
         OWN,
+        about(record, compared[0][1].num_users),
         caption(record, compared[0][1].num_users, methods.control),
     )
 
@@ -133,7 +139,7 @@ def _compared(
         control=control,
         relative=False,
         scale=scale,
-        resamples=2_000,
+        resamples=RESAMPLES,
         rng=np.random.default_rng(0),
     )
 
