@@ -7,16 +7,13 @@ interquartile mean over seeds and probability of improvement of each, as a table
 their pseudo-values. On a machine with other work the CPU time is what can be compared.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from shared.studies import Study, ndcg
-from shared.workload import USERS, machine, write_result
+from shared.workload import USERS, machine, parsed, parser_of, show_result
 from threadpoolctl import threadpool_limits
 
 from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_seeds
@@ -33,11 +30,7 @@ def seconds(function: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--resamples", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = parsed(parser_of(__doc__, resamples=10_000, rounds=3, threads=1))
 
     study = Study(SEEDS, seed_effect=1.0, zeros=0.7, shared=0.9, users=USERS)
     values_MSN = ndcg(study, 1, np.random.default_rng(0))[0]
@@ -79,8 +72,7 @@ def main() -> None:
         "target_seconds": TARGET_SECONDS,
         "seconds_median": medians,
     }
-    print(json.dumps(result, indent=2))
-    write_result(Path(__file__), result)
+    show_result(Path(__file__), result)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,12 @@ The weights are random: the time does not depend on them. `states`: the last sta
 histories. `evaluate`: states, rank of each target, top 10 and metrics of every user.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from shared.workload import machine, ml_1m_or_synthetic, write_result
+from shared.workload import machine, ml_1m_or_synthetic, parsed, parser_of, show_result
 
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.models.policy import new_policy
@@ -28,12 +25,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser_of(__doc__, reads_data=True, rounds=3))
 
     data = ml_1m_or_synthetic(arguments.data_root)
     policy = new_policy(SASRec(), data.corpus.num_items, seed=0).eval()
@@ -53,8 +45,7 @@ def main() -> None:
         "seconds_median": {name: round(statistics.median(t), 2) for name, t in taken.items()},
         "seconds_best": {name: round(min(t), 2) for name, t in taken.items()},
     }
-    print(json.dumps(result, indent=2))
-    write_result(Path(__file__), result)
+    show_result(Path(__file__), result)
 
 
 if __name__ == "__main__":

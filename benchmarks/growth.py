@@ -26,9 +26,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from shared.memory import answer_of, peak_resident_mib, start_of_peak
-from shared.workload import BATCH_SIZE, ITEMS, LENGTH, SHORTEST, machine, synthetic, write_result
+from shared.workload import (
+    BATCH_SIZE,
+    ITEMS,
+    LENGTH,
+    SHORTEST,
+    machine,
+    parsed,
+    parser_of,
+    synthetic,
+    write_result,
+)
 from train_step import our_step
 
 from recsys_posttrain.data.batching import BatchStream
@@ -135,15 +144,13 @@ def picture(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--axes", default=",".join(AXES), help="default: all of them")
     parser.add_argument("--steps", type=int, default=2, help="for catalogue and length")
     parser.add_argument("--largest", type=float, default=math.inf, help="leave out larger points")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--point", nargs=2, metavar=("AXIS", "SIZE"), help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     if arguments.point:
         axis, size = arguments.point
         print(json.dumps(measure(axis, int(size), arguments.steps)))

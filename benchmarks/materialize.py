@@ -8,15 +8,12 @@ of all items and the writing, of 3 stages of 20 items; loading the policy and th
 cpu_seconds is what all threads took together, whatever else the machine did.
 """
 
-import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
 import pyarrow as pa  # type: ignore[import-untyped]
-import torch
-from shared.workload import ITEMS, machine, synthetic, write_result
+from shared.workload import ITEMS, machine, parsed, parser_of, show_result, synthetic
 
 from recsys_posttrain.live.materialize import EventRules, write_lists
 from recsys_posttrain.live.materialized import Materialized
@@ -63,15 +60,10 @@ def measure(users: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--users", type=int, default=100_000)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser_of(__doc__, users=100_000))
     print(machine())
     result = measure(arguments.users)
-    print(json.dumps(result, indent=2))
-    write_result(Path(__file__), result)
+    show_result(Path(__file__), result)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,12 @@ process, and the ratio of the CPU seconds of neighbours in time is taken: on a s
 is what can be compared.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from shared.workload import LENGTH, machine, ml_1m_or_synthetic, write_result
+from shared.workload import LENGTH, machine, ml_1m_or_synthetic, parsed, parser_of, show_result
 
 from recsys_posttrain.algorithms import ASFT, OfflinePPO
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
@@ -143,13 +140,8 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=POSTTRAINING.batch_size)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    counts = {"rounds": 5, "rows": POSTTRAINING.batch_size, "threads": 1}
+    arguments = parsed(parser_of(__doc__, reads_data=True, **counts))
 
     data = ml_1m_or_synthetic(arguments.data_root)
     remembered = first_of(data.train, 4 * arguments.rows)
@@ -167,8 +159,7 @@ def main() -> None:
             for kind, positions in kinds.items()
         },
     }
-    print(json.dumps(result, indent=2))
-    write_result(Path(__file__), result)
+    show_result(Path(__file__), result)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from shared.floor import flops_per_event, matmul_gflops
-from shared.workload import machine, ml_1m_or_synthetic, write_result
+from shared.workload import machine, ml_1m_or_synthetic, parsed, parser_of, write_result
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from side import BATCH_SIZE, BLOCKS, DROPOUT, HEADS, LENGTH, TOP, WIDTH, Log
@@ -199,16 +199,12 @@ def picture(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = parser_of(__doc__, reads_data=True, rounds=5)
     parser.add_argument("--steps", type=int, default=6, help="counted training steps in a round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--sides", default=",".join(SIDES), help="default: all of them")
     parser.add_argument("--patience", type=float, default=600, help="seconds to wait for an answer")
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
     sys.stdout.reconfigure(line_buffering=True)  # minutes pass between lines
 
     data = ml_1m_or_synthetic(arguments.data_root)

@@ -8,16 +8,13 @@ frozen models say about the training log is in memory after the first round, as 
 after its first run (frozen.py); `filling` is what it takes to get there, once.
 """
 
-import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from shared.workload import LENGTH, machine, ml_1m_or_synthetic, write_result
+from shared.workload import LENGTH, machine, ml_1m_or_synthetic, parsed, parser_of, show_result
 
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import after_step, heads_of
@@ -61,13 +58,7 @@ def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batches", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser_of(__doc__, reads_data=True, rounds=7, batches=2))
 
     data = ml_1m_or_synthetic(arguments.data_root)
     num_items = data.corpus.num_items
@@ -108,8 +99,7 @@ def main() -> None:
             for name, each in seconds.items()
         },
     }
-    print(json.dumps(result, indent=2))
-    write_result(Path(__file__), result)
+    show_result(Path(__file__), result)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from shared.workload import LENGTH, SHORTEST, machine, synthetic, write_result
+from shared.workload import LENGTH, SHORTEST, machine, parsed, parser_of, synthetic, write_result
 from train_step import our_step, seconds_of
 
 from recsys_posttrain.data.batching import batch_of
@@ -85,13 +85,10 @@ def picture(points: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--largest", type=float, default=math.inf, help="leave out larger sizes")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
 
     print(machine(), flush=True)
     points = []

@@ -9,7 +9,6 @@ Memory is measured in a process of its own for each.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +16,15 @@ from pathlib import Path
 
 import torch
 from shared.memory import answer_of, peak_resident_mib, start_of_peak
-from shared.workload import BATCH_SIZE, LENGTH, machine, ml_1m_or_synthetic, write_result
+from shared.workload import (
+    BATCH_SIZE,
+    LENGTH,
+    machine,
+    ml_1m_or_synthetic,
+    parsed,
+    parser_of,
+    show_result,
+)
 from torch import Tensor, nn
 
 from recsys_posttrain.data.batching import BatchStream
@@ -148,15 +155,10 @@ def added_memory_mib(kind: str, arguments: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", help="a folder or zip with ML-1M; default: cache, synthetic")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser = parser_of(__doc__, reads_data=True, rounds=5, batches=2)
     parser.add_argument("--profile", action="store_true", help="only print the parts of our step")
     parser.add_argument("--memory-of", choices=STEPS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    arguments = parsed(parser)
 
     data = ml_1m_or_synthetic(arguments.data_root)
     num_items = data.corpus.num_items
@@ -199,8 +201,7 @@ def main() -> None:
         "ratio_of_best": round(min(seconds["naive"]) / min(seconds["ours"]), 2),
         "added_memory_mib": {name: round(added_memory_mib(name, arguments)) for name in STEPS},
     }
-    print(json.dumps(result, indent=2))
-    write_result(Path(__file__), result)
+    show_result(Path(__file__), result)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pandas as pd
 
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.files import write_json, write_parquet, write_text
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.provenance import git_commit, package_versions
@@ -68,28 +68,26 @@ def main() -> None:
     folder = arguments.output / f"base_models-{dataset.name}"
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.concat(rows, ignore_index=True)
-    with replacing(folder / "rows.parquet") as temporary:
-        frame.to_parquet(temporary)
+    write_parquet(frame, folder / "rows.parquet")
     record = {"commit": git_commit(), "versions": package_versions(), "stages": stages}
     write_json(folder / "run.json", record)
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(table(frame, stages), encoding="utf-8")
-    print((folder / "table.md").read_text(encoding="utf-8"))
+    write_text(folder / "table.md", text := table(frame, stages))
+    print(text)
 
 
 def table(frame: pd.DataFrame, stages: dict[str, list[dict[str, Any]]]) -> str:
     """One row per backbone: means over seeds with 95% intervals over users and seeds."""
     rows = []
-    for name, made in stages.items():
-        row = cells([name, str(len(made))])
+    for name, built in stages.items():
+        row = cells([name, str(len(built))])
         for metric in METRICS.values():
             values_SN = np.stack(
                 [each[metric] for _, each in frame[frame["method"] == name].groupby("seed")]
             )
             found = bootstrap_interval(values_SN, rng=np.random.default_rng(0))
             row.append(Cell(f"{found.value:.4f}", f"[{found.low:.4f}, {found.high:.4f}]"))
-        best = ", ".join(f"{each['record']['best_value']:.4f}" for each in made)
-        steps = ", ".join(f"{each['record']['steps']:,}" for each in made)
+        best = ", ".join(f"{each['record']['best_value']:.4f}" for each in built)
+        steps = ", ".join(f"{each['record']['steps']:,}" for each in built)
         rows.append([*row, *cells([best, steps])])
     names = ("backbone", "pretraining seeds", *METRICS, "validation NDCG@10", "steps")
     return markdown_table(headings(*names), rows) + "\n"

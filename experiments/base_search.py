@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.endings import exit_code
-from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.models import HSTU
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.store import read_stage
@@ -114,8 +114,7 @@ def write(study: optuna.Study, folder: Path, arguments: argparse.Namespace) -> N
     frame = pd.DataFrame([_row(trial) for trial in trials])
     frame = frame.sort_values("validation NDCG@10", ascending=False)
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "history.csv") as temporary:
-        frame.to_csv(temporary, index=False)
+    write_text(folder / "history.csv", frame.to_csv(index=False))
     write_json(
         folder / "run.json",
         {

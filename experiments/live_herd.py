@@ -29,7 +29,7 @@ from herd.tables import (
 
 from recsys_posttrain.config import describe
 from recsys_posttrain.endings import exit_code
-from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.override import override
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.seeding import derived_seed
@@ -149,8 +149,7 @@ def main() -> None:
     figure = "![Requests per second around a live event](herd.png)"
     sections = [__doc__.splitlines()[0], COLUMNS, figure]
     sections += [markdown(*item) for item in frames.items()]
-    with replacing(arguments.output / "table.md") as temporary:
-        temporary.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    write_text(arguments.output / "table.md", "\n\n".join(sections) + "\n")
     print("\n\n".join(sections))
 
 

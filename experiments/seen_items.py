@@ -25,7 +25,7 @@ from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.evaluation.expectation import expected_unseen
-from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.progress import Progress
@@ -119,8 +119,7 @@ def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
     folder = output / f"seen_items-{base.setup.dataset.name}"
     folder.mkdir(parents=True, exist_ok=True)
     text = table(found)
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(folder / "table.md", text)
     record = {"commit": commit, "versions": package_versions(), "seeds": num_seeds}
     write_json(folder / "run.json", record)
     print(text)

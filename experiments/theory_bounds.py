@@ -24,7 +24,7 @@ from theory.laws import over_optimisation
 from theory.normaliser import state_blind
 from theory.temperature import inverted_u
 
-from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.provenance import git_commit, package_versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,8 +95,7 @@ def reproduce(folder: Path, sizes: Sizes) -> list[str]:
     head = {"command": COMMAND, "commit": git_commit(), "versions": package_versions()}
     write_json(folder / "results.json", {**head, "sizes": asdict(sizes), "claims": record})
     sections.append(f"Made by `{COMMAND}`, commit {head['commit']}.")
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    write_text(folder / "table.md", "\n\n".join(sections) + "\n")
     return broken
 
 

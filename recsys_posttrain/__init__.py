@@ -5,7 +5,7 @@
     data = rp.load("ml-100k")
     policy, _ = rp.pretrain(data)
     reward, _ = rp.train_reward(data)
-    better, _ = rp.posttrain(policy, data, rp.ASFT(), reward)
+    better, _ = rp.posttrain(policy, data, rp.ASFT(temperature=0.5), reward)
     results = {"Pretrained": rp.evaluate(policy, data), "ASFT": rp.evaluate(better, data)}
     print(rp.compare(results, control="Pretrained").markdown())
 

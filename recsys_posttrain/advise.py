@@ -10,9 +10,14 @@ import pandas as pd
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.report import evidence
-from recsys_posttrain.report.cells import decimal
+from recsys_posttrain.report.cells import between, decimal
 from recsys_posttrain.report.evidence import Condition, Errors
-from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
+from recsys_posttrain.report.study_folder import (
+    StudyFolder,
+    has_results,
+    study_folder,
+    value_columns,
+)
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.catalog import dataset_named
@@ -33,16 +38,17 @@ def advise_on(
     duplicates: Duplicates | None = None,
 ) -> str:
     """Trains and measures the default reward model on the dataset (a stage, reused), and reads
-    every noise_vs_quality-* folder in `studies`, by default the checkout's.
+    every study of noise in `studies`, by default the checkout's results.
 
     Raises: UserError for an unknown dataset, or where there is no such study.
     """
     folder = RESULTS if studies is None else studies
-    found = [study_folder(path) for path in sorted(folder.glob("noise_vs_quality-*"))]
+    ended = [study_folder(path) for path in sorted(folder.glob("*")) if has_results(path)]
+    found = [study for study in ended if evidence.has_noisy_models(study)]
     require(
         found,
-        f"{folder} holds no study noise_vs_quality-*; give --studies experiments/results of a "
-        "checkout, or run make study.",
+        f"{folder} holds no study of noise in the reward model; give --studies experiments/results "
+        "of a checkout, or run make study.",
     )
     setup = Setup(dataset=dataset_named(dataset, data_root, duplicates))
     pipeline = Pipeline(setup, output, device)
@@ -136,16 +142,16 @@ def _measured(quality: pd.DataFrame) -> Iterator[str]:
         gap = sign * (model[name] - best[name])
         overlap = model[f"{name}_low"] <= best[f"{name}_high"]
         overlap &= best[f"{name}_low"] <= model[f"{name}_high"]
-        told = "intervals overlap" if overlap else "better" if gap > 0 else "worse"
+        outcome = "intervals overlap" if overlap else "better" if gap > 0 else "worse"
         yield f"  {title:<18} {_interval(model, name)}; best naive: {best.name}, " + (
-            f"{_interval(best, name)}; gap {decimal(gap, sign=True)}, {told}"
+            f"{_interval(best, name)}; gap {decimal(gap, sign=True)}, {outcome}"
         )
     counts = f"{model['events']:,.0f} events of {model['users']:,.0f} users"
     yield f"  {counts} that it did not learn from"
 
 
 def _interval(row: pd.Series, name: str) -> str:
-    return f"{decimal(row[name])} [{decimal(row[f'{name}_low'])}, {decimal(row[f'{name}_high'])}]"
+    return f"{decimal(row[name])} {between(row[f'{name}_low'], row[f'{name}_high'])}"
 
 
 def _line(condition: Condition) -> str:
@@ -153,12 +159,12 @@ def _line(condition: Condition) -> str:
     value, low, high = condition.differences[first]
     equal = [name for name in others if name in condition.best]
     far = "" if condition.is_near else " (its accuracies are not near yours)"
-    told = f"not told from {', '.join(equal)}" if equal else "told from all others"
+    which = f"not distinguished from {', '.join(equal)}" if equal else "distinguished from all"
     level = f"{condition.kind} {condition.level:g}" if condition.level else "no noise"
     return (
         f"    {level:<20} accuracy {decimal(condition.accuracy)}: {first} "
         f"{decimal(value, sign=True)} [{decimal(low, sign=True)}, {decimal(high, sign=True)}], "
-        f"{told}{far}"
+        f"{which}{far}"
     )
 
 

@@ -200,7 +200,7 @@ def advise(
     dataset: Annotated[str, typer.Option(help=options.DATASET_WORDS, callback=options.expanded)],
     data_root: options.DataRoot = None,
     studies: Annotated[
-        Path | None, options.path_option("Where noise_vs_quality-* folders are.")
+        Path | None, options.path_option("Where folders of noise studies are.")
     ] = None,
     output: options.Output = Path("runs"),
     device: options.Device = "cpu",

@@ -7,11 +7,13 @@ or a clean-up of more than SECONDS_TO_END, ends the process at once.
 """
 
 import _thread
+import atexit
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import FrameType
 
 from recsys_posttrain.errors import UserError
@@ -93,8 +95,13 @@ def exit_code(command: Callable[[], object]) -> int:
         for number in handled:
             signal.signal(number, signal.SIG_DFL)
     if on_signal.number:  # whatever became of its exception on the way
-        print(_line(on_signal.number), file=sys.stderr)
-        return 128 + on_signal.number
+        # Python's own end would tear down libraries that were interrupted at any point, and one of
+        # them may then abort the process: with its exit code and line, not with ours.
+        atexit._run_exitfuncs()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with suppress(OSError):  # nobody reads it any more
+                stream.flush()
+        _end(on_signal.number)
     return code
 
 

@@ -82,21 +82,21 @@ def _say(done: Done) -> None:
 class Progress:
     """One line per stage: what, and whether it was reused or how long it took.
 
-    say: told of each stage once, however often it is needed.
+    say: called with a line for each stage, once however often it is needed.
     """
 
     def __init__(self, say: Callable[[Done], None] = _say) -> None:
         self._started = time.monotonic()
         self._say = say
-        self._told: dict[Path, Done] = {}
+        self._seen: dict[Path, Done] = {}
 
     def add(self, done: Done) -> None:
-        if done.folder not in self._told:
-            self._told[done.folder] = done
+        if done.folder not in self._seen:
+            self._seen[done.folder] = done
             self._say(done)
 
     def finish(self) -> None:
         seconds = time.monotonic() - self._started
-        reused = sum(done.seconds is None for done in self._told.values())
-        built = len(self._told) - reused
+        reused = sum(done.seconds is None for done in self._seen.values())
+        built = len(self._seen) - reused
         say(f"{reused} stages reused, {built} built, {seconds:.0f} s")

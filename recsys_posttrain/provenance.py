@@ -1,4 +1,4 @@
-"""What made a result: the commit of this package's checkout, and versions."""
+"""Where a result comes from: the commit of this package's checkout, and versions."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def git_commit(file: Path = Path(__file__)) -> str:
     """Short commit of the checkout that `file`, by default this package, is a tracked part of.
 
     "-dirty" is added when tracked files differ; "unknown" where git or a commit is missing, and
-    where the package is installed: the repository around an environment did not make a result.
+    where the package is installed: the repository around an environment has no part in a result.
     """
     if _git(file.parent, "ls-files", "--error-unmatch", "--", file.name) is None:
         return "unknown"

@@ -9,8 +9,8 @@ import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, RatingsFile, prepare
-from recsys_posttrain.data.encode import as_text, counted, encoder, left_out, some
-from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.encode import as_text, encoder, left_out, some
+from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events

@@ -26,6 +26,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import (
     disk_is_explained,
     read_record,
+    reading,
     remove_temporaries,
     settle,
     sha256_of,
@@ -136,19 +137,12 @@ _checked: dict[Path, tuple[int, ...]] = {}
 
 
 def _check(path: Path, sha256: str) -> None:
-    try:
+    with reading(path, "a file of a stage", delete(path.parent)):
         status = path.stat()
         seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if _checked.get(path) == seen:
             return
         found = sha256_of(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: {delete(path.parent)}") from None
-    except OSError as error:
-        raise UserError(
-            f"{path} is there and may not be read ({error.strerror}): ask its owner to make it "
-            "readable (chmod a+r)"
-        ) from error
     if found != sha256:
         raise UserError(
             f"{path} is damaged: its SHA-256 is not the one it was finished with: "

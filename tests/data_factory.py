@@ -68,6 +68,29 @@ def made_corpus(lengths, items=None, rewards=None, times=None, **given):
     return Corpus(sequences=sequences, **(fields | given))
 
 
+def unseen_by_sorting(policy_folder, frame):
+    """user -> (item, score) of all items that the policy knows and the user has not had, best
+    first: from a frame of events, by one sort each."""
+    import torch
+
+    from recsys_posttrain.models.checkpoint import load_policy
+    from recsys_posttrain.types import History
+
+    saved, found = load_policy(policy_folder), {}
+    index_of = {item: n for n, item in enumerate(saved.item_ids.tolist(), start=1)}
+    for user, events in frame.sort_values("timestamp", kind="stable").groupby("user_id"):
+        known = events[events["item_id"].isin(list(index_of))]
+        items = torch.tensor([index_of[item] for item in known["item_id"]])[None, -10:]
+        rewards = torch.tensor(known["rating"].to_numpy(np.float32))[None, -10:]
+        times = torch.tensor(known["timestamp"].to_numpy(np.int64))[None, -10:]
+        state_D = saved.policy.backbone(History(items, rewards, times, times))[0, -1]
+        scores = (saved.policy.backbone.item_embedding.weight[1:] @ state_D).tolist()
+        seen = set(known["item_id"])
+        unseen = [(-scores[n - 1], item) for item, n in index_of.items() if item not in seen]
+        found[user] = [(item, -minus) for minus, item in sorted(unseen)]
+    return found
+
+
 def write_small_ratings(path: Path, users: int = 60, items: int = 40, seed: int = 0) -> Path:
     """Write a CSV with user_id, item_id, rating, timestamp; rows in random order.
 

@@ -95,3 +95,13 @@ def stages(output):
 
 def of_kind(names, kind):
     return [name for name in names if name.startswith(f"{kind}-")]
+
+
+def isolate_wandb(patch, own):
+    """No login, no folder outside of the test's own, and nobody who answers."""
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
+        patch.delenv(name, raising=False)
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        patch.setenv(name, str(own / name))
+    patch.setenv("NETRC", str(own / "netrc"))
+    patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")

@@ -1,5 +1,7 @@
 """`advise` from data to verdict, on a small file."""
 
+import re
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -51,6 +53,19 @@ def test_the_model_is_set_beside_the_best_baseline_of_each_measure():
     assert "best naive: gradient boosting, .9000 [.8600, .9400]; gap +.1000, better" in error
 
 
-def test_no_studies_are_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="holds no study noise_vs_quality"):
-        advise.advise_on("ml-100k", None, tmp_path, tmp_path, "cpu")
+def test_studies_are_found_by_what_they_hold(small_ratings_csv, tmp_path, own_cache, small_reward):
+    """A study of noise in a folder of any name; one without noise, and a sweep, are not."""
+    studies = tmp_path / "studies"
+    for name, source in (
+        ("mine", "noise_vs_quality-semi-ml-100k"),
+        ("noise", "sweep_jester-jester"),
+    ):
+        shutil.copytree(advise.RESULTS / source, studies / name)
+    (studies / "unfinished").mkdir()
+    text = advise.advise_on(str(small_ratings_csv), None, studies, tmp_path, "cpu")
+    assert re.findall("Evidence: (.*) \\(", text) == ["mine"]
+    shutil.rmtree(studies / "mine")
+    with pytest.raises(
+        UserError, match="studies holds no study of noise in the reward model; give"
+    ):
+        advise.advise_on(str(small_ratings_csv), None, studies, tmp_path, "cpu")

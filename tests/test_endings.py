@@ -254,6 +254,23 @@ def test_a_signal_in_a_destructor_ends_it_too(start, stderr, tmp_path):
     assert not (tmp_path / "went on").exists()
 
 
+def test_a_library_that_aborts_while_python_ends_does_not_change_the_code(start, stderr, tmp_path):
+    """std::terminate in the destructor of an interrupted thread: exit code -6. What was to be done
+    at exit is done."""
+    (tmp_path / "torn.py").write_text(
+        "import atexit, os, signal, sys\n"
+        "from recsys_posttrain.endings import exit_code\n"
+        "class Library:\n"
+        "    def __del__(self, abort=os.abort): abort()\n"
+        "library = Library()\n"
+        "atexit.register(lambda: open('cleaned up', 'w').close())\n"
+        "sys.exit(exit_code(lambda: os.kill(os.getpid(), signal.SIGTERM)))\n"
+    )
+    assert start("torn.py", module=False).wait(60) == 143
+    assert stderr() == LINES[signal.SIGTERM]
+    assert (tmp_path / "cleaned up").exists()
+
+
 @pytest.fixture
 def sweep(start, small_ratings_csv):
     def run(workers):

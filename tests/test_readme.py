@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,8 +105,16 @@ def test_a_snippet_runs_as_printed(page, snippet, small_ratings_csv, tmp_path, m
         fewer = tuple(_with_one_epoch(each) for each in function.__defaults__ or ())
         assert fewer != function.__defaults__
         monkeypatch.setattr(function, "__defaults__", fewer)
-    exec(snippet.replace("ml-100k", str(small_ratings_csv)), {})
-    rows = re.findall(r"^\| \**(\w+)\b", capsys.readouterr().out, re.MULTILINE)
+    here, names = tmp_path / "here", {}
+    here.mkdir()
+    monkeypatch.chdir(here)
+    exec(snippet.replace("ml-100k", str(small_ratings_csv)), names)
+    assert not any(here.iterdir()), "nothing is left behind"
+    printed = capsys.readouterr().out
+    for each in [names["evaluation"]] if "evaluation" in names else names["results"].values():
+        assert len(each.per_user) == 60
+        assert f"{each.per_user['ndcg@10'].mean():.4f}"[1:] in printed
+    rows = re.findall(r"^\| \**(\w+)\b", printed, re.MULTILINE)
     named = re.findall(r'[{,] ?"(\w+)":', snippet)
     assert len(named) == 2
     assert {*named} <= {*rows}, page
@@ -131,6 +140,8 @@ def test_an_experiment_file_runs_as_printed(
 def test_the_front_page_is_short():
     assert len(README.read_text(encoding="utf-8").splitlines()) < 250
     (snippet,) = _blocks(README, "python")
+    indented = rp.__doc__.partition("    ")[2].partition("\n\nNames")[0]
+    assert snippet == textwrap.dedent(f"    {indented}\n"), "the package's docstring shows it too"
     assert len([line for line in snippet.splitlines() if line]) < 10
 
 

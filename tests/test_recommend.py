@@ -3,31 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from data_factory import unseen_by_sorting
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.recommend import recommend
-from recsys_posttrain.types import History
 
 
 def expected(policy_folder, frame, k):
-    """For each user of a frame of events: (user, item, score, rank), from one sort each."""
-    saved = load_policy(policy_folder)
-    index_of = {item: n + 1 for n, item in enumerate(saved.item_ids.tolist())}
-    rows = []
-    for user, events in frame.sort_values("timestamp", kind="stable").groupby("user_id"):
-        known = events[events["item_id"].isin(list(index_of))]
-        items = torch.tensor([index_of[item] for item in known["item_id"]])[None, -10:]
-        rewards = torch.tensor(known["rating"].to_numpy(np.float32))[None, -10:]
-        times = torch.tensor(known["timestamp"].to_numpy(np.int64))[None, -10:]
-        state_D = saved.policy.backbone(History(items, rewards, times, times))[0, -1]
-        scores = (saved.policy.backbone.item_embedding.weight[1:] @ state_D).tolist()
-        seen = set(known["item_id"])
-        unseen = [(-scores[n - 1], item) for item, n in index_of.items() if item not in seen]
-        best = sorted(unseen)[:k]
-        rows += [(user, item, -minus, rank + 1) for rank, (minus, item) in enumerate(best)]
-    return rows
+    """For each user of a frame of events: (user, item, score, rank)."""
+    return [
+        (user, item, score, rank)
+        for user, best in unseen_by_sorting(policy_folder, frame).items()
+        for rank, (item, score) in enumerate(best[:k], start=1)
+    ]
 
 
 def assert_same(frame, rows):

@@ -205,7 +205,7 @@ def test_other_errors_are_not_called_a_full_disk(tmp_path):
         ("stage.json", None, "stage.json does not exist"),
         ("weights", "1 2", "weights is damaged: its SHA-256 is not the one it was finished with"),
         ("weights", "1 2 4", "weights is damaged: its SHA-256 is not the one"),
-        ("weights", None, "weights is missing"),
+        ("weights", None, "weights does not exist"),
     ],
 )
 def test_a_damaged_stage_is_named_with_the_folder_to_delete(name, content, sentence, finished):

@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from redis.asyncio import Redis
+
 from live import attacks
 from live.http_get import get
 from live.processes import memory_bytes
 from live.random_lists import EVENT
 from live.service import Service, gateway
-from redis.asyncio import Redis
-
 from recsys_posttrain.live.state import EventState
 
 Fault = Callable[[Service], Awaitable[str]]

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from live.demo_report import Recording, Sample
 from live.device import Device, DeviceSettings
 from live.random_lists import EVENT, STAGES, random_lists
-
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import EmbeddedBroker

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from live import measure
 from live.device import Device
-
 from recsys_posttrain.live.prefetch import Recommendations
 from recsys_posttrain.live.state import EventState
 from recsys_posttrain.report.figures import LINES, panels, save

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from live.http_get import Answer, BadAnswer, get
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from live.http_get import Answer, BadAnswer, get
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.state import MESSAGE_BYTES, TOKEN_EXPIRED, EventState, json_object

@@ -7,12 +7,13 @@ import asyncio
 import time
 from typing import Any
 
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
 from live.attack_faults import ATTACKS, Fault
 from live.overload import overload
 from live.random_lists import EVENT
 from live.service import Service
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 _CALM_UPDATES = 5
 

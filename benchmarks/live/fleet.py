@@ -14,8 +14,8 @@ from functools import partial
 from typing import TextIO
 
 import numpy as np
-from live.device import Device, Shown
 
+from live.device import Device, Shown
 from recsys_posttrain.seeding import derived_seed
 
 _LOOK_SECONDS = 0.1

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+
 from live.device import Shown
 from live.measure import Floats
 

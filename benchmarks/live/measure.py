@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from live.device import Shown
 from numpy.typing import NDArray
 
+from live.device import Shown
 from recsys_posttrain.live.state import EventState
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import numpy as np
+
 from live.http_get import get
 from live.random_lists import EVENT
 from live.service import Service

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from live import measure
 from live.redis_server import PERSISTENCE
 from live.rows import Measured
 from live.service import FLEETS, GATEWAYS, Bench
-
 from recsys_posttrain.config import describe
-from recsys_posttrain.files import replacing, write_json
+from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.figures import LINES, panels, save
 from recsys_posttrain.tracking.mirror import LIVE
@@ -104,10 +104,8 @@ def write(bench: Bench, before: dict[str, Any], found: Sequence[Measured], folde
         "bench": {**describe(bench), "gateways": GATEWAYS, "fleets": FLEETS},
         "rows": rows,
     }
-    with replacing(folder / LIVE) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(table(bench, before["machine"], rows), encoding="utf-8")
+    write_text(folder / LIVE, pd.DataFrame(rows).to_csv(index=False))
+    write_text(folder / "table.md", table(bench, before["machine"], rows))
     write_json(folder / "run.json", record)
     for suffix in (".png", ".pdf"):
         draw_times(found, folder / f"{_TIMES}{suffix}")

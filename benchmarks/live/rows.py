@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from live import measure
 from live.attack_faults import Fault
 from live.fleet_log import counts

@@ -14,7 +14,6 @@ from live.random_lists import random_lists
 from live.redis_server import require_installed
 from live.rows import Measured, measured
 from live.service import Bench, Service
-
 from recsys_posttrain.config import require
 from recsys_posttrain.live.running import run_to_the_end
 

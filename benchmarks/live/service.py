@@ -19,7 +19,6 @@ from live.processes import (
 )
 from live.random_lists import EVENT, STAGES
 from live.redis_server import RedisServer
-
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.broker import BrokerDown
 from recsys_posttrain.live.keys import Claim, Keys, sign

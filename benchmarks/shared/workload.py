@@ -1,5 +1,7 @@
 """What the benchmarks share: the data, and the facts of the machine. Not a benchmark itself."""
 
+import argparse
+import json
 import os
 import platform
 import shlex
@@ -60,6 +62,33 @@ def synthetic(
 
 def machine() -> str:
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} cores"
+
+
+def parser_of(
+    description: str, *, reads_data: bool = False, **counts: int
+) -> argparse.ArgumentParser:
+    """For the options of a benchmark: --threads, a whole number for each of `counts`, by default
+    this one, and where it reads ML-1M, --data-root."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    if reads_data:
+        text = "a folder or zip with ML-1M; default: cache, synthetic"
+        parser.add_argument("--data-root", help=text)
+    for name, default in {"threads": torch.get_num_threads(), **counts}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options given; PyTorch has so many threads from then on."""
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    return arguments
+
+
+def show_result(script: Path, result: dict[str, Any]) -> None:
+    """Prints it, and writes it as `write_result` does."""
+    print(json.dumps(result, indent=2))
+    write_result(script, result)
 
 
 def write_result(script: Path, result: dict[str, Any], folder: Path | None = None) -> None:

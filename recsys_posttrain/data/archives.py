@@ -34,7 +34,7 @@ class TooLarge(ValueError):
 def read_bounded(
     file: IO[bytes] | gzip.GzipFile, advance: Callable[[int], None] = lambda _: None
 ) -> bytes:
-    """All of the file, read piece by piece. advance: hears of the bytes of each.
+    """All of the file, read piece by piece. advance: called with the size of each piece.
 
     Raises: TooLarge: as soon as there is more than MOST_BYTES.
     """

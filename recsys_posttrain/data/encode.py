@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.split import slices
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
@@ -151,10 +151,6 @@ def left_out(before: Corpus, after: Corpus) -> str:
     return text + (
         f", and {counted(len(users), 'user')} with no other ({some(users)})" if users else ""
     )
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def some(names: Sequence[str]) -> str:

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 _heard: list[list[str]] = []  # where `heard` keeps them; the innermost last
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def note(text: str) -> None:
     """One line on stderr, so that stdout stays the result."""
     print(text, file=sys.stderr, flush=True)

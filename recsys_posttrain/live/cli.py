@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.live.schedule import Schedule
 
 EXTRA = ("redis", "starlette", "uvicorn", "websockets")  # what [live] installs
+MISSING = ", which is not installed: pip install 'recsys-posttrain[live]'"
 
 _LONGEST_DELAY = 10_000_000  # seconds, 115 days
 REDIS = "redis://127.0.0.1:6379"
@@ -54,10 +55,7 @@ class _NamesTheExtra(TyperGroup):
             package = (error.name or "").partition(".")[0]
             if package not in EXTRA:
                 raise
-            raise UserError(
-                f"`live {ctx.invoked_subcommand}` needs {package}, which is not installed: "
-                "pip install 'recsys-posttrain[live]'"
-            ) from error
+            raise UserError(f"`live {ctx.invoked_subcommand}` needs {package}{MISSING}") from error
 
 
 app = typer.Typer(

@@ -1,6 +1,6 @@
 """The contract of a backbone: past events in, hidden states out, and an item embedding."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -48,16 +48,12 @@ def last_hidden_states(backbone: nn.Module, history: History, length_B: Tensor) 
     return hidden_BTD[torch.arange(len(length_B), device=length_B.device), length_B - 1]
 
 
-def check_sizes(
-    owner: str, *, dim: int, blocks: int, heads: int, max_length: int, dropout: float
-) -> None:
-    """Raises UserError for sizes that no model has, before memory is allocated.
-
-    owner: the class of the sizes, for the message.
-    """
+def check_sizes(config: Any) -> None:
+    """Raises UserError for sizes of a transformer that no model has, before memory is allocated."""
+    owner, dim, heads, dropout = type(config).__name__, config.dim, config.heads, config.dropout
     require_counts(owner, 1, 2**16, dim=dim, heads=heads)
-    require_counts(owner, 1, 1000, blocks=blocks)
-    require_counts(owner, 1, 2**20, max_length=max_length)
+    require_counts(owner, 1, 1000, blocks=config.blocks)
+    require_counts(owner, 1, 2**20, max_length=config.max_length)
     require(
         dim % heads == 0,
         f"{owner}: dim={dim} cannot be split over heads={heads}; choose a number of heads that "

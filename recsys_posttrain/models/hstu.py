@@ -174,14 +174,7 @@ class HSTU:
     target_time: bool = False
 
     def __post_init__(self) -> None:
-        check_sizes(
-            "HSTU",
-            dim=self.dim,
-            blocks=self.blocks,
-            heads=self.heads,
-            max_length=self.max_length,
-            dropout=self.dropout,
-        )
+        check_sizes(self)
 
     def build(self, num_items: int) -> HSTUModule:
         return HSTUModule(self, num_items)

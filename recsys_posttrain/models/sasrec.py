@@ -139,14 +139,7 @@ class SASRec:
     history_rewards: bool = False
 
     def __post_init__(self) -> None:
-        check_sizes(
-            "SASRec",
-            dim=self.dim,
-            blocks=self.blocks,
-            heads=self.heads,
-            max_length=self.max_length,
-            dropout=self.dropout,
-        )
+        check_sizes(self)
         require_counts("SASRec", 1, 2**20, feed_forward=self.feed_forward)
 
     def build(self, num_items: int) -> SASRecModule:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from recsys_posttrain.data.notes import counted as counted
 from recsys_posttrain.files import read_record, write_text
 from recsys_posttrain.report.record import FIX, Kind, check_kinds
 from recsys_posttrain.stats.comparison import DECIMALS
@@ -131,10 +132,6 @@ def plus_minus(half: str) -> str:
 
 def between(low: float, high: float) -> str:
     return f"[{decimal(low)}, {decimal(high)}]"
-
-
-def counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 # Of the JSON file.

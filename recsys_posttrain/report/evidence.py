@@ -38,6 +38,11 @@ class Condition(NamedTuple):
         return frozenset(name for name, (_, _, high) in self.differences.items() if high >= lowest)
 
 
+def has_noisy_models(study: StudyFolder) -> bool:
+    """Whether it compares methods under errors of the reward model, each at several strengths."""
+    return study.is_grid and bool((study.cells["place"] == "model").any())
+
+
 def studied_range(study: StudyFolder) -> tuple[float, float]:
     """The achieved pairwise accuracies of the study's reward models."""
     table = _table(study)

@@ -181,8 +181,8 @@ def noise_of(described: Mapping[str, Any]) -> tuple[str, str, float]:
 def by_line(study: StudyFolder, column: str) -> pd.DataFrame:
     """The cells of one column, for figures of noise: runs that differ in their noise alone are one
     method there, called by the longest label of a run without noise that theirs begins with. A
-    method of a sweep that was not run under errors of the reward model does not ask it, so it has
-    its value without noise there."""
+    method of a sweep that was not run under errors of the reward model does not use that model, so
+    it has its value without noise there."""
     cells = study.cells[study.cells["column"] == column]
     clean = [label for label, _, noise in runs_of(study.record) if not noise["place"]]
 

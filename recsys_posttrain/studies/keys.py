@@ -132,7 +132,7 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
-            "liked": self.scale.liked,  # validations are told of these targets too
+            "liked": self.scale.liked,  # validations count these targets too
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
         return self._stage("posttrain", key)

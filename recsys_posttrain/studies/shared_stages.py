@@ -26,7 +26,7 @@ Told = Callable[[Done], None]
 
 
 class SharedStages:
-    """root: where stages are kept. told: hears of each stage when it is there."""
+    """root: where stages are kept. told: called with each stage that is complete."""
 
     def __init__(
         self, setup: Setup, root: Path, device: str = "cpu", told: Told = lambda _: None

@@ -5,8 +5,8 @@ where the rows are not there), and one for the study: its table, its figures, an
 is worth against the level of the noise and against the achieved quality of the reward model. A
 folder of `make live-bench` is one run.
 Every run is first written offline, below WANDB_DIR or the study's folder (offline_runs.py), under
-an id made of what it is, not of what came out: what is there is not written again, and what has
-changed replaces what was there, so that this can be called after every row, after an interruption,
+an id that digests its settings and not its results: a run that is unchanged is not written again, a
+changed one replaces the former, so that this can be called after every row, after an interruption,
 or later by `recsys-posttrain wandb-sync`. Only means leave the machine: rows name users of the
 data.
 """

@@ -16,8 +16,8 @@ _MARK = "recsys-posttrain.json"  # in a run's folder, once it is finished
 
 
 def to_write(runs: Path, identifier: str, content: str) -> bool:
-    """Whether the run is not there as it would be written now. What is there instead, of an
-    interrupted attempt or from before a change, is removed."""
+    """Whether the run is missing or has other content. Folders of an interrupted attempt, or from
+    before a change, are removed."""
     there = _of(runs, identifier)
     if any(_mark(run).get("content") == content for run in there):
         return False
@@ -27,7 +27,7 @@ def to_write(runs: Path, identifier: str, content: str) -> bool:
 
 
 def complete(runs: Path, identifier: str, content: str, study: Path) -> None:
-    """Marks a run that has been written. Raises: OSError where W&B has put it elsewhere."""
+    """Marks a run that is written. Raises: OSError where W&B has put it elsewhere."""
     there = _of(runs, identifier)
     if not there:
         raise OSError(f"W&B wrote a run elsewhere than to {runs}: give a folder with WANDB_DIR")

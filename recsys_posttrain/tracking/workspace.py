@@ -33,16 +33,9 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
         for name in logged
     ]
     tried = [] if study.trials is None else list(study.trials.columns)
-    columns = [
-        wr.ParallelCoordinatesPlotColumn(wr.Config("algorithm")),
-        wr.ParallelCoordinatesPlotColumn(wr.Config("noise")),
-        *(
-            wr.ParallelCoordinatesPlotColumn(wr.Config(name))
-            for name in tried
-            if name.startswith("param.")
-        ),
-        wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("value")),
-    ]
+    settings = ["algorithm", "noise", *(name for name in tried if name.startswith("param."))]
+    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in settings]
+    columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("value")))
     drawn, group = mirror.figures(study), study.path.resolve().name
 
     def gallery(name: str) -> wr.MediaBrowser:
@@ -86,5 +79,5 @@ if __name__ == "__main__":
 
     project = os.environ.get("WANDB_PROJECT", mirror.PROJECT)
     entity = os.environ.get("WANDB_ENTITY") or wandb.Api().default_entity or ""
-    made = workspace(study_folder(Path(sys.argv[1])), entity, project)
-    print(made.save().url)  # type: ignore[no-untyped-call]
+    built = workspace(study_folder(Path(sys.argv[1])), entity, project)
+    print(built.save().url)  # type: ignore[no-untyped-call]

@@ -3,49 +3,18 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from recsys_posttrain.__main__ import main
 from recsys_posttrain.live.cli import EXTRA, app
 from recsys_posttrain.live.materialized import Materialized
 
 
 @pytest.fixture
-def end(monkeypatch, capsys):
+def end(end, capsys):
     """(exit code, stdout, stderr) of `recsys-posttrain live ARGUMENTS`, in this process."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["recsys-posttrain", "live", *map(str, arguments)])
-        try:
-            code = main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def test_every_verb_has_help_with_an_example(end):
-    names = {each.name or each.callback.__name__ for each in app.registered_commands}
-    assert names == {"materialize", "serve", "produce", "gateway"}
-    for name in names:
-        code, out, _ = end(name, "--help")
-        assert code == 0
-        assert f"Example:\n    recsys-posttrain live {name}" in out
-
-
-def test_help_imports_nothing_slow():
-    script = (
-        "import sys; sys.argv = ['x', 'live', '--help']\n"
-        "from recsys_posttrain.__main__ import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "slow = {'torch', 'pandas', 'numpy', 'rich', 'pyarrow', 'redis', 'starlette'}\n"
-        "print('SLOW', sorted(slow & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "SLOW []", done.stderr
+    return lambda *arguments: (end("live", *arguments), *capsys.readouterr())
 
 
 @pytest.fixture
@@ -105,3 +74,17 @@ def test_a_package_of_the_extra_that_is_missing_is_one_sentence(end, monkeypatch
     assert code == 2
     needs = f"error: `live show` needs {package}, which is not installed: "
     assert f"{needs}pip install 'recsys-posttrain[live]'\n" in error
+
+
+@pytest.mark.parametrize("name", ["bench", "demo", "device", "gateway"])
+def test_a_script_of_the_rig_without_the_extra_is_one_sentence(name):
+    path = Path(__file__).parents[2] / "benchmarks" / f"live_{name}.py"
+    program = (
+        f"import runpy, sys; sys.path.insert(0, {str(path.parent)!r})\n"
+        "sys.modules['websockets'] = None  # as where nothing finds it\n"
+        f"runpy.run_path({str(path)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    needs = "error: benchmarks/live needs websockets, which is not installed: "
+    assert done.stderr == f"{needs}pip install 'recsys-posttrain[live]'\n"

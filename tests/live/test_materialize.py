@@ -3,18 +3,16 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
+from data_factory import unseen_by_sorting
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import materialize as module
 from recsys_posttrain.live.materialize import EventRules, materialize, placed
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.recommend import recommend
-from recsys_posttrain.types import History
 
 
 @pytest.fixture
@@ -24,21 +22,11 @@ def rules():
 
 
 def others_of(policy_folder, ratings, live_title):
-    """user -> all unseen items but the live one, best first, by one sort each."""
-    saved = load_policy(policy_folder)
-    index_of = {str(item): n + 1 for n, item in enumerate(saved.item_ids.tolist())}
-    others = {}
-    frame = pd.read_csv(ratings).sort_values("timestamp", kind="stable")
-    for user, events in frame.groupby("user_id"):
-        known = [str(item) for item in events["item_id"]]
-        items = torch.tensor([index_of[item] for item in known])[None, -10:]
-        rewards = torch.tensor(events["rating"].to_numpy(np.float32))[None, -10:]
-        times = torch.tensor(events["timestamp"].to_numpy(np.int64))[None, -10:]
-        state_D = saved.policy.backbone(History(items, rewards, times, times))[0, -1]
-        scores = (saved.policy.backbone.item_embedding.weight[1:] @ state_D).tolist()
-        unseen = set(index_of) - set(known) - {live_title}
-        others[str(user)] = sorted(unseen, key=lambda item: -scores[index_of[item] - 1])
-    return others
+    """user -> all unseen items but the live one, best first."""
+    return {
+        str(user): [str(item) for item, _ in best if str(item) != live_title]
+        for user, best in unseen_by_sorting(policy_folder, pd.read_csv(ratings)).items()
+    }
 
 
 @pytest.mark.parametrize("chunk", [7, 4096])

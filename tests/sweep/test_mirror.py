@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from study_factory import isolate_wandb
 
 from recsys_posttrain.tracking import mirror as tracking
 from recsys_posttrain.tracking import offline_runs, upload
@@ -22,13 +23,7 @@ ENVIRONMENT = {"WANDB_API_KEY": "0123456789" * 4, "WANDB_BASE_URL": "http://127.
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch, tmp_path):
-    """No login, no folder outside of the test's own, and nobody who answers."""
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    isolate_wandb(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from study_factory import isolate_wandb
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.report.study_folder import study_folder
@@ -21,15 +22,8 @@ Inspect = Callable[[str], dict[str, Any]]
 
 @pytest.fixture(autouse=True, scope="module")
 def isolated(tmp_path_factory):
-    """No login, no folder outside of the test's own, and nobody who answers."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_DIR", "WANDB_PROJECT"):
-            patch.delenv(name, raising=False)
-        own = tmp_path_factory.mktemp("wandb")
-        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
-            patch.setenv(name, str(own / name))
-        patch.setenv("NETRC", str(own / "netrc"))
-        patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+        isolate_wandb(patch, tmp_path_factory.mktemp("wandb"))
         yield
 
 
