@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Title and lead of the sections that are one sheet.
 EQUAL_KL = "Equal distance", "What methods gain at the same KL to the policy that all start from."
 PAIRS = "Which methods differ", "Two methods that share a letter are separated by no test."
+CUTOFFS = "Cut-offs", "What a method gains at the head of a list, loses further down, and shows."
 SELECTION = (
     "Choosing a strength",
     "What each method would be worth had another rule chosen its strength.",
@@ -62,6 +63,7 @@ def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
             noise_section(study),
             leaderboard_section(study),
             sheet_section(study, "pairs", *PAIRS),
+            sheet_section(study, "cutoffs", *CUTOFFS),
             over_optimisation_section(study),
             sheet_section(study, "selection", *SELECTION),
             reward_section(study),

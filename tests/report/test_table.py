@@ -10,8 +10,9 @@ from scipy import stats
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import gini, per_user_frame
+from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.cells import decimal, percent
-from recsys_posttrain.report.table import Provenance, comparison_table, write_table
+from recsys_posttrain.report.table import comparison_table, write_table
 from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.stats.columns import COLUMNS, Column
 from recsys_posttrain.stats.significance import effect_size, holm
@@ -242,7 +243,9 @@ def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
         (tmp_path / name).mkdir()
         paths.append(write_table(comparison_table(each, num_items=60), tmp_path / name))
     paths, again = paths
-    names = [f"{n}.{end}" for n in ("table", "pairs") for end in ("md", "tex", "csv", "json")]
+    ends = ("md", "tex", "csv", "json")
+    names = [f"{name}.{end}" for name in ("table", "pairs", "cutoffs") for end in ends]
+    names.append("variance.csv")
     assert [path.name for path in paths] == names
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
     assert {path.name for path in (tmp_path / "a").iterdir()} == set(names)
