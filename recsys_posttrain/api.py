@@ -1,11 +1,13 @@
 """The two functions of the Python interface that no stage needs: load data, compare results."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
+from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.evaluation.evaluate import Evaluation
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import Thresholds
@@ -19,6 +21,7 @@ def load(
     split: SplitConfig = LeaveOneOut(),
     repeats: Repeats | None = None,
     thresholds: Thresholds = Thresholds(),
+    catalogue: Catalogue = "eligible",
 ) -> Split:
     """A named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...) or a .csv or .parquet file,
     split; or a dataset or world itself, such as `Jester(users=2000)`.
@@ -26,11 +29,13 @@ def load(
     data_root: of a named one: a folder or zip that holds the ratings; otherwise they are downloaded
     once. thresholds: where its rewards count as liked, top and disliked, in place of those that its
     scale says (`data.corpus.reward_scale`). repeats: whether users choose items again, which
-    decides what may be shown; None: measured in the log.
+    decides what may be shown; None: measured in the log. catalogue: "eligible", so that policies
+    are a softmax over what may be shown, or "all".
     """
     source = dataset_named(dataset, data_root) if isinstance(dataset, str) else dataset
     minimum = split.minimum_item_ratings
-    return split.split(prepare(source, minimum, repeats=repeats, thresholds=thresholds))
+    corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)
+    return split.split(replace(corpus, catalogue=catalogue))
 
 
 def compare(

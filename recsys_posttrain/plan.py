@@ -88,8 +88,13 @@ class Training:
             f"Training: random_windows={self.random_windows} must be a share from 0 to 1.",
         )
 
-    def batches(self, sequences: Sequences, max_length: int, seed: int) -> BatchStream:
-        """The batches of this plan, in windows of `max_length` events."""
+    def batches(
+        self, sequences: Sequences, max_length: int, seed: int, excludes_history: bool = False
+    ) -> BatchStream:
+        """The batches of this plan, in windows of `max_length` events.
+
+        excludes_history: as for `batch_of`.
+        """
         return BatchStream(
             sequences,
             max_length,
@@ -99,6 +104,7 @@ class Training:
             self.steps,
             self.random_windows,
             self.tokens,
+            excludes_history,
         )
 
     def logits_dtype(self, device: str) -> torch.dtype | None:

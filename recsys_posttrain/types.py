@@ -19,12 +19,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_posttrain.eligibility import Catalogue, Excluded
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 
 PADDING = 0
 
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
+EvalSplit = Literal["test", "validation", "final"]  # parts of a Split that hold targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,13 @@ class Sequences:
     def __len__(self) -> int:
         return int(self.offsets_N1.numel()) - 1
 
+    @cached_property
+    def has_repeats(self) -> bool:
+        """Whether a sequence holds an item twice."""
+        row_E = torch.repeat_interleave(self.lengths_N)
+        pair_E = row_E * (int(self.items_E.max()) + 1) + self.items_E
+        return len(pair_E.unique()) < len(pair_E)
+
 
 @dataclass(frozen=True, eq=False)
 class Targets:
@@ -81,6 +91,14 @@ class Targets:
     users_N: Tensor  # int64, index into Corpus.user_ids
     repeats: Repeats = "never"  # whether items of a history may be recommended again
     unshowable: int = 0  # events dropped because "never" rules out an item in their history
+    catalogue: Catalogue = "eligible"  # what policies are a softmax over
+
+    @property
+    def excluded(self) -> Excluded | None:
+        """What a policy's softmax leaves out after each history; None: nothing."""
+        if self.repeats == "allowed" or self.catalogue == "all":
+            return None
+        return Excluded(self.history.items_E, self.history.offsets_N1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +111,7 @@ class Corpus:
     item_ids: original ids; item_ids[v - 1] is the id of item v.
     content_hash: SHA-256 of the source, as in `Interactions`.
     repeats: whether its users choose items again (data/repeats.py).
+    catalogue: what policies are a softmax over.
     ticks_E: exact time of each event; None: whole seconds are exact.
     ticks_per_second: unit of `ticks_E`.
     left_out_user_ids: the users of the source whose items all have too few ratings.
@@ -110,10 +129,16 @@ class Corpus:
     ticks_per_second: int = 1
     left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
     reward_scale: RewardScale = RewardScale()
+    catalogue: Catalogue = "eligible"
 
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
+
+    @property
+    def excludes_history(self) -> bool:
+        """Whether a policy's softmax leaves out what a user had before."""
+        return self.repeats == "never" and self.catalogue == "eligible"
 
     @property
     def times_E(self) -> Tensor:
@@ -141,6 +166,17 @@ class Split:
     test: Targets  # results are reported on them
     reward: Sequences  # the reward model learns from them; often those of `train`
     judge: Sequences | None = None  # of users that neither learns from; None: no such users
+    final: Targets | None = None  # of users held out for good (data/hold_out.py); None: of nobody
+
+    def targets(self, eval_split: "EvalSplit") -> Targets:
+        """Raises: UserError for those of users held out where there are none."""
+        found: Targets | None = getattr(self, eval_split)
+        if found is None:
+            raise UserError(
+                f"--eval-split {eval_split}: this split holds no users out for good; give the "
+                "setup split=HoldOut(...) before anything is looked at."
+            )
+        return found
 
 
 class History(NamedTuple):
@@ -178,6 +214,9 @@ class PaddedBatch(NamedTuple):
     action_times_BT: Tensor  # int64, seconds; 0 = padding
     mask_BT: Tensor  # bool: True at real positions
     sequences_B: Tensor  # int64: the row's sequence in Split.train; in evaluation, its user
+    # What is not eligible at each of the N real positions; None: every item of the catalogue is.
+    # The action itself always is.
+    excluded: Excluded | None = None
 
 
 class Batch(PaddedBatch):
@@ -218,6 +257,11 @@ class Batch(PaddedBatch):
         """Whether its row ends at the position, bool; elsewhere the next state is at n + 1."""
         length_N = self.real(self.mask_BT.sum(dim=1, keepdim=True).expand_as(self.mask_BT))
         return self.position_N == length_N - 1
+
+    def to(self, device: torch.device | None) -> "Batch":
+        """The batch on a device; None: as it is."""
+        fields = self._asdict().items()
+        return Batch(**{name: each.to(device) for name, each in fields if each is not None})
 
     def real(self, values_BT: Tensor) -> Tensor:
         """The values at real positions, row by row: [B, T, ...] -> [N, ...]."""

@@ -47,25 +47,33 @@ SWAPPED = {
     ],
     "algorithms/rwr.py": [("mean = actors.log.rewards_E", "mean = batch.reward_N")],
     "algorithms/exp_rsft.py": [
-        ("log_mean_weight(actors.log.rewards_E", "log_mean_weight(reward_N"),
+        ("in (actors.log.rewards_E, reward_N)", "in (reward_N, reward_N)"),
+        ("centre = actors.log.rewards_E.mean()", "centre = reward_N.mean()"),
+        ("log_mean_exp(capped(exponent_E, self.weight_cap, centre))", "log_mean_exp(exponent_E)"),
         (".logsumexp(dim=0)", ".exp().sum(dim=0).log()"),
         (".logsumexp(dim=0)", ".amax(dim=0)"),
     ],
     "algorithms/asft.py": [
-        ("exponent.clamp(max=", "exponent.clamp(min="),
-        ("math.inf if weight_cap is None else math.log(weight_cap)", "math.inf"),
+        ("explained_share(baseline_N, batch.reward_N)", "explained_share(baseline_N, reward_N)"),
         ("value_error(baseline_N, reward_N)", "value_error(reward_N, baseline_N)"),
     ],
+    "algorithms/weights.py": [("exponent.minimum(", "exponent.maximum(")],
     "algorithms/offline_ppo.py": [
-        ("actors.old_at(batch).sample(", "actors.policy.sample("),
+        ("actors.old_at(batch).sample_with_value(", "actors.policy.sample_with_value("),
+        ("if self.baseline is old_value", "if True"),
         ("actors.reference.log_prob(", "actors.old.log_prob("),
         ("actors.policy.loss_of_log_prob(", "actors.old.loss_of_log_prob("),
     ],
     "algorithms/exact_ppo.py": [
         ("chunk.old_log_prob_CV.exp()", "chunk.reference_log_prob_CV.exp()"),
+        ("(old_CV * chunk.reward_CV)", "(new_CV * chunk.reward_CV)"),
         ("chunk.policy_log_prob_CV - chunk", "chunk.old_log_prob_CV - chunk"),
     ],
-    "algorithms/pairs.py": [("actors.reference.sample(", "actors.policy.sample(")],
+    "algorithms/pairs.py": [
+        ("actors.reference.sample(", "actors.policy.sample("),
+        ("is_sure_N & (chosen_N != rejected_N)", "is_sure_N"),
+        ("is_better_N & (chosen_N != rejected_N)", "is_better_N"),
+    ],
     "algorithms/dpo.py": [
         ("actors.policy.log_prob(", "actors.reference.log_prob("),
         ("actors.reference.log_prob(", "actors.policy.log_prob("),

@@ -228,7 +228,7 @@ def test_the_choices_of_the_algorithms_are_those_that_work():
     pairs = override(DPO(), "pairs=LoggedVersusSampled")
     assert pairs == DPO(pairs=LoggedVersusSampled())
     for name in ("separated_pair", "Pairs", "PairSource"):
-        with pytest.raises(UserError, match=r"one of: EnsemblePairs, LoggedVersusSampled\)"):
+        with pytest.raises(UserError, match=r"one of: SampledPairs, LoggedVersusSampled\)"):
             override(DPO(), f"pairs={name}")
     soft = override(ASFT(), "baseline=ReferenceSoftValue")
     assert soft == ASFT(baseline=ReferenceSoftValue())

@@ -119,7 +119,7 @@ def state_blind(temperatures: tuple[float, ...]) -> Claim:
         table.append(
             {
                 "lambda": temperature,
-                "ExpRSFT": trained_share(ExpRSFT(temperature)),
+                "ExpRSFT": trained_share(ExpRSFT(temperature, weight_cap=None)),
                 "closed form": (0.9 * weight + 0.1) / (weight + 1),
                 "ASFT, soft value": trained_share(soft),
                 "ASFT, reference value": trained_share(mean),

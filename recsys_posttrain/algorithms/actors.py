@@ -4,22 +4,29 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recsys_posttrain import ops
+from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.ops.logsumexp import positions_per_chunk
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.types import Batch, Sequences
 
 FIXED = ("reference", "reward")  # the parts of `Actors` that never change
+NEVER = -1e30  # the log-probability of an excluded item; finite, so that pi log pi is 0
 ARRAYS = 8  # [chunk, V] temporaries that `over_catalogue` holds at once, about
 
 
 class CatalogueChunk(NamedTuple):
-    """C positions against the whole catalogue."""
+    """C positions against the whole catalogue.
+
+    Items that are not eligible have log-probability -1e30, so probability 0 and ratios of 1.
+    """
 
     policy_log_prob_CV: Tensor  # the only one with a gradient
     old_log_prob_CV: Tensor
@@ -32,16 +39,20 @@ class LoggedRewards(NamedTuple):
 
     rewards_E: Tensor  # of every training event
     item_mean_V: Tensor  # mean per item; the global mean for items without an event
+    liked: float = 4.0  # from which reward on an item counts as liked
 
 
-def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
-    """The rewards of a log of `num_items` items, and their mean per item."""
+def logged_rewards(
+    train: Sequences, num_items: int, scale: RewardScale = RewardScale()
+) -> LoggedRewards:
+    """The rewards of a log of `num_items` items, their mean per item, and the scale's liked."""
     # In float64, so that the mean does not depend on the order of events.
     index_E = train.items_E - 1
     count_V = torch.bincount(index_E, minlength=num_items)
     total_V = torch.bincount(index_E, weights=train.rewards_E.double(), minlength=num_items)
     mean_V = torch.where(count_V > 0, total_V / count_V.clamp(min=1), train.rewards_E.mean())
-    return LoggedRewards(train.rewards_E, mean_V.float())
+    liked = float(scale.to_stars(np.asarray(scale.liked)))
+    return LoggedRewards(train.rewards_E, mean_V.float(), liked)
 
 
 class Actors(nn.Module):
@@ -123,6 +134,11 @@ class Actors(nn.Module):
         """The exact expected reward of the reference, E_{a ~ pi_ref}[r_hat(x, a)], [N]."""
         return self.reference.expected_reward(batch, self.reward)
 
+    @torch.no_grad()
+    def old_value(self, batch: Batch) -> Tensor:
+        """The exact expected reward of pi_old, E_{a ~ pi_old}[r_hat(x, a)], [N]."""
+        return self.old_at(batch).expected_reward(batch, self.reward)
+
     def over_catalogue(
         self, batch: Batch, function: Callable[..., Tensor], *extra_N: Tensor
     ) -> Tensor:
@@ -133,17 +149,22 @@ class Actors(nn.Module):
         """
         state_NR, factor_VR = self.reward.factors(batch)
 
+        def log_prob(policy: Policy, hidden_CD: Tensor, excluded_C: Excluded | None) -> Tensor:
+            logits_CV = hidden_CD @ policy.item_embedding_VD.T
+            return leave_out(logits_CV, excluded_C, NEVER).log_softmax(dim=1)
+
         def on_rows(
             policy_CD: Tensor,
             old_CD: Tensor,
             reference_CD: Tensor,
             state_CR: Tensor,
+            excluded_C: Excluded | None,
             *extra_C: Tensor,
         ) -> Tensor:
             chunk = CatalogueChunk(
-                (policy_CD @ self.policy.item_embedding_VD.T).log_softmax(dim=1),
-                (old_CD @ self.old.item_embedding_VD.T).log_softmax(dim=1),
-                (reference_CD @ self.reference.item_embedding_VD.T).log_softmax(dim=1),
+                log_prob(self.policy, policy_CD, excluded_C),
+                log_prob(self.old, old_CD, excluded_C),
+                log_prob(self.reference, reference_CD, excluded_C),
                 state_CR @ factor_VR.T,
             )
             return function(chunk, *extra_C)
@@ -155,6 +176,7 @@ class Actors(nn.Module):
             self.policy.hidden_states(batch),
             *frozen_hidden,
             state_NR,
+            batch.excluded,
             *extra_N,
             chunk=positions_per_chunk(len(factor_VR), ARRAYS),
             recompute=True,

@@ -21,10 +21,18 @@ def clipped_loss(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Te
     return -torch.minimum(new * advantage, clipped * advantage)
 
 
-def is_clipped(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """Where the surrogate takes the clipped branch and so has no gradient, bool."""
-    too_high = (advantage > 0) & (new > (1 + clip) * old)
-    return too_high | ((advantage < 0) & (new < (1 - clip) * old))
+def is_clipped(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """Where the surrogate takes the clipped branch and so has no gradient, bool: below and above.
+
+    Below is the ratio of an action with a negative advantage, above that of one with a positive.
+    """
+    below = (advantage < 0) & (new < (1 - clip) * old)
+    return below, (advantage > 0) & (new > (1 + clip) * old)
+
+
+def clip_metrics(below: Tensor, above: Tensor) -> dict[str, Tensor]:
+    """The shares that are clipped, from their two parts."""
+    return {"clip_ratio": below + above, "clip_ratio/low": below, "clip_ratio/high": above}
 
 
 def kl_loss(new: Tensor, reference: Tensor, log_ratio: Tensor) -> Tensor:
@@ -56,8 +64,8 @@ def sample_metrics(
 ) -> dict[str, Tensor]:
     """Metrics of the same actions, one number per action; `means` reduces them."""
     _, kl, ratio = sampled_terms(log_prob, old, reference, advantage, clip=clip)
-    clipped = is_clipped(ratio, torch.ones_like(ratio), advantage, clip)
-    return {"kl": kl, "ratio/mean": ratio, "clip_ratio": clipped.to(ratio)}
+    below, above = is_clipped(ratio, torch.ones_like(ratio), advantage, clip)
+    return {"kl": kl, "ratio/mean": ratio, **clip_metrics(below.to(ratio), above.to(ratio))}
 
 
 def check_clipped(method: object, clip: float) -> None:

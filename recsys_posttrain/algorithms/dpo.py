@@ -1,4 +1,4 @@
-"""Direct preference optimisation on pairs of items that the reward ensemble is sure about.
+"""Direct preference optimisation on pairs of items that the reward model is sure about.
 
     loss = -log sigmoid(beta (lr(a_w) - lr(a_l))) - nll_coefficient log pi(a_w | x)
     lr(a) = log pi(a | x) - log pi_ref(a | x),   a_w: the preferred item,   a_l: the rejected one
@@ -8,9 +8,10 @@ of -(beta / 2) (log pi(a_w) - log pi(a_l)).
 Source: DPO, arXiv 2305.18290, equation 7. Pairs (pairs.py): RS-DPO as the Netflix Technology Blog
 (October 2025, see asft.py) describes it: candidates scored by an ensemble, kept where confidence
 intervals separate.
-Departures: candidates are drawn from pi_ref at every step, not stored; the interval is the
-ensemble's mean -+ width standard deviations; the NLL term (off by default) is there because DPO
-tends to lower the chosen log-probability too, which `logps/chosen` shows.
+Departures: candidates are drawn from pi_ref at every step, not stored; a pair is kept where the
+difference of its scores is `width` of its standard deviations, and the share kept is logged
+(`pairs/kept`); the NLL term (off by default) is there because DPO tends to lower the chosen
+log-probability too, which `logps/chosen` shows.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from recsys_posttrain.algorithms.actors import Actors
-from recsys_posttrain.algorithms.pairs import EnsemblePairs, PairSource
+from recsys_posttrain.algorithms.pairs import PairSource, SampledPairs
 from recsys_posttrain.config import require_above_0, require_at_least
 from recsys_posttrain.ops.softmax import masked_mean
 from recsys_posttrain.types import Batch, LossOutput
@@ -37,7 +38,7 @@ class DPO:
     validation targets (0.5 destroys the policy within 100 steps)."""
 
     beta: float = 8.0  # how strongly pi is held to pi_ref
-    pairs: PairSource = EnsemblePairs()  # where the preferred and the rejected item come from
+    pairs: PairSource = SampledPairs()  # where the preferred and the rejected item come from
     nll_coefficient: float = 0.0
 
     def __post_init__(self) -> None:
@@ -67,4 +68,5 @@ class DPO:
         }
         metrics = {name: masked_mean(each.detach(), kept_N) for name, each in over_kept.items()}
         metrics["pairs/kept"] = kept_N.to(margin_N).mean()
+        metrics["pairs/dropped"] = (~kept_N).to(margin_N).sum()
         return LossOutput(loss_N, metrics, kept_N)

@@ -1,7 +1,7 @@
 """Clipped policy optimisation against the reward model, summed over the catalogue.
 
     loss = sum_a -min(pi A, clip(pi, (1 - e) pi_old, (1 + e) pi_old) A) + c KL(pi || pi_ref)
-    pi = pi(a | x),   A = r_hat(x, a) - b(x)
+    pi = pi(a | x),   A = r_hat(x, a) - E_{pi_old}[r_hat]
 
 The objective of OfflinePPO without sampling variance: see there for pi_old, source and departures.
 A step computes the logits of policy, pi_old and reference and the rewards of the whole catalogue at
@@ -21,14 +21,13 @@ from torch import Tensor
 from recsys_posttrain.algorithms.actors import Actors, CatalogueChunk
 from recsys_posttrain.algorithms.clipped import (
     check_clipped,
+    clip_metrics,
     clipped_loss,
     is_clipped,
     kl_loss,
     means,
     refresh,
 )
-from recsys_posttrain.algorithms.signals import Signal, learned_value, reference_value
-from recsys_posttrain.config import require
 from recsys_posttrain.types import Batch, LossOutput
 
 
@@ -36,35 +35,32 @@ from recsys_posttrain.types import Batch, LossOutput
 class ExactPPO:
     """Clipped policy optimisation over the catalogue; the fields are those of OfflinePPO."""
 
-    baseline: Signal = reference_value  # b; not learned_value, which would only add error
     clip: float = 0.2  # e
     kl_coefficient: float = 1.0  # c, in stars
     refresh_every: int = 8  # optimiser steps between copies of the policy into pi_old
 
     def __post_init__(self) -> None:
-        require(
-            self.baseline is not learned_value,
-            "ExactPPO: baseline=learned_value has nothing to learn from a full sum; "
-            "use reference_value.",
-        )
         check_clipped(self, self.clip)
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
-        def sums(chunk: CatalogueChunk, baseline_C: Tensor) -> Tensor:
+        def sums(chunk: CatalogueChunk) -> Tensor:
             new_CV, old_CV = chunk.policy_log_prob_CV.exp(), chunk.old_log_prob_CV.exp()
-            advantage_CV = chunk.reward_CV - baseline_C[:, None]
+            old_value_C1 = (old_CV * chunk.reward_CV).sum(dim=1, keepdim=True)
+            advantage_CV = chunk.reward_CV - old_value_C1
+            below_CV, above_CV = is_clipped(new_CV, old_CV, advantage_CV, self.clip)
             log_ratio_CV = chunk.policy_log_prob_CV - chunk.reference_log_prob_CV
             terms = (
                 clipped_loss(new_CV, old_CV, advantage_CV, self.clip),
                 kl_loss(new_CV, chunk.reference_log_prob_CV.exp(), log_ratio_CV),
-                old_CV * is_clipped(new_CV, old_CV, advantage_CV, self.clip),
+                old_CV * below_CV,
+                old_CV * above_CV,
                 new_CV * chunk.reward_CV,
             )
             return torch.stack([term_CV.sum(dim=1) for term_CV in terms], dim=1)
 
-        sums_N4 = actors.over_catalogue(batch, sums, self.baseline(batch, actors))
-        surrogate_N, kl_N, clipped_N, reward_N = sums_N4.unbind(dim=1)
-        metrics = {"kl": kl_N, "clip_ratio": clipped_N, "reward/expected": reward_N}
+        sums_N5 = actors.over_catalogue(batch, sums)
+        surrogate_N, kl_N, below_N, above_N, reward_N = sums_N5.unbind(dim=1)
+        metrics = {"kl": kl_N, "reward/expected": reward_N, **clip_metrics(below_N, above_N)}
         return LossOutput(surrogate_N + self.kl_coefficient * kl_N, means(metrics))
 
     def after_step(self, actors: Actors) -> None:

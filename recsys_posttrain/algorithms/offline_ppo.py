@@ -1,9 +1,11 @@
 """Clipped policy optimisation against the reward model, on actions sampled from pi_old.
 
     loss = mean over a ~ pi_old of -min(rho A, clip(rho, 1 - e, 1 + e) A) + c KL(pi || pi_ref)
-    rho = pi(a | x) / pi_old(a | x),   A = r_hat(x, a) - b(x)
+    rho = pi(a | x) / pi_old(a | x),   A = r_hat(x, a) - b(x),   b = E_{pi_old}[r_hat]
 
 pi_old is the policy as of the last refresh, at first the reference. Logged actions are not used.
+b is exact and follows pi_old: against the reference's value most advantages are positive once the
+policy is better, and nearly all clipping is from above (`clip_ratio/high`).
 Limits: at pi = pi_old the expected gradient is that of -E_pi[A] + c KL. It is 0 only at
 pi = pi_ref exp(r_hat / c) / Z, so c acts as a temperature; c -> infinity keeps pi_ref.
 Source: the surrogate is PPO's, arXiv 1707.06347, equation 7. The KL estimator is the nonnegative k3
@@ -27,7 +29,7 @@ from recsys_posttrain.algorithms.clipped import (
     sample_metrics,
     sampled_terms,
 )
-from recsys_posttrain.algorithms.signals import Signal, learned_value, reference_value
+from recsys_posttrain.algorithms.signals import Signal, learned_value, old_value
 from recsys_posttrain.algorithms.weights import value_error, value_head
 from recsys_posttrain.config import require_at_least
 from recsys_posttrain.types import Batch, LossOutput
@@ -38,15 +40,13 @@ class OfflinePPO:
     """Clipped policy optimisation on samples; apart from the usual clip, the defaults are ours."""
 
     samples: int = 8  # actions per position
-    baseline: Signal = reference_value  # b; it changes the variance and which actions are clipped
+    baseline: Signal = old_value  # b; it changes the variance and which actions are clipped
     clip: float = 0.2  # e
     kl_coefficient: float = 1.0  # c, in stars
     refresh_every: int = 8  # optimiser steps between copies of the policy into pi_old
-    value_coefficient: float = 0.5  # of the critic's squared error, with baseline=learned_value
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "samples")
-        require_at_least(self, 0, "value_coefficient")
         check_clipped(self, self.clip)
 
     def heads(self, dim: int, num_items: int) -> dict[str, nn.Module]:
@@ -54,10 +54,13 @@ class OfflinePPO:
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         with torch.no_grad():
-            items_NK, old_NK = actors.old_at(batch).sample(batch, self.samples, actors.generator)
+            items_NK, old_NK, old_N = actors.old_at(batch).sample_with_value(
+                batch, self.samples, actors.generator, actors.reward
+            )
             reference_NK = actors.reference.log_prob(batch, items_NK)
             reward_NK = actors.reward.score(batch, items_NK)
-        baseline_N = self.baseline(batch, actors)
+        # The signal gives the same number, in a pass over the catalogue of its own.
+        baseline_N = old_N if self.baseline is old_value else self.baseline(batch, actors)
         constants = old_NK, reference_NK, reward_NK - baseline_N[:, None]
 
         def objective(*log_prob_and_constants: Tensor) -> Tensor:
@@ -68,9 +71,8 @@ class OfflinePPO:
         metrics = sample_metrics(log_prob_NK, *constants, clip=self.clip)
         metrics["reward/sampled"] = reward_NK
         if self.baseline is learned_value:
-            error_N = value_error(baseline_N, reward_NK.mean(dim=-1))
-            loss_N = loss_N + self.value_coefficient * error_N
-            metrics["value/error"] = error_N
+            metrics["value/error"] = value_error(baseline_N, reward_NK.mean(dim=-1))
+            loss_N = loss_N + metrics["value/error"]
         return LossOutput(loss_N, means(metrics))
 
     def after_step(self, actors: Actors) -> None:

@@ -17,6 +17,8 @@ from recsys_posttrain.config import require, require_above_0
 from recsys_posttrain.ops.logsumexp import linear_logsumexp
 from recsys_posttrain.types import Batch
 
+VALUE_RATE = 30.0  # of the learned V, in learning rates of the policy
+
 Signal = Callable[[Batch, Actors], Tensor]
 
 
@@ -45,15 +47,25 @@ def learned_value(batch: Batch, actors: Actors) -> Tensor:
     """V(x), by the head `value` of the algorithm, trained along with the policy.
 
     The head learns the difference to the mean logged reward. An untrained head, which outputs 0,
-    is then the constant baseline, not a baseline far below every reward.
+    is then the constant baseline, not a baseline far below every reward. Adam moves every weight by
+    about the learning rate, whatever the scale of the loss, and at the policy's rate V would stay
+    constant for all of post-training; so its output counts VALUE_RATE times.
     """
     mean = actors.log.rewards_E.mean().to(batch.reward_N)
-    return mean + actors.head("value", batch, trains_policy=False).squeeze(1)
+    return mean + VALUE_RATE * actors.head("value", batch, trains_policy=False).squeeze(1)
 
 
 def reference_value(batch: Batch, actors: Actors) -> Tensor:
     """The expected reward of the reference, E_{a ~ pi_ref}[r_hat(x, a)], over the catalogue."""
     return actors.reference_value(batch)
+
+
+def old_value(batch: Batch, actors: Actors) -> Tensor:
+    """The expected reward of pi_old, E_{a ~ pi_old}[r_hat(x, a)], over the catalogue.
+
+    Where nothing renews pi_old it is the reference, and reference_value is cheaper.
+    """
+    return actors.old_value(batch)
 
 
 def no_baseline(batch: Batch, actors: Actors) -> Tensor:
@@ -101,5 +113,7 @@ class ReferenceSoftValue:
         tilted_N = linear_logsumexp(
             torch.cat([hidden_ND, state_NR / self.temperature], dim=1),
             torch.cat([item_embedding_VD, factor_VR], dim=1),
+            excluded=batch.excluded,
         )
-        return self.temperature * (tilted_N - linear_logsumexp(hidden_ND, item_embedding_VD))
+        plain_N = linear_logsumexp(hidden_ND, item_embedding_VD, excluded=batch.excluded)
+        return self.temperature * (tilted_N - plain_N)

@@ -1,9 +1,35 @@
-"""Shared by the weighted-likelihood algorithms: metrics of the weights, and the critic."""
+"""Shared by the weighted-likelihood algorithms: the cap, metrics of the weights, and the critic."""
+
+import math
 
 import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.algorithms.signals import Signal, learned_value
+from recsys_posttrain.config import require
+
+WEIGHT_CAP = 20.0  # the default of every exponential weight; ours
+
+
+def capped(exponent: Tensor, weight_cap: float | None, centre: Tensor | float = 0.0) -> Tensor:
+    """The exponents, none above centre + log weight_cap; None is no cap.
+
+    The cap goes on the exponent: exp would overflow before a cap on the weight could act.
+
+    centre: the exponent of a weight of 1.
+    """
+    if weight_cap is None:
+        return exponent
+    return exponent.minimum(torch.as_tensor(centre + math.log(weight_cap)).to(exponent))
+
+
+def check_cap(method: object) -> None:
+    """Raises UserError where the field `weight_cap` of a method is out of range."""
+    cap: float | None = vars(method)["weight_cap"]
+    name = type(method).__name__
+    require(
+        cap is None or cap > 0, f"{name}: weight_cap={cap} must be above 0, or None for no cap."
+    )
 
 
 def value_error(value: Tensor, target: Tensor) -> Tensor:
@@ -28,15 +54,30 @@ def value_head(baseline: Signal, dim: int) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def weight_metrics(weight_N: Tensor) -> dict[str, Tensor]:
-    """Mean weight, largest weight and effective share of positions, to log.
+def explained_share(baseline_N: Tensor, reward_N: Tensor) -> Tensor:
+    """R^2 of a baseline against rewards, 1 - mean squared error / variance.
+
+    It is 0 for their mean and below 0 for what is worse; and 0 where all rewards are equal.
+    """
+    variance = reward_N.var(correction=0)
+    error = value_error(baseline_N, reward_N).mean()
+    return torch.where(variance > 0, 1 - error / variance, 0)
+
+
+@torch.no_grad()
+def weight_metrics(weight_N: Tensor, is_capped_N: Tensor | None = None) -> dict[str, Tensor]:
+    """Mean weight, largest weight, effective share and capped share of positions, to log.
 
     The effective share is the effective sample size over N, (sum w)^2 / (N sum w^2): 1 when all
     weights are equal, 1/N when one position has all the weight.
+
+    is_capped_N: where the cap lowered the weight; None: nowhere.
     """
     mean, mean_square = weight_N.mean(), (weight_N**2).mean()
+    is_capped_N = torch.zeros_like(weight_N) if is_capped_N is None else is_capped_N
     return {
         "weight/mean": mean,
         "weight/max": weight_N.amax(),
         "weight/effective_share": mean**2 / mean_square.clamp(min=torch.finfo(weight_N.dtype).tiny),
+        "weight/capped": is_capped_N.to(weight_N).mean(),
     }

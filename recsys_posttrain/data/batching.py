@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
+from recsys_posttrain.data.repeats import seen_before
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, History, Sequences
@@ -36,18 +37,28 @@ def window(
 
 
 def batch_of(
-    sequences: Sequences, rows_B: Tensor, max_length: int, skipped_B: Tensor | None = None
+    sequences: Sequences,
+    rows_B: Tensor,
+    max_length: int,
+    skipped_B: Tensor | None = None,
+    excludes_history: bool = False,
 ) -> Batch:
     """The next-event batch of the sequences `rows_B`, longest first; each needs two events.
 
     skipped_B: as for `window`; at least two events must stay.
+    excludes_history: whether what a sequence had before an action, in the window or earlier, is not
+        eligible for it.
     """
     order_B = sequences.lengths_N[rows_B].argsort(descending=True, stable=True)
     rows_B = rows_B[order_B]
-    items_BT, rewards_BT, times_BT, length_B = window(
-        sequences, rows_B, max_length + 1, None if skipped_B is None else skipped_B[order_B]
-    )
-    mask_BT = torch.arange(items_BT.shape[1] - 1) < length_B[:, None] - 1
+    skipped_B = torch.zeros_like(rows_B) if skipped_B is None else skipped_B[order_B]
+    items_BT, rewards_BT, times_BT, length_B = window(sequences, rows_B, max_length + 1, skipped_B)
+    step_T = torch.arange(items_BT.shape[1] - 1)
+    mask_BT = step_T < length_B[:, None] - 1
+    excluded = None
+    if excludes_history:
+        first_B = sequences.offsets_N1[rows_B + 1] - skipped_B - length_B
+        excluded = seen_before(sequences, (first_B[:, None] + 1 + step_T)[mask_BT])
     return Batch(
         history_BT=torch.where(mask_BT, items_BT[:, :-1], 0),
         history_rewards_BT=torch.where(mask_BT, rewards_BT[:, :-1], 0.0),
@@ -57,6 +68,7 @@ def batch_of(
         action_times_BT=times_BT[:, 1:],
         mask_BT=mask_BT,
         sequences_B=rows_B,
+        excluded=excluded,
     )
 
 
@@ -72,6 +84,7 @@ class BatchStream(IterableDataset[Batch]):
         evenly at each step; so older events are trained on too.
     tokens: positions in a batch, at most a window more, in place of `batch_size` sequences; every
         epoch has the same number of batches, almost equally full. None: `batch_size` counts.
+    excludes_history: as for `batch_of`.
 
     Raises: UserError where no sequence has two events, or `tokens` is below two windows.
     """
@@ -86,6 +99,7 @@ class BatchStream(IterableDataset[Batch]):
         steps: int | None = None,
         random_windows: float = 0.0,
         tokens: int | None = None,
+        excludes_history: bool = False,
     ) -> None:
         self.sequences = sequences
         self.max_length = max_length
@@ -93,6 +107,7 @@ class BatchStream(IterableDataset[Batch]):
         self.seed = seed
         self.random_windows = random_windows
         self.tokens = tokens
+        self.excludes_history = excludes_history
         self.usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
         if not len(self.usable_N):
             raise UserError(
@@ -123,7 +138,10 @@ class BatchStream(IterableDataset[Batch]):
                 epoch = step // self.steps_per_epoch
                 batches = self._batches(epoch)
             rows_B = batches[step % self.steps_per_epoch]
-            yield batch_of(self.sequences, rows_B, self.max_length, self._skipped(rows_B, step))
+            skipped_B = self._skipped(rows_B, step)
+            yield batch_of(
+                self.sequences, rows_B, self.max_length, skipped_B, self.excludes_history
+            )
 
     def _batches(self, epoch: int) -> tuple[Tensor, ...]:
         """The sequences of each batch of one epoch."""
@@ -153,12 +171,14 @@ class BatchStream(IterableDataset[Batch]):
         return torch.where(chosen_B < self.random_windows, (place_B * (spare_B + 1)).long(), 0)
 
 
-def fixed_batches(sequences: Sequences, max_length: int, batch_size: int) -> Iterator[Batch]:
+def fixed_batches(
+    sequences: Sequences, max_length: int, batch_size: int, excludes_history: bool = False
+) -> Iterator[Batch]:
     """Batches of every sequence with two events, once, longest first: to evaluate, not to train."""
     rows_N = sequences.lengths_N.argsort(descending=True, stable=True)
     rows_N = rows_N[sequences.lengths_N[rows_N] >= 2]
     for rows_B in torch.split(rows_N, batch_size):
-        yield batch_of(sequences, rows_B, max_length)
+        yield batch_of(sequences, rows_B, max_length, excludes_history=excludes_history)
 
 
 def history_batches(

@@ -18,9 +18,12 @@ class TrainingPositions:
     epoch, for each seed and each algorithm, so a frozen model needs to see each position once.
     """
 
-    def __init__(self, sequences: Sequences, max_length: int) -> None:
+    def __init__(
+        self, sequences: Sequences, max_length: int, excludes_history: bool = False
+    ) -> None:
         self.sequences = sequences
         self.max_length = max_length
+        self.excludes_history = excludes_history
         positions_N = (sequences.lengths_N - 1).clamp(min=0, max=max_length)
         self.first_N = positions_N.cumsum(dim=0) - positions_N
         self.count = int(positions_N.sum())
@@ -30,6 +33,7 @@ class TrainingPositions:
             isinstance(other, TrainingPositions)
             and self.sequences is other.sequences
             and self.max_length == other.max_length
+            and self.excludes_history == other.excludes_history
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -53,8 +57,8 @@ class TrainingPositions:
         like: batches are moved to the device of this tensor.
         """
         values_E: Tensor | None = None
-        for batch in fixed_batches(self.sequences, self.max_length, batch_size=128):
-            value_N = of_batch(Batch(*(field.to(like.device) for field in batch))).cpu()
+        for batch in fixed_batches(self.sequences, self.max_length, 128, self.excludes_history):
+            value_N = of_batch(batch.to(like.device)).cpu()
             if values_E is None:
                 values_E = value_N.new_empty(self.count, *value_N.shape[1:])
             values_E[self.index(batch)] = value_N

@@ -9,6 +9,7 @@ measured in the log, unless it is given.
 import torch
 from torch import Tensor
 
+from recsys_posttrain.eligibility import Excluded, excluded_spans
 from recsys_posttrain.types import Repeats, Sequences, Split
 
 # The least share of repeated choices that counts as a habit of the users. Below it they are slips
@@ -27,11 +28,24 @@ def measured_repeats(sequences: Sequences) -> Repeats:
     return "allowed" if repeated_share(sequences) >= HABIT else "never"
 
 
-def removed_items(histories: Sequences, repeats: Repeats) -> tuple[Tensor, Tensor]:
-    """What leaves the ranking after each history: items_E and their offsets_N1."""
+def removed_items(histories: Sequences, repeats: Repeats) -> Excluded:
+    """What leaves the ranking after each history."""
     if repeats == "allowed":
-        return histories.items_E[:0], torch.zeros_like(histories.offsets_N1)
-    return histories.items_E, histories.offsets_N1
+        return Excluded(histories.items_E[:0], torch.zeros_like(histories.offsets_N1))
+    return Excluded(histories.items_E, histories.offsets_N1)
+
+
+def seen_before(sequences: Sequences, event_N: Tensor) -> Excluded:
+    """What users had before these events, flat indices, without the item of the event itself."""
+    row_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
+    first_N = sequences.offsets_N1[row_N]
+    seen = excluded_spans(sequences.items_E, first_N, event_N - first_N)
+    if not sequences.has_repeats:
+        return seen
+    length_N = seen.offsets_N1.diff()
+    is_other_E = seen.items_E != sequences.items_E[event_N].repeat_interleave(length_N)
+    kept_E1 = torch.nn.functional.pad(is_other_E.cumsum(dim=0), (1, 0))
+    return Excluded(seen.items_E[is_other_E], kept_E1[seen.offsets_N1])
 
 
 def repeats_sentence(data: Split, is_measured: bool) -> str:

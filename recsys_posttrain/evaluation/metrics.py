@@ -90,7 +90,7 @@ def per_user_frame(
     reward_N: the target's logged reward.
     total_reward_N: the summed reward of the user's training events.
     proxy_reward_N: the reward model's mean score of the row's first 10 items.
-    count_V: how often the log has each item; adds popularity@k (`shown_popularity`).
+    count_V: how often the training log has each item; adds popularity@k (`shown_popularity`).
     cutoffs: the k of hr@k and ndcg@k.
 
     Columns: user_id, item_id, reward, total_reward, rank, hr@k, ndcg@k, mrr,

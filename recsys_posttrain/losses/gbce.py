@@ -11,8 +11,9 @@ sigmoid(s(v)) = beta p(v) / (beta p(v) + rate (1 - p(v))).
 Limits: t = 0 is binary cross-entropy; t = 1 has beta = rate and sigmoid(s(v)) = p(v), calibrated.
 Source: gSASRec, arXiv 2308.07192, with its defaults of 256 negatives and t = 0.75.
 Departures: negatives are shared by all positions of a step and drawn, stratified, from all V items;
-those that are the logged item are dropped. Another item is then drawn rate = K / V times in
-expectation. The paper draws K of the other V - 1 items for each position: rate = K / (V - 1).
+those that are the logged item, or not eligible at the position, are dropped. Another item is then
+drawn rate = K / V times in expectation. The paper draws K of the other V - 1 items for each
+position: rate = K / (V - 1).
 """
 
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recsys_posttrain.eligibility import Excluded, excluded_spans
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Batch
 
@@ -34,6 +35,8 @@ class Candidates(NamedTuple):
     chosen_ND: Tensor  # vectors of the logged items
     negatives: Negatives
     negative_KD: Tensor  # vectors of the negatives
+    # Which draws are not eligible at a position: numbers 1..K in place of items; None: all are.
+    excluded: Excluded | None = None
 
 
 def proposal(count_V: Tensor, exponent: float) -> Tensor:
@@ -68,4 +71,17 @@ def candidates(policy: Policy, batch: Batch, negatives: Negatives) -> Candidates
     items_N = batch.action_N
     looked_up = functional.embedding(torch.cat([items_N, negatives.items_K]), weight, sparse=True)
     chosen_ND, negative_KD = looked_up[: len(items_N)], looked_up[len(items_N) :]
-    return Candidates(items_N, chosen_ND, negatives, negative_KD)
+    excluded = batch.excluded and excluded_draws(batch.excluded, negatives.items_K, len(weight))
+    return Candidates(items_N, chosen_ND, negatives, negative_KD, excluded)
+
+
+def excluded_draws(excluded: Excluded, items_K: Tensor, numbers: int) -> Excluded:
+    """`excluded` with the numbers 1..K of the draws of each item in place of the item.
+
+    items_K: ascending. numbers: V + 1.
+    """
+    drawn_V1 = torch.bincount(items_K, minlength=numbers)
+    first_V1 = drawn_V1.cumsum(dim=0) - drawn_V1
+    draw_K = torch.arange(1, len(items_K) + 1, device=items_K.device)
+    found = excluded_spans(draw_K, first_V1[excluded.items_E], drawn_V1[excluded.items_E])
+    return Excluded(found.items_E, found.offsets_N1[excluded.offsets_N1])

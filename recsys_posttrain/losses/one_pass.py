@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.losses.negatives import Candidates
 from recsys_posttrain.ops.logsumexp import logits_in_chunks, lowered
 
@@ -29,8 +30,9 @@ class LossOfChunk(NamedTuple):
 
 
 # (logit_C of the logged item, logit_CK of the negatives, which may be overwritten) -> LossOfChunk.
-# A negative that is the logged item has logit -inf: it must add nothing.
+# A negative that is the logged item, or is not eligible, has logit -inf: it must add nothing.
 Formula = Callable[[Tensor, Tensor], LossOfChunk]
+Dropped = tuple[Tensor, Tensor, Excluded | None]
 
 
 def over_candidates(
@@ -46,9 +48,14 @@ def over_candidates(
     logits_dtype: as in ops/logsumexp.py, for the products with the negatives.
     """
     logit_N = (hidden_ND * candidates.chosen_ND).sum(dim=1)
-    hits = candidates.items_N, candidates.negatives.items_K
+    dropped = candidates.items_N, candidates.negatives.items_K, candidates.excluded
     loss_N: Tensor = _OnePass.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, candidates.negative_KD, logit_N, hits, formula, lowered(hidden_ND, logits_dtype)
+        hidden_ND,
+        candidates.negative_KD,
+        logit_N,
+        dropped,
+        formula,
+        lowered(hidden_ND, logits_dtype),
     )
     return loss_N
 
@@ -66,15 +73,15 @@ class _OnePass(torch.autograd.Function):
         hidden_ND: Tensor,
         negative_KD: Tensor,
         logit_N: Tensor,
-        hits: tuple[Tensor, Tensor],
+        dropped: Dropped,
         formula: Formula,
         logits_dtype: torch.dtype,
     ) -> Tensor:
         one_N = torch.ones_like(logit_N)
         inputs = hidden_ND, negative_KD, logit_N
-        loss_N, *computed = _walk(*inputs, hits, formula, logits_dtype, one_N)
+        loss_N, *computed = _walk(*inputs, dropped, formula, logits_dtype, one_N)
         ctx.save_for_backward(*inputs, *computed)
-        ctx.rest = hits, formula, logits_dtype
+        ctx.rest = dropped, formula, logits_dtype
         return loss_N
 
     @staticmethod
@@ -84,9 +91,9 @@ class _OnePass(torch.autograd.Function):
         if bool((gradient_N == gradient_N[0]).all()):
             gradients_of_inputs = [gradient_N[0] * each for each in computed]
         else:
-            hits, formula, logits_dtype = ctx.rest
+            dropped, formula, logits_dtype = ctx.rest
             _, *gradients_of_inputs = _walk(
-                hidden_ND, negative_KD, logit_N, hits, formula, logits_dtype, gradient_N
+                hidden_ND, negative_KD, logit_N, dropped, formula, logits_dtype, gradient_N
             )
         return *gradients_of_inputs, None, None, None
 
@@ -95,21 +102,24 @@ def _walk(
     hidden_ND: Tensor,
     negative_KD: Tensor,
     logit_N: Tensor,
-    hits: tuple[Tensor, Tensor],
+    dropped: Dropped,
     formula: Formula,
     logits_dtype: torch.dtype,
     weight_N: Tensor,
 ) -> tuple[Tensor, ...]:
     """One pass over all positions.
 
-    hits: the logged items and the items of the negatives, which drop where they are equal.
+    dropped: the logged items and the items of the negatives, which drop where they are equal, and
+        the negatives that are not eligible.
 
     Returns: loss_N, and the gradients of sum_n weight_n loss_n in the first three arguments.
     """
-    items_N, items_K = hits
+    items_N, items_K, excluded = dropped
     loss_N, grad_N = torch.empty_like(logit_N), torch.empty_like(logit_N)
     grad_ND, grad_KD = torch.empty_like(hidden_ND), torch.zeros_like(negative_KD)
-    for rows, logit_CK, low_KD in logits_in_chunks(hidden_ND, negative_KD, None, logits_dtype):
+    for rows, logit_CK, low_KD in logits_in_chunks(
+        hidden_ND, negative_KD, None, logits_dtype, excluded
+    ):
         logit_CK.masked_fill_(items_N[rows, None] == items_K, -math.inf)
         chunk = formula(logit_N[rows], logit_CK)
         scale_C = weight_N[rows] * chunk.scale_C

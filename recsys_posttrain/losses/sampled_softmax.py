@@ -5,7 +5,7 @@
 
 s are logits, q is the proposal (negatives.py), and exp(s - log(K q)) is the logQ correction. The
 logged item a is there with certainty, so its logit is not corrected, and draws that hit it are
-dropped.
+dropped. So are, at each position, draws of items that are not eligible there.
 
 Unbiased: Z_hat, so that E[exp(loss)] = 1 / pi(a | x) exactly. Biased: the loss, which is too small
 in expectation because log is concave, and the gradient; both biases vanish as K grows.

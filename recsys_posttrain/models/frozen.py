@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.models.cache import OutputCache
 from recsys_posttrain.models.policy import Policy
@@ -56,19 +55,13 @@ class FrozenPolicy(Policy):
         return self._scalars(f"normaliser in {self.logits_dtype}", batch, super().log_normaliser)
 
     def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
-        """The exact expected reward E_{a ~ pi}[r_hat(x, a)] over the catalogue, [N]."""
-
-        def expected(batch: Batch) -> Tensor:
-            return ops.expected_score(
-                self.hidden_states(batch), self.item_embedding_VD, *reward.factors(batch)
-            )
-
+        expected = super().expected_reward
         if reward.is_resampled:
-            return expected(batch)
+            return expected(batch, reward)
         if not any(known is reward for known in self._expected_of):
             self._expected_of = (reward,)
             self._cache.drop("expected")
-        return self._scalars("expected", batch, expected)
+        return self._scalars("expected", batch, lambda batch: expected(batch, reward))
 
     def last_hidden_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32

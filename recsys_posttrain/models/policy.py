@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
 from recsys_posttrain.models.backbone import BackboneConfig, last_hidden_states
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.ops.log_prob import LossOfLogProb, log_prob, loss_of_log_prob
 from recsys_posttrain.ops.logsumexp import linear_logsumexp, weighted_nll
 from recsys_posttrain.seeding import derived_seed
@@ -39,6 +40,8 @@ def _blocks(lengths: list[int]) -> list[tuple[slice, int]]:
 
 class Policy(nn.Module):
     """The policy pi(item | history) = softmax over items of hidden state . item embedding.
+
+    It is a softmax over the items that are eligible at each position (`Batch.excluded`).
 
     Several parts of a loss need the hidden states of one batch, so the latest batch's are cached
     until `clear_cache`, which an objective calls at the start of every step.
@@ -89,7 +92,19 @@ class Policy(nn.Module):
     def log_normaliser(self, batch: Batch) -> Tensor:
         """The log-normaliser log sum_v exp(logit_v), [N], without a gradient."""
         return linear_logsumexp(
-            self.hidden_states(batch), self.item_embedding_VD, self.logits_dtype
+            self.hidden_states(batch),
+            self.item_embedding_VD,
+            self.logits_dtype,
+            excluded=batch.excluded,
+        )
+
+    def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
+        """The exact expected reward E_{a ~ pi}[r_hat(x, a)] over the eligible items, [N]."""
+        return ops.expected_score(
+            self.hidden_states(batch),
+            self.item_embedding_VD,
+            *reward.factors(batch),
+            excluded=batch.excluded,
         )
 
     def log_prob(
@@ -111,7 +126,13 @@ class Policy(nn.Module):
             )
         hidden_ND = self.hidden_states(batch)
         if hidden_ND.requires_grad and not constant_normaliser:
-            return log_prob(hidden_ND, self.item_embedding_VD, items_NK, self.logits_dtype)
+            return log_prob(
+                hidden_ND,
+                self.item_embedding_VD,
+                items_NK,
+                self.logits_dtype,
+                excluded=batch.excluded,
+            )
         logit_NK = ops.chosen_logits(hidden_ND, self.item_embedding_VD, items_NK)
         return logit_NK - self.log_normaliser(batch)[:, None]
 
@@ -126,6 +147,7 @@ class Policy(nn.Module):
             batch.action_N,
             weight_N,
             self.logits_dtype,
+            excluded=batch.excluded,
         )
 
     def loss_of_log_prob(
@@ -138,21 +160,50 @@ class Policy(nn.Module):
 
         Returns: loss_N, and log pi of the items, [N, K], without a gradient.
         """
-        hidden_ND, logits_dtype = self.hidden_states(batch), self.logits_dtype
         return loss_of_log_prob(
-            hidden_ND,
+            self.hidden_states(batch),
             self.item_embedding_VD,
             items_NK,
             loss_of,
             *extra_N,
-            logits_dtype=logits_dtype,
+            logits_dtype=self.logits_dtype,
+            excluded=batch.excluded,
         )
 
     def sample(self, batch: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`count` independent draws per position and log pi of each, [N, count]."""
         return ops.sample_items(
-            self.hidden_states(batch), self.item_embedding_VD, count, generator, self.logits_dtype
+            self.hidden_states(batch),
+            self.item_embedding_VD,
+            count,
+            generator,
+            self.logits_dtype,
+            excluded=batch.excluded,
         )
+
+    def sample_with_value(
+        self, batch: Batch, count: int, generator: torch.Generator, reward: RewardModel
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The fused form of `sample` and `expected_reward`: items and log pi [N, count], and [N].
+
+        The expectation is over all eligible items, and rounds as `logits_dtype` does.
+        """
+        return ops.sample_and_expect(
+            self.hidden_states(batch),
+            self.item_embedding_VD,
+            count,
+            generator,
+            *reward.factors(batch),
+            self.logits_dtype,
+            excluded=batch.excluded,
+        )
+
+    def scores(
+        self, histories: Sequences, times_N: Tensor | None = None, users_N: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What a ranker is asked for (ranker.py), without dropout and gradients."""
+        self.eval()
+        return self.last_hidden_states(histories, times_N), self.item_embedding_VD.detach()
 
     @torch.inference_mode()
     def last_hidden_states(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
 from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.models.cache import OutputCache
 from recsys_posttrain.types import Batch, Sequences
 
@@ -116,6 +117,14 @@ class RewardModel(nn.Module):
         spread_NK = width * scores_MNK.std(dim=0, correction=0)
         return Interval(mean_NK, mean_NK - spread_NK, mean_NK + spread_NK)
 
+    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+        """The standard deviation over members of r_hat(first) - r_hat(second), [N], in stars.
+
+        What members get wrong about both items alike cancels, which it does not in two intervals.
+        """
+        score_MN2 = self.member_scores(batch, torch.stack([first_N, second_N], dim=1))
+        return (score_MN2[..., 0] - score_MN2[..., 1]).std(dim=0, correction=0)
+
     def score_all(self, batch: Batch) -> Tensor:
         """r_hat of every item, [N, V]: for small catalogues and tests."""
         state_NR, factor_VR = self.factors(batch)
@@ -168,15 +177,21 @@ def next_factors(
     device: where the batches are computed; None: the CPU.
     """
     users_N = torch.arange(len(histories)) if users_N is None else users_N
+    first_N = histories.offsets_N1[:-1]
     state_NR = factor_VR = torch.empty(0)
     for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
         histories, max_length, 256, next_times_N
     ):
         mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
+        # What is not eligible matters after the whole history alone.
+        is_last_BT = torch.arange(past_BT.shape[1]) == length_B[:, None] - 1
+        seen_BT = torch.where(is_last_BT, histories.lengths_N[rows_B, None], 0)
+        first_BT = first_N[rows_B, None].expand_as(seen_BT)
+        excluded = excluded_spans(histories.items_E, first_BT[mask_BT], seen_BT[mask_BT])
         # The action at each position does not enter the state, so any item will do.
         action = (past_BT, rewards_BT, next_times_BT)
-        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B])
-        found_NR, factor_VR = factors_of(Batch(*(value.to(device) for value in inputs)))
+        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B], excluded)
+        found_NR, factor_VR = factors_of(Batch(*inputs).to(device))
         if not len(state_NR):
             state_NR = torch.empty(len(histories), found_NR.shape[1], dtype=found_NR.dtype)
         state_NR[rows_B] = found_NR[length_B.cumsum(dim=0).to(found_NR.device) - 1].cpu()

@@ -6,6 +6,7 @@ from recsys_posttrain.ops.softmax import (
     kl_and_entropy,
     map_chunks,
     masked_mean,
+    sample_and_expect,
     sample_items,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "kl_and_entropy",
     "map_chunks",
     "masked_mean",
+    "sample_and_expect",
     "sample_items",
 ]

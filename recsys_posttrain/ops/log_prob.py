@@ -7,6 +7,9 @@ logit of item v at position n is the sum of g_k over item_k = v, less (sum_k g_k
 [chunk, V] holds both terms, and two products with it give the gradients in hidden states and item
 embedding. For constant weights `weighted_nll` in logsumexp.py is faster: as the case K = 1 of this
 file it takes 1.04 to 1.4 times as long, and bfloat16 rounds the item's own gradient.
+
+An item that is excluded at a position has no log-probability. Who asks for one all the same gets a
+finite number, its logit less the lse of the eligible items; no loss of this package asks.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.ops.logsumexp import (
+    cut,
     exponentials,
     is_safe,
     logits_in_chunks,
@@ -34,13 +39,14 @@ def log_prob(
     items_NK: Tensor,
     logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """The log-probability log pi(item | n) of K chosen items per position, [N, K].
 
     Differentiable once, in hidden states and item embedding.
     """
     chosen_NK: Tensor = _LogProb.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, item_embedding_VD, items_NK, lowered(hidden_ND, logits_dtype), chunk
+        hidden_ND, item_embedding_VD, items_NK, lowered(hidden_ND, logits_dtype), chunk, excluded
     )
     return chosen_NK
 
@@ -53,6 +59,7 @@ def loss_of_log_prob(
     *extra_N: Tensor,
     logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The fused form of loss_of(log_prob(...), *extra_N): each logit is computed once.
 
@@ -68,6 +75,7 @@ def loss_of_log_prob(
         loss_of,
         lowered(hidden_ND, logits_dtype),
         chunk,
+        excluded,
         *extra_N,
     )
     return both
@@ -84,16 +92,17 @@ class _LogProb(torch.autograd.Function):
         items_NK: Tensor,
         logits_dtype: torch.dtype,
         chunk: int | None,
+        excluded: Excluded | None,
     ) -> Tensor:
-        lse_N, _ = logsumexp(hidden_ND, item_embedding_VD, chunk, logits_dtype, None)
+        lse_N, _ = logsumexp(hidden_ND, item_embedding_VD, chunk, logits_dtype, None, excluded)
         ctx.save_for_backward(hidden_ND, item_embedding_VD, items_NK, lse_N)
-        ctx.logits_dtype, ctx.chunk = logits_dtype, chunk
+        ctx.rest = logits_dtype, chunk, excluded
         return chosen_logits(hidden_ND, item_embedding_VD, items_NK) - lse_N[:, None]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        computed = _gradients(ctx.saved_tensors, gradients[0], ctx.logits_dtype, ctx.chunk)
-        return *computed, None, None, None
+        computed = _gradients(ctx.saved_tensors, gradients[0], *ctx.rest)
+        return *computed, None, None, None, None
 
 
 class _LossOfLogProb(torch.autograd.Function):
@@ -112,6 +121,7 @@ class _LossOfLogProb(torch.autograd.Function):
         loss_of: LossOfLogProb,
         logits_dtype: torch.dtype,
         chunk: int | None,
+        excluded: Excluded | None,
         *extra_N: Tensor,
     ) -> tuple[Tensor, Tensor]:
         gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
@@ -119,9 +129,11 @@ class _LossOfLogProb(torch.autograd.Function):
         log_prob_NK = chosen_logits(hidden_ND, item_embedding_VD, items_NK)
         grad_NK = torch.empty_like(log_prob_NK)
         for rows, logits_CV, low_VD in logits_in_chunks(
-            hidden_ND, item_embedding_VD, chunk, logits_dtype
+            hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
         ):
-            shift_C, lse_C = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
+            shift_C, lse_C = exponentials(
+                logits_CV, hidden_ND[rows], low_VD, lse_N.dtype, cut(excluded, rows)
+            )
             log_prob_NK[rows] -= lse_C[:, None]
             with torch.enable_grad():
                 chosen_CK = log_prob_NK[rows].requires_grad_()
@@ -131,7 +143,7 @@ class _LossOfLogProb(torch.autograd.Function):
             log_scale_C = shift_C - lse_C
             _add(gradients, rows, logits_CV, log_scale_C, grad_NK, items_NK, hidden_ND, low_VD)
         ctx.save_for_backward(hidden_ND, item_embedding_VD, items_NK, lse_N, grad_NK, *gradients)
-        ctx.logits_dtype, ctx.chunk = logits_dtype, chunk
+        ctx.rest = logits_dtype, chunk, excluded
         ctx.mark_non_differentiable(log_prob_NK)
         return loss_N, log_prob_NK
 
@@ -143,12 +155,16 @@ class _LossOfLogProb(torch.autograd.Function):
             computed = gradient_N[0] * grad_hidden_ND, gradient_N[0] * grad_embedding_VD
         else:
             grad_NK = gradient_N[:, None] * grad_NK
-            computed = _gradients(inputs, grad_NK, ctx.logits_dtype, ctx.chunk)
+            computed = _gradients(inputs, grad_NK, *ctx.rest)
         return *computed, *(None for _ in ctx.needs_input_grad[2:])
 
 
 def _gradients(
-    inputs: Sequence[Tensor], grad_NK: Tensor, logits_dtype: torch.dtype, chunk: int | None
+    inputs: Sequence[Tensor],
+    grad_NK: Tensor,
+    logits_dtype: torch.dtype,
+    chunk: int | None,
+    excluded: Excluded | None,
 ) -> tuple[Tensor, Tensor]:
     """The gradients of sum_nk grad_nk log pi(item_k | n), from logits that are computed again.
 
@@ -159,7 +175,7 @@ def _gradients(
     gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
     safe = is_safe(lse_N)
     for rows, logits_CV, low_VD in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, logits_dtype
+        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
     ):
         shift_C = torch.zeros_like(lse_N[rows]) if safe else lse_N[rows]
         if not safe:

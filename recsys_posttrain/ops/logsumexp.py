@@ -8,6 +8,8 @@ row of item_embedding_VD; their product is a logit. Every function here takes th
 logits_dtype: dtype in which float32 hidden states are multiplied with the catalogue; the sums are
     float32. None: float32. Hidden states of another dtype are multiplied in their own.
 chunk: positions at a time; None: `positions_per_chunk`.
+excluded: items that are not eligible at each position, whose logits are -inf: they have no part in
+    a sum, a sample or a gradient. None: every item is eligible. A position where none is gives NaN.
 
 [chunk, V] is the largest temporary. On a CPU each pass over it costs as much as a matrix product,
 so one buffer serves all chunks, and scaling is applied to smaller matrices where possible.
@@ -18,6 +20,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from recsys_posttrain.eligibility import Excluded, leave_out
 
 LARGEST_CHUNK = 512  # positions: more of them are no faster
 LARGEST_BUFFER = 2**25  # logits: bounds memory where the catalogue is large
@@ -32,22 +36,28 @@ def weighted_nll(
     weight_N: Tensor,
     logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """The weighted negative log-likelihood -weight_n log pi(item_n | n), [N].
 
     The fused form of -weight * log_prob: each logit is computed once, for value and gradient.
 
-    items_N: int64, 1..V.
+    items_N: int64, 1..V, eligible.
     weight_N: constants; no gradient flows into them.
     """
     weight_N = weight_N.detach()
     if torch.is_grad_enabled() and (hidden_ND.requires_grad or item_embedding_VD.requires_grad):
         weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-            hidden_ND, item_embedding_VD, weight_N, chunk, lowered(hidden_ND, logits_dtype)
+            hidden_ND,
+            item_embedding_VD,
+            weight_N,
+            chunk,
+            lowered(hidden_ND, logits_dtype),
+            excluded,
         )
     else:
         weighted_lse_N = weight_N * linear_logsumexp(
-            hidden_ND, item_embedding_VD, logits_dtype, chunk
+            hidden_ND, item_embedding_VD, logits_dtype, chunk, excluded
         )
     chosen_ND = torch.nn.functional.embedding(items_N - 1, item_embedding_VD)
     return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)
@@ -59,10 +69,11 @@ def linear_logsumexp(
     item_embedding_VD: Tensor,
     logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """lse_n = log sum_v exp(h_n . e_v), [N], without a gradient."""
     lse_N, _ = logsumexp(
-        hidden_ND, item_embedding_VD, chunk, lowered(hidden_ND, logits_dtype), None
+        hidden_ND, item_embedding_VD, chunk, lowered(hidden_ND, logits_dtype), None, excluded
     )
     return lse_N
 
@@ -82,10 +93,13 @@ class _WeightedLogSumExp(torch.autograd.Function):
         weight_N: Tensor,
         chunk: int | None,
         logits_dtype: torch.dtype,
+        excluded: Excluded | None,
     ) -> Tensor:
-        lse_N, gradients = logsumexp(hidden_ND, item_embedding_VD, chunk, logits_dtype, weight_N)
+        lse_N, gradients = logsumexp(
+            hidden_ND, item_embedding_VD, chunk, logits_dtype, weight_N, excluded
+        )
         ctx.save_for_backward(hidden_ND, item_embedding_VD, weight_N, lse_N, *gradients)
-        ctx.chunk, ctx.logits_dtype = chunk, logits_dtype
+        ctx.rest = chunk, logits_dtype, excluded
         return weight_N * lse_N
 
     @staticmethod
@@ -100,10 +114,9 @@ class _WeightedLogSumExp(torch.autograd.Function):
                 item_embedding_VD,
                 lse_N,
                 gradient_N * weight_N,
-                ctx.chunk,
-                ctx.logits_dtype,
+                *ctx.rest,
             )
-        return grad_hidden_ND, grad_embedding_VD, None, None, None
+        return grad_hidden_ND, grad_embedding_VD, None, None, None, None
 
 
 def logsumexp(
@@ -112,6 +125,7 @@ def logsumexp(
     chunk: int | None,
     logits_dtype: torch.dtype,
     weight_N: Tensor | None,
+    excluded: Excluded | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """lse_N and, where weights are given, the gradients of sum_n weight_n lse_n.
 
@@ -123,7 +137,7 @@ def logsumexp(
         () if weight_N is None else (torch.empty_like(hidden_ND), zeros_like(item_embedding_VD))
     )
     for rows, logits_CV, low_VD in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, logits_dtype
+        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
     ):
         total_C = logits_CV.exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log()
@@ -132,7 +146,9 @@ def logsumexp(
     if is_safe(lse_N):
         return lse_N, gradients
     # Overflow is rare, so the shift by the largest logit, one more pass, comes only after it.
-    for rows, logits_CV, _ in logits_in_chunks(hidden_ND, item_embedding_VD, chunk, logits_dtype):
+    for rows, logits_CV, _ in logits_in_chunks(
+        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
+    ):
         top_C = logits_CV.amax(dim=1)
         total_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log_().add_(top_C)
@@ -146,13 +162,14 @@ def _logsumexp_gradient(
     weight_N: Tensor,
     chunk: int | None,
     logits_dtype: torch.dtype,
+    excluded: Excluded | None,
 ) -> tuple[Tensor, ...]:
     """The gradients of sum_n weight_n lse_n, from logits that are computed again."""
     safe = is_safe(lse_N)
     gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
     scale_N = weight_N * (-lse_N).exp() if safe else weight_N
     for rows, logits_CV, low_VD in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, logits_dtype
+        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
     ):
         if not safe:
             logits_CV.sub_(lse_N[rows, None])
@@ -183,9 +200,13 @@ def _add_gradient(
 
 
 def exponentials(
-    logits_CV: Tensor, hidden_CD: Tensor, low_VD: Tensor, dtype: torch.dtype
+    logits_CV: Tensor,
+    hidden_CD: Tensor,
+    low_VD: Tensor,
+    dtype: torch.dtype,
+    excluded_C: Excluded | None,
 ) -> tuple[Tensor, Tensor]:
-    """Overwrites one chunk of logits, hidden_CD @ low_VD.T, by exp(logits - shift).
+    """Overwrites one chunk of `logits_in_chunks` by exp(logits - shift).
 
     Sampling and log-probabilities share it, so that both round alike.
 
@@ -194,7 +215,7 @@ def exponentials(
     lse_C = logits_CV.exp_().sum(dim=1, dtype=dtype).log()
     if is_safe(lse_C):
         return torch.zeros_like(lse_C), lse_C
-    torch.mm(hidden_CD.to(low_VD.dtype), low_VD.T, out=logits_CV)
+    leave_out(torch.mm(hidden_CD.to(low_VD.dtype), low_VD.T, out=logits_CV), excluded_C)
     top_C = logits_CV.amax(dim=1)
     lse_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=dtype).log()
     return top_C.to(dtype), lse_C + top_C
@@ -206,9 +227,13 @@ def is_safe(lse_N: Tensor) -> bool:
 
 
 def logits_in_chunks(
-    hidden_ND: Tensor, item_embedding_VD: Tensor, chunk: int | None, logits_dtype: torch.dtype
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    chunk: int | None,
+    logits_dtype: torch.dtype,
+    excluded: Excluded | None,
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """The logits of all positions, chunk by chunk.
+    """The logits of all positions, chunk by chunk; -inf of those that are excluded.
 
     Yields: the rows of a chunk, their logits (one buffer, overwritten by the next chunk), and the
     item embedding in `logits_dtype` (`low_VD`: in lower precision).
@@ -219,7 +244,13 @@ def logits_in_chunks(
     for start in range(0, len(low_ND), chunk):
         low_CD = low_ND[start : start + chunk]
         logits_CV = torch.mm(low_CD, low_VD.T, out=buffer_CV[: len(low_CD)])
-        yield slice(start, start + chunk), logits_CV, low_VD
+        rows = slice(start, start + len(low_CD))
+        yield rows, leave_out(logits_CV, cut(excluded, rows)), low_VD
+
+
+def cut(excluded: Excluded | None, rows: slice) -> Excluded | None:
+    """What these rows exclude."""
+    return None if excluded is None else excluded.rows(rows)
 
 
 def positions_per_chunk(items: int, arrays: int = 1) -> int:

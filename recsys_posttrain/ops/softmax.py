@@ -3,7 +3,9 @@
 A policy is pi(v | n) = softmax_v(h_n . e_v): h_n is the hidden state of position n, a row of
 hidden_ND, and e_v the output vector of item v, a row of item_embedding_VD. The functions walk N
 real positions in chunks (None: `positions_per_chunk`), so the largest temporary is [chunk, V].
-Item ids are 1..V. The normaliser and the likelihood losses are in logsumexp.py and log_prob.py.
+Item ids are 1..V. Excluded items (`excluded`, as in logsumexp.py) have probability 0; a position
+where all are gives NaN. The normaliser and the likelihood losses are in logsumexp.py and
+log_prob.py.
 """
 
 from collections.abc import Callable
@@ -12,14 +14,16 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.ops.logsumexp import (
+    cut,
     exponentials,
     logits_in_chunks,
     lowered,
     positions_per_chunk,
 )
 
-SAMPLING_BLOCK = 64  # items, about the root of a catalogue of thousands
+SAMPLING_BLOCK = 16  # items, about the root of thousands of items over 8 draws
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
@@ -39,16 +43,24 @@ def chosen_logits(hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor
 
 
 def map_chunks(
-    function: Callable[..., Tensor], *rows_N: Tensor, chunk: int, recompute: bool = False
+    function: Callable[..., Tensor],
+    first_N: Tensor,
+    *rows_N: Tensor | Excluded | None,
+    chunk: int,
+    recompute: bool = False,
 ) -> Tensor:
-    """function(*rows_N), computed chunk by chunk because it needs [chunk, V] temporaries.
+    """function(first_N, *rows_N), chunk by chunk because it needs [chunk, V] temporaries.
 
     rows_N: arguments of the function, each cut into the same rows.
     recompute: free the temporaries and compute them again in backward.
     """
     pieces = []
-    for start in range(0, len(rows_N[0]), chunk):
-        part = [row[start : start + chunk] for row in rows_N]
+    for start in range(0, len(first_N), chunk):
+        rows = slice(start, start + chunk)
+        part = [
+            each[rows] if isinstance(each, Tensor) else cut(each, rows)
+            for each in (first_N, *rows_N)
+        ]
         pieces.append(
             checkpoint(function, *part, use_reentrant=False, preserve_rng_state=False)
             if recompute
@@ -65,27 +77,63 @@ def sample_items(
     generator: torch.Generator,
     logits_dtype: torch.dtype | None = None,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`count` independent draws from pi(. | n) per position and log pi of each, [N, count].
+
+    logits_dtype: as in logsumexp.py. The draws are those of pi in that precision, and log pi is, to
+    the bit, that of `loss_of_log_prob` with the same dtype.
+    """
+    state_N0, factor_V0 = hidden_ND[:, :0], item_embedding_VD[:, :0]
+    items_NK, log_prob_NK, _ = sample_and_expect(
+        *(hidden_ND, item_embedding_VD, count, generator, state_N0, factor_V0),
+        *(logits_dtype, chunk, excluded),
+    )
+    return items_NK, log_prob_NK
+
+
+@torch.no_grad()
+def sample_and_expect(
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    count: int,
+    generator: torch.Generator,
+    state_NR: Tensor,
+    factor_VR: Tensor,
+    logits_dtype: torch.dtype | None = None,
+    chunk: int | None = None,
+    excluded: Excluded | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The fused form of `sample_items` and `expected_score`, in `logits_dtype`.
 
     Uniforms are drawn for all positions at once, so that the chunk size does not change the sample,
     and looked up in the cumulative distribution. A cumulative sum over the catalogue would be slow:
     that of blocks of items finds the block of a draw, and one within the block finds the item.
 
-    logits_dtype: as in logsumexp.py. The draws are those of pi in that precision, and log pi is, to
-    the bit, that of `loss_of_log_prob` with the same dtype.
+    The expectation is that of factors around their mean, so that low precision rounds what differs
+    between items, not the level.
     """
     uniform_NK = torch.rand(
         len(hidden_ND), count, generator=generator, device=generator.device, dtype=hidden_ND.dtype
     ).to(hidden_ND.device)
     items_NK = torch.empty(uniform_NK.shape, dtype=torch.int64, device=hidden_ND.device)
     lse_N = torch.empty_like(hidden_ND[:, 0])
+    mean_R, expected_N = factor_VR.mean(dim=0), torch.empty_like(lse_N)
     dtype = lowered(hidden_ND, logits_dtype)
-    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, chunk, dtype):
-        _, lse_N[rows] = exponentials(logits_CV, hidden_ND[rows], low_VD, lse_N.dtype)
+    low_VR = (factor_VR - mean_R).to(dtype)
+    for rows, logits_CV, low_VD in logits_in_chunks(
+        hidden_ND, item_embedding_VD, chunk, dtype, excluded
+    ):
+        shift_C, lse_N[rows] = exponentials(
+            logits_CV, hidden_ND[rows], low_VD, lse_N.dtype, cut(excluded, rows)
+        )
         items_NK[rows] = _draw(logits_CV, uniform_NK[rows])
+        share_C1 = (shift_C - lse_N[rows]).exp()[:, None]
+        factor_CR = torch.mm(logits_CV, low_VR) * share_C1 + mean_R
+        expected_N[rows] = (factor_CR * state_NR[rows]).sum(dim=1)
     items_NK.clamp_(max=len(item_embedding_VD))  # where pi is NaN
-    return items_NK, chosen_logits(hidden_ND, item_embedding_VD, items_NK) - lse_N[:, None]
+    log_prob_NK = chosen_logits(hidden_ND, item_embedding_VD, items_NK) - lse_N[:, None]
+    return items_NK, log_prob_NK, expected_N
 
 
 def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
@@ -129,6 +177,7 @@ def expected_score(
     state_NR: Tensor,
     factor_VR: Tensor,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """The exact expected reward E_{v ~ pi(. | n)}[state_n . factor_v], [N].
 
@@ -138,14 +187,16 @@ def expected_score(
     state_NR, factor_VR: the reward model's, see models/reward_model.py.
     """
 
-    def expectation(hidden_CD: Tensor, state_CR: Tensor) -> Tensor:
-        mean_CR = (hidden_CD @ item_embedding_VD.T).softmax(dim=1) @ factor_VR
+    def expectation(hidden_CD: Tensor, state_CR: Tensor, excluded_C: Excluded | None) -> Tensor:
+        logits_CV = leave_out(hidden_CD @ item_embedding_VD.T, excluded_C)
+        mean_CR = logits_CV.softmax(dim=1) @ factor_VR
         return (mean_CR * state_CR).sum(dim=1)
 
     return map_chunks(
         expectation,
         hidden_ND,
         state_NR,
+        excluded,
         chunk=chunk or positions_per_chunk(len(item_embedding_VD), 2),
     )
 
@@ -157,6 +208,7 @@ def kl_and_entropy(
     other_hidden_ND: Tensor,
     other_embedding_VD: Tensor,
     chunk: int | None = None,
+    excluded: Excluded | None = None,
 ) -> Tensor:
     """Exact KL(pi || other) and entropy of pi per position in nats, [N, 2].
 
@@ -164,10 +216,17 @@ def kl_and_entropy(
     1e-6 is noise.
     """
 
-    def both(hidden_CD: Tensor, other_CD: Tensor) -> Tensor:
-        log_pi_CV = (hidden_CD @ item_embedding_VD.T).log_softmax(dim=1)
-        log_other_CV = (other_CD @ other_embedding_VD.T).log_softmax(dim=1)
+    def both(hidden_CD: Tensor, other_CD: Tensor, excluded_C: Excluded | None) -> Tensor:
+        log_pi_CV, log_other_CV = (
+            leave_out(state_CD @ embedding_VD.T, excluded_C).log_softmax(dim=1)
+            for state_CD, embedding_VD in (
+                (hidden_CD, item_embedding_VD),
+                (other_CD, other_embedding_VD),
+            )
+        )
         pi_CV = log_pi_CV.exp()
+        for each_CV in (log_pi_CV, log_other_CV):
+            leave_out(each_CV, excluded_C, 0.0)  # times pi = 0, where -inf would be NaN
         kl_C = -log_other_CV.sub_(log_pi_CV).mul_(pi_CV).sum(dim=1)
         return torch.stack([kl_C, -log_pi_CV.mul_(pi_CV).sum(dim=1)], dim=1)
 
@@ -175,5 +234,6 @@ def kl_and_entropy(
         both,
         hidden_ND,
         other_hidden_ND,
+        excluded,
         chunk=chunk or positions_per_chunk(len(item_embedding_VD), 3),
     )

@@ -13,7 +13,7 @@ from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.rewards.noise import Flips, RewardNoise
 from recsys_posttrain.rewards.quality import quality
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.types import Batch, Sequences, Split, Targets
+from recsys_posttrain.types import Split, Targets
 
 ITEMS, HISTORIES = 200, 2_000
 IN_REWARD_UNITS = {"rmse", "clean_rmse", "true_rmse", "error_deviation"}
@@ -85,7 +85,7 @@ def model_report(
     report: dict[str, float] = {}
     noisy.resample(first)
     for prefix, model in (("", noisy), ("clean_", clean)):
-        judged = quality(*_logged(model, data.reward, judged_N), (low, high))
+        judged = quality(*_logged(model, data, judged_N), (low, high))
         report |= {f"{prefix}{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
 
     targets = data.validation
@@ -140,14 +140,15 @@ def _scores(model: RewardModel, targets: Targets, items_K: Tensor) -> np.ndarray
 
 @torch.inference_mode()
 def _logged(
-    model: RewardModel, train: Sequences, rows_N: Tensor
+    model: RewardModel, data: Split, rows_N: Tensor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, rewards and users of the events that `baselines.judged_events` names, [E]."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     pieces = []
     for rows_B in torch.split(rows_N, 128):
-        batch = batch_of(train, rows_B, model.max_length)
-        there = Batch(*(value.to(device) for value in batch))
+        excludes_history = data.corpus.excludes_history
+        batch = batch_of(data.reward, rows_B, model.max_length, excludes_history=excludes_history)
+        there = batch.to(device)
         predicted_N = model.score(there, there.action_N[:, None])[:, 0].cpu()
         pieces.append((predicted_N, batch.reward_N, batch.user_N))
     model.clear_cache()

@@ -37,7 +37,10 @@ class Renumbered(RewardModel):
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         history_BT, actions_BT = self.number_V1[batch.history_BT], self.number_V1[batch.actions_BT]
-        renumbered = batch._replace(history_BT=history_BT, actions_BT=actions_BT)
+        excluded = batch.excluded
+        if excluded is not None:
+            excluded = excluded._replace(items_E=self.number_V1[excluded.items_E])
+        renumbered = batch._replace(history_BT=history_BT, actions_BT=actions_BT, excluded=excluded)
         state_MNR, factor_MVR = self.inner.member_factors(renumbered)
         return state_MNR, factor_MVR[:, self.number_V1[1:] - 1]
 

@@ -45,6 +45,7 @@ RESULTS = (
     "variance.csv",
     "trials.csv",
     "validation.csv",
+    "validation.parquet",
     "selection.*",
     "frontier.*",
     "quality.png",

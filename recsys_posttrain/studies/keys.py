@@ -6,11 +6,13 @@ behind them (closure.py): whatever changes one of these builds the stage anew.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
@@ -28,11 +30,10 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training import posttrain, pretrain
 from recsys_posttrain.training import reward as reward_training
+from recsys_posttrain.types import EvalSplit as EvalSplit
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import World, truth_of, world
 from recsys_posttrain.worlds.true_reward import TrueReward
-
-EvalSplit = Literal["test", "validation"]
 
 
 class Stage(NamedTuple):
@@ -43,8 +44,8 @@ class Stage(NamedTuple):
 class StageKeys:
     """Of the runs of a setup, on its data; kept in `root`.
 
-    The log's repeat rule decides which pretrained policy is kept and how each policy is evaluated,
-    and no reward model.
+    The log's repeat rule and the catalogue decide which pretrained policy is kept and how each
+    policy is evaluated, and no reward model.
     """
 
     def __init__(self, setup: Setup, data: Split, root: Path) -> None:
@@ -77,6 +78,7 @@ class StageKeys:
             "training": setup.pretraining,
             "loss": setup.pretraining_loss,
             "repeats": self.corpus.repeats,
+            "catalogue": self.corpus.catalogue,
             "seed": setup.seed,
             "code": code_digest([pretrain.pretrain, save_policy], parts),
         }
@@ -132,9 +134,11 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
-            "liked": self.scale.liked,  # validations count these targets too
+            "liked": self.scale.liked,  # every validation has a metric of these targets
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
+        if run.with_reward_log:
+            key["log"] = code_digest([both_logs])
         return self._stage("posttrain", key)
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
@@ -157,20 +161,20 @@ class StageKeys:
         return code_digest([truth_of, *readers], self.setup.dataset)
 
     def rows(
-        self, policy: Path | None, eval_split: EvalSplit, noise: RewardNoise = RewardNoise()
+        self, policy: Path | Run, eval_split: EvalSplit, noise: RewardNoise = RewardNoise()
     ) -> Stage:
-        """policy: the folder of one; None: popularity."""
+        """policy: the folder of one, or a run without training."""
         measures: list[object] = [evaluate.evaluate]
-        value: object = true_value.true_value
-        opinion: object = judged_value.judged_value
-        if policy is None:
-            measures = [evaluate.evaluate_popularity, evaluate.event_counts]
-            value = true_value.true_value_of_popularity
-            opinion = judged_value.judged_value_of_popularity
         if self.has_judge and self.is_judged_by_judge(eval_split):
-            measures.append(opinion)
-        name = "popularity" if policy is None else policy.name
-        return self._stage("evaluate", self._judged(name, eval_split, noise, measures, value))
+            measures.append(judged_value.judged_value)
+        name: Any = policy.name if isinstance(policy, Path) else self._untrained(policy)
+        key = self._judged(name, eval_split, noise, measures, true_value.true_value)
+        return self._stage("evaluate", key)
+
+    def _untrained(self, run: Run) -> dict[str, Any]:
+        """What decides the order of a method without training."""
+        read = self._rewards_read(run) if reads_rewards(run.algorithm) else {}
+        return {**read, "method": run.algorithm, "method_code": code_digest([], run.algorithm)}
 
     def curve(self, posttrained: Path, eval_split: EvalSplit, noise: RewardNoise) -> Stage:
         key = self._judged(posttrained.name, eval_split, noise, [curve_point], curve_point)
@@ -178,13 +182,14 @@ class StageKeys:
 
     def _judged(
         self,
-        policy: str,
+        policy: str | dict[str, Any],
         eval_split: EvalSplit,
         noise: RewardNoise,
         measures: list[object],
         value: object,
     ) -> dict[str, Any]:
-        """On what, and by which models, a policy is judged. value: what asks for the truth."""
+        """The targets and models by which a policy is judged. value: the function that reads the
+        truth."""
         key = {
             **self._data,
             "policy": policy,
@@ -201,12 +206,13 @@ class StageKeys:
         return key
 
     def is_judged_by_truth(self, eval_split: EvalSplit) -> bool:
-        """Test rows of a world. Settings are chosen on validation rows, so never by the truth."""
-        return eval_split == "test" and isinstance(self.setup.dataset, World)
+        """Test and final rows of a world. Settings are chosen on validation rows, never by the
+        truth."""
+        return eval_split != "validation" and isinstance(self.setup.dataset, World)
 
     def is_judged_by_judge(self, eval_split: EvalSplit) -> bool:
-        """Test rows of logged data, where the split has a judge to stand for the user."""
-        return eval_split == "test" and not isinstance(self.setup.dataset, World)
+        """Test and final rows of logged data, where the split has a judge to stand for the user."""
+        return eval_split != "validation" and not isinstance(self.setup.dataset, World)
 
 
 def _of_noise(noise: RewardNoise) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import LeaveOneOut, MovieLens100K, SplitConfig
 from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
@@ -29,6 +31,8 @@ class Setup:
     thresholds: of the dataset's rewards, where its scale is not to say what is liked.
     repeats: whether users choose items again, which decides what may be shown; None: as measured
         in the log (data/repeats.py).
+    catalogue: what policies are a softmax over. "eligible": what may be shown; "all": everything,
+        the training of most of the literature, as an ablation; rankings leave out what they did.
     seed: of the pretrained policy, the reward model and the judge.
     """
 
@@ -36,6 +40,7 @@ class Setup:
     split: SplitConfig = LeaveOneOut()
     thresholds: Thresholds = Thresholds()
     repeats: Repeats | None = None
+    catalogue: Catalogue = "eligible"
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
@@ -45,6 +50,10 @@ class Setup:
 
     def __post_init__(self) -> None:
         check_parts(self, _METHODS, _KINDS)
+        require(
+            self.catalogue in get_args(Catalogue),
+            f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
+        )
 
     @property
     def label(self) -> str:

@@ -24,7 +24,7 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
-from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
+from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Split
 
@@ -46,7 +46,6 @@ def posttrain(
     folder: Path | None = None,
     device: str = "cpu",
     log: NoisyLog | None = None,
-    report: Report | None = None,
 ) -> tuple[Policy, Fitted]:
     """A post-trained copy of `policy`, which itself stays as it is.
 
@@ -57,8 +56,6 @@ def posttrain(
     folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are saved there too.
     log: replaces data.train. A noisy log and a noisy reward model (rewards/noise) are built
         beforehand with this `policy`; validation reads the noisy reward model too.
-    report: called after every validation, also for those before an interruption; may raise to end
-        the training.
 
     Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
     batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
@@ -84,8 +81,8 @@ def posttrain(
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.item_embedding_VD.shape[1], num_items)
     log = NoisyLog(data.train) if log is None else log
-    actors = Actors(reference, reward, logged_rewards(log.sequences, num_items), heads)
-    stream = training.batches(log.sequences, policy.max_length, seed)
+    actors = Actors(reference, reward, logged_rewards(log.sequences, num_items, scale), heads)
+    stream = training.batches(log.sequences, policy.max_length, seed, data.corpus.excludes_history)
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
@@ -152,7 +149,6 @@ def posttrain(
             validate=validate,
             validate_every=-(-stream.stop // VALIDATIONS),
             monitor="validation/ndcg@10",
-            report=report,
         )
     finally:
         actors.set_logits_dtype(None)
@@ -177,7 +173,7 @@ def _positions(stream: BatchStream) -> TrainingPositions | None:
     """
     if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
         return None
-    return TrainingPositions(stream.sequences, stream.max_length)
+    return TrainingPositions(stream.sequences, stream.max_length, stream.excludes_history)
 
 
 @torch.no_grad()
@@ -190,14 +186,16 @@ def drift(batch: Batch, actors: Actors) -> dict[str, Tensor]:
     every = max(1, len(hidden_ND) // DRIFT_POSITIONS)
     state_NR, factor_VR = actors.reward.factors(batch)
     item_embedding_VD = actors.policy.item_embedding_VD
+    excluded = batch.excluded and batch.excluded.every(every)
     kl_N2 = ops.kl_and_entropy(
         hidden_ND[::every],
         item_embedding_VD,
         actors.reference.hidden_states(batch)[::every],
         actors.reference.item_embedding_VD,
+        excluded=excluded,
     )
     proxy_N = ops.expected_score(
-        hidden_ND[::every], item_embedding_VD, state_NR[::every], factor_VR
+        hidden_ND[::every], item_embedding_VD, state_NR[::every], factor_VR, excluded=excluded
     )
     kl, entropy = kl_N2.mean(dim=0)
     return {"kl": kl, "entropy": entropy, "reward/proxy": proxy_N.mean()}

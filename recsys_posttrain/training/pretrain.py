@@ -64,7 +64,7 @@ def pretrain(
         generator.manual_seed(derived_seed(seed, "negatives"))
 
     module = TrainingModule(policy, objective, training, seed, dropout=True, reseed=reseed)
-    stream = training.batches(data.train, backbone.max_length, seed)
+    stream = training.batches(data.train, backbone.max_length, seed, data.corpus.excludes_history)
     fitted = fit(
         module,
         stream,

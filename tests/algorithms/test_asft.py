@@ -4,7 +4,7 @@ import pytest
 import torch
 from data_factory import doubles
 
-from recsys_posttrain.algorithms.asft import ASFT, advantage_weight
+from recsys_posttrain.algorithms.asft import ASFT
 from recsys_posttrain.algorithms.bc import BC
 from recsys_posttrain.algorithms.exp_rsft import ExpRSFT
 from recsys_posttrain.algorithms.signals import (
@@ -17,16 +17,40 @@ from recsys_posttrain.algorithms.signals import (
 )
 
 
-def test_weight_by_hand():
-    """Advantages 2 log 3, 0, -2 log 2 at temperature 2: weights 3, 1, 1/2; the cap 2.5 stops 3."""
-    advantage = doubles(2 * math.log(3), 0.0, -2 * math.log(2))
-    torch.testing.assert_close(advantage_weight(advantage, 2.0, None), doubles(3.0, 1.0, 0.5))
-    torch.testing.assert_close(advantage_weight(advantage, 2.0, 2.5), doubles(2.5, 1.0, 0.5))
+def test_the_cap_by_hand(tabular):
+    """b = 3; rewards 3 + 2 log 3, 3 and 3 - 2 log 2 at temperature 2 weigh 3, 1 and 1/2; the cap
+    2.5 stops the first, a third of them; and 20 stops a reward of 10,000, where exp overflows."""
+    high, others = 3 + 2 * math.log(3), [3.0, 3 - 2 * math.log(2)]
+    for reward, cap, largest, share in (
+        (high, None, 3.0, 0),
+        (high, 2.5, 2.5, 1 / 3),
+        (1e4, 20.0, 20.0, 1 / 3),
+    ):
+        batch = tabular.batch([[1] * 3], [[1] * 3], [[reward, *others]])
+        output = ASFT(temperature=2.0, weight_cap=cap).loss(
+            batch, tabular.actors(scores=[[2.0, 4.0]])
+        )
+        expected = math.log(2) * doubles(largest, 1.0, 0.5)
+        torch.testing.assert_close(output.loss_N.detach(), expected)
+        assert output.metrics["weight/capped"].item() == pytest.approx(share)
 
 
-def test_the_cap_holds_where_the_exponential_overflows():
-    weight = advantage_weight(torch.tensor([1e4]), 1.0, 20.0)
-    torch.testing.assert_close(weight, torch.tensor([20.0]))
+def test_the_default_baseline_is_the_references_value_and_needs_no_head(tabular):
+    """E_{pi_ref}[r_hat] = 3 whatever the policy is; R = 5 at temperature 2 weighs e."""
+    actors = tabular.actors(policy=doubles([1.0, 3.0]).log(), scores=[[2.0, 4.0]])
+    output = ASFT(temperature=2.0).loss(tabular.batch(rewards=[[5.0]]), actors)
+    torch.testing.assert_close(output.metrics["weight/mean"].item(), math.e)
+    assert ASFT().heads(2, 2) == {}
+
+
+def test_what_the_baseline_explains_is_logged(tabular):
+    """Two contexts whose r_hat is 2 and 4, each rewarded 1 and 3, 3 and 5: variance 2, error 1 and
+    R^2 = 1/2, also where the weight's own reward is the model's."""
+    actors = tabular.actors([[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, [[2.0, 2.0], [4.0, 4.0]])
+    batch = tabular.batch([[1, 1, 2, 2]], [[1, 2, 1, 2]], [[1.0, 3.0, 3.0, 5.0]])
+    for reward in (observed_reward, model_reward):
+        output = ASFT(reward=reward).loss(batch, actors)
+        assert output.metrics["baseline/r2"].item() == pytest.approx(0.5)
 
 
 def test_loss_and_gradient_by_hand(tabular):
@@ -54,29 +78,51 @@ def test_the_reward_can_be_the_model(tabular):
 
 def test_learned_value_by_hand(tabular):
     """The log's mean is 3 and the head is new, so V = 3; R = 5: w = min(e^2, 4) = 4 and, at
-    pi = (1/4, 3/4), a = 1, loss 4 log 4 + 0.5 (3 - 5)^2 = 4 log 4 + 2. The squared error's gradient
-    in the head's bias is 0.5 * 2 (3 - 5) = -2, and in its weights -2 times the state log(1, 3).
-    The policy feels only 4 (1/4 - 1, 3/4)."""
-    algorithm = ASFT(weight_cap=4.0, value_coefficient=0.5)
+    pi = (1/4, 3/4), a = 1, loss 4 log 4 + (3 - 5)^2 = 4 log 4 + 4. The squared error's gradient in
+    V is 2 (3 - 5) = -4; the head counts 30 times, so it is -120 in its bias, and in its weights
+    -120 times the state log(1, 3). The policy feels only 4 (1/4 - 1, 3/4)."""
+    algorithm = ASFT(baseline=learned_value, weight_cap=4.0)
     logits = doubles([1.0, 3.0]).log()
     actors = tabular.actors(policy=logits, algorithm=algorithm)
     output = algorithm.loss(tabular.batch(rewards=[[5.0]]), actors)
     output.loss_N.sum().backward()
     head = actors.heads["value"]
-    torch.testing.assert_close(output.loss_N.item(), 4 * math.log(4) + 2)
-    torch.testing.assert_close(head.bias.grad, doubles(-2.0))
-    torch.testing.assert_close(head.weight.grad, -2 * logits)
+    torch.testing.assert_close(output.loss_N.item(), 4 * math.log(4) + 4)
+    torch.testing.assert_close(head.bias.grad, doubles(-120.0))
+    torch.testing.assert_close(head.weight.grad, -120 * logits)
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([-3.0, 3.0]))
-    torch.testing.assert_close(output.metrics["value/error"].item(), 4.0)
     assert not any(value.requires_grad for value in output.metrics.values())
 
 
 def test_the_weight_has_no_gradient_in_the_learned_value(tabular):
-    algorithm = ASFT(baseline=learned_value, value_coefficient=0.0)
-    batch, actors = tabular.random(algorithm)
-    algorithm.loss(batch, actors).loss_N.sum().backward()
+    """At V = R = 3, where the squared error has none, the head gets none from the weight."""
+    algorithm = ASFT(baseline=learned_value)
+    actors = tabular.actors(policy=doubles([1.0, 3.0]).log(), algorithm=algorithm)
+    algorithm.loss(tabular.batch(rewards=[[3.0]]), actors).loss_N.sum().backward()
     assert actors.heads["value"].bias.grad.item() == 0
     assert actors.policy.backbone.logits.grad.abs().sum() > 0
+
+
+def test_the_learned_value_explains_rewards_within_a_hundred_steps_at_the_policys_rate(tabular):
+    """Rewards are 3 + 1 and 3 - 1 by context, and noise of variance 1 on them, so that R^2 is at
+    most 1/2. With the policy's rate of 3e-4 the weights of V travel at most .03, which would leave
+    it constant: R^2 at most .05."""
+    reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    algorithm = ASFT(baseline=learned_value)
+    actors = tabular.actors(reference, reference, [[3.0, 3.0]] * 2, algorithm=algorithm)
+    generator = torch.Generator().manual_seed(0)
+    context_BT = torch.randint(2, (50, 20), generator=generator)
+    noise_BT = torch.randn(50, 20, generator=generator, dtype=torch.float64)
+    batch = tabular.batch((context_BT + 1).tolist(), (context_BT + 1).tolist(), noise_BT.tolist())
+    batch = batch._replace(rewards_BT=4 - 2 * context_BT + noise_BT)
+    optimizer = torch.optim.AdamW([p for p in actors.parameters() if p.requires_grad], lr=3e-4)
+    for _ in range(100):
+        actors.clear_cache()
+        output = algorithm.loss(batch, actors)
+        optimizer.zero_grad()
+        output.loss_N.mean().backward()
+        optimizer.step()
+    assert 0.4 < output.metrics["baseline/r2"] < 0.6
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from recsys_posttrain.algorithms.clipped import (
     sample_metrics,
     sampled_terms,
 )
+from recsys_posttrain.algorithms.signals import reference_value
 
 
 def test_clipped_loss_and_its_gradient_by_hand():
@@ -39,8 +40,8 @@ def test_clipped_loss_and_its_gradient_by_hand():
     ours.sum().backward()
     torch.testing.assert_close(ours.detach(), loss)
     torch.testing.assert_close(ratio.grad, gradient)
-    clipped = is_clipped(ratio.detach(), torch.ones(8), advantage, clip=0.2)
-    assert clipped.tolist() == [False, False, True, False, True, False, False, False]
+    below, above = is_clipped(ratio.detach(), torch.ones(8), advantage, clip=0.2)
+    assert [below.nonzero().tolist(), above.nonzero().tolist()] == [[[4]], [[2]]]
 
 
 def test_the_two_scales_of_the_clipped_loss_agree():
@@ -50,7 +51,9 @@ def test_the_two_scales_of_the_clipped_loss_agree():
         ratio_form = clipped_loss(doubles(ratio), doubles(1.0), doubles(advantage), 0.2)
         sums = doubles(0.3 * ratio), doubles(0.3), doubles(advantage), 0.2
         torch.testing.assert_close(clipped_loss(*sums), 0.3 * ratio_form)
-        assert is_clipped(*sums).item() == ((ratio > 1) == (advantage > 0))
+        below, above = is_clipped(*sums)
+        assert below.item() == (ratio < 1 and advantage < 0)
+        assert above.item() == (ratio > 1 and advantage > 0)
 
 
 def test_kl_loss_by_hand():
@@ -86,9 +89,67 @@ def test_sampled_terms_by_hand():
     expected = doubles(-1.2), doubles(2 * math.log(4) - 1.5), doubles(2.0)
     torch.testing.assert_close(tuple(each.detach() for each in found), expected)
     metrics = means(sample_metrics(log_prob, *constants, clip=0.2))
-    numbers = {"kl": 2 * math.log(4) - 1.5, "ratio/mean": 2.0, "clip_ratio": 1.0}
+    numbers = {"kl": 2 * math.log(4) - 1.5, "ratio/mean": 2.0}
+    numbers |= {"clip_ratio": 1.0, "clip_ratio/high": 1.0, "clip_ratio/low": 0.0}
     assert {name: each.item() for name, each in metrics.items()} == pytest.approx(numbers)
     assert not any(each.requires_grad for each in metrics.values())
+
+
+BASELINES = (0.0, 4.0, 7.5)  # below, at and above E_pi[r_hat] in the test that follows
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_at_ratios_of_1_the_expected_gradient_is_that_of_any_baseline(baseline):
+    """pi = pi_old = (0.2, 0.3, 0.5) and r_hat = (2, 7, 3), whose mean is 4: the gradient of
+    -E_pi[r_hat] in the logits is -pi_v (r_v - 4) = (0.4, -0.9, 0.5), whatever the baseline is. Of a
+    single sample a it is -(r_a - b) ([v = a] - pi_v), which depends on b."""
+    pi, reward = doubles(0.2, 0.3, 0.5), doubles(2.0, 7.0, 3.0)
+    logits = pi.log().requires_grad_()
+    log_pi = logits.log_softmax(dim=0)
+    surrogate, _, _ = sampled_terms(log_pi, pi.log(), pi.log(), reward - baseline, clip=0.2)
+    (gradient,) = torch.autograd.grad((pi * surrogate).sum(), logits, retain_graph=True)
+    torch.testing.assert_close(gradient, doubles(0.4, -0.9, 0.5))
+    (of_first,) = torch.autograd.grad(surrogate[0], logits)
+    torch.testing.assert_close(of_first, -(2 - baseline) * doubles(0.8, -0.3, -0.5))
+
+
+@pytest.mark.parametrize(
+    "algorithm", [OfflinePPO(kl_coefficient=0.1, samples=32), ExactPPO(kl_coefficient=0.1)]
+)
+def test_late_in_training_as_much_is_clipped_from_below_as_from_above(tabular, algorithm):
+    low, high = late_clip_shares(tabular, algorithm)
+    assert min(low, high) > 0.3 * max(low, high), f"clipped from below {low}, from above {high}"
+
+
+def test_against_the_references_value_clipping_is_one_sided(tabular):
+    """What the baseline of pi_old is for: by then nearly all that is sampled is above pi_ref."""
+    algorithm = OfflinePPO(kl_coefficient=0.1, samples=32, baseline=reference_value)
+    low, high = late_clip_shares(tabular, algorithm)
+    assert low < 0.1 * high, f"clipped from below {low}, from above {high}"
+
+
+def late_clip_shares(tabular, algorithm, contexts=6, items=12, steps=60):
+    """The shares clipped from below and above, over the second half of a training by AdamW in a
+    world whose reference is even and whose rewards are normal."""
+    generator = torch.Generator().manual_seed(0)
+    scores_XV = torch.randn(contexts, items, generator=generator, dtype=torch.float64)
+    even_XV = torch.zeros_like(scores_XV)
+    actors = tabular.actors(even_XV, even_XV, scores_XV)
+    batch = tabular.batch(
+        [[x] for x in range(1, contexts + 1)], [[1]] * contexts, [[0.0]] * contexts
+    )
+    optimizer = torch.optim.AdamW(actors.policy.parameters(), lr=0.1)
+    shares = []
+    for step in range(1, steps + 1):
+        actors.clear_cache()
+        output = algorithm.loss(batch, actors)
+        optimizer.zero_grad()
+        output.loss_N.mean().backward()
+        optimizer.step()
+        actors.step = step
+        algorithm.after_step(actors)
+        shares.append([output.metrics[f"clip_ratio/{side}"].item() for side in ("low", "high")])
+    return np.mean(shares[steps // 2 :], axis=0)
 
 
 @pytest.mark.parametrize("algorithm", [OfflinePPO(refresh_every=3), ExactPPO(refresh_every=3)])

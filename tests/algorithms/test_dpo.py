@@ -5,11 +5,11 @@ import torch
 from data_factory import doubles
 
 from recsys_posttrain.algorithms.dpo import DPO, dpo_loss
-from recsys_posttrain.algorithms.pairs import EnsemblePairs, Pairs
+from recsys_posttrain.algorithms.pairs import Pairs, SampledPairs
 
 
 def second_over_first(batch, actors):
-    """A pair source for tests: item 2 is preferred to item 1, except in sequence 1."""
+    """A pair source for tests: item 2 is preferred to item 1, in sequence 0 alone."""
     two_N = torch.full_like(batch.action_N, 2)
     return Pairs(two_N, torch.ones_like(two_N), batch.user_N == 0)
 
@@ -32,11 +32,11 @@ def test_loss_metrics_and_gradient_by_hand(tabular):
     normalisers cancel): (0.2, -0.2).
     """
     actors = tabular.actors(policy=doubles([1.0, 3.0]).log())
-    batch = tabular.batch([[1, 0], [1, 0]], [[1, 0], [1, 0]], [[0.0, 0], [0, 0]])
+    batch = tabular.batch([[1, 0]] * 3, [[1, 0]] * 3, [[0.0, 0]] * 3)
     output = DPO(beta=2.0, pairs=second_over_first).loss(batch, actors)
     output.loss_N[output.counts_N].sum().backward()
     torch.testing.assert_close(output.loss_N[0].item(), -math.log(0.9))
-    assert output.counts_N.tolist() == [True, False]
+    assert output.counts_N.tolist() == [True, False, False]
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([0.2, -0.2]))
     expected = {
         "rewards/chosen": 2 * math.log(1.5),
@@ -45,7 +45,8 @@ def test_loss_metrics_and_gradient_by_hand(tabular):
         "rewards/accuracies": 1.0,
         "logps/chosen": math.log(0.75),
         "logps/rejected": math.log(0.25),
-        "pairs/kept": 0.5,
+        "pairs/kept": 1 / 3,
+        "pairs/dropped": 2.0,
     }
     assert output.metrics.keys() == expected.keys()
     for name, value in expected.items():
@@ -80,10 +81,10 @@ def test_equal_policies_lose_log_2(tabular):
 
 
 def test_whole_loss_against_a_numpy_oracle(tabular):
-    """Samples are replayed from the seed; intervals, pairs and loss are recomputed in loops."""
+    """Samples are replayed from the seed; pairs and loss are recomputed in loops."""
     batch, actors = tabular.random(members=3)
     actors.generator.manual_seed(3)
-    algorithm = DPO(beta=0.8, pairs=EnsemblePairs(4, width=0.5), nll_coefficient=0.1)
+    algorithm = DPO(beta=0.8, pairs=SampledPairs(4, width=2.0), nll_coefficient=0.1)
     output = algorithm.loss(batch, actors)
     items_NK = actors.reference.sample(batch, 4, torch.Generator().manual_seed(3))[0].numpy()
     policy = actors.policy.backbone.logits.detach().numpy()
@@ -95,10 +96,11 @@ def test_whole_loss_against_a_numpy_oracle(tabular):
         x = int(batch.history_BT[b, t]) - 1
         drawn = items_NK[n] - 1
         scores = actors.reward.scores.numpy()[:, x, drawn]
-        lower, upper = (scores.mean(axis=0) + way * scores.std(axis=0) for way in (-0.5, 0.5))
-        winner, loser = drawn[np.argmax(lower)], drawn[np.argmin(upper)]
-        assert output.counts_N[n].item() == (lower.max() > upper.min())
+        best, worst = np.argmax(scores.mean(axis=0)), np.argmin(scores.mean(axis=0))
+        winner, loser = drawn[best], drawn[worst]
+        difference = scores[:, best] - scores[:, worst]
+        assert output.counts_N[n].item() == (difference.mean() > 2.0 * difference.std())
         ratio = policy[x] - reference[x]
         expected = np.log1p(np.exp(-0.8 * (ratio[winner] - ratio[loser]))) - 0.1 * policy[x, winner]
         torch.testing.assert_close(output.loss_N[n].item(), float(expected))
-    assert output.counts_N.any()
+    assert 0 < output.counts_N.sum() < len(output.counts_N)

@@ -5,18 +5,18 @@ import math
 import pytest
 
 from recsys_posttrain.algorithms import ASFT, DPO, ExactPPO, ExpRSFT, OfflinePPO
-from recsys_posttrain.algorithms.pairs import EnsemblePairs, LoggedVersusSampled
-from recsys_posttrain.algorithms.signals import Mix, ReferenceSoftValue, learned_value
+from recsys_posttrain.algorithms.pairs import LoggedVersusSampled, SampledPairs
+from recsys_posttrain.algorithms.signals import Mix, ReferenceSoftValue
 from recsys_posttrain.errors import UserError
 
 CLIPPED = {"clip": [0.0, 1.0], "kl_coefficient": [-0.1], "refresh_every": [0]}
 WRONG = {
-    ASFT: {"temperature": [0.0], "weight_cap": [0.0], "value_coefficient": [-1.0]},
+    ASFT: {"temperature": [0.0], "weight_cap": [0.0]},
     DPO: {"beta": [0.0], "nll_coefficient": [-1.0]},
     ExactPPO: CLIPPED,
-    ExpRSFT: {"temperature": [0.0, -1.0, math.nan]},
-    OfflinePPO: CLIPPED | {"samples": [0], "value_coefficient": [-1]},
-    EnsemblePairs: {"candidates": [1], "width": [-1.0]},
+    ExpRSFT: {"temperature": [0.0, -1.0, math.nan], "weight_cap": [0.0, -1.0]},
+    OfflinePPO: CLIPPED | {"samples": [0]},
+    SampledPairs: {"candidates": [1], "width": [-1.0]},
     LoggedVersusSampled: {"candidates": [0], "width": [-1.0]},
     Mix: {"share": [-0.1, 1.1, math.nan]},
     ReferenceSoftValue: {"temperature": [0.0, -1.0]},
@@ -30,8 +30,3 @@ WRONG = {
 def test_a_field_out_of_range_is_refused(kind, field, value):
     with pytest.raises(UserError, match=f"{kind.__name__}: {field}="):
         kind(**{field: value})
-
-
-def test_a_sum_over_the_catalogue_needs_no_critic():
-    with pytest.raises(UserError, match="learned_value"):
-        ExactPPO(baseline=learned_value)

@@ -14,7 +14,7 @@ def test_sampled_loss_against_a_numpy_oracle(tabular):
     policy, old, reference, score = tabular.tables(actors)
     expected, ratios, kl = np.zeros(5), [], []
     for n, x in enumerate((batch.real(batch.history_BT) - 1).tolist()):
-        value = (reference[x] * score[x]).sum()
+        value = (old[x] * score[x]).sum()
         for v in items_NK[n] - 1:
             p, o, r = policy[x, v], old[x, v], reference[x, v]
             expected[n] += tabular.clipped_term(p, o, r, score[x, v] - value, 0.1, 0.3) / 6
@@ -29,14 +29,14 @@ def test_sampled_loss_against_a_numpy_oracle(tabular):
 
 def test_a_learned_critic_regresses_on_the_sampled_rewards(tabular):
     """One item with r_hat = 2, V = the log's mean 3 at first: the surrogate is -(2 - 3) = 1, the
-    squared error 1, its half added: 1.5; the bias's gradient is 0.5 * 2 (3 - 2) = 1, so none came
-    through the advantage. The policy has a single choice, hence no gradient."""
-    algorithm = OfflinePPO(baseline=learned_value, value_coefficient=0.5)
+    squared error 1 is added: 2; the gradient in V is 2 (3 - 2) = 2, in the bias 30 times that, so
+    none came through the advantage. The policy has a single choice, hence no gradient."""
+    algorithm = OfflinePPO(baseline=learned_value)
     actors = tabular.actors([[0.0]], [[0.0]], [[2.0]], algorithm=algorithm)
     output = algorithm.loss(tabular.batch(), actors)
     output.loss_N.sum().backward()
-    assert output.loss_N.item() == 1.5
-    assert actors.heads["value"].bias.grad.tolist() == [1.0]
+    assert output.loss_N.item() == 2
+    assert actors.heads["value"].bias.grad.tolist() == [60.0]
     assert output.metrics["value/error"].item() == 1
     assert not output.metrics["value/error"].requires_grad
     assert OfflinePPO().heads(1, 1) == {}

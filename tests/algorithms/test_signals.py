@@ -15,6 +15,8 @@ from recsys_posttrain.types import Batch
 
 REFERENCE_XV = doubles([0.5, 0.5], [0.25, 0.75])
 SCORE_XV = doubles([2.0, 4.0], [1.0, 5.0])
+OLD_XV = doubles([math.log(3), 0.0], [1e3, 0.0])
+WITH_CRITIC = ASFT(baseline=signals.learned_value)
 NAN = math.nan
 
 
@@ -22,7 +24,9 @@ NAN = math.nan
 def actors(tabular):
     """The logged rewards have the mean 3; the reference's logits are not normalised."""
     policy_XV = doubles([3.0, 1.0], [0.0, 2.0])
-    actors = tabular.actors(REFERENCE_XV.log() + 7, policy_XV, SCORE_XV, algorithm=ASFT())
+    actors = tabular.actors(
+        REFERENCE_XV.log() + 7, policy_XV, SCORE_XV, algorithm=WITH_CRITIC, old=OLD_XV
+    )
     with torch.no_grad():
         actors.heads["value"].weight.copy_(torch.tensor([[1.0, 10.0]]))
         actors.heads["value"].bias.fill_(0.5)
@@ -62,10 +66,12 @@ SOFT_AT_2 = [
         # Means of (4), (4, 1), (4, 1, 4) and of (5): never of the reward at the position itself.
         (signals.user_mean, [4, 2.5, 3, 5]),
         (signals.item_mean, [1, 0.5, 0.5, 1]),
-        # The log's mean 3, plus 0.5 + state . (1, 10): states are (3, 1) and (0, 2).
-        (signals.learned_value, [16.5, 23.5, 16.5, 23.5]),
+        # The log's mean 3, plus 30 (0.5 + state . (1, 10)): states are (3, 1) and (0, 2).
+        (signals.learned_value, [408, 618, 408, 618]),
         # Context 1: (2 + 4) / 2 = 3. Context 2: (1 + 3 * 5) / 4 = 4.
         (signals.reference_value, [3, 4, 3, 4]),
+        # Context 1: (3 * 2 + 4) / 4 = 2.5. Context 2: only item 1.
+        (signals.old_value, [2.5, 1, 2.5, 1]),
         (signals.no_baseline, [0, 0, 0, 0]),
         # A quarter of the observed, three quarters of the model's.
         (signals.Mix(0.25), [3.25, 1.75, 2, 4.5]),
@@ -100,7 +106,7 @@ def test_the_user_mean_does_not_see_the_reward_of_its_own_action(batch, actors):
 
 def test_the_learned_value_trains_its_head_and_not_the_policy(batch, actors):
     signals.learned_value(batch, actors).sum().backward()
-    assert actors.heads["value"].bias.grad.item() == 4
+    assert actors.heads["value"].bias.grad.item() == 4 * 30
     assert actors.policy.backbone.logits.grad is None
 
 

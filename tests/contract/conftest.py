@@ -6,9 +6,11 @@ import pytest
 import torch
 from data_factory import random_sequences
 from torch import nn
+from torch.nn.functional import pad
 
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
@@ -18,14 +20,23 @@ from recsys_posttrain.types import Batch
 DIM = 8
 
 
+def alike(rows, generator):
+    """[3, rows, 4]: one draw for all members and a small one for each."""
+    shared, own = (torch.randn(k, rows, 4, generator=generator) for k in (1, 3))
+    return shared + 0.01 * own
+
+
 class LinearEnsemble(RewardModel):
-    """Three members, each a table per previous item times a table per item; scores around 3."""
+    """Three members, each a table per previous item times a table per item; scores around 3.
+
+    They agree but for about a hundredth, so that DPO finds pairs that all are sure about.
+    """
 
     def __init__(self, num_items, generator):
         super().__init__()
         self.max_length = 12
-        self.state = nn.Parameter(torch.randn(3, num_items + 1, 4, generator=generator))
-        self.factor = nn.Parameter(torch.randn(3, num_items, 4, generator=generator))
+        self.state = nn.Parameter(alike(num_items + 1, generator))
+        self.factor = nn.Parameter(alike(num_items, generator))
         with torch.no_grad():
             self.state[..., 0], self.factor[..., 0] = 1.0, 3.0
 
@@ -46,6 +57,7 @@ def make_batch(lengths, num_items, seed=0):
 
     history_BT, actions_BT = items(), items()
     past_BT, rewards_BT = rewards(), rewards()
+    excluded = exclusions(actions_BT[mask_BT], num_items, generator)
     time_BT = torch.randint(1, 10**6, (shape[0], shape[1] + 1), generator=generator).cumsum(dim=1)
     return Batch(
         history_BT=history_BT,
@@ -56,7 +68,18 @@ def make_batch(lengths, num_items, seed=0):
         action_times_BT=time_BT[:, 1:] * mask_BT,
         mask_BT=mask_BT,
         sequences_B=torch.arange(shape[0]),
+        excluded=excluded,
     )
+
+
+def exclusions(action_N, num_items, generator):
+    """About a fifth of the items at each position, never the action; one item at all of them."""
+    drawn_NV = torch.rand(len(action_N), num_items, generator=generator) < 1 / 5
+    never = [v for v in range(num_items) if v + 1 not in action_N.tolist()]
+    drawn_NV[:, never[:1]] = True
+    drawn_NV[torch.arange(len(action_N)), action_N - 1] = False
+    items_E = drawn_NV.nonzero()[:, 1] + 1
+    return Excluded(items_E, pad(drawn_NV.sum(dim=1).cumsum(dim=0), (1, 0)))
 
 
 def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):

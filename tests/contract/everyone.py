@@ -9,6 +9,7 @@ import torch
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms import signals
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
+from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.ops.softmax import masked_mean
 
 ITEMS, LENGTHS = 9, (6, 4, 1)
@@ -24,9 +25,11 @@ VARIANTS = [
             (signals.Mix(0.5), signals.reference_value),
             (signals.model_reward, signals.ReferenceSoftValue(0.5)),
             (signals.observed_reward, signals.no_baseline),
+            (signals.observed_reward, signals.learned_value),
         )
     ),
     algorithms.OfflinePPO(baseline=signals.learned_value),
+    algorithms.OfflinePPO(baseline=signals.reference_value),
     algorithms.DPO(pairs=LoggedVersusSampled(), nll_coefficient=0.1),
 ]
 
@@ -76,6 +79,9 @@ def global_random_state():
 def rows(batch, index):
     """Some rows of a batch, as a batch of its own, without columns that are all padding."""
     longest = int(batch.mask_BT[index].sum(dim=1).max())
+    position_N = torch.cat([(batch.user_N == row).nonzero()[:, 0] for row in index])
+    items_E, offsets_N1 = batch.excluded
+    length_N = offsets_N1.diff()[position_N]
     return batch._replace(
         **{
             name: value[index][:, :longest]
@@ -83,6 +89,7 @@ def rows(batch, index):
             if name.endswith("_BT")
         },
         sequences_B=batch.sequences_B[index],
+        excluded=excluded_spans(items_E, offsets_N1[position_N], length_N),
     )
 
 

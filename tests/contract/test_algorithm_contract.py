@@ -203,6 +203,28 @@ def test_a_position_does_not_depend_on_what_is_beside_its_row(algorithm, small):
 
 
 @everyone
+def test_logits_of_items_that_are_not_eligible_have_no_gradient(algorithm, small):
+    """The loss of each position, and the mean of all, with output vectors of the policy's own."""
+    batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS)
+    table = actors.policy.item_embedding_VD.detach().clone().requires_grad_()
+    untied = {"item_embedding_VD": property(lambda _: table)}
+    actors.policy.__class__ = type("Untied", (type(actors.policy),), untied)
+    output = run(algorithm, batch, actors)
+    items_E, ends = batch.excluded.items_E, batch.excluded.offsets_N1.tolist()
+    moved = False
+    for n, loss in enumerate(output.loss_N):
+        (slope,) = torch.autograd.grad(loss, table, retain_graph=True)
+        out = items_E[ends[n] : ends[n + 1]] - 1
+        assert not slope[out].any(), f"position {n} moves items {(out + 1).tolist()}: not eligible"
+        moved |= bool(slope.any())
+    assert moved, "no position moves any item"
+    everywhere = torch.bincount(items_E, minlength=ITEMS + 1)[1:] == len(output.loss_N)
+    assert everywhere.any()
+    (slope,) = torch.autograd.grad(masked_mean(output.loss_N, output.counts_N), table)
+    assert not slope[everywhere].any(), "the mean moves an item that is eligible nowhere"
+
+
+@everyone
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_extreme_logits_stay_finite_in_float32(algorithm, small, scale):
     for seed in SEEDS:

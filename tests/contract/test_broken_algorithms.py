@@ -73,6 +73,15 @@ class PlainK3:
         return LossOutput((log_ratio_NK.exp() - log_ratio_NK - 1).mean(dim=1), {})
 
 
+class AsksForAnyItem:
+    """Draws from the whole catalogue, seen items among them."""
+
+    def loss(self, batch, actors):
+        shape = (len(batch.action_N), 4)
+        items_NK = torch.randint(1, contract.ITEMS + 1, shape, generator=actors.generator)
+        return LossOutput(-actors.policy.log_prob(batch, items_NK).mean(dim=1), {})
+
+
 class FirstPositionsAlone:
     """Attention to a single event has no choice: its queries and keys learn nothing."""
 
@@ -107,6 +116,7 @@ class HeadThatIsFrozen:
         ("a_head_trains_the_policy_only_where", CriticThatBendsThePolicy(), "heads {'value'} read"),
         ("it_draws_from_the_generator", DrawsGlobally(), "global generator"),
         ("it_draws_from_the_generator", DrawsGlobally(np.random.rand), "global generator"),
+        ("logits_of_items_that_are_not_eligible", AsksForAnyItem(), "not eligible"),
         ("a_position_does_not_depend", DividesByTheBatch(), r"rows \[0\] of \[0, 1, 2\]"),
         ("a_position_does_not_depend", NormalisesOverTheBatch(), r"rows \[0\] of \[0, 1, 2\]"),
         ("padding_has_no_influence", DividesByThePaddedLength(), "depends on padding"),

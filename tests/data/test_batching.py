@@ -1,5 +1,7 @@
 """Flat sequences to padded batches, against slow loops over Python lists."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -63,7 +65,7 @@ def slow_batch(log, rows, max_length):
 
 
 def as_lists(batch):
-    return tuple(field.tolist() for field in batch)
+    return tuple(field.tolist() for field in batch if field is not None)
 
 
 def test_a_batch_by_hand():
@@ -116,6 +118,61 @@ def test_a_batch_is_the_slow_batch(log, max_length, data):
     rows = data.draw(st.lists(st.sampled_from(usable), min_size=1))
     batch = batch_of(flat(log), torch.tensor(rows), max_length)
     assert as_lists(batch) == slow_batch(log, rows, max_length)
+
+
+def slow_excluded(log, row, positions, skipped=0):
+    """Of the row's last positions: all that stands before the action, without the action itself."""
+    items = [item for item, _ in log[row]][: len(log[row]) - skipped]
+    actions = range(len(items) - positions, len(items))
+    return [[item for item in items[:n] if item != items[n]] for n in actions]
+
+
+def excluded_of(batch):
+    items, ends = batch.excluded.items_E.tolist(), batch.excluded.offsets_N1.tolist()
+    return [items[start:stop] for start, stop in pairwise(ends)]
+
+
+@FAST
+@given(log=LOG, max_length=st.integers(1, 9), data=st.data())
+def test_what_a_sequence_had_before_an_action_is_excluded(log, max_length, data):
+    """In the window or earlier, also where the window ends at an earlier event; items that the user
+    chooses again stay eligible where they are chosen."""
+    usable = [row for row, sequence in enumerate(log) if len(sequence) >= 2]
+    if not usable:
+        return
+    rows = data.draw(st.lists(st.sampled_from(usable), min_size=1))
+    skipped = [data.draw(st.integers(0, len(log[row]) - 2)) for row in rows]
+    batch = batch_of(flat(log), torch.tensor(rows), max_length, torch.tensor(skipped), True)
+    order = sorted(range(len(rows)), key=lambda n: -len(log[rows[n]]))
+    expected = []
+    for row, left in ((rows[n], skipped[n]) for n in order):
+        positions = min(len(log[row]) - left - 1, max_length)
+        expected += slow_excluded(log, row, positions, left)
+    assert excluded_of(batch) == expected
+
+
+def test_exclusion_by_hand_and_in_every_kind_of_batch():
+    """A window of two: of 1 2 1 3, the actions 1 (again) and 3, after [2] and [1, 2, 1]."""
+    sequences = flat([[(1, 1), (2, 1), (1, 1), (3, 1)]])
+    kinds = (
+        batch_of(sequences, torch.tensor([0]), 2, excludes_history=True),
+        *fixed_batches(sequences, 2, 5, excludes_history=True),
+        *BatchStream(sequences, 2, 5, 1, 0, excludes_history=True),
+    )
+    assert [excluded_of(batch) for batch in kinds] == [[[2], [1, 2, 1]]] * 3
+    assert batch_of(sequences, torch.tensor([0]), 2).excluded is None
+
+
+def test_windows_up_to_random_events_exclude_what_was_before_them():
+    """What comes after the window is no history."""
+    log = [[(1 + n, 1) for n in range(9)]] * 40
+    stream = BatchStream(flat(log), 3, 40, 3, seed=0, random_windows=0.5, excludes_history=True)
+    batches = list(stream)
+    for batch in batches:
+        expected = [list(range(1, action)) for action in batch.action_N.tolist()]
+        assert excluded_of(batch) == expected
+    stream.start = 2
+    assert excluded_of(next(iter(stream))) == excluded_of(batches[2])
 
 
 @FAST

@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.losses.negatives import draw, proposal
+from recsys_posttrain.losses.negatives import draw, excluded_draws, proposal
 from recsys_posttrain.losses.sampled_softmax import SampledSoftmax, sampled_softmax
 from recsys_posttrain.override import override
 
@@ -33,6 +34,17 @@ def test_by_hand(candidates_of):
     drawn = candidates_of(table, [1], [1, 2, 3, 3], [9, 0.5, 5, 5])
     loss = sampled_softmax(torch.ones(1, 1), drawn)
     torch.testing.assert_close(loss, torch.tensor([math.log(5)]))
+
+
+def test_draws_that_are_not_eligible_drop_by_hand(candidates_of):
+    """The same logits; item 3 is drawn twice and not eligible: 2 + 3 / (1/2) = 8."""
+    table = torch.tensor([[2.0], [3.0], [5.0]]).log()
+    drawn = candidates_of(table, [1], [1, 2, 3, 3], [9, 0.5, 5, 5])
+    excluded = excluded_draws(
+        Excluded(torch.tensor([3]), torch.tensor([0, 1])), drawn.negatives.items_K, 4
+    )
+    loss = sampled_softmax(torch.ones(1, 1), drawn._replace(excluded=excluded))
+    torch.testing.assert_close(loss, torch.tensor([math.log(4)]))
 
 
 def losses_of_all_draws(number, enumerated, candidates_of):

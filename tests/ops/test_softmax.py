@@ -8,6 +8,7 @@ import torch
 from data_factory import doubles
 
 from recsys_posttrain import ops
+from recsys_posttrain.eligibility import Excluded
 
 TOKENS, ITEMS, WIDTH = 7, 5, 3
 CHUNKS = pytest.mark.parametrize("chunk", [2, 7, 512])
@@ -163,6 +164,37 @@ def test_kl_to_itself_is_zero_and_a_uniform_entropy_is_log_v(world):
     flat = torch.zeros(1, WIDTH, dtype=torch.float64)
     found = ops.kl_and_entropy(flat, world[1], world[0][:1], world[1] * 0)
     torch.testing.assert_close(found, doubles([0.0, math.log(ITEMS)]))
+
+
+@pytest.mark.parametrize("logits_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+@pytest.mark.parametrize("excluded", [None, Excluded(torch.arange(1, 19), torch.arange(10) * 2)])
+def test_the_fused_sample_is_that_of_its_parts(spread, logits_dtype, excluded):
+    """The same items and log pi to the bit. The expectation is that of a loop in float64 over the
+    same logits, of rewards around 100 with a spread of 1, which bfloat16 alone would round by .25.
+    spread: of the logits; at 30 the exponentials leave float32."""
+    generator = torch.Generator().manual_seed(0)
+    hidden_ND, item_embedding_VD, state_NR, factor_VR = (
+        torch.randn(*shape, generator=generator) for shape in ((9, 4), (70, 4), (9, 3), (70, 3))
+    )
+    hidden_ND, state_NR[:, 0], factor_VR[:, 0] = spread * hidden_ND, 1.0, factor_VR[:, 0] + 100
+    world = hidden_ND, item_embedding_VD, 5
+    items, log_prob, expected_N = ops.sample_and_expect(
+        *world, torch.Generator().manual_seed(3), state_NR, factor_VR, logits_dtype, 4, excluded
+    )
+    parts = ops.sample_items(
+        *world, torch.Generator().manual_seed(3), logits_dtype, 4, excluded=excluded
+    )
+    assert torch.equal(items, parts[0])
+    assert torch.equal(log_prob, parts[1])
+    low_ND, low_VD = (each.to(logits_dtype) for each in (hidden_ND, item_embedding_VD))
+    logits_NV = (low_ND @ low_VD.T).double()
+    if excluded is not None:  # position n excludes items 2n + 1 and 2n + 2
+        logits_NV[torch.arange(18) // 2, torch.arange(18)] = -math.inf
+    pi_NV = logits_NV.softmax(dim=1)
+    reward_NV = state_NR.double() @ factor_VR.double().T
+    error_N = (expected_N - (pi_NV * reward_NV).sum(dim=1)).abs()
+    assert error_N.max() < (1e-4 if logits_dtype == torch.float32 else 0.03)
 
 
 @pytest.mark.parametrize("function", ["sample_items", "expected_score", "kl_and_entropy"])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.load import load_study
@@ -74,6 +75,22 @@ def test_the_rule_is_in_the_names_of_stages_that_it_changes():
     rows = [keys.rows(None, "test").folder for keys in (measured, same, other)]
     assert rows[0] == rows[1] != rows[2]
     assert measured.reward().folder == other.reward().folder
+
+
+def test_what_a_policy_is_a_softmax_over_is_in_the_names_of_its_stages():
+    study = load_study(HERE / "small_study.py", (), str(LOG), seeds=1, data_root=None)
+    base = study.runs[0]
+    pipeline = Pipeline(replace(base.setup, repeats="never"), Path("runs"))
+    over_all = pipeline.at(replace(pipeline.setup, catalogue="all"))
+    assert pipeline.data.validation.excluded is not None
+    assert over_all.data.validation.excluded is None
+    run = replace(base, setup=pipeline.setup)
+    eligible, everything = pipeline.keys, over_all.keys
+    assert eligible.pretrain.folder != everything.pretrain.folder
+    assert eligible.posttrain(run).folder != everything.posttrain(run).folder
+    assert eligible.reward().folder == everything.reward().folder
+    with pytest.raises(UserError, match='catalogue=\'seen\' must be "eligible" or "all"'):
+        replace(base.setup, catalogue="seen")
 
 
 def test_a_sweep_takes_the_rule_into_its_base_and_its_name():

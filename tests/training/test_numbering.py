@@ -103,12 +103,18 @@ def test_pretraining_notes_the_ids(named):
     assert trained.item_ids is named.data.corpus.item_ids
 
 
-def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(named, other):
-    stream = SHORT.batches(other.train, 10, 0)
+def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(
+    named, other, monkeypatch
+):
+    stream = SHORT.batches(other.train, 10, 0, excludes_history=True)
     model = in_numbering(named.reward, other.corpus.item_ids)
     assert isinstance(model, Renumbered)
     assert in_numbering(model, other.corpus.item_ids) is model
-    same = SHORT.batches(named.data.train, 10, 0)
+    same = SHORT.batches(named.data.train, 10, 0, excludes_history=True)
+    asked, factors = [], named.reward.member_factors
+    monkeypatch.setattr(
+        named.reward, "member_factors", lambda batch: asked.append(batch) or factors(batch)
+    )
     place = {item: n for n, item in enumerate(other.corpus.item_ids.tolist())}
     order_V = torch.tensor([place[item] for item in named.data.corpus.item_ids.tolist()])
     for batch, ours in zip(stream, same, strict=True):
@@ -118,6 +124,7 @@ def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(named,
             model.score(batch, batch.action_N[:, None]),
             named.reward.score(ours, ours.action_N[:, None]),
         )
+        assert torch.equal(asked[-2].excluded.items_E, ours.excluded.items_E)
         theirs = model.score_all(batch)[..., order_V]
         torch.testing.assert_close(theirs, named.reward.score_all(ours))
 

@@ -11,6 +11,7 @@ import torch
 from recsys_posttrain.algorithms import ASFT, BC, OfflinePPO
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.algorithms.signals import learned_value
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
@@ -77,7 +78,7 @@ def test_every_algorithm_sees_the_same_batches_without_dropout(tiny):
 
 
 def test_the_models_around_the_policy_stay_and_the_head_learns(tiny):
-    watched = Watched(ASFT())
+    watched = Watched(ASFT(baseline=learned_value))
     reward_before = copy.deepcopy(tiny.reward.state_dict())
     trained, _ = posttrain(tiny.policy, tiny.data, watched, tiny.reward, PLAN)
     actors = watched.actors[-1][2]
@@ -120,6 +121,12 @@ def test_behaviour_cloning_is_a_plain_loop(tiny):
             group["lr"] = 0.02 * [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1][step]
         hidden_BTD = backbone(batch.history)
         logits_BTV = hidden_BTD @ backbone.item_embedding.weight[1:].T
+        for row, user in enumerate(batch.sequences_B.tolist()):
+            events = slice(*tiny.data.train.offsets_N1[user : user + 2].tolist())
+            items = tiny.data.train.items_E[events]
+            window = int(batch.mask_BT[row].sum())
+            for t in range(window):  # what the user had before, in the window or earlier
+                logits_BTV[row, t, items[: len(items) - window + t] - 1] = -torch.inf
         loss = torch.nn.functional.cross_entropy(
             logits_BTV.flatten(0, 1), batch.actions_BT.flatten() - 1, ignore_index=-1
         )
@@ -228,8 +235,8 @@ def test_the_log_holds_the_drift_and_the_validation(tiny, tmp_path):
         by_kind["loss" in line].append(line)
     assert [line["step"] for line in by_kind[True]] == [3, 6, 9, 10, 12]
     assert [line["step"] for line in by_kind[False]] == [3, 6, 9, 12]
-    weights = {"weight/mean", "weight/max", "weight/effective_share"}
-    own = {"step", "loss", "advantage/mean", "value/error"} | weights
+    weights = {"weight/mean", "weight/max", "weight/effective_share", "weight/capped"}
+    own = {"step", "loss", "advantage/mean", "baseline/r2"} | weights
     measured = {"kl", "entropy", "reward/proxy"}
     assert [set(line) - own for line in by_kind[True]] == [set(), set(), set(), measured, set()]
     names = ["ndcg@10", "reward/proxy@10", "kl", "entropy"]

@@ -37,13 +37,16 @@ def test_the_first_loss_is_the_mean_cross_entropy_of_all_next_items(tiny, tmp_pa
     losses = []
     for n in range(len(tiny.data.train)):
         events = slice(*tiny.data.train.offsets_N1[n : n + 2].tolist())
-        items = tiny.data.train.items_E[events][-11:]
+        had = tiny.data.train.items_E[events]
+        items = had[-11:]
         if len(items) < 2:
             continue
         nothing = torch.zeros(1, len(items) - 1)
         history = History(items[None, :-1], nothing, nothing.long(), nothing.long())
         hidden_TD = policy.backbone(history)[0]
         logits_TV = (hidden_TD @ policy.backbone.item_embedding.weight[1:].T).double()
+        for t in range(len(items) - 1):  # what the user had before, in the window or earlier
+            logits_TV[t, had[: len(had) - len(items) + t + 1] - 1] = -torch.inf
         losses += torch.nn.functional.cross_entropy(
             logits_TV, items[1:] - 1, reduction="none"
         ).tolist()
@@ -54,7 +57,7 @@ def test_the_first_loss_is_the_mean_cross_entropy_of_all_next_items(tiny, tmp_pa
 def gradients(tiny, loss):
     """Of the mean loss of one batch, in all weights of a new policy."""
     policy = new_policy(tiny.backbone, 40, seed=0).eval()
-    batch = batch_of(tiny.data.train, torch.arange(60), 10)
+    batch = batch_of(tiny.data.train, torch.arange(60), 10, excludes_history=True)
     count_V = torch.bincount(tiny.data.train.items_E, minlength=41)[1:]
     generator = torch.Generator().manual_seed(0)
     loss_N = loss.build(count_V)(policy, batch, generator)

@@ -26,22 +26,25 @@ class NoisyLog(NamedTuple):
 
 
 @torch.no_grad()
-def log_with_errors(train: Sequences, field: Field, max_length: int, device: str) -> Sequences:
+def log_with_errors(
+    train: Sequences, field: Field, max_length: int, device: str, excludes_history: bool
+) -> Sequences:
     """r + e(history, item) at every event; a user's first has no history and stays as it is.
 
     A history is the part of a window of max_length events, counted back from the user's last event
-    as in training; earlier events lie in earlier windows.
+    as in training; earlier events lie in earlier windows. excludes_history: as in training.
     """
     rewards_E = train.rewards_E.clone()
     skipped = 0
     while len(rows_N := (train.lengths_N - skipped >= 2).nonzero().squeeze(1)):
         rows_N = rows_N[train.lengths_N[rows_N].argsort(descending=True, stable=True)]
         for rows_B in torch.split(rows_N, ROWS):
-            batch = batch_of(train, rows_B, max_length, torch.full_like(rows_B, skipped))
+            skipped_B = torch.full_like(rows_B, skipped)
+            batch = batch_of(train, rows_B, max_length, skipped_B, excludes_history)
             stop_B = train.offsets_N1[batch.sequences_B + 1] - skipped
             first_B1 = (stop_B - batch.mask_BT.sum(dim=1))[:, None]
             index_N = batch.real(first_B1.expand_as(batch.mask_BT)) + batch.position_N
-            error_N = _errors(Batch(*(value.to(device) for value in batch)), field)
+            error_N = _errors(batch.to(torch.device(device)), field)
             rewards_E[index_N] += error_N.cpu()
         skipped += max_length
     return Sequences(train.items_E, rewards_E, train.timestamps_E, train.offsets_N1)

@@ -95,5 +95,6 @@ class RewardNoise:
         draw = partial(noise.field, data, reference)
         if redrawn:
             return NoisyLog(train, lambda batch, seed: batch_with_errors(batch, draw(seed)))
-        device = str(reference.item_embedding_VD.device)
-        return NoisyLog(log_with_errors(train, draw(self.seed), reference.max_length, device))
+        device, field = str(reference.item_embedding_VD.device), draw(self.seed)
+        windows = reference.max_length, device, data.corpus.excludes_history
+        return NoisyLog(log_with_errors(train, field, *windows))

@@ -13,6 +13,7 @@ from scipy import stats
 
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.models.reward_model import next_factors
 from recsys_posttrain.rewards.noise import (
     Flips,
     Gaussian,
@@ -168,6 +169,29 @@ def test_optimism_is_minus_the_standardised_log_probability(small):
     np.testing.assert_allclose(error_NV, -0.8 * stats.zscore(log_pi_NV, axis=1), atol=1e-4)
     np.testing.assert_allclose(error_NV.std(axis=1), 0.8, atol=1e-5)
     assert np.array_equal(error_NV.argmax(axis=1), log_pi_NV.argmin(axis=1))
+
+
+def test_optimism_is_standardised_over_the_eligible_items(small):
+    """One item at a time in NumPy, in training and after whole histories, seen items aside."""
+    train, noise = small.data.train, RareOptimism(0.8)
+    batch = batch_of(train, usable(small), LENGTH, excludes_history=True)
+    every_NV = torch.arange(1, 31).expand(len(batch.action_N), 30)
+    log_pi_NV = small.reference.log_prob(batch, every_NV).double().numpy()
+    error_NV = errors(small, noise, batch)
+    seen, ends = batch.excluded.items_E.numpy() - 1, batch.excluded.offsets_N1.tolist()
+    for n in range(len(error_NV)):
+        eligible = np.setdiff1d(np.arange(30), seen[ends[n] : ends[n + 1]])
+        expected = -0.8 * stats.zscore(log_pi_NV[n, eligible])
+        np.testing.assert_allclose(error_NV[n, eligible], expected, atol=1e-4)
+    field = noise.field(small.data, small.reference, 0)
+    targets = small.data.test
+    state_NQ, factor_VQ = next_factors(field, targets.history, LENGTH)
+    hidden_ND = small.reference.last_hidden_states(targets.history)
+    for n, items in enumerate(targets.history.items_E.split(targets.history.lengths_N.tolist())):
+        eligible = np.setdiff1d(np.arange(30), items.numpy() - 1)
+        logit_V = (hidden_ND[n] @ small.reference.item_embedding_VD.T)[eligible].double().numpy()
+        error_V = (state_NQ[n] @ factor_VQ.T)[eligible]
+        np.testing.assert_allclose(error_V, -0.8 * stats.zscore(logit_V), atol=1e-4)
 
 
 def test_items_of_equal_popularity_have_no_popularity_bias(small):
