@@ -20,11 +20,11 @@ from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.plan import Training
+from recsys_posttrain.plan import Fitted, Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
-from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
+from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Split
 
@@ -81,7 +81,8 @@ def posttrain(
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.item_embedding_VD.shape[1], num_items)
     log = NoisyLog(data.train) if log is None else log
-    actors = Actors(reference, reward, logged_rewards(log.sequences, num_items, scale), heads)
+    logged = logged_rewards(log.sequences, num_items)._replace(liked=scale.liked_stars)
+    actors = Actors(reference, reward, logged, heads)
     stream = training.batches(log.sequences, policy.max_length, seed, data.corpus.excludes_history)
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
