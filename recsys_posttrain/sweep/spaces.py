@@ -16,3 +16,7 @@ EXP_RSFT: Space = {**RATE, "algorithm.temperature": Between(0.25, 4.0, log=True)
 ASFT: Space = {**RATE, "algorithm.temperature": Between(0.25, 4.0, log=True)}
 OFFLINE_PPO: Space = {**RATE, "algorithm.kl_coefficient": Between(0.03, 3.0, log=True)}
 DPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
+IPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
+ROBUST_DPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
+SDPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
+KTO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
