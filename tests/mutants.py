@@ -27,12 +27,12 @@ OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--
 
 ALGORITHMS = ("signals", "weights", "clipped", "pairs")
 ALGORITHMS += ("bc", "rwr", "exp_rsft", "asft", "offline_ppo", "exact_ppo", "dpo")
-ALGORITHMS += ("margin", "ipo", "robust_dpo", "losers", "sdpo", "kto")
+ALGORITHMS += ("margin", "ipo", "robust_dpo", "losers", "sdpo", "kto", "pessimistic")
 LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]
 FILES += [f"algorithms/{name}.py" for name in ALGORITHMS]
 FILES += [f"losses/{name}.py" for name in LOSSES]
-FILES += ["evaluation/over_optimisation.py", "worlds/tabular.py"]
+FILES += ["models/pessimistic.py", "evaluation/over_optimisation.py", "worlds/tabular.py"]
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
 SWAPPED = {
@@ -60,8 +60,7 @@ SWAPPED = {
     ],
     "algorithms/weights.py": [("exponent.minimum(", "exponent.maximum(")],
     "algorithms/offline_ppo.py": [
-        ("actors.old_at(batch).sample_with_value(", "actors.policy.sample_with_value("),
-        ("if self.baseline is old_value", "if True"),
+        ("old, drawn = actors.old_at(batch)", "old, drawn = actors.policy"),
         ("actors.reference.log_prob(", "actors.old.log_prob("),
         ("actors.policy.loss_of_log_prob(", "actors.old.loss_of_log_prob("),
     ],
@@ -93,6 +92,11 @@ SWAPPED = {
         ("is_out_NK[:, 0] = False", "is_out_NK[:, 0] = True"),
         ("constant_normaliser=True", "constant_normaliser=False"),
         ("LossOutput(loss_N, metrics, kept_N)", "LossOutput(loss_N, metrics)"),
+    ],
+    "algorithms/pessimistic.py": [
+        ("actors.reward = reward\n", "pass\n"),
+        ("return heads_of(self.method, dim, num_items)", "return {}"),
+        ("after_step(self.method, actors)", "pass"),
     ],
     "algorithms/kto.py": [
         ("actors.reference.log_prob(", "actors.policy.log_prob("),

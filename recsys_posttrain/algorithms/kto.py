@@ -6,7 +6,7 @@
 
 It needs no pairs and no reward model. The sigmoid lets go of what has moved a few 1 / beta past z.
 Limits: at pi = pi_ref the gradient is that of -+ weight (beta / 4) log pi(a).
-Source: KTO, arXiv 2402.01306, equation 8.
+Source: KTO, arXiv 2402.01306.
 Departures: z is exact at every x. The source estimates it, clamped at 0, by the mean lr of the
 mismatched answers of a batch; here the clamp only catches rounding. Good is by default a logged
 reward above the mean of the user's earlier ones: it needs no unit, and one user's stars are not

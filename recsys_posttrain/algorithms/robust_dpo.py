@@ -10,8 +10,8 @@ flipped with probability e, its mean over flips is DPO's loss on the right pairs
 unbounded below, with a slope of -beta e / (1 - 2 e) in h that never ends.
 Limits: e -> 0 is DPO, in both forms. At pi = pi_ref the gradient is DPO's, times 1 - 2 e in cDPO
 and divided by it in rDPO.
-Source: cDPO, "A note on DPO with noisy preferences" (E. Mitchell, 2023); rDPO, arXiv 2403.00409,
-equation 12. TRL calls e `label_smoothing`.
+Source: cDPO, "A note on DPO with noisy preferences" (E. Mitchell, 2023); rDPO, arXiv 2403.00409.
+TRL calls e `label_smoothing`.
 Departures: those of the pairs (dpo.py); e is our guess of the share of pairs that the reward model
 orders wrongly. Adam divides the factor 1 - 2 e out.
 """

@@ -19,4 +19,5 @@ DPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
 IPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
 ROBUST_DPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
 SDPO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}
+PESSIMISTIC: Space = {**RATE, "algorithm.penalty": Between(0.1, 10.0, log=True)}
 KTO: Space = {**RATE, "algorithm.beta": Between(0.1, 16.0, log=True)}

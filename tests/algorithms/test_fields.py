@@ -13,6 +13,7 @@ from recsys_posttrain.algorithms import (
     ExactPPO,
     ExpRSFT,
     OfflinePPO,
+    Pessimistic,
     RobustDPO,
 )
 from recsys_posttrain.algorithms.losers import LoggedVersusLosers, SampledLosers
@@ -29,6 +30,7 @@ WRONG = {
     IPO: {"beta": [0.0, math.nan]},
     KTO: {"beta": [0.0], "good_weight": [0.0], "bad_weight": [-1.0]},
     OfflinePPO: CLIPPED | {"samples": [0]},
+    Pessimistic: {"penalty": [-0.1, math.nan]},
     RobustDPO: {"beta": [0.0], "flip_probability": [-0.1, 0.5, math.nan]},
     SDPO: {"beta": [0.0]},
     SampledLosers: {"candidates": [1], "width": [-1.0]},

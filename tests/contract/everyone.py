@@ -35,6 +35,7 @@ VARIANTS = [
     algorithms.RobustDPO(unbiased=True),
     algorithms.SDPO(losers=LoggedVersusLosers()),
     algorithms.KTO(threshold=signals.reference_value),
+    algorithms.Pessimistic(algorithms.OfflinePPO(baseline=signals.learned_value)),
 ]
 
 
