@@ -84,7 +84,7 @@ SWAPPED = {
     ],
     "algorithms/losers.py": [
         ("actors.reference.sample(", "actors.policy.sample("),
-        ("is_sure_NK & (items_NK != best_N[:, None])", "is_sure_NK"),
+        ("is_sure_NK & (items_NK != best_NK)", "is_sure_NK"),
         ("rejected_NK = drawn_NK != logged_N1", "rejected_NK = drawn_NK > 0"),
         ("torch.zeros_like(logged_N1,", "torch.ones_like(logged_N1,"),
     ],

@@ -23,7 +23,9 @@ from recsys_posttrain.algorithms import ExpRSFT
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
+from recsys_posttrain.studies.baselines import METHODS
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.untrained import Popularity, Uniform
 from recsys_posttrain.worlds.base import truth_of
 from recsys_posttrain.worlds.true_reward import TrueReward
 
@@ -46,8 +48,9 @@ def test_who_asks_for_the_truth():
     assert askers == ASKERS
 
 
-def test_the_stages_read_it_in_three_places():
-    """For rows and curves, which are reported, and for the control that names it.
+def test_the_stages_read_it_in_four_places():
+    """For rows, curves and the head of a study, which are reported, and for the control that names
+    it.
 
     `compute` is within `trace`.
     """
@@ -65,6 +68,7 @@ def test_the_stages_read_it_in_three_places():
         ("pipeline.py", "trace"),
         ("pipeline.py", "compute"),
         ("reward_stages.py", "_by_control"),
+        ("study.py", "say_the_data"),
         ("shared_stages.py", "load_truth"),
     }
 
@@ -79,8 +83,10 @@ def test_training_and_selection_never_ask(blind, control):
     """Only the rows that are reported do: validation rows, from which settings are chosen, have no
     gold column."""
     blind.rewards.measure()
-    posttrained = blind.posttrain(replace(run_in(Made(None)), control=control))
-    for folder in (blind.pretrain(), posttrained, None):
+    run = replace(run_in(Made(None)), control=control)
+    posttrained = blind.posttrain(run)
+    untrained = [replace(run, algorithm=each) for each in (*METHODS[:3], Popularity(), Uniform())]
+    for folder in (blind.pretrain(), posttrained, *untrained):
         rows = blind.evaluate(folder, "validation")
         assert not [name for name in rows if "gold" in name or "regret" in name]
         with pytest.raises(AssertionError, match="the truth was asked for"):

@@ -5,6 +5,7 @@ from recsys_posttrain.algorithms.bc import BC as BC
 from recsys_posttrain.algorithms.dpo import DPO as DPO
 from recsys_posttrain.algorithms.exact_ppo import ExactPPO as ExactPPO
 from recsys_posttrain.algorithms.exp_rsft import ExpRSFT as ExpRSFT
+from recsys_posttrain.algorithms.filtered_bc import FilteredBC as FilteredBC
 from recsys_posttrain.algorithms.ipo import IPO as IPO
 from recsys_posttrain.algorithms.kto import KTO as KTO
 from recsys_posttrain.algorithms.offline_ppo import OfflinePPO as OfflinePPO

@@ -37,6 +37,7 @@ class LoggedRewards(NamedTuple):
 
     rewards_E: Tensor  # of every training event
     item_mean_V: Tensor  # mean per item; the global mean for items without an event
+    liked: float = 4.0  # from which reward on an item counts as liked
 
 
 def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:

@@ -42,12 +42,10 @@ class SampledLosers:
     def __call__(self, batch: Batch, actors: Actors) -> Losers:
         drawn = scored_draws(batch, actors, self.candidates)
         items_NK, score_NK = (each.flip(1) for each in drawn)
-        best_N = items_NK[:, 0]
-        spread_NK = torch.stack(
-            [actors.reward.difference_spread(batch, best_N, each_N) for each_N in items_NK.T], dim=1
-        )
+        best_NK = items_NK[:, :1].expand_as(items_NK)
+        spread_NK = actors.reward.difference_spread(batch, best_NK, items_NK)
         is_sure_NK = score_NK[:, :1] - score_NK > self.width * spread_NK
-        return Losers(items_NK, is_sure_NK & (items_NK != best_N[:, None]))
+        return Losers(items_NK, is_sure_NK & (items_NK != best_NK))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from recsys_posttrain.config import require
-from recsys_posttrain.models.reward_model import Interval, RewardModel
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch
 
 
@@ -37,21 +37,19 @@ class PessimisticReward(RewardModel):
         self.inner.clear_cache()
 
     def score(self, batch: Batch, items_NK: Tensor) -> Tensor:
-        return self.interval(batch, items_NK).mean_NK
-
-    def interval(self, batch: Batch, items_NK: Tensor, width: float = 1.0) -> Interval:
-        """The pessimistic reward, and -+ `width` standard deviations of r_hat around it."""
         self.is_read = True
-        mean_NK, _, above_NK = self.inner.interval(batch, items_NK)
-        spread_NK = above_NK - mean_NK
+        spread_NK = self.variance(batch, items_NK).sqrt()
         require(
             (spread_NK > 0).any(),
-            "Pessimistic: the reward model says nothing of how unsure it is; give one of several "
-            "members (RewardEnsemble.members), or take the method without Pessimistic.",
+            "Pessimistic: the reward model says nothing of how unsure it is; give RewardFactors or "
+            "a RewardEnsemble of several members, or take the method without Pessimistic.",
         )
-        score_NK = mean_NK - self.penalty * spread_NK
-        return Interval(score_NK, score_NK - width * spread_NK, score_NK + width * spread_NK)
+        return self.inner.score(batch, items_NK) - self.penalty * spread_NK
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
-        """That of `inner`: what is taken off is the same for all members."""
-        return self.inner.difference_spread(batch, first_N, second_N)
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        """That of `inner`."""
+        return self.inner.variance(batch, items_NK)
+
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
+        """That of `inner`: what is taken off is known."""
+        return self.inner.difference_spread(batch, first_NK, second_NK)

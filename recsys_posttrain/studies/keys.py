@@ -6,14 +6,17 @@ behind them (closure.py): whatever changes one of these builds the stage anew.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
+from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (
     ConstantReward,
@@ -28,11 +31,10 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training import posttrain, pretrain
 from recsys_posttrain.training import reward as reward_training
+from recsys_posttrain.types import EvalSplit as EvalSplit
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import World, truth_of, world
 from recsys_posttrain.worlds.true_reward import TrueReward
-
-EvalSplit = Literal["test", "validation"]
 
 
 class Stage(NamedTuple):
@@ -83,31 +85,31 @@ class StageKeys:
         }
         return self._stage("pretrain", key)
 
-    def _reward(self, train: object, read: object = None) -> dict[str, Any]:
+    def _reward(self, train: object, config: RewardConfig, read: object = None) -> dict[str, Any]:
         """read: a noise or a control that decides what the model learns from."""
         without = [] if isinstance(read, RewardNoise) else [RewardNoise]
         return {
             **self._data,
-            "reward": self.setup.reward,
+            "reward": config,
             "seed": self.setup.seed,
-            "code": code_digest([train], [self.setup.reward, read], without),
+            "code": code_digest([train], [config, read], without),
         }
 
     def reward(self, noise: RewardNoise = RewardNoise()) -> Stage:
         """Of the model that learns from the data that the noise leaves."""
         given = _of_noise(noise.of_training())
-        return self._stage(
-            "reward", self._reward(reward_training.train_reward, given.get("noise")) | given
-        )
+        key = self._reward(reward_training.train_reward, self.setup.reward, given.get("noise"))
+        return self._stage("reward", key | given)
 
     def shuffled_reward(self, shuffled: ShuffledRewards) -> Stage:
         """Of the model that learns from shuffled rewards."""
-        key = self._reward(reward_training.train_reward, shuffled)
+        key = self._reward(reward_training.train_reward, self.setup.reward, shuffled)
         return self._stage("reward", {**key, "control": shuffled})
 
     @cached_property
     def judge(self) -> Stage:
-        return self._stage("judge", {**self._reward(reward_training.train_judge), "users": "judge"})
+        key = self._reward(reward_training.train_judge, self.setup.judge_config)
+        return self._stage("judge", {**key, "users": "judge"})
 
     def quality(self, name: str, trained: Path, measure: object) -> Stage:
         key = {"reward": trained.name, "code": code_digest([measure])}
@@ -133,9 +135,11 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
-            "liked": self.scale.liked,  # validations count these targets too
+            "liked": self.scale.liked,  # every validation has a metric of these targets
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
+        if run.with_reward_log:
+            key["log"] = code_digest([both_logs])
         return self._stage("posttrain", key)
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
@@ -158,20 +162,20 @@ class StageKeys:
         return code_digest([truth_of, *readers], self.setup.dataset)
 
     def rows(
-        self, policy: Path | None, eval_split: EvalSplit, noise: RewardNoise = RewardNoise()
+        self, policy: Path | Run, eval_split: EvalSplit, noise: RewardNoise = RewardNoise()
     ) -> Stage:
-        """policy: the folder of one; None: popularity."""
+        """policy: the folder of one, or a run without training."""
         measures: list[object] = [evaluate.evaluate]
-        value: object = true_value.true_value
-        opinion: object = judged_value.judged_value
-        if policy is None:
-            measures = [evaluate.evaluate_popularity, evaluate.event_counts]
-            value = true_value.true_value_of_popularity
-            opinion = judged_value.judged_value_of_popularity
         if self.has_judge and self.is_judged_by_judge(eval_split):
-            measures.append(opinion)
-        name = "popularity" if policy is None else policy.name
-        return self._stage("evaluate", self._judged(name, eval_split, noise, measures, value))
+            measures.append(judged_value.judged_value)
+        name: Any = policy.name if isinstance(policy, Path) else self._untrained(policy)
+        key = self._judged(name, eval_split, noise, measures, true_value.true_value)
+        return self._stage("evaluate", key)
+
+    def _untrained(self, run: Run) -> dict[str, Any]:
+        """What decides the order of a method without training."""
+        read = self._rewards_read(run) if reads_rewards(run.algorithm) else {}
+        return {**read, "method": run.algorithm, "method_code": code_digest([], run.algorithm)}
 
     def curve(self, posttrained: Path, eval_split: EvalSplit, noise: RewardNoise) -> Stage:
         key = self._judged(posttrained.name, eval_split, noise, [curve_point], curve_point)
@@ -179,13 +183,14 @@ class StageKeys:
 
     def _judged(
         self,
-        policy: str,
+        policy: str | dict[str, Any],
         eval_split: EvalSplit,
         noise: RewardNoise,
         measures: list[object],
         value: object,
     ) -> dict[str, Any]:
-        """On what, and by which models, a policy is judged. value: what asks for the truth."""
+        """The targets and models by which a policy is judged. value: the function that reads the
+        truth."""
         key = {
             **self._data,
             "policy": policy,
@@ -202,12 +207,13 @@ class StageKeys:
         return key
 
     def is_judged_by_truth(self, eval_split: EvalSplit) -> bool:
-        """Test rows of a world. Settings are chosen on validation rows, so never by the truth."""
-        return eval_split == "test" and isinstance(self.setup.dataset, World)
+        """Test and final rows of a world. Settings are chosen on validation rows, never by the
+        truth."""
+        return eval_split != "validation" and isinstance(self.setup.dataset, World)
 
     def is_judged_by_judge(self, eval_split: EvalSplit) -> bool:
-        """Test rows of logged data, where the split has a judge to stand for the user."""
-        return eval_split == "test" and not isinstance(self.setup.dataset, World)
+        """Test and final rows of logged data, where the split has a judge to stand for the user."""
+        return eval_split != "validation" and not isinstance(self.setup.dataset, World)
 
 
 def _of_noise(noise: RewardNoise) -> dict[str, Any]:

@@ -21,10 +21,10 @@ MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
 def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, Any]:
     """Everything needed to compute the rows again, and what it took."""
     shared, trained = _shared_stages(study, pipeline), results.trained
-    targets = pipeline.data.test if study.eval_split == "test" else pipeline.data.validation
+    targets = pipeline.data.targets(study.eval_split)
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
-    runs = [run for run in study.runs if study.title(run) not in results.left_out]
+    runs = [run for run in study.rows if study.title(run) not in results.left_out]
     return {
         "name": study.name,
         "eval_split": study.eval_split,
@@ -49,7 +49,9 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "redraws_noise": study.redraws_noise,
         "steps": sorted(steps),
         "policies": len(trained),
-        "runs": [{"title": study.title(run), **describe(run)} for run in runs],
+        "runs": [
+            {"title": study.title(run), "trained": run.is_trained, **describe(run)} for run in runs
+        ],
         "left_out": results.left_out,
         "noise": results.noise,
         "stages": {

@@ -11,13 +11,14 @@ from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.setup import Setup, check_parts
 from recsys_posttrain.training.posttrain import POSTTRAINING
+from recsys_posttrain.untrained.base import Untrained
 
 PLACES = ("model", "log")  # of noise
 
 
 @dataclass(frozen=True)
 class Run:
-    """One method of a study.
+    """One method of a study: an algorithm, or a method without training (untrained/).
 
     setup: what it starts from. Runs of one study may share it; `--set` reaches its fields too.
     name: in the table; the algorithm's class if left empty.
@@ -25,9 +26,11 @@ class Run:
     control: what post-training is given in place of the log's rewards and the reward model.
     seed: of post-training.
     strength: a label of the setting, where several runs are one method at several strengths.
+    with_reward_log: whether post-training also learns from the log of the reward model's users,
+        where the split keeps these apart (UserHoldout). Imitation is denied them otherwise.
     """
 
-    algorithm: Algorithm
+    algorithm: Algorithm | Untrained
     setup: Setup = field(default=Setup(), metadata=INLINE)
     name: str = ""
     posttraining: Training = POSTTRAINING
@@ -35,10 +38,12 @@ class Run:
     control: RewardControl | None = None
     seed: int = 0
     strength: str = ""
+    with_reward_log: bool = False
 
     def __post_init__(self) -> None:
         kinds = {"setup": Setup, "posttraining": Training, "noise": RewardNoise}
-        check_parts(self, {"algorithm": "loss"}, kinds)
+        asked = "ranker" if hasattr(self.algorithm, "ranker") else "loss"
+        check_parts(self, {"algorithm": asked}, kinds)
         require(
             self.control is None or isinstance(self.control, RewardControl),
             f"{self.label}: control={self.control!r} is not a control of "
@@ -49,6 +54,11 @@ class Run:
             f"{self.label}: control={self.control!r} replaces the rewards that {self.noise!r} "
             "would change; leave out one of the two.",
         )
+        require(
+            not self.with_reward_log or (self.control is None and self.noise.log is None),
+            f"{self.label}: with_reward_log=True reads the logs as they are; leave out control= "
+            "and the noise in the log.",
+        )
 
     def with_seed(self, seed: int, full: bool = False) -> "Run":
         """This run with another seed, and where its rewards are shuffled with another shuffle: that
@@ -58,6 +68,10 @@ class Run:
             control = replace(control, seed=seed)
         setup = replace(self.setup, seed=seed) if full else self.setup
         return replace(self, setup=setup, seed=seed, control=control)
+
+    @property
+    def is_trained(self) -> bool:
+        return not isinstance(self.algorithm, Untrained)
 
     @property
     def label(self) -> str:

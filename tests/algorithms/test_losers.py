@@ -77,7 +77,7 @@ def test_an_item_is_never_rejected_for_itself(tabular, monkeypatch):
     """One item alone can be drawn, also where rounding tells its copies apart."""
     reference = doubles([0.0, -1e4])
     actors = tabular.actors(reference, reference, [[3.0, 1.0]])
-    rounded = lambda _, items_NK: 3 + 1e-7 * torch.arange(8).expand_as(items_NK)  # noqa: E731
+    rounded = lambda _, items_NK: 3 + 1e-7 * torch.arange(items_NK.shape[1]).expand_as(items_NK)  # noqa: E731
     monkeypatch.setattr(actors.reward, "score", rounded)
     batch = tabular.batch([[1]], [[1]], [[9.0]])
     for source in (SampledLosers(width=0.0), LoggedVersusLosers(width=0.0)):

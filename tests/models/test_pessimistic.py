@@ -33,7 +33,7 @@ def batch():
 
 def test_scores_intervals_and_spreads_by_hand(batch):
     """Less half a deviation: 1.5, 2.5 and 3.5; two deviations around them. The members' difference
-    of items 3 and 1 is 7 and -1, so 3 +- 4, whatever was taken off."""
+    of items 2 and 1 is 1 and 1, of items 3 and 1 7 and -1, so 3 +- 4, whatever was taken off."""
     model = PessimisticReward(Members(*MEMBERS), 0.5)
     assert not model.is_read
     items_NK = torch.tensor([[1, 2, 3]] * 2)
@@ -44,8 +44,8 @@ def test_scores_intervals_and_spreads_by_hand(batch):
     assert interval.mean_NK.tolist() == expected
     assert interval.lower_NK.tolist() == [[-0.5, 0.5, -2.5]] * 2
     assert interval.upper_NK.tolist() == [[3.5, 4.5, 9.5]] * 2
-    pair = torch.tensor([3, 3]), torch.tensor([1, 1])
-    assert model.difference_spread(batch, *pair).tolist() == [4.0, 4.0]
+    spread_NK = model.difference_spread(batch, items_NK, torch.ones_like(items_NK))
+    assert spread_NK.tolist() == [[0.0, 0.0, 4.0]] * 2
 
 
 def test_it_stands_in_for_the_model_that_it_holds(batch):
@@ -85,5 +85,5 @@ def test_a_model_that_knows_no_doubt_is_refused(batch):
     """One member, or members that agree."""
     for members in ([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]] * 2):
         model = PessimisticReward(Members(*members), 0.5)
-        with pytest.raises(UserError, match=r"nothing of how unsure it is; give one of several"):
+        with pytest.raises(UserError, match=r"nothing of how unsure it is; give RewardFactors"):
             model.score(batch, torch.tensor([[1, 2]] * 2))

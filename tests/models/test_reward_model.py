@@ -6,7 +6,10 @@ import torch
 from data_factory import random_sequences
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import RewardModel, score_next
+from recsys_posttrain.rewards.predictions import predict_logged
 
 ITEMS, MEMBERS, RANK = 6, 3, 2
 
@@ -67,11 +70,10 @@ def test_scores_of_candidates_are_the_slow_loop(model, batch):
         np.testing.assert_allclose(mean, expected.mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(mean - lower, width * expected.std(axis=0), atol=1e-5)
         np.testing.assert_allclose(upper - mean, width * expected.std(axis=0), atol=1e-5)
-    first_N, second_N = items_NK[:, 0], items_NK[:, 2]
-    difference_MN = expected[..., 0] - expected[..., 2]
-    spread_N = model.difference_spread(batch, first_N, second_N)
-    np.testing.assert_allclose(spread_N, difference_MN.std(axis=0), atol=1e-5)
-    assert not model.difference_spread(batch, first_N, first_N).any()
+    spread_NK = model.difference_spread(batch, items_NK, items_NK.flip(1))
+    difference_MNK = expected - expected[..., ::-1]
+    np.testing.assert_allclose(spread_NK, difference_MNK.std(axis=0), atol=1e-5)
+    assert not model.difference_spread(batch, items_NK, items_NK).any()
 
 
 def test_scores_of_all_items_and_the_product_of_the_factors_are_the_slow_loop(model, batch):
@@ -133,3 +135,25 @@ def test_factors_are_computed_once_per_batch_and_carry_no_gradient(model, batch,
 def test_a_reward_model_must_define_its_factors(batch):
     with pytest.raises(TypeError, match="RewardModel does not define member_factors"):
         RewardModel().score_all(batch)
+
+
+class OfItems(RewardModel):
+    """A user's own callable: the number of the item."""
+
+    max_length = 4
+
+    def score(self, batch, items_NK):
+        return items_NK.double()
+
+
+def test_a_class_that_scores_given_items_only_is_judged_but_gives_no_sums(batch, sequences):
+    model = OfItems()
+    latest = latest_events(sequences, torch.arange(4), 5)
+    first_E = torch.isin(torch.arange(len(latest.items_E)), latest.offsets_N1)
+    assert predict_logged(model, latest).tolist() == latest.items_E[~first_E].tolist()
+    message = "OfItems scores given items only, and here the rewards of the whole catalogue"
+    for asked in (model.factors, model.score_all):
+        with pytest.raises(UserError, match=message):
+            asked(batch)
+    with pytest.raises(UserError, match=message):
+        score_next(model, sequences, torch.ones(4, 1, dtype=torch.int64))

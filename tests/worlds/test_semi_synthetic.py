@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from worlds.calibration import calibration, headroom
+from worlds.calibration import RERATED, calibration, scatter
 
-from recsys_posttrain.data import MovieLens100K, prepare
+from recsys_posttrain.data import LeaveOneOut, MovieLens100K, prepare
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.headroom import headroom, share_of_people
 from recsys_posttrain.types import Interactions
+from recsys_posttrain.worlds.base import truth_of
 from recsys_posttrain.worlds.preferences import Preferences
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens, apart
 
@@ -139,5 +141,10 @@ def test_ml_100k_is_like_the_real_one(shared_data):
     pairs = table[["frequent pairs, median Jaccard", "frequent pairs, median lift"]]
     assert (pairs < 0.14).all()
     assert table["steps taken >= 3 times, share"] < 0.12
-    values = headroom(world)
-    assert values["uniform"] < values["logged"] < values["popular"] < values["oracle"]
+    low, high = RERATED
+    assert low < scatter(world)[2] < high
+    data = LeaveOneOut().split(prepare(world))
+    values = headroom(truth_of(world, data.corpus), data)
+    order = ["uniform", "popularity", "best fixed list", "oracle"]
+    assert values["list"].loc[order].is_monotonic_increasing
+    assert share_of_people(values) > 0.5

@@ -80,9 +80,12 @@ class NoisyReward(RewardModel):
         state_NR, factor_VR = (torch.cat(pair, dim=1) for pair in zip(inner, errors, strict=True))
         return state_NR, factor_VR
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        return self.inner.variance(batch, items_NK)
+
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
         """That of `inner`: all members make the same error."""
-        return self.inner.difference_spread(batch, first_N, second_N)
+        return self.inner.difference_spread(batch, first_NK, second_NK)
 
     def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
         scores_MNK = self.inner.member_scores(batch, items_NK)
