@@ -27,6 +27,7 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.types import Batch, LossOutput, Split
+from recsys_posttrain.untrained.base import Untrained
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from movielens_main import RUNS
@@ -35,14 +36,15 @@ Step = Callable[[Batch], None]
 
 
 def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel) -> Step:
-    num_items = data.corpus.num_items
-    heads = heads_of(run.algorithm, reference.item_embedding_VD.shape[1], num_items)
+    num_items, algorithm = data.corpus.num_items, run.algorithm
+    assert not isinstance(algorithm, Untrained)
+    heads = heads_of(algorithm, reference.item_embedding_VD.shape[1], num_items)
     actors = Actors(reference, reward, logged_rewards(data.train, num_items), heads)
     actors.set_logits_dtype(run.posttraining.logits_dtype("cpu"))
 
     def objective(batch: Batch) -> LossOutput:
         actors.clear_cache()
-        return run.algorithm.loss(batch, actors)
+        return algorithm.loss(batch, actors)
 
     module = TrainingModule(actors, objective, run.posttraining, seed=0, dropout=False)
     optimizer = module.configure_optimizers()
@@ -52,7 +54,7 @@ def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel)
         module.training_step(batch, 0).backward()
         optimizer.step()
         actors.step += 1
-        after_step(run.algorithm, actors)
+        after_step(algorithm, actors)
 
     return step
 

@@ -1,8 +1,9 @@
 """The main comparison: every algorithm from one pretrained SASRec, one reward model, equal steps.
 
-Length, rate and strengths were chosen on ML-1M's validation targets by length.py and strengths.py
-beside this file. ExactPPO is left out because it costs four times OfflinePPO; add it for a small
-catalogue.
+The rows above these, of methods without training and of FilteredBC, are those of every study
+(recsys_posttrain/studies/baselines.py). Length, rate and strengths were chosen on ML-1M's
+validation targets by length.py and strengths.py beside this file. ExactPPO is left out because it
+costs four times OfflinePPO; add it for a small catalogue.
 """
 
 from dataclasses import replace
@@ -23,7 +24,7 @@ RUNS = [
     replace(BASE, algorithm=ExpRSFT(temperature=1.0)),
     replace(BASE, algorithm=ASFT(temperature=0.5)),
     replace(
-        BASE, name="ASFT-model", algorithm=ASFT(model_reward, reference_value, temperature=1.0)
+        BASE, name="ASFT(model)", algorithm=ASFT(model_reward, reference_value, temperature=1.0)
     ),
     replace(BASE, algorithm=OfflinePPO(kl_coefficient=1.0)),
     replace(BASE, algorithm=DPO(beta=8.0)),

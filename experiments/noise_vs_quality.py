@@ -3,14 +3,15 @@
     make study
     recsys-posttrain run experiments/noise_vs_quality.py [--dataset jester] [--seeds 5]
 
-Every method at three strengths, under every kind of noise at four levels, in the reward model and,
-apart from that, in the logged rewards; each seed draws noise of its own. Users of policy, reward
-model, judge, validation and test are disjoint. A policy is worth the mean true reward of its five
-best unseen items where the truth is known, otherwise what the judge says of five greedy steps, with
-ranking metrics beside it. Which strength stands for a method is decided by NDCG@10 of liked
-validation targets, means over seeds, three trials for all that have a strength; never by the truth.
-Under two kinds of noise it is decided at each level anew; under the others the strength chosen
-without noise stays.
+Every method at three strengths and more, under every kind of noise at four levels, in the reward
+model and, apart from that, in the logged rewards; each seed draws noise of its own. Users of
+policy, reward model, judge, validation and test are disjoint. A policy is worth the mean true
+reward of its five best unseen items where the truth is known, otherwise what the judge says of five
+greedy steps, with ranking metrics beside it. Which strength stands for a method is decided by
+NDCG@10 of liked validation targets, means over seeds; never by the truth. Doing nothing is a
+candidate too. All methods begin with three strengths; where the best one lies at the edge, the next
+one is tried, up to two on each side. Under two kinds of noise this is done at each level anew;
+under the others the strength chosen without noise is tried.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,9 +45,9 @@ from recsys_posttrain.rewards.noise import (
     UserBias,
 )
 from recsys_posttrain.rewards.noise.base import ErrorNoise
+from recsys_posttrain.studies.choose import NOTHING, chosen, extended
 from recsys_posttrain.studies.controls import ONLINE_RL
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.select import chosen
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.worlds.base import World
@@ -81,8 +82,9 @@ def base_of(dataset: Dataset) -> Run:
 
 @dataclass(frozen=True)
 class Method:
-    """One line of the figure. strengths: the same algorithm, the weakest first; each is a trial.
-    steps: the share of the post-training steps that a strength takes, where it is not all of them.
+    """One line of the figure. strengths: the same algorithm, the weakest first; each is a trial, at
+    first three of them (`next_runs`). steps: the share of the post-training steps that a strength
+    takes, where it is not all of them.
 
     asks_model: whether errors of the reward model can change it. Logged rewards change all, because
     policies read those of the history. control: what it is given in place of the rewards.
@@ -106,32 +108,39 @@ class Method:
 
 
 # As many trials as the others: imitation has no strength but how long it goes on.
-BC_STEPS = {"a quarter of the steps": 0.25, "half of the steps": 0.5, "all steps": 1.0}
-IMITATION = dict.fromkeys(BC_STEPS, BC())
+LENGTHS = {
+    "a sixteenth of the steps": 1 / 16,
+    "an eighth of the steps": 1 / 8,
+    "a quarter of the steps": 1 / 4,
+    "half of the steps": 1 / 2,
+    "all steps": 1.0,
+}
+IMITATION, WEIGHTED = dict.fromkeys(LENGTHS, BC()), dict.fromkeys(LENGTHS, RWR())
+TEMPERATURES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
+OF_MODEL = tuple(t / 2 for t in TEMPERATURES)
+KLS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+BETAS = (32.0, 8.0, 2.0, 0.5, 0.1, 0.025, 0.006)
+FIRST = slice(2, 5)  # of each row above
 
 METHODS = (
-    Method("BC", IMITATION, steps=BC_STEPS),
-    Method("RWR", {"": RWR()}),
-    Method("Exp-RSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in (2.0, 1.0, 0.5)}),
+    Method("BC", IMITATION, steps=LENGTHS),
+    Method("RWR", WEIGHTED, steps=LENGTHS),
+    Method("ExpRSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in TEMPERATURES}),
     Method(
-        "A-SFT",
-        {f"temperature {t:g}": ASFT(temperature=t) for t in (2.0, 1.0, 0.5)},
+        "ASFT",
+        {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES},
         asks_model=True,  # for its baseline
     ),
     Method(
-        "A-SFT, model reward",
+        "ASFT(model)",
         {
             f"temperature {t:g}": ASFT(model_reward, reference_value, temperature=t)
-            for t in (1.0, 0.5, 0.25)
+            for t in OF_MODEL
         },
         asks_model=True,
     ),
-    Method(
-        "PPO",
-        {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in (0.3, 0.1, 0.03)},
-        asks_model=True,
-    ),
-    Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in (2.0, 0.5, 0.1)}, asks_model=True),
+    Method("OfflinePPO", {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in KLS}, asks_model=True),
+    Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in BETAS}, asks_model=True),
 )
 
 # Run without noise only, with the weakest regularisation, so that what rewards do has room to show.
@@ -144,13 +153,13 @@ CONTROLS = tuple(
         ("constant reward", ConstantRewards()),
     )
     for method in (
-        Method(f"BC, {given}", IMITATION, control=control, steps=BC_STEPS),
-        Method(f"A-SFT, {given}", {"": FREE_ASFT}, control=control),
-        Method(f"PPO, {given}", {"": FREE_PPO}, control=control),
+        Method(f"BC, {given}", IMITATION, control=control, steps=LENGTHS),
+        Method(f"ASFT, {given}", {"": FREE_ASFT}, control=control),
+        Method(f"OfflinePPO, {given}", {"": FREE_PPO}, control=control),
     )
 )
 BOUNDS = (
-    Method("PPO, true reward", {"": FREE_PPO}, control=TrueRewards()),
+    Method("OfflinePPO, true reward", {"": FREE_PPO}, control=TrueRewards()),
     Method("OnlineRL", {"": ONLINE_RL}, control=TrueRewards()),
 )
 
@@ -195,20 +204,37 @@ def runs_on(dataset: Dataset = Jester()) -> list[Run]:
     return grid(base_of(dataset), others=(*CONTROLS, *bounds))
 
 
-def kept_strengths(noisy: Sequence[Run], validation: pd.DataFrame) -> list[Run]:
-    best = dict(chosen(validation)[["method", "strength"]].itertuples(index=False, name=None))
-    return [
-        run
-        for run in noisy
-        if isinstance(run.noise.model, SWEPT) or run.strength == best.get(run.label)
-    ]
+def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame) -> Sequence[Run]:
+    """Without noise until no strength lies at the edge; then under noise, likewise where SWEPT."""
+    ladders: dict[str, list[str]] = {}
+    for run in runs:
+        if run.strength not in (ladder := ladders.setdefault(run.label, [])):
+            ladder.append(run.strength)
+
+    def is_first(run: Run) -> bool:
+        ladder = ladders[run.label]
+        return not run.is_trained or len(ladder) == 1 or run.strength in ladder[FIRST]
+
+    clean = [run for run in runs if run.noise == RewardNoise()]
+    if more := extended(clean, tried, validation, is_first):
+        return more
+    without = validation[(validation["place"] == "") & (validation["strength"] != NOTHING)]
+    found = set(without[["method", "strength"]].itertuples(index=False, name=None))
+    best = dict(chosen(without)[["method", "strength"]].itertuples(index=False, name=None))
+    noisy = [run for run in runs if run.noise != RewardNoise()]
+    swept = [run for run in noisy if isinstance(run.noise.model, SWEPT)]
+    others = [run for run in noisy if not isinstance(run.noise.model, SWEPT)]
+    others = [run for run in others if run.strength == best.get(run.label)]
+    more = extended(swept, tried, validation, lambda run: (run.label, run.strength) in found)
+    return [*more, *others]
 
 
 RUNS = runs_on
-UNDER_NOISE = kept_strengths
+NEXT_RUNS = next_runs
 REDRAWS_NOISE = True
 SEEDS = (0, 1, 2, 3, 4)
 TUNING = (
-    "three strengths of each method that has one, by NDCG@10 of liked validation targets, means "
-    "over seeds; under noises without several strengths the one chosen without noise"
+    "three strengths of each method that has one and, where the best lies at the edge, up to two "
+    "more on that side, by NDCG@10 of liked validation targets, means over seeds; doing nothing is "
+    "a candidate; under noises without several strengths the one chosen without noise"
 )

@@ -22,9 +22,9 @@ BASE = base_of(Jester())
 BASE = replace(BASE, posttraining=replace(BASE.posttraining, snapshots=10))
 LEVELS = (0.0, 0.6, 1.2)
 ALGORITHMS: dict[str, Algorithm] = {
-    "A-SFT, model reward": ASFT(model_reward, reference_value, temperature=0.25),
+    "ASFT(model)": ASFT(model_reward, reference_value, temperature=0.25),
     "DPO": DPO(beta=0.1),
-    "PPO": OfflinePPO(kl_coefficient=0.03),
+    "OfflinePPO": OfflinePPO(kl_coefficient=0.03),
 }
 TUNING = "none: the strongest setting of the grid of noise_vs_quality.py"
 
@@ -34,9 +34,9 @@ def _named(name: str, level: float) -> str:
 
 
 RUNS: list[Run] = [
-    replace(BASE, name="BC"),
-    replace(BASE, name="Exp-RSFT", algorithm=ExpRSFT(temperature=0.5)),
-    replace(BASE, name="A-SFT", algorithm=ASFT(temperature=0.5)),
+    BASE,
+    replace(BASE, algorithm=ExpRSFT(temperature=0.5)),
+    replace(BASE, algorithm=ASFT(temperature=0.5)),
     *(
         replace(
             BASE,

@@ -43,17 +43,17 @@ from recsys_posttrain.worlds.catalog import dataset_named
 # The last number: how many times the steps of the study.
 METHODS: tuple[tuple[str, Algorithm, RewardControl | None, int], ...] = (
     ("BC", BC(), None, 1),
-    ("A-SFT, model reward", ASFT(model_reward, reference_value, temperature=0.25), None, 1),
-    ("PPO", FREE_PPO, None, 1),
-    ("PPO, true reward", FREE_PPO, TrueRewards(), 1),
-    ("PPO, 4 x the steps", FREE_PPO, None, 4),
-    ("PPO, true reward, 4 x the steps", FREE_PPO, TrueRewards(), 4),
+    ("ASFT(model)", ASFT(model_reward, reference_value, temperature=0.25), None, 1),
+    ("OfflinePPO", FREE_PPO, None, 1),
+    ("OfflinePPO, true reward", FREE_PPO, TrueRewards(), 1),
+    ("OfflinePPO, 4 x the steps", FREE_PPO, None, 4),
+    ("OfflinePPO, true reward, 4 x the steps", FREE_PPO, TrueRewards(), 4),
 )
 AGAINST = (
-    ("PPO, true reward", "PPO"),
-    ("PPO, true reward, 4 x the steps", "PPO, 4 x the steps"),
-    ("PPO", "BC"),
-    ("A-SFT, model reward", "BC"),
+    ("OfflinePPO, true reward", "OfflinePPO"),
+    ("OfflinePPO, true reward, 4 x the steps", "OfflinePPO, 4 x the steps"),
+    ("OfflinePPO", "BC"),
+    ("ASFT(model)", "BC"),
     ("BC", "Logging policy"),
 )
 COLUMNS = ("true reward, all items", "true reward, unseen items", "share on seen items")
@@ -99,7 +99,7 @@ def main() -> None:
 
 def measure(base: Run, num_seeds: int, stages: Path, output: Path) -> None:
     """Trains what is missing and writes the table of a world."""
-    pipeline = Pipeline(base.setup, stages, told=Progress().add)
+    pipeline = Pipeline(base.setup, stages, on_stage=Progress().add)
     steps = base.posttraining.steps
     assert steps is not None, "base_of gives steps"
     commit = git_commit()  # before a tracked file is written

@@ -33,7 +33,7 @@ _HOME = {
     "posttrain": "recsys_posttrain.training.posttrain",
     "train_reward": "recsys_posttrain.training.reward",
     "evaluate": "recsys_posttrain.evaluation.evaluate",
-    "evaluate_popularity": "recsys_posttrain.evaluation.evaluate",
+    "Given": "recsys_posttrain.untrained",
     "true_value": "recsys_posttrain.evaluation.true_value",
     "truth_of": "recsys_posttrain.worlds.base",
     "Jester": "recsys_posttrain.worlds.jester",
@@ -49,14 +49,15 @@ _HOME = {
     "Thresholds": "recsys_posttrain.reward_scale",
     "UserError": "recsys_posttrain.errors",
 }
-_ALGORITHMS = "recsys_posttrain.algorithms"
+_METHODS = ("recsys_posttrain.algorithms", "recsys_posttrain.untrained")
 
 
 def __getattr__(name: str) -> "Any":
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
-    if name[:1].isupper():  # an algorithm: its one import line is in recsys_posttrain.algorithms
-        found = getattr(importlib.import_module(_ALGORITHMS), name, None)
-        if found is not None:
-            return found
+    if name[:1].isupper():  # a method: its one import line is in one of these
+        for home in _METHODS:
+            found = getattr(importlib.import_module(home), name, None)
+            if found is not None:
+                return found
     raise AttributeError(f"module 'recsys_posttrain' has no attribute {name!r}")

@@ -234,6 +234,19 @@ def recommend(
     dataset: options.DatasetNow = None,
     log: options.LogNow = None,
     repeats: options.Repeats = None,
+    tilt: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TEMPERATURE",
+            help="Multiply probabilities by exp(predicted reward / TEMPERATURE), in stars.",
+        ),
+    ] = None,
+    reward: Annotated[
+        Path | None,
+        options.path_option(
+            "The reward model of --tilt; by default the one that the policy was trained with."
+        ),
+    ] = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 
@@ -244,7 +257,10 @@ def recommend(
     Example:
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --log log_of_today.csv
+      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --tilt 0.3
     """
+    if reward is not None and tilt is None:
+        raise UserError("--reward is the reward model of a tilt: give --tilt TEMPERATURE too")
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
     if histories is not None and (dataset, log) != (None, None):
@@ -255,4 +271,4 @@ def recommend(
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
     source = log_or_dataset(log, dataset, data_root)
-    recommend_to(policy, ids, histories, k, output, data_root, source, repeats)
+    recommend_to(policy, ids, histories, k, output, data_root, source, repeats, tilt, reward)

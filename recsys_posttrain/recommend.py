@@ -18,6 +18,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import check_writable, disk_is_explained, write_parquet, write_text
 from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
+from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.types import Corpus, Repeats, Sequences
 from recsys_posttrain.worlds.catalog import dataset_described
 
@@ -31,13 +32,17 @@ def recommend(
     data_root: str | None = None,
     source: Dataset | None = None,
     repeats: Repeats | None = None,
+    tilt: float | None = None,
+    reward: Path | None = None,
 ) -> pd.DataFrame:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
     users: ids of the policy's own dataset, or of `source` where that is given; None: all of them.
     histories: a ratings file of other users, with the same item ids. repeats: whether what a user
-    had may be shown; None: as the policy's log had it. The score is the policy's logit, comparable
-    within one user only. Written as .csv or .parquet, or printed.
+    had may be shown; None: as the policy's log had it. tilt: a temperature in stars; the policy's
+    probabilities are multiplied by exp(r_hat / tilt). reward: the folder of that model; None: the
+    one that the policy was post-trained with. The score is the logit, comparable within one
+    user only. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
     counted in one line on stderr. Errors: UserError for unknown users, items or file types.
@@ -48,14 +53,21 @@ def recommend(
         require(not output.is_dir(), f"--output {output} is a folder: give the name of a file")
         check_writable(output.parent)
     saved = load_policy(policy_folder)
+    ranker: Ranker = saved.policy
+    if tilt is not None:
+        require(tilt > 0, f"--tilt {tilt:g}: give a temperature above 0, such as 0.3.")
+        # Imported here: with it comes all that trains one, which takes seconds.
+        from recsys_posttrain.studies.saved_reward import reward_of
+        from recsys_posttrain.untrained.tilt import tilted
+
+        ranker = tilted(saved.policy, reward_of(policy_folder, saved, reward), tilt)
     user_ids, sequences = (
         histories_of_dataset(saved, users, data_root, source)
         if histories is None
         else _of_file(saved, histories)
     )
-    hidden_ND = saved.policy.last_hidden_states(sequences)
     removed = removed_items(sequences, repeats or saved.repeats)
-    items_NK, score_NK = top_items(hidden_ND, saved.policy.item_embedding_VD, k, *removed)
+    items_NK, score_NK = top_items(*ranker.scores(sequences), k, *removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
     row_R, rank_R = np.nonzero(real_NK)

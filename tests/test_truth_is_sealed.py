@@ -23,7 +23,9 @@ from recsys_posttrain.algorithms import ExpRSFT
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
+from recsys_posttrain.studies.baselines import METHODS
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.untrained import Popularity, Uniform
 from recsys_posttrain.worlds.base import truth_of
 from recsys_posttrain.worlds.true_reward import TrueReward
 
@@ -79,8 +81,10 @@ def test_training_and_selection_never_ask(blind, control):
     """Only the rows that are reported do: validation rows, from which settings are chosen, have no
     gold column."""
     blind.rewards.measure()
-    posttrained = blind.posttrain(replace(run_in(Made(None)), control=control))
-    for folder in (blind.pretrain(), posttrained, None):
+    run = replace(run_in(Made(None)), control=control)
+    posttrained = blind.posttrain(run)
+    untrained = [replace(run, algorithm=each) for each in (*METHODS[:3], Popularity(), Uniform())]
+    for folder in (blind.pretrain(), posttrained, *untrained):
         rows = blind.evaluate(folder, "validation")
         assert not [name for name in rows if "gold" in name or "regret" in name]
         with pytest.raises(AssertionError, match="the truth was asked for"):

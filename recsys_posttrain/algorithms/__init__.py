@@ -5,5 +5,6 @@ from recsys_posttrain.algorithms.bc import BC as BC
 from recsys_posttrain.algorithms.dpo import DPO as DPO
 from recsys_posttrain.algorithms.exact_ppo import ExactPPO as ExactPPO
 from recsys_posttrain.algorithms.exp_rsft import ExpRSFT as ExpRSFT
+from recsys_posttrain.algorithms.filtered_bc import FilteredBC as FilteredBC
 from recsys_posttrain.algorithms.offline_ppo import OfflinePPO as OfflinePPO
 from recsys_posttrain.algorithms.rwr import RWR as RWR

@@ -35,8 +35,8 @@ def heads_of(algorithm: Algorithm, dim: int, num_items: int) -> dict[str, nn.Mod
     return heads(dim, num_items) if heads is not None else {}
 
 
-def reads_rewards(algorithm: Algorithm) -> bool:
-    """Whether the algorithm reads logged rewards or the reward model."""
+def reads_rewards(algorithm: object) -> bool:
+    """Whether a method, with training or without, reads logged rewards or the reward model."""
     return bool(getattr(algorithm, "reads_rewards", True))
 
 

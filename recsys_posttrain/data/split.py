@@ -15,6 +15,7 @@ from recsys_posttrain.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from recsys_posttrain.data.user_holdout import UserHoldout
     from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 
@@ -45,13 +46,23 @@ class LeaveOneOut:
     events of users with fewer than 3 train.
 
     minimum_item_ratings: the fewest ratings with which `prepare` keeps an item in the corpus.
+    validation_positions: with more than 1, a user's events before the validation event are targets
+        too, as long as one is left to train on, and the training log loses them: the test stays as
+        it is, and numbers are no longer comparable with the literature's.
     """
 
     minimum_item_ratings: int = 5
+    validation_positions: int = 1
+
+    def __post_init__(self) -> None:
+        check_positions(self)
 
     @property
     def label(self) -> str:
-        return "leave-one-out (protocol A)"
+        count = self.validation_positions
+        return "leave-one-out (protocol A)" + (
+            "" if count == 1 else f" with {count} validation events per user out of training"
+        )
 
     def split(self, corpus: Corpus) -> Split:
         """Split each user's events by position. Raises: UserError where nobody has 3 events."""
@@ -66,13 +77,14 @@ class LeaveOneOut:
                 "to train on, one to validate and one to test; give data with longer histories "
                 f"or {LOWER_MINIMUM}."
             )
-        train = first_events(corpus.sequences, lengths_N - 2 * evaluated_N.long())
-        end_N = corpus.sequences.offsets_N1[1:][evaluated_N]
+        validated_N = (lengths_N - 2).clamp(min=0, max=self.validation_positions)
+        train = first_events(corpus.sequences, lengths_N - validated_N - evaluated_N.long())
+        end_N = corpus.sequences.offsets_N1[1:]
         return Split(
             corpus=corpus,
             train=train,
-            validation=targets_at(corpus, end_N - 2),
-            test=targets_at(corpus, end_N - 1),
+            validation=targets_at(corpus, events_before(end_N - 1, validated_N)),
+            test=targets_at(corpus, end_N[evaluated_N] - 1),
             reward=train,
         )
 
@@ -80,6 +92,14 @@ class LeaveOneOut:
 def first_events(sequences: Sequences, keep_N: Tensor) -> Sequences:
     """The first keep_N[n] events of every sequence n; 0 leaves it empty."""
     return slices(sequences, sequences.offsets_N1[:-1], keep_N)
+
+
+def events_before(end_N: Tensor, count_N: Tensor) -> Tensor:
+    """The indices of the count_N[n] events before each of end_N, in order."""
+    import torch
+
+    first_N = end_N - count_N - (count_N.cumsum(0) - count_N)
+    return torch.arange(int(count_N.sum())) + first_N.repeat_interleave(count_N)
 
 
 def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequences:
@@ -139,6 +159,15 @@ def untrained_items(data: Split, targets: Targets) -> Tensor:
 
     count_V = torch.bincount(data.train.items_E - 1, minlength=data.corpus.num_items)
     return count_V[targets.items_N - 1] == 0
+
+
+def check_positions(split: LeaveOneOut | UserHoldout) -> None:
+    """Raises UserError unless there is a validation position of each user."""
+    require(
+        split.validation_positions >= 1,
+        f"{type(split).__name__}: validation_positions={split.validation_positions} must be at "
+        "least 1.",
+    )
 
 
 def check_shares(split: SplitConfig, *names: str) -> None:

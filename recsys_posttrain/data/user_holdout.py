@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recsys_posttrain.data.split import check_shares, first_events, targets_at
+from recsys_posttrain.data.split import (
+    check_positions,
+    check_shares,
+    events_before,
+    first_events,
+    targets_at,
+)
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.seeding import derived_seed
 
@@ -19,10 +25,12 @@ if TYPE_CHECKING:
 class UserHoldout:
     """Disjoint users: for the policy, its reward model, the judge, validation and test.
 
-    The users are dealt at random. Validation and test: each user's last event is the target, with
-    everything before it as history, so that a policy is asked about histories of users that nothing
-    was trained on. Who has a single event has no target.
+    The users are dealt at random. Validation and test: each user's last events are the targets,
+    each with everything before it as history, so that a policy is asked about histories of users
+    that nothing was trained on. Who has a single event has no target.
 
+    validation_positions: how many of a validation user's last events are targets; of a test user's
+        one is. Few users choose better by several events each.
     train, reward, judge, validation, test: shares of the users.
     minimum_item_ratings: the fewest ratings with which `prepare` keeps an item in the corpus.
     """
@@ -34,12 +42,17 @@ class UserHoldout:
     test: float = 0.2
     seed: int = 0
     minimum_item_ratings: int = 5
+    validation_positions: int = 5
+
+    def __post_init__(self) -> None:
+        check_positions(self)
 
     @property
     def label(self) -> str:
         return (
             f"disjoint users ({self.train:g} policy, {self.reward:g} reward model, {self.judge:g} "
-            f"judge, {self.validation:g} validation, {self.test:g} test)"
+            f"judge, {self.validation:g} validation with {self.validation_positions} events each, "
+            f"{self.test:g} test)"
         )
 
     def split(self, corpus: Corpus) -> Split:
@@ -70,7 +83,7 @@ class UserHoldout:
         return Split(
             corpus=corpus,
             train=_all_events(sequences, train_N),
-            validation=_last_events(corpus, validation_N),
+            validation=_last_events(corpus, validation_N, self.validation_positions),
             test=_last_events(corpus, test_N),
             reward=_all_events(sequences, reward_N),
             judge=_all_events(sequences, judge_N),
@@ -83,6 +96,7 @@ def _all_events(sequences: Sequences, users_N: Tensor) -> Sequences:
     return first_events(sequences, keep_N)
 
 
-def _last_events(corpus: Corpus, users_N: Tensor) -> Targets:
-    users_N = users_N[corpus.sequences.lengths_N[users_N] >= 2].sort().values
-    return targets_at(corpus, corpus.sequences.offsets_N1[1:][users_N] - 1)
+def _last_events(corpus: Corpus, users_N: Tensor, most: int = 1) -> Targets:
+    users_N = users_N.sort().values
+    count_N = (corpus.sequences.lengths_N[users_N] - 1).clamp(min=0, max=most)
+    return targets_at(corpus, events_before(corpus.sequences.offsets_N1[1:][users_N], count_N))

@@ -1,4 +1,4 @@
-"""Evaluation of a policy on held-out targets: one row of metrics per target."""
+"""Evaluation of a ranker on held-out targets: one row of metrics per target."""
 
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from recsys_posttrain.data.repeats import had_before, removed_items
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
 from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.renumbered import in_numbering
@@ -22,7 +23,7 @@ from recsys_posttrain.types import Split, Targets
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The metrics of one policy.
+    """The metrics of one ranker.
 
     per_user: one row per target (a user may have several), rewards in the log's own unit;
         `metrics.per_user_frame` has the columns.
@@ -40,7 +41,7 @@ class Evaluation:
 
 
 def evaluate(
-    policy: Policy,
+    ranker: Ranker,
     data: Split,
     reward: RewardModel | None = None,
     reference: Policy | None = None,
@@ -48,73 +49,44 @@ def evaluate(
     targets: Targets | None = None,
     judge: RewardModel | None = None,
 ) -> Evaluation:
-    """The metrics of a policy, by full ranking of every target, without the items in its history
-    where the log does not repeat items.
+    """The metrics of a ranker (a policy, or a method without training), by full ranking of every
+    target, without the items in its history where the log does not repeat items.
 
     Items are matched by id (data/encode.py): data, reward, judge and reference may number them
-    otherwise than the policy. Events and targets on items that it does not know are left out.
+    otherwise than the ranker. Events and targets on items that it does not know are left out.
 
     reward: adds `reward/proxy@10`, its mean prediction for the ten items shown.
-    reference: adds `kl`, the exact KL(policy || reference) after each history, and `entropy`, both
-        in nats and over the eligible items; NaN where none is.
+    reference: adds `kl`, the exact KL(softmax of the ranker's logits || reference) after each
+        history, and `entropy`, both in nats and over the eligible items; NaN where none is.
     targets: None: data.test.
     judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
 
     Raises: UserError where a model does not know an item, a score is not finite, or a target is in
     its own history although the log does not repeat items.
     """
-    targets = data.test if targets is None else targets
-    if (found := encoder(data.corpus, policy.item_ids, len(policy.item_embedding_VD))) is not None:
-        data, targets = encode(data, found.item_ids), found.targets(targets)
-    policy.eval()
-    hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
-    item_embedding_VD = policy.item_embedding_VD.detach()
-    models = (each and in_numbering(each, policy.item_ids) for each in (reward, judge))
-    frame = _frame(hidden_ND, item_embedding_VD, data, targets, *models)
+    targets, ids = data.test if targets is None else targets, ranker.item_ids
+    if ids is not None and (found := encoder(data.corpus, ids, len(ids))) is not None:
+        data, targets = encode(data, ids), found.targets(targets)
+    scores = ranker.scores(targets.history, targets.times_N, targets.users_N)
+    if ids is None:
+        encoder(data.corpus, None, len(scores[1]))  # refuses another number of items
+    models = (each and in_numbering(each, ids) for each in (reward, judge))
+    frame = _frame(*scores, data, targets, *models)
     if reference is not None:
-        reference.eval()
-        reference_ND, reference_VD = _of_reference(reference, policy, targets)
-        kl_N2 = ops.kl_and_entropy(
-            *(hidden_ND, item_embedding_VD, reference_ND, reference_VD), excluded=targets.excluded
-        )
+        reference_scores = _of_reference(reference, ids, targets)
+        kl_N2 = ops.kl_and_entropy(*scores, *reference_scores, excluded=targets.excluded)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 
 
-def evaluate_popularity(
-    data: Split,
-    reward: RewardModel | None = None,
-    *,
-    targets: Targets | None = None,
-    judge: RewardModel | None = None,
-) -> Evaluation:
-    """The same metrics for the ranking by popularity: by number of events."""
-    count_V = event_counts(data, targets)
-    targets = data.test if targets is None else targets
-    hidden_N1 = torch.ones(len(targets.items_N), 1)
-    frame = _frame(hidden_N1, count_V.float()[:, None], data, targets, reward, judge)
-    return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
-
-
-def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
-    """The number of events of each item before the targets, [V].
-
-    targets: None: data.test, before which lie training and validation events; otherwise training
-        events alone count.
-    """
-    known_E = data.train.items_E
-    if targets is None:
-        known_E = torch.cat([known_E, data.validation.items_N])
-    return torch.bincount(known_E - 1, minlength=data.corpus.num_items)
-
-
-def _of_reference(reference: Policy, policy: Policy, targets: Targets) -> tuple[Tensor, Tensor]:
-    """The reference's hidden states and item embedding, in the policy's numbering of the items.
+def _of_reference(
+    reference: Policy, ids: np.ndarray | None, targets: Targets
+) -> tuple[Tensor, Tensor]:
+    """The reference's scores, in the ranker's numbering of the items.
 
     Raises: UserError where the two do not know the same items: no KL is defined between them.
     """
-    history, item_embedding_VD = targets.history, reference.item_embedding_VD
-    ids, reference_ids = policy.item_ids, reference.item_ids
+    history, reference_ids, number_V1 = targets.history, reference.item_ids, None
     if ids is not None and reference_ids is not None and not same_items(ids, reference_ids):
         number_V1 = numbers(reference_ids, ids)
         require(
@@ -124,19 +96,21 @@ def _of_reference(reference: Policy, policy: Policy, targets: Targets) -> tuple[
             "post-trained from.",
         )
         history = replace(history, items_E=number_V1[history.items_E])
+    hidden_ND, item_embedding_VD = reference.scores(history, targets.times_N)
+    if number_V1 is not None:
         item_embedding_VD = item_embedding_VD[number_V1[1:] - 1]
-    return reference.last_hidden_states(history, targets.times_N), item_embedding_VD
+    return hidden_ND, item_embedding_VD
 
 
 def _frame(
-    hidden_ND: Tensor,
-    item_embedding_VD: Tensor,
+    state_NR: Tensor,
+    factor_VR: Tensor,
     data: Split,
     targets: Targets,
     reward: RewardModel | None,
     judge: RewardModel | None,
 ) -> pd.DataFrame:
-    """The rows of `Evaluation.per_user`, from hidden states and item embedding."""
+    """The rows of `Evaluation.per_user`, from a ranker's scores."""
     if targets.repeats == "never":
         seen = int(had_before(targets.history, targets.items_N).sum())
         require(
@@ -146,9 +120,9 @@ def _frame(
             'repeats="allowed".',
         )
     removed = removed_items(targets.history, targets.repeats)
-    rank_N = target_ranks(hidden_ND, item_embedding_VD, targets.items_N, *removed)
-    list_length = min(LIST_LENGTH, len(item_embedding_VD))
-    top_NK, _ = top_items(hidden_ND, item_embedding_VD, list_length, *removed)
+    rank_N = target_ranks(state_NR, factor_VR, targets.items_N, *removed)
+    list_length = min(LIST_LENGTH, len(factor_VR))
+    top_NK, _ = top_items(state_NR, factor_VR, list_length, *removed)
     users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
     reward_E = scale.from_stars(data.train.rewards_E.double().numpy())
     total_reward_U = np.add.reduceat(

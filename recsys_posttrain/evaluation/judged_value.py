@@ -1,4 +1,4 @@
-"""The value of a policy by a judge, on logged data: one row per target.
+"""The value of a ranker by a judge, on logged data: one row per target.
 
 Column, in reward units, NaN where a user has seen everything:
 
@@ -17,32 +17,19 @@ from torch import Tensor
 from recsys_posttrain.evaluation.rollout import (
     STEPS,
     RewardOf,
-    Show,
     discounted_mean,
     first_of,
-    most_popular,
     rollout,
 )
-from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.ops.softmax import chosen_logits
 from recsys_posttrain.types import Sequences, Targets
 
 
-def judged_value(policy: Policy, judge: RewardModel, targets: Targets) -> pd.DataFrame:
-    """The judged value of a policy, one row per target."""
-    return _frame(first_of(policy, targets.repeats), judge, targets)
-
-
-def judged_value_of_popularity(
-    count_V: Tensor, judge: RewardModel, targets: Targets
-) -> pd.DataFrame:
-    """The judged value of showing the most popular items, one row per target."""
-    return _frame(most_popular(count_V, targets.repeats), judge, targets)
-
-
-def _frame(show: Show, judge: RewardModel, targets: Targets) -> pd.DataFrame:
-    reward_NS = rollout(show, _reward_of(judge, targets), targets)
+def judged_value(ranker: Ranker, judge: RewardModel, targets: Targets) -> pd.DataFrame:
+    """The judged value of a ranker, one row per target."""
+    reward_NS = rollout(first_of(ranker, targets), _reward_of(judge, targets), targets)
     return pd.DataFrame({f"reward/judge-rollout@{STEPS}": discounted_mean(reward_NS).numpy()})
 
 

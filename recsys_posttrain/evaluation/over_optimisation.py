@@ -28,13 +28,14 @@ from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Targets
 from recsys_posttrain.worlds.base import Truth
 
 
 def curve_point(
-    policy: Policy,
+    policy: Ranker,
     reference: Policy,
     targets: Targets,
     models: Mapping[str, RewardModel],
@@ -48,20 +49,14 @@ def curve_point(
     differ in nothing but the reward. Targets whose users have seen every item have none and are
     left out of it. truth: aligned to the targets' corpus.
     """
-    policy.eval()
-    reference.eval()
-    hidden_ND = policy.last_hidden_states(targets.history, targets.times_N)
-    reference_ND = reference.last_hidden_states(targets.history, targets.times_N)
-    item_embedding_VD = policy.item_embedding_VD.detach()
-    kl_N2 = ops.kl_and_entropy(
-        *(hidden_ND, item_embedding_VD, reference_ND, reference.item_embedding_VD),
-        excluded=targets.excluded,
-    )
+    asked = targets.history, targets.times_N, targets.users_N
+    scores = policy.scores(*asked)
+    kl_N2 = ops.kl_and_entropy(*scores, *reference.scores(*asked), excluded=targets.excluded)
     # Rounding may leave next to nothing below 0.
     kl = float(kl_N2[:, 0].double().nanmean().clamp(min=0))
     point = {"kl": kl, "sqrt_kl": math.sqrt(kl)}
     for name, factors in _factors(targets, models, truth).items():
-        value_N = expected_unseen(hidden_ND, item_embedding_VD, *factors, targets)
+        value_N = expected_unseen(*scores, *factors, targets)
         point[f"reward/{name}"] = float(value_N.nanmean())
     return point
 

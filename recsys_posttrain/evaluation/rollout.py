@@ -7,8 +7,8 @@ from torch import Tensor
 
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.ranking import top_items
-from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.types import Repeats, Sequences, Targets
+from recsys_posttrain.models.ranker import Ranker
+from recsys_posttrain.types import Sequences, Targets
 
 SECONDS_PER_STEP = 60
 STEPS = 5
@@ -36,31 +36,14 @@ def rollout(show: Show, reward_of: RewardOf, targets: Targets, steps: int = STEP
     return torch.stack(reward_NS, dim=1)
 
 
-def first_of(policy: Policy, repeats: Repeats) -> Show:
-    """The item that the policy ranks first, of those that may be shown."""
-    policy.eval()
+def first_of(ranker: Ranker, targets: Targets) -> Show:
+    """The item that the ranker puts first, of those that may be shown."""
 
     def show(histories: Sequences, times_N: Tensor) -> Tensor:
-        hidden_ND = policy.last_hidden_states(histories, times_N)
-        return _first(hidden_ND, policy.item_embedding_VD, histories, repeats)
+        scores = ranker.scores(histories, times_N, targets.users_N)
+        return top_items(*scores, 1, *removed_items(histories, targets.repeats))[0][:, 0]
 
     return show
-
-
-def most_popular(count_V: Tensor, repeats: Repeats) -> Show:
-    """The item that was chosen most often, of those that may be shown."""
-
-    def show(histories: Sequences, _: Tensor) -> Tensor:
-        table_V1 = count_V.float()[:, None]
-        return _first(torch.ones(len(histories), 1), table_V1, histories, repeats)
-
-    return show
-
-
-def _first(
-    hidden_ND: Tensor, item_embedding_VD: Tensor, histories: Sequences, repeats: Repeats
-) -> Tensor:
-    return top_items(hidden_ND, item_embedding_VD, 1, *removed_items(histories, repeats))[0][:, 0]
 
 
 def discounted_mean(reward_NS: Tensor, discount: float = DISCOUNT) -> Tensor:

@@ -198,6 +198,13 @@ class Policy(nn.Module):
             excluded=batch.excluded,
         )
 
+    def scores(
+        self, histories: Sequences, times_N: Tensor | None = None, users_N: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What a ranker is asked for (ranker.py), without dropout and gradients."""
+        self.eval()
+        return self.last_hidden_states(histories, times_N), self.item_embedding_VD.detach()
+
     @torch.inference_mode()
     def last_hidden_states(
         self, histories: Sequences, next_times_N: Tensor | None = None, rows: int = 32

@@ -56,7 +56,7 @@ class Grid(NamedTuple):
     def sheets(self) -> dict[str, Sheet]:
         found = {"table": Sheet(f"{self.unit}. {self.caption}", blocks(self.table))}
         if len(self.selection):
-            shown = [selection_block(self.selection, self.own)]
+            shown = [selection_block(self.selection)]
             found["selection"] = Sheet(f"{self.unit}. {_rules(self.own)}", shown)
         return found
 
@@ -96,7 +96,9 @@ def caption(record: Mapping[str, Any], num_users: int, control: str) -> str:
     return (
         f"{record['dataset']}, {record['split']}; {counted(num_users, 'user')}; "
         f"{counted(seeds, 'seed')}{own}. Mean ± half of the 95% interval over {over}. In brackets "
-        "the strength that NDCG@10 of liked validation targets chose. † differs from "
+        "the strength that NDCG@10 of liked validation targets chose; do nothing: none was better "
+        "there than the pretrained policy, whose value stands in the row; at the edge: a stronger "
+        "or weaker one was not tried. † differs from "
         f"{control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); methods "
         f"given something in place of the rewards from {control} given the same, where the study "
         "has that. A method that the noise cannot change keeps its value. Pairwise accuracy and "
@@ -110,10 +112,12 @@ def caption(record: Mapping[str, Any], num_users: int, control: str) -> str:
 def _rules(own: str) -> str:
     return (
         "What each rule gets that chooses a method's strength on validation targets: mean, "
-        f"difference to the study's own rule ({own}) ± half of the 95% interval over users and "
-        "seeds, and the strength. proxy: the method's own reward model, with its errors; judge: a "
-        "model of other users, without; hindsight: the best of the strengths, which nobody can "
-        "know."
+        f"difference to the study's own rule ({own}) ± half of the 95% interval, the strength, and "
+        "how often the rule chooses it when users and seeds are drawn again. In each draw every "
+        "rule chooses anew, so the intervals hold the uncertainty of the choice. do nothing: the "
+        "pretrained policy, a candidate of every method. proxy: the method's own reward model, "
+        "with its errors; judge: a model of other users, without; hindsight: the best of the "
+        "strengths, which nobody can know."
     )
 
 
@@ -158,32 +162,31 @@ def _block(table: pd.DataFrame, place: str, kind: str, column: str) -> Block:
 
 def _cell(cell: pd.Series) -> Cell:
     half = (cell["high"] - cell["low"]) / 2
-    strength = cell["strength"]
+    strength, at_edge = cell["strength"], ", at the edge" * bool(cell.get("at_edge") == 1)
     return Cell(
         f"{cell['mean']:.3f}",
         f"±{half:.3f}",
-        f"({strength})" if isinstance(strength, str) and strength else "",
+        f"({strength}{at_edge})" if isinstance(strength, str) and strength else "",
         dagger=bool(cell["significant"]),
     )
 
 
-def selection_block(selection: pd.DataFrame, own: str) -> Block:
-    """Conditions and methods by rules: value, difference to the study's own rule, strength."""
+def selection_block(selection: pd.DataFrame) -> Block:
+    """Conditions and methods by rules: value, difference to the study's own rule, strength and how
+    often it is chosen."""
     rules = list(dict.fromkeys(selection["rule"]))
     shown = []
     for (_, kind, level, method), rows in selection.groupby([*CONDITION, "method"], sort=False):
         by_rule = rows.set_index("rule")
-        chose = str(by_rule.loc[own, "strength"])
-        there = [_chosen(by_rule.loc[r], chose) if r in by_rule.index else Cell("") for r in rules]
+        there = [_chosen(by_rule.loc[r]) if r in by_rule.index else Cell("") for r in rules]
         shown.append([*cells([f"{kind} {level:g}" if kind else "none", str(method)]), *there])
     return Block("", headings("noise", "method", *rules, text=2), shown)
 
 
-def _chosen(cell: pd.Series, own: str) -> Cell:
+def _chosen(cell: pd.Series) -> Cell:
+    note = f"({cell['strength']}, {cell['chosen_share']:.0%})"
     if np.isnan(cell["difference"]):
-        return Cell(f"{cell['mean']:.3f}", note=f"({cell['strength']})")
-    if cell["strength"] == own:
-        return Cell("the same")
+        half = (cell["high"] - cell["low"]) / 2
+        return Cell(f"{cell['mean']:.3f} ± {half:.3f}", note=note)
     half = (cell["difference_high"] - cell["difference_low"]) / 2
-    text = f"{cell['mean']:.3f}, {cell['difference']:+.3f} ± {half:.3f}"
-    return Cell(text, note=f"({cell['strength']})")
+    return Cell(f"{cell['mean']:.3f}, {cell['difference']:+.3f} ± {half:.3f}", note=note)

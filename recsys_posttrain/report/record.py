@@ -18,6 +18,7 @@ _RUN: Kind = {
     "?title": str,
     "?name": str,
     "?strength": str,
+    "?trained": bool,
     "algorithm": {"class": str},
     "?control": {"class": str},
     "?noise": {"?model": _NOISE, "?log": _NOISE},

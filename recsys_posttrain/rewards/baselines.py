@@ -64,19 +64,29 @@ def user_mean(_fit: Sequences, held_out: Sequences, _num_items: int) -> np.ndarr
 
 
 def item_mean(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
-    """mu + b_i with b_i = sum_i (r - mu) / (n_i + damping); mu for items nobody in `fit` rated.
+    """`damped_means` of the item; the mean of the log for items nobody in `fit` rated."""
+    held = _flat(held_out)
+    return _judged(held, damped_means(fit, num_items)[held.item_E])
 
-    The damping is the one of DAMPINGS with the least squared error on the judged events of `fit`,
-    with sums over the users of other folds.
+
+def damped_means(fit: Sequences, num_items: int, damping: float | None = None) -> np.ndarray:
+    """mu + b_i of each item, [V], with b_i = sum_i (r - mu) / (n_i + damping).
+
+    damping: None: the one of DAMPINGS with the least squared error on the judged events of `fit`,
+        with sums over the users of other folds.
     """
     log, mean = _flat(fit), _mean(_flat(fit))
-    others = _of_other_folds(log, num_items, mean)
-    error_E = log.reward_E - mean
-    damping = min(
-        DAMPINGS, key=lambda value: _squared(_judged(log, error_E - _damped(others, value)))
-    )
-    held = _flat(held_out)
-    return _judged(held, mean + _damped(_of_items(log, held, num_items, mean), damping))
+    if damping is None:
+        others = _of_other_folds(log, num_items, mean)
+        error_E = log.reward_E - mean
+        damping = min(
+            DAMPINGS, key=lambda value: _squared(_judged(log, error_E - _damped(others, value)))
+        )
+    sum_V = np.bincount(log.item_E, weights=log.reward_E - mean, minlength=num_items)
+    count_V = np.bincount(log.item_E, minlength=num_items)
+    is_rated_V = count_V > 0  # with a damping of 0 the others have no bias
+    bias_V = np.divide(sum_V, count_V + damping, where=is_rated_V, out=np.zeros(num_items))
+    return np.asarray(mean + bias_V)
 
 
 def user_item_bias(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:

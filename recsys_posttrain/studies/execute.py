@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames, validation_rows
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.select import validation_means
 
-# What rows say of what is not post-trained (Run.row).
-_UNTRAINED = {"method": "", "setup": "", "place": "", "kind": "", "level": 0.0, "strength": ""}
 MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
 
@@ -68,7 +68,8 @@ class Results(NamedTuple):
     points: of the curves of over-optimisation, one frame per run.
     left_out: by `Study.title`, why a run has no row.
     noise: by title, what the noise of a run does.
-    validation: of a grid, what strengths are chosen by: one row per run and seed (select.py).
+    validation: of a grid, what strengths are chosen by: one row per run and seed (choose.py).
+    targets: the same, one row per target.
     """
 
     rows: pd.DataFrame
@@ -77,61 +78,55 @@ class Results(NamedTuple):
     left_out: dict[str, str]
     noise: dict[str, dict[str, dict[str, float]]]
     validation: pd.DataFrame
+    targets: pd.DataFrame
 
 
-def shared_rows(study: Study, pipeline: Pipeline) -> list[pd.DataFrame]:
-    """Of what is not post-trained: popularity once for each seed of the models that judge it, and
-    each pretrained policy. One row each where no seed changes them."""
-    frames, judged = [], set()
-    for name, seed, setup in study.setups():
-        stages = pipeline.at(setup)
-        trained = stages.pretrain()
-        if seed not in judged:
-            rows = stages.evaluate(None, study.eval_split)
-            names = {**_UNTRAINED, "method": "Popularity"}
-            frames.append(_named(study, rows, **names, seed=seed))
-            judged.add(seed)
-        rows = stages.evaluate(trained, study.eval_split)
-        names = {**_UNTRAINED, "method": f"Pretrained{name}", "setup": setup.label}
-        frames.append(_named(study, rows, **names, seed=seed))
-    return frames
+Known = dict[tuple[str, int], tuple[RunResult, dict[str, pd.DataFrame]]]
 
 
 def build_runs(
     study: Study,
     pipeline: Pipeline,
-    shared: list[pd.DataFrame] | None = None,
     left_out: dict[str, str] | None = None,
+    known: Known | None = None,
 ) -> Results:
-    """Builds what is not there yet. shared: of `shared_rows`. left_out: by title, why a run is not
-    run.
+    """Builds what is not there yet. left_out: by title, why a run is not run. known: what an
+    earlier call read, by title and seed; what this one reads is added.
 
     Raises: UserError where the training of every run fails.
     """
-    left_out = dict(left_out or {})
-    rows = [("", frame) for frame in shared or shared_rows(study, pipeline)]
+    left_out, known = dict(left_out or {}), {} if known is None else known
+    rows = []
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
-    trials = []
+    trials: list[Trial] = []
     for seed, run in study.with_seeds():
         title = study.title(run)
         if title in left_out:
             continue
         try:
-            built, trial = _build_run(study, run, pipeline)
+            if (title, seed) not in known:
+                known[title, seed] = _build_run(study, run, pipeline)
         except TrainingFailed as failure:
             left_out[title] = f"seed {seed}: {failure}"
             continue
-        trained[f"{title}/{seed}"] = built.trained
+        built, tried = known[title, seed]
         rows.append((title, _named(study, built.rows, **run.row, seed=seed)))
-        trials.append({"title": title, **run.row, "seed": seed, **trial})
+        if built.trained is not None:
+            trained[f"{title}/{seed}"] = built.trained
+        trials += [
+            Trial(title, {**run.row, "strength": strength, "seed": seed}, targets)
+            for strength, targets in tried.items()
+        ]
         if built.points is not None:
             points.append(built.points.assign(method=title, seed=seed))
     if left_out:
         console.print(f"left out: {by_reason(left_out)}", markup=False, soft_wrap=True)
-    runs = [run for run in study.runs if study.title(run) not in left_out]
-    require(runs, f"{study.file}: no method could be trained: {by_reason(left_out)}")
-    validation = pd.DataFrame(trials)
+    require(
+        any(study.title(run) not in left_out for run in study.runs),
+        f"{study.file}: no method could be trained: {by_reason(left_out)}",
+    )
+    trials = [each for each in trials if each.title not in left_out]
     return Results(
         pd.concat([each for title, each in rows if title not in left_out], ignore_index=True),
         {name: path for name, path in trained.items() if name.rpartition("/")[0] not in left_out},
@@ -139,10 +134,10 @@ def build_runs(
         left_out,
         {
             study.title(run): _noise_report(study, run, pipeline)
-            for run in runs
-            if run.noise != RewardNoise()
+            for run in study.rows
+            if run.noise != RewardNoise() and study.title(run) not in left_out
         },
-        validation[~validation["title"].isin(left_out)].drop(columns="title"),
+        *validation_frames(trials, pipeline.data.corpus.reward_scale),
     )
 
 
@@ -152,23 +147,44 @@ def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
     return kept.assign(**names)
 
 
-def _build_run(study: Study, run: Run, pipeline: Pipeline) -> tuple[RunResult, dict[str, float]]:
-    """All that the study needs of a run, and by what its strength can be chosen."""
+def _build_run(
+    study: Study, run: Run, pipeline: Pipeline
+) -> tuple[RunResult, dict[str, pd.DataFrame]]:
+    """All that the study needs of a run, and by strength what can be chosen by."""
     stages = pipeline.at(run.setup)
-    built, trial = stages.build_run(run, study.eval_split), {}
-    if study.is_grid:
-        rows = stages.evaluate(built.trained, "validation", run.noise)
-        trial = validation_means(rows, pipeline.data.corpus.reward_scale)
-    return built, trial
+    built = stages.build_run(run, study.eval_split)
+    tried = _tried(study, run, pipeline, built.trained or run)
+    return built, {
+        strength: validation_rows(stages.evaluate(policy, "validation", run.noise))
+        for strength, policy in tried.items()
+    }
+
+
+def _tried(study: Study, run: Run, pipeline: Pipeline, policy: Path | Run) -> dict[str, Path | Run]:
+    """In a grid, the run's own policy, and where its method has several strengths doing nothing."""
+    if not (study.is_grid and _is_choice(run)):
+        return {}
+    own = {run.strength: policy}
+    nothing = pipeline.at(run.setup).keys.pretrain.folder
+    return {NOTHING: nothing, **own} if study.strengths.get(run.label, 1) > 1 else own
+
+
+def _is_choice(run: Run) -> bool:
+    """Whether its strength is to be chosen. What reads no rewards has none, and validation is
+    never by the truth."""
+    if run.is_trained:
+        return True
+    return reads_rewards(run.algorithm) and not isinstance(run.control, TrueRewards)
 
 
 def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:
     stages = pipeline.at(run.setup)
     found = stages.stages_of(run, study.eval_split)
-    if study.is_grid:
-        found.append(stages.keys.rows(found[0].folder, "validation", run.noise))
-        if run.noise != RewardNoise():
-            found.append(stages.keys.noise_report(run.noise))
+    policy = found[0].folder if run.is_trained else run
+    for each in _tried(study, run, pipeline, policy).values():
+        found.append(stages.keys.rows(each, "validation", run.noise))
+    if study.is_grid and run.noise != RewardNoise():
+        found.append(stages.keys.noise_report(run.noise))
     return found
 
 
@@ -208,10 +224,10 @@ def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
     Raises: UserError where they serve none.
     """
     reasons = {
-        study.title(run): why for run in study.runs if (why := pipeline.at(run.setup).refusal(run))
+        study.title(run): why for run in study.rows if (why := pipeline.at(run.setup).refusal(run))
     }
     require(
-        len(reasons) < len(study.runs),
+        any(study.title(run) not in reasons for run in study.runs),
         f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}, whose "
         f"rewards say nothing ({pipeline.rewards.missing}); add BC or another that reads none.",
     )
@@ -265,9 +281,9 @@ def _build(file: Path, options: Options, task: tuple[str, int]) -> tuple[Sequenc
     failed."""
     study, pipeline = _loaded(file, options)
     stages: list[Done] = []
-    pipeline.told = stages.append
+    pipeline.on_stage = stages.append
     title, seed = task
-    run = study.with_seed(next(run for run in study.runs if study.title(run) == title), seed)
+    run = study.with_seed(next(run for run in study.rows if study.title(run) == title), seed)
     try:
         _build_run(study, run, pipeline)
         if run.noise != RewardNoise():

@@ -41,6 +41,7 @@ RESULTS = (
     "table.*",
     "trials.csv",
     "validation.csv",
+    "validation.parquet",
     "selection.*",
     "frontier.*",
     "quality.png",

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
@@ -133,7 +134,7 @@ class StageKeys:
             "algorithm": run.algorithm,
             "training": run.posttraining,
             "seed": run.seed,
-            "liked": self.scale.liked,  # validations count these targets too
+            "liked": self.scale.liked,  # every validation has a metric of these targets
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
         return self._stage("posttrain", key)
@@ -158,20 +159,20 @@ class StageKeys:
         return code_digest([truth_of, *readers], self.setup.dataset)
 
     def rows(
-        self, policy: Path | None, eval_split: EvalSplit, noise: RewardNoise = RewardNoise()
+        self, policy: Path | Run, eval_split: EvalSplit, noise: RewardNoise = RewardNoise()
     ) -> Stage:
-        """policy: the folder of one; None: popularity."""
+        """policy: the folder of one, or a run without training."""
         measures: list[object] = [evaluate.evaluate]
-        value: object = true_value.true_value
-        opinion: object = judged_value.judged_value
-        if policy is None:
-            measures = [evaluate.evaluate_popularity, evaluate.event_counts]
-            value = true_value.true_value_of_popularity
-            opinion = judged_value.judged_value_of_popularity
         if self.has_judge and self.is_judged_by_judge(eval_split):
-            measures.append(opinion)
-        name = "popularity" if policy is None else policy.name
-        return self._stage("evaluate", self._judged(name, eval_split, noise, measures, value))
+            measures.append(judged_value.judged_value)
+        name: Any = policy.name if isinstance(policy, Path) else self._untrained(policy)
+        key = self._judged(name, eval_split, noise, measures, true_value.true_value)
+        return self._stage("evaluate", key)
+
+    def _untrained(self, run: Run) -> dict[str, Any]:
+        """What decides the order of a method without training."""
+        read = self._rewards_read(run) if reads_rewards(run.algorithm) else {}
+        return {**read, "method": run.algorithm, "method_code": code_digest([], run.algorithm)}
 
     def curve(self, posttrained: Path, eval_split: EvalSplit, noise: RewardNoise) -> Stage:
         key = self._judged(posttrained.name, eval_split, noise, [curve_point], curve_point)
@@ -179,13 +180,14 @@ class StageKeys:
 
     def _judged(
         self,
-        policy: str,
+        policy: str | dict[str, Any],
         eval_split: EvalSplit,
         noise: RewardNoise,
         measures: list[object],
         value: object,
     ) -> dict[str, Any]:
-        """On what, and by which models, a policy is judged. value: what asks for the truth."""
+        """The targets and models by which a policy is judged. value: the function that reads the
+        truth."""
         key = {
             **self._data,
             "policy": policy,

@@ -1,9 +1,10 @@
 """An experiment file as a Study: its runs, changed as asked, and checked before anything starts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 import pandas as pd
@@ -14,8 +15,8 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
-from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
+from recsys_posttrain.studies.baselines import METHODS, alone, baselines
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
@@ -24,8 +25,9 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
 from recsys_posttrain.worlds.catalog import by_rule, check_data_root, dataset_named, split_named
 
-# Which of the runs with noise are run, by the validation means of the runs without (select.py).
-UnderNoise = Callable[[Sequence[Run], pd.DataFrame], Sequence[Run]]
+# All runs of the file, those that were built, and their validation means (choose.py): those that
+# are built next. At first none was.
+NextRuns = Callable[[Sequence[Run], Sequence[Run], pd.DataFrame], Sequence[Run]]
 NO_TUNING = "no trials for any method, all at their defaults"
 
 
@@ -35,7 +37,9 @@ class Study(NamedTuple):
     file: where it is written.
     dataset: the one asked for; None: the runs' own.
     name: of its folder.
-    runs: one per row of the table, without seeds.
+    runs: those of the file, one per row of the table, without seeds.
+    baselines: the rows above them (baselines.py). Outside of a grid, of those with one label the
+        one that validation targets choose is kept.
     eval_split: the targets of the table.
     tuning: how the settings were chosen, for the caption.
     split: the name given for it on the command line.
@@ -43,7 +47,9 @@ class Study(NamedTuple):
     full_seeds: whether a seed is also that of pretraining and of the reward model; otherwise all
         seeds start from one pretrained policy and one reward model.
     is_grid: whether several runs are one method, at several strengths or under several noises.
-    under_noise: where it is given, the runs without noise come first, and it chooses the others.
+    next_runs: where it is given, it chooses which runs are built, again and again until it adds
+        none.
+    strengths: how many the file has of each label.
     """
 
     file: Path
@@ -57,27 +63,34 @@ class Study(NamedTuple):
     redraws_noise: bool = False
     full_seeds: bool = False
     is_grid: bool = False
-    under_noise: UnderNoise | None = None
+    next_runs: NextRuns | None = None
+    baselines: tuple[Run, ...] = ()
+    strengths: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def rows(self) -> tuple[Run, ...]:
+        """All runs, in the order of the table."""
+        return *self.baselines, *self.runs
 
     def title(self, run: Run) -> str:
         """What tells the run from the others."""
         return run.title if self.is_grid else run.label
 
-    def without_noise(self) -> "Study":
-        return self._replace(runs=tuple(r for r in self.runs if r.noise == RewardNoise()))
-
-    def chosen(self, validation: pd.DataFrame) -> "Study":
-        """With those runs under noise that `under_noise` chooses."""
-        assert self.under_noise is not None
-        noisy = [run for run in self.runs if run.noise != RewardNoise()]
+    def grown(self, built: Sequence[Run], validation: pd.DataFrame) -> "Study":
+        """With the runs that were built and those that `next_runs` adds; their order stays."""
+        assert self.next_runs is not None
         with explained(self.file):
-            kept = list(self.under_noise(noisy, validation))
+            titles = {self.title(run) for run in self.next_runs(self.rows, built, validation)}
         require(
-            all(run in noisy for run in kept),
-            f"{self.file}: UNDER_NOISE returned a run that it was not given; it can only choose.",
+            titles <= {self.title(run) for run in self.rows},
+            f"{self.file}: NEXT_RUNS returned a run that it was not given; it can only choose.",
         )
-        runs = (run for run in self.runs if run.noise == RewardNoise() or run in kept)
-        return self._replace(runs=tuple(runs))
+        titles |= {self.title(run) for run in built}
+        runs, baselines = (
+            tuple(run for run in each if self.title(run) in titles)
+            for each in (self.runs, self.baselines)
+        )
+        return self._replace(runs=runs, baselines=baselines)
 
     def definition(self, overrides: Sequence[str]) -> dict[str, str]:
         """What the study's results are of (folder.py)."""
@@ -95,10 +108,16 @@ class Study(NamedTuple):
         return replace(run, noise=noise).with_seed(seed, self.full_seeds)
 
     def with_seeds(self) -> Iterator[tuple[int, Run]]:
-        """Each run with each seed, after the seed; seed by seed."""
+        """Each run with each seed, after the seed; seed by seed. One without training has only
+        seeds that change what it reads."""
+        before: list[list[Run]] = [[] for _ in self.rows]
         for seed in self.seeds:
-            for run in self.runs:
-                yield seed, self.with_seed(run, seed)
+            for run, known in zip(self.rows, before, strict=True):
+                seeded = self.with_seed(run, seed)
+                read = seeded if run.is_trained else replace(seeded, seed=0)
+                if read not in known:
+                    known.append(read)
+                    yield seed, seeded
 
     def setups(self) -> list[tuple[str, int, Setup]]:
         """Those that the runs start from: what tells them apart in a name, a seed, the setup. One
@@ -124,10 +143,12 @@ def load_study(
     full_seeds: bool = False,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
+    `BASELINES`, a list of methods, takes the place of METHODS (baselines.py); empty: of the rows
+    above those of RUNS only Popularity and Pretrained are there.
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
-    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `UNDER_NOISE`: as in Study.
+    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `NEXT_RUNS`: as in Study.
     """
     experiment = experiment_module(file)
     changed = []
@@ -138,6 +159,7 @@ def load_study(
         changed.append(replace(run, setup=setup))
     runs = _overridden(tuple(changed), overrides)
     is_grid = len({run.label for run in runs}) < len(runs)
+    rows = _baselines_of(experiment, file, runs, is_grid)
     _check(runs, file, is_grid)
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
@@ -153,15 +175,16 @@ def load_study(
     require_seeds(chosen, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
     require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
-    under_noise = getattr(experiment, "UNDER_NOISE", None)
+    next_runs = getattr(experiment, "NEXT_RUNS", None)
     require(
-        under_noise is None or callable(under_noise),
-        f"{file}: UNDER_NOISE={under_noise!r} must be a function of runs and validation means.",
+        next_runs is None or callable(next_runs),
+        f"{file}: NEXT_RUNS={next_runs!r} must be a function of all runs, those built and their "
+        "validation means.",
     )
     redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, under_noise,
+        redraws_noise, full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)),
     )  # fmt: skip
 
 
@@ -181,6 +204,22 @@ def _runs_of(
     if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
     return list(runs)
+
+
+def _baselines_of(
+    experiment: ModuleType, file: Path, runs: Sequence[Run], is_grid: bool
+) -> tuple[Run, ...]:
+    methods = getattr(experiment, "BASELINES", METHODS)
+    require(isinstance(methods, list | tuple), f"{file}: BASELINES={methods!r} must be a list.")
+    with explained(file):
+        found = baselines(runs, methods)
+    labels = {run.label for run in runs}
+    found = [run for run in found if run.label not in labels]
+    return tuple(found if is_grid else alone(found))
+
+
+def _strengths(runs: Sequence[Run]) -> Mapping[str, int]:
+    return Counter(label for label, _ in {(run.label, run.strength) for run in runs})
 
 
 def _flag(experiment: ModuleType, name: str, file: Path) -> bool:

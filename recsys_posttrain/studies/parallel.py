@@ -1,7 +1,7 @@
 """Work in several processes of one thread each: faster in all than threads for models this small.
 
-The slow imports are made once, in the process that workers are forked from. It runs nothing in
-parallel, and BLAS gets no threads there, so nothing that a fork would lose is under way.
+What is slow to import is imported once, in the process that workers are forked from. It runs
+nothing in parallel, and BLAS gets no threads there, so nothing that a fork would lose is under way.
 """
 
 import os

@@ -19,8 +19,10 @@ from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
+from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.rewards.noise.base import is_resampled
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.reward_stages import RewardStages
 from recsys_posttrain.studies.run import Run
@@ -28,12 +30,15 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.training import posttrain
 from recsys_posttrain.training.fit import METRICS, Report, validations
+from recsys_posttrain.types import Targets
+from recsys_posttrain.untrained.base import Given, Untrained
 
 
 class RunResult(NamedTuple):
-    """trained: the stage of post-training. points: the curve, where weights were kept for one."""
+    """trained: the stage of post-training; None: the method has none. points: the curve, where
+    weights were kept for one."""
 
-    trained: Path
+    trained: Path | None
     rows: pd.DataFrame
     points: pd.DataFrame | None
 
@@ -52,9 +57,9 @@ class Pipeline(SharedStages):
         """The pipeline of another setup, which shares the data where that is the same."""
         for other in (self, *self._others):
             if other.setup == setup:
-                other.told = self.told
+                other.on_stage = self.on_stage
                 return other
-        other = Pipeline(setup, self.root, self.device, self.told)
+        other = Pipeline(setup, self.root, self.device, self.on_stage)
         if (setup.data, setup.catalogue) == (self.setup.data, self.setup.catalogue):
             other.data = self.data
         self._others.append(other)
@@ -62,14 +67,18 @@ class Pipeline(SharedStages):
 
     def refusal(self, run: Run) -> str:
         """Why the log's rewards cannot serve a run; empty where they can, or only trying tells."""
+        if not run.is_trained and is_resampled(run.noise.model):
+            return "errors that are drawn anew in every step need steps"
         if not self.rewards.missing:
             return ""
-        is_changed = run.control is not None or run.noise != RewardNoise()
+        is_changed = run.is_trained and (run.control is not None or run.noise != RewardNoise())
         reads = is_changed or reads_rewards(run.algorithm)
         return f"no rewards to read: {self.rewards.missing}" if reads else ""
 
     def stages_of(self, run: Run, eval_split: EvalSplit) -> list[Stage]:
         """Those that `build_run` leaves of this run alone."""
+        if not run.is_trained:
+            return [self.keys.rows(run, eval_split, run.noise)]
         trained = self.keys.posttrain(run)
         stages = [trained, self.keys.rows(trained.folder, eval_split, run.noise)]
         if self._has_curve(run):
@@ -77,6 +86,8 @@ class Pipeline(SharedStages):
         return stages
 
     def build_run(self, run: Run, eval_split: EvalSplit) -> RunResult:
+        if not run.is_trained:
+            return RunResult(None, self.evaluate(run, eval_split, run.noise), None)
         trained = self.posttrain(run)
         rows = self.evaluate(trained, eval_split, run.noise)
         has_curve = self._has_curve(run)
@@ -100,6 +111,9 @@ class Pipeline(SharedStages):
             run.setup == self.setup,
             f"{run.label} is of another setup ({run.setup.label}); ask pipeline.at(run.setup).",
         )
+        algorithm = run.algorithm
+        require(run.is_trained, f"{run.label} is a method without training; ask evaluate(run).")
+        assert not isinstance(algorithm, Untrained)
         if reason := self.refusal(run):
             raise TrainingFailed(reason)
 
@@ -108,7 +122,7 @@ class Pipeline(SharedStages):
             trained, fitted = posttrain.posttrain(
                 self.load_pretrained(),
                 self.data,
-                run.algorithm,
+                algorithm,
                 reward,
                 run.posttraining,
                 run.seed,
@@ -130,11 +144,11 @@ class Pipeline(SharedStages):
 
     def evaluate(
         self,
-        policy: Path | None,
+        policy: Path | Run,
         eval_split: EvalSplit = "test",
         noise: RewardNoise = RewardNoise(),
     ) -> pd.DataFrame:
-        """One row per target: of the policy in a folder, or of popularity (None).
+        """One row per target: of the policy in a folder, or of a run without training.
 
         noise: of the reward model behind `reward/proxy@10`, the one that the policy was given. Runs
         with a control are evaluated as runs without: by the clean reward model and the clean log.
@@ -147,33 +161,42 @@ class Pipeline(SharedStages):
             return self._rows(policy, eval_split, reward)
 
         stage = self.keys.rows(policy, eval_split, noise)
-        title = f"{eval_split} rows of {stage.key['policy']}"
+        name = policy.name if isinstance(policy, Path) else policy.title
+        title = f"{eval_split} rows of {name}"
         return self.build_frame(stage, title, compute, "rows.parquet")
 
     def _rows(
-        self, policy_folder: Path | None, eval_split: EvalSplit, reward: RewardModel | None
+        self, policy: Path | Run, eval_split: EvalSplit, reward: RewardModel | None
     ) -> pd.DataFrame:
         data, judge = self.data, self.rewards.load_judge()
-        # None: popularity counts up to the test
-        targets = None if eval_split == "test" else data.validation
-        if policy_folder is None:
-            result = evaluate.evaluate_popularity(data, reward, targets=targets, judge=judge)
-            count_V = evaluate.event_counts(data)
-            value = partial(true_value.true_value_of_popularity, count_V)
-            opinion = partial(judged_value.judged_value_of_popularity, count_V)
-        else:
-            policy, reference = load_policy(policy_folder).policy, self.load_pretrained()
-            result = evaluate.evaluate(
-                policy, data, reward, reference, targets=targets, judge=judge
-            )
-            value = partial(true_value.true_value, policy)
-            opinion = partial(judged_value.judged_value, policy)
-        rows = result.per_user
+        targets = data.test if eval_split == "test" else data.validation
+        ranker: Ranker = (
+            load_policy(policy).policy
+            if isinstance(policy, Path)
+            else self._ranker(policy, targets)
+        )
+        reference = self.load_pretrained()
+        rows = evaluate.evaluate(
+            ranker, data, reward, reference, targets=targets, judge=judge
+        ).per_user
         if self.keys.is_judged_by_truth(eval_split):
-            return rows.join(value(self.load_truth(), data.test))
+            return rows.join(true_value.true_value(ranker, self.load_truth(), targets))
         if judge is not None and self.keys.is_judged_by_judge(eval_split):
-            return rows.join(data.corpus.reward_scale.from_stars(opinion(judge, data.test)))
+            opinion = judged_value.judged_value(ranker, judge, targets)
+            return rows.join(data.corpus.reward_scale.from_stars(opinion))
         return rows
+
+    def _ranker(self, run: Run, targets: Targets) -> Ranker:
+        """Of a method without training. Of a log whose errors are drawn anew in every step it reads
+        one draw."""
+        assert isinstance(run.algorithm, Untrained)
+        if reason := self.refusal(run):
+            raise TrainingFailed(reason)
+        reward, log = self.rewards.given(run)
+        if log.redraw is not None:
+            log = run.noise.on_log(self.data, self.load_pretrained(), one_draw=True)
+        given = Given(self.data, self.load_pretrained(), reward, log.sequences, targets)
+        return run.algorithm.ranker(given)
 
     def trace(
         self, posttrained: Path, eval_split: EvalSplit = "test", noise: RewardNoise = RewardNoise()

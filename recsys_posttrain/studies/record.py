@@ -24,7 +24,7 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
     targets = pipeline.data.test if study.eval_split == "test" else pipeline.data.validation
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
-    runs = [run for run in study.runs if study.title(run) not in results.left_out]
+    runs = [run for run in study.rows if study.title(run) not in results.left_out]
     return {
         "name": study.name,
         "eval_split": study.eval_split,
@@ -49,7 +49,9 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "redraws_noise": study.redraws_noise,
         "steps": sorted(steps),
         "policies": len(trained),
-        "runs": [{"title": study.title(run), **describe(run)} for run in runs],
+        "runs": [
+            {"title": study.title(run), "trained": run.is_trained, **describe(run)} for run in runs
+        ],
         "left_out": results.left_out,
         "noise": results.noise,
         "stages": {

@@ -11,13 +11,14 @@ from recsys_posttrain.rewards.control import RewardControl, ShuffledRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.setup import Setup, check_parts
 from recsys_posttrain.training.posttrain import POSTTRAINING
+from recsys_posttrain.untrained.base import Untrained
 
 PLACES = ("model", "log")  # of noise
 
 
 @dataclass(frozen=True)
 class Run:
-    """One method of a study.
+    """One method of a study: an algorithm, or a method without training (untrained/).
 
     setup: what it starts from. Runs of one study may share it; `--set` reaches its fields too.
     name: in the table; the algorithm's class if left empty.
@@ -27,7 +28,7 @@ class Run:
     strength: a label of the setting, where several runs are one method at several strengths.
     """
 
-    algorithm: Algorithm
+    algorithm: Algorithm | Untrained
     setup: Setup = field(default=Setup(), metadata=INLINE)
     name: str = ""
     posttraining: Training = POSTTRAINING
@@ -38,7 +39,8 @@ class Run:
 
     def __post_init__(self) -> None:
         kinds = {"setup": Setup, "posttraining": Training, "noise": RewardNoise}
-        check_parts(self, {"algorithm": "loss"}, kinds)
+        asked = "ranker" if hasattr(self.algorithm, "ranker") else "loss"
+        check_parts(self, {"algorithm": asked}, kinds)
         require(
             self.control is None or isinstance(self.control, RewardControl),
             f"{self.label}: control={self.control!r} is not a control of "
@@ -58,6 +60,10 @@ class Run:
             control = replace(control, seed=seed)
         setup = replace(self.setup, seed=seed) if full else self.setup
         return replace(self, setup=setup, seed=seed, control=control)
+
+    @property
+    def is_trained(self) -> bool:
+        return not isinstance(self.algorithm, Untrained)
 
     @property
     def label(self) -> str:

@@ -1,11 +1,4 @@
-"""A study whose methods have several strengths: which strength is chosen, and what it is worth.
-
-Every rule reads validation targets alone. The study's own is NDCG@10 of liked targets; the others
-are what the method's own reward model says of the lists (reward/proxy@10), with its errors, and
-what a judge says that was trained on other users (reward/judge@10), which is no rule where the
-same judge decides what a policy is worth. Beside them the best strength in hindsight, which no
-rule can beat and nobody can know.
-"""
+"""The tables of a study whose methods have several strengths: each at the one that was chosen."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,17 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.report.grid import Grid, achieved, caption
 from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.report.study_folder import label_of
 from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stats.columns import Column, value_columns
 from recsys_posttrain.stats.comparison import Comparison, compare
-
-OWN, HINDSIGHT = "NDCG@10 liked", "hindsight"
-RULES = {OWN: "liked_ndcg@10", "proxy": "reward/proxy@10", "judge": "reward/judge@10"}
-TRIAL = [*CONDITION, "method", "strength"]
+from recsys_posttrain.studies.choose import METHOD, OWN, TRIAL, chosen, selections, with_nothing
 
 
 class NoiseLevel(NamedTuple):
@@ -54,22 +43,6 @@ class Methods(NamedTuple):
         return cls(control, frozenset(given), against)
 
 
-def validation_means(rows: pd.DataFrame, scale: RewardScale) -> dict[str, float]:
-    """What the rules read of the validation rows of one policy."""
-    liked_ndcg = float(rows.loc[liked(rows, scale) > 0, "ndcg@10"].mean())
-    others = {name: float(rows[name].mean()) for name in RULES.values() if name in rows}
-    return {RULES[OWN]: liked_ndcg, **others}
-
-
-def chosen(validation: pd.DataFrame) -> pd.DataFrame:
-    """For each noise and method the strength with the best mean over seeds, by the own rule.
-
-    validation: one row per run and seed, with `validation_means`."""
-    means = validation.groupby(TRIAL, sort=False)[RULES[OWN]].mean()
-    best = means.groupby([*CONDITION, "method"], sort=False).idxmax()
-    return pd.DataFrame(list(best), columns=TRIAL)
-
-
 def comparisons(
     rows: pd.DataFrame,
     selected: pd.DataFrame,
@@ -88,7 +61,7 @@ def comparisons(
     columns = value_columns(rows.columns)
     own = dict.fromkeys(rows["method"].unique(), methods.control) | dict(methods.against)
     untrained = rows[~rows["method"].isin(selected["method"])]
-    kept = rows.merge(selected, on=TRIAL)
+    kept = rows.merge(selected[TRIAL], on=TRIAL)
     clean = kept[kept["place"] == ""]
     repeated = clean[~clean["method"].isin(methods.controlled)]
     for (place, kind, level), noisy in kept.groupby(CONDITION, sort=False):
@@ -101,19 +74,25 @@ def comparisons(
 
 
 def grid_of(
-    rows: pd.DataFrame, validation: pd.DataFrame, record: dict[str, Any], control: str
+    rows: pd.DataFrame,
+    validation: pd.DataFrame,
+    targets: pd.DataFrame,
+    record: dict[str, Any],
+    control: str,
 ) -> Grid:
-    """All numbers of a study's report. rows, validation: as in `Results`. record: run.json."""
+    """All numbers of a study's report. rows, validation, targets: as in `Results`. record:
+    run.json."""
     methods, about = Methods.of(record, control), (record["num_items"], scale_in(record))
     selected = chosen(validation)
-    compared = list(comparisons(rows, selected, methods, *about))
+    candidates = with_nothing(rows, validation)
+    compared = list(comparisons(candidates, selected, methods, *about))
     cells = [comparison.cells.assign(**noise._asdict()) for noise, comparison in compared]
     table = pd.concat(cells, ignore_index=True)
-    table = table.merge(selected, how="left", on=[*CONDITION, "method"])
+    table = table.merge(selected, how="left", on=METHOD)
     return Grid(
         table.merge(achieved(record), how="left", on=CONDITION),
         frontier(rows[rows["method"].isin(selected["method"])]),
-        selections(rows, validation, *about),
+        selections(candidates, targets, scale_in(record)),
         OWN,
         caption(record, compared[0][1].num_users, methods.control),
     )
@@ -143,43 +122,3 @@ def frontier(rows: pd.DataFrame) -> pd.DataFrame:
     source = value_columns(rows.columns)[0].source
     means = rows.groupby(TRIAL, sort=False)[[source, "kl"]].mean()
     return means.rename(columns={source: "value"}).reset_index()
-
-
-def selections(
-    rows: pd.DataFrame, validation: pd.DataFrame, num_items: int, scale: RewardScale
-) -> pd.DataFrame:
-    """One row per noise, method and rule, where a method has several strengths: the strength that
-    the rule chose, its mean value with interval, and its paired difference to the own rule."""
-    of_method = rows.groupby([*CONDITION, "method"], sort=False)
-    frames = [
-        _of_method(of_method.get_group(key), trials, num_items, scale)
-        for key, trials in validation.groupby([*CONDITION, "method"], sort=False)
-        if trials["strength"].nunique() > 1
-    ]
-    if not frames:
-        return pd.DataFrame(columns=_SELECTION)
-    return pd.concat(frames, ignore_index=True)
-
-
-_CELL = ["mean", "low", "high", "difference", "difference_low", "difference_high"]
-_SELECTION = [*CONDITION, "method", "rule", "strength", *_CELL]
-
-
-def _of_method(
-    rows: pd.DataFrame, trials: pd.DataFrame, num_items: int, scale: RewardScale
-) -> pd.DataFrame:
-    """Of one method under one noise."""
-    column = value_columns(rows.columns)[0]
-    by_rule = {
-        name: str(trials.groupby("strength", sort=False)[source].mean().idxmax())
-        for name, source in RULES.items()
-        if source in trials and not (name == "judge" and "judge" in column.source)
-    }
-    by_rule[HINDSIGHT] = str(rows.groupby("strength", sort=False)[column.source].mean().idxmax())
-    named = [rows[rows["strength"] == at].assign(method=rule) for rule, at in by_rule.items()]
-    cells = _compared(OWN, pd.concat(named), [column], num_items, scale).cells
-    found = cells.rename(columns={"method": "rule"}).assign(
-        strength=cells["method"].map(by_rule),
-        **{name: rows[name].iloc[0] for name in [*CONDITION, "method"]},
-    )
-    return found[_SELECTION]

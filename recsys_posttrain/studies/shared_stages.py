@@ -23,19 +23,19 @@ from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth, truth_of
 
 Make = Callable[[Path], dict[str, Any]]
-Told = Callable[[Done], None]
+OnStage = Callable[[Done], None]
 
 
 class SharedStages:
-    """root: where stages are kept. told: called with each stage that is complete."""
+    """root: where stages are kept. on_stage: called with each stage once it is there."""
 
     def __init__(
-        self, setup: Setup, root: Path, device: str = "cpu", told: Told = lambda _: None
+        self, setup: Setup, root: Path, device: str = "cpu", on_stage: OnStage = lambda _: None
     ) -> None:
         self.setup = setup
         self.root = root
         self.device = device
-        self.told = told
+        self.on_stage = on_stage
 
     @cached_property
     def data(self) -> Split:
@@ -51,7 +51,7 @@ class SharedStages:
     def build(self, stage: Stage, title: str, make: Make, *files: str) -> store.Built:
         """files: what `make` leaves."""
         built = store.build(stage.folder, stage.key, make, files)
-        self.told(Done(title, built.folder, built.seconds))
+        self.on_stage(Done(title, built.folder, built.seconds))
         return built
 
     def build_frame(

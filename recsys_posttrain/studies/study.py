@@ -1,10 +1,12 @@
 """A study: the runs of an experiment file, over seeds, ending in rows on disk and a table."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from recsys_posttrain.config import require
@@ -12,6 +14,7 @@ from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report import render
@@ -19,10 +22,12 @@ from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
-from recsys_posttrain.report.study_folder import TEXTS
+from recsys_posttrain.report.study_folder import TEXTS, label_of
 from recsys_posttrain.report.table import Provenance, Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
+from recsys_posttrain.studies.choose import NOTHING, OWN, TRIAL, few_targets, validation_means
 from recsys_posttrain.studies.execute import (
+    Known,
     Options,
     Results,
     build_in_processes,
@@ -30,19 +35,20 @@ from recsys_posttrain.studies.execute import (
     by_reason,
     number_of_workers,
     refused,
-    shared_rows,
 )
 from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_is_replaced
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.record import command_of, record_of, seeds_text
-from recsys_posttrain.studies.select import OWN, RULES, TRIAL, grid_of
+from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.select import grid_of
 from recsys_posttrain.tracking.mirror import track
+from recsys_posttrain.untrained import Pretrained
 
-VALIDATION = "validation.csv"
-TRIALS = {
-    **dict.fromkeys((*TRIAL, RULES[OWN]), object),
-    **{"level": float, "seed": float, RULES[OWN]: float},
+VALIDATION, TARGETS = "validation.csv", "validation.parquet"
+TRIALS: dict[str, type] = {
+    **dict.fromkeys((*TRIAL, "setup"), object),
+    **{"level": float, "seed": float, OWN: float},
 }
 NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
 
@@ -58,24 +64,63 @@ def run_study(file: Path, options: Options) -> Path:
     say_the_data(pipeline)
     say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
     left_out = refused(study, pipeline)
+    if study.is_grid:
+        candidates = 1 + max(study.strengths[run.label] for run in study.runs)
+        if warning := few_targets(pipeline.data, liked, candidates):
+            say(warning)
     # All runs are evaluated with these, so no worker has to wait for another one to build them.
     qualities = measure_rewards(study, pipeline)
-    shared = shared_rows(study, pipeline)
+    for _, _, setup in study.setups():
+        pipeline.at(setup).pretrain()
+    if not study.is_grid:
+        study = chosen_baselines(study, pipeline, left_out)
+    known: Known = {}
 
     def built(part: Study) -> Results:
         if workers > 1:
             build_in_processes(file, options, part, pipeline, progress, workers, left_out)
-        return build_runs(part, pipeline, shared, left_out)
+        return build_runs(part, pipeline, left_out, known)
 
-    if study.under_noise is not None:
-        clean = built(study.without_noise())
-        left_out |= clean.left_out
-        study = study.chosen(clean.validation)
-    results = built(study)
+    part = study if study.next_runs is None else study.grown((), pd.DataFrame())
+    results = built(part)
+    while study.next_runs is not None:
+        left_out |= results.left_out
+        grown = study.grown(part.rows, results.validation)
+        if len(grown.rows) == len(part.rows):
+            break
+        part, results = grown, built(grown)
+    study = part
     progress.finish()
     more = {"command": command_of(study, options)}
     write_study(study, pipeline, results, qualities, folder, more)
     return folder
+
+
+def chosen_baselines(study: Study, pipeline: Pipeline, left_out: Collection[str] = ()) -> Study:
+    """The study with one baseline of each label: the one with the best mean over seeds of NDCG@10
+    of liked validation targets, which is said, and stands in the caption. Doing nothing is a
+    candidate too. left_out: titles of runs that are not run."""
+    kept: list[Run] = []
+    texts = [study.tuning]
+    for label in dict.fromkeys(run.label for run in study.baselines):
+        candidates = [run for run in study.baselines if run.label == label]
+        if len(candidates) > 1 and label not in left_out:
+            nothing = replace(candidates[0], algorithm=Pretrained(), name=label, strength=NOTHING)
+            candidates = [nothing, *candidates]
+            alone = study._replace(baselines=tuple(candidates), runs=())
+            values: dict[str, list[float]] = {run.strength: [] for run in candidates}
+            scale = pipeline.data.corpus.reward_scale
+            for _, run in alone.with_seeds():
+                rows = pipeline.at(run.setup).evaluate(run, "validation", run.noise)
+                values[run.strength].append(validation_means(rows, scale)[OWN])
+            means = {strength: float(np.mean(each)) for strength, each in values.items()}
+            best = max(candidates, key=lambda run: np.nan_to_num(means[run.strength], nan=-1))
+            tried = ", ".join(f"{strength} {mean:.4f}" for strength, mean in means.items())
+            texts.append(f"{label}: {best.strength}, by NDCG@10 of liked validation targets")
+            say(f"{texts[-1]} ({tried})")
+            candidates = [best]
+        kept.append(candidates[0])
+    return study._replace(baselines=tuple(kept), tuning="; ".join(texts))
 
 
 def say_the_data(pipeline: Pipeline) -> None:
@@ -136,13 +181,15 @@ def write_study(
     further files, by name."""
     record = record_of(study, pipeline, results) | more
     rows = results.rows
-    table = _table(rows, results.validation if study.is_grid else None, record)
+    chosen_by = (results.validation, results.targets) if study.is_grid else None
+    table = _table(rows, chosen_by, record)
     gains = None
     with result_set(folder) as new:
         write_parquet(rows, new / "rows.parquet")
         if study.is_grid:
             validation = results.validation.to_csv(index=False, lineterminator="\n")
             write_text(new / VALIDATION, validation)
+            write_parquet(results.targets, new / TARGETS)
         if qualities.rewards is not None:
             write_parquet(qualities.rewards, new / "reward_models.parquet")
             caption = _quality_caption("Reward models", study, pipeline)
@@ -170,9 +217,11 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     the table is printed all the same.
     """
     record, rows = study_record(folder, NEEDED), read_rows(folder)
-    path = folder / VALIDATION
-    validation = read_csv(path, TRIALS, TEXTS, FIX) if path.exists() else None
-    table = _table(rows, validation, record, control, relative_to)
+    chosen_by = None
+    if (folder / VALIDATION).exists():
+        validation = read_csv(folder / VALIDATION, TRIALS, TEXTS, FIX)
+        chosen_by = validation, read_parquet(folder / TARGETS, {"strength": str}, FIX)
+    table = _table(rows, chosen_by, record, control, relative_to)
     path = folder / "reward_models.parquet"
     quality = read_parquet(path, dict.fromkeys(SHORT.values(), float)) if path.exists() else None
     try:
@@ -190,10 +239,11 @@ def _show(quality: pd.DataFrame | None, table: Table | Grid, written: str) -> No
     say(f"\n{written}")
 
 
-def _control(rows: pd.DataFrame) -> str:
-    """BC, or the first after popularity and pretrained."""
+def _control(rows: pd.DataFrame, record: dict[str, Any]) -> str:
+    """BC, or the first that is trained."""
     methods = [str(method) for method in rows["method"].unique()]
-    return "BC" if "BC" in methods else methods[min(2, len(methods) - 1)]
+    trained = [label_of(run) for run in record.get("runs", []) if run.get("trained", True)]
+    return next(name for name in ("BC", *trained, *methods) if name in methods)
 
 
 def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
@@ -209,16 +259,16 @@ def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
 
 def _table(
     rows: pd.DataFrame,
-    validation: pd.DataFrame | None,
+    chosen_by: tuple[pd.DataFrame, pd.DataFrame] | None,
     record: dict[str, Any],
     control: str | None = None,
     relative_to: str | None = None,
 ) -> Table | Grid:
-    """validation: of a grid."""
-    control = control or _control(rows)
-    if validation is not None:
+    """chosen_by: of a grid, the validation means and rows."""
+    control = control or _control(rows, record)
+    if chosen_by is not None:
         require(relative_to is None, f"--relative-to {relative_to}: not in a table by noise.")
-        return grid_of(rows, validation, record, control)
+        return grid_of(rows, *chosen_by, record, control)
     return comparison_table(
         rows,
         num_items=record["num_items"],

@@ -23,6 +23,7 @@ from recsys_posttrain.sweep.sampler import Pruning
 from recsys_posttrain.sweep.space import Setting
 from recsys_posttrain.training.fit import Report
 from recsys_posttrain.training.posttrain import VALIDATIONS
+from recsys_posttrain.untrained import Given, Popularity
 
 
 class _NoTargets:
@@ -64,8 +65,10 @@ class Objective:
         )
         if sweep.over.__module__ != subsets.__name__:
             return  # it may read what only a policy's rows hold
-        rows = evaluate.evaluate_popularity(pipeline.data, targets=pipeline.data.validation)
-        weight_N = sweep.over(rows.per_user, corpus.reward_scale)
+        validation = pipeline.data.validation
+        popular = Popularity().ranker(Given(pipeline.data, targets=validation))
+        rows = evaluate.evaluate(popular, pipeline.data, targets=validation).per_user
+        weight_N = sweep.over(rows, corpus.reward_scale)
         why = subsets.unusable(sweep.over, weight_N, corpus.reward_scale)
         require(
             not why,
@@ -124,9 +127,10 @@ class Objective:
         sweep, stages = self.sweep, self.pipeline.keys
         scale = stages.scale
         runs: list[Run] = [cell.run({}, seed) for seed in sweep.tuning_seeds]
+        popular = replace(sweep.base, algorithm=Popularity())  # stands for every policy
         key = {
             "trained": [stages.posttrain(run).folder.name for run in runs],
-            "rows": [stages.rows(None, "validation", run.noise).folder.name for run in runs],
+            "rows": [stages.rows(popular, "validation", run.noise).folder.name for run in runs],
             "space": cell.method.space,
             "chosen by": [sweep.metric, sweep.over, sweep.sampler, sweep.seed, sweep.pruning],
             "thresholds": [scale.liked, scale.top, scale.disliked],

@@ -11,11 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_text
-from recsys_posttrain.studies.execute import build_runs
+from recsys_posttrain.studies.baselines import alone, baselines
+from recsys_posttrain.studies.execute import build_runs, refused
 from recsys_posttrain.studies.folder import result_set
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.study import measure_rewards, write_study
+from recsys_posttrain.studies.study import chosen_baselines, measure_rewards, write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.queue import SECONDS, SLOT, STATES, reason_of
@@ -46,12 +47,13 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         )
     tuned = bool(sweep.seeds)
     chosen = (state.cell.run(state.setting or {}, sweep.seeds[0]) for state in worked)
-    runs = chosen if tuned else _tried(worked, sweep)
+    runs = tuple(chosen if tuned else _tried(worked, sweep))
     study = Study(
         file=file,
         dataset=None,
         name=ledger.name,
-        runs=tuple(runs),
+        runs=runs,
+        baselines=tuple(alone(baselines(runs))),
         seeds=sweep.seeds if tuned else sweep.tuning_seeds,
         eval_split="test" if tuned else "validation",
         tuning=tuning_text(sweep, states),
@@ -59,7 +61,9 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         redraws_noise=True,
     )
     more = {"command": command, "sweep": sweep_record(sweep, states)}
-    results, qualities = build_runs(study, pipeline), measure_rewards(study, pipeline)
+    refusals = refused(study, pipeline)
+    study = chosen_baselines(study, pipeline, refusals)
+    results, qualities = build_runs(study, pipeline, refusals), measure_rewards(study, pipeline)
     write_study(study, pipeline, results, qualities, folder, more, {TRIALS: trials})
 
 

@@ -59,7 +59,7 @@ def run_sweep(file: Path, options: Options) -> Path:
                 say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
                 ledger.objective.build_shared()
                 progress.finish()
-                pipeline.told = lambda _: None
+                pipeline.on_stage = lambda _: None
                 work_off(ledger, file, options, folder)
             write_outcome(ledger, file, folder, options.command(file))
     return folder

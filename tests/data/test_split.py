@@ -39,17 +39,22 @@ def test_by_hand():
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(st.integers(0, 7), min_size=1, max_size=12).filter(lambda n: max(n) >= 3))
-def test_equals_a_loop_over_users(lengths):
+@given(
+    st.lists(st.integers(0, 7), min_size=1, max_size=12).filter(lambda n: max(n) >= 3),
+    st.integers(1, 5),
+)
+def test_equals_a_loop_over_users(lengths, positions):
+    """More validation positions come out of the training log; one event stays, and the test too."""
     corpus = made_corpus(lengths)
-    split = LeaveOneOut().split(corpus)
+    split = LeaveOneOut(validation_positions=positions).split(corpus)
     train, validation, test = [], [], []
     for user, events in enumerate(as_lists(corpus.sequences)):
         if len(events) < 3:
             train.append(events)
             continue
-        train.append(events[:-2])
-        validation.append((user, events[:-2], events[-2]))
+        first = max(1, len(events) - 1 - positions)
+        train.append(events[:first])
+        validation += [(user, events[:at], events[at]) for at in range(first, len(events) - 1)]
         test.append((user, events[:-1], events[-1]))
     assert as_lists(split.train) == train
     for targets, expected in ((split.validation, validation), (split.test, test)):
@@ -73,6 +78,14 @@ def test_dtypes_are_kept_and_the_corpus_is_not_changed():
         assert sequences.offsets_N1.dtype == torch.int64
     split.train.items_E.fill_(0)
     assert as_lists(corpus.sequences) == before
+
+
+def test_the_label_says_what_more_validation_positions_cost():
+    assert LeaveOneOut().label == "leave-one-out (protocol A)"
+    label = LeaveOneOut(validation_positions=4).label
+    assert label == "leave-one-out (protocol A) with 4 validation events per user out of training"
+    with pytest.raises(UserError, match="LeaveOneOut: validation_positions=0 must be at least 1"):
+        LeaveOneOut(validation_positions=0)
 
 
 def test_nobody_with_three_events():

@@ -1,4 +1,4 @@
-"""Who is in which part: disjoint, complete, of the asked size, and asked about the last event."""
+"""Who is in which part: disjoint, complete, of the asked size, and asked about the last events."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recsys_posttrain.data import UserHoldout
 from recsys_posttrain.errors import UserError
 
-EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2)
+EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2, validation_positions=1)
 
 
 @settings(deadline=None, max_examples=60)
@@ -20,9 +20,12 @@ EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2)
     st.lists(st.integers(1, 6), min_size=15, max_size=40),
     st.tuples(*[st.integers(2, 5)] * 5),
     st.integers(0, 3),
+    st.integers(1, 7),
 )
-def test_the_parts_share_nobody_and_hold_everybody(lengths, weights, seed):
-    plan = UserHoldout(*(weight / sum(weights) for weight in weights), seed=seed)
+def test_the_parts_share_nobody_and_hold_everybody(lengths, weights, seed, positions):
+    """A validation user's last events are targets, as many as have one before them."""
+    shares = [weight / sum(weights) for weight in weights]
+    plan = UserHoldout(*shares, seed=seed, validation_positions=positions)
     corpus = made_corpus(lengths)
     try:
         split = plan.split(corpus)
@@ -38,15 +41,21 @@ def test_the_parts_share_nobody_and_hold_everybody(lengths, weights, seed):
         users = {user for user, items in enumerate(found) if items}
         assert [found[user] for user in sorted(users)] == [everything[u] for u in sorted(users)]
         held.append(users)
-    for targets in (split.validation, split.test):
+    for targets, most in ((split.validation, positions), (split.test, 1)):
         users_N = targets.users_N.tolist()
-        assert users_N == sorted(set(users_N)), "one target each, in the order of the corpus"
+        events = [
+            (user, at)
+            for user in sorted(set(users_N))
+            for at in range(max(1, lengths[user] - most), lengths[user])
+        ]
+        assert users_N == [user for user, _ in events], "in the order of the corpus and in time"
         pasts = targets.history.items_E.split(targets.history.lengths_N.tolist())
-        for user, item, past in zip(users_N, targets.items_N.tolist(), pasts, strict=True):
-            assert [*past.tolist(), item] == everything[user]
-            assert len(past) > 0, "a single event is no target"
-        assert targets.times_N.tolist() == [10 * (bounds[user + 1] - 1) for user in users_N]
-        assert targets.rewards_N.tolist() == [(bounds[user + 1] - 1) / 2 for user in users_N]
+        found = zip(events, targets.items_N.tolist(), pasts, strict=True)
+        for (user, at), item, past in found:
+            assert [*past.tolist(), item] == everything[user][: at + 1]
+        places = [bounds[user] + at for user, at in events]
+        assert targets.times_N.tolist() == [10 * place for place in places]
+        assert targets.rewards_N.tolist() == [place / 2 for place in places]
         held.append(set(users_N))
     together = [user for users in held for user in users]
     assert len(together) == len(set(together))
@@ -61,10 +70,11 @@ def test_the_parts_share_nobody_and_hold_everybody(lengths, weights, seed):
 
 @pytest.mark.parametrize(
     ("plan", "lengths", "sizes"),
-    [(UserHoldout(), [3] * 100, [40, 15, 15, 10, 20]), (EVEN, [2] * 7, [1, 2, 1, 2, 1])],
+    [(UserHoldout(), [3] * 100, [40, 15, 15, 20, 20]), (EVEN, [2] * 7, [1, 2, 1, 2, 1])],
 )
 def test_shares_and_their_boundaries(plan, lengths, sizes):
-    """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are rounded to 1, 3, 4 and 6."""
+    """Seven users in fifths: 1.4, 2.8, 4.2 and 5.6 are rounded to 1, 3, 4 and 6. Ten validation
+    users of three events have two targets each."""
     split = plan.split(made_corpus(lengths))
     trained = [int((part.lengths_N > 0).sum()) for part in (split.train, split.reward, split.judge)]
     assert [*trained, len(split.validation.items_N), len(split.test.items_N)] == sizes
@@ -107,5 +117,6 @@ def test_what_cannot_be_split(plan, lengths, message):
 
 def test_the_label_names_every_share():
     assert UserHoldout().label == (
-        "disjoint users (0.4 policy, 0.15 reward model, 0.15 judge, 0.1 validation, 0.2 test)"
+        "disjoint users (0.4 policy, 0.15 reward model, 0.15 judge, 0.1 validation with 5 events "
+        "each, 0.2 test)"
     )

@@ -9,15 +9,20 @@ from data_factory import made_corpus, made_sequences
 
 from recsys_posttrain.api import load
 from recsys_posttrain.data import LeaveOneOut
-from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
+from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
 from recsys_posttrain.types import Batch, History, Split, Targets
+from recsys_posttrain.untrained import Given, Popularity
 
 ITEMS, USERS = 15, 30
+
+
+def evaluate_popularity(data, *models, **options):
+    return evaluate(Popularity().ranker(Given(data)), data, *models, **options)
 
 
 def made_policy(seed):

@@ -4,10 +4,11 @@ import pytest
 import torch
 from data_factory import made_sequences
 
-from recsys_posttrain.evaluation.judged_value import judged_value, judged_value_of_popularity
+from recsys_posttrain.evaluation.judged_value import judged_value
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.ranker import SameForAll
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Targets
 
@@ -45,7 +46,7 @@ def targets():
 def test_popularity_by_hand(targets):
     """The first user is shown 4, 7, 3, 2, 6; each reward halves into the next. The second has one
     step, the third none."""
-    frame = judged_value_of_popularity(COUNT_V, HandJudge(), targets)
+    frame = judged_value(SameForAll(COUNT_V), HandJudge(), targets)
     assert list(frame.columns) == [COLUMN]
     rewards = [2.4, 1.9, 1.25, 0.825, 1.0125]
     weights = [1, 0.9, 0.81, 0.729, 0.6561]
@@ -80,8 +81,8 @@ def test_a_policy_is_asked_again_after_every_step(targets):
 def test_what_the_judge_knows_of_the_targets_is_kept(targets):
     """The histories of later steps are those of one policy: they do not drive out the first."""
     judge = HandJudge()
-    judged_value_of_popularity(COUNT_V, judge, targets)
+    judged_value(SameForAll(COUNT_V), judge, targets)
     passes = len(judge.asked)
-    judged_value_of_popularity(COUNT_V, judge, targets)
+    judged_value(SameForAll(COUNT_V), judge, targets)
     assert passes == 5
     assert len(judge.asked) == 9

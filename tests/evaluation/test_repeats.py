@@ -10,13 +10,15 @@ import torch
 
 from recsys_posttrain.api import load
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity
+from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.expectation import expected_unseen
-from recsys_posttrain.evaluation.rollout import first_of, most_popular, rollout
+from recsys_posttrain.evaluation.rollout import first_of, rollout
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.ranker import SameForAll
 from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
+from recsys_posttrain.untrained import Given, Popularity
 
 INPUTS = Path(__file__).parents[1] / "inputs"
 SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)
@@ -39,6 +41,10 @@ def shown(data, seen):
 def histories(targets):
     for start, stop in pairwise(targets.history.offsets_N1.tolist()):
         yield set(targets.history.items_E[start:stop].tolist())
+
+
+def evaluate_popularity(data, *models, **options):
+    return evaluate(Popularity().ranker(Given(data)), data, *models, **options)
 
 
 def counted(data):
@@ -91,8 +97,8 @@ def test_expected_rewards_and_rollouts(data):
         return items_N.float().masked_fill(items_N == 0, torch.nan)
 
     count_V = torch.tensor([5, 4, 3, 2, 1])
-    for show in (most_popular(count_V, data.test.repeats), first_of(policy, data.test.repeats)):
-        steps_NS = rollout(show, item_itself, data.test, 6)
+    for ranker in (SameForAll(count_V), policy):
+        steps_NS = rollout(first_of(ranker, data.test), item_itself, data.test, 6)
         for n, seen in enumerate(histories(data.test)):
             steps = [int(step) for step in steps_NS[n] if not step.isnan()]
             if data.corpus.repeats == "never":
@@ -100,7 +106,7 @@ def test_expected_rewards_and_rollouts(data):
             else:
                 assert len(steps) == 6
     if data.corpus.repeats == "allowed":
-        popular_NS = rollout(most_popular(count_V, "allowed"), item_itself, data.test, 6)
+        popular_NS = rollout(first_of(SameForAll(count_V), data.test), item_itself, data.test, 6)
         assert (popular_NS == 1).all()
 
 
@@ -125,9 +131,9 @@ def test_targets_made_by_hand_that_were_seen_are_refused(data):
     if data.corpus.repeats == "allowed":
         assert len(evaluate(policy, data, targets=seen).per_user) == 24
         return
-    for ask in (evaluate_popularity, lambda *a, **b: evaluate(policy, *a, **b)):
+    for ranker in (Popularity().ranker(Given(data)), policy):
         with pytest.raises(UserError, match=r"16 of 16 targets .* had before, which repeats=\"nev"):
-            ask(data, targets=seen)
+            evaluate(ranker, data, targets=seen)
 
 
 def test_the_reward_of_an_empty_list_is_undefined_and_not_zero(data, monkeypatch):

@@ -8,13 +8,10 @@ import torch
 from data_factory import made_sequences
 
 from recsys_posttrain.evaluation.rollout import appended, discounted_mean, first_of, rollout
-from recsys_posttrain.evaluation.true_value import (
-    expected_reward,
-    true_value,
-    true_value_of_popularity,
-)
+from recsys_posttrain.evaluation.true_value import expected_reward, true_value
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.models.policy import new_policy
+from recsys_posttrain.models.ranker import SameForAll
 from recsys_posttrain.types import History, Targets
 from recsys_posttrain.worlds.base import Truth
 
@@ -136,9 +133,10 @@ def test_every_column_of_a_policy_is_the_slow_loop(policy, truth, targets):
         np.testing.assert_allclose(frame.loc[n], expected, atol=2e-5)
 
 
-def test_popularity_is_the_slow_loop_too(truth, targets):
+def test_one_list_for_all_is_the_slow_loop_too(truth, targets):
     count = dict(enumerate([7, 0, 3, 12, 5, 1, 9, 2, 4, 8, 6, 11, 10, 0], start=1))
-    frame = true_value_of_popularity(torch.tensor(list(count.values())), truth, targets)
+    logit_V = torch.tensor(list(count.values())).double().clamp(min=1e-9).log()
+    frame = true_value(SameForAll(logit_V), truth, targets)
     logit = {item: np.log(number) if number else -50.0 - item for item, number in count.items()}
     for n, seen in enumerate(SEEN):
         if n == ALL_SEEN:
@@ -170,7 +168,7 @@ def test_each_step_of_a_rollout_shows_something_new(policy, truth, targets):
     def true_reward(_, items_N, __):
         return truth.rewards_of(targets.users_N, items_N[:, None])[:, 0]
 
-    reward_NS = rollout(first_of(policy, "never"), true_reward, targets, 14)
+    reward_NS = rollout(first_of(policy, targets), true_reward, targets, 14)
     for n, seen in enumerate(SEEN):
         found = [float(value) for value in reward_NS[n] if not value.isnan()]
         unseen = [value for item, value in true_rewards(truth, n).items() if item not in seen]

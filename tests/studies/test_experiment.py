@@ -1,6 +1,7 @@
 """Experiment files are executed: whatever goes wrong in one is one sentence with file and line."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def _end(monkeypatch, *arguments):
         (HEAD + "RUNS = {1: Run(BC())}", " defines no RUNS"),
         (HEAD + "def runs():\n    return 1 / 0\nRUNS = runs", ", line 8: ZeroDivisionError"),
         (HEAD + "RUNS = lambda: 5", " defines no RUNS: give it a list RUNS of Run"),
-        (HEAD + "UNDER_NOISE = 5", ": UNDER_NOISE=5 must be a function of runs"),
+        (HEAD + "NEXT_RUNS = 5", ": NEXT_RUNS=5 must be a function of all runs"),
         (HEAD + "REDRAWS_NOISE = 1", ": REDRAWS_NOISE=1 must be True or False"),
         (
             HEAD + "RUNS = [Run(BC(), strength='a'), Run(BC(), strength='a')]",
@@ -127,23 +128,21 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         experiment_module(Path(file))
 
 
-def test_runs_under_noise_are_chosen_among_those_of_the_file(tmp_path):
-    """By the validation means that it is given; nothing else may come in."""
+def test_which_runs_are_built_next_is_chosen_among_those_of_the_file(tmp_path):
+    """Those that were built stay; nothing else may come in."""
     text = """
-from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
-noise = RewardNoise(model=ItemBias(0.5))
-RUNS = [Run(BC()), Run(DPO()), *(Run(DPO(), noise=noise, strength=s) for s in "ab")]
-UNDER_NOISE = lambda noisy, means: [run for run in noisy if run.strength == means]
+RUNS = [Run(BC()), *(Run(DPO(), strength=s) for s in "abc")]
+NEXT_RUNS = lambda runs, built, means: [run for run in runs if run.strength == means]
 """
     file = tmp_path / "chooses.py"
     file.write_text(HEAD + text)
     study = load_study(file, [], None, None, None)
-    noisy = ["DPO, a, ItemBias 0.5 in the model", "DPO, b, ItemBias 0.5 in the model"]
-    assert [study.title(run) for run in study.runs] == ["BC", "DPO", *noisy]
-    assert [study.title(run) for run in study.without_noise().runs] == ["BC", "DPO"]
-    assert [study.title(run) for run in study.chosen("b").runs] == ["BC", "DPO", noisy[1]]
-    with pytest.raises(UserError, match="UNDER_NOISE returned a run that it was not given"):
-        study._replace(under_noise=lambda noisy, means: study.runs[:1]).chosen("b")
-    file.write_text(HEAD + text + "UNDER_NOISE = lambda noisy, means: 1 / 0")
+    assert [study.title(run) for run in study.runs] == ["BC", "DPO, a", "DPO, b", "DPO, c"]
+    grown = study.grown(study.runs[3:], "b")
+    assert [study.title(run) for run in grown.runs] == ["DPO, b", "DPO, c"]
+    other = study._replace(next_runs=lambda *_: [replace(study.runs[0], name="another")])
+    with pytest.raises(UserError, match="NEXT_RUNS returned a run that it was not given"):
+        other.grown((), "b")
+    file.write_text(HEAD + text + "NEXT_RUNS = lambda runs, built, means: 1 / 0")
     with pytest.raises(UserError, match=r"line \d+: ZeroDivisionError"):
-        load_study(file, [], None, None, None).chosen("b")
+        load_study(file, [], None, None, None).grown((), "b")

@@ -12,8 +12,8 @@ import torch
 from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
 from recsys_posttrain.data import GlobalTime, LeaveOneOut, RatingsFile, UserHoldout
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.evaluate import evaluate, evaluate_popularity, event_counts
-from recsys_posttrain.evaluation.judged_value import judged_value, judged_value_of_popularity
+from recsys_posttrain.evaluation.evaluate import evaluate
+from recsys_posttrain.evaluation.judged_value import judged_value
 from recsys_posttrain.losses import GBCE, SampledSoftmax
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.checkpoint import load_policy
@@ -28,6 +28,7 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_judge, train_reward
+from recsys_posttrain.untrained import Given, Popularity
 
 PLAN = Training(epochs=2, batch_size=16, patience=2)
 ENCODER = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, history_rewards=True)
@@ -58,7 +59,7 @@ def made(run, tmp_path_factory):
     """A pipeline with every stage of one run made."""
     pipeline = Pipeline(run.setup, tmp_path_factory.mktemp("runs"))
     pipeline.evaluate(pipeline.posttrain(run))
-    pipeline.evaluate(None)
+    pipeline.evaluate(replace(run, algorithm=Popularity()))
     return pipeline
 
 
@@ -80,8 +81,9 @@ def test_stages_hold_what_the_functions_make(made, run):
 
     rows = evaluate(better, made.data, reward, policy).per_user
     pd.testing.assert_frame_equal(made.evaluate(folder), rows)
-    popular = evaluate_popularity(made.data, reward).per_user
-    pd.testing.assert_frame_equal(made.evaluate(None), popular)
+    ranker = Popularity().ranker(Given(made.data))
+    popular = evaluate(ranker, made.data, reward, made.load_pretrained()).per_user
+    pd.testing.assert_frame_equal(made.evaluate(replace(run, algorithm=Popularity())), popular)
 
 
 def folders(pipeline, run):
@@ -182,7 +184,7 @@ def test_a_second_pipeline_trains_nothing_and_says_what_it_reads(made, run, monk
     monkeypatch.setattr(pl.Trainer, "fit", fail)
     monkeypatch.setattr(Pipeline, "_rows", fail)
     told = []
-    again = Pipeline(run.setup, made.root, told=told.append)
+    again = Pipeline(run.setup, made.root, on_stage=told.append)
     rows = again.evaluate(again.posttrain(run))
     pd.testing.assert_frame_equal(rows, made.evaluate(made.posttrain(run)))
     assert [done.title for done in told] == ["BC, seed 0", f"test rows of {told[0].folder.name}"]
@@ -263,7 +265,8 @@ def test_a_judge_where_the_split_has_users_for_one(made, run):
     assert made.rewards.load_judge() is None
     assert made.rewards.train_judge() is None
     assert made.rewards.measure_judge() is None
-    assert "reward/judge@10" not in made.evaluate(None).columns
+    popularity = replace(run, algorithm=Popularity())
+    assert "reward/judge@10" not in made.evaluate(popularity).columns
     other = Pipeline(replace(run.setup, split=UserHoldout(0.3, 0.2, 0.2, 0.1, 0.2)), made.root)
     judge, _ = train_judge(other.data, run.setup.reward, 0)
     assert_equal(other.rewards.load_judge(), judge)
@@ -279,9 +282,9 @@ def test_a_judge_where_the_split_has_users_for_one(made, run):
     opinion = judged_value(other.load_pretrained(), judge, other.data.test)
     pd.testing.assert_frame_equal(rows, expected.per_user.join(opinion))
     assert not rows["reward/judge@10"].equals(rows["reward/proxy@10"])
-    popular = other.evaluate(None)
-    count_V = event_counts(other.data)
-    opinion = judged_value_of_popularity(count_V, judge, other.data.test)
+    popular = other.evaluate(popularity)
+    ranker = Popularity().ranker(Given(other.data))
+    opinion = judged_value(ranker, judge, other.data.test)
     pd.testing.assert_series_equal(popular[ROLLOUT], opinion[ROLLOUT])
     assert "reward/judge@10" in popular
-    assert ROLLOUT not in other.evaluate(None, "validation")
+    assert ROLLOUT not in other.evaluate(popularity, "validation")

@@ -1,20 +1,31 @@
 """Which strength is chosen, and what it is worth, by hand."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pandas as pd
 import pytest
+import torch
 
+from recsys_posttrain.algorithms import BC
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.report.grid import selection_block
 from recsys_posttrain.report.render import markdown_table
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.studies.select import (
-    RULES,
+from recsys_posttrain.studies.choose import (
+    NOTHING,
+    OWN,
     TRIAL,
-    Methods,
     chosen,
-    comparisons,
+    extended,
+    few_targets,
     selections,
     validation_means,
+    with_nothing,
 )
+from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.select import Methods, comparisons
 
 CLEAN, BIASED = ("", "", 0.0), ("model", "ItemBias", 1.0)
 Row = tuple[tuple[str, str, float], str, str, float]
@@ -90,8 +101,77 @@ def test_the_strength_with_the_best_mean_over_seeds_is_chosen() -> None:
             [(0, "weak"), (1, "weak"), (0, "strong"), (1, "strong")], values, strict=True
         )
     ]
-    found = chosen(pd.DataFrame(rows, columns=[*TRIAL, "seed", "liked_ndcg@10"]))
-    assert found.to_numpy().tolist() == [[*CLEAN, "PPO", "strong"], [*BIASED, "PPO", "weak"]]
+    found = chosen(pd.DataFrame(rows, columns=[*TRIAL, "seed", OWN]))
+    assert found[TRIAL].to_numpy().tolist() == [[*CLEAN, "PPO", "strong"], [*BIASED, "PPO", "weak"]]
+
+
+@pytest.mark.parametrize(
+    ("means", "best", "at_edge"),
+    [
+        ({"weak": 0.3, "middle": 0.2, "strong": 0.1}, "weak", True),
+        ({"weak": 0.2, "middle": 0.3, "strong": 0.1}, "middle", False),
+        ({"weak": 0.2, "middle": 0.1, "strong": 0.3}, "strong", True),
+        ({NOTHING: 0.4, "weak": 0.3, "middle": 0.2, "strong": 0.1}, NOTHING, False),
+        ({NOTHING: 0.1, "only": 0.3}, "only", False),  # no grid, no edge
+        ({NOTHING: 0.3, "weak": 0.3, "strong": 0.1}, NOTHING, False),  # as good for nothing
+    ],
+)
+def test_doing_nothing_is_a_candidate_and_an_edge_is_named(
+    means: dict[str, float], best: str, at_edge: bool
+) -> None:
+    rows = [[*CLEAN, "PPO", strength, 0, value] for strength, value in means.items()]
+    found = chosen(pd.DataFrame(rows, columns=[*TRIAL, "seed", OWN]))
+    assert found[["strength", "at_edge"]].to_numpy().tolist() == [[best, at_edge]]
+
+
+LADDER = [Run(BC(), strength=name) for name in ("a", "b", "c", "d", "e", "f")]
+
+
+@pytest.mark.parametrize(
+    ("tried", "means", "wanted"),
+    [
+        ("", {}, "cd"),  # at first those in the middle
+        ("cd", {"c": 0.3, "d": 0.2}, "b"),
+        ("bcd", {"b": 0.4, "c": 0.3, "d": 0.2}, "a"),
+        ("abcd", {"a": 0.5, "b": 0.4, "c": 0.3, "d": 0.2}, ""),  # nothing beyond
+        ("bcd", {"b": 0.2, "c": 0.3, "d": 0.2}, ""),  # no longer at the edge
+        ("cd", {"c": 0.2, "d": 0.3}, "e"),
+        ("cd", {NOTHING: 0.4, "c": 0.2, "d": 0.3}, ""),
+        ("cde", {"c": 0.2, "d": 0.3}, ""),  # e was tried, and its training failed
+    ],
+)
+def test_a_grid_is_extended_where_the_best_strength_lies_at_its_edge(
+    tried: str, means: dict[str, float], wanted: str
+) -> None:
+    rows = [[*CLEAN, "BC", strength, 0, value] for strength, value in means.items()]
+    validation = pd.DataFrame(rows, columns=[*TRIAL, "seed", OWN])
+    built = [run for run in LADDER if run.strength in tried]
+    found = extended(LADDER, built, validation, lambda run: run.strength in "cd")
+    assert [run.strength for run in found] == list(wanted)
+
+
+def test_where_doing_nothing_wins_the_row_is_the_pretrained_policys() -> None:
+    """PPO would be worth 3, BC is worth 2, the pretrained policy 2.5; of another setup 9."""
+    given: list[Row] = [
+        (CLEAN, "Pretrained", "", 2.5),
+        (CLEAN, "Pretrained HSTU", "", 9.0),
+        (CLEAN, "PPO", "weak", 3.0),
+        (CLEAN, "BC", "", 2.0),
+    ]
+    rows = _rows(*given).assign(setup="SASRec")
+    rows.loc[rows["method"] == "Pretrained HSTU", "setup"] = "HSTU"
+    validation = pd.DataFrame(
+        [[*CLEAN, "PPO", NOTHING, "SASRec"], [*CLEAN, "PPO", "weak", "SASRec"]],
+        columns=[*TRIAL, "setup"],
+    )
+    selected = pd.DataFrame([[*CLEAN, "PPO", NOTHING], [*CLEAN, "BC", ""]], columns=TRIAL)
+    together = with_nothing(rows, validation)
+    assert list(together["method"].unique()) == ["Pretrained", "Pretrained HSTU", "PPO", "BC"]
+    ((_, found),) = comparisons(together, selected, Methods("BC"), 5, RewardScale())
+    cells = found.cells.set_index("method")
+    assert cells["mean"].round(6).to_dict() == pytest.approx(
+        {"Pretrained": 2.55, "Pretrained HSTU": 9.05, "PPO": 2.55, "BC": 2.05}
+    )
 
 
 def test_methods_are_compared_under_each_noise_and_others_keep_their_value() -> None:
@@ -116,24 +196,40 @@ def test_methods_are_compared_under_each_noise_and_others_keep_their_value() -> 
     }
 
 
+def _validation(trials: dict[str, dict[str, list[float]]], liked: list[int]) -> pd.DataFrame:
+    """Of one noise, method and seed: by strength and column the values of users 0, 1, ..., whose
+    rewards are 4 where they are liked and otherwise 3."""
+    frames = [
+        pd.DataFrame(columns).assign(
+            **dict(zip(TRIAL, [*CLEAN, "PPO", strength], strict=True)),
+            seed=0,
+            user_id=range(len(liked)),
+            item_id=1,
+            reward=[3.0 + each for each in liked],
+            total_reward=8.0,
+        )
+        for strength, columns in trials.items()
+    ]
+    return pd.concat(frames)
+
+
+RULED = {
+    "weak": {"ndcg@10": [0.3, 0.3], "reward/proxy@10": [3.0, 3.0], "reward/judge@10": [3.0, 3.0]},
+    "strong": {"ndcg@10": [0.2, 0.2], "reward/proxy@10": [3.5, 3.5], "reward/judge@10": [3.3, 3.3]},
+    "wild": {"ndcg@10": [0.1, 0.1], "reward/proxy@10": [4.0, 4.0], "reward/judge@10": [2.9, 2.9]},
+}
+
+
 def test_what_each_rule_would_have_got() -> None:
     """NDCG takes the weak strength, the proxy the wild one, the judge the strong one, which is the
-    best. BC has no strength to choose. Users differ by .1, the same for all strengths."""
+    best. Users differ by .1, the same for all strengths, so that every draw chooses the same."""
     worth = {"weak": 3.0, "strong": 3.4, "wild": 2.8}
-    trials = [
-        [*CLEAN, "PPO", strength, seed, *means]
-        for seed in (0, 1)
-        for strength, means in (
-            ("weak", (0.3, 3.0, 3.0)),
-            ("strong", (0.2, 3.5, 3.3)),
-            ("wild", (0.1, 4.0, 2.9)),
-        )
-    ] + [[*CLEAN, "BC", "", 0, 0.3, 3.0, 3.0]]
-    validation = pd.DataFrame(trials, columns=[*TRIAL, "seed", *RULES.values()])
     rows = _rows(*((CLEAN, "PPO", strength, value) for strength, value in worth.items()))
-    selection = selections(rows, validation, num_items=5, scale=RewardScale())
+    rows = rows[rows["seed"] == 0]
+    selection = selections(rows, _validation(RULED, [1, 1]), RewardScale())
     found = selection.set_index("rule").round(6)
     assert set(found["method"]) == {"PPO"}
+    assert set(found["chosen_share"]) == {1.0}
     assert found["strength"].to_dict() == {
         "NDCG@10 liked": "weak",
         "proxy": "wild",
@@ -142,18 +238,65 @@ def test_what_each_rule_would_have_got() -> None:
     }
     assert found["mean"].tolist() == [3.05, 2.85, 3.45, 3.45]
     assert found["difference"].tolist()[1:] == [-0.2, 0.4, 0.4]
-    block = selection_block(selection, "NDCG@10 liked")
+    block = selection_block(selection)
     text = markdown_table(block.columns, block.rows)
-    assert "| none | PPO | 3.050 (weak) | 2.850, -0.200 ± 0.000 (wild) |" in text
+    row = "| none | PPO | 3.050 ± 0.050 (weak, 100%) | 2.850, -0.200 ± 0.000 (wild, 100%) |"
+    assert row in text
+
+
+def test_the_choice_itself_is_drawn_again() -> None:
+    """Two users, who are those of the test too. NDCG is .5 and .1 for the weak strength (mean .3),
+    .1 and .4 for the strong one (.25), so only draws of the second user alone, a quarter, choose
+    the strong one. It is worth 5 to that user; the weak one 3 and 2. So the rule is worth 3 (both
+    draws are the first user), 2.5 (one of each) or 5, and the weak strength 3, 2.5 or 2.
+
+    A target that is not liked says nothing, however good."""
+    trials = {
+        "weak": {"ndcg@10": [0.5, 0.1, 0.0]},
+        "strong": {"ndcg@10": [0.1, 0.4, 1.0]},
+    }
+    values = {"weak": [3.0, 2.0], "strong": [1.0, 5.0]}
+    frames = [
+        _rows((CLEAN, "PPO", strength, 0.0)).query("seed == 0").assign(**{"reward/gold@5": value})
+        for strength, value in values.items()
+    ]
+    validation = _validation(trials, [1, 1, 0])
+    validation.loc[validation["user_id"] == 2, "user_id"] = 0
+    found = selections(pd.concat(frames), validation, RewardScale(), resamples=20_000)
+    own, hindsight = (found.set_index("rule").loc[name] for name in (OWN, "hindsight"))
+    assert (own["strength"], own["mean"]) == ("weak", 2.5)
+    assert own["chosen_share"] == pytest.approx(0.75, abs=0.01)
+    assert (own["low"], own["high"]) == (2.5, 5.0)
+    assert (hindsight["strength"], hindsight["mean"]) == ("strong", 3.0)
+    # 3, 3 or 5, the weak one's 3 being the best for the first user alone
+    assert (hindsight["low"], hindsight["high"]) == (3.0, 5.0)
 
 
 def test_where_the_judge_decides_what_a_policy_is_worth_it_is_no_rule() -> None:
     rows = _rows((CLEAN, "PPO", "weak", 1.0), (CLEAN, "PPO", "strong", 2.0))
     rows = rows.rename(columns={"reward/gold@5": "reward/judge-rollout@5"}).assign(**{"ndcg@10": 1})
-    trials = [[*CLEAN, "PPO", s, 0, 0.1, 0.2, 0.3] for s in ("weak", "strong")]
-    validation = pd.DataFrame(trials, columns=[*TRIAL, "seed", *RULES.values()])
-    found = selections(rows, validation, num_items=5, scale=RewardScale())
+    trials = {name: RULED[name] for name in ("weak", "strong")}
+    found = selections(rows[rows["seed"] == 0], _validation(trials, [1, 1]), RewardScale())
     assert found["rule"].tolist() == ["NDCG@10 liked", "proxy", "hindsight"]
+
+
+@pytest.mark.parametrize(("rewards", "line"), [([4.0, 5.0, 3.0], ""), ([4.0, 3.0, 3.0], "1 liked")])
+def test_fewer_targets_than_candidates_are_said(rewards: list[float], line: str) -> None:
+    found = few_targets(_split(rewards), liked, 2)
+    assert found.startswith(line)
+    assert bool(found) == bool(line)
+
+
+def test_nothing_is_chosen_on_nothing() -> None:
+    with pytest.raises(UserError, match="none of the 2 validation targets of made is liked"):
+        few_targets(_split([3.0, 3.5]), liked, 2)
+
+
+def _split(rewards: list[float]) -> Any:
+    corpus = SimpleNamespace(reward_scale=RewardScale(), name="made")
+    return SimpleNamespace(
+        corpus=corpus, validation=SimpleNamespace(rewards_N=torch.tensor(rewards))
+    )
 
 
 def test_the_rules_read_liked_targets_and_means_of_the_lists() -> None:
@@ -162,4 +305,4 @@ def test_the_rules_read_liked_targets_and_means_of_the_lists() -> None:
         {"reward": [4.0, 3.0, 5.0], "ndcg@10": [0.5, 1.0, 0.1], "reward/proxy@10": [1.0, 2.0, 6.0]}
     )
     found = validation_means(rows, RewardScale())
-    assert found == pytest.approx({"liked_ndcg@10": 0.3, "reward/proxy@10": 3.0})
+    assert found == pytest.approx({OWN: 0.3, "proxy": 3.0})

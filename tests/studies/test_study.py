@@ -43,7 +43,8 @@ def test_what_a_study_leaves_behind(finished, small_ratings_csv):
     assert record["steps"] == [8]  # 2 epochs of 60 users in batches of 16
     assert set(record["stages"]) == {"pretrained", "reward", "BC/0", "ExpRSFT/0", "OfflinePPO/0"}
     assert {stage["folder"] for stage in record["stages"].values()} <= set(stages(finished))
-    assert [each["algorithm"]["class"] for each in record["runs"]] == methods[2:]
+    assert [each["algorithm"]["class"] for each in record["runs"]] == methods
+    assert [each["trained"] for each in record["runs"]] == [False, False, True, True, True]
     assert not [path for path in finished.iterdir() if path.name.startswith(".partial")]
 
 
@@ -91,7 +92,8 @@ def test_a_changed_algorithm_trains_that_one_again(run, finished, copied):
     assert folder.name.startswith("study-small-")
     assert result(copied) == result(finished), "the study without --set keeps its own folder"
     record = json.loads((folder / "run.json").read_text())
-    assert [each["algorithm"].get("temperature") for each in record["runs"]] == [None, 0.5, None]
+    found = [each["algorithm"].get("temperature") for each in record["runs"] if each["trained"]]
+    assert found == [None, 0.5, None]
     assert record["command"].endswith(" --seeds 1 --set algorithm.temperature=0.5")
 
 
@@ -122,7 +124,8 @@ def test_another_split_is_another_study_with_a_caption_of_its_own(run, copied):
     record = json.loads((folder / "run.json").read_text())
     assert "--seeds 1 --split user-holdout --set split.train=0.2 " in record["command"]
     assert record["split"] == (
-        "disjoint users (0.2 policy, 0.2 reward model, 0.2 judge, 0.2 validation, 0.2 test)"
+        "disjoint users (0.2 policy, 0.2 reward model, 0.2 judge, 0.2 validation with 5 events "
+        "each, 0.2 test)"
     )
     assert "judge" in record["stages"]
     text = (folder / "table.md").read_text()

@@ -1,0 +1,53 @@
+"""The reward model in a stage's folder, to rank with a saved policy, far from its study."""
+
+from pathlib import Path
+
+import recsys_posttrain.models as backbones
+from recsys_posttrain.config import described_value, require
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.models.checkpoint import SavedPolicy
+from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.plan import Training
+from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.store import RECORD, delete, read_stage
+from recsys_posttrain.studies.reward_stages import WEIGHTS
+from recsys_posttrain.tensors import load_tensors
+
+CLASSES = {**vars(backbones), "Training": Training, "RewardEnsemble": RewardEnsemble}
+GIVE = "give the folder of a reward model with --reward, such as runs/stages/reward-..."
+
+
+def reward_of(policy_folder: Path, saved: SavedPolicy, folder: Path | None = None) -> RewardModel:
+    """The reward model in `folder`; None: the one that the policy was post-trained with, which lies
+    beside it.
+
+    Errors: UserError where there is none, or it was trained on another log than the policy.
+    """
+    folder = _beside(policy_folder) if folder is None else folder
+    require((folder / WEIGHTS).is_file(), f"{folder} holds no reward model ({WEIGHTS}): {GIVE}.")
+    key = read_stage(folder)["key"]
+    require(
+        key.get("content_hash") == saved.content_hash,
+        f"the reward model in {folder} was trained on another log than the policy (SHA-256 "
+        f"{str(key.get('content_hash'))[:12]}..., not {saved.content_hash[:12]}...): {GIVE}, of "
+        "the same log.",
+    )
+    try:
+        config = described_value(key["reward"], CLASSES)
+    except UserError as refusal:
+        raise UserError(f"{folder}: {refusal}; {GIVE}, of a class of this package.") from None
+    model: RewardModel = config.build(len(saved.item_ids), 0.0)
+    model.load_state_dict(load_tensors(folder / WEIGHTS, model.state_dict(), delete(folder)))
+    model.item_ids = saved.item_ids
+    return model.requires_grad_(False).eval()
+
+
+def _beside(policy_folder: Path) -> Path:
+    key = read_stage(policy_folder)["key"] if (policy_folder / RECORD).is_file() else {}
+    name = key.get("reward")
+    require(
+        isinstance(name, str),
+        f"--tilt: {policy_folder} does not say which reward model it was post-trained with (a "
+        f"pretrained policy has none): {GIVE}.",
+    )
+    return policy_folder.parent / str(name)
