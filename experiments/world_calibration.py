@@ -9,9 +9,12 @@ calibration-<world>.png.
 import argparse
 from pathlib import Path
 
-from worlds.calibration import calibration, headroom
+from worlds.calibration import calibration, scatter
 from worlds.picture import plot_calibration
 
+from recsys_posttrain.data import LeaveOneOut, prepare
+from recsys_posttrain.evaluation.headroom import headroom, headroom_lines
+from recsys_posttrain.worlds.base import truth_of
 from recsys_posttrain.worlds.catalog import dataset_named
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 
@@ -26,7 +29,11 @@ if not isinstance(world, SemiSyntheticMovieLens):
     parser.error(f"{options.world} is no semi-synthetic world; give semi-ml-100k or semi-ml-1m")
 options.output.mkdir(parents=True, exist_ok=True)
 real, log = world.source.load(), world.load()
-for name, figures in (("calibration", calibration(real, log)), ("headroom", headroom(world))):
-    print(figures.round(4).to_string(), end="\n\n")
-    figures.to_csv(options.output / f"{name}-{world.name}.csv")
+figures = calibration(real, log)
+figures.loc[len(figures)] = scatter(world)
+data = LeaveOneOut().split(prepare(world))
+values = headroom(truth_of(world, data.corpus), data)
+print(figures.round(4).to_string(), *headroom_lines(world.name, values), sep="\n")
+figures.to_csv(options.output / f"calibration-{world.name}.csv")
+values.to_csv(options.output / f"headroom-{world.name}.csv")
 plot_calibration(real, log, options.output / f"calibration-{world.name}.png")

@@ -1,8 +1,15 @@
 """The commands of `recsys-posttrain data`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import typer
 
 from recsys_posttrain.cli_options import DataRoot, DatasetName, Duplicates
+
+if TYPE_CHECKING:
+    from recsys_posttrain.worlds.base import World
 
 app = typer.Typer(help="Fetch a dataset, or print what it can show.", no_args_is_help=True)
 
@@ -29,34 +36,32 @@ def fetch(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates 
 
 @app.command()
 def audit(name: DatasetName, data_root: DataRoot = None, duplicates: Duplicates = None) -> None:
-    """Print the ties, the leakage and the rewards of a dataset.
+    """Print the ties, the leakage and the rewards of a dataset; of a world also its headroom.
 
     \b
     Example:
       recsys-posttrain data audit ml-1m
+      recsys-posttrain data audit jester --data-root ~/Downloads/jester-data-1.csv
     """
     from recsys_posttrain.data import audit as audit_of
     from recsys_posttrain.data import audit_lines, prepare, rewards_line
+    from recsys_posttrain.worlds.base import World
     from recsys_posttrain.worlds.catalog import dataset_named
 
-    corpus = prepare(dataset_named(name, data_root, duplicates), minimum_item_ratings=1)
-    typer.echo("\n".join([*audit_lines(corpus.name, audit_of(corpus)), rewards_line(corpus)]))
+    dataset = dataset_named(name, data_root, duplicates)
+    corpus = prepare(dataset, minimum_item_ratings=1)
+    lines = [*audit_lines(corpus.name, audit_of(corpus)), rewards_line(corpus)]
+    if isinstance(dataset, World):
+        lines += _headroom_of(dataset)
+    typer.echo("\n".join(lines))
 
 
-@app.command()
-def truth(name: DatasetName, data_root: DataRoot = None) -> None:
-    """Print what any policy can reach in a world, whose true rewards are known.
+def _headroom_of(world: World) -> list[str]:
+    """At the last event of every user."""
+    from recsys_posttrain.data import LeaveOneOut, prepare
+    from recsys_posttrain.evaluation.headroom import headroom, headroom_lines
+    from recsys_posttrain.worlds.base import truth_of
 
-    \b
-    Example:
-      recsys-posttrain data truth jester --data-root ~/Downloads/jester-data-1.csv
-    """
-    from recsys_posttrain.data import prepare
-    from recsys_posttrain.worlds.base import bounds, truth_of, world
-    from recsys_posttrain.worlds.catalog import dataset_named
-
-    known = world(dataset_named(name, data_root))
-    corpus = prepare(known)
-    typer.echo(f"{corpus.name}: mean true reward over {len(corpus.sequences):,} users")
-    for policy, value in bounds(truth_of(known, corpus), corpus).items():
-        typer.echo(f"  {policy:<16}{value:.4f}")
+    split = LeaveOneOut()
+    data = split.split(prepare(world, split.minimum_item_ratings))
+    return headroom_lines(world.name, headroom(truth_of(world, data.corpus), data))

@@ -200,24 +200,17 @@ def test_data_fetch_and_audit_print_the_facts(tmp_path, monkeypatch, capsys, end
     assert "25 events, 6 users, 5 items" in capsys.readouterr().out
 
 
-def test_data_truth_prints_the_bounds_of_a_world_and_refuses_a_log(
-    tmp_path, monkeypatch, capsys, end
-):
+def test_data_audit_prints_the_headroom_of_a_world(tmp_path, monkeypatch, capsys, end):
     """Ten people rate everything 10 (reward 5), thirty -5 (reward 2), and two, who make the jokes
-    popular, leave one out."""
+    popular, leave one out: all items are alike, 2.75 on average."""
     rating_UV = np.full((42, 100), -5.0)
     rating_UV[:10], rating_UV[40, 99], rating_UV[41, 0] = 10.0, np.nan, np.nan
     monkeypatch.setattr("recsys_posttrain.worlds.jester.jester_ratings", lambda root: rating_UV)
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
-    assert end("data", "truth", "jester") == 0
-    printed = capsys.readouterr().out.split()
-    assert printed[:8] == ["jester:", "mean", "true", "reward", "over", "40", "users", "uniform"]
-    assert "uniform 2.7500 oracle@1 2.7500 oracle@5 2.7500" in " ".join(printed)
-    (tmp_path / "mine.csv").write_text("user_id,item_id,rating,timestamp\n1,2,3,4\n1,3,3,5\n")
-    assert end("data", "truth", tmp_path / "mine.csv") == 2
-    message = capsys.readouterr().err
-    reason = "mine has no true rewards: only worlds know them; give one, such as jester."
-    assert message == f"error: {reason}\n"
+    assert end("data", "audit", "jester") == 0
+    printed = capsys.readouterr().out
+    assert "uniform 2.750 (2.750), popularity 2.750 (2.750), best fixed list 2.750" in printed
+    assert "jester has no headroom" in printed
 
 
 def test_doctor_finds_this_environment_usable_and_says_what_is_missing(

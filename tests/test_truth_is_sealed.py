@@ -48,8 +48,9 @@ def test_who_asks_for_the_truth():
     assert askers == ASKERS
 
 
-def test_the_stages_read_it_in_three_places():
-    """For rows and curves, which are reported, and for the control that names it.
+def test_the_stages_read_it_in_four_places():
+    """For rows, curves and the head of a study, which are reported, and for the control that names
+    it.
 
     `compute` is within `trace`.
     """
@@ -67,6 +68,7 @@ def test_the_stages_read_it_in_three_places():
         ("pipeline.py", "trace"),
         ("pipeline.py", "compute"),
         ("reward_stages.py", "_by_control"),
+        ("study.py", "say_the_data"),
         ("shared_stages.py", "load_truth"),
     }
 

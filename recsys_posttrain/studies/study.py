@@ -14,6 +14,7 @@ from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.headroom import headroom, headroom_lines
 from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
@@ -44,6 +45,7 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
 from recsys_posttrain.tracking.mirror import track
 from recsys_posttrain.untrained import Pretrained
+from recsys_posttrain.worlds.base import World
 
 VALIDATION, TARGETS = "validation.csv", "validation.parquet"
 TRIALS: dict[str, type] = {
@@ -132,8 +134,10 @@ def say_the_data(pipeline: Pipeline) -> None:
         + "nothing is sampled"
     )
     console.print(rewards_line(corpus), markup=False, soft_wrap=True)
-    sentence = repeats_sentence(pipeline.data, pipeline.setup.repeats is None)
-    console.print(sentence, markup=False, soft_wrap=True)
+    lines = [repeats_sentence(pipeline.data, pipeline.setup.repeats is None)]
+    if isinstance(pipeline.setup.dataset, World):
+        lines += headroom_lines(corpus.name, headroom(pipeline.load_truth(), pipeline.data))
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 class Qualities(NamedTuple):

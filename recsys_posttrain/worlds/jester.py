@@ -8,6 +8,8 @@ with probability proportional to
 
 where count_v is how many of the file's other users rated the joke, r_uv is the reward, and e_uv is
 one standard normal number per user and joke: a display that knows popularity and some of the taste.
+Each user is shown a number of jokes drawn evenly from 3 to `length`, so the last one, the target of
+every split, is at a random position.
 The logged reward is the person's own rating, mapped from -10..10 to 1..5 in a straight line,
 r = 3 + rating / 5, not rounded to stars.
 """
@@ -30,6 +32,7 @@ from recsys_posttrain.worlds.jester_file import jester_ratings
 from recsys_posttrain.worlds.plackett_luce import Draws, draw_without_replacement
 
 USERS, JOKES = 7200, 100
+SHORTEST = 3  # jokes shown to anyone
 SECONDS = 60  # between two jokes; the file has no times
 
 
@@ -38,7 +41,8 @@ class _World(NamedTuple):
 
     user_id_U: NDArray[np.int64]  # row in the file, from 1
     reward_UV: NDArray[np.float64]
-    shown: Draws  # the log
+    drawn: Draws  # as many for each user
+    shown_UL: NDArray[np.bool_]  # those of the log: the first of each user
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Jester:
     """The Jester world; popularity, preference and noise are those of the formula above."""
 
     users: int = USERS  # drawn at random from the 7,200 complete ones
-    length: int = 40  # jokes shown to each user
+    length: int = 40  # the most jokes shown to a user
     popularity: float = 2.0
     preference: float = 0.5
     noise: float = 1.0
@@ -60,9 +64,9 @@ class Jester:
             f"to {USERS:,}.",
         )
         require(
-            3 <= self.length <= JOKES,
-            f"Jester: length={self.length} must be from 3 (one joke to train on, one to validate, "
-            f"one to test) to {JOKES} (all there are).",
+            SHORTEST <= self.length <= JOKES,
+            f"Jester: length={self.length} must be from {SHORTEST} (one joke to train on, one to "
+            f"validate, one to test) to {JOKES} (all there are).",
         )
         require(self.noise >= 0, f"Jester: noise={self.noise} must be 0 or more.")
 
@@ -88,7 +92,7 @@ class Jester:
             factor_VR=torch.eye(JOKES),
             user_ids=world.user_id_U,
             item_ids=np.arange(1, JOKES + 1),
-            propensity_E=world.shown.propensity_NL.ravel(),
+            propensity_E=world.drawn.propensity_NL[world.shown_UL],
         )
 
     @cached_property
@@ -103,18 +107,19 @@ class Jester:
             reward_UV.shape
         )
         logit_UV = self.popularity * np.log(count_V) + self.preference * taste_UV
-        shown = draw_without_replacement(logit_UV, self.length, self._generator("log"))
-        return _World(row_U + 1, reward_UV, shown)
+        drawn = draw_without_replacement(logit_UV, self.length, self._generator("log"))
+        lengths_U = self._generator("lengths").integers(SHORTEST, self.length + 1, len(row_U))
+        return _World(row_U + 1, reward_UV, drawn, np.arange(self.length) < lengths_U[:, None])
 
     def _frame(self, world: _World) -> pd.DataFrame:
-        reward_UL = np.take_along_axis(world.reward_UV, world.shown.index_NL, axis=1)
-        step_L = np.arange(1, self.length + 1)
+        row_E, step_E = world.shown_UL.nonzero()
+        joke_E = world.drawn.index_NL[row_E, step_E]
         return pd.DataFrame(
             {
-                "user_id": np.repeat(world.user_id_U, self.length),
-                "item_id": world.shown.index_NL.ravel() + 1,
-                "rating": reward_UL.ravel(),
-                "timestamp": np.tile(SECONDS * step_L, len(world.user_id_U)),
+                "user_id": world.user_id_U[row_E],
+                "item_id": joke_E + 1,
+                "rating": world.reward_UV[row_E, joke_E],
+                "timestamp": SECONDS * (step_E + 1),
             }
         )
 

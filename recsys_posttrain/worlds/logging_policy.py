@@ -56,7 +56,7 @@ class LoggingPolicy:
     Defaults: by eye, such that `calibration` finds ML-100K's log like the real one.
     """
 
-    preference: float = 0.5  # a, per star of r*
+    preference: float = 0.2  # a, per star of r*
     taste: float = 1.2  # b
     dynamics: float = 1.0  # c
     taste_rank: int = 16  # of the taste factors

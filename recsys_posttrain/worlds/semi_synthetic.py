@@ -1,8 +1,8 @@
 """A MovieLens whose true preferences are known, because they are a model fitted on the real one.
 
-Real: who there is, when and how often they rate. Fitted: what they would rate every item
-(preferences.py), how ratings scatter (ordinal.py), what they watch next (logging_policy.py).
-Drawn: the items and ratings of the log.
+Real: who there is, when and how often they rate. Drawn given the real ratings: what everybody would
+rate every item (preferences.py). Fitted: how ratings scatter (ordinal.py), what is watched next
+(logging_policy.py). Drawn from those: the items and ratings of the log.
 """
 
 from dataclasses import dataclass
@@ -118,12 +118,9 @@ def fitted_and_drawn(world: SemiSyntheticMovieLens, real: pd.DataFrame) -> list[
     log, rating_E = _in_order(user_E, item_E, real)
 
     rating_NV = csr_array((rating_E, (log.user_E, log.item_E)))
-    state_NR, factor_VR = world.preferences.fit(rating_NV, seed("preferences"))
-    reward_NV = state_NR @ factor_VR.T
+    state_NR, factor_VR = world.preferences.draw(rating_NV, seed("preferences"))
+    reward_NV = state_NR @ factor_VR.T  # float32, 90 MB for ML-1M, as the weights below
     weights = world.logging.weights(log, reward_NV, seed("taste"))
-    star_K, count_K = np.unique(rating_E, return_counts=True)
-    mean_E = reward_NV[log.user_E, log.item_E]
-    scatter = ordinal.calibrated(star_K, count_K / count_K.sum(), mean_E)
 
     kept_E = np.isin(log.user_E, users_N)
     user_E = log.user_E[kept_E]
@@ -134,11 +131,14 @@ def fitted_and_drawn(world: SemiSyntheticMovieLens, real: pd.DataFrame) -> list[
         log.sitting_E[kept_E],
         generator,
     )
+    mean_E = reward_NV[user_E, item_E]
+    star_K, count_K = np.unique(rating_E, return_counts=True)
+    scatter = ordinal.calibrated(star_K, count_K / count_K.sum(), mean_E)
     drawn = pd.DataFrame(
         {
             "user_id": user_ids[user_E],
             "item_id": item_ids[item_E],
-            "rating": scatter.draw(reward_NV[user_E, item_E], generator),
+            "rating": scatter.draw(mean_E, generator),
             "timestamp": log.time_E[kept_E],
             "pscore": propensity_E,
         }

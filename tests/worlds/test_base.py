@@ -7,7 +7,7 @@ from data_factory import made_corpus
 
 from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.worlds.base import Truth, bounds, truth_of
+from recsys_posttrain.worlds.base import Truth, truth_of
 
 # r*("ann", "x") = 1, ("ann", "y") = 2, ("ann", "z") = 3; "bob": 10, 20, 30. In no order of ids.
 TRUTH = Truth(
@@ -49,18 +49,3 @@ def test_a_corpus_of_another_log_is_refused(users, items, what):
 def test_a_log_has_no_truth(tmp_path):
     with pytest.raises(UserError, match=r"^log has no true rewards: only worlds know them; give"):
         truth_of(RatingsFile(str(tmp_path / "log.csv")), corpus_of(["ann"], ["x"]))
-
-
-def test_bounds_by_hand():
-    """Rewards 1..12 for one user and their double for the other: means 6.5 and 13."""
-    items = [f"item {v}" for v in range(12)]
-    corpus = corpus_of(["ann", "bob"], items)
-    state_UR, factor_VR = torch.tensor([[1.0], [2.0]]), torch.arange(1.0, 13.0)[:, None]
-    truth = Truth(state_UR, factor_VR, corpus.user_ids, corpus.item_ids, np.ones(2))
-    assert bounds(truth, corpus) == {
-        "uniform": (6.5 + 13) / 2,
-        "oracle@1": (12 + 24) / 2,
-        "oracle@5": (10 + 20) / 2,
-        "oracle@10": (7.5 + 15) / 2,
-        "logging policy": 3.0,
-    }

@@ -8,8 +8,8 @@ import pytest
 import torch
 from worlds.calibration import (
     calibration,
-    headroom,
     pair_overlap,
+    scatter,
     shape_of,
     step_counts,
     total_variation,
@@ -103,12 +103,11 @@ class HandWorld:
         return Truth(state_UR, factor_VR, np.array([7, 8]), np.arange(100, 113), np.full(3, 1 / 13))
 
 
-def test_headroom():
-    """Logged: 12, 0 and 0. Unseen: 1..11 for user 7 and 1..12 for user 8; best ten 2..11, 3..12."""
-    values = headroom(HandWorld())
-    assert values["logged"] == pytest.approx(4)
-    assert values["uniform"] == pytest.approx((66 + 78) / 23)
-    assert values["oracle"] == pytest.approx((6.5 + 7.5) / 2)
+def test_scatter():
+    """Ratings 1 1 1 of expectations 12, 0 and 0: 11 below once, 1 above twice."""
+    _, real, world, _ = scatter(HandWorld())
+    assert real == pytest.approx(0.495)
+    assert world == pytest.approx(np.std([-11, 1, 1]))
 
 
 def test_the_picture_is_written(tmp_path):

@@ -24,7 +24,6 @@ def test_the_log_shows_different_jokes_and_the_persons_own_rating(world, small_j
     assert interactions.name == world.name == "jester"
     assert interactions.content_hash == world.content_hash()
     assert list(frame.columns) == ["user_id", "item_id", "rating", "timestamp"]
-    assert len(frame) == 30 * 12
     people = frame["user_id"].unique()
     assert len(people) == 30
     assert {user - 1 for user in people} < set(small_jester.complete_rows)
@@ -45,9 +44,30 @@ def test_propensities_without_noise_are_the_formula(world, small_jester):
     for user, events in frame.groupby("user_id"):
         reward_V = 3 + small_jester.rating_UV[user - 1] / 5
         weight = np.array(count) ** 1.5 * np.exp(0.7 * reward_V)
+        assert 3 <= len(events) <= 12
         for row, joke in zip(events.index, events["item_id"], strict=True):
             assert propensity_E[row] == pytest.approx(weight[joke - 1] / weight.sum(), rel=1e-9)
             weight[joke - 1] = 0
+
+
+def test_the_last_joke_is_at_a_random_position(world):
+    """Lengths 3 to 12, evenly: mean 7.5 and variance 99 / 12 for each of 30 users."""
+    length_U = world.load().frame.groupby("user_id").size()
+    assert abs(length_U.mean() - 7.5) < 4 * np.sqrt(99 / 12 / 30)
+    assert length_U.nunique() > 5
+    assert length_U.between(3, 12).all()
+    assert (world.load().frame.groupby("user_id")["timestamp"].max() == 60 * length_U).all()
+    longest = replace(world, length=100)
+    assert longest.load().frame.groupby("user_id").size().between(3, 100).all()
+
+
+def test_how_long_a_log_is_does_not_depend_on_what_it_shows(world):
+    """Other draws with the same seed have the same lengths, so no propensity is conditioned."""
+    lengths = [
+        replace(world, popularity=popularity).load().frame.groupby("user_id").size()
+        for popularity in (0.0, 6.0)
+    ]
+    assert lengths[0].equals(lengths[1])
 
 
 def test_everything_follows_from_the_fields_and_not_from_the_place_of_the_file(

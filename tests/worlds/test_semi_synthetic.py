@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from worlds.calibration import calibration, headroom
+from worlds.calibration import RERATED, calibration, scatter
 
-from recsys_posttrain.data import MovieLens100K, prepare
+from recsys_posttrain.data import LeaveOneOut, MovieLens100K, prepare
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.headroom import headroom, share_of_people
 from recsys_posttrain.types import Interactions
+from recsys_posttrain.worlds.base import truth_of
 from recsys_posttrain.worlds.preferences import Preferences
 from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens, apart
 
@@ -34,7 +36,7 @@ class SmallSource:
         return Interactions(self.name, frame, self.content_hash())
 
 
-SMALL = SemiSyntheticMovieLens(SmallSource(), preferences=Preferences(rank=2))  # type: ignore[arg-type]
+SMALL = SemiSyntheticMovieLens(SmallSource(), preferences=Preferences(rank=2, hashes=8))  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +103,7 @@ def test_the_hash_covers_all_that_the_world_depends_on(monkeypatch):
         replace(SMALL, source=SmallSource(version=1)),
         replace(SMALL, seed=1),
         replace(SMALL, users=10),
-        replace(SMALL, preferences=Preferences(rank=3)),
+        replace(SMALL, preferences=Preferences(rank=3, hashes=8)),
         replace(SMALL, logging=replace(SMALL.logging, dynamics=0.5)),
     ]
     hashes = [world.content_hash() for world in worlds]
@@ -139,5 +141,10 @@ def test_ml_100k_is_like_the_real_one(shared_data):
     pairs = table[["frequent pairs, median Jaccard", "frequent pairs, median lift"]]
     assert (pairs < 0.14).all()
     assert table["steps taken >= 3 times, share"] < 0.12
-    values = headroom(world)
-    assert values["uniform"] < values["logged"] < values["popular"] < values["oracle"]
+    low, high = RERATED
+    assert low < scatter(world)[2] < high
+    data = LeaveOneOut().split(prepare(world))
+    values = headroom(truth_of(world, data.corpus), data)
+    order = ["uniform", "popularity", "best fixed list", "oracle"]
+    assert values["list"].loc[order].is_monotonic_increasing
+    assert share_of_people(values) > 0.5
