@@ -55,7 +55,6 @@ class Made:
             torch.eye(ITEMS),
             np.arange(USERS),
             np.arange(ITEMS),
-            np.full(USERS * LENGTH, 1 / ITEMS),
         )
 
 

@@ -49,17 +49,20 @@ class Encoder:
         kept_E = items_E > 0
         row_E = torch.repeat_interleave(sequences.lengths_N)[kept_E]
         length_N = torch.bincount(row_E, minlength=len(sequences))
+        propensities_E = sequences.propensities_E
         return Sequences(
             items_E[kept_E],
             sequences.rewards_E[kept_E],
             sequences.timestamps_E[kept_E],
             torch.cat([length_N.new_zeros(1), length_N.cumsum(0)]),
+            None if propensities_E is None else propensities_E[kept_E],
         )
 
     def targets(self, targets: Targets) -> Targets:
         """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
         kept_N = (items_N > 0) & (history.lengths_N > 0)
+        propensities_N = targets.propensities_N
         return replace(
             targets,
             history=slices(history, history.offsets_N1[:-1][kept_N], history.lengths_N[kept_N]),
@@ -67,6 +70,7 @@ class Encoder:
             rewards_N=targets.rewards_N[kept_N],
             times_N=targets.times_N[kept_N],
             users_N=targets.users_N[kept_N],
+            propensities_N=None if propensities_N is None else propensities_N[kept_N],
         )
 
     def corpus(self, corpus: Corpus) -> Corpus:

@@ -22,8 +22,13 @@ ALIASES = {
     "user_id": ("userid", "user", "uid", "visitorid", "customerid"),
     "item_id": ("itemid", "item", "iid", "movieid", "movie", "productid", "asin"),
     "rating": ("rating", "ratings", "score", "reward", "stars", "value"),
+    "propensity": (
+        *("propensity", "propensities", "pscore", "propensityscore", "loggingpropensity"),
+        *("actionprob", "actionprobability", "loggingprobability", "behaviorprobability"),
+    ),
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
+OPTIONAL = ("rating", "propensity")
 EVENT = ["user_id", "item_id", "timestamp"]
 SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
 NEAR = 0.7  # of difflib: one letter of six wrong
@@ -38,7 +43,8 @@ def suffix_of(path: str) -> str:
 
 @dataclass(frozen=True)
 class RatingsFile:
-    """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp.
+    """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp, and, where
+    the log knows it, the propensity of each choice.
 
     Usual other names serve too. Without a column of ratings every event has the rating 1.
     Timestamps are numbers of one unit, seconds to nanoseconds, or ISO 8601 dates, read as UTC
@@ -80,7 +86,7 @@ class RatingsFile:
         """
         import pandas as pd
 
-        from recsys_posttrain.data.columns import read_ids, read_ratings
+        from recsys_posttrain.data.columns import read_ids, read_propensities, read_ratings
         from recsys_posttrain.data.read_table import read_table
         from recsys_posttrain.data.times import read_times
         from recsys_posttrain.types import Interactions
@@ -102,6 +108,8 @@ class RatingsFile:
                 "timestamp": times.ticks_E,
             }
         )
+        if "propensity" in columns:
+            frame["propensity"] = read_propensities(columns["propensity"])
         frame = self._without_duplicates(frame)
         self._check_lengths(frame)
         return Interactions(
@@ -139,7 +147,7 @@ class RatingsFile:
                 )
             if found:
                 columns[wanted] = found[0]
-            elif wanted != "rating":
+            elif wanted not in OPTIONAL:
                 raise UserError(
                     f"{self.path} has no column {wanted}; the columns found are "
                     f"{', '.join(shown)}; rename one to {wanted}."

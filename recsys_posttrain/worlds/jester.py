@@ -92,7 +92,6 @@ class Jester:
             factor_VR=torch.eye(JOKES),
             user_ids=world.user_id_U,
             item_ids=np.arange(1, JOKES + 1),
-            propensity_E=world.drawn.propensity_NL[world.shown_UL],
         )
 
     @cached_property
@@ -120,6 +119,7 @@ class Jester:
                 "item_id": joke_E + 1,
                 "rating": world.reward_UV[row_E, joke_E],
                 "timestamp": SECONDS * (step_E + 1),
+                "propensity": world.drawn.propensity_NL[world.shown_UL],
             }
         )
 
