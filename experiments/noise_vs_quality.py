@@ -88,6 +88,7 @@ class Method:
 
     asks_model: whether errors of the reward model can change it. Logged rewards change all, because
     policies read those of the history. control: what it is given in place of the rewards.
+    with_reward_log: as of a Run.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Method:
     asks_model: bool = False
     control: RewardControl | None = None
     steps: Mapping[str, float] = field(default_factory=dict, hash=False)
+    with_reward_log: bool = False
 
     def runs(self, base: Run, noise: RewardNoise = RewardNoise()) -> Iterator[Run]:
         for strength, algorithm in self.strengths.items():
@@ -103,7 +105,14 @@ class Method:
                 assert plan.steps is not None
                 plan = replace(plan, steps=max(1, round(self.steps[strength] * plan.steps)))
             yield Run(
-                algorithm, base.setup, self.name, plan, noise, self.control, strength=strength
+                algorithm,
+                base.setup,
+                self.name,
+                plan,
+                noise,
+                self.control,
+                strength=strength,
+                with_reward_log=self.with_reward_log,
             )
 
 
@@ -158,6 +167,8 @@ CONTROLS = tuple(
         Method(f"OfflinePPO, {given}", {"": FREE_PPO}, control=control),
     )
 )
+# The reward model has learned from the log of its users; imitation may learn from it too.
+BOTH_LOGS = Method("BC, both logs", IMITATION, steps=LENGTHS, with_reward_log=True)
 BOUNDS = (
     Method("OfflinePPO, true reward", {"": FREE_PPO}, control=TrueRewards()),
     Method("OnlineRL", {"": ONLINE_RL}, control=TrueRewards()),
@@ -201,7 +212,7 @@ def grid(
 
 def runs_on(dataset: Dataset = Jester()) -> list[Run]:
     bounds = BOUNDS if isinstance(dataset, World) else ()
-    return grid(base_of(dataset), others=(*CONTROLS, *bounds))
+    return grid(base_of(dataset), others=(BOTH_LOGS, *CONTROLS, *bounds))
 
 
 def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame) -> Sequence[Run]:

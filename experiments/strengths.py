@@ -29,5 +29,4 @@ SWEEP = Sweep(
     sampler=Grid(),
     tuning_seeds=(0,),
     seeds=(),
-    pruning=False,
 )

@@ -12,19 +12,30 @@ from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
 from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.sweep import spaces
 from recsys_posttrain.sweep.definition import Method, Sweep
+from recsys_posttrain.sweep.space import Between, Space
+
+# Three fields each: a length, which is a share of the base's steps, the cap of all; a rate; and a
+# strength of its own, in units of ratings 1..5. BC and RWR have none and search the weight decay.
+PLAN: Space = {
+    "posttraining.steps": Between(0.125, 1.0, log=True, share=True),
+    "posttraining.learning_rate": Between(1e-4, 1e-3, log=True),
+}
+DECAY: Space = {**PLAN, "posttraining.weight_decay": Between(1e-4, 0.3, log=True)}
+TEMPERATURE: Space = {**PLAN, "algorithm.temperature": Between(0.25, 4.0, log=True)}
+KL: Space = {**PLAN, "algorithm.kl_coefficient": Between(0.03, 3.0, log=True)}
+BETA: Space = {**PLAN, "algorithm.beta": Between(0.1, 16.0, log=True)}
 
 SWEEP = Sweep(
     base=Run(BC()),
     methods=(
-        Method(BC(), spaces.BC),
-        Method(RWR(), spaces.RWR),
-        Method(ExpRSFT(), spaces.EXP_RSFT),
-        Method(ASFT(), spaces.ASFT, asks_model=True),
-        Method(ASFT(model_reward), spaces.ASFT, "ASFT(model)", asks_model=True),
-        Method(OfflinePPO(), spaces.OFFLINE_PPO, asks_model=True),
-        Method(DPO(), spaces.DPO, asks_model=True),
+        Method(BC(), DECAY),
+        Method(RWR(), DECAY),
+        Method(ExpRSFT(), TEMPERATURE),
+        Method(ASFT(), TEMPERATURE, asks_model=True),
+        Method(ASFT(model_reward), TEMPERATURE, "ASFT(model)", asks_model=True),
+        Method(OfflinePPO(), KL, asks_model=True),
+        Method(DPO(), BETA, asks_model=True),
     ),
     noise=(
         RewardNoise(),

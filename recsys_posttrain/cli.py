@@ -63,7 +63,7 @@ def run(
     data_root: options.DataRoot = None,
     output: options.Output = Path("runs"),
     eval_split: Annotated[
-        Literal["test", "validation"],
+        Literal["test", "validation", "final"],
         typer.Option(help="Targets of the table. Choose settings on validation only."),
     ] = "test",
     split: Annotated[

@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.eligibility import Catalogue, Excluded
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 
 PADDING = 0
 
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
+EvalSplit = Literal["test", "validation", "final"]  # parts of a Split that hold targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +170,17 @@ class Split:
     test: Targets  # results are reported on them
     reward: Sequences  # the reward model learns from them; often those of `train`
     judge: Sequences | None = None  # of users that neither learns from; None: no such users
+    final: Targets | None = None  # of users held out for good (data/hold_out.py); None: of nobody
+
+    def targets(self, eval_split: "EvalSplit") -> Targets:
+        """Raises: UserError for those of users held out where there are none."""
+        found: Targets | None = getattr(self, eval_split)
+        if found is None:
+            raise UserError(
+                f"--eval-split {eval_split}: this split holds no users out for good; give the "
+                "setup split=HoldOut(...) before anything is looked at."
+            )
+        return found
 
 
 class History(NamedTuple):

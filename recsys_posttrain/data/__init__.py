@@ -5,6 +5,7 @@ Importing this is cheap: torch, pandas and datasets are imported when they are u
 
 from recsys_posttrain.data.audit import audit, audit_lines, rewards_line
 from recsys_posttrain.data.global_time import GlobalTime
+from recsys_posttrain.data.hold_out import HoldOut
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K, MovieLensSmall
 from recsys_posttrain.data.prepare import Dataset, prepare
 from recsys_posttrain.data.split import LeaveOneOut, SplitConfig
@@ -14,6 +15,7 @@ from recsys_posttrain.data.user_holdout import UserHoldout
 __all__ = [
     "Dataset",
     "GlobalTime",
+    "HoldOut",
     "LeaveOneOut",
     "MovieLens1M",
     "MovieLens100K",

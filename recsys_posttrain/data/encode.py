@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.hold_out import targets_where
 from recsys_posttrain.data.notes import counted, note
-from recsys_posttrain.data.split import slices
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 NAMED = 3  # of what is left out
@@ -61,17 +61,8 @@ class Encoder:
     def targets(self, targets: Targets) -> Targets:
         """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
-        kept_N = (items_N > 0) & (history.lengths_N > 0)
-        propensities_N = targets.propensities_N
-        return replace(
-            targets,
-            history=slices(history, history.offsets_N1[:-1][kept_N], history.lengths_N[kept_N]),
-            items_N=items_N[kept_N],
-            rewards_N=targets.rewards_N[kept_N],
-            times_N=targets.times_N[kept_N],
-            users_N=targets.users_N[kept_N],
-            propensities_N=None if propensities_N is None else propensities_N[kept_N],
-        )
+        known = replace(targets, history=history, items_N=items_N)
+        return targets_where(known, (items_N > 0) & (history.lengths_N > 0))
 
     def corpus(self, corpus: Corpus) -> Corpus:
         ticks_E = corpus.ticks_E
@@ -89,6 +80,7 @@ class Encoder:
             test=self.targets(data.test),
             reward=train if data.reward is data.train else self.sequences(data.reward),
             judge=None if data.judge is None else self.sequences(data.judge),
+            final=None if data.final is None else self.targets(data.final),
         )
 
 

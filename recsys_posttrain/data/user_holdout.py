@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recsys_posttrain.config import require
 from recsys_posttrain.data.split import (
     check_positions,
     check_shares,
@@ -88,6 +89,20 @@ class UserHoldout:
             reward=_all_events(sequences, reward_N),
             judge=_all_events(sequences, judge_N),
         )
+
+
+def both_logs(data: Split) -> Sequences:
+    """The events that the policy learns from and those that the reward model does.
+
+    Raises: UserError where a split does not keep their users apart.
+    """
+    train_N, reward_N = data.train.lengths_N, data.reward.lengths_N
+    require(
+        not bool(((train_N > 0) & (reward_N > 0)).any()),
+        f"the split of {data.corpus.name} has the same users for policy and reward model, so there "
+        "is no second log to learn from; use UserHoldout, or leave out with_reward_log.",
+    )
+    return first_events(data.corpus.sequences, train_N + reward_N)
 
 
 def _all_events(sequences: Sequences, users_N: Tensor) -> Sequences:

@@ -73,8 +73,8 @@ def evaluate(
     models = (each and in_numbering(each, ids) for each in (reward, judge))
     frame = _frame(*scores, data, targets, *models)
     if reference is not None:
-        reference_scores = _of_reference(reference, ids, targets)
-        kl_N2 = ops.kl_and_entropy(*scores, *reference_scores, excluded=targets.excluded)
+        of_reference = _of_reference(reference, ids, targets)
+        kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=targets.excluded)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
 

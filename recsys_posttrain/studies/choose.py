@@ -54,10 +54,15 @@ def validation_means(rows: pd.DataFrame, scale: RewardScale) -> dict[str, float]
     found = {}
     for name, rule in RULES.items():
         if rule.source in rows:
-            weight_N = rule.subset(rows, scale) * rows[rule.source].notna()
-            total = float((weight_N * rows[rule.source].fillna(0)).sum())
-            found[name] = total / weight_N.sum() if weight_N.any() else np.nan
+            found[name] = weighted_mean(rows[rule.source], rule.subset(rows, scale))
     return found
+
+
+def weighted_mean(value_N: pd.Series, weight_N: Weights) -> float:
+    """Without those that have no value, as where nothing was left to show; NaN without weights."""
+    if value_N.notna().any():
+        weight_N, value_N = weight_N[value_N.notna()], value_N.dropna()
+    return float(np.average(value_N, weights=weight_N)) if weight_N.any() else np.nan
 
 
 class Trial(NamedTuple):
@@ -188,7 +193,11 @@ SELECTION = [
 
 
 def selections(
-    rows: pd.DataFrame, validation: pd.DataFrame, scale: RewardScale, resamples: int = RESAMPLES
+    rows: pd.DataFrame,
+    validation: pd.DataFrame,
+    scale: RewardScale,
+    resamples: int = RESAMPLES,
+    value: Column | None = None,
 ) -> pd.DataFrame:
     """One row per noise, method and rule, where a method has several strengths: the strength that
     the rule chose, how often it does so in the bootstrap, the strength's mean value, and its paired
@@ -197,10 +206,12 @@ def selections(
     In each draw of users and seeds the rule chooses anew, and its value is that of the strength it
     chose there; so the intervals are those of the rule, and not of the strength.
 
-    validation: one row per target, run and seed."""
+    validation: one row per target, run and seed. value: of a policy, by its rows; None: the first
+    of `value_columns`."""
+    value = value or value_columns(rows.columns)[0]
     of_method = rows.groupby(METHOD, sort=False)
     frames = [
-        _of_method(of_method.get_group(key), trials, scale, resamples).assign(
+        _of_method(of_method.get_group(key), trials, scale, resamples, value).assign(
             **dict[str, Any](zip(METHOD, key, strict=True))
         )
         for key, trials in validation.groupby(METHOD, sort=False)
@@ -212,10 +223,9 @@ def selections(
 
 
 def _of_method(
-    rows: pd.DataFrame, validation: pd.DataFrame, scale: RewardScale, resamples: int
+    rows: pd.DataFrame, validation: pd.DataFrame, scale: RewardScale, resamples: int, value: Column
 ) -> pd.DataFrame:
     """Of one method under one noise."""
-    value = value_columns(rows.columns)[0]
     rules = {
         name: rule
         for name, rule in RULES.items()
@@ -237,7 +247,7 @@ def _of_method(
         mean = interval(value_M[at_C[c]], got_RC[:, c])
         difference = interval(value_M[at_C[c]] - value_M[at_C[0]], got_RC[:, c] - got_RC[:, 0])
         to_own = (np.nan,) * 3 if c == 0 else (difference.value, difference.low, difference.high)
-        share = float((at_RC[:, c] == at_C[c]).mean())
+        share = float((at_RC[:, c] == at_C[c]).mean()) if len(at_RC) else np.nan
         found.append([name, strengths[at_C[c]], share, mean.value, mean.low, mean.high, *to_own])
     return pd.DataFrame(found, columns=SELECTION[len(METHOD) :])
 

@@ -19,7 +19,7 @@ from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames, validation_rows
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
-from recsys_posttrain.studies.parallel import cores, finished
+from recsys_posttrain.studies.parallel import check_workers, cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.run import Run
 
@@ -208,11 +208,7 @@ def number_of_workers(options: Options, study: Study) -> int:
     Raises: UserError for fewer than 1, or several that would share a device.
     """
     asked, device = options.workers, options.device
-    require(asked is None or asked >= 1, f"--workers {asked}: give at least 1.")
-    require(
-        device == "cpu" or asked in (None, 1),
-        f"--workers {asked}: only one process can use --device {device}; leave --workers out.",
-    )
+    check_workers(asked, device)
     if device != "cpu":
         return 1
     return min(asked or min(cores(), MOST_WORKERS), len(study.runs) * len(study.seeds))

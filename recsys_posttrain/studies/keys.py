@@ -6,12 +6,13 @@ behind them (closure.py): whatever changes one of these builds the stage anew.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
@@ -29,11 +30,10 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training import posttrain, pretrain
 from recsys_posttrain.training import reward as reward_training
+from recsys_posttrain.types import EvalSplit as EvalSplit
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import World, truth_of, world
 from recsys_posttrain.worlds.true_reward import TrueReward
-
-EvalSplit = Literal["test", "validation"]
 
 
 class Stage(NamedTuple):
@@ -137,6 +137,8 @@ class StageKeys:
             "liked": self.scale.liked,  # every validation has a metric of these targets
             "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
         }
+        if run.with_reward_log:
+            key["log"] = code_digest([both_logs])
         return self._stage("posttrain", key)
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
@@ -204,12 +206,13 @@ class StageKeys:
         return key
 
     def is_judged_by_truth(self, eval_split: EvalSplit) -> bool:
-        """Test rows of a world. Settings are chosen on validation rows, so never by the truth."""
-        return eval_split == "test" and isinstance(self.setup.dataset, World)
+        """Test and final rows of a world. Settings are chosen on validation rows, never by the
+        truth."""
+        return eval_split != "validation" and isinstance(self.setup.dataset, World)
 
     def is_judged_by_judge(self, eval_split: EvalSplit) -> bool:
-        """Test rows of logged data, where the split has a judge to stand for the user."""
-        return eval_split == "test" and not isinstance(self.setup.dataset, World)
+        """Test and final rows of logged data, where the split has a judge to stand for the user."""
+        return eval_split != "validation" and not isinstance(self.setup.dataset, World)
 
 
 def _of_noise(noise: RewardNoise) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.training import posttrain
-from recsys_posttrain.training.fit import METRICS, Report, validations
+from recsys_posttrain.training.fit import METRICS
 from recsys_posttrain.types import Targets
 from recsys_posttrain.untrained.base import Given, Untrained
 
@@ -98,10 +98,8 @@ class Pipeline(SharedStages):
     def _has_curve(self, run: Run) -> bool:
         return bool(run.posttraining.snapshots) and not self.rewards.missing
 
-    def posttrain(self, run: Run, report: Report | None = None) -> Path:
+    def posttrain(self, run: Run) -> Path:
         """The folder of the post-trained policy.
-
-        report: called with what each validation of the run gave, also where it is there already.
 
         Raises: UserError for the control `TrueRewards` on a dataset that is no world;
         TrainingFailed where post-training itself refuses, because it diverged say, or there are no
@@ -129,17 +127,12 @@ class Pipeline(SharedStages):
                 folder,
                 self.device,
                 log,
-                report,
             )
             self.save(folder, trained)
             return fitted._asdict()
 
         files = (*POLICY_FILES, METRICS, "step-*.safetensors")
         built = self.build(self.keys.posttrain(run), f"{run.label}, seed {run.seed}", make, *files)
-        if report is not None and built.reused:
-            with (built.folder / METRICS).open(encoding="utf-8") as lines:
-                for metrics in validations(lines):
-                    report(metrics)
         return built.folder
 
     def evaluate(
@@ -169,7 +162,7 @@ class Pipeline(SharedStages):
         self, policy: Path | Run, eval_split: EvalSplit, reward: RewardModel | None
     ) -> pd.DataFrame:
         data, judge = self.data, self.rewards.load_judge()
-        targets = data.test if eval_split == "test" else data.validation
+        targets = data.targets(eval_split)
         ranker: Ranker = (
             load_policy(policy).policy
             if isinstance(policy, Path)
@@ -212,7 +205,7 @@ class Pipeline(SharedStages):
             models: dict[str, RewardModel] = {"proxy": self.rewards.load_noisy(noise)}
             if (judge := self.rewards.load_judge()) is not None:
                 models["judge"] = judge
-            targets = self.data.test if eval_split == "test" else self.data.validation
+            targets = self.data.targets(eval_split)
             truth = self.load_truth() if self.keys.is_judged_by_truth(eval_split) else None
             reference = self.load_pretrained()
             point = partial(

@@ -21,7 +21,7 @@ MAIN_STUDY = Path("experiments/movielens_main.py")  # of `make benchmark`
 def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, Any]:
     """Everything needed to compute the rows again, and what it took."""
     shared, trained = _shared_stages(study, pipeline), results.trained
-    targets = pipeline.data.test if study.eval_split == "test" else pipeline.data.validation
+    targets = pipeline.data.targets(study.eval_split)
     steps = {read_stage(folder)["record"]["steps"] for folder in trained.values()}
     corpus = pipeline.data.corpus
     runs = [run for run in study.rows if study.title(run) not in results.left_out]

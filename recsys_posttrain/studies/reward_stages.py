@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (
@@ -125,11 +126,14 @@ class RewardStages:
     def given(self, run: Run) -> tuple[RewardModel, NoisyLog]:
         """The reward model and the log that the run's post-training reads; where there are no
         rewards, ones that say nothing."""
+        data = self.shared.data
         if self.missing:
-            train = self.shared.data.train
+            train = both_logs(data) if run.with_reward_log else data.train
             max_length = self.shared.load_pretrained().max_length
             num_items = self.shared.data.corpus.num_items
             return ConstantReward(float(train.rewards_E[0]), num_items, max_length), NoisyLog(train)
+        if run.with_reward_log:
+            return self.load_noisy(run.noise), NoisyLog(both_logs(data))
         if run.control is None:
             return self.load_noisy(run.noise), self._noisy_log(run.noise.of_log())
         return self._controlled(run.control)

@@ -26,6 +26,8 @@ class Run:
     control: what post-training is given in place of the log's rewards and the reward model.
     seed: of post-training.
     strength: a label of the setting, where several runs are one method at several strengths.
+    with_reward_log: whether post-training also learns from the log of the reward model's users,
+        where the split keeps these apart (UserHoldout). Imitation is denied them otherwise.
     """
 
     algorithm: Algorithm | Untrained
@@ -36,6 +38,7 @@ class Run:
     control: RewardControl | None = None
     seed: int = 0
     strength: str = ""
+    with_reward_log: bool = False
 
     def __post_init__(self) -> None:
         kinds = {"setup": Setup, "posttraining": Training, "noise": RewardNoise}
@@ -50,6 +53,11 @@ class Run:
             self.control is None or self.noise == RewardNoise(),
             f"{self.label}: control={self.control!r} replaces the rewards that {self.noise!r} "
             "would change; leave out one of the two.",
+        )
+        require(
+            not self.with_reward_log or (self.control is None and self.noise.log is None),
+            f"{self.label}: with_reward_log=True reads the logs as they are; leave out control= "
+            "and the noise in the log.",
         )
 
     def with_seed(self, seed: int, full: bool = False) -> "Run":

@@ -54,12 +54,8 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     inner = value if isinstance(value, dict) else dict(enumerate(value))
     for name, each in inner.items():
         where = f"{path}.{name}" if path else str(name)
-        if each and (isinstance(each, dict) or (isinstance(each, list) and _nested(each))):
+        is_nested = isinstance(each, list) and any(isinstance(one, dict | list) for one in each)
+        if is_nested or (each and isinstance(each, dict)):
             yield from _leaves(each, where)
-        else:
+        else:  # a list of plain values is one leaf
             yield where, each
-
-
-def _nested(values: list[Any]) -> bool:
-    """A list of plain values is one leaf."""
-    return any(isinstance(each, dict | list) for each in values)

@@ -8,9 +8,11 @@ from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.subsets import Subset, liked
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import require_seeds
+from recsys_posttrain.studies.choose import NOTHING
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.sampler import TPE, Grid, Sampler
 from recsys_posttrain.sweep.space import Setting, Space, check_space, with_setting
+from recsys_posttrain.untrained import Pretrained
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Sweep:
     the mean over them. seeds: the same of the runs that enter the table; empty: nothing is run
     after tuning, and the table is of the trials of a grid, on validation targets. metric, over: a
     column of the validation rows and the targets over which its mean decides, higher is better.
-    seed: of the sampler. pruning: whether a trial ends where it is behind the median of its cell's
-    (sampler.py). Noises are given without a seed."""
+    seed: of the sampler. Noises are given without a seed. Doing nothing, the pretrained policy, is
+    one more trial of each cell."""
 
     base: Run
     methods: tuple[Method, ...]
@@ -50,7 +52,6 @@ class Sweep:
     metric: str = "ndcg@10"
     over: Subset = liked
     seed: int = 0
-    pruning: bool = True
     sampler: Sampler = TPE()
 
     def __post_init__(self) -> None:
@@ -115,6 +116,10 @@ class Cell:
             seed=seed,
         )
         return with_setting(run, self.method.space, setting)
+
+    def nothing(self, seed: int) -> Run:
+        """The pretrained policy in the place of the method."""
+        return replace(self.run({}, seed), algorithm=Pretrained(), strength=NOTHING)
 
 
 def noise_name(noise: RewardNoise) -> str:

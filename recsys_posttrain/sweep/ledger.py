@@ -17,31 +17,31 @@ from recsys_posttrain.sweep.space import Setting
 
 
 class CellState(NamedTuple):
-    """trials, finals: the outcomes there are. setting: the chosen one; None before tuning ends, or
-    where no trial completed. left: how many outcomes are missing."""
+    """trials, finals: the outcomes there are. setting: the chosen one; None before tuning ends,
+    where no trial completed, or where the pretrained policy is as good. nothing: what that is worth
+    on the trials' targets, where tuning has ended. left: how many outcomes are missing."""
 
     cell: Cell
     trials: tuple[FrozenTrial, ...]
     finals: tuple[FrozenTrial, ...]
     setting: Setting | None
     left: int
+    nothing: float | None = None
 
     @property
-    def outcomes(self) -> tuple[FrozenTrial, ...]:
-        return (*self.trials, *self.finals)
+    def does_nothing(self) -> bool:
+        return self.setting is None and self.nothing is not None
 
 
 class Job(NamedTuple):
     """A claimed attempt, as a worker is told of it. cell: its label. queue: its name. setting: what
-    is tried. seed: of a final run; None of a trial. known: of the other slots, their outcomes and
-    running attempts."""
+    is tried. seed: of a final run; None of a trial."""
 
     cell: str
     queue: str
     trial: FrozenTrial
     setting: Setting
     seed: int | None
-    known: list[FrozenTrial]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +84,15 @@ class Ledger:
         seeds = len(self.sweep.seeds)
         if len(trials) < cell.trials:
             return CellState(cell, trials, (), None, cell.trials - len(trials) + seeds)
-        setting = chosen(trials)
-        if setting is None:
+        best = max((t.value for t in trials if t.value is not None), default=None)
+        if best is None:
             return CellState(cell, trials, (), None, 0)
+        nothing = self.objective.nothing(cell)
+        if nothing >= best:
+            return CellState(cell, trials, (), None, 0, nothing)
+        setting = next(dict(trial.params) for trial in trials if trial.value == best)
         finals = tuple(self.finals(cell, setting).outcomes().values())
-        return CellState(cell, trials, finals, setting, seeds - len(finals))
+        return CellState(cell, trials, finals, setting, seeds - len(finals), nothing)
 
     def states(self) -> list[CellState]:
         return [self.state(cell) for cell in self.sweep.cells]
@@ -121,7 +125,7 @@ class Ledger:
             queue = self.trials(cell)
             if (claim := queue.claim()) is not None:
                 setting = self._setting(cell, *claim)
-                return Job(cell.label, queue.name, claim[0], setting, None, claim[1])
+                return Job(cell.label, queue.name, claim[0], setting, None)
             state = self.state(cell)
             if not state.left:
                 done.add(cell.label)
@@ -130,7 +134,7 @@ class Ledger:
                 if (claim := queue.claim()) is not None:
                     queue.keep_setting(claim[0], state.setting, cell.method.space)
                     seed = claim[0].user_attrs[SLOT]
-                    return Job(cell.label, queue.name, claim[0], state.setting, seed, claim[1])
+                    return Job(cell.label, queue.name, claim[0], state.setting, seed)
         return None
 
     def _setting(self, cell: Cell, trial: FrozenTrial, known: list[FrozenTrial]) -> Setting:
@@ -142,9 +146,3 @@ class Ledger:
         setting = sweep.sampler.propose(cell.method.space, slot, known, seed)
         self.trials(cell).keep_setting(trial, setting, cell.method.space)
         return setting
-
-
-def chosen(trials: tuple[FrozenTrial, ...]) -> Setting | None:
-    """Of the complete trial with the highest value, the earliest of equals."""
-    complete = [trial for trial in trials if trial.value is not None]
-    return dict(max(complete, key=lambda trial: trial.value or 0.0).params) if complete else None

@@ -4,6 +4,7 @@ Of this package only this module, and outcome.py, know how a run is built.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,17 +14,17 @@ import pandas as pd
 
 from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.errors import TrainingFailed, UserError
-from recsys_posttrain.evaluation import evaluate, subsets
+from recsys_posttrain.evaluation import subsets
+from recsys_posttrain.progress import say
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.studies.choose import few_targets, validation_rows, weighted_mean
 from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.definition import Cell, Sweep
-from recsys_posttrain.sweep.sampler import Pruning
-from recsys_posttrain.sweep.space import Setting
-from recsys_posttrain.training.fit import Report
-from recsys_posttrain.training.posttrain import VALIDATIONS
-from recsys_posttrain.untrained import Given, Popularity
+from recsys_posttrain.sweep.space import Setting, described
+from recsys_posttrain.untrained import Popularity
 
 
 class _NoTargets:
@@ -38,6 +39,7 @@ class Objective:
     def __init__(self, sweep: Sweep, pipeline: Pipeline) -> None:
         self.sweep = sweep
         self.pipeline = pipeline
+        self._nothing: dict[RewardNoise, float] = {}
 
     @cached_property
     def tuning(self) -> Pipeline:
@@ -65,10 +67,8 @@ class Objective:
         )
         if sweep.over.__module__ != subsets.__name__:
             return  # it may read what only a policy's rows hold
-        validation = pipeline.data.validation
-        popular = Popularity().ranker(Given(pipeline.data, targets=validation))
-        rows = evaluate.evaluate(popular, pipeline.data, targets=validation).per_user
-        weight_N = sweep.over(rows, corpus.reward_scale)
+        rewards_N = corpus.reward_scale.from_stars(pipeline.data.validation.rewards_N.double())
+        weight_N = sweep.over(pd.DataFrame({"reward": rewards_N.numpy()}), corpus.reward_scale)
         why = subsets.unusable(sweep.over, weight_N, corpus.reward_scale)
         require(
             not why,
@@ -76,50 +76,58 @@ class Objective:
             f"of {corpus.name} ({why}); give over=all_targets in its file, or other thresholds "
             "such as --liked 50%.",
         )
+        candidates = 1 + max(cell.trials for cell in sweep.cells)
+        if warning := few_targets(pipeline.data, sweep.over, candidates):
+            say(warning)
 
-    def pruning(self, history: Any) -> Pruning:
-        """Of one trial. history: the trials that are known of its cell."""
-        sweep = self.sweep
-        subset = "" if sweep.over is subsets.all_targets else f" {sweep.over.__name__}"
-        name = f"validation/{sweep.metric}{subset}"
-        return Pruning(name, VALIDATIONS * len(sweep.tuning_seeds), history, sweep.pruning)
-
-    def trial(self, cell: Cell, setting: Setting, report: Report | None = None) -> float:
+    def trial(self, cell: Cell, setting: Setting) -> float:
         """The mean over the tuning seeds of the sweep's metric on validation targets.
-
-        report: hears of every validation, seed by seed; may raise to end the trial.
 
         Raises: TrainingFailed where there is no such number, because the setting is infeasible or
         diverged.
         """
-        values = [
-            self._value(self.tuning, cell, setting, seed, "validation", report)
-            for seed in self.sweep.tuning_seeds
-        ]
-        return float(np.mean(values))
+        seeds = self.sweep.tuning_seeds
+        return float(np.mean([self._value(cell, setting, seed, "validation") for seed in seeds]))
+
+    def nothing(self, cell: Cell) -> float:
+        """The same of the pretrained policy."""
+        if cell.noise not in self._nothing:
+            runs = [cell.nothing(seed) for seed in self.sweep.tuning_seeds]
+            rows = [self.tuning.evaluate(run, "validation", run.noise) for run in runs]
+            self._nothing[cell.noise] = float(np.mean([self._mean(each) for each in rows]))
+        return self._nothing[cell.noise]
 
     def final(self, cell: Cell, setting: Setting, seed: int) -> float:
-        """The same on test targets, of one run; its rows are kept as stages."""
-        return self._value(self.pipeline, cell, setting, seed, "test")
+        """The value on test targets, of one run; its rows are kept as stages."""
+        return self._value(cell, setting, seed, "test")
 
-    def _value(
-        self,
-        pipeline: Pipeline,
-        cell: Cell,
-        setting: Setting,
-        seed: int,
-        eval_split: EvalSplit,
-        report: Report | None = None,
-    ) -> float:
+    def _value(self, cell: Cell, setting: Setting, seed: int, eval_split: EvalSplit) -> float:
         try:
             run = cell.run(setting, seed)
         except UserError as refusal:
             raise TrainingFailed(str(refusal)) from refusal
-        rows = pipeline.evaluate(pipeline.posttrain(run, report), eval_split, run.noise)
-        value = mean(rows, self.sweep, pipeline.data.corpus.reward_scale)
+        pipeline = self.pipeline if eval_split == "test" else self.tuning
+        value = self._mean(pipeline.evaluate(pipeline.posttrain(run), eval_split, run.noise))
         if not math.isfinite(value):
             raise TrainingFailed(f"the {eval_split} {self.sweep.metric} is {value}")
         return value
+
+    def _mean(self, rows: pd.DataFrame) -> float:
+        return mean(rows, self.sweep, self.pipeline.keys.scale)
+
+    def tried(self, cell: Cell, settings: Iterable[Setting]) -> Iterator[pd.DataFrame]:
+        """The validation rows of doing nothing and of those settings whose runs lie on this
+        machine, seed by seed, named as in a study."""
+        for seed in self.sweep.tuning_seeds:
+            nothing = cell.nothing(seed)
+            rows = self.tuning.evaluate(nothing, "validation", nothing.noise)
+            yield validation_rows(rows).assign(**nothing.row, seed=seed)
+            for setting in settings:
+                run = replace(cell.run(setting, seed), strength=described(setting))
+                trained = self.tuning.keys.posttrain(run).folder
+                if trained.exists():
+                    rows = self.tuning.evaluate(trained, "validation", run.noise)
+                    yield validation_rows(rows).assign(**run.row, seed=seed)
 
     def key(self, cell: Cell) -> str:
         """Of what a cell's trials depend on: the code, data and configuration behind its runs, and
@@ -132,7 +140,7 @@ class Objective:
             "trained": [stages.posttrain(run).folder.name for run in runs],
             "rows": [stages.rows(popular, "validation", run.noise).folder.name for run in runs],
             "space": cell.method.space,
-            "chosen by": [sweep.metric, sweep.over, sweep.sampler, sweep.seed, sweep.pruning],
+            "chosen by": [sweep.metric, sweep.over, sweep.sampler, sweep.seed],
             "thresholds": [scale.liked, scale.top, scale.disliked],
         }
         return digest(key, 8)
@@ -163,12 +171,9 @@ def mean(rows: pd.DataFrame, sweep: Sweep, scale: RewardScale) -> float:
         f"Sweep: metric={sweep.metric!r} is not a column of validation rows; give one of "
         f"{', '.join(rows.select_dtypes('number').columns)}.",
     )
-    is_defined = rows[sweep.metric].notna()
-    if is_defined.any():  # at single targets it is not, where nothing was left to show
-        rows = rows[is_defined]
     weight_N = sweep.over(rows, scale)
     require(
         weight_N.sum() > 0,
         f"Sweep: over={sweep.over.__name__} leaves no target of this data; give another subset.",
     )
-    return float(np.average(rows[sweep.metric], weights=weight_N))
+    return weighted_mean(rows[sweep.metric], weight_N)

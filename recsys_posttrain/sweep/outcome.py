@@ -11,7 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys_posttrain.config import describe, require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_text
+from recsys_posttrain.report.cells import Sheet
+from recsys_posttrain.report.grid import selection_block
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.studies.baselines import alone, baselines
+from recsys_posttrain.studies.choose import HINDSIGHT, OWN, RULES, selections
 from recsys_posttrain.studies.execute import build_runs, refused
 from recsys_posttrain.studies.folder import result_set
 from recsys_posttrain.studies.load import Study
@@ -19,8 +23,9 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.study import chosen_baselines, measure_rewards, write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
+from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.queue import SECONDS, SLOT, STATES, reason_of
-from recsys_posttrain.sweep.space import described
+from recsys_posttrain.sweep.space import described, edges
 
 TRIALS = "trials.csv"
 
@@ -46,8 +51,7 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
             "the search spaces."
         )
     tuned = bool(sweep.seeds)
-    chosen = (state.cell.run(state.setting or {}, sweep.seeds[0]) for state in worked)
-    runs = tuple(chosen if tuned else _tried(worked, sweep))
+    runs = tuple(_chosen(worked, sweep) if tuned else _tried(worked, sweep))
     study = Study(
         file=file,
         dataset=None,
@@ -64,7 +68,36 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
     refusals = refused(study, pipeline)
     study = chosen_baselines(study, pipeline, refusals)
     results, qualities = build_runs(study, pipeline, refusals), measure_rewards(study, pipeline)
-    write_study(study, pipeline, results, qualities, folder, more, {TRIALS: trials})
+    texts = {TRIALS: trials, **_selection(ledger.objective, worked)}
+    write_study(study, pipeline, results, qualities, folder, more, texts)
+
+
+def _chosen(states: list[CellState], sweep: Sweep) -> Iterator[Run]:
+    for state in states:
+        seed = sweep.seeds[0]
+        nothing = state.setting is None
+        yield state.cell.nothing(seed) if nothing else state.cell.run(state.setting or {}, seed)
+
+
+def _selection(objective: Objective, states: list[CellState]) -> dict[str, str]:
+    """What each rule chooses among a cell's trials and doing nothing, and how often it does so when
+    users and seeds are drawn again; by file. Trials of other machines are left out."""
+    frames: list[pd.DataFrame] = []
+    for state in states:
+        complete = [trial.params for trial in state.trials if trial.value is not None]
+        frames += objective.tried(state.cell, complete)
+    rows: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    found = selections(rows, rows, objective.pipeline.keys.scale, value=RULES[OWN])
+    found = found[found["rule"] != HINDSIGHT]
+    caption = (
+        f"{OWN}, on validation targets, of what each rule chooses among the trials and doing "
+        "nothing, and how often it does so when users and seeds are drawn again. "
+        f"{len(frames)} runs."
+    )
+    return {
+        "selection.csv": found.round(6).to_csv(index=False),
+        "selection.md": markdown(Sheet(caption, [selection_block(found)])),
+    }
 
 
 def _tried(states: list[CellState], sweep: Sweep) -> Iterator[Run]:
@@ -78,6 +111,8 @@ def _tried(states: list[CellState], sweep: Sweep) -> Iterator[Run]:
 
 def left_out(state: CellState) -> str:
     """Why the cell has no row in the table; empty where it has one."""
+    if state.does_nothing:
+        return ""
     if state.setting is None:
         reason = reason_of(state.trials[-1])
         return f"no trial completed: {reason}" if reason else "no trial completed"
@@ -119,12 +154,14 @@ def tuning_text(sweep: Sweep, states: list[CellState]) -> str:
 
 
 def _failures(states: list[CellState]) -> Iterator[str]:
-    counts = {state.cell.label: _count(state.trials, TrialState.FAIL) for state in states}
+    counts = {state.cell.label: _failed(state.trials) for state in states}
     where = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
     yield f"{sum(counts.values())} trials failed" + (f" ({where})" if where else "")
-    if pruned := sum(_count(state.trials, TrialState.PRUNED) for state in states):
-        yield f"{pruned} trials ended early, behind the median of their method's"
     for state in states:
+        if state.does_nothing:
+            yield f"{state.cell.label} does nothing, because no trial beat the pretrained policy"
+        elif at := edges(state.cell.method.space, state.setting or {}):
+            yield f"{state.cell.label} is at the edge of {' and '.join(at)}"
         if reason := left_out(state):
             yield f"no row for {state.cell.label}, {reason}"
 
@@ -137,10 +174,10 @@ def sweep_record(sweep: Sweep, states: list[CellState]) -> dict[str, Any]:
         "spaces": {method.label: describe(method.space) for method in sweep.methods},
         "sampler": {**describe(sweep.sampler), "seed": sweep.seed},
         "chosen": {state.cell.label: state.setting for state in states},
-        "failed": sum(_count(state.outcomes, TrialState.FAIL) for state in states),
-        "pruned": sum(_count(state.outcomes, TrialState.PRUNED) for state in states),
+        "nothing": {state.cell.label: state.nothing for state in states},
+        "failed": sum(_failed((*state.trials, *state.finals)) for state in states),
     }
 
 
-def _count(outcomes: Iterable[FrozenTrial], state: TrialState) -> int:
-    return sum(trial.state == state for trial in outcomes)
+def _failed(outcomes: Iterable[FrozenTrial]) -> int:
+    return sum(trial.state == TrialState.FAIL for trial in outcomes)

@@ -1,20 +1,19 @@
 """A queue of slots in a storage: each is done exactly once, whoever dies on the way.
 
 A slot is a number, kept by Optuna as one trial or several: attempts. An attempt whose worker died
-is failed without a reason and followed by a new one; the first that completes, is pruned, or fails
-with a reason, is the slot's outcome, and no other attempt of it begins. Optuna's heartbeat and its
+is failed without a reason and followed by a new one; the first that completes, or fails with a
+reason, is the slot's outcome, and no other attempt of it begins. Optuna's heartbeat and its
 callback find and follow attempts of machines that died. Its own queue does not serve: what
 `study.ask` takes next and how many trials there are depends on who asks first, and a budget is the
 same for every method only where each slot has exactly one outcome.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 import optuna
@@ -25,21 +24,20 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from recsys_posttrain.store import locked
 from recsys_posttrain.sweep.space import Setting, Space, distributions
 
-SLOT, SECONDS = "slot", "seconds"
-# Of an outcome: its state in words, and the attribute that says why. Two attributes, because an
-# attempt that was killed before it was pruned is no failure.
-STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-_REASONS = {TrialState.PRUNED: "ended early", TrialState.FAIL: "reason"}
+SLOT, SECONDS, REASON = "slot", "seconds", "reason"
+STATES = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. validations: what it was worth on its way."""
+    """How an attempt ended. value: what it was worth; None where it failed, for this reason."""
 
-    state: TrialState
     seconds: float
-    value: float | None = None
+    value: float | None
     reason: str = ""
-    validations: Mapping[int, float] = MappingProxyType({})
+
+    @property
+    def state(self) -> TrialState:
+        return TrialState.FAIL if self.value is None else TrialState.COMPLETE
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +116,9 @@ class Queue:
         place. The state comes last, so that what is killed on the way has no outcome."""
         trial_id = trial._trial_id
         with suppress(UpdateFinishedTrialError):
-            for number, value in outcome.validations.items():
-                self.storage.set_trial_intermediate_value(trial_id, number, value)
             self.storage.set_trial_user_attr(trial_id, SECONDS, round(outcome.seconds, 3))
             if outcome.reason:
-                name = _REASONS[outcome.state]
-                self.storage.set_trial_user_attr(trial_id, name, outcome.reason)
+                self.storage.set_trial_user_attr(trial_id, REASON, outcome.reason)
             values = None if outcome.value is None else [outcome.value]
             self.storage.set_trial_state_values(trial_id, outcome.state, values)
         del self.running[trial_id]
@@ -154,13 +149,13 @@ class Queue:
 
 def is_outcome(trial: FrozenTrial) -> bool:
     if trial.state == TrialState.FAIL:
-        return _REASONS[TrialState.FAIL] in trial.user_attrs
-    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        return REASON in trial.user_attrs
+    return trial.state == TrialState.COMPLETE
 
 
 def reason_of(outcome: FrozenTrial) -> str:
     """Why it has no value; empty where it has one."""
-    return str(outcome.user_attrs.get(_REASONS.get(outcome.state, ""), ""))
+    return str(outcome.user_attrs.get(REASON, ""))
 
 
 def _is_dead(trial: FrozenTrial) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recsys_posttrain.config import require
 from recsys_posttrain.files import disk_is_explained
 from recsys_posttrain.progress import Progress, say
 from recsys_posttrain.studies.folder import claim, definition, say_what_is_replaced
+from recsys_posttrain.studies.parallel import check_workers
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.study import say_the_data
 from recsys_posttrain.sweep.changes import check_definition
@@ -31,7 +31,7 @@ def run_sweep(file: Path, options: Options) -> Path:
     Raises: UserError for a storage that does not serve, a definition that changed, or a budget or
     search space that makes no sense.
     """
-    require(options.workers >= 1, f"--workers {options.workers}: give at least 1.")
+    check_workers(options.workers, options.device)
     sweep = options.sweep(file)
     folder = options.output / name_of(file, sweep)
     chosen = " ".join(options.thresholds.options)

@@ -10,8 +10,6 @@ from contextlib import closing, redirect_stderr
 from functools import cache, partial
 from pathlib import Path
 
-from optuna.trial import TrialState
-
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import console, progress_bar, say, time_left
 from recsys_posttrain.studies.parallel import answered
@@ -20,7 +18,6 @@ from recsys_posttrain.sweep.ledger import Job, Ledger
 from recsys_posttrain.sweep.load import Options
 from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.queue import STATES, Outcome, Queue
-from recsys_posttrain.sweep.sampler import Pruned
 from recsys_posttrain.sweep.space import described
 from recsys_posttrain.sweep.storage import heartbeats
 
@@ -94,14 +91,12 @@ def _loaded(file: Path, options: Options) -> Objective:
 
 def outcome_of(objective: Objective, job: Job) -> Outcome:
     (cell,) = (cell for cell in objective.sweep.cells if cell.label == job.cell)
-    began, pruning = time.monotonic(), objective.pruning(job.known)
+    began = time.monotonic()
     try:
         if job.seed is None:
-            value = objective.trial(cell, job.setting, pruning)
+            value = objective.trial(cell, job.setting)
         else:
             value = objective.final(cell, job.setting, job.seed)
-    except (TrainingFailed, Pruned) as reason:
-        state = TrialState.PRUNED if isinstance(reason, Pruned) else TrialState.FAIL
-        return Outcome(state, time.monotonic() - began, None, str(reason), pruning.values)
-    seconds = time.monotonic() - began
-    return Outcome(TrialState.COMPLETE, seconds, value, validations=pruning.values)
+    except TrainingFailed as failure:
+        return Outcome(time.monotonic() - began, None, str(failure))
+    return Outcome(time.monotonic() - began, value)

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,9 +36,6 @@ METRICS = "metrics.jsonl"
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 STEPS_BETWEEN_LOG_LINES = 10
 
-# Called with the metrics of every validation; may raise to end the training.
-Report = Callable[[dict[str, float]], None]
-
 
 class Fitted(NamedTuple):
     """How long a model was trained."""
@@ -57,7 +54,6 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int | None = None,
     monitor: str = "",
-    report: Report | None = None,
 ) -> Fitted:
     """Trains the module's model in place; resumes where the folder has a checkpoint.
 
@@ -67,7 +63,6 @@ def fit(
     validate: returns metrics; called with the model in evaluation mode.
     validate_every: steps between validations; None: an epoch.
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
-    report: called with the metrics of each validation, also of those before an interruption.
 
     Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
     """
@@ -79,7 +74,6 @@ def fit(
         monitor,
         module.training_plan.patience,
         WeightAverage(module.model, decay) if (decay := module.training_plan.ema_decay) else None,
-        report,
     )
     callbacks: list[Callback] = [keeper]
     if keeper.checkpoint is not None and keeper.checkpoint.exists():
@@ -125,15 +119,6 @@ def hardware(device: str) -> dict[str, Any]:
     return {"accelerator": "gpu", "devices": [torch.device(device).index or 0]}
 
 
-def validations(lines: Iterable[str]) -> Iterator[dict[str, float]]:
-    """The metrics of each validation, from the lines of metrics.jsonl."""
-    for line in lines:
-        entry = json.loads(line)
-        del entry["step"]
-        if "loss" not in entry:
-            yield entry
-
-
 class _Keeper(Callback):
     """Logs, validates now and then, keeps the best weights and writes checkpoints."""
 
@@ -145,7 +130,6 @@ class _Keeper(Callback):
         monitor: str,
         patience: int | None,
         average: WeightAverage | None,
-        report: Report | None,
     ) -> None:
         self.average = average
         self.folder = folder
@@ -155,7 +139,6 @@ class _Keeper(Callback):
         self.validate = validate
         self.monitor = monitor
         self.patience = patience
-        self.report = report
         self.best_value: float | None = None
         self.best_step = 0
         self.best_weights: dict[str, Tensor] = {}
@@ -180,8 +163,6 @@ class _Keeper(Callback):
             with self._kept_weights():
                 metrics = self.validate()
                 self._judge(trainer, module, metrics)
-            if self.report is not None:
-                self.report(metrics)
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)
@@ -242,9 +223,6 @@ class _Keeper(Callback):
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
         self.lines = progress["lines"]
-        if self.report is not None:
-            for metrics in validations(self.lines):
-                self.report(metrics)
         optimizer: dict[int, dict[str, Tensor]] = {}
         weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
         for name, value in tensors.items():

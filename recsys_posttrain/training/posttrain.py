@@ -24,7 +24,7 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
-from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, Report, fit
+from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Split
 
@@ -46,7 +46,6 @@ def posttrain(
     folder: Path | None = None,
     device: str = "cpu",
     log: NoisyLog | None = None,
-    report: Report | None = None,
 ) -> tuple[Policy, Fitted]:
     """A post-trained copy of `policy`, which itself stays as it is.
 
@@ -57,8 +56,6 @@ def posttrain(
     folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are saved there too.
     log: replaces data.train. A noisy log and a noisy reward model (rewards/noise) are built
         beforehand with this `policy`; validation reads the noisy reward model too.
-    report: called after every validation, also for those before an interruption; may raise to end
-        the training.
 
     Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
     batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
@@ -152,7 +149,6 @@ def posttrain(
             validate=validate,
             validate_every=-(-stream.stop // VALIDATIONS),
             monitor="validation/ndcg@10",
-            report=report,
         )
     finally:
         actors.set_logits_dtype(None)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data import UserHoldout
+from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.errors import UserError
 
 EVEN = UserHoldout(0.2, 0.2, 0.2, 0.2, 0.2, validation_positions=1)
@@ -120,3 +121,17 @@ def test_the_label_names_every_share():
         "disjoint users (0.4 policy, 0.15 reward model, 0.15 judge, 0.1 validation with 5 events "
         "each, 0.2 test)"
     )
+
+
+def test_imitation_may_learn_from_the_reward_models_users_too():
+    """Of ten users two are the policy's and two the reward model's: all events of these four."""
+    corpus = made_corpus([2, 3] * 5)
+    split = EVEN.split(corpus)
+    both = both_logs(split)
+    known = (split.train.lengths_N + split.reward.lengths_N) > 0
+    assert int(known.sum()) == 4
+    assert both.lengths_N.tolist() == (corpus.sequences.lengths_N * known).tolist()
+    items = [*split.train.items_E.tolist(), *split.reward.items_E.tolist()]
+    assert sorted(both.items_E.tolist()) == sorted(items)
+    with pytest.raises(UserError, match="has the same users for policy and reward model"):
+        both_logs(replace(split, reward=split.train))

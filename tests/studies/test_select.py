@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,7 @@ from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.studies.choose import (
     NOTHING,
     OWN,
+    RULES,
     TRIAL,
     chosen,
     extended,
@@ -270,6 +272,42 @@ def test_the_choice_itself_is_drawn_again() -> None:
     assert (hindsight["strength"], hindsight["mean"]) == ("strong", 3.0)
     # 3, 3 or 5, the weak one's 3 being the best for the first user alone
     assert (hindsight["low"], hindsight["high"]) == (3.0, 5.0)
+
+
+@pytest.mark.parametrize("is_noise", [True, False])
+def test_rewards_of_pure_noise_choose_to_do_nothing(is_noise: bool) -> None:
+    """400 users choose among 30 items with probabilities softmax(base + taste), and a policy knows
+    the base. It is tilted by rewards at three temperatures: by the tastes every tilt of these
+    helps, by numbers of the same spread that say nothing every one harms."""
+    rng = np.random.default_rng(3)
+    base_UV, taste_UV = rng.normal(size=(400, 30)), rng.normal(size=(400, 30))
+    gumbel_UV = rng.gumbel(size=(400, 30))
+    target_U = (base_UV + taste_UV + gumbel_UV).argmax(axis=1)
+    reward_UV = rng.normal(size=(400, 30)) if is_noise else taste_UV
+
+    def ndcg(scores_UV: np.ndarray) -> list[float]:
+        of_target_U1 = np.take_along_axis(scores_UV, target_U[:, None], axis=1)
+        rank_U = 1 + (scores_UV > of_target_U1).sum(axis=1)
+        return list(np.where(rank_U <= 10, 1 / np.log2(rank_U + 1), 0))
+
+    tilts = {f"temperature {t:g}": ndcg(base_UV + reward_UV / t) for t in (4.0, 2.0, 1.0)}
+    trials = {name: {"ndcg@10": each} for name, each in ({NOTHING: ndcg(base_UV)} | tilts).items()}
+    validation = _validation(trials, [1] * 400)
+    means = [
+        {**names, **validation_means(rows, RewardScale())}
+        for names, rows in (
+            (dict(zip([*TRIAL, "seed"], key, strict=True)), rows)
+            for key, rows in validation.groupby([*TRIAL, "seed"], sort=False)
+        )
+    ]
+    best = chosen(pd.DataFrame(means))["strength"].item()
+    rule = (
+        selections(validation, validation, RewardScale(), value=RULES[OWN])
+        .set_index("rule")
+        .loc[OWN]
+    )
+    assert best == rule["strength"] == (NOTHING if is_noise else "temperature 1")
+    assert rule["chosen_share"] > 0.9
 
 
 def test_where_the_judge_decides_what_a_policy_is_worth_it_is_no_rule() -> None:

@@ -10,13 +10,14 @@ from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.sweep import spaces
 from recsys_posttrain.sweep.definition import Method, Sweep, noise_name
 from recsys_posttrain.sweep.sampler import Grid
 from recsys_posttrain.sweep.space import Between
 from recsys_posttrain.training.posttrain import POSTTRAINING
 
 ONE = {"algorithm.temperature": Between(0.5, 2.0)}
+FIELDS = ("learning_rate", "weight_decay", "ema_decay")
+THREE = {f"posttraining.{name}": Between(0.1, 0.5) for name in FIELDS}
 METHODS = (Method(ExpRSFT(), ONE), Method(ASFT(), ONE, asks_model=True))
 SWEEP = Sweep(Run(BC()), METHODS)
 
@@ -59,8 +60,8 @@ def test_a_run_of_a_cell_has_its_setting_its_seed_and_noise_of_its_own():
         ({"tuning_seeds": (-1,)}, r"tuning_seeds=\(-1,\) must be .* whole numbers from 0"),
         ({"methods": ()}, "methods is empty"),
         (
-            {"methods": (METHODS[0], Method(BC(), spaces.BC))},
-            r"equally many fields, at least one, and these search 1 \(ExpRSFT\), 2 \(BC\)",
+            {"methods": (METHODS[0], Method(BC(), THREE))},
+            r"equally many fields, at least one, and these search 1 \(ExpRSFT\), 3 \(BC\)",
         ),
         ({"methods": (Method(BC(), {}),)}, r"at least one, and these search 0 \(BC\)"),
         ({"sampler": Grid()}, r"search space of ExpRSFT: 'algorithm.temperature' is Between"),
@@ -80,7 +81,7 @@ def test_what_is_refused(changed, sentence):
 def tried(file):
     """Of each trial of a grid in experiments/ its run, by label."""
     sweep = importlib.import_module(file).SWEEP
-    assert (sweep.tuning_seeds, sweep.seeds, sweep.pruning) == ((0,), (), False)
+    assert (sweep.tuning_seeds, sweep.seeds) == ((0,), ())
     return [
         (cell.label, cell.run(sweep.sampler.propose(cell.method.space, number, (), 0), 0))
         for cell in sweep.cells

@@ -6,11 +6,9 @@ import pandas as pd
 import pytest
 from sealed_world import Made, run_in
 
-from recsys_posttrain.algorithms import BC
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.subsets import all_targets, liked
 from recsys_posttrain.studies.pipeline import Pipeline
-from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.definition import Method, Sweep
 from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.space import Between
@@ -52,6 +50,16 @@ def test_the_value_is_the_mean_over_seeds_of_the_mean_over_the_subset(world):
     assert found == pytest.approx(sum(by_hand) / 2, rel=1e-12)
 
 
+def test_doing_nothing_is_worth_what_the_pretrained_policy_is(world):
+    """One more trial, without training."""
+    sweep, root = world
+    (cell,) = sweep.cells
+    pipeline = Pipeline(sweep.base.setup, root)
+    rows = pipeline.evaluate(pipeline.pretrain(), "validation")
+    by_hand = rows.loc[rows["reward"] >= 4, "ndcg@10"].mean()
+    assert Objective(sweep, pipeline).nothing(cell) == pytest.approx(by_hand, rel=1e-12)
+
+
 def test_infeasible_and_diverged_settings_fail_with_the_reason(world, monkeypatch):
     sweep, root = world
     (cell,) = sweep.cells
@@ -62,7 +70,7 @@ def test_infeasible_and_diverged_settings_fail_with_the_reason(world, monkeypatc
         objective.trial(cell, {"algorithm.temperature": 1e-320})
     rows = pd.DataFrame({"reward": [5.0], "ndcg@10": [float("nan")]})
     monkeypatch.setattr(objective.tuning, "evaluate", lambda *arguments: rows)
-    monkeypatch.setattr(objective.tuning, "posttrain", lambda run, report: Path())
+    monkeypatch.setattr(objective.tuning, "posttrain", lambda run: Path())
     with pytest.raises(TrainingFailed, match="the validation ndcg@10 is nan"):
         objective.trial(cell, {"algorithm.temperature": 1.0})
 
@@ -82,19 +90,7 @@ def test_a_metric_that_validation_does_not_have_is_the_users_mistake(
     objective = Objective(sweep, Pipeline(sweep.base.setup, root))
     rows = pd.DataFrame({"reward": [2.0], "ndcg@10": [0.5]})
     monkeypatch.setattr(objective.tuning, "evaluate", lambda *arguments: rows)
-    monkeypatch.setattr(objective.tuning, "posttrain", lambda run, report: Path())
+    monkeypatch.setattr(objective.tuning, "posttrain", lambda run: Path())
     with pytest.raises(UserError, match=sentence) as refusal:
         objective.trial(sweep.cells[0], {"algorithm.temperature": 1.0})
     assert not isinstance(refusal.value, TrainingFailed)
-
-
-@pytest.mark.parametrize(
-    ("over", "name"), [(all_targets, "validation/ndcg@10"), (liked, "validation/ndcg@10 liked")]
-)
-def test_what_a_trial_is_pruned_by(over, name):
-    """Two seeds, each validated four times; the name is what training reports."""
-    method = Method(BC(), {"posttraining.weight_decay": Between(0.0, 1.0)})
-    sweep = Sweep(Run(BC()), (method,), tuning_seeds=(7, 8), over=over, pruning=False)
-    pruning = Objective(sweep, None).pruning(["history"])
-    assert (pruning.name, pruning.validations, pruning.history) == (name, 8, ["history"])
-    assert not pruning.is_on

@@ -8,7 +8,7 @@ from recsys_posttrain.sweep.queue import Outcome, Queue, reason_of
 from recsys_posttrain.sweep.space import Between
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url
 
-COMPLETE, FAIL, PRUNED = TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED
+COMPLETE, FAIL = TrialState.COMPLETE, TrialState.FAIL
 SPACE = {"x": Between(0, 1)}
 
 
@@ -43,12 +43,11 @@ def test_slots_are_claimed_in_order_once(queue):
     assert [slot(trial) for trial in trials] == [0, 1, 2]
     assert claimed(queue) is None
     assert claimed(other) is None
-    queue.finish(trials[0], Outcome(COMPLETE, 1.5, 0.25, validations={0: 0.1, 1: 0.2}))
-    queue.finish(trials[2], Outcome(FAIL, 0.5, reason="diverged"))
+    queue.finish(trials[0], Outcome(1.5, 0.25))
+    queue.finish(trials[2], Outcome(0.5, None, "diverged"))
     outcomes = again(queue).outcomes()
     assert list(outcomes) == [0, 2]
     assert outcomes[0].value == 0.25
-    assert outcomes[0].intermediate_values == {0: 0.1, 1: 0.2}
     assert outcomes[0].user_attrs["seconds"] == 1.5
     assert [reason_of(each) for each in outcomes.values()] == ["", "diverged"]
     assert claimed(queue) is None
@@ -56,7 +55,7 @@ def test_slots_are_claimed_in_order_once(queue):
 
 def test_what_is_known_of_the_others(queue):
     first = claimed(queue)
-    queue.finish(first, Outcome(COMPLETE, 1, 0.5))
+    queue.finish(first, Outcome(1, 0.5))
     second = claimed(queue)
     _, known = queue.claim()
     assert [trial.number for trial in known] == [first.number, second.number]
@@ -73,7 +72,7 @@ def test_the_trial_of_a_dead_process_is_done_again_first_and_with_its_setting(qu
     assert slot(retried) == 0
     assert retried.params == {"x": 0.75}
     assert slot(claimed(queue)) == 2, "that of the other process is still its own"
-    other.finish(alive, Outcome(COMPLETE, 1, 0.3))
+    other.finish(alive, Outcome(1, 0.3))
     assert values(queue) == {1: 0.3}
 
 
@@ -81,9 +80,9 @@ def test_who_was_taken_for_dead_and_was_not_is_too_late(queue):
     trial, other = claimed(queue), again(queue)
     other.requeue_all()
     retried = claimed(other)
-    queue.finish(trial, Outcome(COMPLETE, 1, 0.1))
+    queue.finish(trial, Outcome(1, 0.1))
     assert values(queue) == {}
-    other.finish(retried, Outcome(COMPLETE, 1, 0.2))
+    other.finish(retried, Outcome(1, 0.2))
     assert values(queue) == {0: 0.2}
 
 
@@ -94,16 +93,16 @@ def test_an_attempt_that_failed_and_was_not_followed_does_not_block_its_slot(que
     assert slot(claimed(queue)) == 0
 
 
-@pytest.mark.parametrize("state", [FAIL, PRUNED, COMPLETE])
+@pytest.mark.parametrize("state", [FAIL, COMPLETE])
 def test_a_process_killed_before_its_last_write_leaves_one_outcome(queue, state, monkeypatch):
-    """Everything is there but the state. A failure is told by its reason; the others are done
-    again."""
+    """Everything is there but the state. A failure is told by its reason; what completed is
+    done again."""
     trial = claimed(queue)
 
     def killed(*arguments):
         raise KeyboardInterrupt
 
-    outcome = Outcome(state, 1, reason="" if state == COMPLETE else "why")
+    outcome = Outcome(1, 0.7) if state == COMPLETE else Outcome(1, None, "why")
     with monkeypatch.context() as patch:
         patch.setattr(queue.storage, "set_trial_state_values", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -116,7 +115,7 @@ def test_a_process_killed_before_its_last_write_leaves_one_outcome(queue, state,
         return
     assert slot(retried) == 0
     queue.running[retried._trial_id] = retried
-    queue.finish(retried, Outcome(COMPLETE, 1, 0.5))
+    queue.finish(retried, Outcome(1, 0.5))
     assert values(queue) == {0: 0.5}
     assert reason_of(queue.outcomes()[0]) == ""
 

@@ -55,43 +55,71 @@ def test_what_a_sweep_leaves_behind(finished):
     assert trials["noise"].tolist() == 9 * [""] + 3 * ["ItemBias 1"]
     assert set(trials["state"]) == {"complete"}
     rows = pd.read_parquet(folder / "rows.parquet")
-    assert rows["method"].unique().tolist() == ["Popularity", "Pretrained", *CELLS]
-    assert sorted(rows.loc[rows["method"] == "BC", "seed"].unique()) == [0, 1]
+    methods = rows["method"].unique().tolist()
+    assert methods[:2] == ["Popularity", "Pretrained"]
+    assert methods[-len(CELLS) :] == CELLS
     record = json.loads((folder / "run.json").read_text())
     assert record["command"].startswith("recsys-posttrain sweep ")
     assert "0 trials failed" in record["tuning"]
-    assert [run["name"] for run in record["runs"]] == CELLS
+    assert [run["title"] for run in record["runs"]][-len(CELLS) :] == CELLS
     assert set(record["noise"]) == {"OfflinePPO, ItemBias 1"}
+
+
+def test_where_no_trial_beats_doing_nothing_the_row_is_the_pretrained_policys(finished):
+    """As the trials' values say, and the caption; whatever was chosen, its share is written."""
+    folder = finished / NAME
+    trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
+    names = trials["algorithm"] + trials["noise"].map(lambda noise: f", {noise}" * bool(noise))
+    best = trials["value"].groupby(names).max()
+    record = json.loads((folder / "run.json").read_text())
+    nothing, setting = (record["sweep"][name] for name in ("nothing", "chosen"))
+    idle = [name for name in CELLS if nothing[name] >= best[name]]
+    assert [name for name in CELLS if setting[name] is None] == idle
+    rows = pd.read_parquet(folder / "rows.parquet")
+    means = rows[rows["seed"] == 0].groupby("method", observed=True)["ndcg@10"].mean()
+    for name in CELLS:
+        assert (means[name] == means["Pretrained"]) == (name in idle), name
+        assert (f"{name} does nothing, because no trial beat" in record["tuning"]) == (name in idle)
+    selection = pd.read_csv(folder / "selection.csv")
+    own = selection[selection["rule"] == "NDCG@10 liked"].set_index("method")
+    assert sorted(own.index) == sorted(CELLS)
+    assert [name for name in CELLS if own.loc[name, "strength"] == "do nothing"] == idle
+    assert own["chosen_share"].between(0, 1).all()
+
+
+def test_several_workers_that_would_share_a_device_are_refused(options):
+    with pytest.raises(UserError, match="--workers 2: only one process can use --device cuda"):
+        run_sweep(SMALL_SWEEP, options._replace(workers=2, device="cuda"))
 
 
 def test_only_the_best_trials_setting_enters_the_table(finished):
     """Chosen by the trials' values as they are written; its runs have the fresh seeds alone."""
     folder = finished / NAME
-    trials = pd.read_csv(folder / "trials.csv")
+    trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
     record = json.loads((folder / "run.json").read_text())
-    exprsft = trials[trials["algorithm"] == "ExpRSFT"]
-    best = exprsft.loc[exprsft["value"].idxmax()]
-    (run,) = (run for run in record["runs"] if run["name"] == "ExpRSFT")
-    assert run["algorithm"]["temperature"] == best["param.algorithm.temperature"]
-    assert run["posttraining"]["learning_rate"] == best["param.posttraining.learning_rate"]
-    for seed in (0, 1):
-        stage = record["stages"][f"ExpRSFT/{seed}"]["folder"]
-        key = read_stage(finished / "stages" / stage)["key"]
-        assert key["seed"] == seed
-        assert key["algorithm"]["temperature"] == run["algorithm"]["temperature"]
+    tuned = [name for name in CELLS if record["sweep"]["chosen"][name] is not None]
+    assert tuned
+    for name in tuned:
+        method, _, noise = name.partition(", ")
+        tried = trials[(trials["algorithm"] == method) & (trials["noise"] == noise)]
+        best = tried.loc[tried["value"].idxmax()]
+        (run,) = (run for run in record["runs"] if run["name"] == name)
+        for path in record["sweep"]["chosen"][name]:
+            part, _, field = path.partition(".")
+            assert run[part][field] == float(best[f"param.{path}"])
+        for seed in (0, 1):
+            stage = record["stages"][f"{name}/{seed}"]["folder"]
+            key = read_stage(finished / "stages" / stage)["key"]
+            assert key["seed"] == seed
+            assert key["algorithm"] == run["algorithm"]
 
 
 def test_each_seed_of_a_noise_draws_errors_of_its_own(finished):
     """And what the noise achieved is the mean over them."""
     record = json.loads((finished / NAME / "run.json").read_text())
-    stages = [record["stages"][f"OfflinePPO, ItemBias 1/{seed}"]["folder"] for seed in (0, 1)]
-    seeds = [read_stage(finished / "stages" / stage)["key"]["noise"]["seed"] for stage in stages]
-    assert seeds == [0, 1]
-    reports = [
-        read_stage(path)["record"]["model"]["rmse"]
-        for path in (finished / "stages").glob("noise-report-*")
-    ]
-    assert len(reports) == 2
+    stages = [read_stage(path) for path in (finished / "stages").glob("noise-report-*")]
+    assert sorted(stage["key"]["noise"]["seed"] for stage in stages) == [0, 1]
+    reports = [stage["record"]["model"]["rmse"] for stage in stages]
     assert record["noise"]["OfflinePPO, ItemBias 1"]["model"]["rmse"] == pytest.approx(
         np.mean(reports)
     )
@@ -165,7 +193,8 @@ def test_failed_trials_count_and_are_named_with_their_reason(copied, tmp_path):
     assert all("must be above 0" in reason for reason in failed["reason"])
     assert set(failed["value"]) == {""}
     caption = (folder / "table.md").read_text()
-    assert "3 trials failed (ExpRSFT 3); no row for ExpRSFT, no trial completed" in caption
+    assert "3 trials failed (ExpRSFT 3); " in caption
+    assert "; no row for ExpRSFT, no trial completed" in caption
     assert "| ExpRSFT" not in caption
 
 

@@ -1,4 +1,4 @@
-"""The next setting, and whether a trial ends early, are functions of known trials and a seed."""
+"""The next setting is a function of known trials and a seed."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.sweep.sampler import RANDOM_TRIALS, TPE, Grid, Pruned, Pruning, is_hopeless
+from recsys_posttrain.sweep.sampler import RANDOM_TRIALS, TPE, Grid
 from recsys_posttrain.sweep.space import Between, OneOf, distributions
 
 SPACE = {"a.x": Between(1e-3, 1.0, log=True), "a.y": OneOf(("u", "v"))}
@@ -88,70 +88,3 @@ def test_the_words_for_a_caption():
     assert Grid().described({"BC": {}, "ASFT": GRID}, 20) == every
     one = "1 trial of TPE over 2 fields for each method under each noise"
     assert TPE().described({"ASFT": SPACE}, 1) == one
-
-
-def complete(*values):
-    return create_trial(value=values[-1], intermediate_values=dict(enumerate(values)))
-
-
-# At number 1 the values are .2 .3 .4 .5 .6: their median is .4.
-PAST = [complete(0.9, value, 0.5) for value in (0.6, 0.2, 0.5, 0.3, 0.4)]
-
-
-@pytest.mark.parametrize(
-    ("values", "ends"),
-    [
-        ((0.0,), False),  # the first does not decide
-        ((0.0, 0.39), True),
-        ((0.0, 0.4), False),
-        ((0.41, 0.1), False),  # it was good once
-        ((0.39, 0.1), True),
-    ],
-)
-def test_below_the_median_of_the_others_at_the_same_validation(values, ends):
-    assert is_hopeless(dict(enumerate(values)), PAST) is ends
-
-
-def test_other_states_do_not_count_and_few_trials_prune_nothing():
-    running = create_trial(state=TrialState.RUNNING, intermediate_values={0: 9.0, 1: 9.0})
-    pruned = create_trial(state=TrialState.PRUNED, intermediate_values={0: 9.0, 1: 9.0})
-    assert not is_hopeless({0: 0.0, 1: 0.4}, [*PAST, running, pruned, pruned])
-    assert len(PAST) == RANDOM_TRIALS
-    assert not is_hopeless({0: 0.0, 1: 0.0}, PAST[1:])
-
-
-def reported(values, validations=4, **options):
-    hear = Pruning("ndcg", validations, PAST, **options)
-    try:
-        for value in values:
-            hear({"ndcg": value, "other": 1.0})
-    except Pruned as reason:
-        return hear.values, str(reason)
-    return hear.values, ""
-
-
-def test_a_trial_ends_at_the_validation_that_shows_it_and_says_so():
-    kept, reason = reported([0.1, 0.2, 0.3, 0.3])
-    assert kept == {0: 0.1, 1: 0.2}
-    shown = "ended after 2 of 4 validations: its best so far, 0.2, is below the median there"
-    assert reason == shown
-    assert reported([0.1, 0.45, 0.3, 0.3])[1].startswith("ended after 3 of 4")
-
-
-def test_the_last_validation_ends_nothing():
-    assert reported([0.1, 0.45, 0.55, 0.0])[1] == ""
-    past = [complete(0.9, 0.9, 0.9, value) for value in (0.95, 0.96, 0.97, 0.98, 0.99)]
-    one_seed, two_seeds = Pruning("ndcg", 4, past), Pruning("ndcg", 8, past)
-    for hear in (one_seed, two_seeds):
-        for value in (0.9, 0.9, 0.9):
-            hear({"ndcg": value})
-    one_seed({"ndcg": 0.0})
-    with pytest.raises(Pruned, match="after 4 of 8"):
-        two_seeds({"ndcg": 0.0})
-
-
-def test_what_is_not_asked_for_or_not_validated_prunes_nothing():
-    assert reported([0.1, 0.2], is_on=False) == ({}, "")
-    hear = Pruning("ndcg", 4, PAST)
-    hear({"validation/kl": 0.1})
-    assert hear.values == {}

@@ -8,7 +8,7 @@ from recsys_posttrain.algorithms import ASFT, BC, DPO
 from recsys_posttrain.algorithms.signals import model_reward, observed_reward
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.sweep.space import Between, OneOf, check_space, described, with_setting
+from recsys_posttrain.sweep.space import Between, OneOf, check_space, described, edges, with_setting
 
 RUN = Run(algorithm=ASFT())
 
@@ -40,7 +40,44 @@ def test_a_nested_field_and_an_option_of_none():
     check_space(run, space)
     found = with_setting(run, space, {"algorithm.pairs.candidates": "4"})
     assert found.algorithm.pairs.candidates == 4
-    assert OneOf((None, 20.0)).value("None") is None
+    assert OneOf((None, 20.0)).value("None", 1.0) is None
+
+
+def test_a_length_is_a_share_of_the_cap_that_all_methods_have():
+    """Of 80 steps; the rate's share is no whole number. A share beyond the cap is refused."""
+    run = replace(RUN, posttraining=replace(RUN.posttraining, steps=80, learning_rate=0.01))
+    share = Between(0.125, 1.0, log=True, share=True)
+    space = {"posttraining.steps": share, "posttraining.learning_rate": share}
+    check_space(run, space)
+    for part, steps, rate in ((1.0, 80, 0.01), (0.3, 24, 0.003), (0.126, 10, 0.00126)):
+        plan = with_setting(run, space, dict.fromkeys(space, part)).posttraining
+        assert (plan.steps, plan.learning_rate) == (steps, pytest.approx(rate))
+    assert share.value(0.001, 80) == 1, "at least one step"
+    with pytest.raises(UserError, match="a share is above 0 and at most 1"):
+        Between(0.5, 2.0, share=True)
+    no_steps = replace(run, posttraining=replace(run.posttraining, steps=None, epochs=1))
+    with pytest.raises(UserError, match=r"'posttraining.steps' is None, not a number"):
+        check_space(no_steps, space)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "inside", "at_edge"),
+    [
+        (Between(0.0, 10.0), (1.0, 5.0, 9.0), (0.2, 9.8)),
+        (Between(0.01, 100.0, log=True), (0.05, 1.0, 20.0), (0.011, 90.0)),
+        (OneOf((0.5, 1.0, 2.0)), ("1.0",), ("0.5", "2.0")),
+        (OneOf((None, 1, 2, 3)), ("None", "2"), ("1", "3")),
+        (OneOf(("u", "v")), ("u", "v"), ()),
+    ],
+)
+def test_an_edge_is_the_last_twentieth_of_a_range_or_the_last_of_the_numbers(
+    dimension, inside, at_edge
+):
+    assert [dimension.is_edge(each) for each in (*inside, *at_edge)] == (
+        [False] * len(inside) + [True] * len(at_edge)
+    )
+    found = edges({"a.x": dimension, "a.y": Between(0, 1)}, {"a.x": inside[0], "a.y": 1.0})
+    assert found == ["y"]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +87,7 @@ def test_a_nested_field_and_an_option_of_none():
         ("temperature", Between(1, 2), r"did you mean 'algorithm.temperature'\?"),
         ("backbone.dropout", Between(0, 1), "give a field of algorithm or of posttraining"),
         ("posttraining.patience", OneOf((1, 2)), "the same early stopping"),
-        ("posttraining.steps", OneOf((1, 2)), "the same length"),
+        ("posttraining.steps", OneOf((1, 2)), "the same cap"),
         ("posttraining.warmup_steps", Between(1, 9), r"is 50, not a float: search it with OneOf"),
         ("algorithm.reward", Between(1, 9), "is observed_reward, not a float"),
     ],

@@ -7,19 +7,17 @@ from optuna.trial import TrialState
 
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.sweep.queue import Outcome
-from recsys_posttrain.sweep.sampler import Pruned
 from recsys_posttrain.sweep.worker import _line, outcome_of
 
 SETTING = {"algorithm.temperature": 0.25}
 QUEUE = SimpleNamespace(numbers=(0, 1, 2), outcomes=lambda: {0: "done", 1: "done"})
 
 
-FAILED = Outcome(TrialState.FAIL, 6.0, reason="diverged")
-DONE = Outcome(TrialState.COMPLETE, 6.0, 0.5)
+FAILED, DONE = Outcome(6.0, None, "diverged"), Outcome(6.0, 0.5)
 
 
 def job(seed=None, setting=SETTING):
-    return SimpleNamespace(cell="ASFT, ItemBias 1", setting=setting, seed=seed, known=[])
+    return SimpleNamespace(cell="ASFT, ItemBias 1", setting=setting, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +34,9 @@ def test_a_line_for_each_outcome(what, outcome, line):
 
 
 def objective(end):
-    """One whose trials are validated once, then end so; final runs are worth their seed."""
+    """One whose trials end so; final runs are worth their seed."""
 
-    def trial(cell, setting, pruning):
-        pruning.values[0] = 0.1
+    def trial(cell, setting):
         if isinstance(end, Exception):
             raise end
         return end
@@ -47,7 +44,6 @@ def objective(end):
     cells = (SimpleNamespace(label="BC"), SimpleNamespace(label="ASFT, ItemBias 1"))
     return SimpleNamespace(
         sweep=SimpleNamespace(cells=cells),
-        pruning=lambda known: SimpleNamespace(values={}),
         trial=trial,
         final=lambda cell, setting, seed: float(seed),
     )
@@ -58,13 +54,11 @@ def objective(end):
     [
         (0.5, TrialState.COMPLETE, 0.5, ""),
         (TrainingFailed("diverged"), TrialState.FAIL, None, "diverged"),
-        (Pruned("behind"), TrialState.PRUNED, None, "behind"),
     ],
 )
 def test_the_outcome_of_a_trial(end, state, value, reason):
     found = outcome_of(objective(end), job())
     assert (found.state, found.value, found.reason) == (state, value, reason)
-    assert found.validations == {0: 0.1}
 
 
 def test_a_final_run_has_an_outcome_and_what_is_not_the_settings_fault_has_none():

@@ -205,32 +205,6 @@ def test_patience_ended_that_run_early(unbroken):
     assert fitted.best_step + 4 == fitted.steps < 36
 
 
-def test_a_report_hears_of_every_validation_also_after_a_kill(
-    tiny, tmp_path, checkpoint_every_step
-):
-    """What it raises ends the training there and is kept out of the way of going on."""
-
-    def run(report):
-        posttrain(tiny.policy, tiny.data, ASFT(), tiny.reward, PLAN, 0, tmp_path, report=report)
-
-    heard = []
-
-    def killed(metrics):
-        heard.append(metrics)
-        if len(heard) == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        run(killed)
-    again = []
-    run(again.append)
-    assert again[:2] == heard[:2], "the third was not yet in the checkpoint, and is made again"
-    assert again[2] == heard[2]
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert again == list(fit_file.validations(lines))
-    assert len(again) == 4
-
-
 def test_a_checkpoint_is_written_only_now_and_then(tiny, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(fit_file, "save_tensors", lambda path, tensors: written.append(path))
