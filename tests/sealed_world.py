@@ -41,6 +41,7 @@ class Made:
                 "item_id": item_UL.ravel(),
                 "rating": 1 + 4 * generator.random(USERS * LENGTH),
                 "timestamp": np.tile(np.arange(LENGTH), USERS),
+                "propensity": np.tile(1 / (ITEMS - np.arange(LENGTH)), USERS),
             }
         )
         return Interactions(self.name, frame, self.content_hash())

@@ -42,11 +42,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.basic_statistics import Floats, ratio
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.models.reward_model import RewardModel, score_next
+from recsys_posttrain.ops.log_prob import log_prob
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.types import Targets
 
@@ -149,7 +149,7 @@ def off_policy_columns(
     """
     assert targets.propensities_N is not None
     seen = None if targets.repeats == "allowed" else removed_items(targets.history, targets.repeats)
-    log_pi_N1 = ops.log_prob(state_NR, factor_VR, targets.items_N[:, None], excluded=seen)
+    log_pi_N1 = log_prob(state_NR, factor_VR, targets.items_N[:, None], excluded=seen)
     weight_N = (log_pi_N1[:, 0].double().exp().cpu() / targets.propensities_N).numpy()
     model = None, None
     if reward is not None:
@@ -203,7 +203,7 @@ class Support(NamedTuple):
                 "cannot show what this one does, propensities are not those of the log, or targets "
                 "were left out"
             )
-        return f"not to be believed: {'; '.join(reasons)}" if reasons else ""
+        return "; ".join(reasons)
 
 
 def support(rows: pd.DataFrame) -> Support:
@@ -216,3 +216,25 @@ def support(rows: pd.DataFrame) -> Support:
         *(float(ratio(largest, weight_N.sum())), float(weight_N.mean()), float(error)),
         float(rows[OVERLAP].mean()),
     )
+
+
+def support_sentence(rows: pd.DataFrame) -> str:
+    """For a caption: how far the estimates of each method can be believed, at its worst seed; empty
+    for rows without propensities. rows: with `method` and `seed`."""
+    if WEIGHT not in rows:
+        return ""
+    found: dict[str, Support] = {}
+    for (method, _), group in rows[rows[WEIGHT].notna()].groupby(
+        ["method", "seed"], sort=False, observed=True
+    ):
+        each = support(group)
+        worst = found.get(str(method))
+        if worst is None or each.sample < worst.sample:
+            found[str(method)] = each
+    poor = [f"{name}: {each.warning}" for name, each in found.items() if each.warning]
+    samples = [each.sample for each in found.values()]
+    sentence = (
+        "Off-policy estimates read the log's propensities; their effective sample size is "
+        f"{min(samples):,.0f} to {max(samples):,.0f} of {each.targets:,} targets."
+    )
+    return sentence + (f" Not to be believed: {'. '.join(poor)}." if poor else "")

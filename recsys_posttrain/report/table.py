@@ -17,6 +17,7 @@ import pandas as pd
 from rich.console import Group
 
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH
+from recsys_posttrain.evaluation.off_policy import support_sentence
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
 from recsys_posttrain.report.cells import (
@@ -153,6 +154,8 @@ def comparison_table(
     caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
     if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
         caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
+    if found := support_sentence(rows):
+        caption += f" {found}"
     return Table(comparison, tuple(columns), against, relative, caption)
 
 

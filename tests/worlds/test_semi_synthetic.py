@@ -46,7 +46,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_the_log_has_the_real_users_at_their_times():
     real, log = SMALL.source.load().frame, SMALL.load().frame
-    assert list(log) == ["user_id", "item_id", "rating", "timestamp"]
+    assert list(log) == ["user_id", "item_id", "rating", "timestamp", "propensity"]
     assert log["user_id"].drop_duplicates().tolist() == list(range(80, 0, -1))
     assert not log.duplicated(["user_id", "item_id"]).any()
     assert set(log["item_id"]) <= set(real["item_id"])
