@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_posttrain.data.popularity import event_counts
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import top_items

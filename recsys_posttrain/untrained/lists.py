@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.config import require_at_least
+from recsys_posttrain.data.popularity import event_counts
 from recsys_posttrain.models.ranker import Ranker, SameForAll
 from recsys_posttrain.rewards.baselines import damped_means
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.types import Sequences, Split, Targets
+from recsys_posttrain.types import Sequences
 from recsys_posttrain.untrained.base import SHARP, Given, needed
 
 NEVER = 1e-9  # events of an item without any: its weight is next to nothing
@@ -29,18 +30,6 @@ class Popularity:
     def ranker(self, given: Given) -> Ranker:
         count_V = event_counts(given.data, given.targets).double()
         return SameForAll(count_V.clamp(min=NEVER).log(), given.data.corpus.item_ids)
-
-
-def event_counts(data: Split, targets: Targets | None = None) -> Tensor:
-    """The number of events of each item before the targets, [V].
-
-    targets: None or data.test: training and validation events count; otherwise training events
-        alone.
-    """
-    known_E = data.train.items_E
-    if targets is None or targets is data.test:
-        known_E = torch.cat([known_E, data.validation.items_N])
-    return torch.bincount(known_E - 1, minlength=data.corpus.num_items)
 
 
 @dataclass(frozen=True)
