@@ -79,8 +79,9 @@ def evaluate(
     if targets.propensities_N is not None and not corpus.reward_scale.missing:
         items_E = corpus.sequences.items_E
         logged_V = torch.bincount(items_E - 1, minlength=corpus.num_items) > 0
-        asked = targets, logged_V, reward, corpus.reward_scale
-        frame = frame.assign(**off_policy_columns(*scores, *asked))
+        scale = corpus.reward_scale
+        columns = off_policy_columns(*scores, targets, logged_V, reward, scale)
+        frame = frame.assign(**columns)
     if reference is not None:
         of_reference = _of_reference(reference, ids, targets)
         kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=targets.excluded)

@@ -19,7 +19,6 @@ from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.types import Split
-from recsys_posttrain.untrained.lists import event_counts
 from recsys_posttrain.worlds.base import Truth
 
 LIST = 5

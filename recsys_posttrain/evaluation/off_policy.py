@@ -50,6 +50,9 @@ from recsys_posttrain.ops.log_prob import log_prob
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.types import Targets
 
+ESTIMATORS = tuple(
+    f"reward/{name}" for name in ("dm", "ips", "clipped-ips", "snips", "dr", "sndr", "switch-dr")
+)
 WEIGHT, OVERLAP = "ope/weight", "ope/overlap"  # columns: w, and what `overlap` gives
 # Below the first and above or below the others, the estimates are not to be believed: a mean of so
 # few effective targets has no normal interval; one target decides; a twentieth of what the policy
@@ -74,7 +77,8 @@ def clipped_ips(weight_N: Floats, reward_N: Floats, cap: float) -> Floats:
 def snips(weight_N: Floats, reward_N: Floats) -> Floats:
     """Self-normalised IPS, linearised; NaN where all weights are 0."""
     value = ratio((weight_N * reward_N).sum(), weight_N.sum())
-    return value + weight_N * ratio(reward_N - value, weight_N.mean())
+    linear_N: Floats = value + weight_N * ratio(reward_N - value, weight_N.mean())
+    return linear_N
 
 
 def dr(weight_N: Floats, reward_N: Floats, model_N: Floats, expected_N: Floats) -> Floats:
@@ -124,12 +128,13 @@ def estimates(
         "reward/snips": snips(weight_N, reward_N),
     }
     if model_N is not None:
-        model = tuple(np.asarray(each, dtype=np.float64) for each in (model_N, expected_N))
+        model_N, expected_N = (np.asarray(each, dtype=np.float64) for each in (model_N, expected_N))
+        known = weight_N, reward_N, model_N, expected_N
         found |= {
-            "reward/dm": model[1],
-            "reward/dr": dr(weight_N, reward_N, *model),
-            "reward/sndr": self_normalised_dr(weight_N, reward_N, *model),
-            "reward/switch-dr": switch_dr(weight_N, reward_N, *model, cap),
+            "reward/dm": expected_N,
+            "reward/dr": dr(*known),
+            "reward/sndr": self_normalised_dr(*known),
+            "reward/switch-dr": switch_dr(*known, cap),
         }
     return found
 
