@@ -85,6 +85,10 @@ class RewardScale:
         return self.zero == 0 and self.unit == 1
 
     @property
+    def liked_stars(self) -> float:
+        return float(self.to_stars(np.asarray(self.liked)))
+
+    @property
     def map(self) -> dict[str, Any]:
         """What decides the rewards that training reads, for the keys of stages."""
         return {name: getattr(self, name) for name in ("zero", "unit", "lowest", "step", "missing")}

@@ -136,9 +136,21 @@ def test_table_and_recommend_pass_everything_on(calls, end):
         ("study_table", Path("runs/x"), "DPO", "RWR"),
         ("study_table", Path("runs/x"), None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None),
-        ("recommend", Path("p"), None, Path("h.csv"), 10, Path("o.csv"), None, None, None),
-        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", None, None),
+        ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None, None, None),
+        (
+            "recommend",
+            Path("p"),
+            None,
+            Path("h.csv"),
+            10,
+            Path("o.csv"),
+            None,
+            None,
+            None,
+            None,
+            None,
+        ),
+        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", None, None, None, None),
     ]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +13,6 @@ from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.ops.logsumexp import positions_per_chunk
-from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.types import Batch, Sequences
 
 FIXED = ("reference", "reward")  # the parts of `Actors` that never change
@@ -42,17 +40,14 @@ class LoggedRewards(NamedTuple):
     liked: float = 4.0  # from which reward on an item counts as liked
 
 
-def logged_rewards(
-    train: Sequences, num_items: int, scale: RewardScale = RewardScale()
-) -> LoggedRewards:
-    """The rewards of a log of `num_items` items, their mean per item, and the scale's liked."""
+def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
+    """The rewards of a log of `num_items` items, and their mean per item."""
     # In float64, so that the mean does not depend on the order of events.
     index_E = train.items_E - 1
     count_V = torch.bincount(index_E, minlength=num_items)
     total_V = torch.bincount(index_E, weights=train.rewards_E.double(), minlength=num_items)
     mean_V = torch.where(count_V > 0, total_V / count_V.clamp(min=1), train.rewards_E.mean())
-    liked = float(scale.to_stars(np.asarray(scale.liked)))
-    return LoggedRewards(train.rewards_E, mean_V.float(), liked)
+    return LoggedRewards(train.rewards_E, mean_V.float())
 
 
 class Actors(nn.Module):

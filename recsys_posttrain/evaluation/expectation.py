@@ -8,6 +8,8 @@ from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
 from recsys_posttrain.ops.logsumexp import LARGEST_BUFFER
 from recsys_posttrain.types import Targets
 
+EVENTS_AT_A_TIME = 2**16  # of [events, R]
+
 
 @torch.inference_mode()
 def expected_unseen(
@@ -44,3 +46,20 @@ def expected_unseen(
             here = slice(rows.start + first, rows.start + first + len(pi_nV))
             value_N[here] = (mean_nR * state_NR[here]).sum(dim=1)
     return value_N
+
+
+def mean_where_shown(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> Tensor:
+    """The mean of state_n . factor_v over the targets at which item v may be shown, [V], float64;
+    the lowest of all means where it never is."""
+    removed_E, offsets_N1 = removed_items(targets.history, targets.repeats)
+    row_E, num_items = torch.repeat_interleave(offsets_N1.diff()), len(factor_VR)
+    pair_E = torch.unique(row_E * num_items + removed_E - 1)  # an item may be there twice
+    # Of all targets, less those where the item is not shown: events at a time, [events, R].
+    total_V = factor_VR.double() @ state_NR.double().sum(dim=0)
+    count_V = len(state_NR) - torch.bincount(pair_E % num_items, minlength=num_items)
+    for pair_C in torch.split(pair_E, EVENTS_AT_A_TIME):
+        item_C = pair_C % num_items
+        reward_C = (state_NR[pair_C // num_items] * factor_VR[item_C]).double().sum(dim=1)
+        total_V.index_add_(0, item_C, -reward_C)
+    mean_V = (total_V / count_V.clamp(min=1)).masked_fill(count_V <= 0, torch.inf)
+    return mean_V.where(count_V > 0, mean_V.min()).nan_to_num(posinf=0.0)

@@ -2,7 +2,8 @@
 
 uniform             any item that may be shown, with equal probability
 popularity          the most logged items first; drawn in proportion to their counts
-best fixed list     the items with the highest mean true reward over all users first
+best fixed list     first the items with the highest mean true reward, over the users who may be
+                    shown them
 oracle              each user's own best items first
 
 `list` is the mean true reward of the five items that come first and `one` that of a single item:
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from recsys_posttrain.data.popularity import event_counts
 from recsys_posttrain.data.repeats import removed_items
-from recsys_posttrain.evaluation.expectation import expected_unseen
+from recsys_posttrain.evaluation.expectation import expected_unseen, mean_where_shown
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth
@@ -31,7 +32,7 @@ def headroom(truth: Truth, data: Split) -> pd.DataFrame:
     targets = data.test
     state_NR, factor_VR = truth.state_UR[targets.users_N], truth.factor_VR
     one_N1 = torch.ones(len(state_NR), 1)
-    mean_V1 = (factor_VR.double() @ truth.state_UR.double().mean(dim=0))[:, None]
+    mean_V1 = mean_where_shown(state_NR, factor_VR, targets)[:, None]
     popularity_V1 = event_counts(data).double().clamp(min=1e-9).log()[:, None]
 
     def drawn(logit_V1: Tensor) -> float:

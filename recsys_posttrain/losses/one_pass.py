@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.losses.negatives import Candidates
-from recsys_posttrain.ops.logsumexp import logits_in_chunks, lowered
+from recsys_posttrain.ops.logsumexp import How, logits_in_chunks, lowered
 
 
 class LossOfChunk(NamedTuple):
@@ -115,11 +115,10 @@ def _walk(
     Returns: loss_N, and the gradients of sum_n weight_n loss_n in the first three arguments.
     """
     items_N, items_K, excluded = dropped
+    how = How(logits_dtype, excluded=excluded)
     loss_N, grad_N = torch.empty_like(logit_N), torch.empty_like(logit_N)
     grad_ND, grad_KD = torch.empty_like(hidden_ND), torch.zeros_like(negative_KD)
-    for rows, logit_CK, low_KD in logits_in_chunks(
-        hidden_ND, negative_KD, None, logits_dtype, excluded
-    ):
+    for rows, logit_CK, low_KD in logits_in_chunks(hidden_ND, negative_KD, how):
         logit_CK.masked_fill_(items_N[rows, None] == items_K, -math.inf)
         chunk = formula(logit_N[rows], logit_CK)
         scale_C = weight_N[rows] * chunk.scale_C

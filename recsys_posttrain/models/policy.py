@@ -1,5 +1,7 @@
 """A policy: a backbone and the softmax over the catalogue that its item embedding defines."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -88,23 +90,19 @@ class Policy(nn.Module):
             self._latest = cached
         return cached[2]
 
+    def _softmax(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What every function of ops takes first."""
+        return self.hidden_states(batch), self.item_embedding_VD
+
     @torch.no_grad()
     def log_normaliser(self, batch: Batch) -> Tensor:
         """The log-normaliser log sum_v exp(logit_v), [N], without a gradient."""
-        return linear_logsumexp(
-            self.hidden_states(batch),
-            self.item_embedding_VD,
-            self.logits_dtype,
-            excluded=batch.excluded,
-        )
+        return linear_logsumexp(*self._softmax(batch), self.logits_dtype, excluded=batch.excluded)
 
     def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
         """The exact expected reward E_{a ~ pi}[r_hat(x, a)] over the eligible items, [N]."""
         return ops.expected_score(
-            self.hidden_states(batch),
-            self.item_embedding_VD,
-            *reward.factors(batch),
-            excluded=batch.excluded,
+            *self._softmax(batch), *reward.factors(batch), excluded=batch.excluded
         )
 
     def log_prob(
@@ -120,20 +118,12 @@ class Policy(nn.Module):
             on differences between items of one position.
         """
         if items_NK is None:
-            chosen_N1 = batch.action_N[:, None]
-            return self.log_prob(batch, chosen_N1, constant_normaliser=constant_normaliser).squeeze(
-                1
-            )
-        hidden_ND = self.hidden_states(batch)
-        if hidden_ND.requires_grad and not constant_normaliser:
-            return log_prob(
-                hidden_ND,
-                self.item_embedding_VD,
-                items_NK,
-                self.logits_dtype,
-                excluded=batch.excluded,
-            )
-        logit_NK = ops.chosen_logits(hidden_ND, self.item_embedding_VD, items_NK)
+            one_N1 = batch.action_N[:, None]
+            return self.log_prob(batch, one_N1, constant_normaliser=constant_normaliser)[:, 0]
+        softmax = self._softmax(batch)
+        if softmax[0].requires_grad and not constant_normaliser:
+            return log_prob(*softmax, items_NK, self.logits_dtype, excluded=batch.excluded)
+        logit_NK = ops.chosen_logits(*softmax, items_NK)
         return logit_NK - self.log_normaliser(batch)[:, None]
 
     def weighted_nll(self, batch: Batch, weight_N: Tensor) -> Tensor:
@@ -142,11 +132,7 @@ class Policy(nn.Module):
         weight_N: constants; no gradient flows into them.
         """
         return weighted_nll(
-            self.hidden_states(batch),
-            self.item_embedding_VD,
-            batch.action_N,
-            weight_N,
-            self.logits_dtype,
+            *(*self._softmax(batch), batch.action_N, weight_N, self.logits_dtype),
             excluded=batch.excluded,
         )
 
@@ -160,25 +146,14 @@ class Policy(nn.Module):
 
         Returns: loss_N, and log pi of the items, [N, K], without a gradient.
         """
-        return loss_of_log_prob(
-            self.hidden_states(batch),
-            self.item_embedding_VD,
-            items_NK,
-            loss_of,
-            *extra_N,
-            logits_dtype=self.logits_dtype,
-            excluded=batch.excluded,
-        )
+        hidden_ND, item_embedding_VD = self._softmax(batch)
+        how: Any = {"logits_dtype": self.logits_dtype, "excluded": batch.excluded}
+        return loss_of_log_prob(hidden_ND, item_embedding_VD, items_NK, loss_of, *extra_N, **how)
 
     def sample(self, batch: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`count` independent draws per position and log pi of each, [N, count]."""
         return ops.sample_items(
-            self.hidden_states(batch),
-            self.item_embedding_VD,
-            count,
-            generator,
-            self.logits_dtype,
-            excluded=batch.excluded,
+            *self._softmax(batch), count, generator, self.logits_dtype, excluded=batch.excluded
         )
 
     def sample_with_value(
@@ -189,12 +164,7 @@ class Policy(nn.Module):
         The expectation is over all eligible items, and rounds as `logits_dtype` does.
         """
         return ops.sample_and_expect(
-            self.hidden_states(batch),
-            self.item_embedding_VD,
-            count,
-            generator,
-            *reward.factors(batch),
-            self.logits_dtype,
+            *(*self._softmax(batch), count, generator, *reward.factors(batch), self.logits_dtype),
             excluded=batch.excluded,
         )
 

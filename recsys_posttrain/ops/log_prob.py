@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.ops.logsumexp import (
+    How,
     cut,
     exponentials,
     is_safe,
@@ -45,8 +46,9 @@ def log_prob(
 
     Differentiable once, in hidden states and item embedding.
     """
+    how = How(lowered(hidden_ND, logits_dtype), chunk, excluded)
     chosen_NK: Tensor = _LogProb.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, item_embedding_VD, items_NK, lowered(hidden_ND, logits_dtype), chunk, excluded
+        hidden_ND, item_embedding_VD, items_NK, how
     )
     return chosen_NK
 
@@ -68,15 +70,9 @@ def loss_of_log_prob(
 
     Returns: loss_N, and log_prob_NK without a gradient.
     """
+    how = How(lowered(hidden_ND, logits_dtype), chunk, excluded)
     both: tuple[Tensor, Tensor] = _LossOfLogProb.apply(  # type: ignore[no-untyped-call]
-        hidden_ND,
-        item_embedding_VD,
-        items_NK,
-        loss_of,
-        lowered(hidden_ND, logits_dtype),
-        chunk,
-        excluded,
-        *extra_N,
+        hidden_ND, item_embedding_VD, items_NK, how, loss_of, *extra_N
     )
     return both
 
@@ -86,23 +82,16 @@ class _LogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden_ND: Tensor,
-        item_embedding_VD: Tensor,
-        items_NK: Tensor,
-        logits_dtype: torch.dtype,
-        chunk: int | None,
-        excluded: Excluded | None,
+        ctx: Any, hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor, how: How
     ) -> Tensor:
-        lse_N, _ = logsumexp(hidden_ND, item_embedding_VD, chunk, logits_dtype, None, excluded)
+        lse_N, _ = logsumexp(hidden_ND, item_embedding_VD, how)
         ctx.save_for_backward(hidden_ND, item_embedding_VD, items_NK, lse_N)
-        ctx.rest = logits_dtype, chunk, excluded
+        ctx.how = how
         return chosen_logits(hidden_ND, item_embedding_VD, items_NK) - lse_N[:, None]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        computed = _gradients(ctx.saved_tensors, gradients[0], *ctx.rest)
-        return *computed, None, None, None, None
+        return *_gradients(ctx.saved_tensors, gradients[0], ctx.how), None, None
 
 
 class _LossOfLogProb(torch.autograd.Function):
@@ -118,21 +107,18 @@ class _LossOfLogProb(torch.autograd.Function):
         hidden_ND: Tensor,
         item_embedding_VD: Tensor,
         items_NK: Tensor,
+        how: How,
         loss_of: LossOfLogProb,
-        logits_dtype: torch.dtype,
-        chunk: int | None,
-        excluded: Excluded | None,
         *extra_N: Tensor,
     ) -> tuple[Tensor, Tensor]:
         gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
         lse_N, loss_N = (torch.empty_like(hidden_ND[:, 0]) for _ in range(2))
         log_prob_NK = chosen_logits(hidden_ND, item_embedding_VD, items_NK)
         grad_NK = torch.empty_like(log_prob_NK)
-        for rows, logits_CV, low_VD in logits_in_chunks(
-            hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
-        ):
+        for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, how):
+            excluded_C = cut(how.excluded, rows)
             shift_C, lse_C = exponentials(
-                logits_CV, hidden_ND[rows], low_VD, lse_N.dtype, cut(excluded, rows)
+                logits_CV, hidden_ND[rows], low_VD, lse_N.dtype, excluded_C
             )
             log_prob_NK[rows] -= lse_C[:, None]
             with torch.enable_grad():
@@ -143,7 +129,7 @@ class _LossOfLogProb(torch.autograd.Function):
             log_scale_C = shift_C - lse_C
             _add(gradients, rows, logits_CV, log_scale_C, grad_NK, items_NK, hidden_ND, low_VD)
         ctx.save_for_backward(hidden_ND, item_embedding_VD, items_NK, lse_N, grad_NK, *gradients)
-        ctx.rest = logits_dtype, chunk, excluded
+        ctx.how = how
         ctx.mark_non_differentiable(log_prob_NK)
         return loss_N, log_prob_NK
 
@@ -155,17 +141,11 @@ class _LossOfLogProb(torch.autograd.Function):
             computed = gradient_N[0] * grad_hidden_ND, gradient_N[0] * grad_embedding_VD
         else:
             grad_NK = gradient_N[:, None] * grad_NK
-            computed = _gradients(inputs, grad_NK, *ctx.rest)
+            computed = _gradients(inputs, grad_NK, ctx.how)
         return *computed, *(None for _ in ctx.needs_input_grad[2:])
 
 
-def _gradients(
-    inputs: Sequence[Tensor],
-    grad_NK: Tensor,
-    logits_dtype: torch.dtype,
-    chunk: int | None,
-    excluded: Excluded | None,
-) -> tuple[Tensor, Tensor]:
+def _gradients(inputs: Sequence[Tensor], grad_NK: Tensor, how: How) -> tuple[Tensor, Tensor]:
     """The gradients of sum_nk grad_nk log pi(item_k | n), from logits that are computed again.
 
     inputs: hidden states, item embedding, items and lse_N.
@@ -174,9 +154,7 @@ def _gradients(
     hidden_ND, item_embedding_VD, items_NK, lse_N = inputs
     gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
     safe = is_safe(lse_N)
-    for rows, logits_CV, low_VD in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
-    ):
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, how):
         shift_C = torch.zeros_like(lse_N[rows]) if safe else lse_N[rows]
         if not safe:
             logits_CV.sub_(shift_C[:, None])

@@ -16,7 +16,7 @@ so one buffer serves all chunks, and scaling is applied to smaller matrices wher
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,14 @@ LARGEST_CHUNK = 512  # positions: more of them are no faster
 LARGEST_BUFFER = 2**25  # logits: bounds memory where the catalogue is large
 SMALLEST_CHUNK = 64  # positions, whatever the catalogue: fewer cost twice the time and more
 SAFE_EXPONENT = 60.0  # exp leaves the range of float32 at +-87
+
+
+class How(NamedTuple):
+    """How logits are computed: the three arguments above, with the dtype that they lead to."""
+
+    dtype: torch.dtype
+    chunk: int | None = None
+    excluded: Excluded | None = None
 
 
 def weighted_nll(
@@ -45,20 +53,13 @@ def weighted_nll(
     items_N: int64, 1..V, eligible.
     weight_N: constants; no gradient flows into them.
     """
-    weight_N = weight_N.detach()
+    weight_N, how = weight_N.detach(), How(lowered(hidden_ND, logits_dtype), chunk, excluded)
     if torch.is_grad_enabled() and (hidden_ND.requires_grad or item_embedding_VD.requires_grad):
         weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-            hidden_ND,
-            item_embedding_VD,
-            weight_N,
-            chunk,
-            lowered(hidden_ND, logits_dtype),
-            excluded,
+            hidden_ND, item_embedding_VD, weight_N, how
         )
     else:
-        weighted_lse_N = weight_N * linear_logsumexp(
-            hidden_ND, item_embedding_VD, logits_dtype, chunk, excluded
-        )
+        weighted_lse_N = weight_N * logsumexp(hidden_ND, item_embedding_VD, how)[0]
     chosen_ND = torch.nn.functional.embedding(items_N - 1, item_embedding_VD)
     return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)
 
@@ -72,10 +73,8 @@ def linear_logsumexp(
     excluded: Excluded | None = None,
 ) -> Tensor:
     """lse_n = log sum_v exp(h_n . e_v), [N], without a gradient."""
-    lse_N, _ = logsumexp(
-        hidden_ND, item_embedding_VD, chunk, lowered(hidden_ND, logits_dtype), None, excluded
-    )
-    return lse_N
+    how = How(lowered(hidden_ND, logits_dtype), chunk, excluded)
+    return logsumexp(hidden_ND, item_embedding_VD, how)[0]
 
 
 class _WeightedLogSumExp(torch.autograd.Function):
@@ -87,19 +86,11 @@ class _WeightedLogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden_ND: Tensor,
-        item_embedding_VD: Tensor,
-        weight_N: Tensor,
-        chunk: int | None,
-        logits_dtype: torch.dtype,
-        excluded: Excluded | None,
+        ctx: Any, hidden_ND: Tensor, item_embedding_VD: Tensor, weight_N: Tensor, how: How
     ) -> Tensor:
-        lse_N, gradients = logsumexp(
-            hidden_ND, item_embedding_VD, chunk, logits_dtype, weight_N, excluded
-        )
+        lse_N, gradients = logsumexp(hidden_ND, item_embedding_VD, how, weight_N)
         ctx.save_for_backward(hidden_ND, item_embedding_VD, weight_N, lse_N, *gradients)
-        ctx.rest = chunk, logits_dtype, excluded
+        ctx.how = how
         return weight_N * lse_N
 
     @staticmethod
@@ -107,25 +98,16 @@ class _WeightedLogSumExp(torch.autograd.Function):
         gradient_N = gradients[0]
         hidden_ND, item_embedding_VD, weight_N, lse_N, *computed = ctx.saved_tensors
         if computed and bool((gradient_N == gradient_N[0]).all()):
-            grad_hidden_ND, grad_embedding_VD = (gradient_N[0] * each for each in computed)
-        else:
-            grad_hidden_ND, grad_embedding_VD = _logsumexp_gradient(
-                hidden_ND,
-                item_embedding_VD,
-                lse_N,
-                gradient_N * weight_N,
-                *ctx.rest,
-            )
-        return grad_hidden_ND, grad_embedding_VD, None, None, None, None
+            return *(gradient_N[0] * each for each in computed), None, None
+        weight_N = gradient_N * weight_N
+        return (
+            *_logsumexp_gradient(hidden_ND, item_embedding_VD, ctx.how, lse_N, weight_N),
+            *(None, None),
+        )
 
 
 def logsumexp(
-    hidden_ND: Tensor,
-    item_embedding_VD: Tensor,
-    chunk: int | None,
-    logits_dtype: torch.dtype,
-    weight_N: Tensor | None,
-    excluded: Excluded | None,
+    hidden_ND: Tensor, item_embedding_VD: Tensor, how: How, weight_N: Tensor | None = None
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """lse_N and, where weights are given, the gradients of sum_n weight_n lse_n.
 
@@ -136,9 +118,7 @@ def logsumexp(
     gradients = (
         () if weight_N is None else (torch.empty_like(hidden_ND), zeros_like(item_embedding_VD))
     )
-    for rows, logits_CV, low_VD in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
-    ):
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, how):
         total_C = logits_CV.exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log()
         if weight_N is not None:
@@ -146,9 +126,7 @@ def logsumexp(
     if is_safe(lse_N):
         return lse_N, gradients
     # Overflow is rare, so the shift by the largest logit, one more pass, comes only after it.
-    for rows, logits_CV, _ in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
-    ):
+    for rows, logits_CV, _ in logits_in_chunks(hidden_ND, item_embedding_VD, how):
         top_C = logits_CV.amax(dim=1)
         total_C = logits_CV.sub_(top_C[:, None]).exp_().sum(dim=1, dtype=lse_N.dtype)
         lse_N[rows] = total_C.log_().add_(top_C)
@@ -156,21 +134,13 @@ def logsumexp(
 
 
 def _logsumexp_gradient(
-    hidden_ND: Tensor,
-    item_embedding_VD: Tensor,
-    lse_N: Tensor,
-    weight_N: Tensor,
-    chunk: int | None,
-    logits_dtype: torch.dtype,
-    excluded: Excluded | None,
+    hidden_ND: Tensor, item_embedding_VD: Tensor, how: How, lse_N: Tensor, weight_N: Tensor
 ) -> tuple[Tensor, ...]:
     """The gradients of sum_n weight_n lse_n, from logits that are computed again."""
     safe = is_safe(lse_N)
     gradients = torch.empty_like(hidden_ND), zeros_like(item_embedding_VD)
     scale_N = weight_N * (-lse_N).exp() if safe else weight_N
-    for rows, logits_CV, low_VD in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, logits_dtype, excluded
-    ):
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, how):
         if not safe:
             logits_CV.sub_(lse_N[rows, None])
         _add_gradient(gradients, rows, logits_CV.exp_(), scale_N[rows], hidden_ND, low_VD)
@@ -227,25 +197,21 @@ def is_safe(lse_N: Tensor) -> bool:
 
 
 def logits_in_chunks(
-    hidden_ND: Tensor,
-    item_embedding_VD: Tensor,
-    chunk: int | None,
-    logits_dtype: torch.dtype,
-    excluded: Excluded | None,
+    hidden_ND: Tensor, item_embedding_VD: Tensor, how: How
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """The logits of all positions, chunk by chunk; -inf of those that are excluded.
 
     Yields: the rows of a chunk, their logits (one buffer, overwritten by the next chunk), and the
-    item embedding in `logits_dtype` (`low_VD`: in lower precision).
+    item embedding in their dtype (`low_VD`: in lower precision).
     """
-    chunk = chunk or positions_per_chunk(len(item_embedding_VD))
-    low_ND, low_VD = hidden_ND.to(logits_dtype), item_embedding_VD.to(logits_dtype)
+    chunk = how.chunk or positions_per_chunk(len(item_embedding_VD))
+    low_ND, low_VD = hidden_ND.to(how.dtype), item_embedding_VD.to(how.dtype)
     buffer_CV = low_ND.new_empty(min(chunk, len(low_ND)), len(low_VD))
     for start in range(0, len(low_ND), chunk):
         low_CD = low_ND[start : start + chunk]
         logits_CV = torch.mm(low_CD, low_VD.T, out=buffer_CV[: len(low_CD)])
         rows = slice(start, start + len(low_CD))
-        yield rows, leave_out(logits_CV, cut(excluded, rows)), low_VD
+        yield rows, leave_out(logits_CV, cut(how.excluded, rows)), low_VD
 
 
 def cut(excluded: Excluded | None, rows: slice) -> Excluded | None:

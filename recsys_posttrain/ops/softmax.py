@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.ops.logsumexp import (
+    How,
     cut,
     exponentials,
     logits_in_chunks,
@@ -119,11 +120,9 @@ def sample_and_expect(
     items_NK = torch.empty(uniform_NK.shape, dtype=torch.int64, device=hidden_ND.device)
     lse_N = torch.empty_like(hidden_ND[:, 0])
     mean_R, expected_N = factor_VR.mean(dim=0), torch.empty_like(lse_N)
-    dtype = lowered(hidden_ND, logits_dtype)
-    low_VR = (factor_VR - mean_R).to(dtype)
-    for rows, logits_CV, low_VD in logits_in_chunks(
-        hidden_ND, item_embedding_VD, chunk, dtype, excluded
-    ):
+    how = How(lowered(hidden_ND, logits_dtype), chunk, excluded)
+    low_VR = (factor_VR - mean_R).to(how.dtype)
+    for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, item_embedding_VD, how):
         shift_C, lse_N[rows] = exponentials(
             logits_CV, hidden_ND[rows], low_VD, lse_N.dtype, cut(excluded, rows)
         )
@@ -217,12 +216,9 @@ def kl_and_entropy(
     """
 
     def both(hidden_CD: Tensor, other_CD: Tensor, excluded_C: Excluded | None) -> Tensor:
+        logits = hidden_CD @ item_embedding_VD.T, other_CD @ other_embedding_VD.T
         log_pi_CV, log_other_CV = (
-            leave_out(state_CD @ embedding_VD.T, excluded_C).log_softmax(dim=1)
-            for state_CD, embedding_VD in (
-                (hidden_CD, item_embedding_VD),
-                (other_CD, other_embedding_VD),
-            )
+            leave_out(each, excluded_C).log_softmax(dim=1) for each in logits
         )
         pi_CV = log_pi_CV.exp()
         for each_CV in (log_pi_CV, log_other_CV):

@@ -81,7 +81,8 @@ def posttrain(
         torch.manual_seed(seed)
         heads = heads_of(algorithm, policy.item_embedding_VD.shape[1], num_items)
     log = NoisyLog(data.train) if log is None else log
-    actors = Actors(reference, reward, logged_rewards(log.sequences, num_items, scale), heads)
+    logged = logged_rewards(log.sequences, num_items)._replace(liked=scale.liked_stars)
+    actors = Actors(reference, reward, logged, heads)
     stream = training.batches(log.sequences, policy.max_length, seed, data.corpus.excludes_history)
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recsys_posttrain.config import require_at_least
 from recsys_posttrain.data.popularity import event_counts
+from recsys_posttrain.evaluation.expectation import mean_where_shown
 from recsys_posttrain.models.ranker import Ranker, SameForAll
 from recsys_posttrain.rewards.baselines import damped_means
 from recsys_posttrain.rewards.renumbered import in_numbering
@@ -56,15 +57,15 @@ class ItemMean:
 
 @dataclass(frozen=True)
 class BestFixedList:
-    """Items by the mean of r_hat over the users of the targets: given the true reward, no list that
-    is the same for all of them is better."""
+    """Items by the mean of r_hat over the targets at which they may be shown: of the true reward,
+    what the same order for everyone can reach."""
 
     def ranker(self, given: Given) -> Ranker:
         corpus = given.data.corpus
         targets = given.data.test if given.targets is None else given.targets
         reward = in_numbering(needed(self, "reward", given.reward), corpus.item_ids)
         state_NR, factor_VR = reward.last_factors(targets.history, targets.times_N, targets.users_N)
-        mean_V = factor_VR.double() @ state_NR.double().mean(dim=0)
+        mean_V = mean_where_shown(state_NR, factor_VR, targets)
         return SameForAll(SHARP * mean_V, corpus.item_ids)
 
 

@@ -6,8 +6,8 @@ a, b, p and q are a draw from their posterior, so they have its whole covariance
 fixed precisions (R. Salakhutdinov and A. Mnih, "Bayesian probabilistic matrix factorization using
 Markov chain Monte Carlo", 2008), after sweeps that solve for the means. t is a straight line in the
 logarithm of an item's number of ratings, to which an item with few is drawn. w is the personal
-part, which people keep and factors do not explain: there are `hashes` vectors of one random sign
-for each item, and each user has the sum of `tastes` of them, over the root of their number. Its
+part, which people keep and factors do not explain: there are H vectors of one random sign for each
+item, and each user has the sum of `tastes` of them, over the root of their number. Its
 amplitude leaves a rating a scatter of `noise` about its expectation.
 
 r*(u, .) is the vector of the items' span that is nearest to x_u inside the rating scale (`inside`),
@@ -53,24 +53,20 @@ class Preferences:
     ridge: float = 15.0  # precision of p and q, in ratings
     bias_ridge: float = 2.0  # precision of a and b, in ratings
     sweeps: int = 10
-    hashes: int = 256
+    items_per_vector: int = 8  # H is the number of items over this, `tastes` or more
     tastes: int = 2
     noise: float = 0.45
 
     def __post_init__(self) -> None:
-        for name in ("rank", "sweeps", "hashes", "tastes"):
+        for name in ("rank", "sweeps", "items_per_vector", "tastes"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}; give 1 or more")
         for name in ("ridge", "bias_ridge", "noise"):
             value = getattr(self, name)
             require(value > 0, f"{name} is {value}; give a number above 0")
-        require(
-            self.tastes <= self.hashes,
-            f"tastes is {self.tastes}, more than the {self.hashes} hashes; give that many or fewer",
-        )
 
     def draw(self, rating_NV: csr_array, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """(state_NR, factor_VR), float32, with r* = state . factor and R = rank + hashes + 3.
+        """(state_NR, factor_VR), float32, with r* = state . factor and R <= rank + H + 3.
 
         rating_NV: the known ratings, explicitly stored; a cell that is not stored is unknown.
         """
@@ -104,8 +100,9 @@ class Preferences:
         self, users: int, items: int, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """(user_NH, sign_VH) whose product is w, of mean 0 and variance 1 over the signs."""
-        has_NH = generator.random((users, self.hashes)).argsort(axis=1) < self.tastes
-        return has_NH / np.sqrt(self.tastes), generator.choice([-1.0, 1.0], (items, self.hashes))
+        vectors = max(items // self.items_per_vector, self.tastes)
+        has_NH = generator.random((users, vectors)).argsort(axis=1) < self.tastes
+        return has_NH / np.sqrt(self.tastes), generator.choice([-1.0, 1.0], (items, vectors))
 
     def _factors(self, rating_NV: csr_array, generator: np.random.Generator) -> _Factors:
         row_E, item_E = _cells(rating_NV)

@@ -3,10 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from data_factory import doubles, made_sequences
+from data_factory import doubles
 
 from recsys_posttrain.algorithms import BC, FilteredBC
-from recsys_posttrain.algorithms.actors import logged_rewards
 from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.ops.softmax import masked_mean
@@ -55,10 +54,9 @@ def test_reward_can_be_the_model(tabular):
 )
 def test_liked_is_what_the_scale_of_the_log_says(scale, liked, tabular):
     """A reward of 5, from -10 in steps of 5 to a star, is 3 stars."""
-    log = logged_rewards(made_sequences([2], [1, 2], [1.0, 5.0]), 2, scale)
-    assert log.liked == liked
+    assert scale.liked_stars == liked
     actors = tabular.actors()
-    actors.log = actors.log._replace(liked=log.liked)
+    actors.log = actors.log._replace(liked=scale.liked_stars)
     batch = tabular.batch([[1, 1]], [[1, 2]], [[liked, np.nextafter(liked, 0)]])
     assert FilteredBC().loss(batch, actors).counts_N.tolist() == [True, False]
 

@@ -37,7 +37,6 @@ def truth_of(reward_UV):
 def test_by_enumeration(data):
     """Means over users of means over what each may still be shown."""
     reward_UV = np.random.default_rng(1).uniform(1, 5, (USERS, ITEMS))
-    mean_V = reward_UV.mean(axis=0)
     sequences = data.corpus.sequences
     last_U = sequences.offsets_N1[1:].numpy() - 1
     first_U = sequences.offsets_N1[:-1].numpy()
@@ -45,6 +44,10 @@ def test_by_enumeration(data):
     count_V = np.zeros(ITEMS)
     for event, item in enumerate(items_E):
         count_V[item] += event not in last_U
+    had_UV = np.zeros((USERS, ITEMS), dtype=bool)
+    for user in range(USERS):
+        had_UV[user, items_E[first_U[user] : last_U[user]]] = True
+    mean_V = np.where(had_UV, 0, reward_UV).sum(axis=0) / (~had_UV).sum(axis=0).clip(1)
     expected = {name: ([], []) for name in ("uniform", "popularity", "best fixed list", "oracle")}
     for user in range(USERS):
         had = set(items_E[first_U[user] : last_U[user]])

@@ -19,6 +19,7 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
+from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.training.posttrain import drift, posttrain, snapshot_steps
 from recsys_posttrain.types import LossOutput
@@ -75,6 +76,21 @@ def test_every_algorithm_sees_the_same_batches_without_dropout(tiny):
     for each in watched:
         assert [step for step, _, _ in each.actors] == list(range(8))
         assert not any(training for _, training, _ in each.actors)
+
+
+def test_an_algorithm_is_told_from_where_on_a_reward_is_liked(tiny):
+    """In stars, whatever the unit of the log: a reward of 5, from -10 in steps of 5, is 3 stars."""
+    scale = RewardScale(liked=5.0, zero=-10.0, unit=5.0)
+    data = replace(tiny.data, corpus=replace(tiny.data.corpus, reward_scale=scale))
+    liked = []
+
+    class Asks(BC):
+        def loss(self, batch, actors):
+            liked.append(actors.log.liked)
+            return super().loss(batch, actors)
+
+    posttrain(tiny.policy, data, Asks(), tiny.reward, PLAN, seed=4)
+    assert set(liked) == {3.0}
 
 
 def test_the_models_around_the_policy_stay_and_the_head_learns(tiny):

@@ -36,7 +36,7 @@ class SmallSource:
         return Interactions(self.name, frame, self.content_hash())
 
 
-SMALL = SemiSyntheticMovieLens(SmallSource(), preferences=Preferences(rank=2, hashes=8))  # type: ignore[arg-type]
+SMALL = SemiSyntheticMovieLens(SmallSource(), preferences=Preferences(rank=2))  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_the_hash_covers_all_that_the_world_depends_on(monkeypatch):
         replace(SMALL, source=SmallSource(version=1)),
         replace(SMALL, seed=1),
         replace(SMALL, users=10),
-        replace(SMALL, preferences=Preferences(rank=3, hashes=8)),
+        replace(SMALL, preferences=Preferences(rank=3)),
         replace(SMALL, logging=replace(SMALL.logging, dynamics=0.5)),
     ]
     hashes = [world.content_hash() for world in worlds]

@@ -51,7 +51,7 @@ def test_the_errors_are_those_of_the_batches_that_training_reads(small, noise):
     """In a log and drawn for a batch alike; a window's first event has one in the log only."""
     train = small.data.train
     usable_N = (train.lengths_N >= 2).nonzero().squeeze(1)
-    clean = batch_of(train, usable_N, LENGTH)
+    clean = batch_of(train, usable_N, LENGTH, excludes_history=True)
     in_log = batch_of(noisy_log(small, noise).sequences, usable_N, LENGTH)
     small.reference.clear_cache()
     in_batch = batch_with_errors(clean, noise.field(small.data, small.reference, 0))
