@@ -150,6 +150,13 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
             f"{interactions.name} has no item with {minimum_item_ratings} ratings or more (the "
             f"most is {int(ratings_per_item.max())}); {LOWER_MINIMUM}."
         )
+    if PROPENSITY in frame and len(frame) < len(source):
+        share = 1 - len(frame) / len(source)
+        note(
+            f"{interactions.name}: {share:.2%} of events are on items left out as rare, so that "
+            "off-policy estimates that are not self-normalised are about as much too high; to keep "
+            f"them {LOWER_MINIMUM}"
+        )
     left_out = source["user_id"][~source["user_id"].isin(frame["user_id"])].unique().tolist()
     user_E, user_ids = pd.factorize(frame["user_id"])
     item_E, item_ids = pd.factorize(frame["item_id"])

@@ -110,7 +110,7 @@ def overlap(pi_NV: Floats, supported_NV: ArrayLike) -> Floats:
 
     supported_NV: bool, or the log's policy itself (where it is above 0); broadcasts.
     """
-    return np.where(np.asarray(supported_NV) > 0, pi_NV, 0.0).sum(axis=1)
+    return np.asarray(np.where(np.asarray(supported_NV) > 0, pi_NV, 0.0).sum(axis=1))
 
 
 def estimates(
