@@ -79,7 +79,7 @@ def test_columns_of_other_names(frame):
 
 def test_with_a_reward_model_all_estimators_are_there(frame):
     from recsys_posttrain.models import SASRec
-    from recsys_posttrain.rewards.ensemble import RewardEnsemble
+    from recsys_posttrain.training.ensemble import RewardEnsemble
 
     encoder = SASRec(dim=4, blocks=1, feed_forward=4, max_length=4, history_rewards=True)
     model = RewardEnsemble(encoder, members=2, rank=2).build(4, 2.0).eval()

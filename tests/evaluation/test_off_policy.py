@@ -33,7 +33,7 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.ranker import SameForAll
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.worlds.base import Truth
 
 # One context and three actions; each action is logged once.
