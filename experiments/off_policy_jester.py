@@ -67,7 +67,8 @@ def logging_policy(world: Any, data: Split) -> Floats:
     b_NV = shown_softmax(world.logging_logits()[users_N][:, jokes_V], data)
     chosen_N = b_NV[np.arange(len(b_NV)), data.test.items_N.numpy() - 1]
     # Jokes that nobody was shown are not in the corpus.
-    np.testing.assert_allclose(chosen_N, data.test.propensities_N, rtol=0.01)
+    stated_N = np.asarray(data.test.propensities_N)
+    np.testing.assert_allclose(chosen_N, stated_N, rtol=0.01)
     return b_NV
 
 
@@ -80,7 +81,8 @@ def replicated(
     b_NV: Floats, pi_NV: Floats, reward_NV: Floats, model_NV: Floats, replications: int
 ) -> dict[str, Floats]:
     """By estimator the mean and half of the interval of each replication, [R, 2]."""
-    generator, found = np.random.default_rng(0), {name: [] for name in ESTIMATORS}
+    generator = np.random.default_rng(0)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ESTIMATORS}
     expected_N = (pi_NV * model_NV).sum(axis=1)
     for _ in range(replications):
         n = generator.integers(0, len(b_NV), DRAWN)

@@ -1,5 +1,7 @@
 """The propensity of every choice goes with its event, from the file to targets and batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,3 +138,16 @@ def test_a_dataset_with_one_that_is_none(frame, value):
     frame.loc[3, "propensity"] = value
     with pytest.raises(UserError, match=rf"^made: a propensity, .* row 4 has {value:g}: correct"):
         corpus_of(Interactions("made", frame, ""))
+
+
+def test_rare_items_that_are_left_out_are_said(frame, capsys):
+    """They were choices of the log's policy too, so that b is no longer a whole distribution."""
+    interactions = Interactions("made", frame, "")
+    rare = int((frame["item_id"].map(frame["item_id"].value_counts()) < 3).sum())
+    assert rare > 0
+    assert len(corpus_of(interactions, 3).sequences.items_E) == len(frame) - rare
+    said = f"made: {rare / len(frame):.2%} of events are on items left out as rare, so that off-pol"
+    assert said in capsys.readouterr().err
+    corpus_of(interactions, 1)
+    corpus_of(replace(interactions, frame=frame.drop(columns="propensity")), 3)
+    assert capsys.readouterr().err == ""
