@@ -52,12 +52,11 @@ class TopKREINFORCE:
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         gain_N = self.reward(batch, actors) - self.baseline(batch, actors)
-        propensity_N: Tensor | None = getattr(batch, "propensity_N", None)
-        if propensity_N is None:
+        if batch.propensity_N is None:
             with torch.no_grad():
                 logged_N = actors.reference.log_prob(batch)
         else:
-            logged_N = propensity_N.to(gain_N).log()
+            logged_N = batch.propensity_N.to(gain_N).log()
 
         def objective(log_prob_N1: Tensor, logged_N1: Tensor, gain_N1: Tensor) -> Tensor:
             weight_N1, _ = top_k_weight(log_prob_N1, logged_N1, self.items, self.weight_cap)
@@ -72,6 +71,6 @@ class TopKREINFORCE:
             **weight_metrics(weight_N1, log_prob_N1 - constants[0] > ratio_N1.log()),
             "ratio/mean": ratio_N1.mean(),
             "advantage/mean": gain_N.mean(),
-            "propensity/estimated": torch.full_like(gain_N, propensity_N is None).mean(),
+            "propensity/estimated": torch.full_like(gain_N, batch.propensity_N is None).mean(),
         }
         return LossOutput(loss_N, metrics)

@@ -125,7 +125,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     from recsys_posttrain.data.repeats import had_before
     from recsys_posttrain.types import Targets
 
-    sequences, asked = corpus.sequences, len(event_N)
+    sequences, asked, p_E = corpus.sequences, len(event_N), corpus.sequences.propensities_E
     if corpus.repeats == "never":
         event_N = event_N[~had_before(_before(sequences, event_N), sequences.items_E[event_N])]
         require(
@@ -143,6 +143,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         repeats=corpus.repeats,
         unshowable=asked - len(event_N),
         catalogue=corpus.catalogue,
+        propensities_N=None if p_E is None else p_E[event_N],
     )
 
 
@@ -199,9 +200,11 @@ def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences
     offsets_N1 = torch.cat([length_N.new_zeros(1), length_N.cumsum(0)])
     shift_N = start_N - offsets_N1[:-1]
     index_E = torch.arange(int(offsets_N1[-1])) + shift_N.repeat_interleave(length_N)
+    propensities_E = sequences.propensities_E
     return Sequences(
         items_E=sequences.items_E[index_E],
         rewards_E=sequences.rewards_E[index_E],
         timestamps_E=sequences.timestamps_E[index_E],
         offsets_N1=offsets_N1,
+        propensities_E=None if propensities_E is None else propensities_E[index_E],
     )

@@ -11,7 +11,8 @@ from recsys_posttrain import ops
 from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
 from recsys_posttrain.data.repeats import had_before, removed_items
-from recsys_posttrain.evaluation.metrics import LIST_LENGTH, per_user_frame
+from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
+from recsys_posttrain.evaluation.off_policy import off_policy_columns
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.ranker import Ranker
@@ -61,6 +62,8 @@ def evaluate(
     targets: None: data.test.
     judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
 
+    Where the log has propensities: adds the columns of off_policy.py, those of a model by `reward`.
+
     Raises: UserError where a model does not know an item, a score is not finite, or a target is in
     its own history although the log does not repeat items.
     """
@@ -70,13 +73,20 @@ def evaluate(
     scores = ranker.scores(targets.history, targets.times_N, targets.users_N)
     if ids is None:
         encoder(data.corpus, None, len(scores[1]))  # refuses another number of items
-    models = (each and in_numbering(each, ids) for each in (reward, judge))
-    frame = _frame(*scores, data, targets, *models)
+    reward, judge = (each and in_numbering(each, ids) for each in (reward, judge))
+    frame = _frame(*scores, data, targets, reward, judge)
+    corpus = data.corpus
+    if targets.propensities_N is not None and not corpus.reward_scale.missing:
+        items_E = corpus.sequences.items_E
+        logged_V = torch.bincount(items_E - 1, minlength=corpus.num_items) > 0
+        scale = corpus.reward_scale
+        columns = off_policy_columns(*scores, targets, logged_V, reward, scale)
+        frame = frame.assign(**columns)
     if reference is not None:
         of_reference = _of_reference(reference, ids, targets)
         kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=targets.excluded)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
-    return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
+    return Evaluation(frame, corpus.num_items, corpus.reward_scale)
 
 
 def _of_reference(
@@ -121,8 +131,9 @@ def _frame(
         )
     removed = removed_items(targets.history, targets.repeats)
     rank_N = target_ranks(state_NR, factor_VR, targets.items_N, *removed)
-    list_length = min(LIST_LENGTH, len(factor_VR))
-    top_NK, _ = top_items(state_NR, factor_VR, list_length, *removed)
+    list_length = min(CUTOFF_LENGTH, len(factor_VR))
+    lists_NK, _ = top_items(state_NR, factor_VR, list_length, *removed)
+    top_NK = lists_NK[:, :LIST_LENGTH]
     users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
     reward_E = scale.from_stars(data.train.rewards_E.double().numpy())
     total_reward_U = np.add.reduceat(
@@ -130,11 +141,12 @@ def _frame(
     ) * (data.train.lengths_N.numpy() > 0)
     frame = per_user_frame(
         rank_N.numpy(),
-        top_NK.numpy(),
+        lists_NK.numpy(),
         user_id=data.corpus.user_ids[users_N],
         item_id=data.corpus.item_ids[targets.items_N.numpy() - 1],
         reward_N=scale.from_stars(targets.rewards_N.double().numpy()),
         total_reward_N=total_reward_U[users_N],
+        count_V=torch.bincount(data.train.items_E - 1, minlength=len(factor_VR)).numpy(),
         proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK, scale),
     )
     if judge is not None:

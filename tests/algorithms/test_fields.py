@@ -11,12 +11,18 @@ from recsys_posttrain.algorithms import (
     CRR,
     DPO,
     GRPO,
+    IPO,
     IQL,
+    KTO,
+    SDPO,
     ExactPPO,
     ExpRSFT,
     OfflinePPO,
+    Pessimistic,
+    RobustDPO,
     TopKREINFORCE,
 )
+from recsys_posttrain.algorithms.losers import LoggedVersusLosers, SampledLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled, SampledPairs
 from recsys_posttrain.algorithms.signals import Mix, ReferenceSoftValue
 from recsys_posttrain.errors import UserError
@@ -34,6 +40,13 @@ WRONG = {
     IQL: {"level": [0.0, 1.0, math.nan], "temperature": [0.0], "weight_cap": [0.0]},
     OfflinePPO: CLIPPED | {"samples": [0]},
     TopKREINFORCE: {"items": [0], "weight_cap": [0.0]},
+    IPO: {"beta": [0.0, math.nan]},
+    KTO: {"beta": [0.0], "good_weight": [0.0], "bad_weight": [-1.0]},
+    Pessimistic: {"penalty": [-0.1, math.nan]},
+    RobustDPO: {"beta": [0.0], "flip_probability": [-0.1, 0.5, math.nan]},
+    SDPO: {"beta": [0.0]},
+    SampledLosers: {"candidates": [1], "width": [-1.0]},
+    LoggedVersusLosers: {"candidates": [0], "width": [-1.0]},
     SampledPairs: {"candidates": [1], "width": [-1.0]},
     LoggedVersusSampled: {"candidates": [0], "width": [-1.0]},
     Mix: {"share": [-0.1, 1.1, math.nan]},

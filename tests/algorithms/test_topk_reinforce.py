@@ -84,8 +84,7 @@ def test_whole_loss_against_a_numpy_oracle(tabular):
 
 def test_the_propensity_of_the_log_is_taken_where_it_has_one(tabular):
     """b = 1/8, not pi_ref = 1/2: the ratio is 2; K = 1, r = 5: 10 log 4."""
-    batch = tabular.batch(rewards=[[5.0]])
-    batch.propensity_N = torch.tensor([0.125])
+    batch = tabular.batch(rewards=[[5.0]])._replace(propensities_BT=torch.tensor([[0.125]]))
     algorithm = TopKREINFORCE(items=1, baseline=no_baseline)
     output = algorithm.loss(batch, tabular.actors(policy=LOGITS))
     torch.testing.assert_close(output.loss_N.item(), 10 * math.log(4))

@@ -8,6 +8,7 @@ import torch
 
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms import signals
+from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
 from recsys_posttrain.algorithms.surrogates import ecpo_surrogate, gbpo_surrogate
 from recsys_posttrain.eligibility import excluded_spans
@@ -35,6 +36,10 @@ VARIANTS = [
     algorithms.GRPO(scale_rewards=False, surrogate=ecpo_surrogate),
     algorithms.GRPO(surrogate=gbpo_surrogate),
     algorithms.DPO(pairs=LoggedVersusSampled(), nll_coefficient=0.1),
+    algorithms.RobustDPO(unbiased=True),
+    algorithms.SDPO(losers=LoggedVersusLosers()),
+    algorithms.KTO(threshold=signals.reference_value),
+    algorithms.Pessimistic(algorithms.OfflinePPO(baseline=signals.learned_value)),
 ]
 
 
