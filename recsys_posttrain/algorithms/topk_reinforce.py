@@ -27,14 +27,16 @@ from recsys_posttrain.types import Batch, LossOutput
 
 def top_k_weight(
     log_prob: Tensor, logged: Tensor, items: int, weight_cap: float | None
-) -> tuple[Tensor, Tensor]:
-    """min(pi / b, cap) K (1 - pi)^(K - 1), element by element, and the ratio; no gradient.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """min(pi / b, cap) K (1 - pi)^(K - 1), the first factor and where it is the cap; no gradient.
 
     log_prob, logged: log pi and log b.
     """
     log_prob = log_prob.detach()
-    ratio = capped(log_prob - logged, weight_cap).exp()
-    return ratio * items * (1 - log_prob.exp()).clamp(min=0) ** (items - 1), ratio
+    exponent = log_prob - logged
+    held = capped(exponent, weight_cap)
+    fading = items * (1 - log_prob.exp()).clamp(min=0) ** (items - 1)
+    return held.exp() * fading, held.exp(), held < exponent
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,18 @@ class TopKREINFORCE:
             logged_N = batch.propensity_N.to(gain_N).log()
 
         def objective(log_prob_N1: Tensor, logged_N1: Tensor, gain_N1: Tensor) -> Tensor:
-            weight_N1, _ = top_k_weight(log_prob_N1, logged_N1, self.items, self.weight_cap)
+            weight_N1, *_ = top_k_weight(log_prob_N1, logged_N1, self.items, self.weight_cap)
             return -(weight_N1 * gain_N1 * log_prob_N1).sum(dim=1)
 
         constants = logged_N[:, None], gain_N[:, None]
         loss_N, log_prob_N1 = actors.policy.loss_of_log_prob(
             batch, batch.action_N[:, None], objective, *constants
         )
-        weight_N1, ratio_N1 = top_k_weight(log_prob_N1, constants[0], self.items, self.weight_cap)
+        weight_N1, ratio_N1, is_capped_N1 = top_k_weight(
+            log_prob_N1, constants[0], self.items, self.weight_cap
+        )
         metrics = {
-            **weight_metrics(weight_N1, log_prob_N1 - constants[0] > ratio_N1.log()),
+            **weight_metrics(weight_N1, is_capped_N1),
             "ratio/mean": ratio_N1.mean(),
             "advantage/mean": gain_N.mean(),
             "propensity/estimated": torch.full_like(gain_N, batch.propensity_N is None).mean(),

@@ -14,15 +14,22 @@ LOGITS = doubles([1.0, 3.0]).log()  # pi = (1/4, 3/4)
 def test_weights_by_hand():
     """K = 3. pi = 1/4, b = 1/2: (1/2) 3 (3/4)^2. pi = 1/2, b = 1/32: 16, held at 10, times
     3 (1/2)^2. pi = 1: nothing."""
-    weight, ratio = top_k_weight(
+    weight, ratio, is_capped = top_k_weight(
         doubles(0.25, 0.5, 1.0).log(), doubles(1 / 2, 1 / 32, 1).log(), 3, 10
     )
     torch.testing.assert_close(weight, doubles(27 / 32, 7.5, 0.0))
     torch.testing.assert_close(ratio, doubles(0.5, 10.0, 1.0))
+    assert is_capped.tolist() == [False, True, False]
 
 
 def test_a_ratio_beyond_float32_is_held():
     assert top_k_weight(torch.tensor(-1.0), torch.tensor(-500.0), 1, 10.0)[1].item() == 10
+
+
+def test_ratios_below_the_cap_are_not_said_to_be_capped():
+    """Whatever exp and log round in float32."""
+    logged = -20 * torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    assert not top_k_weight(logged + 0.1, logged, 1, 10.0)[2].any()
 
 
 def test_loss_and_gradient_by_hand(tabular):
