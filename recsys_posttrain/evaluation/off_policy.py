@@ -20,8 +20,8 @@ Each estimator gives one number per target, and the mean over targets is the est
 The two self-normalised ones are ratios; their per-target form is the value plus its influence
 function, whose mean is the ratio itself and whose spread is that of the ratio to first order. So
 intervals and paired tests over targets hold, those that draw whole users too (with w r / mean(w),
-whose mean is the same, they would be as wide as those of IPS). A shift of all rewards by c moves
-SNIPS, SNDR and DR's model-free limits by c; IPS it moves by c mean(w).
+whose mean is the same, they would be as wide as those of IPS). Where all rewards shift by c, SNIPS
+shifts by c and IPS by c mean(w).
 
 "Unbiased" takes three things: the propensities are those of the log; b can show whatever the policy
 shows (overlap); and no target was left out for what was chosen. Items that `prepare` drops because
