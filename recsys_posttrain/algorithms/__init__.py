@@ -6,5 +6,10 @@ from recsys_posttrain.algorithms.dpo import DPO as DPO
 from recsys_posttrain.algorithms.exact_ppo import ExactPPO as ExactPPO
 from recsys_posttrain.algorithms.exp_rsft import ExpRSFT as ExpRSFT
 from recsys_posttrain.algorithms.filtered_bc import FilteredBC as FilteredBC
+from recsys_posttrain.algorithms.ipo import IPO as IPO
+from recsys_posttrain.algorithms.kto import KTO as KTO
 from recsys_posttrain.algorithms.offline_ppo import OfflinePPO as OfflinePPO
+from recsys_posttrain.algorithms.pessimistic import Pessimistic as Pessimistic
+from recsys_posttrain.algorithms.robust_dpo import RobustDPO as RobustDPO
 from recsys_posttrain.algorithms.rwr import RWR as RWR
+from recsys_posttrain.algorithms.sdpo import SDPO as SDPO

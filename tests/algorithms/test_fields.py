@@ -4,7 +4,19 @@ import math
 
 import pytest
 
-from recsys_posttrain.algorithms import ASFT, DPO, ExactPPO, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms import (
+    ASFT,
+    DPO,
+    IPO,
+    KTO,
+    SDPO,
+    ExactPPO,
+    ExpRSFT,
+    OfflinePPO,
+    Pessimistic,
+    RobustDPO,
+)
+from recsys_posttrain.algorithms.losers import LoggedVersusLosers, SampledLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled, SampledPairs
 from recsys_posttrain.algorithms.signals import Mix, ReferenceSoftValue
 from recsys_posttrain.errors import UserError
@@ -15,7 +27,14 @@ WRONG = {
     DPO: {"beta": [0.0], "nll_coefficient": [-1.0]},
     ExactPPO: CLIPPED,
     ExpRSFT: {"temperature": [0.0, -1.0, math.nan], "weight_cap": [0.0, -1.0]},
+    IPO: {"beta": [0.0, math.nan]},
+    KTO: {"beta": [0.0], "good_weight": [0.0], "bad_weight": [-1.0]},
     OfflinePPO: CLIPPED | {"samples": [0]},
+    Pessimistic: {"penalty": [-0.1, math.nan]},
+    RobustDPO: {"beta": [0.0], "flip_probability": [-0.1, 0.5, math.nan]},
+    SDPO: {"beta": [0.0]},
+    SampledLosers: {"candidates": [1], "width": [-1.0]},
+    LoggedVersusLosers: {"candidates": [0], "width": [-1.0]},
     SampledPairs: {"candidates": [1], "width": [-1.0]},
     LoggedVersusSampled: {"candidates": [0], "width": [-1.0]},
     Mix: {"share": [-0.1, 1.1, math.nan]},

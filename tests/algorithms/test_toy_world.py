@@ -18,6 +18,7 @@ from scipy.stats import ttest_1samp
 
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms.base import after_step, beats_cloning
+from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
 from recsys_posttrain.algorithms.signals import ReferenceSoftValue, model_reward
 from recsys_posttrain.ops.softmax import masked_mean
@@ -31,6 +32,8 @@ CHALLENGERS = [
     ),
     algorithms.ASFT(model_reward, ReferenceSoftValue(1.0)),
     algorithms.DPO(pairs=LoggedVersusSampled()),
+    algorithms.RobustDPO(unbiased=True),
+    algorithms.SDPO(losers=LoggedVersusLosers()),
 ]
 LEVEL = 0.05 / 8
 

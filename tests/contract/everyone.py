@@ -8,6 +8,7 @@ import torch
 
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms import signals
+from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
 from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.ops.softmax import masked_mean
@@ -31,6 +32,10 @@ VARIANTS = [
     algorithms.OfflinePPO(baseline=signals.learned_value),
     algorithms.OfflinePPO(baseline=signals.reference_value),
     algorithms.DPO(pairs=LoggedVersusSampled(), nll_coefficient=0.1),
+    algorithms.RobustDPO(unbiased=True),
+    algorithms.SDPO(losers=LoggedVersusLosers()),
+    algorithms.KTO(threshold=signals.reference_value),
+    algorithms.Pessimistic(algorithms.OfflinePPO(baseline=signals.learned_value)),
 ]
 
 

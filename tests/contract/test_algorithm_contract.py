@@ -39,6 +39,7 @@ ROUNDING = 1e-6  # of the largest gradient; what is there is above 1e-3 of it
 def test_the_exported_algorithms_are_found():
     names = {type(algorithm).__name__ for algorithm in EXPORTED}
     assert {"BC", "RWR", "ExpRSFT", "ASFT", "OfflinePPO", "ExactPPO", "DPO"} <= names
+    assert {"IPO", "RobustDPO", "SDPO", "KTO", "Pessimistic"} <= names
 
 
 @everyone

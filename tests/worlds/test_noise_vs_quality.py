@@ -100,11 +100,17 @@ def test_the_whole_study_in_a_reduced_form(
     names = ["method", "place", "kind", "level", "strength"]
     assert rows.groupby(names)["seed"].nunique().drop(["Popularity", "Pretrained"]).eq(2).all()
 
-    for name in ("table.md", "selection.md", "frontier.csv", "quality.png", "frontier.png"):
+    sheets = [
+        f"{name}.{end}" for name in ("equal_kl", "table", "selection") for end in ("md", "tex")
+    ]
+    for name in (*sheets, "pairs.csv", "frontier.csv", "quality.png", "frontier.png"):
         assert (folder / name).stat().st_size > 0, name
     before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
     study_table(folder, None, None)
     assert before == {path.name: path.read_bytes() for path in folder.glob("*.csv")}
     html = page(study_folder(folder))
-    assert "Choosing a strength" in html
+    assert html.index("Equal distance") < html.index("Choosing a strength")
+    gains = pd.read_csv(folder / "equal_kl.csv", keep_default_na=False, na_values="")
+    assert set(gains["column"]) == {"reward gold", "reward gold@5"}
+    assert set(gains["method"]) == {"BC", "A-SFT", MODEL, "BC, constant reward"}
     assert "Noise against quality" in html
