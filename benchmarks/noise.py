@@ -27,7 +27,6 @@ from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import (
     Gaussian,
     Independent,
@@ -37,6 +36,7 @@ from recsys_posttrain.rewards.noise import (
     RewardNoise,
     UserBias,
 )
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.types import Batch, LossOutput, Sequences, Split

@@ -22,8 +22,8 @@ from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.types import Batch, LossOutput, Split

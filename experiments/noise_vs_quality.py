@@ -32,7 +32,6 @@ from recsys_posttrain.rewards.control import (
     ShuffledRewards,
     TrueRewards,
 )
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import (
     Flips,
     Gaussian,
@@ -49,6 +48,7 @@ from recsys_posttrain.studies.choose import NOTHING, chosen, extended
 from recsys_posttrain.studies.controls import ONLINE_RL
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.worlds.base import World
 from recsys_posttrain.worlds.jester import Jester

@@ -45,7 +45,8 @@ _HOME = {
     "GBCE": "recsys_posttrain.losses",
     "SampledSoftmax": "recsys_posttrain.losses",
     "Training": "recsys_posttrain.plan",
-    "RewardEnsemble": "recsys_posttrain.rewards.ensemble",
+    "RewardEnsemble": "recsys_posttrain.training.ensemble",
+    "RewardFactors": "recsys_posttrain.rewards.factor",
     "Thresholds": "recsys_posttrain.reward_scale",
     "UserError": "recsys_posttrain.errors",
 }

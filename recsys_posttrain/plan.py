@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -10,6 +11,7 @@ from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.ops.logsumexp import fast_products
 from recsys_posttrain.types import Sequences
 
+METRICS = "metrics.jsonl"
 MOST_STEPS = 10**9
 MOST_SNAPSHOTS = 10**4
 
@@ -110,3 +112,11 @@ class Training:
     def logits_dtype(self, device: str) -> torch.dtype | None:
         """The value of `Policy.logits_dtype` on this device."""
         return fast_products(device) if self.bfloat16 else None
+
+
+class Fitted(NamedTuple):
+    """How long a model was trained."""
+
+    steps: int  # optimiser steps taken
+    best_step: int  # after which its weights were kept; without a patience, the last one
+    best_value: float | None  # of the monitored metric at best_step; None without a patience

@@ -9,10 +9,10 @@ import torch
 from recsys_posttrain.algorithms import ExpRSFT
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.types import Interactions
 from recsys_posttrain.worlds.base import Truth
 

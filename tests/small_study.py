@@ -5,9 +5,9 @@ from dataclasses import replace
 from recsys_posttrain.algorithms import BC, ExpRSFT, OfflinePPO
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 
 PLAN = Training(epochs=4, batch_size=16, learning_rate=0.01, patience=3)
 SIZES = dict(dim=8, blocks=1, feed_forward=16, max_length=10)

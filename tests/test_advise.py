@@ -10,8 +10,8 @@ import pytest
 from recsys_posttrain import advise
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 
 
 @pytest.fixture

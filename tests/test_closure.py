@@ -24,7 +24,7 @@ from recsys_posttrain.ops.softmax import kl_and_entropy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
-from recsys_posttrain.rewards.ensemble import EnsembleModule
+from recsys_posttrain.rewards.factor import FactorModule
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
 from recsys_posttrain.rewards.quality import quality_frame
 from recsys_posttrain.studies.experiment import experiment_module
@@ -181,17 +181,17 @@ POLICIES = {"pretrain", "popularity rows", *TRAINED}
         (model_reward, stages("asft")),
         (no_baseline, stages("asft", "my signal")),
         (HSTU, set()),
-        (SASRec, POLICIES | MODELS),
+        (SASRec, POLICIES),  # the default reward model has no encoder
         (GBCE, set()),
         (FullSoftmax, POLICIES),
         (UserHoldout, set()),
         (LeaveOneOut, POLICIES | MODELS),
         (pretrain, POLICIES),
-        (fit, POLICIES | MODELS),
-        (Training, POLICIES | MODELS),
+        (fit, POLICIES),
+        (Training, POLICIES),
         (posttrain, TRAINED),
         (train_reward, MODELS | TRAINED | ROWS),
-        (EnsembleModule, MODELS | TRAINED | ROWS),
+        (FactorModule, MODELS | TRAINED | ROWS),
         (quality_frame, {"quality"}),
         (ItemBias, stages("noisy")),
         (Starvation, stages("noisy", "starved")),  # a noise asks which kind it is

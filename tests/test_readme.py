@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import recsys_posttrain as rp
 from recsys_posttrain.cli import app
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_reward
@@ -86,8 +86,8 @@ def _slug(heading):
 def _with_one_epoch(default):
     if isinstance(default, Training):
         return replace(default, epochs=1)
-    if isinstance(default, RewardEnsemble):
-        return replace(default, training=replace(default.training, epochs=1))
+    if isinstance(default, RewardFactors):
+        return replace(default, rounds=1)
     return default
 
 
@@ -126,7 +126,7 @@ def test_an_experiment_file_runs_as_printed(
 ):
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    file, few = tmp_path / "printed.py", ["pretraining.epochs=1", "reward.training.epochs=1"]
+    file, few = tmp_path / "printed.py", ["pretraining.epochs=1", "reward.rounds=1"]
     file.write_text(snippet)
     settings = [word for each in (*few, "posttraining.steps=2") for word in ("--set", each)]
     words = ["run", str(file), "--dataset", str(small_ratings_csv), "--workers", "1", *settings]

@@ -108,6 +108,11 @@ def latest_events(sequences: Sequences, rows_N: Tensor, length: int) -> Sequence
     return slices(sequences, sequences.offsets_N1[1:][rows_N] - keep_N, keep_N)
 
 
+def whole_sequences(sequences: Sequences, rows_N: Tensor) -> Sequences:
+    """The given sequences, in the given order."""
+    return slices(sequences, sequences.offsets_N1[rows_N], sequences.lengths_N[rows_N])
+
+
 def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     """Targets for the events at given indices of the corpus, each with its user's whole history.
 

@@ -6,35 +6,48 @@ Every model, and every noise around one (rewards/noise), has this form.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recsys_posttrain import ops
+from recsys_posttrain.config import require
 from recsys_posttrain.data.batching import history_batches
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.models.cache import OutputCache
+from recsys_posttrain.plan import Fitted
 from recsys_posttrain.types import Batch, Sequences
 
 ROWS_AT_A_TIME = 4096  # of [rows, K, R]
 
 
 class Interval(NamedTuple):
-    """The mean of an ensemble's predictions, and the mean minus and plus some deviations."""
+    """A prediction, and the prediction minus and plus some standard deviations of it."""
 
     mean_NK: Tensor
     lower_NK: Tensor
     upper_NK: Tensor
 
 
+class RewardData(NamedTuple):
+    """What a reward model may learn from, in whole sequences of disjoint users."""
+
+    fit: Sequences
+    validation: Sequences  # to stop on, or to choose a setting
+    num_items: int
+
+
 class RewardModel(nn.Module):
     """Base class of reward models: a subclass defines `member_factors`, all else follows from it.
 
-    Several parts of a loss need the factors of one batch, so the latest batch's are cached until
-    `clear_cache`. Everything but `member_factors` is therefore for a model that is frozen.
+    A class that can only predict given items defines `score` instead; where the rewards of the
+    whole catalogue are needed it is refused. Several parts of a loss need the factors of one batch,
+    so the latest batch's are cached until `clear_cache`. Everything but `member_factors` is
+    therefore for a model that is frozen.
     """
 
     max_length: int  # the longest history that it reads, in events
@@ -52,7 +65,14 @@ class RewardModel(nn.Module):
 
         The state at t depends on events strictly before the action at t, and on their rewards.
         """
-        raise TypeError(f"{type(self).__name__} does not define member_factors")
+        name, scored = type(self).__name__, type(self).score is not RewardModel.score
+        require(
+            not scored,
+            f"{name} scores given items only, and here the rewards of the whole catalogue are "
+            "needed: give it member_factors, or take a method that needs neither sums over the "
+            "catalogue nor intervals.",
+        )
+        raise TypeError(f"{name} does not define member_factors")
 
     def clear_cache(self) -> None:
         """Drops the cached factors: the weights, the noise or the batch are about to change."""
@@ -111,16 +131,19 @@ class RewardModel(nn.Module):
         return ops.chosen_logits(*self.factors(batch), items_NK)
 
     def interval(self, batch: Batch, items_NK: Tensor, width: float = 1.0) -> Interval:
-        """The ensemble's mean and mean -+ `width` standard deviations over members."""
-        scores_MNK = self.member_scores(batch, items_NK)
-        mean_NK = scores_MNK.mean(dim=0)
-        spread_NK = width * scores_MNK.std(dim=0, correction=0)
+        """`score`, and `score` -+ `width` standard deviations of it."""
+        mean_NK = self.score(batch, items_NK)
+        spread_NK = width * self.variance(batch, items_NK).sqrt()
         return Interval(mean_NK, mean_NK - spread_NK, mean_NK + spread_NK)
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
-        """The standard deviation over members of r_hat(first) - r_hat(second), [N], in stars.
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        """How uncertain the predictions of given items are, [N, K]: their variance over members."""
+        return self.member_scores(batch, items_NK).var(dim=0, correction=0)
 
-        What members get wrong about both items alike cancels, which it does not in two intervals.
+    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+        """The standard deviation of r_hat(first) - r_hat(second), [N], in stars: over members.
+
+        What is wrong about both items alike cancels, which it does not in two intervals.
         """
         score_MN2 = self.member_scores(batch, torch.stack([first_N, second_N], dim=1))
         return (score_MN2[..., 0] - score_MN2[..., 1]).std(dim=0, correction=0)
@@ -159,6 +182,25 @@ class RewardModel(nn.Module):
             users_N,
             device,
         )
+
+
+class RewardConfig(Protocol):
+    """The settings of a class of reward models: a frozen dataclass with these."""
+
+    @property
+    def held_out(self) -> float:
+        """Share of users that it does not learn from: half for `validation`, half to judge it."""
+        ...
+
+    def train(
+        self, data: RewardData, seed: int, folder: Path | None = None, device: str = "cpu"
+    ) -> tuple[RewardModel, Fitted]:
+        """A trained model. folder: for checkpoints and metrics.jsonl; None: no files."""
+        ...
+
+    def build(self, num_items: int) -> RewardModel:
+        """A model to load the tensors of a trained one into."""
+        ...
 
 
 @torch.no_grad()

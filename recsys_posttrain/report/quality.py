@@ -13,15 +13,18 @@ COLUMNS = {
     "RMSE": "rmse",
     "MAE": "mae",
     "pairwise accuracy": "pairwise_accuracy",
+    "in one context": "context_accuracy",
     "Spearman": "spearman",
     "calibration slope": "calibration_slope",
     "calibration error": "calibration_error",
+    "if calibrated": "calibration_floor",
     "out of range": "out_of_range",
 }
 SHORT = {
     "RMSE": "rmse",
     "MAE": "mae",
     "pairwise acc.": "pairwise_accuracy",
+    "in one context": "context_accuracy",
     "Spearman": "spearman",
 }
 
@@ -37,9 +40,11 @@ def quality_sheet(frame: pd.DataFrame, caption: str) -> Sheet:
     first = frame.iloc[0]
     note = (
         f"{first['events']:,.0f} events of {first['users']:,.0f} users, 95% intervals. "
-        f"Pairwise accuracy and Spearman are within a user, averaged over users; "
-        f"{first['constant_users']:,.0f} users whose rewards are all equal have neither. "
-        f"Calibration error is a share of the reward range."
+        f"Pairwise accuracy and Spearman are within a user, averaged over users; in one context: "
+        f"of pairs that are predicted from the same history. "
+        f"{first['constant_users']:,.0f} users whose rewards are all equal have no order. "
+        f"Calibration error is a share of the reward range, and beside it what a perfectly "
+        f"calibrated model with such errors would score."
     )
     rows = [
         [Cell(str(name)), *(_cell(row, key) for key in COLUMNS.values())]

@@ -24,8 +24,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[impor
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Sequences
 
-# (fit, held_out, number of items V) -> predictions in the order of `judged_events(held_out)`.
-Baseline = Callable[[Sequences, Sequences, int], np.ndarray]
+# (fit, held_out, number of items V, block) -> predictions in the order of
+# `judged_events(held_out, block)`, each from the history of its context.
+Baseline = Callable[[Sequences, Sequences, int, int], np.ndarray]
+BLOCK = 20  # judged events in a row that are predicted from one history, to compare their order
 
 # Candidate pseudo-counts; the one with the least squared error on `fit` is used.
 DAMPINGS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
@@ -41,31 +43,36 @@ class JudgedEvents(NamedTuple):
     index_E: np.ndarray  # int64
     reward_E: np.ndarray  # float64
     user_E: np.ndarray  # int64, index of the sequence
+    context_E: np.ndarray  # int64: the history that it is predicted from ends before this event
 
 
-def judged_events(held_out: Sequences) -> JudgedEvents:
-    """Users with fewer than two events have none."""
-    log = _flat(held_out)
+def judged_events(held_out: Sequences, block: int = 1) -> JudgedEvents:
+    """Users with fewer than two events have none.
+
+    block: a user's judged events are cut into blocks of so many, and all of one are predicted from
+        the history before the first of them, at its time.
+    """
+    log = _flat(held_out, block)
     index_E = np.flatnonzero(log.position_E > 0)
-    return JudgedEvents(index_E, log.reward_E[index_E], log.user_E[index_E])
+    return JudgedEvents(index_E, log.reward_E[index_E], log.user_E[index_E], log.context_E[index_E])
 
 
-def global_mean(fit: Sequences, held_out: Sequences, _num_items: int) -> np.ndarray:
+def global_mean(fit: Sequences, held_out: Sequences, _num_items: int, block: int = 1) -> np.ndarray:
     """mu, the mean reward of all fit events."""
-    judged = judged_events(held_out)
+    judged = judged_events(held_out, block)
     return np.full(len(judged.index_E), _mean(_flat(fit)))
 
 
-def user_mean(_fit: Sequences, held_out: Sequences, _num_items: int) -> np.ndarray:
+def user_mean(_fit: Sequences, held_out: Sequences, _num_items: int, block: int = 1) -> np.ndarray:
     """The mean of the user's rewards strictly before t; nothing is learned from others."""
-    log = _flat(held_out)
+    log = _flat(held_out, block)
     # Not centred: sums of whole stars are exact, so that equal means are equal predictions.
     return _judged(log, _past_sum(log, log.reward_E) / np.maximum(log.position_E, 1))
 
 
-def item_mean(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
+def item_mean(fit: Sequences, held_out: Sequences, num_items: int, block: int = 1) -> np.ndarray:
     """`damped_means` of the item; the mean of the log for items nobody in `fit` rated."""
-    held = _flat(held_out)
+    held = _flat(held_out, block)
     return _judged(held, damped_means(fit, num_items)[held.item_E])
 
 
@@ -89,7 +96,9 @@ def damped_means(fit: Sequences, num_items: int, damping: float | None = None) -
     return np.asarray(mean + bias_V)
 
 
-def user_item_bias(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
+def user_item_bias(
+    fit: Sequences, held_out: Sequences, num_items: int, block: int = 1
+) -> np.ndarray:
     """mu + b_i + b_u(t), of damped means.
 
     b_i    = sum over fit events of i of (r - mu)          / (n_i + damping_i)
@@ -100,12 +109,14 @@ def user_item_bias(fit: Sequences, held_out: Sequences, num_items: int) -> np.nd
     """
     log, mean = _flat(fit), _mean(_flat(fit))
     damping = _bias_damping(log, num_items, mean)
-    held = _flat(held_out)
+    held = _flat(held_out, block)
     items = _of_items(log, held, num_items, mean)
     return _judged(held, mean + _damped(items, damping[0]) + _user_bias(held, items, mean, damping))
 
 
-def gradient_boosting(fit: Sequences, held_out: Sequences, num_items: int) -> np.ndarray:
+def gradient_boosting(
+    fit: Sequences, held_out: Sequences, num_items: int, block: int = 1
+) -> np.ndarray:
     """scikit-learn's HistGradientBoostingRegressor on features of events before t.
 
     Features: mean, deviation, count and last of the user's past rewards; the user's and the
@@ -121,7 +132,7 @@ def gradient_boosting(fit: Sequences, held_out: Sequences, num_items: int) -> np
     others = _of_other_folds(log, num_items, mean)
     model = HistGradientBoostingRegressor(early_stopping=False, random_state=0)
     model.fit(_features(log, others, mean, damping), _judged(log, log.reward_E))
-    held = _flat(held_out)
+    held = _flat(held_out, block)
     features_EF = _features(held, _of_items(log, held, num_items, mean), mean, damping)
     return np.asarray(model.predict(features_EF)) if len(features_EF) else np.zeros(0)
 
@@ -142,7 +153,8 @@ class _Log(NamedTuple):
     reward_E: np.ndarray  # float64
     time_E: np.ndarray  # int64
     user_E: np.ndarray  # int64
-    position_E: np.ndarray  # int64, 0 at each user's first event
+    position_E: np.ndarray  # int64, events of the user before the context: 0 at the first event
+    context_E: np.ndarray  # int64: the event whose history is used; of blocks of 1, itself
 
 
 class _ItemStatistics(NamedTuple):
@@ -152,15 +164,18 @@ class _ItemStatistics(NamedTuple):
     count_E: np.ndarray
 
 
-def _flat(sequences: Sequences) -> _Log:
+def _flat(sequences: Sequences, block: int = 1) -> _Log:
     offsets_N1 = sequences.offsets_N1.numpy()
     lengths_N = np.diff(offsets_N1)
+    place_E = np.arange(offsets_N1[-1]) - np.repeat(offsets_N1[:-1], lengths_N)
+    in_block_E = np.where(place_E > 0, (place_E - 1) % block, 0)
     return _Log(
         sequences.items_E.numpy() - 1,
         sequences.rewards_E.numpy().astype(np.float64),
         sequences.timestamps_E.numpy(),
         np.repeat(np.arange(len(lengths_N)), lengths_N),
-        np.arange(offsets_N1[-1]) - np.repeat(offsets_N1[:-1], lengths_N),
+        place_E - in_block_E,
+        np.arange(offsets_N1[-1]) - in_block_E,
     )
 
 
@@ -179,9 +194,9 @@ def _squared(error_E: np.ndarray) -> float:
 
 
 def _past_sum(log: _Log, values_E: np.ndarray) -> np.ndarray:
-    """Sum of the user's values strictly before each event; 0 at the first."""
+    """Sum of the user's values strictly before each event's context; 0 at the first."""
     total_E = pd.Series(values_E).groupby(log.user_E, sort=False).cumsum().to_numpy()
-    return np.where(log.position_E > 0, np.roll(total_E, 1), 0.0)
+    return np.where(log.position_E > 0, np.roll(total_E, 1)[log.context_E], 0.0)
 
 
 def _of_items(log: _Log, events: _Log, num_items: int, mean: float) -> _ItemStatistics:
@@ -237,10 +252,10 @@ def _features(
         past_mean_E,
         np.sqrt(np.maximum(past_square_E - np.square(past_mean_E), 0)),
         log.position_E,
-        np.roll(log.reward_E, 1),
+        np.roll(log.reward_E, 1)[log.context_E],
         _user_bias(log, items, mean, damping),
         _damped(items, damping[0]),
         items.count_E,
-        np.log1p(np.maximum(log.time_E - np.roll(log.time_E, 1), 0)),
+        np.log1p(np.maximum(log.time_E - np.roll(log.time_E, 1), 0))[log.context_E],
     )
     return np.column_stack([_judged(log, column_E) for column_E in columns])

@@ -6,21 +6,18 @@ mu: the training mean. b_mv, f_mv: bias and factor of the item. c_m, s_m: linear
 hidden state, which reads past items and their rewards, strictly before the action. u_m: the user's
 damped mean deviation, sum over past events of (r - mu - b_mv) / (events + damping).
 
-b starts as the item's damped mean deviation and the rest near 0, so training starts at the user +
-item bias, a strong naive baseline, and corrects it. Members differ by their initial weights and by
+b starts as the item's damped mean deviation and c and s near 0, so training starts at the user +
+item bias, a strong naive baseline, and corrects it; f starts at its full size, so that s learns at
+once. Members differ by their initial weights and by
 a Poisson(1) bootstrap over users, so their spread grows where there are few data.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.models.policy import packed_hidden_states
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Batch, LossOutput, Sequences
 
 # Added to the number of events in a damped mean, as if so many had deviation 0; ours, in the middle
@@ -34,14 +31,15 @@ class EnsembleModule(RewardModel):
 
     mean_reward: Tensor
 
-    def __init__(self, config: "RewardEnsemble", num_items: int, mean_reward: float) -> None:
+    def __init__(
+        self, encoder: SASRec, members: int, rank: int, num_items: int, mean_reward: float
+    ) -> None:
         super().__init__()
-        members, rank = config.members, config.rank
         self.members = members
-        self.max_length = config.encoder.max_length
-        self.encoder = config.encoder.build(num_items)
-        self.state_projection = nn.Linear(config.encoder.dim, members * (rank + 1))
-        self.item_factor = nn.Parameter(torch.randn(members, num_items, rank) * rank**-0.5 / 10)
+        self.max_length = encoder.max_length
+        self.encoder = encoder.build(num_items)
+        self.state_projection = nn.Linear(encoder.dim, members * (rank + 1))
+        self.item_factor = nn.Parameter(torch.randn(members, num_items, rank) * rank**-0.5)
         self.item_bias = nn.Parameter(torch.zeros(members, num_items))
         self.register_buffer("mean_reward", torch.tensor(mean_reward))
         with torch.no_grad():
@@ -111,34 +109,6 @@ def _rows(values_MVR: Tensor, index: Tensor) -> Tensor:
     table_VX = values_MVR.transpose(0, 1).reshape(items, members * rank)
     rows = nn.functional.embedding(index, table_VX).view(*index.shape, members, rank)
     return rows.movedim(-2, 0)
-
-
-@dataclass(frozen=True)
-class RewardEnsemble:
-    """Settings of the learned reward model.
-
-    encoder: the backbone that reads the history.
-    members: M.
-    rank: R, the width of an item's factor.
-    held_out: share of users kept from training, half to stop early on, half for the quality table.
-    training: how long and how fast it is trained.
-    """
-
-    encoder: SASRec = SASRec(history_rewards=True, dropout=0.3)
-    members: int = 5
-    rank: int = 16
-    held_out: float = 0.2
-    training: Training = Training(epochs=30, batch_size=32, weight_decay=1.0, patience=3)
-
-    def __post_init__(self) -> None:
-        require_counts("RewardEnsemble", 1, 1000, members=self.members, rank=self.rank)
-        require(
-            0 < self.held_out < 1,
-            f"RewardEnsemble: held_out={self.held_out} must be a share between 0 and 1.",
-        )
-
-    def build(self, num_items: int, mean_reward: float) -> EnsembleModule:
-        return EnsembleModule(self, num_items, mean_reward)
 
 
 def bootstrap_weights(members: int, sequences: int, seed: int) -> Tensor:

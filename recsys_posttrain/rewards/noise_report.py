@@ -7,10 +7,12 @@ import torch
 from sklearn.linear_model import RidgeCV  # type: ignore[import-untyped]
 from torch import Tensor
 
-from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.split import latest_events, whole_sequences
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel, score_next
+from recsys_posttrain.rewards.baselines import judged_events
 from recsys_posttrain.rewards.noise import Flips, RewardNoise
+from recsys_posttrain.rewards.predictions import predict_logged
 from recsys_posttrain.rewards.quality import quality
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Split, Targets
@@ -80,12 +82,17 @@ def model_report(
     true_pairwise_accuracy on those pairs. Resampled noise is drawn from `seed`.
     """
     first, second = (derived_seed(seed, "noise report", draw) for draw in (0, 1))
+    excludes_history = data.corpus.excludes_history
     low, high = float(data.reward.rewards_E.min()), float(data.reward.rewards_E.max())
     generator = np.random.default_rng(derived_seed(seed, "noise report"))
     report: dict[str, float] = {}
     noisy.resample(first)
     for prefix, model in (("", noisy), ("clean_", clean)):
-        judged = quality(*_logged(model, data, judged_N), (low, high))
+        events = judged_events(latest_events(data.reward, judged_N, model.max_length + 1))
+        predicted_E = predict_logged(
+            model, whole_sequences(data.reward, judged_N), excludes_history=excludes_history
+        )
+        judged = quality(predicted_E, events.reward_E, events.user_E, (low, high))
         report |= {f"{prefix}{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
 
     targets = data.validation
@@ -136,21 +143,3 @@ def _scores(model: RewardModel, targets: Targets, items_K: Tensor) -> np.ndarray
     items_NK = items_K.expand(len(targets.items_N), -1)
     score_NK = score_next(model, targets.history, items_NK, targets.times_N, targets.users_N)
     return np.asarray(score_NK.double().numpy())
-
-
-@torch.inference_mode()
-def _logged(
-    model: RewardModel, data: Split, rows_N: Tensor
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions, rewards and users of the events that `baselines.judged_events` names, [E]."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    pieces = []
-    for rows_B in torch.split(rows_N, 128):
-        excludes_history = data.corpus.excludes_history
-        batch = batch_of(data.reward, rows_B, model.max_length, excludes_history=excludes_history)
-        there = batch.to(device)
-        predicted_N = model.score(there, there.action_N[:, None])[:, 0].cpu()
-        pieces.append((predicted_N, batch.reward_N, batch.user_N))
-    model.clear_cache()
-    predicted_E, reward_E, user_E = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-    return predicted_E.double().numpy(), reward_E.double().numpy(), user_E.numpy()

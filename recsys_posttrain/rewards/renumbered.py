@@ -36,13 +36,22 @@ class Renumbered(RewardModel):
         self.inner.clear_cache()
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        state_MNR, factor_MVR = self.inner.member_factors(self._renumbered(batch))
+        return state_MNR, factor_MVR[:, self.number_V1[1:] - 1]
+
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        return self.inner.variance(self._renumbered(batch), self.number_V1[items_NK])
+
+    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+        pair = self.number_V1[first_N], self.number_V1[second_N]
+        return self.inner.difference_spread(self._renumbered(batch), *pair)
+
+    def _renumbered(self, batch: Batch) -> Batch:
         history_BT, actions_BT = self.number_V1[batch.history_BT], self.number_V1[batch.actions_BT]
         excluded = batch.excluded
         if excluded is not None:
             excluded = excluded._replace(items_E=self.number_V1[excluded.items_E])
-        renumbered = batch._replace(history_BT=history_BT, actions_BT=actions_BT, excluded=excluded)
-        state_MNR, factor_MVR = self.inner.member_factors(renumbered)
-        return state_MNR, factor_MVR[:, self.number_V1[1:] - 1]
+        return batch._replace(history_BT=history_BT, actions_BT=actions_BT, excluded=excluded)
 
     def next_factors(
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None

@@ -16,6 +16,7 @@ from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
+from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (
     ConstantReward,
@@ -84,31 +85,31 @@ class StageKeys:
         }
         return self._stage("pretrain", key)
 
-    def _reward(self, train: object, read: object = None) -> dict[str, Any]:
+    def _reward(self, train: object, config: RewardConfig, read: object = None) -> dict[str, Any]:
         """read: a noise or a control that decides what the model learns from."""
         without = [] if isinstance(read, RewardNoise) else [RewardNoise]
         return {
             **self._data,
-            "reward": self.setup.reward,
+            "reward": config,
             "seed": self.setup.seed,
-            "code": code_digest([train], [self.setup.reward, read], without),
+            "code": code_digest([train], [config, read], without),
         }
 
     def reward(self, noise: RewardNoise = RewardNoise()) -> Stage:
         """Of the model that learns from the data that the noise leaves."""
         given = _of_noise(noise.of_training())
-        return self._stage(
-            "reward", self._reward(reward_training.train_reward, given.get("noise")) | given
-        )
+        key = self._reward(reward_training.train_reward, self.setup.reward, given.get("noise"))
+        return self._stage("reward", key | given)
 
     def shuffled_reward(self, shuffled: ShuffledRewards) -> Stage:
         """Of the model that learns from shuffled rewards."""
-        key = self._reward(reward_training.train_reward, shuffled)
+        key = self._reward(reward_training.train_reward, self.setup.reward, shuffled)
         return self._stage("reward", {**key, "control": shuffled})
 
     @cached_property
     def judge(self) -> Stage:
-        return self._stage("judge", {**self._reward(reward_training.train_judge), "users": "judge"})
+        key = self._reward(reward_training.train_judge, self.setup.judge_config)
+        return self._stage("judge", {**key, "users": "judge"})
 
     def quality(self, name: str, trained: Path, measure: object) -> Stage:
         key = {"reward": trained.name, "code": code_digest([measure])}

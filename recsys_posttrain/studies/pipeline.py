@@ -21,6 +21,7 @@ from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.plan import METRICS
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.noise.base import is_resampled
 from recsys_posttrain.studies.keys import EvalSplit, Stage
@@ -29,7 +30,6 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.training import posttrain
-from recsys_posttrain.training.fit import METRICS
 from recsys_posttrain.types import Targets
 from recsys_posttrain.untrained.base import Given, Untrained
 

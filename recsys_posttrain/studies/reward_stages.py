@@ -12,7 +12,8 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.user_holdout import both_logs
-from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.models.reward_model import RewardConfig, RewardModel
+from recsys_posttrain.plan import METRICS, Fitted
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (
     ConstantReward,
@@ -21,7 +22,6 @@ from recsys_posttrain.rewards.control import (
     ShuffledRewards,
     TrueRewards,
 )
-from recsys_posttrain.rewards.ensemble import EnsembleModule, RewardEnsemble
 from recsys_posttrain.rewards.noise import NoisyLog, RewardNoise
 from recsys_posttrain.store import delete
 from recsys_posttrain.studies.keys import Stage
@@ -29,12 +29,11 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training import reward as reward_training
-from recsys_posttrain.training.fit import METRICS, Fitted
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.true_reward import TrueReward
 
-TrainReward = Callable[[Split, RewardEnsemble, int, Path, str], tuple[EnsembleModule, Fitted]]
-Measure = Callable[[EnsembleModule, Split, RewardEnsemble, int], pd.DataFrame]
+TrainReward = Callable[[Split, RewardConfig, int, Path, str], tuple[RewardModel, Fitted]]
+Measure = Callable[[RewardModel, Split, RewardConfig, int], pd.DataFrame]
 
 EVENTS_AT_A_TIME = 2**16
 WEIGHTS = "reward.safetensors"
@@ -63,38 +62,40 @@ class RewardStages:
         noise = noise.of_training()
         title = "reward model" if noise.model is None else f"reward model, {noise.model}"
         train = partial(reward_training.train_reward, noise=noise)
-        return self._train(self.shared.keys.reward(noise), title, train)
+        return self._train(self.shared.keys.reward(noise), title, train, self.shared.setup.reward)
 
     def train_judge(self) -> Path | None:
         """None where the split keeps no users for a judge."""
         if not self.shared.keys.has_judge:
             return None
-        return self._train(self.shared.keys.judge, "judge", reward_training.train_judge)
+        train, config = reward_training.train_judge, self.shared.setup.judge_config
+        return self._train(self.shared.keys.judge, "judge", train, config)
 
     def _train_shuffled(self, shuffled: ShuffledRewards) -> Path:
-        def train(data: Split, *settings: Any) -> tuple[EnsembleModule, Fitted]:
+        def train(data: Split, *settings: Any) -> tuple[RewardModel, Fitted]:
             rewards_E = shuffled.rewards(data.corpus.sequences)
             return reward_training.train_reward(self._with_rewards(rewards_E), *settings)
 
         stage = self.shared.keys.shuffled_reward(shuffled)
-        return self._train(stage, f"reward model, {shuffled}", train)
+        title = f"reward model, {shuffled}"
+        return self._train(stage, title, train, self.shared.setup.reward)
 
-    def _train(self, stage: Stage, title: str, train: TrainReward) -> Path:
-        shared, setup = self.shared, self.shared.setup
+    def _train(self, stage: Stage, title: str, train: TrainReward, config: RewardConfig) -> Path:
+        shared = self.shared
 
         def make(folder: Path) -> dict[str, Any]:
-            model, fitted = train(shared.data, setup.reward, setup.seed, folder, shared.device)
+            model, fitted = train(shared.data, config, shared.setup.seed, folder, shared.device)
             save_tensors(folder / WEIGHTS, model.state_dict())
             return fitted._asdict()
 
         return shared.build(stage, shared.title(title), make, WEIGHTS, METRICS).folder
 
-    def load(self, noise: RewardNoise = RewardNoise()) -> EnsembleModule:
+    def load(self, noise: RewardNoise = RewardNoise()) -> RewardModel:
         """The model of `train`, without the errors that the noise adds to its predictions."""
         return self._trained(noise.of_training())
 
-    def _load_trained(self, noise: RewardNoise) -> EnsembleModule:
-        return self._ensemble(self.train(noise))
+    def _load_trained(self, noise: RewardNoise) -> RewardModel:
+        return self._read(self.train(noise), self.shared.setup.reward)
 
     def load_noisy(self, noise: RewardNoise) -> RewardModel:
         """The model of `train`, with the errors that the noise adds."""
@@ -107,17 +108,17 @@ class RewardStages:
     def _log_with_errors(self, noise: RewardNoise) -> NoisyLog:
         return noise.on_log(self.shared.data, self.shared.load_pretrained())
 
-    def load_judge(self) -> EnsembleModule | None:
+    def load_judge(self) -> RewardModel | None:
         return self._judge
 
     @cached_property
-    def _judge(self) -> EnsembleModule | None:
+    def _judge(self) -> RewardModel | None:
         folder = self.train_judge()
-        return None if folder is None else self._ensemble(folder)
+        return None if folder is None else self._read(folder, self.shared.setup.judge_config)
 
-    def _ensemble(self, folder: Path) -> EnsembleModule:
+    def _read(self, folder: Path, config: RewardConfig) -> RewardModel:
         corpus = self.shared.data.corpus
-        model = self.shared.setup.reward.build(corpus.num_items, 0.0)
+        model = config.build(corpus.num_items)
         model.item_ids = corpus.item_ids
         model.load_state_dict(load_tensors(folder / WEIGHTS, model.state_dict(), delete(folder)))
         model.requires_grad_(False).eval()
@@ -146,7 +147,7 @@ class RewardStages:
         match control:
             case ShuffledRewards():
                 rewards_E = control.rewards(log)
-                model = self._ensemble(self._train_shuffled(control))
+                model = self._read(self._train_shuffled(control), self.shared.setup.reward)
             case ConstantRewards():
                 rewards_E = control.rewards(log)
                 model = ConstantReward(float(rewards_E[0]), corpus.num_items, max_length)
@@ -169,20 +170,24 @@ class RewardStages:
         """The reward model beside the naive baselines, one row each; None without rewards."""
         if self.missing:
             return None
-        return self._measure("reward", self.train(), "reward model", reward_training.reward_quality)
+        config, measure = self.shared.setup.reward, reward_training.reward_quality
+        return self._measure("reward", self.train(), "reward model", measure, config)
 
     def measure_judge(self) -> pd.DataFrame | None:
         """The same of the judge, for users of its own part; None where there is no judge."""
         folder = self.train_judge()
         if folder is None:
             return None
-        return self._measure("judge", folder, "judge", reward_training.judge_quality)
+        config, measure = self.shared.setup.judge_config, reward_training.judge_quality
+        return self._measure("judge", folder, "judge", measure, config)
 
-    def _measure(self, name: str, trained: Path, title: str, measure: Measure) -> pd.DataFrame:
-        shared, setup = self.shared, self.shared.setup
+    def _measure(
+        self, name: str, trained: Path, title: str, measure: Measure, config: RewardConfig
+    ) -> pd.DataFrame:
+        shared = self.shared
 
         def compute() -> pd.DataFrame:
-            return measure(self._ensemble(trained), shared.data, setup.reward, setup.seed)
+            return measure(self._read(trained, config), shared.data, config, shared.setup.seed)
 
         stage = shared.keys.quality(name, trained, measure)
         return shared.build_frame(

@@ -8,12 +8,14 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.store import RECORD, delete, read_stage
 from recsys_posttrain.studies.reward_stages import WEIGHTS
 from recsys_posttrain.tensors import load_tensors
+from recsys_posttrain.training.ensemble import RewardEnsemble
 
-CLASSES = {**vars(backbones), "Training": Training, "RewardEnsemble": RewardEnsemble}
+KINDS = (Training, RewardEnsemble, RewardFactors)
+CLASSES = {**vars(backbones), **{kind.__name__: kind for kind in KINDS}}
 GIVE = "give the folder of a reward model with --reward, such as runs/stages/reward-..."
 
 
@@ -36,7 +38,7 @@ def reward_of(policy_folder: Path, saved: SavedPolicy, folder: Path | None = Non
         config = described_value(key["reward"], CLASSES)
     except UserError as refusal:
         raise UserError(f"{folder}: {refusal}; {GIVE}, of a class of this package.") from None
-    model: RewardModel = config.build(len(saved.item_ids), 0.0)
+    model: RewardModel = config.build(len(saved.item_ids))
     model.load_state_dict(load_tensors(folder / WEIGHTS, model.state_dict(), delete(folder)))
     model.item_ids = saved.item_ids
     return model.requires_grad_(False).eval()

@@ -11,16 +11,18 @@ from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import Thresholds
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.training.pretrain import PRETRAINING
 from recsys_posttrain.types import Repeats
 
 # What each part is asked for, so that a wrong one is refused before anything runs.
 _METHODS = {"dataset": "load", "split": "split", "backbone": "build", "pretraining_loss": "build"}
-_KINDS = {"pretraining": Training, "reward": RewardEnsemble}
+_METHODS |= {"reward": "train"}
+_KINDS = {"pretraining": Training}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Setup:
     thresholds: of the dataset's rewards, where its scale is not to say what is liked.
     repeats: whether users choose items again, which decides what may be shown; None: as measured
         in the log (data/repeats.py).
+    reward: the settings of a class of reward models.
+    judge: those of the judge, where they are not the same.
     catalogue: what policies are a softmax over. "eligible": what may be shown; "all": everything,
         the training of most of the literature, as an ablation; rankings leave out what they did.
     seed: of the pretrained policy, the reward model and the judge.
@@ -44,12 +48,14 @@ class Setup:
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
-    reward: RewardEnsemble = RewardEnsemble()
+    reward: RewardConfig = RewardFactors()
+    judge: RewardConfig | None = None
     seed: int = 0
     name: str = ""
 
     def __post_init__(self) -> None:
-        check_parts(self, _METHODS, _KINDS)
+        judge = {} if self.judge is None else {"judge": "train"}
+        check_parts(self, _METHODS | judge, _KINDS)
         require(
             self.catalogue in get_args(Catalogue),
             f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
@@ -58,6 +64,10 @@ class Setup:
     @property
     def label(self) -> str:
         return self.name or type(self.backbone).__name__
+
+    @property
+    def judge_config(self) -> RewardConfig:
+        return self.reward if self.judge is None else self.judge
 
     @property
     def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None]:

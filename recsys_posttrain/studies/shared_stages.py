@@ -14,11 +14,11 @@ from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy, save_policy
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.plan import METRICS
 from recsys_posttrain.progress import Done
 from recsys_posttrain.studies.keys import Stage, StageKeys
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training import pretrain
-from recsys_posttrain.training.fit import METRICS
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth, truth_of
 

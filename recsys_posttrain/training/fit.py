@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -26,23 +26,15 @@ from torch.utils.data import DataLoader
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.endings import Stopped
 from recsys_posttrain.files import write_text
+from recsys_posttrain.plan import METRICS, Fitted
 from recsys_posttrain.store import delete
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.ema import WeightAverage
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch
 
-METRICS = "metrics.jsonl"
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 STEPS_BETWEEN_LOG_LINES = 10
-
-
-class Fitted(NamedTuple):
-    """How long a model was trained."""
-
-    steps: int  # optimiser steps taken
-    best_step: int  # after which its weights were kept; without a patience, the last one
-    best_value: float | None  # of the monitored metric at best_step; None without a patience
 
 
 def fit(

@@ -25,6 +25,7 @@ class TrainingModule(pl.LightningModule):
     reseed: reseed(step, seed) is called before each step, with its number and a seed of its own.
     after_step: after_step(steps) is called once the optimiser has stepped.
     fixed: names of the parts of `model` that never change; a checkpoint leaves them out.
+    undecayed: names of parameters that weight decay leaves alone.
 
     Raises: TrainingFailed where the loss is not finite.
     """
@@ -40,6 +41,7 @@ class TrainingModule(pl.LightningModule):
         reseed: Callable[[int, int], object] | None = None,
         after_step: Callable[[int], object] | None = None,
         fixed: tuple[str, ...] = (),
+        undecayed: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -50,6 +52,7 @@ class TrainingModule(pl.LightningModule):
         self.reseed = reseed
         self.after_step = after_step
         self.fixed = fixed
+        self.undecayed = undecayed
         self.steps_done = 0
         self.total_steps: int | None = None  # `fit` knows it
         self.latest: dict[str, Tensor] = {}
@@ -70,9 +73,13 @@ class TrainingModule(pl.LightningModule):
         return name.partition(".")[0] in self.fixed
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        decayed = [p for name, p in trained if name not in self.undecayed]
+        kept = [p for name, p in trained if name in self.undecayed]
+        groups: list[dict[str, Any]] = [{"params": decayed}]
+        groups += [{"params": kept, "weight_decay": 0.0}] if kept else []
         return torch.optim.AdamW(
-            parameters,
+            groups,
             lr=self.training_plan.learning_rate,
             weight_decay=self.training_plan.weight_decay,
             fused=True,

@@ -20,11 +20,11 @@ from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.plan import Training
+from recsys_posttrain.plan import Fitted, Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
-from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, Fitted, fit
+from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Split
 

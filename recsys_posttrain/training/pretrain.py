@@ -12,9 +12,9 @@ from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.policy import Policy, new_policy
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.plan import Training
+from recsys_posttrain.plan import Fitted, Training
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.training.fit import Fitted, fit
+from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Split
 

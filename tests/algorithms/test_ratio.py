@@ -11,7 +11,7 @@ from recsys_posttrain.models.hstu import HSTU
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 
 ITEMS = 333  # the sampler's last block is a short one
 

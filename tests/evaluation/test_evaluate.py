@@ -13,7 +13,7 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
 from recsys_posttrain.types import Batch, History, Split, Targets
 from recsys_posttrain.untrained import Given, Popularity

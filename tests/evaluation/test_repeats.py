@@ -16,7 +16,7 @@ from recsys_posttrain.evaluation.rollout import first_of, rollout
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.ranker import SameForAll
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.pretrain import validation_ndcg
 from recsys_posttrain.untrained import Given, Popularity
 

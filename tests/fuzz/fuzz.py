@@ -28,7 +28,7 @@ from dataclasses import replace
 
 from recsys_posttrain.algorithms import BC, ExpRSFT
 from recsys_posttrain.models import SASRec
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.plan import Training

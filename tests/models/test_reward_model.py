@@ -6,7 +6,10 @@ import torch
 from data_factory import random_sequences
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import RewardModel, score_next
+from recsys_posttrain.rewards.predictions import predict_logged
 
 ITEMS, MEMBERS, RANK = 6, 3, 2
 
@@ -133,3 +136,25 @@ def test_factors_are_computed_once_per_batch_and_carry_no_gradient(model, batch,
 def test_a_reward_model_must_define_its_factors(batch):
     with pytest.raises(TypeError, match="RewardModel does not define member_factors"):
         RewardModel().score_all(batch)
+
+
+class OfItems(RewardModel):
+    """A user's own callable: the number of the item."""
+
+    max_length = 4
+
+    def score(self, batch, items_NK):
+        return items_NK.double()
+
+
+def test_a_class_that_scores_given_items_only_is_judged_but_gives_no_sums(batch, sequences):
+    model = OfItems()
+    latest = latest_events(sequences, torch.arange(4), 5)
+    first_E = torch.isin(torch.arange(len(latest.items_E)), latest.offsets_N1)
+    assert predict_logged(model, latest).tolist() == latest.items_E[~first_E].tolist()
+    message = "OfItems scores given items only, and here the rewards of the whole catalogue"
+    for asked in (model.factors, model.score_all):
+        with pytest.raises(UserError, match=message):
+            asked(batch)
+    with pytest.raises(UserError, match=message):
+        score_next(model, sequences, torch.ones(4, 1, dtype=torch.int64))

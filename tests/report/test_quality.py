@@ -20,10 +20,14 @@ def test_the_table_by_hand(tmp_path):
     write_quality(frame, "Models of x_y.", tmp_path / "judge.md")
     caption, _, head, rule, row = (tmp_path / "judge.md").read_text().splitlines()
     assert caption.startswith("Models of x\\_y. 2 events of 1 users, 95% intervals.")
-    assert head.startswith("| reward model | RMSE | MAE | pairwise accuracy | Spearman |")
-    assert rule == "|:--|" + "--:|" * 7
-    assert row.startswith(
-        "| a\\|b | 0.7071 [0.7071, 0.7071] | 0.5000 | 1.0000 [1.0000, 1.0000] | 1.0000 |"
+    names = ["reward model", "RMSE", "MAE", "pairwise accuracy", "in one context", "Spearman"]
+    assert head.startswith(f"| {' | '.join(names)} |")
+    assert rule == "|:--|" + "--:|" * 9
+    # Both events stand alone in their bins: (0 + 1) / 2 is an eighth of the range.
+    assert row == (
+        "| a\\|b | 0.7071 [0.7071, 0.7071] | 0.5000 [0.5000, 0.5000] | 1.0000 [1.0000, 1.0000] "
+        "| – | 1.0000 [1.0000, 1.0000] | 0.5000 [0.5000, 0.5000] "  # noqa: RUF001
+        "| 0.1250 [0.1250, 0.1250] | – | 0.0000 [0.0000, 0.0000] |"  # noqa: RUF001
     )
     assert row.count(" | ") == head.count(" | ")
     kept = read_sheet(tmp_path / "judge.json")
@@ -32,4 +36,4 @@ def test_the_table_by_hand(tmp_path):
 
 def test_without_pairs_there_is_no_accuracy():
     cells = quality_sheet(frame_of([1.0, 3.0], [2.0, 2.0]), "x").blocks[0].rows[0]
-    assert cells[3].text == cells[4].text == "–"  # noqa: RUF001
+    assert cells[3].text == cells[5].text == "–"  # noqa: RUF001

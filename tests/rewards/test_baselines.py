@@ -226,3 +226,20 @@ def test_nothing_to_learn_from_is_the_users_error(name):
 def test_boosting_needs_an_event_with_a_past():
     with pytest.raises(UserError, match="at least two events"):
         predict("gradient boosting", [[(1, 3.0)], [(2, 4.0)]], HELD_OUT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_block_is_predicted_from_the_history_before_it(name):
+    """Of blocks of three: as if each event came right after that history, at the block's time."""
+    of_block = dict(NAIVE_BASELINES)[name](sequences(FIT), sequences(HELD_OUT), 16, 3)
+    places = [(user, place) for user in HELD_OUT for place in range(1, len(user))]
+    firsts = [place - (place - 1) % 3 for _, place in places]
+    moved = [
+        [*user[:first], user[place]] for (user, place), first in zip(places, firsts, strict=True)
+    ]
+    last_E = np.cumsum(firsts) - 1  # of the judged events of each moved log
+    assert of_block == pytest.approx(predict(name, FIT, moved)[last_E])
+    starts = np.cumsum([0, *(len(user) for user in HELD_OUT)])
+    start_E = np.repeat(starts[:-1], [max(len(user) - 1, 0) for user in HELD_OUT])
+    judged = judged_events(sequences(HELD_OUT), 3)
+    assert judged.context_E.tolist() == (start_E + firsts).tolist()

@@ -14,7 +14,8 @@ from data_factory import random_sequences
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models import SASRec
-from recsys_posttrain.rewards.ensemble import RewardEnsemble, bootstrap_weights
+from recsys_posttrain.rewards.ensemble import bootstrap_weights
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.types import Sequences
 
 ITEMS, MEMBERS, RANK = 9, 3, 4

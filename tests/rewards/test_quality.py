@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.rewards.quality import pairwise_accuracy, quality, quality_frame
+from recsys_posttrain.rewards.order import context_accuracy, pairwise_accuracy
+from recsys_posttrain.rewards.quality import (
+    INTERVALS,
+    InContext,
+    quality,
+    quality_frame,
+    variance_quartiles,
+)
 
 STARS = (1.0, 5.0)
 
@@ -136,15 +143,21 @@ def test_frame_holds_quality_and_the_bootstrap_over_users():
     # The same resamples, each rebuilt event by event and judged by NumPy and the double loop.
     generator, ids = np.random.default_rng(8), np.unique(user)
     share = np.array(slow_pairwise(predicted, reward, user))
-    rmse, accuracy = [], []
+    rmse, mae, accuracy, slope = [], [], [], []
     for _ in range(200):
         drawn = generator.integers(len(ids), size=len(ids))
         events = np.concatenate([np.flatnonzero(user == ids[n]) for n in drawn])
         rmse.append(np.sqrt(np.mean((predicted[events] - reward[events]) ** 2)))
+        mae.append(np.abs(predicted[events] - reward[events]).mean())
         accuracy.append(np.nanmean(share[drawn]))
-    for name, drawn in (("rmse", rmse), ("pairwise_accuracy", accuracy)):
+        slope.append(np.polyfit(predicted[events], reward[events], 1)[0])
+    for name, drawn in (("rmse", rmse), ("mae", mae), ("pairwise_accuracy", accuracy)):
         found = frame.loc["a", [f"{name}_low", f"{name}_high"]].tolist()
         assert found == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
+    ends = frame.loc["a", ["calibration_slope_low", "calibration_slope_high"]].tolist()
+    assert ends == pytest.approx(np.percentile(slope, [2.5, 97.5]))
+    for name in set(INTERVALS) - {"context_accuracy", "calibration_error"}:
+        assert frame.loc["a", f"{name}_low"] < frame.loc["a", name] < frame.loc["a", f"{name}_high"]
     assert frame.loc["b", ["pairwise_accuracy_low", "pairwise_accuracy_high"]].tolist() == [0.5] * 2
 
 
@@ -156,3 +169,48 @@ def test_frame_is_numbers_only_and_survives_users_without_pairs():
     assert np.isnan(frame.loc["m", "pairwise_accuracy_low"])
     assert frame.loc["m", "rmse_low"] < frame.loc["m", "rmse_high"]
     assert "rmse" in frame.to_latex()
+
+
+def test_order_in_one_context_by_hand():
+    """User 7: contexts 0 (rewards 5, 3: right) and 2 (4, 1: wrong; 4, 2: right; 2, 1: wrong). User
+    9: one pair, wrong. Between contexts nothing is compared, however wrong it would be."""
+    user = np.array([7, 7, 7, 7, 7, 9, 9])
+    context = np.array([0, 0, 2, 2, 2, 5, 5])
+    reward = np.array([5.0, 3, 4, 1, 2, 1, 2])
+    predicted = np.array([-8.0, -9, 3, 4, 2, 2, 1])
+    assert context_accuracy(predicted, reward, user, context).tolist() == [2 / 4, 0.0]
+    in_context = InContext({"m": predicted}, context)
+    own = np.zeros(7)
+    found = quality(own, reward, user, STARS, "m", in_context)
+    assert found["context_accuracy"] == 0.25
+    assert found["pairwise_accuracy"] == 0.5
+    assert np.isnan(quality(own, reward, user, STARS)["context_accuracy"])
+    frame = quality_frame(
+        {"m": own}, reward, user, STARS, np.random.default_rng(0), in_context=in_context
+    )
+    assert frame.loc["m", ["context_accuracy_low", "context_accuracy_high"]].tolist() == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("shared", [0.0, 1.0])
+def test_the_floor_is_what_perfectly_calibrated_models_score(shared):
+    """Rewards are predictions plus errors of mean 0, a part of which all events of a user share."""
+    scores, floors = [], []
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        user = np.repeat(np.arange(80), 10)
+        predicted = generator.uniform(2, 4, 800)
+        error = generator.normal(size=800) + shared * generator.normal(size=80)[user]
+        found = quality(predicted, predicted + error, user, STARS)
+        scores.append(found["calibration_error"])
+        floors.append(found["calibration_floor"])
+    # The mean of the 1,000 bins' |x| has a relative deviation of .75 / sqrt(1000), more where
+    # bins share users: 4 of them.
+    assert np.mean(floors) == pytest.approx(np.mean(scores), rel=0.1)
+
+
+def test_quarters_of_predicted_variance_by_hand():
+    variance, predicted = np.array([4.0, 1, 3, 2, 8, 7, 6, 5]), np.zeros(8)
+    reward = np.sqrt([40.0, 10, 30, 20, 80, 70, 60, 50])
+    table = variance_quartiles(variance, predicted, reward)
+    assert table["predicted"].tolist() == [1.5, 3.5, 5.5, 7.5]
+    assert table["squared_error"].tolist() == pytest.approx([15.0, 35.0, 55.0, 75.0])

@@ -14,13 +14,13 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards, TrueRewards
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import ItemBias, NoisyLog, RewardNoise
 from recsys_posttrain.studies.controls import controls
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.reward import train_reward
 from recsys_posttrain.worlds.tabular import Tabular

@@ -20,11 +20,12 @@ from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.override import override
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_judge, train_reward
@@ -201,7 +202,7 @@ def test_all_algorithms_start_from_one_policy_and_leave_it_alone(made, run):
 
 def test_the_quality_of_the_reward_model_is_a_stage(made):
     frame = made.rewards.measure()
-    assert "ensemble of 2" in frame.index
+    assert "RewardEnsemble" in frame.index
     assert len(frame) >= 5
     assert len(list((made.root / "stages").glob("reward-quality-*"))) == 1
 
@@ -244,7 +245,7 @@ def test_a_reward_model_of_worse_data_is_a_stage_of_its_own(made, run):
     assert again.rewards.measure_noise(noise) == {"model": report}
     assert report["error_deviation"] > 0
     assert 0 <= report["exploitable_share"] <= 1
-    quality = made.rewards.measure().loc["ensemble of 2"]
+    quality = made.rewards.measure().loc["RewardEnsemble"]
     for name in ("rmse", "pairwise_accuracy"):
         assert report[f"clean_{name}"] == pytest.approx(quality[name], rel=1e-5)
         assert report[name] != report[f"clean_{name}"]
@@ -270,7 +271,12 @@ def test_a_judge_where_the_split_has_users_for_one(made, run):
     other = Pipeline(replace(run.setup, split=UserHoldout(0.3, 0.2, 0.2, 0.1, 0.2)), made.root)
     judge, _ = train_judge(other.data, run.setup.reward, 0)
     assert_equal(other.rewards.load_judge(), judge)
-    assert "ensemble of 2" in other.rewards.measure_judge().index
+    assert "RewardEnsemble" in other.rewards.measure_judge().index
+    factors = RewardFactors(rank=2, rounds=2)
+    another = Pipeline(replace(other.setup, judge=factors), made.root)
+    assert another.keys.reward() == other.keys.reward()
+    assert_equal(another.rewards.load_judge(), train_judge(other.data, factors, 0)[0])
+    assert "RewardFactors" in another.rewards.measure_judge().index
     rows = other.evaluate(other.pretrain())
     expected = evaluate(
         other.load_pretrained(),

@@ -142,4 +142,4 @@ def test_a_study_may_compare_setups(run):
         record["stages"]
     )
     quality = pd.read_parquet(folder / "reward_models.parquet")
-    assert [name for name in quality.index if name.startswith("ensemble")] == ["ensemble of 2"]
+    assert [name for name in quality.index if name.startswith("Reward")] == ["RewardEnsemble"]

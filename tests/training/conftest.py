@@ -8,7 +8,7 @@ from recsys_posttrain.data import LeaveOneOut, RatingsFile, prepare
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.reward import train_reward
 
 

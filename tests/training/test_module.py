@@ -122,3 +122,14 @@ def test_impossible_plans_are_refused():
             Training(**{"epochs": 1, field: 0})
     with pytest.raises(UserError, match="epochs and steps are both none"):
         Training()
+
+
+def test_weight_decay_leaves_some_parameters_alone():
+    """Without a gradient the decayed weight shrinks by rate times decay a step, the other stays."""
+    plan = Training(epochs=1, batch_size=1, learning_rate=0.1, warmup_steps=1, weight_decay=1.0)
+    for undecayed, expected in ((), 0.9**2), (("weight",), 1.0):
+        module = module_of(lambda batch: batch, plan, undecayed=undecayed)
+        weight = module.model.weight
+        module.objective = lambda batch, weight=weight: LossOutput(0 * weight * batch.reward_N, {})
+        fit(module, stream_of(module), None)
+        assert float(weight.detach()) == pytest.approx(expected)

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.data.split import LeaveOneOut, latest_events
+from recsys_posttrain.data.split import LeaveOneOut, latest_events, whole_sequences
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import Flips, RewardNoise, Starvation
+from recsys_posttrain.rewards.predictions import predict_logged
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.reward import (
     judge_quality,
-    predict_logged,
     reward_quality,
     train_judge,
     train_reward,
@@ -138,7 +138,7 @@ def test_the_quality_table_judges_the_held_out_users(trained, world):
     frame = reward_quality(model, world, CONFIG, seed=1)
     judged_N = user_parts(world.train, CONFIG.held_out, 1).judged_N
     error, constant_error = errors_on(model, world, judged_N)
-    ours = frame.loc["ensemble of 2"]
+    ours = frame.loc["RewardEnsemble"]
     assert ours["rmse"] == pytest.approx(error)
     lengths_N = world.train.lengths_N[judged_N].clamp(max=11)
     assert ours["events"] == int((lengths_N - 1).sum())
@@ -164,9 +164,9 @@ def test_each_model_learns_from_its_own_part_of_the_split(world, trained):
         reward_quality(trained[0], world, CONFIG, seed=1)
     )
     judge, _ = train_judge(data, CONFIG, seed=1)
-    found = judge_quality(judge, data, CONFIG, seed=1).loc["ensemble of 2"]
+    found = judge_quality(judge, data, CONFIG, seed=1).loc["RewardEnsemble"]
     assert found["rmse"] < 0.8
-    assert reward_quality(judge, data, CONFIG, seed=1).loc["ensemble of 2", "rmse"] > 2
+    assert reward_quality(judge, data, CONFIG, seed=1).loc["RewardEnsemble", "rmse"] > 2
 
 
 def test_the_judge_has_draws_of_its_own_and_needs_users(world, trained):
@@ -183,19 +183,18 @@ def test_worse_data_makes_a_worse_model_for_the_same_judged_users(world, trained
     """Three of five ratings flipped, or six users instead of 60: real errors, not injected ones."""
     worse, _ = train_reward(world, CONFIG, seed=1, noise=RewardNoise(model=model))
     clean, noisy = (reward_quality(each, world, CONFIG, 1) for each in (trained[0], worse))
-    assert noisy.loc["ensemble of 2", "rmse"] > clean.loc["ensemble of 2", "rmse"] + 0.05
-    assert noisy.drop("ensemble of 2").equals(clean.drop("ensemble of 2"))
+    assert noisy.loc["RewardEnsemble", "rmse"] > clean.loc["RewardEnsemble", "rmse"] + 0.05
+    assert noisy.drop("RewardEnsemble").equals(clean.drop("RewardEnsemble"))
 
 
 def test_worse_data_is_what_is_learned_from_and_stopped_on(world, trained, monkeypatch):
     seen = []
-    original = latest_events
 
-    def spied(sequences, rows_N, length):
+    def spied(sequences, rows_N):
         seen.append((sequences, rows_N))
-        return original(sequences, rows_N, length)
+        return whole_sequences(sequences, rows_N)
 
-    monkeypatch.setattr("recsys_posttrain.training.reward.latest_events", spied)
+    monkeypatch.setattr("recsys_posttrain.training.reward.whole_sequences", spied)
     once = replace(CONFIG, training=Training(epochs=1, batch_size=64))
     parts = user_parts(world.train, CONFIG.held_out, 1)
     for noise in (RewardNoise(model=Flips(0.6), seed=2), RewardNoise(model=Starvation(0.5))):

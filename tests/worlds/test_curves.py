@@ -12,11 +12,11 @@ from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.models.reward_model import score_next
 from recsys_posttrain.plan import Training
-from recsys_posttrain.rewards.ensemble import RewardEnsemble
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.worlds.jester import Jester
 
 

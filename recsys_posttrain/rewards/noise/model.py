@@ -80,6 +80,9 @@ class NoisyReward(RewardModel):
         state_NR, factor_VR = (torch.cat(pair, dim=1) for pair in zip(inner, errors, strict=True))
         return state_NR, factor_VR
 
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        return self.inner.variance(batch, items_NK)
+
     def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
         """That of `inner`: all members make the same error."""
         return self.inner.difference_spread(batch, first_N, second_N)
