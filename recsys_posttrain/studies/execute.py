@@ -192,7 +192,9 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
     """Where seeds differ in the noise or in the reward model, means over them."""
     differ = study.redraws_noise or study.full_seeds
     runs = [study.with_seed(run, seed) for seed in study.seeds[: None if differ else 1]]
-    reports = [pipeline.at(each.setup).rewards.measure_noise(each.noise) for each in runs]
+    reports = [
+        pipeline.at(each.setup).rewards.measure_noise(each.noise, study.eval_split) for each in runs
+    ]
     return {
         place: {
             name: float(np.mean([report[place][name] for report in reports])) for name in measured
@@ -283,7 +285,7 @@ def _build(file: Path, options: Options, task: tuple[str, int]) -> tuple[Sequenc
     try:
         _build_run(study, run, pipeline)
         if run.noise != RewardNoise():
-            pipeline.at(run.setup).rewards.measure_noise(run.noise)
+            pipeline.at(run.setup).rewards.measure_noise(run.noise, study.eval_split)
     except TrainingFailed as reason:
         return stages, f"seed {seed}: {reason}"
     return stages, ""

@@ -13,7 +13,7 @@ from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.data.user_holdout import both_logs
-from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
+from recsys_posttrain.evaluation import evaluate, judged_value, projected, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
 from recsys_posttrain.models.reward_model import RewardConfig
@@ -124,6 +124,13 @@ class StageKeys:
             "code": code_digest([noise_report.noise_report], noise),
         }
         return self._stage("noise-report", key)
+
+    def axis(self, noise: RewardNoise, eval_split: EvalSplit) -> Stage:
+        """Of how good the model is for a policy."""
+        name = self.pretrain.folder.name
+        measures: list[object] = [projected.projected_correlation]
+        key = self._judged(name, eval_split, noise, measures, projected.projected_correlation)
+        return self._stage("axis", key)
 
     def posttrain(self, run: Run) -> Stage:
         # Validation only decides which weights stay where there is a patience.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.user_holdout import both_logs
+from recsys_posttrain.evaluation.projected import projected_correlation
 from recsys_posttrain.models.reward_model import RewardConfig, RewardModel
 from recsys_posttrain.plan import METRICS, Fitted
 from recsys_posttrain.rewards import noise_report
@@ -23,8 +24,9 @@ from recsys_posttrain.rewards.control import (
     TrueRewards,
 )
 from recsys_posttrain.rewards.noise import NoisyLog, RewardNoise
+from recsys_posttrain.rewards.noise.base import ErrorNoise
 from recsys_posttrain.store import delete
-from recsys_posttrain.studies.keys import Stage
+from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.tensors import load_tensors, save_tensors
@@ -194,8 +196,48 @@ class RewardStages:
             stage, shared.title(f"{title} quality"), compute, "quality.parquet"
         )
 
-    def measure_noise(self, noise: RewardNoise) -> dict[str, dict[str, float]]:
-        """What the noise does to the reward model and to the log of the runs that have it."""
+    def measure_axis(self, noise: RewardNoise, eval_split: EvalSplit = "test") -> dict[str, float]:
+        """How good the noisy model is for a policy: `projected_correlation` with the truth, in test
+        rows of a world, as `projected_truth`, and with the judge, where there is one, as
+        `projected_judge`; each with its interval, `_low` and `_high`."""
+        noise, shared = noise.of_model(), self.shared
+
+        def make(_: Path) -> dict[str, Any]:
+            targets, found = shared.data.targets(eval_split), {}
+            values = {}
+            if (judge := self.load_judge()) is not None:
+                asked = targets.history, targets.times_N, targets.users_N
+                values["judge"] = judge.last_factors(*asked)
+            if shared.keys.is_judged_by_truth(eval_split):
+                truth = shared.load_truth()
+                values["truth"] = truth.state_UR[targets.users_N], truth.factor_VR
+            model, reference = self.load_noisy(noise), shared.load_pretrained()
+            for name, value in values.items():
+                measured = projected_correlation(model, value, reference, shared.data, targets)
+                if measured.targets:
+                    ends = zip(("", "_low", "_high"), measured, strict=False)
+                    found |= {f"projected_{name}{end}": number for end, number in ends}
+            return found
+
+        stage = shared.keys.axis(noise, eval_split)
+        return shared.build(stage, shared.title("how good for a policy"), make).record
+
+    def measure_noise(
+        self, noise: RewardNoise, eval_split: EvalSplit = "test"
+    ) -> dict[str, dict[str, float]]:
+        """What the noise does to the reward model and to the log of the runs that have it, with
+        `measure_axis` of the model, of the clean one, and of one with the log's errors."""
+        report = self._noise_report(noise)
+        if "model" in report:
+            clean = self.measure_axis(RewardNoise(), eval_split)
+            report["model"] |= self.measure_axis(noise, eval_split)
+            report["model"] |= {f"clean_{name}": value for name, value in clean.items()}
+        if "log" in report and isinstance(noise.log, ErrorNoise):
+            same = RewardNoise(model=noise.log, seed=noise.seed)
+            report["log"] |= self.measure_axis(same, eval_split)
+        return report
+
+    def _noise_report(self, noise: RewardNoise) -> dict[str, dict[str, float]]:
         shared, setup = self.shared, self.shared.setup
 
         def make(_: Path) -> dict[str, Any]:
