@@ -48,9 +48,9 @@ def test_who_asks_for_the_truth():
     assert askers == ASKERS
 
 
-def test_the_stages_read_it_in_five_places():
+def test_the_stages_read_it_in_six_places():
     """For rows, curves, the axis and the head of a study, which are reported, and for the control
-    that names it.
+    and the noise that name it.
 
     `compute` is within `trace`, `make` within `measure_axis`.
     """
@@ -68,6 +68,7 @@ def test_the_stages_read_it_in_five_places():
         ("pipeline.py", "trace"),
         ("pipeline.py", "compute"),
         ("reward_stages.py", "_by_control"),
+        ("reward_stages.py", "_with_errors"),
         ("reward_stages.py", "measure_axis"),
         ("reward_stages.py", "make"),
         ("study.py", "say_the_data"),

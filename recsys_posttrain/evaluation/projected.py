@@ -58,9 +58,8 @@ def projected_correlation(
 ) -> Projected:
     """value: state_NR at the targets and factor_VR, of r*. seed: of the users of the regression and
     of the interval."""
-    weight_QR = projection(reward, reference, data, seed)
+    weight_QR, factor_VR = projection(reward, reference, data, seed)
     hidden_ND, item_embedding_VD = reference.scores(targets.history, targets.times_N)
-    _, factor_VR = reward.last_factors(targets.history, targets.times_N, targets.users_N)
     projected_NR = _with_one(hidden_ND) @ weight_QR
     correlation_N = correlation_under(
         (hidden_ND, item_embedding_VD), (projected_NR, factor_VR), value, targets
@@ -78,8 +77,11 @@ def projected_correlation(
 
 
 @torch.no_grad()
-def projection(reward: RewardModel, reference: Policy, data: Split, seed: int = 0) -> Tensor:
-    """weight_QR, float64: [1, h] weight . factor_v is the regression of r_hat(., v) on h.
+def projection(
+    reward: RewardModel, reference: Policy, data: Split, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """weight_QR, float64, and factor_VR: [1, h] weight . factor_v is the regression of r_hat(., v)
+    on h.
 
     Over the training positions of users who are drawn evenly, up to POSITIONS. Errors that are
     drawn anew in every step count with their mean, 0.
@@ -91,7 +93,7 @@ def projection(reward: RewardModel, reference: Policy, data: Split, seed: int = 
     length_N = (data.train.lengths_N[rows_N] - 1).clamp(min=0, max=reference.max_length)
     kept_N = (length_N > 0) & (length_N.cumsum(dim=0) - length_N < POSITIONS)
     device = reference.item_embedding_VD.device
-    square_QQ = product_QR = torch.zeros(())
+    square_QQ = product_QR = factor_VR = torch.zeros(())
     for rows_B in torch.split(rows_N[kept_N], SEQUENCES):
         batch = batch_of(
             data.train,
@@ -99,7 +101,7 @@ def projection(reward: RewardModel, reference: Policy, data: Split, seed: int = 
             reference.max_length,
             excludes_history=data.corpus.excludes_history,
         ).to(device)
-        state_NR, _ = reward.factors(batch)
+        state_NR, factor_VR = reward.factors(batch)
         row_NQ = _with_one(reference.hidden_states(batch).cpu())
         square_QQ = square_QQ + row_NQ.T @ row_NQ
         product_QR = product_QR + row_NQ.T @ state_NR.double().cpu()
@@ -113,7 +115,7 @@ def projection(reward: RewardModel, reference: Policy, data: Split, seed: int = 
     scaled_DD = scaled_DD + PENALTY * torch.eye(len(scale_D), dtype=torch.float64)
     weight_DR = torch.linalg.solve(scaled_DD, centred_DR / scale_D[:, None]) / scale_D[:, None]
     intercept_1R = (product_QR[:1] - total_Q[None, 1:] @ weight_DR) / count
-    return torch.cat([intercept_1R, weight_DR])
+    return torch.cat([intercept_1R, weight_DR]), factor_VR
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ _RUN: Kind = {
     "?trained": bool,
     "algorithm": {"class": str},
     "?control": {"class": str},
-    "?noise": {"?model": _NOISE, "?log": _NOISE},
+    "?noise": {"?model": _NOISE, "?log": _NOISE, "?shared": bool},
 }
 _ACHIEVED = {
     **dict.fromkeys(("pairwise_accuracy", "rmse"), float),

@@ -160,7 +160,8 @@ def runs_of(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], di
     for run in record.get("runs", []):
         title = run.get("title") or label_of(run)
         place, kind, level = noise_of(run.get("noise") or {})
-        achieved = reports.get(title, {}).get(place, {}) if place else clean
+        part = "model" if place == "shared" else place
+        achieved = reports.get(title, {}).get(part, {}) if place else clean
         noise = {"place": place, "kind": kind, "level": level}
         yield title, run, noise | {name: achieved[name] for name in ACHIEVED if name in achieved}
 
@@ -175,6 +176,7 @@ def noise_of(described: Mapping[str, Any]) -> tuple[str, str, float]:
     for place in ("model", "log"):
         noise = described.get(place)
         if noise and noise.get("level"):
+            place = "shared" if place == "log" and described.get("shared") else place
             return place, str(noise["class"]), float(noise["level"])
     return "", "", 0.0
 

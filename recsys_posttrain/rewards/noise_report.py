@@ -20,20 +20,19 @@ IN_REWARD_UNITS = {"rmse", "clean_rmse", "error_deviation"}
 
 def noise_report(
     noise: RewardNoise,
-    model: RewardModel,
+    noisy: RewardModel,
     clean: RewardModel,
     data: Split,
     reference: Policy,
     judged_N: Tensor,
 ) -> dict[str, dict[str, float]]:
-    """`model_report` under "model" and `log_report` under "log", where the noise has such a part.
+    """`model_report` under "model" where the noise changes the model, and `log_report` under "log"
+    where it changes the log.
 
-    model: of the noise's own training, without added errors; clean: the model of a run without
-    noise. Errors are in the log's unit.
+    noisy: the model with the noise; clean: that of a run without. Errors are in the log's unit.
     """
     report: dict[str, dict[str, float]] = {}
-    if noise.model is not None:
-        noisy = noise.on_model(model, data, reference)
+    if noise.of_model() != RewardNoise():
         report["model"] = model_report(noisy, clean, data, judged_N, noise.seed)
     if noise.log is not None:
         report["log"] = log_report(noise, data, reference)

@@ -174,7 +174,8 @@ def _is_choice(run: Run) -> bool:
     never by the truth."""
     if run.is_trained:
         return True
-    return reads_rewards(run.algorithm) and not isinstance(run.control, TrueRewards)
+    is_true = isinstance(run.control, TrueRewards) or run.noise.reads_truth
+    return reads_rewards(run.algorithm) and not is_true
 
 
 def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from recsys_posttrain.rewards.control import (
 )
 from recsys_posttrain.rewards.noise import NoisyLog, RewardNoise
 from recsys_posttrain.rewards.noise.base import ErrorNoise
+from recsys_posttrain.rewards.noise.mixture import Mixture, TruthShare
 from recsys_posttrain.store import delete
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.run import Run
@@ -62,8 +63,14 @@ class RewardStages:
     def train(self, noise: RewardNoise = RewardNoise()) -> Path:
         """The folder of the model that learns from the data that the noise leaves."""
         noise = noise.of_training()
-        title = "reward model" if noise.model is None else f"reward model, {noise.model}"
-        train = partial(reward_training.train_reward, noise=noise)
+        learned = ", ".join(str(each) for each in (noise.model, noise.log) if each is not None)
+        title = f"reward model, {learned}" if learned else "reward model"
+
+        def train(data: Split, *settings: Any) -> tuple[RewardModel, Fitted]:
+            reference = self.shared.load_pretrained() if noise.reads_reference else None
+            given = noise.on_shared_log(data, reference)
+            return reward_training.train_reward(given, *settings, noise=noise)
+
         return self._train(self.shared.keys.reward(noise), title, train, self.shared.setup.reward)
 
     def train_judge(self) -> Path | None:
@@ -104,8 +111,12 @@ class RewardStages:
         return self._noisy(noise.of_model())
 
     def _with_errors(self, noise: RewardNoise) -> RewardModel:
-        shared = self.shared
-        return noise.on_model(self.load(noise), shared.data, shared.load_pretrained())
+        """Reads the truth for the noise that names it."""
+        shared, model, reference = self.shared, self.load(noise), self.shared.load_pretrained()
+        if isinstance(noise.model, TruthShare):
+            true = TrueReward(shared.load_truth(), reference.max_length)
+            return Mixture(model, true, noise.model.level)
+        return noise.on_model(model, shared.data, reference)
 
     def _log_with_errors(self, noise: RewardNoise) -> NoisyLog:
         return noise.on_log(self.shared.data, self.shared.load_pretrained())
@@ -142,7 +153,7 @@ class RewardStages:
         return self._controlled(run.control)
 
     def _by_control(self, control: RewardControl) -> tuple[RewardModel, NoisyLog]:
-        """Apart from evaluation, the only reader of a world's truth, and only for `TrueRewards`."""
+        """Reads a world's truth for `TrueRewards` alone."""
         corpus, max_length = self.shared.data.corpus, self.shared.load_pretrained().max_length
         log = corpus.sequences
         model: RewardModel
@@ -200,7 +211,8 @@ class RewardStages:
         """How good the noisy model is for a policy: `projected_correlation` with the truth, in test
         rows of a world, as `projected_truth`, and with the judge, where there is one, as
         `projected_judge`; each with its interval, `_low` and `_high`."""
-        noise, shared = noise.of_model(), self.shared
+        shared = self.shared
+        noise = shared.keys.known(noise.of_model(), eval_split)
 
         def make(_: Path) -> dict[str, Any]:
             targets, found = shared.data.targets(eval_split), {}
@@ -245,7 +257,7 @@ class RewardStages:
             parts = reward_training.user_parts(shared.data.reward, held_out, setup.seed)
             return noise_report.noise_report(
                 noise,
-                self.load(noise),
+                self.load_noisy(noise),
                 self.load(),
                 shared.data,
                 shared.load_pretrained(),

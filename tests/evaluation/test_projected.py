@@ -138,7 +138,8 @@ def test_the_projection_is_the_least_squares_fit_of_each_item(split, reference):
     hidden_ND, predicted_NV = np.concatenate(hidden), np.concatenate(predicted)
     fitted_NV = LinearRegression().fit(hidden_ND, predicted_NV).predict(hidden_ND)
     assert np.square(predicted_NV - fitted_NV).mean() > 0.1  # there is something to leave out
-    weight_QV = projection(model, reference, split) @ value_of(model, split)[1].double().T
+    weight_QR, factor_VR = projection(model, reference, split)
+    weight_QV = weight_QR @ factor_VR.double().T
     found_NV = np.column_stack([np.ones(len(hidden_ND)), hidden_ND]) @ weight_QV.numpy()
     np.testing.assert_allclose(found_NV, fitted_NV, atol=1e-4)
 

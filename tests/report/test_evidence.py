@@ -96,7 +96,7 @@ def test_one_method_under_both_errors_is_advised() -> None:
         (_study(PPO_WINS | HARMLESS, 0.05), 0.6, "ml-1m", "the study is of jester"),
         (_study(PPO_WINS | HARMLESS, 0.05), 0.8, "jester", "outside of what was studied"),
         (_study(PPO_WINS | HARMLESS, 0.05), 0.4, "jester", "outside of what was studied"),
-        (_study(ASFT_WINS | HARMLESS, 0.04), 0.5, "jester", "no method is among the best under all"),
+        (_study(ASFT_WINS | HARMLESS, 0.04), 0.5, "jester", "no method is among the best"),
         (_study(PPO_WINS | HARMLESS, 0.3), 0.6, "jester", "post-training pays"),
     ],
     ids=["domain", "above", "below", "depends", "overlap"],

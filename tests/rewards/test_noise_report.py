@@ -130,7 +130,8 @@ def test_a_noisy_log_is_measured_against_the_clean_one(world, kind):
 def test_a_report_has_the_parts_that_the_noise_has(world):
     data, reference, clean = world
     both = RewardNoise(model=UserBias(0.5), log=Flips(0.1))
-    report = noise_report(both, clean, clean, data, reference, torch.arange(100))
+    noisy = both.on_model(clean, data, reference)
+    report = noise_report(both, noisy, clean, data, reference, torch.arange(100))
     assert set(report) == {"model", "log"}
     assert report["model"]["error_deviation"] > 0
     assert noise_report(RewardNoise(), clean, clean, data, reference, torch.arange(9)) == {}
