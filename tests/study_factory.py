@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.cells import Block, Sheet, cells, headings, write_sheet
-from recsys_posttrain.report.table import Provenance, comparison_table, write_table
+from recsys_posttrain.report.table import comparison_table, write_table
 
 USERS = 30
 NOISY = "PPO, item bias 0.6"

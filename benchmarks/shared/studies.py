@@ -14,6 +14,8 @@ _HIT = 1 / np.log2(1 + np.arange(1, 11))  # NDCG@10 of a target at ranks 1 to 10
 _SHARES = np.array([24, 15, 12, 10, 9, 7, 7, 6, 5, 5])  # of the ranks of a hit, in percent
 _HITS = np.repeat(_HIT, _SHARES)
 _HIGHEST = 0.6  # chance of a hit that a user can have, so that no effect lifts it above 1
+_STARS = np.array([5.6, 10.8, 26.1, 34.9, 22.6])  # percent of logged ratings 1 to 5 (ML-1M)
+LIST = 5  # items of a list whose reward is a value
 _SPREADS = (0.3, 0.6)  # deviations of the logarithm of a positive value, between and within users
 
 
@@ -36,6 +38,11 @@ class Study:
     def mean(self) -> float:
         """True mean of the control and the methods equal to it."""
         return (1 - self.zeros) * float(_HITS.mean())
+
+    @property
+    def reward(self) -> float:
+        """True mean of `rewards`."""
+        return float(_STARS @ np.arange(1, 6) / _STARS.sum())
 
     @property
     def improvement(self) -> float:
@@ -76,3 +83,18 @@ def positive(study: Study, count: int, rng: np.random.Generator) -> Floats:
     """Values [P, S, N] without zeros, skewed, as a predicted reward may be; no seed effect."""
     user_P1N = rng.normal(0, _SPREADS[0], (count, 1, study.users))
     return np.exp(user_P1N + rng.normal(0, _SPREADS[1], (count, study.seeds, study.users)))
+
+
+def rewards(study: Study, count: int, rng: np.random.Generator) -> Floats:
+    """Values [P, 2, S, N] of a control and a method as good as it: the mean of five stars, each
+    with chance `shared` the same for both methods and all seeds, and the effects of seeds."""
+    share = _STARS / _STARS.sum()
+    shape, common = (count, 2, study.seeds, study.users), (count, 1, 1, study.users)
+    values_P2SN = np.zeros(shape)
+    for _ in range(LIST):
+        same = rng.random(shape) < study.shared
+        values_P2SN += np.where(same, rng.choice(5, common, p=share), rng.choice(5, shape, p=share))
+    deviation = np.sqrt(share @ np.arange(5) ** 2 - (share @ np.arange(5)) ** 2)
+    effect = study.seed_effect * deviation / np.sqrt(LIST * study.users)
+    seed_P2S1 = rng.normal(0, effect, (*shape[:3], 1))
+    return 1 + values_P2SN / LIST + seed_P2S1

@@ -144,6 +144,6 @@ def _fits(sqrt_kl_L: Floats, gold_L: Floats) -> dict[str, Any]:
             f"{law.name} peak KL": fitted.peak_kl,
         }
     return found | {
-        "observed peak KL": fitted.observed_peak_kl,
-        "largest KL": fitted.observed_kl[1],
+        "observed peak KL": float(sqrt_kl_L[gold_L.argmax()] ** 2),
+        "largest KL": float(sqrt_kl_L.max() ** 2),
     }

@@ -127,7 +127,9 @@ def draw_laws(claim: Claim, path: Path) -> None:
     for name, curve in claim.curves.items():
         sqrt_kl_L, gold_L = np.sqrt(curve["kl"]), np.array(curve["gold"])
         law = BEST_OF_N if name.startswith("best of n") else RL
+        fitted, largest = fit(law, sqrt_kl_L, gold_L), max(curve["kl"])
+        peak = fitted.peak_kl if (fitted.peak_kl or np.inf) <= largest else None
         curves[name] = Curve(
-            sqrt_kl_L, np.array(curve["proxy"]), gold_L, fitted=fit(law, sqrt_kl_L, gold_L)
+            sqrt_kl_L, np.array(curve["proxy"]), gold_L, fitted=fitted, peak_kl=peak
         )
     over_optimisation(curves, path, unit="deviations of r*")

@@ -11,7 +11,7 @@ from recsys_posttrain import ops
 from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
 from recsys_posttrain.data.repeats import had_before, removed_items
-from recsys_posttrain.evaluation.metrics import LIST_LENGTH, per_user_frame
+from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.ranker import Ranker
@@ -121,8 +121,9 @@ def _frame(
         )
     removed = removed_items(targets.history, targets.repeats)
     rank_N = target_ranks(state_NR, factor_VR, targets.items_N, *removed)
-    list_length = min(LIST_LENGTH, len(factor_VR))
-    top_NK, _ = top_items(state_NR, factor_VR, list_length, *removed)
+    list_length = min(CUTOFF_LENGTH, len(factor_VR))
+    lists_NK, _ = top_items(state_NR, factor_VR, list_length, *removed)
+    top_NK = lists_NK[:, :LIST_LENGTH]
     users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
     reward_E = scale.from_stars(data.train.rewards_E.double().numpy())
     total_reward_U = np.add.reduceat(
@@ -130,11 +131,12 @@ def _frame(
     ) * (data.train.lengths_N.numpy() > 0)
     frame = per_user_frame(
         rank_N.numpy(),
-        top_NK.numpy(),
+        lists_NK.numpy(),
         user_id=data.corpus.user_ids[users_N],
         item_id=data.corpus.item_ids[targets.items_N.numpy() - 1],
         reward_N=scale.from_stars(targets.rewards_N.double().numpy()),
         total_reward_N=total_reward_U[users_N],
+        count_V=torch.bincount(data.train.items_E - 1, minlength=len(factor_VR)).numpy(),
         proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK, scale),
     )
     if judge is not None:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from recsys_posttrain.basic_statistics import Floats, ratio
 
 CUTOFFS = (1, 5, 10, 20, 50)
 LIST_LENGTH = 10
+CUTOFF_LENGTH = 50  # of the lists that coverage and popularity at several cutoffs need
+SHOWN = (1, 5, 10, 50)
 
 
 def hit_rate(rank_N: ArrayLike, k: int) -> Floats:
@@ -38,9 +40,9 @@ def exposure(items_NK: ArrayLike, num_items: int) -> Floats:
     return np.bincount(np.asarray(items_NK).ravel(), minlength=num_items + 1)[1:].astype(np.float64)
 
 
-def coverage(items_NK: ArrayLike, num_items: int) -> float:
-    """The share of the catalogue that is in at least one list."""
-    return float((exposure(items_NK, num_items) > 0).mean())
+def coverage(items_NK: ArrayLike, num_items: int, first: int | None = None) -> float:
+    """The share of the catalogue that is in at least one list. first: items of each that count."""
+    return float((exposure(np.asarray(items_NK)[:, :first], num_items) > 0).mean())
 
 
 def gini(items_NK: ArrayLike, num_items: int) -> float:
@@ -53,6 +55,21 @@ def gini(items_NK: ArrayLike, num_items: int) -> float:
     return float(((2 * rank_V - num_items - 1) * count_V).sum() / (num_items * count_V.sum()))
 
 
+def popularity_rank(count_V: ArrayLike) -> Floats:
+    """The share of the catalogue that is less popular than each item, ties counted half: [V]."""
+    count_V = np.asarray(count_V)
+    sorted_V = np.sort(count_V)
+    below_V, up_to_V = (np.searchsorted(sorted_V, count_V, side) for side in ("left", "right"))
+    return np.asarray((below_V + up_to_V) / (2 * len(count_V)))
+
+
+def shown_popularity(items_NK: ArrayLike, rank_V: ArrayLike, k: int) -> Floats:
+    """The mean `popularity_rank` of the first k items of each list; NaN of an empty one."""
+    first_NK = np.asarray(items_NK)[:, :k]
+    shown_N = (first_NK > 0).sum(1)
+    return ratio(np.append(0.0, rank_V)[first_NK].sum(1), shown_N)
+
+
 def per_user_frame(
     rank_N: ArrayLike,
     top_items_NK: ArrayLike,
@@ -62,23 +79,25 @@ def per_user_frame(
     reward_N: ArrayLike,
     total_reward_N: ArrayLike,
     proxy_reward_N: ArrayLike | None = None,
+    count_V: ArrayLike | None = None,
     cutoffs: Sequence[int] = CUTOFFS,
 ) -> pd.DataFrame:
     """One row of metrics per target, from which every statistic is computed.
 
     rank_N: as `target_ranks` gives them.
-    top_items_NK: at least 10 per row; the first 10 are kept.
+    top_items_NK: at least 10 per row; the first 50 are kept.
     user_id, item_id: the target's original ids.
     reward_N: the target's logged reward.
     total_reward_N: the summed reward of the user's training events.
     proxy_reward_N: the reward model's mean score of the row's first 10 items.
+    count_V: how often the training log has each item; adds popularity@k (`shown_popularity`).
     cutoffs: the k of hr@k and ndcg@k.
 
     Columns: user_id, item_id, reward, total_reward, rank, hr@k, ndcg@k, mrr,
-    reward/proxy@10 (NaN when not given), top10 (a list of ids 1..V, 0 = no item).
+    reward/proxy@10 (NaN when not given), top10 and top50 (lists of ids 1..V, 0 = no item).
     """
     rank_N = np.asarray(rank_N, dtype=np.float64)
-    top_items_NK = np.asarray(top_items_NK, dtype=np.int64)[:, :LIST_LENGTH]
+    top_items_NK = np.asarray(top_items_NK)[:, :CUTOFF_LENGTH]
     columns: dict[str, object] = {
         "user_id": np.asarray(user_id),
         "item_id": np.asarray(item_id),
@@ -94,5 +113,9 @@ def per_user_frame(
         if proxy_reward_N is None
         else np.asarray(proxy_reward_N, dtype=np.float64)
     )
-    columns[f"top{LIST_LENGTH}"] = list(top_items_NK)
+    if count_V is not None:
+        rank_V = popularity_rank(count_V)
+        columns |= {f"popularity@{k}": shown_popularity(top_items_NK, rank_V, k) for k in SHOWN}
+    columns[f"top{LIST_LENGTH}"] = list(top_items_NK[:, :LIST_LENGTH].astype(np.int64))
+    columns[f"top{CUTOFF_LENGTH}"] = list(top_items_NK.astype(np.int32))
     return pd.DataFrame(columns)

@@ -10,6 +10,11 @@ depends on d, the square root of KL(pi || pi_ref) in nats:
 gold is the true value minus that of the reference, so both pass through 0 at d = 0. Source: Gao,
 Schulman and Hilton, "Scaling Laws for Reward Model Overoptimization", arXiv 2210.10760. Both are
 linear in a and b, so the least-squares fit has a closed form.
+
+A law is fitted where it can say something: to `MIN_POINTS` points away from the reference, whose d
+differ by a factor of `MIN_RANGE` or more, and where it predicts a point that is left out better
+than the mean of the others does. A peak is a point that has lower ones on both sides, by more than
+their noise.
 """
 
 import math
@@ -20,11 +25,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import xlogy
+from scipy.special import stdtrit, xlogy
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.basic_statistics import Floats
+from recsys_posttrain.basic_statistics import Floats, ratio
 from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.models.policy import Policy
@@ -32,6 +37,9 @@ from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Targets
 from recsys_posttrain.worlds.base import Truth
+
+MIN_POINTS, MIN_RANGE = 4, 2.0
+CONFIDENCE = 0.95  # of "lower"
 
 
 def curve_point(
@@ -106,8 +114,9 @@ class Fit:
     # 1 - residual / total sum of squares about the mean; below 0 where the law is worse than a
     # constant, NaN where gold is constant.
     r_squared: float
-    observed_peak_kl: float  # of the point with the largest gold
-    observed_kl: tuple[float, float]  # smallest and largest
+    # Of each point, when the law is fitted to the others, its error; and the mean of the others'.
+    error: float
+    error_of_mean: float
 
     def gold(self, sqrt_kl: ArrayLike) -> Floats:
         """The fitted curve, element by element."""
@@ -119,11 +128,6 @@ class Fit:
         """The KL of the fitted peak, in or outside the observed range; None without a peak."""
         peak = self.law.peak(self.a, self.b)
         return None if peak is None else peak * peak
-
-    @property
-    def is_peak_observed(self) -> bool:
-        low, high = self.observed_kl
-        return self.peak_kl is not None and low <= self.peak_kl <= high
 
 
 def fit(law: Law, sqrt_kl: ArrayLike, gold: ArrayLike) -> Fit:
@@ -160,17 +164,22 @@ def fit(law: Law, sqrt_kl: ArrayLike, gold: ArrayLike) -> Fit:
     )
     basis_N2 = np.stack([d_N, -law.cost(d_N)], axis=1)
     (a, b), *_ = np.linalg.lstsq(basis_N2, gold_N)
-    residual = ((gold_N - basis_N2 @ [a, b]) ** 2).sum()
-    total = ((gold_N - gold_N.mean()) ** 2).sum()
-    kl_N = d_N**2
+    residual_N = gold_N - basis_N2 @ [a, b]
+    centred_N = gold_N - gold_N.mean()
+    total = (centred_N**2).sum()
+    share_N = np.einsum("nk,kn->n", basis_N2, np.linalg.pinv(basis_N2))  # of its own in the fit
     return Fit(
         law,
         float(a),
         float(b),
-        float(1 - residual / total) if total > 0 else float("nan"),
-        float(kl_N[gold_N.argmax()]),
-        (float(kl_N.min()), float(kl_N.max())),
+        float(1 - (residual_N**2).sum() / total) if total > 0 else float("nan"),
+        _root_mean_square(ratio(residual_N, 1 - share_N)),
+        _root_mean_square(centred_N * len(d_N) / (len(d_N) - 1)),
     )
+
+
+def _root_mean_square(values_N: Floats) -> float:
+    return float(np.sqrt((values_N**2).mean()))
 
 
 class Curve(NamedTuple):
@@ -181,11 +190,12 @@ class Curve(NamedTuple):
     gold_N: Floats | None = None  # in truth, in a world
     judge_N: Floats | None = None  # by the judge, where there is one
     fitted: Fit | None = None  # a law fitted to gold, or to the judge without it
+    peak_kl: float | None = None  # of the point with lower ones on both sides, of gold or the judge
 
 
 def mean_curves(points: pd.DataFrame) -> dict[str, Curve]:
     """By run the mean over its seeds at the steps that all of them reached, with the law that fits
-    better.
+    better, and the observed peak.
 
     points: `Pipeline.curve_of` of every run, with `method` and `seed`. The root is of the mean KL.
     """
@@ -200,7 +210,13 @@ def mean_curves(points: pd.DataFrame) -> dict[str, Curve]:
             gain["reward/gold"].to_numpy() if "reward/gold" in gain else None,
             gain["reward/judge"].to_numpy() if "reward/judge" in gain else None,
         )
-        curves[str(method)] = curve._replace(fitted=next(iter(fits(curve)), None))
+        curve = curve._replace(fitted=next(iter(fits(curve)), None))
+        if (found := judged(curve)) is not None:
+            source = f"reward/{found[0]}"
+            value_SN = run.pivot(index="seed", columns="step", values=source)[mean.index].to_numpy()
+            gain_SN = value_SN - value_SN[:, :1]
+            curve = curve._replace(peak_kl=observed_peak(curve.sqrt_kl_N, gain_SN, curve.fitted))
+        curves[str(method)] = curve
     return curves
 
 
@@ -213,10 +229,35 @@ def judged(curve: Curve) -> tuple[str, Floats] | None:
 
 
 def fits(curve: Curve) -> list[Fit]:
-    """Both laws, the better fit first; none without a judge, or with fewer than two points away
-    from the reference."""
-    found = judged(curve)
-    if found is None or (np.unique(curve.sqrt_kl_N) > 0).sum() < 2:
+    """The laws that can be fitted and say more than a constant, the better fit first."""
+    found, away_N = judged(curve), np.unique(curve.sqrt_kl_N[curve.sqrt_kl_N > 0])
+    if found is None or len(away_N) < MIN_POINTS or away_N[-1] < MIN_RANGE * away_N[0]:
         return []
-    both = [fit(law, curve.sqrt_kl_N, found[1]) for law in (RL, BEST_OF_N)]
-    return sorted(both, key=lambda each: -each.r_squared)
+    both = (fit(law, curve.sqrt_kl_N, found[1]) for law in (RL, BEST_OF_N))
+    kept = [each for each in both if each.error < each.error_of_mean]
+    return sorted(kept, key=lambda each: -each.r_squared)
+
+
+def observed_peak(sqrt_kl_N: Floats, gain_SN: Floats, fitted: Fit | None) -> float | None:
+    """The KL of the largest mean gain, if a point at a smaller and one at a larger KL are lower by
+    more than their noise; otherwise None.
+
+    The noise of a difference is that of its mean over seeds, by a t quantile; of one seed that of
+    the points about the fitted law, and without a law a peak is not known.
+    """
+    mean_N, num_seeds = gain_SN.mean(0), len(gain_SN)
+    top = int(mean_N.argmax())
+    below_SN = gain_SN[:, [top]] - gain_SN
+    if num_seeds > 1:
+        error_N = below_SN.std(0, ddof=1) / np.sqrt(num_seeds)
+        noise_N = stdtrit(num_seeds - 1, CONFIDENCE) * error_N
+    elif fitted is not None:
+        residual_N = mean_N - fitted.gold(sqrt_kl_N)
+        freedom = len(mean_N) - 2
+        error = np.sqrt(2 * (residual_N**2).sum() / freedom)
+        noise_N = np.full(len(mean_N), stdtrit(freedom, CONFIDENCE) * error)
+    else:
+        return None
+    lower_N = below_SN.mean(0) > noise_N
+    sides = (lower_N & (sqrt_kl_N < sqrt_kl_N[top]), lower_N & (sqrt_kl_N > sqrt_kl_N[top]))
+    return float(sqrt_kl_N[top] ** 2) if all(side.any() for side in sides) else None

@@ -107,6 +107,13 @@ def decimal(value: float, sign: bool = False) -> str:
     return re.sub(r"^([+-]?)0\.", r"\1.", _signed(value, DECIMALS, sign))
 
 
+def p_text(p: float) -> str:
+    """A p-value: ≤ .001 where it is smaller."""
+    if not p > 0.001:
+        return NOTHING if p != p else "≤ .001"
+    return f"{p:.3f}".removeprefix("0")
+
+
 def percent(value: float, sign: bool = False) -> str:
     return _signed(value, 1, sign)
 

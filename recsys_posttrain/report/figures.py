@@ -91,8 +91,8 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
     """Gold, proxy and judge against sqrt KL, one panel per method on common axes, written to
     `path`.
 
-    unit: of the reward, for the label. A dotted line is the fitted law, a vertical one its peak
-    where that lies in the observed range.
+    unit: of the reward, for the label. A dotted line is the fitted law, a vertical one the
+    peak, where there is one in range.
     Raises: UserError without a curve, or where matplotlib is missing.
     """
     require(curves, "over_optimisation: there is no curve to draw; give at least one method.")
@@ -109,7 +109,7 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
                 axis.plot(curve.sqrt_kl_N[order_N], values_N[order_N], label=label, ms=4, **line)
         if curve.fitted is not None:
             judge = "judge" if curve.gold_N is None else "gold"
-            _draw_fit(axis, curve.fitted, f"law fitted to {judge}", float(curve.sqrt_kl_N.max()))
+            _draw_fit(axis, curve, curve.fitted, f"law fitted to {judge}")
         axis.axhline(0, color="#bbbbbb", lw=0.8)
         axis.set(title=plain(name), xlabel="√KL to the reference (√nat)")
         axis.xaxis.set_tick_params(labelbottom=True)
@@ -127,11 +127,11 @@ def over_optimisation(curves: Mapping[str, Curve], path: Path, unit: str = "rewa
     save(figure, path)
 
 
-def _draw_fit(axis: "Axes", fit: Fit, label: str, largest: float) -> None:
-    grid = np.linspace(0, largest, 200)
+def _draw_fit(axis: "Axes", curve: Curve, fit: Fit, label: str) -> None:
+    grid = np.linspace(0, float(curve.sqrt_kl_N.max()), 200)
     axis.plot(grid, fit.gold(grid), color="#b5522a", ls=":", lw=2, label=label, zorder=3)
-    if fit.peak_kl is not None and fit.is_peak_observed:
-        axis.axvline(fit.peak_kl**0.5, color="#888888", lw=0.8, label="peak of the law")
+    if curve.peak_kl is not None:
+        axis.axvline(curve.peak_kl**0.5, color="#888888", lw=0.8, label="peak")
     note = f"{fit.law.name} law, R² {fit.r_squared:.3f}"
     axis.annotate(note, (0.03, 0.94), xycoords="axes fraction", va="top", fontsize=9)
 

@@ -10,8 +10,9 @@ import pandas as pd
 from rich.console import Group
 
 from recsys_posttrain.files import write_text
-from recsys_posttrain.report import figures
-from recsys_posttrain.report.cells import Block, Cell, Sheet, cells, counted, headings, write_sheet
+from recsys_posttrain.report import figures, render
+from recsys_posttrain.report.cells import Block, Cell, Sheet, cells, counted, headings, p_text
+from recsys_posttrain.report.equal_kl import equal_kl_sheet
 from recsys_posttrain.report.noise_quality import (
     AXES,
     CONDITION,
@@ -20,25 +21,32 @@ from recsys_posttrain.report.noise_quality import (
     of_kind,
     swept,
 )
-from recsys_posttrain.report.render import markdown, terminal
+from recsys_posttrain.report.render import terminal
 from recsys_posttrain.report.study_folder import ACHIEVED, runs_of
+from recsys_posttrain.stats.bootstrap import FEW_USERS
 
 WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
 WHERE["shared"] = "logged rewards, from which the reward model learns"
 MEASURES = {**AXES, "pairwise_accuracy": "pairwise accuracy", "rmse": "rmse"}
 
-FRAMES = ("table", "frontier", "selection")
+FRAMES = ("table", "equal_kl", "pairs", "frontier", "selection")
+RESAMPLES = 2_000  # of each noise, of which there are many
 
 
 class Grid(NamedTuple):
-    """table: one row per noise, method and column, with the chosen strength. frontier: the mean kl
-    and value of each noise, method and strength. selection: what each rule gets. own: the rule that
-    chose. caption: of what is compared, and over what the intervals are."""
+    """table: one row per noise, method and column, with the chosen strength. equal_kl: gains at the
+    same KL (stats/equal_kl.py). pairs: all pairs of methods at their chosen strengths, by noise and
+    column. frontier: the mean kl and value of each noise, method and strength. selection: what each
+    rule gets. own: the rule that chose. about: the data, users and seeds. caption: of what is
+    compared, and over what the intervals are."""
 
     table: pd.DataFrame
+    equal_kl: pd.DataFrame
+    pairs: pd.DataFrame
     frontier: pd.DataFrame
     selection: pd.DataFrame
     own: str
+    about: str
     caption: str
 
     @property
@@ -46,29 +54,35 @@ class Grid(NamedTuple):
         return str(self.table["column"].iloc[0])
 
     def rich(self) -> Group:
-        """For rich.print."""
-        return terminal(self.sheets["table"])
+        """For rich.print: of gains at equal KL those without noise alone."""
+        shown = dict(self.sheets)
+        if (main := shown.get("equal_kl")) is not None:
+            clean = self.equal_kl["place"] == ""
+            main = equal_kl_sheet(self.equal_kl[clean], self.about) if clean.any() else main
+        return Group(*([terminal(main)] if main else []), terminal(shown["table"]))
 
     @property
     def files(self) -> tuple[str, ...]:
         """What `write` leaves, beside the cells."""
-        csv = (f"{name}.csv" for name in FRAMES)
-        return *(f"{name}.md" for name in self.sheets), *csv, "quality.png", "frontier.png"
+        sheets = (f"{name}.{end}" for name in self.sheets for end in ("md", "tex"))
+        return *sheets, *(f"{name}.csv" for name in FRAMES), "quality.png", "frontier.png"
 
     @property
     def sheets(self) -> dict[str, Sheet]:
-        found = {"table": Sheet(f"{self.unit}. {self.caption}", blocks(self.table))}
+        found = {}
+        if len(self.equal_kl):
+            found["equal_kl"] = equal_kl_sheet(self.equal_kl, self.about)
+        found["table"] = Sheet(f"{self.unit}. {self.caption}", blocks(self.table))
         if len(self.selection):
             shown = [selection_block(self.selection)]
             found["selection"] = Sheet(f"{self.unit}. {_rules(self.own)}", shown)
         return found
 
     def write(self, folder: Path) -> None:
-        """The frames as CSV, two of them as Markdown and cells too, and two figures where the
-        study has noise."""
+        """The frames as CSV, some of them as sheets too, and two figures where the study has
+        noise."""
         for name, sheet in self.sheets.items():
-            write_text(folder / f"{name}.md", markdown(sheet))
-            write_sheet(folder / f"{name}.json", sheet)
+            render.write(sheet, folder, name)
         for name in FRAMES:
             frame: pd.DataFrame = getattr(self, name)
             write_text(folder / f"{name}.csv", frame.round(6).to_csv(index=False))
@@ -90,17 +104,27 @@ def achieved(record: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CONDITION, *ACHIEVED]).drop_duplicates(CONDITION)
 
 
-def caption(record: Mapping[str, Any], num_users: int, control: str) -> str:
+def about(record: Mapping[str, Any], num_users: int) -> str:
+    """The data, users, seeds and draws."""
     seeds = len(record["seeds"])
-    over = "users and seeds" if seeds > 1 else "users; one seed gives none over seeds"
     own = ", each with noise of its own" if record.get("redraws_noise") else ""
+    few = "; a t distribution over users" if num_users < FEW_USERS else ""
     return (
-        f"{record['dataset']}, {record['split']}; {counted(num_users, 'user')}; "
-        f"{counted(seeds, 'seed')}{own}. Mean ± half of the 95% interval over {over}. In brackets "
+        f"{record['dataset']}, {record['split']}; {counted(num_users, 'user')}{few}; "
+        f"{counted(seeds, 'seed')}{own}; {RESAMPLES:,} draws."
+    )
+
+
+def caption(record: Mapping[str, Any], num_users: int, control: str) -> str:
+    several = len(record["seeds"]) > 1
+    over = "users and seeds" if several else "users; one seed gives none over seeds"
+    return (
+        f"{about(record, num_users)} Mean ± half of the 95% interval over {over}. In brackets "
         "the strength that NDCG@10 of liked validation targets chose; do nothing: none was better "
         "there than the pretrained policy, whose value stands in the row; at the edge: a stronger "
         "or weaker one was not tried. † differs from "
-        f"{control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a column); methods "
+        f"{control} (p ≤ .05, bootstrap, Holm-corrected over the pairs of methods of a column "
+        "under one noise); methods "
         f"given something in place of the rewards from {control} given the same, where the study "
         "has that. A method that the noise cannot change keeps its value. Pairwise accuracy and "
         "RMSE: of the reward model on logged rewards of users that it did not learn from, or of "
@@ -142,7 +166,7 @@ def _without_noise(table: pd.DataFrame, column: str) -> Block:
         if not np.isnan(cell["difference"]):
             half = (cell["difference_high"] - cell["difference_low"]) / 2
             difference = Cell(f"{cell['difference']:+.3f}", f"±{half:.3f}")
-            against = [difference, Cell(f"{cell['p_holm']:.3g}")]
+            against = [difference, Cell(p_text(cell["p_holm"]))]
         rows.append([Cell(cell["method"]), _cell(cell), *against])
     columns = headings("", "value", "minus the control", "p (Holm)")
     return Block(f"{column}Without noise", columns, rows)

@@ -7,6 +7,8 @@ import pandas as pd
 
 from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.evaluation.over_optimisation import (
+    MIN_POINTS,
+    MIN_RANGE,
     Curve,
     Fit,
     fits,
@@ -15,7 +17,6 @@ from recsys_posttrain.evaluation.over_optimisation import (
 )
 from recsys_posttrain.files import write_parquet, write_text
 from recsys_posttrain.report.cells import (
-    NOTHING,
     Block,
     Sheet,
     cells,
@@ -30,7 +31,11 @@ MEANING = {
     "gold": "gold: the true reward",
     "judge": "judge: a reward model of other users, not the truth",
 }
-_LAWS = ("run", "law", "a", "b", "R²", "fitted peak KL", "peak observed")
+_NOISE = {
+    True: "over seeds, by a one-sided t test at .05",
+    False: "of one seed about the law, without a law no peak is known",
+}
+_LAWS = ("run", "law", "a", "b", "R²", "fitted peak KL")
 
 
 def write_curves(points: pd.DataFrame, folder: Path, what: str) -> str:
@@ -72,11 +77,18 @@ def curves_sheet(curves: dict[str, Curve], what: str, seeds: int) -> Sheet:
     judge = first[0]
     caption += (
         f" {MEANING[judge]}. The two laws of arXiv 2210.10760, d = √KL: RL d (a - b log d), "
-        "best-of-n d (a - b d). The better fit comes first. A peak that was not observed is an "
-        "extrapolation."
+        "best-of-n d (a - b d), the better fit first. A law is left out where it predicts points "
+        f"worse than a constant, and both where a run has fewer than {MIN_POINTS} points or they "
+        f"reach over less than a factor of {MIN_RANGE:g} in √KL. A peak has lower points on both "
+        f"sides, by more than their noise ({_NOISE[seeds > 1]}); a law has one only where the "
+        "points do."
     )
-    laws = [cells([name, *_law(law)]) for name, curve in curves.items() for law in fits(curve)]
-    columns = headings(*head, f"largest {judge} gain", "at KL")
+    laws = [
+        cells([name, *_law(law, curve)]) for name, curve in curves.items() for law in fits(curve)
+    ]
+    columns = headings(*head, f"largest {judge} gain", "at KL", "peak")
+    if not laws:
+        return Sheet(caption + " No law could be fitted.", [Block("", columns, observed)])
     fitted = Block(f"Laws fitted to {judge}", headings(*_LAWS, text=2), laws)
     return Sheet(caption, [Block("", columns, observed), fitted])
 
@@ -84,7 +96,7 @@ def curves_sheet(curves: dict[str, Curve], what: str, seeds: int) -> Sheet:
 def _observed(curve: Curve) -> list[str]:
     cells = [str(len(curve.sqrt_kl_N)), *_farthest(curve)]
     found = judged(curve)
-    return cells if found is None else [*cells, *_largest(curve, found[1])]
+    return cells if found is None else [*cells, *_largest(curve, found[1]), _peak(curve)]
 
 
 def _farthest(curve: Curve) -> tuple[str, str]:
@@ -99,11 +111,14 @@ def _largest(curve: Curve, gain_N: Floats) -> tuple[str, str]:
     return decimal(gain_N[n], sign=True), f"{curve.sqrt_kl_N[n] ** 2:.3g}"
 
 
-def _law(found: Fit) -> list[str]:
-    peak = NOTHING if found.peak_kl is None else f"{found.peak_kl:.3g}"
-    seen = "no peak" if found.peak_kl is None else "yes" if found.is_peak_observed else "no"
+def _law(found: Fit, curve: Curve) -> list[str]:
+    peak = "no peak in range" if curve.peak_kl is None or found.peak_kl is None else ""
     coefficients = [f"{value:.4g}" for value in (found.a, found.b)]
-    return [found.law.name, *coefficients, decimal(found.r_squared), peak, seen]
+    return [found.law.name, *coefficients, decimal(found.r_squared), peak or f"{found.peak_kl:.3g}"]
+
+
+def _peak(curve: Curve) -> str:
+    return "no peak in range" if curve.peak_kl is None else f"KL {curve.peak_kl:.3g}"
 
 
 def _line(name: str, curve: Curve) -> str:
@@ -114,4 +129,4 @@ def _line(name: str, curve: Curve) -> str:
     if found is None:
         return line
     gain, kl = _largest(curve, found[1])
-    return f"{line}; {found[0]} at most {gain}, at KL {kl}"
+    return f"{line}; {found[0]} at most {gain}, at KL {kl}, {_peak(curve).replace('KL', 'peak at')}"

@@ -3,16 +3,25 @@
 import html as standard
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from recsys_posttrain.report.cells import NOTHING, Block, Cell, Heading, Row, Sheet
+from recsys_posttrain.files import write_text
+from recsys_posttrain.report.cells import NOTHING, Block, Cell, Heading, Row, Sheet, write_sheet
 
 DAGGER = "†"
 COLUMNS_PER_TABLE = 9  # what fits into a terminal of 100 characters
+
+
+def write(sheet: Sheet, folder: Path, name: str) -> None:
+    """`<name>.md`, `.tex` and `.json` (the cells), each replaced as a whole."""
+    write_text(folder / f"{name}.md", markdown(sheet))
+    write_text(folder / f"{name}.tex", latex(sheet, name))
+    write_sheet(folder / f"{name}.json", sheet)
 
 
 def markdown(sheet: Sheet) -> str:
@@ -54,7 +63,7 @@ def _inline(text: str) -> str:
 _MARKDOWN = {ord(letter): f"\\{letter}" for letter in "\\`*_|<[]#~"} | {ord("\r"): " "}
 
 
-def latex(sheet: Sheet) -> str:
+def latex(sheet: Sheet, label: str = "comparison") -> str:
     """A table* for booktabs; it needs nothing else in the preamble."""
     columns = sheet.blocks[0].columns
     alignment = "".join("l" if column.is_text else "r" for column in columns)
@@ -65,7 +74,7 @@ def latex(sheet: Sheet) -> str:
         r"\footnotesize",
         r"\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_latex(sheet.caption)}}}",
-        r"\label{tab:comparison}",
+        rf"\label{{tab:{label}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
         *(" & ".join(line) + r" \\" for line in zip(*titles, strict=True)),

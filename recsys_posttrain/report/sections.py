@@ -18,6 +18,14 @@ from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_col
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+# Title and lead of the sections that are one sheet.
+EQUAL_KL = "Equal distance", "What methods gain at the same KL to the policy that all start from."
+PAIRS = "Which methods differ", "Two methods that share a letter are separated by no test."
+CUTOFFS = "Cut-offs", "What a method gains at the head of a list, loses further down, and shows."
+SELECTION = (
+    "Choosing a strength",
+    "What each method would be worth had another rule chosen its strength.",
+)
 Panels = Sequence[tuple[str, "Figure"]]
 
 
@@ -51,10 +59,13 @@ def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
     return [
         section
         for section in (
+            sheet_section(study, "equal_kl", *EQUAL_KL),
             noise_section(study),
             leaderboard_section(study),
+            sheet_section(study, "pairs", *PAIRS),
+            sheet_section(study, "cutoffs", *CUTOFFS),
             over_optimisation_section(study),
-            selection_section(study),
+            sheet_section(study, "selection", *SELECTION),
             reward_section(study),
             calibration_section(study),
             *tuning_sections(study),
@@ -103,6 +114,11 @@ def leaderboard_section(study: StudyFolder) -> Section:
     )
 
 
+def sheet_section(study: StudyFolder, name: str, title: str, lead: str) -> Section | None:
+    body = sheet_html(study, name)
+    return Section(name, title, lead, html=body) if body else None
+
+
 def over_optimisation_section(study: StudyFolder) -> Section | None:
     points, frontier = study.frame("curves.parquet"), study.frame("frontier.csv")
     body = sheet_html(study, "over_optimisation")
@@ -118,12 +134,6 @@ def over_optimisation_section(study: StudyFolder) -> Section | None:
         legend = tuple(dict.fromkeys(frontier["method"]))
         return Section("way", title, lead, interactive.frontiers(frontier), body, legend)
     return None
-
-
-def selection_section(study: StudyFolder) -> Section | None:
-    body = sheet_html(study, "selection")
-    lead = "What each method would be worth had another rule chosen its strength."
-    return Section("selection", "Choosing a strength", lead, html=body) if body else None
 
 
 def reward_section(study: StudyFolder) -> Section | None:

@@ -20,6 +20,7 @@ from recsys_posttrain.report.record import FIX, study_record
 ACHIEVED = ("pairwise_accuracy", "rmse", "projected_truth", "projected_judge")
 ALWAYS = ACHIEVED[:2]
 TABLE = "table.csv"
+JUDGED_BY = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
 TEXTS = ("place", "kind", "strength", "noise", "reason")  # without noise the kind is empty
 _CELL = {
     **dict.fromkeys(("method", "column"), str),
@@ -212,8 +213,7 @@ def value_columns(study: StudyFolder) -> list[str]:
     the judge, otherwise liked targets. Those that have nothing to show are left out."""
     shown = study.cells[study.cells["mean"].notna()]
     there = [str(name) for name in shown["column"].unique()]
-    preferred = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
-    first = next((name for name in preferred if name in there), there[0])
+    first = next((name for name in JUDGED_BY if name in there), there[0])
     return [first, *(name for name in there if name != first)]
 
 

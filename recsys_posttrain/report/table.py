@@ -15,40 +15,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Group
+from rich.text import Text
 
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
+from recsys_posttrain.report.caption import Provenance, caption_of, variance_sentence
 from recsys_posttrain.report.cells import (
     Block,
     Cell,
     Heading,
     Row,
     Sheet,
-    counted,
     decimal,
     percent,
     plus_minus,
-    write_sheet,
 )
+from recsys_posttrain.report.cutoffs import cutoffs_sheet, trade_offs
+from recsys_posttrain.report.pairs import best_sentence, pairs_sheet, tests_text
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.bootstrap import RESAMPLES
-from recsys_posttrain.stats.columns import Column, columns_of
+from recsys_posttrain.stats.columns import Column, columns_of, cutoff_columns
 from recsys_posttrain.stats.comparison import Comparison, compare
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where the numbers come from, for the caption; empty parts are left out."""
-
-    dataset: str = ""
-    split: str = ""
-    steps: str = ""
-    tuning: str = ""
-    commit: str = ""
-    command: str = ""
-    left_out: str = ""  # methods without a row, and why
-    seeds: str = ""  # what they are of
+from recsys_posttrain.stats.pairs import MARGIN
+from recsys_posttrain.stats.variance import variance_components
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +47,19 @@ class Table:
 
     comparison: Comparison = field(repr=False)
     columns: tuple[Column, ...]
+    cutoff_columns: tuple[Column, ...]
+    variance: pd.DataFrame
     control: str
     relative: bool
+    resamples: int
     caption: str
 
     def frame(self) -> pd.DataFrame:
         """One row per method and column with every number, unrounded."""
-        return self.comparison.cells.copy()
+        return self._of(self.columns, self.comparison.cells)
+
+    def _of(self, columns: Sequence[Column], frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["column"].isin([c.name for c in columns])].reset_index(drop=True)
 
     @property
     def sheet(self) -> Sheet:
@@ -102,9 +98,37 @@ class Table:
 
     def rich(self) -> Group:
         """For rich.print: fits into 100 columns."""
-        return render.terminal(self.sheet)
+        lines = [best_sentence(*self._compared)]
+        if self.cutoff_columns:
+            lines.append(trade_offs(self.comparison, self.control))
+        return Group(render.terminal(self.sheet), Text("\n".join(filter(None, lines))))
 
-    files = ("table.md", "table.tex", "table.csv")
+    @property
+    def parts(self) -> dict[str, tuple[Sheet, pd.DataFrame]]:
+        """By name what is shown and the numbers behind it."""
+        found = {
+            "table": (self.sheet, self.frame()),
+            "pairs": (self.pairs, self._of(self.columns, self.comparison.pairs)),
+        }
+        if self.cutoff_columns:
+            tests = tests_text(self.comparison, self.resamples)
+            sheet = cutoffs_sheet(self.comparison, self.control, tests)
+            found["cutoffs"] = sheet, self._of(self.cutoff_columns, self.comparison.cells)
+        return found
+
+    @property
+    def pairs(self) -> Sheet:
+        """Which methods differ and which are equal, in every column with a test."""
+        return pairs_sheet(*self._compared, self.control, self.resamples)
+
+    @property
+    def _compared(self) -> tuple[Comparison, tuple[Column, ...]]:
+        return self.comparison, self.columns
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        names = [f"{name}.{end}" for name in self.parts for end in ("md", "tex", "csv")]
+        return *names, *(["variance.csv"] if len(self.variance) else [])
 
     def write(self, folder: Path) -> None:
         write_table(self, folder)
@@ -121,6 +145,7 @@ def comparison_table(
     scale: RewardScale = RewardScale(),
     resamples: int = RESAMPLES,
     seed: int = 0,
+    margin: float = MARGIN,
 ) -> Table:
     """Compare methods evaluated on the same targets.
 
@@ -133,120 +158,51 @@ def comparison_table(
     change in percent of this method, so that RWR, say, is the yardstick.
     scale: of the rewards in the rows, which do not say it; stars if left out.
     seed: of the bootstrap.
+    margin: up to which share of the control's value, or of a star, two methods count as equal.
 
     Raises UserError for an unknown control, missing columns, methods with different targets or
     with some of the seeds.
     """
+    by_cutoff = cutoff_columns(rows.columns) if columns is None else ()
     columns = columns_of(rows.columns) if columns is None else columns
+    shown = {column.name for column in columns}
     against = control if relative_to is None else relative_to
     comparison = compare(
         rows,
-        columns,
+        (*columns, *(column for column in by_cutoff if column.name not in shown)),
         num_items=num_items,
         control=against,
         relative=relative_to is not None,
         scale=scale,
         resamples=resamples,
         rng=np.random.default_rng(seed),
+        margin=margin,
     )
     relative = relative_to is not None
-    caption = _caption(comparison, tuple(columns), against, relative, provenance, scale, resamples)
+    caption = caption_of(
+        comparison, tuple(columns), against, relative, provenance, scale, resamples
+    )
     if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
         caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
-    return Table(comparison, tuple(columns), against, relative, caption)
+    variance = variance_components(rows, columns, scale)
+    caption = " ".join(filter(None, [caption, variance_sentence(variance, against)]))
+    return Table(
+        comparison, tuple(columns), by_cutoff, variance, against, relative, resamples, caption
+    )
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """table.md, .tex, .csv and .json (the cells) in the folder, each replaced as a whole."""
-    texts = {
-        "table.md": table.markdown(),
-        "table.tex": table.latex(),
-        "table.csv": table.frame().to_csv(index=False, float_format="%.10g", lineterminator="\n"),
-    }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    write_sheet(folder / "table.json", table.sheet)
-    return [folder / name for name in (*texts, "table.json")]
-
-
-def _caption(
-    comparison: Comparison,
-    columns: tuple[Column, ...],
-    control: str,
-    relative: bool,
-    provenance: Provenance,
-    scale: RewardScale,
-    resamples: int,
-) -> str:
-    seeds = comparison.seeds
-    source = [
-        ", ".join(part for part in (provenance.dataset, provenance.split) if part),
-        counted(comparison.num_users, "user"),
-        counted(comparison.num_targets, "target"),
-        (f"{len(seeds)} seeds: " if comparison.over_seeds else "seed ")
-        + ", ".join(map(str, seeds))
-        + (f" {provenance.seeds}" if provenance.seeds else ""),
-        f"{provenance.steps} post-training steps" if provenance.steps else "",
-        f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
-        f"left out: {provenance.left_out}" if provenance.left_out else "",
-        f"commit {provenance.commit}" if provenance.commit else "",
-        f"command: {provenance.command}" if provenance.command else "",
-    ]
-    sentences = ["; ".join(part for part in source if part) + "."]
-    sentences.append(
-        f"Mean ± half of the 95% interval (bootstrap, {resamples:,} resamples of users"
-        + (", a t distribution over seeds)." if comparison.over_seeds else ").")
-    )
-    if not comparison.over_seeds:
-        sentences.append(
-            "With one seed no interval over seeds is possible: intervals and tests are over users "
-            "alone, and another seed may differ by more."
-        )
-    if comparison.num_targets > comparison.num_users:
-        sentences.append("Means are over targets; the targets of a user are drawn together.")
-    if comparison.single_run:
-        sentences.append(f"One run stands for all seeds: {', '.join(comparison.single_run)}.")
-    sentences.append(
-        f"Second block: {'change in percent of' if relative else 'minus'} {control}, paired on the "
-        "same users and seeds."
-    )
-    sentences.append("↑ higher is better, ↓ lower is better.")
-    plain = [column.name for column in columns if not column.bold]
-    sentences.append(
-        "Bold: best of the column, every row is eligible"
-        + (f" (not used for {', '.join(plain)}: a useless ranker can win these)." if plain else ".")
-    )
-    sentences.append(
-        f"† differs from {control} (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
-        "column)."
-    )
-    undefined = {name: count for name, count in comparison.undefined.items() if count}
-    if undefined:
-        counts = ", ".join(
-            f"{counted(count, 'target')} ({name})" for name, count in undefined.items()
-        )
-        sentences.append(f"Left out, because a method has no value there: {counts}.")
-    sentences += _of_rewards(scale)
-    for why in dict.fromkeys(comparison.nothing.values()):
-        names = ", ".join(name for name, each in comparison.nothing.items() if each == why)
-        sentences.append(f"Nothing to show in {names}: {why}.")
-    if any(column.of_lists for column in columns):
-        lists = ", ".join(column.name for column in columns if column.of_lists)
-        sentences.append(f"No interval or test for {lists} (mean over seeds).")
-    return " ".join(sentences)
-
-
-def _of_rewards(scale: RewardScale) -> list[str]:
-    """Which targets count as what, and in what temperatures are given."""
-    if scale.missing:
-        return []
-    shown = scale.shown
-    above = f" above {shown(scale.zero)}" if scale.zero else ""
-    targets = (
-        f"Targets: liked: reward ≥ {shown(scale.liked)}; top: ≥ {shown(scale.top)}; disliked: "
-        f"≤ {shown(scale.disliked)}; weighted: by reward{above}."
-    )
-    stars = (
-        f"Rewards are in the log's own unit; temperatures count in stars of {shown(scale.unit)}."
-    )
-    return [targets] if scale.is_stars else [targets, stars]
+    """The table, its pairs and cutoffs as .md, .tex, .csv and .json (the cells) in the folder, each
+    replaced as a whole."""
+    frames = {name: frame for name, (_, frame) in table.parts.items()}
+    frames |= {"variance": table.variance} if len(table.variance) else {}
+    written = []
+    for name, frame in frames.items():
+        if name in table.parts:
+            render.write(table.parts[name][0], folder, name)
+            written += [folder / f"{name}.{end}" for end in ("md", "tex", "csv", "json")]
+        else:
+            written.append(folder / f"{name}.csv")
+        text = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+        write_text(folder / f"{name}.csv", text)
+    return written

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recsys_posttrain.evaluation.metrics import coverage, gini
+from recsys_posttrain.evaluation.metrics import SHOWN, coverage, gini
 from recsys_posttrain.evaluation.subsets import (
     Subset,
     Weights,
@@ -39,6 +40,11 @@ class Column:
     of_lists: Callable[[NDArray[np.int64], int], float] | None = None
     higher_is_better: bool = True
     bold: bool = True
+
+    @property
+    def in_rewards(self) -> bool:
+        """Whether its unit is that of the rewards."""
+        return self.source.startswith(("reward/", "regret"))
 
     @property
     def name(self) -> str:
@@ -83,6 +89,28 @@ OPTIONAL_COLUMNS = (
     Column("regret", "@10", "regret@10", higher_is_better=False),
     Column("reward", "gold-rollout@5", "reward/gold-rollout@5"),
 )
+
+# At several cutoffs, for the table of trade-offs. popularity: the share of the catalogue that is
+# less popular than an item, mean over what is shown.
+CUTOFF_METRICS = ("NDCG", "HR", "coverage", "popularity")
+_BY_CUTOFF = (
+    *(
+        Column(f"{name}@{k}", "all", f"{name.lower()}@{k}")
+        for name in ("NDCG", "HR")
+        for k in SHOWN
+    ),
+    *(
+        Column("coverage", f"@{k}", "top50", of_lists=partial(coverage, first=k), bold=False)
+        for k in SHOWN
+    ),
+    *(Column("popularity", f"@{k}", f"popularity@{k}", bold=False) for k in SHOWN),
+)
+
+
+def cutoff_columns(sources: Iterable[str]) -> tuple[Column, ...]:
+    """The columns at several cutoffs whose rows have these sources."""
+    known = set(sources)
+    return tuple(column for column in _BY_CUTOFF if column.source in known)
 
 
 def columns_of(sources: Iterable[str]) -> tuple[Column, ...]:

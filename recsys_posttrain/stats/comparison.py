@@ -11,12 +11,12 @@ from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_seeds
-from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
+from recsys_posttrain.stats.bootstrap import FEW_USERS, Bootstrap, bootstrap, interval
 from recsys_posttrain.stats.columns import Column
+from recsys_posttrain.stats.pairs import ALPHA, FIELDS, MARGIN, compared_pairs, margin_of
 from recsys_posttrain.stats.runs import Runs, per_user, runs_of, undefined_anywhere
-from recsys_posttrain.stats.significance import effect_size, holm
+from recsys_posttrain.stats.significance import effect_size
 
-ALPHA = 0.05
 DECIMALS = 4  # printed; equal at this precision counts as equally good
 
 
@@ -25,16 +25,20 @@ class Comparison:
     """The statistics of every method in every column of a table.
 
     cells: one row per method and column, with method, column, mean, low, high; difference,
-        difference_low, difference_high (percent of the control when relative), p_value, p_holm,
-        effect_size; iqm, iqm_low, iqm_high (interquartile mean over seeds); improvement,
-        improvement_low, improvement_high (probability of being better than the control for one
-        user; half is no difference); significant, best.
+        difference_low, difference_high (percent of the control when relative), p_value, p_holm
+        (over all pairs of the column), effect_size; iqm, iqm_low, iqm_high (interquartile mean over
+        seeds); improvement, improvement_low, improvement_high (probability of being better than the
+        control for one user; half is no difference); significant, best.
+    pairs: one row per column and pair of methods, `stats.pairs.FIELDS`.
+    margin: up to which share of the control's value, or of a star, two methods count as equal.
+    few: the number of users of the columns over few (stats/bootstrap.py).
     single_run: the methods with one seed where others have more.
     undefined: of each column, the number of targets left out because a method has no value there.
     nothing: why columns are empty.
     """
 
     cells: pd.DataFrame
+    pairs: pd.DataFrame
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     single_run: tuple[str, ...]
@@ -42,6 +46,8 @@ class Comparison:
     num_users: int
     num_targets: int
     nothing: dict[str, str]
+    margin: float
+    few: dict[str, int]
 
     @property
     def over_seeds(self) -> bool:
@@ -59,8 +65,10 @@ def compare(
     scale: RewardScale,
     resamples: int,
     rng: np.random.Generator,
+    margin: float = MARGIN,
 ) -> Comparison:
-    """All methods against `control` on the same users, seeds and bootstrap draws."""
+    """All pairs of methods, and all against `control`, on the same users, seeds and bootstrap
+    draws. margin: see `margin_of`."""
     runs, seeds = runs_of(rows, columns)
     methods = tuple(runs)
     if control not in runs:
@@ -72,30 +80,45 @@ def compare(
     at = methods.index(control)
     targets = runs[control][0]
     sampled = [column for column in columns if column.of_lists is None]
-    cells = []
+    cells: list[dict[str, object]] = []
+    pairs: list[dict[str, object]] = []
+    few = {}
     if sampled:
         values_CMSN, weights_CN = per_user(runs, sampled, scale)
         higher_C = np.array([column.higher_is_better for column in sampled])
-        value_4CM, draws_4CMR = _bootstrapped(values_CMSN, weights_CN, higher_C, at, resamples, rng)
+        drawn = _bootstrapped(values_CMSN, weights_CN, higher_C, at, resamples, rng)
+        shape = (3, len(sampled), len(methods))
+        value_3CM, draws_R3CM = (
+            drawn.mean_K.reshape(shape),
+            drawn.draws_RK.reshape(resamples, *shape),
+        )
+        first_P, second_P = np.triu_indices(len(methods), 1)
         for c, column in enumerate(sampled):
-            p_M = np.full(len(methods), np.nan)
+            value_P, draws_RP = drawn.differences(
+                c * len(methods) + first_P, c * len(methods) + second_P
+            )
+            within = margin_of(column, value_3CM[0, c, at], scale, margin)
+            of_pairs = compared_pairs(column.name, methods, value_P, draws_RP, within)
+            pairs += of_pairs
+            if 0 < (size := int((weights_CN[c] > 0).sum())) < FEW_USERS:
+                few[column.name] = size
             found = []
             for m in range(len(methods)):
-                mean, difference, iqm, better = zip(
-                    value_4CM[:, c, m], draws_4CMR[:, c, m], strict=True
-                )
+                mean, iqm, better = zip(value_3CM[:, c, m], draws_R3CM[:, :, c, m].T, strict=True)
                 cell = _bounds("mean", *mean) | _bounds("iqm", *iqm)
                 if m != at:
-                    against = value_4CM[0, c, at], draws_4CMR[0, c, at]
-                    cell |= _difference(*difference, *against, relative)
+                    sign = 1 if m < at else -1
+                    p = int(np.flatnonzero((first_P == min(m, at)) & (second_P == max(m, at)))[0])
+                    against = value_3CM[0, c, at], draws_R3CM[:, 0, c, at]
+                    cell |= _difference(
+                        sign * value_P[p], sign * draws_RP[:, p], *against, relative
+                    )
                     cell |= _bounds("improvement", better[0], better[1].clip(0, 1))
                     cell["effect_size"] = effect_size(
                         values_CMSN[c, m] - values_CMSN[c, at], weights_CN[c]
                     )
-                    p_M[m] = cell["p_value"] = p_value(difference[1])
+                    cell |= {name: of_pairs[p][name] for name in ("p_value", "p_holm")}
                 found.append(cell)
-            for cell, adjusted in zip(found, holm(p_M), strict=True):
-                cell["p_holm"] = adjusted
             cells += _named(column, methods, found)
     for column in columns:
         if column.of_lists is not None:
@@ -103,6 +126,7 @@ def compare(
     frame = _marked(pd.DataFrame(cells, columns=_FIELDS), columns)
     return Comparison(
         cells=frame,
+        pairs=pd.DataFrame(pairs, columns=FIELDS),
         methods=methods,
         seeds=seeds,
         single_run=tuple(m for m in methods if len(seeds) > 1 and len(set(map(id, runs[m]))) == 1),
@@ -110,6 +134,8 @@ def compare(
         num_users=targets["user_id"].nunique(),
         num_targets=len(targets),
         nothing={each.name: why for each in columns if (why := each.nothing(targets, scale))},
+        margin=margin,
+        few=few,
     )
 
 
@@ -134,13 +160,13 @@ def bootstrap_levels(
     runs, _ = runs_of(rows, columns)
     values_CMSN, weights_CN = per_user(runs, columns, scale)
     shape = values_CMSN.shape
-    mean_K, draws_RK = bootstrap_means(
+    drawn = bootstrap(
         values_CMSN.reshape(-1, *shape[2:]),
         weights_KN=np.repeat(weights_CN, shape[1], axis=0),
         resamples=resamples,
         rng=rng,
     )
-    return tuple(runs), mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])
+    return tuple(runs), drawn.mean_K.reshape(shape[:2]), drawn.draws_RK.reshape(-1, *shape[:2])
 
 
 def _bootstrapped(
@@ -150,30 +176,27 @@ def _bootstrapped(
     at: int,
     resamples: int,
     rng: np.random.Generator,
-) -> tuple[Floats, Floats]:
-    """Mean, difference to the control, IQM over seeds and improvement on it: [4, C, M], draws."""
-    num_columns, num_methods, num_seeds, num_users = values_CMSN.shape
+) -> Bootstrap:
+    """Of mean, IQM over seeds and improvement on the control: K = 3 C M statistics."""
+    num_methods, num_seeds, num_users = values_CMSN.shape[1:]
     values_KSN = values_CMSN.reshape(-1, num_seeds, num_users)
     control_KSN = np.repeat(values_CMSN[:, at], num_methods, axis=0)
     weights_KN = np.repeat(weights_CN, num_methods, axis=0)
     above_KSN = improvement(values_KSN, control_KSN)
     higher_K11 = np.repeat(higher_C, num_methods)[:, None, None]
-    pseudo_4KSN = [
+    pseudo_3KSN = [
         values_KSN,
-        values_KSN - control_KSN,
         iqm_over_seeds(values_KSN, weights_KN),
         np.where(higher_K11, above_KSN, 1 - above_KSN),
     ]
-    freedom_4 = [num_seeds - 1, num_seeds - 1, iqm_freedom(num_seeds), num_seeds - 1]
-    value_K, draws_RK = bootstrap_means(
-        np.concatenate(pseudo_4KSN),
-        weights_KN=np.tile(weights_KN, (4, 1)),
-        freedom_K=np.repeat(freedom_4, len(values_KSN)),
+    freedom_3 = [num_seeds - 1, iqm_freedom(num_seeds), num_seeds - 1]
+    return bootstrap(
+        np.concatenate(pseudo_3KSN),
+        weights_KN=np.tile(weights_KN, (3, 1)),
+        freedom_K=np.repeat(freedom_3, len(values_KSN)),
         resamples=resamples,
         rng=rng,
     )
-    shape = (4, num_columns, num_methods)
-    return value_K.reshape(shape), draws_RK.T.reshape(*shape, resamples)
 
 
 def _of_lists(

@@ -282,6 +282,7 @@ def bootstrapped(parts: Sequence[Part], resamples: int) -> tuple[Floats, Floats]
         values_CMSN.reshape(-1, *shape[2:]),
         weights_KN=np.repeat(weights_CN, shape[1], axis=0),
         resamples=resamples,
+        few_users=0,  # a choice is drawn with the very users that it is judged by
         rng=np.random.default_rng(0),
     )
     return mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])

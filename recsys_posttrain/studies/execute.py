@@ -143,7 +143,7 @@ def build_runs(
 
 def _named(study: Study, rows: pd.DataFrame, **names: Any) -> pd.DataFrame:
     """The rows with what they are of. A grid has too many to keep their lists too."""
-    kept = rows.drop(columns="top10", errors="ignore") if study.is_grid else rows
+    kept = rows.drop(columns=["top10", "top50"], errors="ignore") if study.is_grid else rows
     return kept.assign(**names)
 
 

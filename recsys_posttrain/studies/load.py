@@ -16,6 +16,7 @@ from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.seeding import require_seeds
+from recsys_posttrain.stats.pairs import MARGIN
 from recsys_posttrain.studies.baselines import METHODS, alone, baselines
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
@@ -50,6 +51,7 @@ class Study(NamedTuple):
     next_runs: where it is given, it chooses which runs are built, again and again until it adds
         none.
     strengths: how many the file has of each label.
+    equal_within: up to which share of the control's value, or of a star, two methods are equal.
     """
 
     file: Path
@@ -66,6 +68,7 @@ class Study(NamedTuple):
     next_runs: NextRuns | None = None
     baselines: tuple[Run, ...] = ()
     strengths: Mapping[str, int] = MappingProxyType({})
+    equal_within: float = MARGIN
 
     @property
     def rows(self) -> tuple[Run, ...]:
@@ -148,7 +151,8 @@ def load_study(
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
-    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE` and `NEXT_RUNS`: as in Study.
+    `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE`, `NEXT_RUNS` and `EQUAL_WITHIN`: as
+    in Study.
     """
     experiment = experiment_module(file)
     changed = []
@@ -182,9 +186,14 @@ def load_study(
         "validation means.",
     )
     redraws_noise = _flag(experiment, "REDRAWS_NOISE", file)
+    margin = getattr(experiment, "EQUAL_WITHIN", MARGIN)
+    require(
+        isinstance(margin, float) and margin > 0,
+        f"{file}: EQUAL_WITHIN={margin!r} must be a share above 0, such as {MARGIN}.",
+    )
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)),
+        redraws_noise, full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)), margin,
     )  # fmt: skip
 
 

@@ -47,6 +47,7 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "seeds": list(study.seeds),
         "full_seeds": study.full_seeds,
         "redraws_noise": study.redraws_noise,
+        "equal_within": study.equal_within,
         "steps": sorted(steps),
         "policies": len(trained),
         "runs": [

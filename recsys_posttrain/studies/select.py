@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.report.grid import Grid, achieved, caption
+from recsys_posttrain.report.grid import RESAMPLES, Grid, about, achieved, caption
 from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.report.study_folder import label_of
 from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stats.columns import Column, value_columns
 from recsys_posttrain.stats.comparison import Comparison, compare
+from recsys_posttrain.stats.equal_kl import equal_kl
 from recsys_posttrain.studies.choose import METHOD, OWN, TRIAL, chosen, selections, with_nothing
 
 
@@ -82,18 +83,23 @@ def grid_of(
 ) -> Grid:
     """All numbers of a study's report. rows, validation, targets: as in `Results`. record:
     run.json."""
-    methods, about = Methods.of(record, control), (record["num_items"], scale_in(record))
+    methods, given = Methods.of(record, control), (record["num_items"], scale_in(record))
     selected = chosen(validation)
     candidates = with_nothing(rows, validation)
-    compared = list(comparisons(candidates, selected, methods, *about))
-    cells = [comparison.cells.assign(**noise._asdict()) for noise, comparison in compared]
-    table = pd.concat(cells, ignore_index=True)
+    compared = list(comparisons(candidates, selected, methods, *given))
+    table, pairs = (
+        pd.concat([getattr(found, name).assign(**noise._asdict()) for noise, found in compared])
+        for name in ("cells", "pairs")
+    )
     table = table.merge(selected, how="left", on=METHOD)
     return Grid(
         table.merge(achieved(record), how="left", on=CONDITION),
+        equal_kl(rows, scale_in(record), resamples=RESAMPLES),
+        pairs,
         frontier(rows[rows["method"].isin(selected["method"])]),
-        selections(candidates, targets, scale_in(record)),
+        selections(candidates, targets, scale_in(record), RESAMPLES),
         OWN,
+        about(record, compared[0][1].num_users),
         caption(record, compared[0][1].num_users, methods.control),
     )
 
@@ -112,7 +118,7 @@ def _compared(
         control=control,
         relative=False,
         scale=scale,
-        resamples=2_000,
+        resamples=RESAMPLES,
         rng=np.random.default_rng(0),
     )
 

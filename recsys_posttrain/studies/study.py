@@ -19,13 +19,15 @@ from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report import render
+from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
 from recsys_posttrain.report.study_folder import TEXTS, label_of
-from recsys_posttrain.report.table import Provenance, Table, comparison_table
+from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
+from recsys_posttrain.stats.pairs import MARGIN
 from recsys_posttrain.studies.choose import NOTHING, OWN, TRIAL, few_targets, validation_means
 from recsys_posttrain.studies.execute import (
     Known,
@@ -279,6 +281,7 @@ def _table(
         control=control,
         relative_to=relative_to,
         scale=scale_in(record),
+        margin=record.get("equal_within", MARGIN),
         provenance=Provenance(
             dataset=record["dataset"],
             split=record.get("split", LeaveOneOut().label),  # older records had no other

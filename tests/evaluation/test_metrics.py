@@ -73,7 +73,7 @@ def test_frame_has_one_row_per_target(tmp_path):
         *("user_id", "item_id", "reward", "total_reward", "rank"),
         *(f"hr@{k}" for k in cutoffs),
         *(f"ndcg@{k}" for k in cutoffs),
-        *("mrr", "reward/proxy@10", "top10"),
+        *("mrr", "reward/proxy@10", "top10", "top50"),
     ]
     assert rows["hr@5"].tolist() == [1, 0, 0, 1]
     assert rows["ndcg@10"].tolist() == pytest.approx([1, 1 / 3, 0, 0.6309297535714574])

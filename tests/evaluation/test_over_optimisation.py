@@ -7,15 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from data_factory import made_sequences
+from scipy import stats
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.over_optimisation import (
     BEST_OF_N,
     RL,
+    Curve,
     curve_point,
     fit,
     fits,
     mean_curves,
+    observed_peak,
 )
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
@@ -45,8 +48,6 @@ def test_best_of_n_peak_by_hand():
     found = fit(BEST_OF_N, D_N, exact(BEST_OF_N, 2.0, 0.5))
     assert found.peak_kl == pytest.approx(4.0)
     assert found.gold(2.0) == pytest.approx(2.0)
-    assert found.is_peak_observed
-    assert found.observed_peak_kl == 4.0
 
 
 def test_rl_peak_by_hand():
@@ -57,15 +58,68 @@ def test_rl_peak_by_hand():
         assert found.gold(peak_kl**0.5) == pytest.approx(b * peak_kl**0.5)
 
 
-def test_a_peak_beyond_the_data_is_called_an_extrapolation():
-    """a = 2, b = 0.1: d* = 10, KL 100, and the data end at KL 9."""
-    found = fit(BEST_OF_N, D_N, exact(BEST_OF_N, 2.0, 0.1))
-    assert not found.is_peak_observed
-    assert found.peak_kl == pytest.approx(100)
-    assert found.observed_kl == (0, 9)
+def test_a_peak_may_lie_beyond_the_data():
+    """a = 2, b = 0.1: d* = 10, KL 100, and the data end at KL 9; or before they begin."""
+    assert fit(BEST_OF_N, D_N, exact(BEST_OF_N, 2.0, 0.1)).peak_kl == pytest.approx(100)
     late = fit(BEST_OF_N, [2.0, 3.0, 4.0], exact(BEST_OF_N, 2.0, 1.0, [2.0, 3.0, 4.0]))
     assert late.peak_kl == pytest.approx(1.0)
-    assert not late.is_peak_observed
+
+
+@pytest.mark.parametrize("law", [BEST_OF_N, RL], ids=lambda law: law.name)
+def test_errors_are_those_of_points_that_are_left_out(law):
+    """Against a fit without each point in turn."""
+    rng = np.random.default_rng(0)
+    gold_N = exact(law, 1.5, 0.4) + rng.normal(0, 0.2, len(D_N))
+    of_law, of_mean = [], []
+    for left_out in range(len(D_N)):
+        kept = np.delete(np.arange(len(D_N)), left_out)
+        others = fit(law, D_N[kept], gold_N[kept])
+        of_law.append(gold_N[left_out] - float(others.gold(D_N[left_out])))
+        of_mean.append(gold_N[left_out] - gold_N[kept].mean())
+    found = fit(law, D_N, gold_N)
+    assert found.error == pytest.approx(math.sqrt(np.mean(np.square(of_law))))
+    assert found.error_of_mean == pytest.approx(math.sqrt(np.mean(np.square(of_mean))))
+
+
+def test_a_law_is_fitted_where_it_says_something():
+    """Five points that follow it; one too few; a range below 2; and noise, of which the mean says
+    more."""
+    follows = np.array(exact(BEST_OF_N, 2.0, 0.5))
+    assert fits(Curve(D_N, D_N, follows))[0].law is BEST_OF_N
+    assert not fits(Curve(D_N[:4], D_N[:4], follows[:4]))
+    narrow = np.array([0.0, 1.0, 1.2, 1.4, 1.9])
+    assert not fits(Curve(narrow, narrow, np.array(exact(BEST_OF_N, 2.0, 0.5, narrow))))
+    constant = 1 + 0.1 * np.random.default_rng(1).normal(size=5)
+    assert not fits(Curve(D_N, D_N, constant))
+    assert not fits(Curve(D_N, D_N))
+
+
+def test_a_peak_has_lower_points_on_both_sides():
+    """Two seeds; of the point after the top both are lower by .5, or one by .9 and one by .1, whose
+    standard error of .4 times 6.3 is more than .5; without a point after it there is no peak."""
+    root = np.array([0.0, 1.0, 2.0])
+    sure = np.array([[0.0, 1.0, 0.5], [0.0, 1.0, 0.5]])
+    assert observed_peak(root, sure, None) == 1
+    assert observed_peak(root, sure - [[0, 0, 0.4], [0, 0, -0.4]], None) is None
+    assert observed_peak(root, sure[:, [0, 2, 1]], None) is None, "it still rises at the end"
+    assert observed_peak(root, -sure, None) is None, "the largest is the reference"
+    order = [2, 0, 1]
+    assert observed_peak(root[order], sure[:, order], None) == 1
+
+
+def test_of_one_seed_the_noise_is_that_about_the_law():
+    """The end is lower by .5: a peak where that is more than t_3 sqrt(2) times their deviation."""
+    gold_N = np.array(exact(BEST_OF_N, 2.0, 0.5))
+    law = fit(BEST_OF_N, D_N, gold_N)
+    assert observed_peak(D_N, gold_N[None], law) == 4
+    assert observed_peak(D_N, gold_N[None], None) is None
+    for noise, is_peak in (([0, 0.03, -0.03, 0.03, 0], True), ([0, 0.5, -0.5, 0.3, 0], False)):
+        noisy_N = gold_N + noise
+        found = fit(BEST_OF_N, D_N, noisy_N)
+        sd = math.sqrt(((noisy_N - found.gold(D_N)) ** 2).sum() / 3)
+        lower = noisy_N.max() - noisy_N[4] > stats.t(3).ppf(0.95) * math.sqrt(2) * sd
+        assert lower == is_peak
+        assert (observed_peak(D_N, noisy_N[None], found) is not None) == is_peak
 
 
 @pytest.mark.parametrize(
@@ -74,7 +128,6 @@ def test_a_peak_beyond_the_data_is_called_an_extrapolation():
 def test_a_curve_that_only_rises_or_falls_has_no_peak(law, a, b):
     found = fit(law, D_N, exact(law, a, b))
     assert found.peak_kl is None
-    assert not found.is_peak_observed
 
 
 @pytest.mark.parametrize("law", [BEST_OF_N, RL], ids=lambda law: law.name)
@@ -112,9 +165,7 @@ def test_the_order_of_the_points_does_not_matter():
     order = [3, 0, 4, 2, 1]
     gold_N = np.add(exact(RL, 1.0, 0.5), [0.0, 0.1, -0.1, 0.2, 0.0])
     one, other = fit(RL, D_N, gold_N), fit(RL, D_N[order], gold_N[order])
-    assert (one.a, one.b, one.observed_peak_kl) == pytest.approx(
-        (other.a, other.b, other.observed_peak_kl)
-    )
+    assert (one.a, one.b, one.error) == pytest.approx((other.a, other.b, other.error))
 
 
 @pytest.mark.parametrize(
@@ -228,11 +279,11 @@ def test_the_law_that_fits_better_comes_first(law):
 
 
 def test_the_truth_judges_before_the_judge_and_without_both_nothing_is_fitted():
-    points = pd.DataFrame({"step": range(4), "kl": np.arange(4.0) ** 2, "method": "x", "seed": 0})
-    points = points.assign(**{"reward/proxy": 0.0, "reward/judge": 3 - np.arange(4.0)})
+    points = pd.DataFrame({"step": range(5), "kl": np.arange(5.0) ** 2, "method": "x", "seed": 0})
+    points = points.assign(**{"reward/proxy": 0.0, "reward/judge": 4 - np.arange(5.0)})
     (best, _) = fits(mean_curves(points)["x"])
     assert best.gold(2.0) == pytest.approx(-2)
-    truth = points.assign(**{"reward/gold": np.arange(4.0)})
+    truth = points.assign(**{"reward/gold": np.arange(5.0)})
     assert fits(mean_curves(truth)["x"])[0].gold(2.0) == pytest.approx(2)
     assert fits(mean_curves(points.drop(columns="reward/judge"))["x"]) == []
     assert fits(mean_curves(points[:2])["x"]) == []  # one distance is no law

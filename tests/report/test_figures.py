@@ -22,9 +22,9 @@ def figures(monkeypatch):
 
 def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, figures):
     """Five methods: three columns, two rows, the sixth panel hidden. Points are drawn in the order
-    of sqrt KL; a fit adds its curve and, in the observed range, its peak at d = 2 / (2 * 0.5)."""
+    of sqrt KL; a fit adds its curve, and a peak in range is at d = 2."""
     plain = Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)
-    fitted = plain._replace(fitted=fit(BEST_OF_N, SQRT_KL_N, GOLD_N))
+    fitted = plain._replace(fitted=fit(BEST_OF_N, SQRT_KL_N, GOLD_N), peak_kl=4.0)
     curves = {"A-SFT": fitted} | {f"method {number}": plain for number in range(4)}
     over_optimisation(curves, tmp_path / "x.png", unit="stars")
     axes = figures[0].axes
@@ -34,7 +34,7 @@ def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, figure
     for label, values_N in (("gold (truth)", GOLD_N), ("proxy (reward model)", 2 * SQRT_KL_N)):
         np.testing.assert_array_equal(lines[label].get_xdata(), [0, 1, 2, 3])
         np.testing.assert_array_equal(lines[label].get_ydata(), values_N[[1, 2, 0, 3]])
-    np.testing.assert_allclose(lines["peak of the law"].get_xdata(), 2)
+    np.testing.assert_allclose(lines["peak"].get_xdata(), 2)
     assert "law fitted to gold" in lines
     assert "law fitted to gold" not in [line.get_label() for line in axes[1].get_lines()]
     assert axes[0].get_ylabel() == "gain over the reference\n(stars)"
@@ -48,6 +48,7 @@ def test_a_judge_in_the_place_of_the_truth(tmp_path, figures):
     lines = {line.get_label(): line for line in figures[0].axes[0].get_lines()}
     np.testing.assert_array_equal(lines["judge (of other users)"].get_ydata(), GOLD_N[[1, 2, 0, 3]])
     assert "law fitted to judge" in lines
+    assert "peak" not in lines
     assert not [label for label in lines if "gold" in label]
 
 

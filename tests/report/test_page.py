@@ -18,7 +18,17 @@ from recsys_posttrain.report.study_folder import study_folder
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SECTIONS = ["noise", "leaderboard", "way", "rewards", "tuning", "failed", "environment"]
+SECTIONS = [
+    "noise",
+    "leaderboard",
+    "pairs",
+    "cutoffs",
+    "way",
+    "rewards",
+    "tuning",
+    "failed",
+    "environment",
+]
 
 
 class _Tables(HTMLParser):

@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.metrics import gini, per_user_frame
+from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.cells import decimal, percent
-from recsys_posttrain.report.table import Provenance, comparison_table, write_table
+from recsys_posttrain.report.table import comparison_table, write_table
 from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
 from recsys_posttrain.stats.columns import COLUMNS, Column
-from recsys_posttrain.stats.significance import effect_size
+from recsys_posttrain.stats.significance import effect_size, holm
 
 HIT, LISTS = Column("HR@1", "all", "hr@1"), COLUMNS[-2]
 
@@ -53,14 +55,16 @@ def golden(**changes):
 def test_markdown_by_hand():
     assert golden().markdown() == (
         "toy\\_set, last one; 4 users; 4 targets; seed 0; 10 post-training steps; tuning budget: "
-        "none; commit abc; command: make x. Mean ± half of the 95% interval (bootstrap, 2,000 "
-        "resamples of users). With one seed no interval over seeds is possible: intervals and "
-        "tests are over users alone, and another seed may differ by more. Second block: minus BC, "
-        "paired on the same users and seeds. ↑ higher is better, ↓ lower is better. Bold: best of "
-        "the column, every row is eligible (not used for coverage@10: a useless ranker can win "
-        "these). † differs from BC (p ≤ .05, bootstrap, Holm-corrected over the methods of a "
-        "column). Targets: liked: reward ≥ 4; top: ≥ 5; disliked: ≤ 2; weighted: by reward. No "
-        "interval or test for coverage@10 (mean over seeds).\n"
+        "none; commit abc; command: make x. Mean ± half of the 95% interval (bootstrap of users). "
+        "Where fewer than 100 users count, a t distribution over users, with one degree of freedom "
+        "less, in place of the bootstrap: HR@1 all (4), NDCG@5 liked (4). With one seed no "
+        "interval over seeds is possible: intervals and tests are over users alone, and another "
+        "seed may differ by more. Second block: minus BC, paired on the same users and seeds. "
+        "↑ higher is better, ↓ lower is better. Bold: best of the column, every row is eligible "
+        "(not used for coverage@10: a useless ranker can win these). † differs from BC (p ≤ .05, "
+        "bootstrap, 20,000 draws, so that no p is below .0001, Holm-corrected over the 1 pair of "
+        "methods of a column). Targets: liked: reward ≥ 4; top: ≥ 5; disliked: ≤ 2; weighted: by "
+        "reward. No interval or test for coverage@10 (mean over seeds).\n"
         "\n| method | HR@1 all ↑ | NDCG@5 liked ↑ | coverage@10 ↑ |\n|:--|--:|--:|--:|\n"
         "| BC | .0000 ±.0000 | .6309 ±.0000 | .7500 |\n"
         "| A\\_1 & B | **1.0000**† ±.0000 | **1.0000**† ±.0000 | 1.0000 |\n"
@@ -126,7 +130,7 @@ def noisy(num_users=200, seeds=3):
 
 
 def test_cells_agree_with_the_statistics_done_one_by_one():
-    rows = noisy()
+    rows = noisy(num_users=500)
     cells = comparison_table(rows, num_items=60, seed=4).frame().set_index(["method", "column"])
     by_seed = rows.set_index(["method", "seed"])
 
@@ -152,9 +156,11 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
             assert found[names].tolist() == pytest.approx(wanted)
             assert found["mean"] == pytest.approx(np.nanmean(values(method, source, keep)))
             p_values.append(p)
-        low, high = sorted(p_values)
-        adjusted = sorted(cells.loc[["Popularity", "OfflinePPO"]].xs(column, level=1)["p_holm"])
-        assert adjusted == pytest.approx([min(1, 2 * low), min(1, max(2 * low, high))])
+        between = values("Popularity", source, keep) - values("OfflinePPO", source, keep)
+        _, draws = bootstrap_means(between[None], rng=np.random.default_rng(4))
+        adjusted = holm([*p_values, p_value(draws[:, 0])])
+        for method, one in zip(("Popularity", "OfflinePPO"), adjusted, strict=False):
+            assert cells.loc[(method, column), "p_holm"] == pytest.approx(one)
 
     first = by_seed.loc[("BC", 0)]
     gain_N = np.mean([by_seed.loc[("BC", s)]["ndcg@10"].to_numpy() for s in range(3)], axis=0)
@@ -195,7 +201,7 @@ def test_one_seed_has_no_interval_over_seeds_and_says_so():
     sentence = "With one seed no interval over seeds is possible: intervals and tests are over"
     assert sentence in one.caption
     assert sentence not in three.caption
-    assert "(bootstrap, 2,000 resamples of users, a t distribution over seeds)" in three.caption
+    assert "(bootstrap of users, a t distribution over seeds)" in three.caption
 
 
 def test_best_follows_the_direction_and_every_row_is_eligible():
@@ -210,7 +216,10 @@ def test_users_with_several_targets_are_one_cluster():
     table = comparison_table(rows, num_items=9, columns=(HIT,))
     cell = table.frame().iloc[0]
     assert cell["mean"] == 0.75  # over targets
-    assert (cell["low"], cell["high"]) == (0, 1)  # a draw may hold one user alone
+    # Shares 3/4 and 1/4 of deviations 1/4 and -3/4: a variance of 2 (3/16)^2, times 2 / (2 - 1).
+    half = stats.t(1).ppf(0.975) * np.sqrt(2 * 2 * (3 / 16) ** 2)
+    assert cell["high"] - 0.75 == pytest.approx(half, rel=0.1)  # a tail of 20,000 draws
+    assert 0.75 - cell["low"] == pytest.approx(half, rel=0.1)
     assert "2 users; 4 targets" in table.caption
     assert "Means are over targets; the targets of a user are drawn together." in table.caption
     assert "over targets" not in golden().caption
@@ -234,7 +243,9 @@ def test_order_of_rows_and_file_bytes_do_not_change_the_table(tmp_path):
         (tmp_path / name).mkdir()
         paths.append(write_table(comparison_table(each, num_items=60), tmp_path / name))
     paths, again = paths
-    names = ["table.md", "table.tex", "table.csv", "table.json"]
+    ends = ("md", "tex", "csv", "json")
+    names = [f"{name}.{end}" for name in ("table", "pairs", "cutoffs") for end in ends]
+    names.append("variance.csv")
     assert [path.name for path in paths] == names
     assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
     assert {path.name for path in (tmp_path / "a").iterdir()} == set(names)
@@ -296,5 +307,5 @@ def test_more_columns_than_fit_a_terminal_are_a_second_table():
         rows[source] = 3.25
     text = terminal(comparison_table(rows, num_items=4))
     assert sum("3.2500" in line for line in text.splitlines()) == 2
-    assert text.count("A_1 & B") == 4, "levels and differences, twice each"
+    assert text.count("A_1 & B") == 4 + 1, "levels and differences, twice each, and the best"
     assert "…" not in text

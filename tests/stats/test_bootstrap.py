@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recsys_posttrain.stats.bootstrap import bootstrap_interval, bootstrap_means, interval, p_value
+from recsys_posttrain.stats.bootstrap import (
+    FEW_USERS,
+    bootstrap,
+    bootstrap_interval,
+    bootstrap_means,
+    equivalence_p,
+    interval,
+    p_value,
+    smallest_p,
+)
 
 NAN = np.nan
 
@@ -19,7 +28,11 @@ def test_draws_match_an_explicit_loop_over_the_same_users():
     draws_of = {}
     for seeds in (1, 3):
         mean, draws = bootstrap_means(
-            values[:, :seeds], weights_KN=weights, resamples=40, rng=np.random.default_rng(9)
+            values[:, :seeds],
+            weights_KN=weights,
+            resamples=40,
+            few_users=0,
+            rng=np.random.default_rng(9),
         )
         draws_of[seeds] = draws
         users_R = np.random.default_rng(9).integers(0, 11, (40, 11))
@@ -34,9 +47,9 @@ def test_draws_match_an_explicit_loop_over_the_same_users():
 
 def test_draws_do_not_depend_on_the_block_size(monkeypatch):
     values = np.random.default_rng(0).normal(size=(1, 2, 13))
-    _, whole = bootstrap_means(values, resamples=50, rng=np.random.default_rng(1))
+    _, whole = bootstrap_means(values, resamples=50, few_users=0, rng=np.random.default_rng(1))
     monkeypatch.setattr("recsys_posttrain.basic_statistics._BLOCK_ELEMENTS", 40)
-    _, parts = bootstrap_means(values, resamples=50, rng=np.random.default_rng(1))
+    _, parts = bootstrap_means(values, resamples=50, few_users=0, rng=np.random.default_rng(1))
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
 
 
@@ -98,7 +111,11 @@ def test_variance_of_crossed_effects_is_that_of_the_analysis_of_variance(user_ef
     t_variance = (num_seeds - 1) / (num_seeds - 3)
     wanted = max(users - rest, 0) + seeds * t_variance
     _, draws = bootstrap_means(
-        values[None], weights_KN=weights, resamples=40_000, rng=np.random.default_rng(1)
+        values[None],
+        weights_KN=weights,
+        resamples=40_000,
+        few_users=0,
+        rng=np.random.default_rng(1),
     )
     # 4 standard errors of a variance of 40,000 draws are 2.8%; the variance of a ratio under
     # resampling is not exactly its linear form, here by up to 2%.
@@ -115,17 +132,127 @@ def test_all_statistics_see_the_same_draws():
 
 
 def test_nan_users_are_left_out_and_an_empty_subset_is_nan():
+    """Of two users 1 and 3: the t quantile of one degree of freedom times a standard error of 1."""
     found = bootstrap_interval([[1.0, NAN, 3.0]], rng=np.random.default_rng(0))
-    assert (found.value, found.low, found.high) == (2.0, 1.0, 3.0)
+    assert found.value == 2
+    tolerance = 4 * quantile_error(stats.t(1), 0.975, 20_000)
+    assert [2 - found.low, found.high - 2] == pytest.approx([12.7062] * 2, rel=tolerance)
     for seeds in (1, 3):
         empty = bootstrap_interval([[NAN, NAN]] * seeds, rng=np.random.default_rng(0))
         assert np.isnan([empty.value, empty.low, empty.high]).all()
+
+
+@pytest.mark.parametrize("users", [5, 30])
+def test_few_users_have_the_t_interval_of_their_means(users):
+    """Against scipy; with weights, of the linear form of a weighted mean."""
+    values = np.random.default_rng(users).exponential(size=users)
+    weights = np.random.default_rng(1).integers(1, 4, users).astype(float)
+    freedom = users - 1
+    error = stats.sem(values)
+    of_share = weights / weights.sum() * (values - np.average(values, weights=weights))
+    weighted = np.sqrt((of_share**2).sum() * users / freedom)
+    tolerance = 4 * quantile_error(stats.t(freedom), 0.975, 40_000)
+    for given, mean, deviation in (
+        (1.0, values.mean(), error),
+        (weights, np.average(values, weights=weights), weighted),
+    ):
+        rng = np.random.default_rng(3)
+        mean_K, draws_RK = bootstrap_means(
+            values[None, None], weights_KN=given, resamples=40_000, rng=rng
+        )
+        found = interval(mean_K[0], draws_RK[:, 0])
+        low, high = stats.t.interval(0.95, freedom, loc=mean, scale=deviation)
+        assert found.value == pytest.approx(mean)
+        assert found.high - mean == pytest.approx(high - mean, rel=tolerance)
+        assert mean - found.low == pytest.approx(mean - low, rel=tolerance)
+
+
+def test_each_statistic_has_the_form_of_its_own_number_of_users():
+    """One over all, one over one user fewer than are many, one over a single user."""
+    values = np.random.default_rng(0).normal(size=(3, 2, FEW_USERS))
+    values[1, :, 0] = NAN
+    values[2, :, 1:] = NAN
+    mean_K, draws_RK = bootstrap_means(values, resamples=50, rng=np.random.default_rng(1))
+    _, alone_R1 = bootstrap_means(values[:1], resamples=50, rng=np.random.default_rng(1))
+    _, resampled_RK = bootstrap_means(
+        values, resamples=50, few_users=0, rng=np.random.default_rng(1)
+    )
+    np.testing.assert_allclose(draws_RK[:, 0], alone_R1[:, 0])
+    assert not np.isclose(draws_RK[:, 1], resampled_RK[:, 1]).any()
+    assert np.isnan(draws_RK[:, 2]).all(), "one user has no interval"
+    assert mean_K[2] == pytest.approx(values[2, :, 0].mean())
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("users", [5, 30])
+def test_intervals_of_few_users_hold_the_truth(users, seeds):
+    """1,000 studies with normal effects of users and of seeds (none where there is one seed), and
+    a rest. Two seeds are too wide rather than too narrow; resamples of 5 users miss."""
+    studies, rng = 1_000, np.random.default_rng(users)
+    user_effect = rng.normal(size=(studies, 1, users)) + 0.5 * rng.normal(
+        size=(studies, seeds, users)
+    )
+    values = user_effect + (seeds > 1) * 0.2 * rng.normal(size=(studies, seeds, 1))
+
+    def held(few_users):
+        mean_K, draws_RK = bootstrap_means(values, resamples=1_000, few_users=few_users, rng=rng)
+        each = (interval(*pair) for pair in zip(mean_K, draws_RK.T, strict=True))
+        return sum(found.low <= 0 <= found.high for found in each)
+
+    low, high = stats.binom.ppf([1e-3, 1 - 1e-3], studies, 0.95)
+    by_t = held(FEW_USERS)
+    assert low <= by_t
+    assert by_t <= (high if seeds == 1 else 0.995 * studies)
+    if (users, seeds) == (5, 1):
+        assert held(0) < low - 50
+
+
+def test_draws_of_differences_follow_from_those_of_their_terms():
+    """Of two seeds, NaN users and weights, as of the differences themselves, for few and many."""
+    for users in (40, 150):
+        rng = np.random.default_rng(users)
+        values = rng.normal(size=(3, 2, users)) + rng.normal(size=(3, 2, 1))
+        values[:, :, 3] = NAN
+        weights = rng.uniform(0.5, 1.5, users)
+        found = bootstrap(values, weights_KN=weights, resamples=20, rng=np.random.default_rng(1))
+        value_P, draws_RP = found.differences(np.array([0, 0, 1]), np.array([1, 2, 2]))
+        between = np.stack([values[0] - values[1], values[0] - values[2], values[1] - values[2]])
+        mean_P, wanted_RP = bootstrap_means(
+            between, weights_KN=weights, resamples=20, rng=np.random.default_rng(1)
+        )
+        np.testing.assert_allclose(value_P, mean_P)
+        np.testing.assert_allclose(draws_RP, wanted_RP, rtol=1e-9, atol=1e-12)
+
+
+def test_equivalence_by_hand():
+    """Of 99 draws one is above the margin and none below: (1 + 1) / (99 + 1)."""
+    draws = np.array([0.0] * 98 + [0.5])
+    assert equivalence_p(draws, 0.4) == pytest.approx(0.02)
+    assert equivalence_p(-draws, 0.4) == pytest.approx(0.02)
+    assert equivalence_p(draws, 0.5) == pytest.approx(0.02), "at the margin is not within it"
+    assert equivalence_p(draws, 0.6) == pytest.approx(0.01)
+    assert equivalence_p(draws + 9, 0.6) == 1
+    assert np.isnan([equivalence_p(draws, 0.0), equivalence_p(draws, NAN)]).all()
+    assert np.isnan(equivalence_p(np.full(3, NAN), 1.0))
+
+
+def test_equivalence_is_an_interval_of_90_percent_within_the_margin():
+    """Schuirmann's two t tests, of 30 users, against scipy."""
+    values = np.random.default_rng(7).normal(0.05, 1, 30)
+    _, draws_R1 = bootstrap_means(values[None, None], rng=np.random.default_rng(0))
+    for margin in (0.3, 0.45, 0.6):
+        above = stats.ttest_1samp(values, -margin, alternative="greater").pvalue
+        below = stats.ttest_1samp(values, margin, alternative="less").pvalue
+        wanted = max(above, below)
+        tolerance = 4 * np.sqrt(wanted / 20_000) + 1 / 20_001
+        assert equivalence_p(draws_R1[:, 0], margin) == pytest.approx(wanted, abs=tolerance)
 
 
 def test_p_value_and_interval_by_hand():
     draws = np.array([-1.0] + [2.0] * 98)
     assert p_value(draws) == pytest.approx(2 * 2 / 100)
     assert p_value(-draws) == pytest.approx(2 * 2 / 100)
+    assert p_value(np.ones(99)) == smallest_p(99) == pytest.approx(2 / 100)
     found = interval(0.5, np.arange(101.0), confidence=0.9)
     assert [found.value, found.low, found.high] == pytest.approx([0.5, 5.0, 95.0])
 
@@ -133,7 +260,7 @@ def test_p_value_and_interval_by_hand():
 def test_p_value_and_interval_agree():
     """p <= .05 where the interval excludes 0, but for the draw between which it interpolates."""
     rng = np.random.default_rng(2)
-    values = rng.normal(0.1, 1, (200, 3, 40)) + rng.normal(0, 0.1, (200, 3, 1))
+    values = rng.normal(0.15, 1, (200, 3, 40)) + rng.normal(0, 0.1, (200, 3, 1))
     mean, draws = bootstrap_means(values, resamples=999, rng=rng)
     outside = 0
     for k in range(200):

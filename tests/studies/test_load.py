@@ -64,6 +64,7 @@ def test_overrides_that_cannot_be(override, message, tmp_path, small_ratings_csv
             "all runs of one study must share dataset, split, thresholds and repeats, because",
         ),
         (STUDY + "FULL_SEEDS = 1", "FULL_SEEDS=1 must be True or False"),
+        (STUDY + "EQUAL_WITHIN = 0.0", "EQUAL_WITHIN=0.0 must be a share above 0"),
     ],
 )
 def test_experiment_files_that_cannot_be_run(text, message, tmp_path, small_ratings_csv):

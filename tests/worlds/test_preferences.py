@@ -89,7 +89,8 @@ def test_ridge_is_least_squares_with_rows_for_the_penalty():
 def test_the_personal_part_has_variance_1_and_is_shared_by_chance_alone():
     """Of k = 2 of 40: E w^2 = 1, and users with s of them in common correlate by s / 2, on average
     by k / 40. 4,000 items and 300 users: standard errors below .01."""
-    user_NH, sign_VH = Preferences(items_per_vector=100)._personal(300, 4000, np.random.default_rng(0))
+    drawn = Preferences(items_per_vector=100)
+    user_NH, sign_VH = drawn._personal(300, 4000, np.random.default_rng(0))
     assert ((user_NH > 0).sum(axis=1) == 2).all()
     w_NV = user_NH @ sign_VH.T
     assert abs(w_NV.mean()) < 0.01
