@@ -78,7 +78,7 @@ def _is_changed(run: Run, noise: RewardNoise) -> bool:
         return False
     if getattr(run.algorithm, "reads_log", False):
         return noise.log is not None
-    return noise.model is not None and not is_resampled(noise.model)
+    return noise.of_model() != RewardNoise() and not is_resampled(noise.model)
 
 
 def baselines_of(

@@ -280,7 +280,7 @@ def _check(runs: tuple[Run, ...], file: Path, is_grid: bool) -> None:
         raise UserError(f"{file}: two runs are called {twice.pop()!r}; give one of them a name=")
     for run in runs:  # refused now, not when its turn comes
         describe(run)
-        if isinstance(run.control, TrueRewards):
+        if isinstance(run.control, TrueRewards) or run.noise.reads_truth:
             world(run.setup.dataset)
     setups: dict[str, Setup] = {}
     for setup in (run.setup for run in runs):
