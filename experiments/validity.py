@@ -119,7 +119,7 @@ def reward_models(pipelines: dict[tuple[str, int], Pipeline]) -> str:
         assert quality is not None, "the dataset has rewards"
         name = f"{quality.index[-1]}, {variant}"
         of_axis = pipeline.rewards.measure_axis(RewardNoise())
-        rows.setdefault("item mean", []).append(dict(quality.loc["item mean", [*QUALITY]]))
+        rows.setdefault("item mean", []).append(quality[[*QUALITY]].T["item mean"].to_dict())
         rows.setdefault(name, []).append({**quality.iloc[-1][[*QUALITY]], **of_axis})
     columns = [*QUALITY, *(name for name in AXES if name not in QUALITY)]
     shown = []

@@ -107,8 +107,6 @@ SWAPPED = {
         ("actors.reference.log_prob(", "actors.policy.log_prob("),
         ("log_prob_N2[:, 0]\n    metrics", "log_prob_N2[:, 1]\n    metrics"),
         ("LossOutput(loss_N, metrics, kept_N)", "LossOutput(loss_N, metrics)"),
-        ("excluded=batch.excluded", "excluded=None"),
-        (".clamp(min=0)", ""),
     ],
     "algorithms/losers.py": [
         ("actors.reference.sample(", "actors.policy.sample("),
@@ -118,7 +116,6 @@ SWAPPED = {
     ],
     "algorithms/sdpo.py": [
         ("is_out_NK[:, 0] = False", "is_out_NK[:, 0] = True"),
-        ("constant_normaliser=True", "constant_normaliser=False"),
         ("LossOutput(loss_N, metrics, kept_N)", "LossOutput(loss_N, metrics)"),
     ],
     "algorithms/pessimistic.py": [
@@ -127,7 +124,10 @@ SWAPPED = {
         ("after_step(self.method, actors)", "pass"),
     ],
     "algorithms/kto.py": [
-        ("actors.reference.log_prob(", "actors.policy.log_prob("),
+        ("actors.policy.sample(", "actors.reference.sample("),
+        ("actors.reference.log_prob(batch, items_NK)", "actors.old.log_prob(batch, items_NK)"),
+        ("actors.reference.log_prob(batch), ", "actors.policy.log_prob(batch).detach(), "),
+        (".clamp(min=0)", ""),
         ("-gain, gain)", "gain, -gain)"),
         ("good_N | bad_N)", "good_N)"),
         ("kl_N.mean()", "kl_N.sum()"),

@@ -2,15 +2,14 @@
 
     loss = good_weight (1 - sigmoid(beta (lr(a) - z))) where r > threshold
     loss = bad_weight (1 - sigmoid(beta (z - lr(a)))) where r < threshold; equal ones do not count
-    lr(a) = log pi(a | x) - log pi_ref(a | x),   z = KL(pi || pi_ref) at x, a constant
+    lr(a) = log pi(a | x) - log pi_ref(a | x),   z = max(0, mean of lr over draws from pi at x)
 
-It needs no pairs and no reward model. The sigmoid lets go of what has moved a few 1 / beta past z.
+z estimates KL(pi || pi_ref), and is a constant. What has moved a few 1 / beta past z is let go.
 Limits: at pi = pi_ref the gradient is that of -+ weight (beta / 4) log pi(a).
 Source: KTO, arXiv 2402.01306.
-Departures: z is exact at every x. The source estimates it, clamped at 0, by the mean lr of the
-mismatched answers of a batch; here the clamp only catches rounding. Good is by default a logged
-reward above the mean of the user's earlier ones: it needs no unit, and one user's stars are not
-another's. Any signal can be the threshold: reference_value makes good what beats pi_ref's mean.
+Departures: every x has its z; the source has one per batch, of mismatched answers. Good is, by
+default, a logged reward above the mean of the user's earlier ones: it needs no unit, and one user's
+stars are not another's. With reference_value as the threshold it is what beats pi_ref's mean.
 """
 
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.algorithms.actors import Actors
-from recsys_posttrain.algorithms.margin import kl_to_reference, side_metrics
+from recsys_posttrain.algorithms.margin import side_metrics
 from recsys_posttrain.algorithms.signals import Signal, learned_value, user_mean
-from recsys_posttrain.config import require, require_above_0
+from recsys_posttrain.config import require, require_above_0, require_at_least
 from recsys_posttrain.types import Batch, LossOutput
 
 ROUNDING = 1e-4  # stars; a mean of equal rewards is not nearer to them
@@ -42,9 +41,11 @@ class KTO:
     threshold: Signal = user_mean  # between bad and good rewards
     good_weight: float = 1.0
     bad_weight: float = 1.0
+    samples: int = 8  # of pi per position, for the KL
 
     def __post_init__(self) -> None:
         require_above_0(self, "beta", "good_weight", "bad_weight")
+        require_at_least(self, 1, "samples")
         require(
             self.threshold is not learned_value,
             "KTO: no part of its loss trains threshold=learned_value.",
@@ -54,13 +55,14 @@ class KTO:
         log = actors.log.rewards_E
         require(
             log.amax() - log.amin() > ROUNDING,
-            f"KTO: every logged reward is {float(log[0]):g} stars, so that none is good or bad; "
-            "take BC, or DPO with a reward model.",
+            f"KTO: every logged reward is {float(log[0]):g} stars, so none is good or bad; use BC.",
         )
         gap_N = batch.reward_N - self.threshold(batch, actors)
         good_N, bad_N = gap_N > ROUNDING, gap_N < -ROUNDING
         weight_N = torch.where(good_N, gap_N.new_tensor(self.good_weight), self.bad_weight)
-        reference_N, kl_N = actors.reference.log_prob(batch), kl_to_reference(batch, actors)
+        items_NK, drawn_NK = actors.policy.sample(batch, self.samples, actors.generator)
+        kl_NK = drawn_NK - actors.reference.log_prob(batch, items_NK)
+        reference_N, kl_N = actors.reference.log_prob(batch), kl_NK.mean(dim=1).clamp(min=0)
 
         def objective(log_prob_C1: Tensor, *constants_C: Tensor) -> Tensor:
             reference_C, point_C, good_C, weight_C = constants_C

@@ -1,4 +1,4 @@
-"""Shared by the methods that follow log ratios: the loss of a pair's margin, the KL, and metrics.
+"""Shared by the methods that follow log ratios: the loss of a pair's margin, and metrics.
 
 lr(a) = log pi(a | x) - log pi_ref(a | x); the margin of a pair is lr(a_w) - lr(a_l), where a_w is
 the preferred item and a_l the rejected one.
@@ -9,7 +9,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.algorithms.pairs import PairSource
 from recsys_posttrain.ops.softmax import masked_mean
@@ -27,18 +26,6 @@ def log_ratios(
     with torch.no_grad():
         reference_NK = actors.reference.log_prob(batch, items_NK)
     return log_prob_NK - reference_NK, log_prob_NK
-
-
-def kl_to_reference(batch: Batch, actors: Actors) -> Tensor:
-    """The exact KL(pi || pi_ref) over the eligible items, at least 0, [N], without a gradient."""
-    kl_N2 = ops.kl_and_entropy(
-        actors.policy.hidden_states(batch).detach(),
-        actors.policy.item_embedding_VD,
-        actors.reference.hidden_states(batch),
-        actors.reference.item_embedding_VD,
-        excluded=batch.excluded,
-    )
-    return kl_N2[:, 0].clamp(min=0)
 
 
 def loss_of_pairs(

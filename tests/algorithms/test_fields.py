@@ -41,7 +41,7 @@ WRONG = {
     OfflinePPO: CLIPPED | {"samples": [0]},
     TopKREINFORCE: {"items": [0], "weight_cap": [0.0]},
     IPO: {"beta": [0.0, math.nan]},
-    KTO: {"beta": [0.0], "good_weight": [0.0], "bad_weight": [-1.0]},
+    KTO: {"beta": [0.0], "good_weight": [0.0], "bad_weight": [-1.0], "samples": [0]},
     Pessimistic: {"penalty": [-0.1, math.nan]},
     RobustDPO: {"beta": [0.0], "flip_probability": [-0.1, 0.5, math.nan]},
     SDPO: {"beta": [0.0]},

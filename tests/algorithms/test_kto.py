@@ -57,17 +57,21 @@ def test_at_the_reference_good_items_rise_and_bad_ones_fall(tabular):
 
 
 def test_whole_loss_and_metrics_against_a_numpy_oracle(tabular):
-    """The reference point is the exact KL of each context, and no gradient flows through it."""
+    """The draws are replayed from the seed; no gradient flows through the reference point. Some of
+    their means are below 0."""
     batch, actors = tabular.random()
+    items_NK = actors.policy.sample(batch, 2, torch.Generator().manual_seed(3))[0].numpy()
+    actors.generator.manual_seed(3)
     batch = batch._replace(history_rewards_BT=doubles([3.0, 3, 5], [1, 5, 0]))
-    output = KTO(beta=0.6, good_weight=0.7, bad_weight=1.3).loss(batch, actors)
+    output = KTO(beta=0.6, good_weight=0.7, bad_weight=1.3, samples=2).loss(batch, actors)
     policy, _, reference, _ = tabular.tables(actors)
     # Means so far: 3, 3, 11/3; 1, 3.
     good = [True, False, False, True, False]
-    gradient, losses, implied, log_probs, kls = np.zeros_like(policy), [], [], [], []
+    gradient, losses, implied, log_probs, means, kls = np.zeros_like(policy), [], [], [], [], []
     for n, (b, t) in enumerate(batch.mask_BT.nonzero().tolist()):
         x, a = int(batch.history_BT[b, t]) - 1, int(batch.actions_BT[b, t]) - 1
-        kl = (policy[x] * np.log(policy[x] / reference[x])).sum()
+        means.append(np.log(policy[x] / reference[x])[items_NK[n] - 1].mean())
+        kl = max(0, means[-1])
         lr = math.log(policy[x, a] / reference[x, a])
         sigma = 1 / (1 + math.exp(-0.6 * (lr - kl)))
         losses.append(0.7 * (1 - sigma) if good[n] else 1.3 * sigma)
@@ -81,6 +85,7 @@ def test_whole_loss_and_metrics_against_a_numpy_oracle(tabular):
     found = actors.policy.backbone.logits.grad.numpy()
     np.testing.assert_allclose(found, gradient, atol=1e-9, rtol=0)
     assert output.counts_N.all()
+    assert min(means) < 0 < max(means)
     implied, log_probs, good = np.array(implied), np.array(log_probs), np.array(good)
     expected = {
         "rewards/chosen": implied[good].mean(),
@@ -127,5 +132,5 @@ def test_what_it_cannot_learn_from_is_refused(tabular):
     with pytest.raises(UserError, match=r"KTO: .* threshold=learned_value"):
         KTO(threshold=learned_value)
     actors = tabular.actors(rewards=[3.7] * 5)
-    with pytest.raises(UserError, match=r"KTO: every logged reward is 3.7 stars.* take BC"):
+    with pytest.raises(UserError, match=r"KTO: every logged reward is 3.7 stars.* use BC"):
         KTO().loss(tabular.batch(), actors)

@@ -4,14 +4,12 @@ import torch
 from data_factory import doubles
 
 from recsys_posttrain.algorithms.margin import (
-    kl_to_reference,
     log_ratios,
     loss_of_pairs,
     preference_metrics,
     side_metrics,
 )
 from recsys_posttrain.algorithms.pairs import Pairs
-from recsys_posttrain.eligibility import Excluded
 
 THREE_TO_ONE = doubles([1.0, 3.0]).log()
 
@@ -82,24 +80,3 @@ def test_side_metrics_by_hand():
         "logps/good": -1.5,
     }
     assert not any(each.requires_grad for each in metrics.values())
-
-
-def test_the_kl_by_hand(tabular):
-    """KL((1/4, 3/4) || (1/2, 1/2)) = log(1/2) / 4 + 3 log(3/2) / 4, not the KL the other way round.
-    With a third item, which is not eligible, it is the same; and never below 0."""
-    expected = math.log(0.5) / 4 + 3 * math.log(1.5) / 4
-    actors = tabular.actors(policy=THREE_TO_ONE)
-    kl_N = kl_to_reference(tabular.batch(), actors)
-    torch.testing.assert_close(kl_N, doubles(expected))
-    assert not kl_N.requires_grad
-
-    three = torch.cat([THREE_TO_ONE, doubles([7.0])], dim=1)
-    actors = tabular.actors([[0.0, 0.0, -3.0]], three)
-    out = Excluded(torch.tensor([3]), torch.tensor([0, 1]))
-    kl_N = kl_to_reference(tabular.batch()._replace(excluded=out), actors)
-    torch.testing.assert_close(kl_N, doubles(expected))
-
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(1, 50, generator=generator, dtype=torch.float64)
-    for shift in range(20):  # equal policies whose logits round otherwise
-        assert kl_to_reference(tabular.batch(), tabular.actors(logits, logits + shift / 7)) >= 0

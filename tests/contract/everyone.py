@@ -95,7 +95,7 @@ def rows(batch, index):
         **{
             name: value[index][:, :longest]
             for name, value in batch._asdict().items()
-            if name.endswith("_BT")
+            if name.endswith("_BT") and value is not None
         },
         sequences_B=batch.sequences_B[index],
         excluded=excluded_spans(items_E, offsets_N1[position_N], length_N),
