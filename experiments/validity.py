@@ -25,6 +25,7 @@ from noise_vs_quality import base_of
 
 from recsys_posttrain.algorithms import ASFT, BC, DPO, FilteredBC, OfflinePPO
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
+from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.algorithms.pairs import WIDTH, SampledPairs
 from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.basic_statistics import spearman
@@ -41,9 +42,10 @@ from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.untrained import ItemMean, Popularity, Pretrained, RewardArgmax, Tilt
+from recsys_posttrain.untrained.base import Untrained
 from recsys_posttrain.worlds.catalog import dataset_named
 
-METHODS = {
+METHODS: dict[str, Algorithm | Untrained] = {
     "Popularity": Popularity(),
     "Pretrained": Pretrained(),
     "ItemMean": ItemMean(),
@@ -119,7 +121,9 @@ def reward_models(pipelines: dict[tuple[str, int], Pipeline]) -> str:
         assert quality is not None, "the dataset has rewards"
         name = f"{quality.index[-1]}, {variant}"
         of_axis = pipeline.rewards.measure_axis(RewardNoise())
-        rows.setdefault("item mean", []).append(quality[[*QUALITY]].T["item mean"].to_dict())
+        rows.setdefault("item mean", []).append(
+            {name: float(quality.loc["item mean", name]) for name in QUALITY}
+        )
         rows.setdefault(name, []).append({**quality.iloc[-1][[*QUALITY]], **of_axis})
     columns = [*QUALITY, *(name for name in AXES if name not in QUALITY)]
     shown = []
