@@ -66,10 +66,12 @@ class RewardStages:
         learned = ", ".join(str(each) for each in (noise.model, noise.log) if each is not None)
         title = f"reward model, {learned}" if learned else "reward model"
 
-        def train(data: Split, *settings: Any) -> tuple[RewardModel, Fitted]:
+        def train(
+            data: Split, config: RewardConfig, seed: int, folder: Path, device: str
+        ) -> tuple[RewardModel, Fitted]:
             reference = self.shared.load_pretrained() if noise.reads_reference else None
             given = noise.on_shared_log(data, reference)
-            return reward_training.train_reward(given, *settings, noise=noise)
+            return reward_training.train_reward(given, config, seed, folder, device, noise)
 
         return self._train(self.shared.keys.reward(noise), title, train, self.shared.setup.reward)
 
@@ -215,7 +217,8 @@ class RewardStages:
         noise = shared.keys.known(noise.of_model(), eval_split)
 
         def make(_: Path) -> dict[str, Any]:
-            targets, found = shared.data.targets(eval_split), {}
+            targets = shared.data.targets(eval_split)
+            found: dict[str, float] = {}
             values = {}
             if (judge := self.load_judge()) is not None:
                 asked = targets.history, targets.times_N, targets.users_N
