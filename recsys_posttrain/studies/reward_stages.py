@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,12 @@ class RewardStages:
         learned = ", ".join(str(each) for each in (noise.model, noise.log) if each is not None)
         title = f"reward model, {learned}" if learned else "reward model"
 
-        learn = partial(reward_training.train_reward, noise=noise)
-
-        def train(data: Split, *settings: Any) -> tuple[RewardModel, Fitted]:
+        def train(
+            data: Split, config: RewardConfig, seed: int, folder: Path, device: str
+        ) -> tuple[RewardModel, Fitted]:
             reference = self.shared.load_pretrained() if noise.reads_reference else None
-            return learn(noise.on_shared_log(data, reference), *settings)
+            given = noise.on_shared_log(data, reference)
+            return reward_training.train_reward(given, config, seed, folder, device, noise)
 
         return self._train(self.shared.keys.reward(noise), title, train, self.shared.setup.reward)
 
