@@ -85,6 +85,12 @@ def global_random_state():
     return torch.get_rng_state().tolist(), numpys[1].tolist(), numpys[2], random.getstate()
 
 
+def padded_fields(batch):
+    """Name and value of each that the batch has."""
+    fields = batch._asdict().items()
+    return [(name, each) for name, each in fields if "_BT" in name and each is not None]
+
+
 def rows(batch, index):
     """Some rows of a batch, as a batch of its own, without columns that are all padding."""
     longest = int(batch.mask_BT[index].sum(dim=1).max())
@@ -92,11 +98,15 @@ def rows(batch, index):
     items_E, offsets_N1 = batch.excluded
     length_N = offsets_N1.diff()[position_N]
     return batch._replace(
+<<<<<<< HEAD
         **{
             name: value[index][:, :longest]
             for name, value in batch._asdict().items()
             if name.endswith("_BT") and value is not None
         },
+=======
+        **{name: value[index][:, :longest] for name, value in padded_fields(batch)},
+>>>>>>> methods
         sequences_B=batch.sequences_B[index],
         excluded=excluded_spans(items_E, offsets_N1[position_N], length_N),
     )
