@@ -98,15 +98,7 @@ def rows(batch, index):
     items_E, offsets_N1 = batch.excluded
     length_N = offsets_N1.diff()[position_N]
     return batch._replace(
-<<<<<<< HEAD
-        **{
-            name: value[index][:, :longest]
-            for name, value in batch._asdict().items()
-            if name.endswith("_BT") and value is not None
-        },
-=======
         **{name: value[index][:, :longest] for name, value in padded_fields(batch)},
->>>>>>> methods
         sequences_B=batch.sequences_B[index],
         excluded=excluded_spans(items_E, offsets_N1[position_N], length_N),
     )

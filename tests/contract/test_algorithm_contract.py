@@ -99,12 +99,7 @@ def test_padding_has_no_influence(algorithm, small):
     """Whatever stands there, and two columns more of it: loss, metrics and gradients stay bit for
     bit."""
     batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS)
-<<<<<<< HEAD
-    given = {name: each for name, each in batch._asdict().items() if each is not None}
-    wide = {name: pad(each, (0, 2)) for name, each in given.items() if "_BT" in name}
-=======
     wide = {name: pad(each, (0, 2)) for name, each in padded_fields(batch)}
->>>>>>> methods
     nonsense = (3, torch.nan, -7, 5, torch.nan, 2**62)
     for name, number in zip(batch._fields, nonsense, strict=False):
         wide[name].masked_fill_(~wide["mask_BT"], number)
