@@ -3,14 +3,16 @@
     make study
     recsys-posttrain run experiments/noise_vs_quality.py [--dataset jester] [--seeds 5]
 
-Every method at three strengths and more, under every kind of noise at four levels, in the reward
-model and, apart from that, in the logged rewards; each seed draws noise of its own. Users of
-policy, reward model, judge, validation and test are disjoint. A policy is worth the mean true
-reward of its five best unseen items where the truth is known, otherwise what the judge says of five
-greedy steps, with ranking metrics beside it. Which strength stands for a method is decided by
-NDCG@10 of liked validation targets, means over seeds; never by the truth. Doing nothing is a
-candidate too. All methods begin with three strengths; where the best one lies at the edge, the next
-one is tried, up to two on each side. Under two kinds of noise this is done at each level anew;
+Every method at three strengths and more, under every kind of noise at three or four levels, in the
+reward model, apart from that in the logged rewards, and in a log from which the reward model learns
+too; in worlds also with reward models that are mixed with the truth. The log's own quality is a
+second axis: `--set dataset.preference=2`, say, is a study of its own. Each seed draws noise of its
+own. Users of policy, reward model, judge, validation and test are disjoint. A policy is worth the
+mean true reward of its five best unseen items where the truth is known, otherwise what the judge
+says of five greedy steps, with ranking metrics beside it. Which strength stands for a method is
+decided by NDCG@10 of liked validation targets, means over seeds; never by the truth. Doing nothing
+is a candidate too. All methods begin with three strengths; where the best one lies at the edge, the
+next one is tried, up to two on each side. Under two kinds of noise this is done at each level anew;
 under the others the strength chosen without noise is tried.
 """
 
@@ -41,6 +43,7 @@ from recsys_posttrain.rewards.noise import (
     RareOptimism,
     RewardNoise,
     Starvation,
+    TruthShare,
     UserBias,
 )
 from recsys_posttrain.rewards.noise.base import ErrorNoise
@@ -53,7 +56,7 @@ from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.worlds.base import World
 from recsys_posttrain.worlds.jester import Jester
 
-Kind = Callable[[float], ErrorNoise | Flips | Starvation]
+Kind = Callable[[float], ErrorNoise | Flips | Starvation | TruthShare]
 
 
 def base_of(dataset: Dataset) -> Run:
@@ -185,9 +188,13 @@ MODEL_NOISE: dict[Kind, tuple[float, ...]] = {
     RareOptimism: ERRORS,
     UserBias: ERRORS,
     Flips: FLIPS,
-    Starvation: (0.5, 0.8, 0.95, 0.99),
+    Starvation: (0.7, 0.9, 0.97, 0.99),
 }
 LOG_NOISE: dict[Kind, tuple[float, ...]] = {ItemBias: ERRORS, Flips: FLIPS}
+# The case of a service: the reward model learns from the noisy log. And what more quality is worth,
+# where there is a truth to mix in.
+SHARED_NOISE = LOG_NOISE
+BETTER: dict[Kind, tuple[float, ...]] = {TruthShare: (0.25, 0.5, 0.75)}
 # Under these in the reward model every strength is run; elsewhere the one chosen without noise.
 SWEPT = (ItemBias, Independent)
 
@@ -198,21 +205,25 @@ def grid(
     others: Sequence[Method] = CONTROLS,
     model_noise: Mapping[Kind, Sequence[float]] = MODEL_NOISE,
     log_noise: Mapping[Kind, Sequence[float]] = LOG_NOISE,
+    shared_noise: Mapping[Kind, Sequence[float]] = SHARED_NOISE,
 ) -> list[Run]:
     """All methods without noise; under each noise those that it can change."""
     runs = [run for method in (*methods, *others) for run in method.runs(base)]
-    for place, kinds in (("model", model_noise), ("log", log_noise)):
-        changed = [each for each in methods if each.asks_model or place == "log"]
+    for place, kinds in (("model", model_noise), ("log", log_noise), ("shared", shared_noise)):
+        changed = [each for each in methods if each.asks_model or place != "model"]
+        part, options = ("log", {"shared": True}) if place == "shared" else (place, {})
         for kind, levels in kinds.items():
             for level in levels:
-                noise = RewardNoise(**{place: kind(level)})  # type: ignore[arg-type]
+                noise = RewardNoise(**{part: kind(level)}, **options)  # type: ignore[arg-type]
                 runs += [run for method in changed for run in method.runs(base, noise)]
     return runs
 
 
 def runs_on(dataset: Dataset = Jester()) -> list[Run]:
-    bounds = BOUNDS if isinstance(dataset, World) else ()
-    return grid(base_of(dataset), others=(BOTH_LOGS, *CONTROLS, *bounds))
+    is_world = isinstance(dataset, World)
+    others = (BOTH_LOGS, *CONTROLS, *(BOUNDS if is_world else ()))
+    of_model = MODEL_NOISE | (BETTER if is_world else {})
+    return grid(base_of(dataset), others=others, model_noise=of_model)
 
 
 def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame) -> Sequence[Run]:

@@ -1,6 +1,6 @@
 """`recsys-posttrain advise`: which algorithm the committed studies support for a reward model as
-good as yours. It measures the order and the error, and cannot see whether errors are biased, so it
-answers for both; where the studies do not decide, it says so."""
+good as yours. Quality is what the study's own axis measures (report/noise_quality.py); where the
+studies do not decide, it says so."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,24 +9,23 @@ import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.user_holdout import UserHoldout
 from recsys_posttrain.report import evidence
 from recsys_posttrain.report.cells import between, decimal
-from recsys_posttrain.report.evidence import Condition, Errors
+from recsys_posttrain.report.evidence import Condition
+from recsys_posttrain.report.noise_quality import AXES
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
     has_results,
     study_folder,
     value_columns,
 )
+from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.catalog import dataset_named
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"  # of a checkout
-MEANING: dict[Errors, str] = {
-    "biased": "errors that a policy can follow (of an item, of a history)",
-    "independent": "errors that it cannot follow (independent, of a user)",
-}
 
 
 def advise_on(
@@ -37,8 +36,9 @@ def advise_on(
     device: str,
     duplicates: Duplicates | None = None,
 ) -> str:
-    """Trains and measures the default reward model on the dataset (a stage, reused), and reads
-    every study of noise in `studies`, by default the checkout's results.
+    """Trains and measures the default reward model on the dataset (a stage, reused), and where a
+    study's axis asks for them a policy and a judge; reads every study of noise in `studies`, by
+    default the checkout's results.
 
     Raises: UserError for an unknown dataset, or where there is no such study.
     """
@@ -50,7 +50,7 @@ def advise_on(
         f"{folder} holds no study of noise in the reward model; give --studies experiments/results "
         "of a checkout, or run make study.",
     )
-    setup = Setup(dataset=dataset_named(dataset, data_root, duplicates))
+    setup = Setup(dataset=dataset_named(dataset, data_root, duplicates), split=UserHoldout())
     pipeline = Pipeline(setup, output, device)
     quality = pipeline.rewards.measure()
     require(
@@ -60,6 +60,8 @@ def advise_on(
     )
     assert quality is not None
     model = quality.iloc[-1]  # after the baselines
+    if any(evidence.axis_of_models(study).startswith("projected") for study in found):
+        model = pd.concat([model, pd.Series(pipeline.rewards.measure_axis(RewardNoise()))])
     return "\n".join(
         [
             f"Studies in {folder}",
@@ -71,21 +73,22 @@ def advise_on(
 
 
 def advice(study: StudyFolder, dataset: str, model: pd.Series) -> Iterator[str]:
-    """Evidence and verdict of one study for a reward model with this row of `quality_frame`."""
-    accuracy = float(model["pairwise_accuracy"])
-    low, high = (float(model[f"pairwise_accuracy_{end}"]) for end in ("low", "high"))
-    conditions = evidence.conditions_at(study, low, accuracy, high)
+    """Evidence and verdict of one study for a reward model with this row of `quality_frame`, and
+    what `measure_axis` measured."""
+    axis = evidence.axis_of_models(study)
+    # A model of logged data has a judge; its projected correlation is compared all the same.
+    own = axis if axis in model else "projected_judge"
+    quality, low, high = (float(model[f"{own}{end}"]) for end in ("", "_low", "_high"))
+    conditions = evidence.conditions_at(study, low, quality, high)
     yield ""
     yield (
         f"Evidence: {study.path.name} (commit {study.record['commit']}), "
-        f"{value_columns(study)[0]} minus {study.control}, 95% intervals, at the accuracies "
-        "nearest to yours"
+        f"{value_columns(study)[0]} minus {study.control}, 95% intervals, nearest to yours, "
+        f"{AXES[own]} {decimal(quality)} {between(low, high)}, by {AXES[axis]}"
     )
     clean, noisy = ([c for c in conditions if bool(c.level) == is_noisy] for is_noisy in (0, 1))
     yield from (_line(each) for each in sorted(clean, key=lambda c: not c.is_near)[:1])
-    for errors, meaning in MEANING.items():
-        yield f"  {meaning}"
-        yield from (_line(each) for each in noisy if each.errors == errors)
+    yield from (_line(each) for each in noisy)
     name, bound = evidence.safest(conditions)
     yield (
         f"  largest worst case over all of these: {name}, at least {decimal(bound, sign=True)} "
@@ -101,7 +104,7 @@ def advice(study: StudyFolder, dataset: str, model: pd.Series) -> Iterator[str]:
 def verdict(
     study: StudyFolder, dataset: str, low: float, high: float, conditions: list[Condition]
 ) -> str:
-    """One paragraph; "not enough evidence" unless one method is supported for both errors."""
+    """One paragraph; "not enough evidence" unless one method is supported under all errors."""
     lowest, highest = evidence.studied_range(study)
     if study.dataset != dataset:
         return (
@@ -110,26 +113,25 @@ def verdict(
         )
     if high < lowest or low > highest:
         return (
-            f"not enough evidence: your accuracy, {decimal(low)} to {decimal(high)}, is outside of "
+            f"not enough evidence: your model, {decimal(low)} to {decimal(high)}, is outside of "
             f"what was studied, {decimal(lowest)} to {decimal(highest)}."
         )
-    biased, independent = (evidence.supported(conditions, errors) for errors in MEANING)
-    both = biased & independent
-    if not both:
+    best = evidence.supported(conditions)
+    if not best:
         return (
-            f"not enough evidence: it depends on your model's errors. Best under every such error: "
-            f"if a policy can follow them {_names(biased)}, if not {_names(independent)}."
+            "not enough evidence: it depends on your model's errors, as no method is among the "
+            "best under all that were studied."
         )
-    paying = evidence.paying(conditions, both)
+    paying = evidence.paying(conditions, best)
     if not paying:
         return (
-            f"not enough evidence that post-training pays: {_names(both - {*evidence.UNTRAINED})} "
+            f"not enough evidence that post-training pays: {_names(best - {*evidence.UNTRAINED})} "
             "is among the best, but its interval overlaps that of a policy trained without rewards."
         )
     if len(paying) > 1:
         return f"not enough evidence to choose: the intervals of {_names(paying)} overlap."
     return (
-        f"use {_names(paying)}: under every error that was studied at your accuracy it is among "
+        f"use {_names(paying)}: under every error that was studied at your quality it is among "
         "the best and above the policies that are trained without rewards."
     )
 
@@ -158,11 +160,11 @@ def _line(condition: Condition) -> str:
     first, *others = condition.ordered
     value, low, high = condition.differences[first]
     equal = [name for name in others if name in condition.best]
-    far = "" if condition.is_near else " (its accuracies are not near yours)"
+    far = "" if condition.is_near else " (its qualities are not near yours)"
     which = f"not distinguished from {', '.join(equal)}" if equal else "distinguished from all"
     level = f"{condition.kind} {condition.level:g}" if condition.level else "no noise"
     return (
-        f"    {level:<20} accuracy {decimal(condition.accuracy)}: {first} "
+        f"    {level:<20} at {decimal(condition.quality)}: {first} "
         f"{decimal(value, sign=True)} [{decimal(low, sign=True)}, {decimal(high, sign=True)}], "
         f"{which}{far}"
     )

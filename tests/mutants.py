@@ -27,6 +27,7 @@ OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--
 
 ALGORITHMS = ("signals", "weights", "clipped", "pairs")
 ALGORITHMS += ("bc", "rwr", "exp_rsft", "asft", "offline_ppo", "exact_ppo", "dpo")
+ALGORITHMS += ("cql", "wbc", "iql", "awac", "crr", "topk_reinforce", "surrogates", "grpo")
 ALGORITHMS += ("margin", "ipo", "robust_dpo", "losers", "sdpo", "kto", "pessimistic")
 LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]
@@ -73,6 +74,33 @@ SWAPPED = {
         ("actors.reference.sample(", "actors.policy.sample("),
         ("is_sure_N & (chosen_N != rejected_N)", "is_sure_N"),
         ("is_better_N & (chosen_N != rejected_N)", "is_better_N"),
+    ],
+    "algorithms/cql.py": [
+        ("actors.log.rewards_E.mean()", "reward_N.mean()"),
+        ("value_error(q_N, reward_N)", "value_error(q_N, batch.reward_N * 0)"),
+    ],
+    "algorithms/wbc.py": [
+        ("self.reward(batch, actors)", "batch.reward_N"),
+        ("rewards_E = actors.log.rewards_E", "rewards_E = batch.reward_N"),
+    ],
+    "algorithms/iql.py": [
+        ("expectile_error(value_N, q_N, self.level)", "expectile_error(q_N, value_N, self.level)"),
+        ("explained_share(value_N, batch.reward_N)", "explained_share(value_N, q_N)"),
+    ],
+    "algorithms/awac.py": [("(position_N == 0).cumsum(dim=0)", "(position_N == 0).long()")],
+    "algorithms/topk_reinforce.py": [
+        ("actors.reference.log_prob(", "actors.old.log_prob("),
+        ("if batch.propensity_N is None", "if True"),
+        (".clamp(min=0)", ".clamp(max=0)"),
+    ],
+    "algorithms/surrogates.py": [
+        ("difference.clamp(max=LARGEST)", "difference"),
+        ("torch.maximum(old, torch.where", "torch.minimum(old, torch.where"),
+    ],
+    "algorithms/grpo.py": [
+        ("actors.old_at(batch).sample(", "actors.policy.sample("),
+        ("actors.reference.log_prob(", "actors.old.log_prob("),
+        ("actors.policy.loss_of_log_prob(", "actors.old.loss_of_log_prob("),
     ],
     "algorithms/margin.py": [
         ("actors.policy.log_prob(", "actors.reference.log_prob("),

@@ -67,9 +67,10 @@ RECORD = {
             "model": {
                 "pairwise_accuracy": 0.55,
                 "rmse": 1.2,
-                "exploitable_share": 1.0,
+                "projected_truth": 0.2,
                 "clean_pairwise_accuracy": 0.7,
                 "clean_rmse": 0.9,
+                "clean_projected_truth": 0.6,
             }
         }
     },

@@ -20,8 +20,10 @@ def small_reward(monkeypatch):
     small = RewardEnsemble(members=2, rank=2, training=Training(epochs=1))
     small = replace(small, encoder=replace(small.encoder, dim=8, blocks=1, feed_forward=8))
 
-    def setup(dataset):
-        return Setup(dataset=dataset, reward=small)
+    def setup(dataset, split):
+        plan = Training(steps=2, batch_size=8)
+        backbone = replace(small.encoder, max_length=8)
+        return Setup(dataset, split, backbone=backbone, pretraining=plan, reward=small)
 
     monkeypatch.setattr(advise, "Setup", setup)
 
@@ -35,6 +37,24 @@ def test_advice_on_a_file(small_ratings_csv, tmp_path, own_cache, small_reward):
     assert "not enough evidence: the study is of jester" in text
     again = advise.advise_on(str(small_ratings_csv), None, None, tmp_path, "cpu")
     assert again == text  # from the stages
+
+
+def test_a_study_with_the_projected_correlation_asks_for_it(
+    small_ratings_csv, tmp_path, own_cache, small_reward
+):
+    """By the judge, since a file has no truth."""
+    folder = tmp_path / "studies" / "mine"
+    shutil.copytree(advise.RESULTS / "noise_vs_quality-jester", folder)
+    table = pd.read_csv(folder / "table.csv")
+    table.assign(projected_truth=table["pairwise_accuracy"]).to_csv(
+        folder / "table.csv", index=False
+    )
+    text = advise.advise_on(str(small_ratings_csv), None, folder.parent, tmp_path, "cpu")
+    assert re.search(
+        r"nearest to yours, projected correlation \(judge\) -?\.\d+ .*, by projected correlation "
+        r"\(truth\)",
+        text,
+    )
 
 
 def test_the_model_is_set_beside_the_best_baseline_of_each_measure():

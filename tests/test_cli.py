@@ -221,7 +221,7 @@ def test_data_audit_prints_the_headroom_of_a_world(tmp_path, monkeypatch, capsys
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
     assert end("data", "audit", "jester") == 0
     printed = capsys.readouterr().out
-    assert "uniform 2.750 (2.750), popularity 2.750 (2.750), best fixed list 2.750" in printed
+    assert "popularity 2.750 (2.750), best fixed list 2.750" in printed
     assert "jester has no headroom" in printed
 
 

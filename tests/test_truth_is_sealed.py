@@ -48,11 +48,11 @@ def test_who_asks_for_the_truth():
     assert askers == ASKERS
 
 
-def test_the_stages_read_it_in_four_places():
-    """For rows, curves and the head of a study, which are reported, and for the control that names
-    it.
+def test_the_stages_read_it_in_six_places():
+    """For rows, curves, the axis and the head of a study, which are reported, and for the control
+    and the noise that name it.
 
-    `compute` is within `trace`.
+    `compute` is within `trace`, `make` within `measure_axis`.
     """
     readers = set()
     for path in (PACKAGE / "studies").glob("*.py"):
@@ -68,6 +68,9 @@ def test_the_stages_read_it_in_four_places():
         ("pipeline.py", "trace"),
         ("pipeline.py", "compute"),
         ("reward_stages.py", "_by_control"),
+        ("reward_stages.py", "_with_errors"),
+        ("reward_stages.py", "measure_axis"),
+        ("reward_stages.py", "make"),
         ("study.py", "say_the_data"),
         ("shared_stages.py", "load_truth"),
     }

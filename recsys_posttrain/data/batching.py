@@ -59,6 +59,7 @@ def batch_of(
     event_BT = first_B[:, None] + 1 + step_T  # of the action, where it is real
     excluded = seen_before(sequences, event_BT[mask_BT]) if excludes_history else None
     p_E = sequences.propensities_E
+    p_BT = None if p_E is None else (p_E[event_BT * mask_BT] * mask_BT).float()
     return Batch(
         history_BT=torch.where(mask_BT, items_BT[:, :-1], 0),
         history_rewards_BT=torch.where(mask_BT, rewards_BT[:, :-1], 0.0),
@@ -69,9 +70,7 @@ def batch_of(
         mask_BT=mask_BT,
         sequences_B=rows_B,
         excluded=excluded,
-        propensities_BT=None
-        if p_E is None
-        else torch.where(mask_BT, p_E[torch.where(mask_BT, event_BT, 0)], 0).float(),
+        propensities_BT=p_BT,
     )
 
 

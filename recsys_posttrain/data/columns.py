@@ -11,7 +11,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from recsys_posttrain.data.notes import note
-from recsys_posttrain.data.prepare import NO_PROPENSITY
+from recsys_posttrain.data.propensity import NO_PROPENSITY
 from recsys_posttrain.errors import UserError
 
 LARGEST, SMALLEST = 1e15, 1e-45  # models compute in float32: the sum of squares must be finite

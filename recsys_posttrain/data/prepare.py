@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from recsys_posttrain.data.notes import heard, note
+from recsys_posttrain.data.propensity import PROPENSITY, check_propensities
 from recsys_posttrain.data.sources import CACHE, cache_folder
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import new_folder, sha256_of
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
     from recsys_posttrain.types import Corpus, Interactions, Repeats
 
 FORMAT_VERSION = 4  # raise it when the same source would be prepared differently
-PROPENSITY = "propensity"
-NO_PROPENSITY = (
-    "a propensity, the probability with which the log's policy chose the item, must be above 0 and "
-    "at most 1 in every row"
-)
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 LOWER_MINIMUM = (
     "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
@@ -181,20 +177,6 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
         "left_out_user_ids": left_out,
     }
     return _Tables(pa.table(columns), pa.table({"item_id": pa.array(item_ids)}), facts)
-
-
-def check_propensities(interactions: Interactions) -> None:
-    """Raises UserError where the log has propensities and one is none."""
-    frame = interactions.frame
-    if PROPENSITY not in frame:
-        return
-    bad_E = ~((frame[PROPENSITY] > 0) & (frame[PROPENSITY] <= 1)).to_numpy()  # NaN is neither
-    if bad_E.any():
-        row = int(bad_E.argmax())
-        raise UserError(
-            f"{interactions.name}: {NO_PROPENSITY}; row {row + 1} has "
-            f"{frame[PROPENSITY].iloc[row]:g}: correct it, or leave the column out."
-        )
 
 
 def _save(folder: Path, tables: _Tables, fingerprint: str, provenance: dict[str, Any]) -> None:

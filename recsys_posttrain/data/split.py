@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_at_least
 from recsys_posttrain.data.prepare import LOWER_MINIMUM
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recsys_posttrain.data.user_holdout import UserHoldout
     from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 
@@ -55,7 +54,7 @@ class LeaveOneOut:
     validation_positions: int = 1
 
     def __post_init__(self) -> None:
-        check_positions(self)
+        require_at_least(self, 1, "validation_positions")
 
     @property
     def label(self) -> str:
@@ -165,15 +164,6 @@ def untrained_items(data: Split, targets: Targets) -> Tensor:
 
     count_V = torch.bincount(data.train.items_E - 1, minlength=data.corpus.num_items)
     return count_V[targets.items_N - 1] == 0
-
-
-def check_positions(split: LeaveOneOut | UserHoldout) -> None:
-    """Raises UserError unless there is a validation position of each user."""
-    require(
-        split.validation_positions >= 1,
-        f"{type(split).__name__}: validation_positions={split.validation_positions} must be at "
-        "least 1.",
-    )
 
 
 def check_shares(split: SplitConfig, *names: str) -> None:

@@ -77,10 +77,7 @@ def evaluate(
     frame = _frame(*scores, data, targets, reward, judge)
     corpus = data.corpus
     if targets.propensities_N is not None and not corpus.reward_scale.missing:
-        items_E = corpus.sequences.items_E
-        logged_V = torch.bincount(items_E - 1, minlength=corpus.num_items) > 0
-        scale = corpus.reward_scale
-        columns = off_policy_columns(*scores, targets, logged_V, reward, scale)
+        columns = off_policy_columns(*scores, targets, corpus, reward)
         frame = frame.assign(**columns)
     if reference is not None:
         of_reference = _of_reference(reference, ids, targets)

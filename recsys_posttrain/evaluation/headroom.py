@@ -1,6 +1,8 @@
 """What there is to gain in a world, before any model: the true value of items in fixed orders.
 
 uniform             any item that may be shown, with equal probability
+log                 what the log shows, the mean over its training events: how far its policy
+                    follows preference
 popularity          the most logged items first; drawn in proportion to their counts
 best fixed list     first the items with the highest mean true reward, over the users who may be
                     shown them
@@ -15,9 +17,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_posttrain import ops
 from recsys_posttrain.data.popularity import event_counts
 from recsys_posttrain.data.repeats import removed_items
-from recsys_posttrain.evaluation.expectation import expected_unseen, mean_where_shown
+from recsys_posttrain.evaluation.expectation import (
+    EVENTS_AT_A_TIME,
+    expected_unseen,
+    mean_where_shown,
+)
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import Truth
@@ -45,10 +52,16 @@ def headroom(truth: Truth, data: Split) -> pd.DataFrame:
         reward_NK = truth.rewards_of(targets.users_N, items_NK).double()
         return float(reward_NK.nanmean(dim=1).nanmean())
 
+    row_E = torch.repeat_interleave(data.train.lengths_N)
+    logged_E1 = ops.map_chunks(
+        truth.rewards_of, row_E, data.train.items_E[:, None], chunk=EVENTS_AT_A_TIME
+    )
+    log = float(logged_E1.double().mean())
     uniform = drawn(torch.zeros_like(mean_V1))
     best, oracle = (one_N1, mean_V1), (state_NR, factor_VR)
     rows = {
         "uniform": (uniform, uniform),
+        "log": (log, log),
         "popularity": (first(one_N1, popularity_V1, LIST), drawn(popularity_V1)),
         "best fixed list": (first(*best, LIST), first(*best, 1)),
         "oracle": (first(*oracle, LIST), first(*oracle, 1)),

@@ -1,16 +1,14 @@
 """What a study of noise says at one quality of the reward model: which methods it cannot tell from
-the best, for errors that a policy can follow and for those that it cannot."""
+the best. Quality is the study's axis (report/noise_quality.py)."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from recsys_posttrain.report.noise_quality import methods_drawn, noise_kinds, of_kind
+from recsys_posttrain.report.noise_quality import axis_of, methods_drawn, noise_kinds, of_kind
 from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_columns
 
-Errors = Literal["biased", "independent"]
-FOLLOWED = 0.5  # of the error's variance: from there on it counts as a bias
 UNTRAINED = ("Pretrained", "BC")  # policies without rewards, which a method must beat
 
 
@@ -18,12 +16,11 @@ class Condition(NamedTuple):
     """One noise at one level. differences: by method the value minus the control's, with its 95%
     interval (low, high); `best` has those whose interval overlaps that of the largest.
 
-    is_near: whether this kind of noise, at some levels, has the accuracy that was asked for."""
+    is_near: whether this kind of noise, at some levels, has the quality that was asked for."""
 
     kind: str
     level: float
-    errors: Errors
-    accuracy: float
+    quality: float
     differences: dict[str, tuple[float, float, float]]
     is_near: bool
 
@@ -44,21 +41,25 @@ def has_noisy_models(study: StudyFolder) -> bool:
 
 
 def studied_range(study: StudyFolder) -> tuple[float, float]:
-    """The achieved pairwise accuracies of the study's reward models."""
-    table = _table(study)
-    found = table.loc[table["place"] != "log", "pairwise_accuracy"]
+    """The lowest and highest quality of the study's reward models."""
+    table = _models(study)
+    found = table[axis_of(table)]
     return float(found.min()), float(found.max())
 
 
-def conditions_at(study: StudyFolder, low: float, accuracy: float, high: float) -> list[Condition]:
-    """Of each kind of noise in the reward model the two levels whose achieved accuracies enclose
-    `accuracy`, or the nearest one. low, high: the interval around it."""
-    return [found for kind in _kinds(study) for found in _around(study, kind, low, accuracy, high)]
+def axis_of_models(study: StudyFolder) -> str:
+    return axis_of(_models(study))
 
 
-def supported(conditions: list[Condition], errors: Errors) -> frozenset[str]:
-    """The methods that are among the best under every near condition of these errors."""
-    sets = [each.best for each in conditions if each.errors == errors and each.is_near]
+def conditions_at(study: StudyFolder, low: float, quality: float, high: float) -> list[Condition]:
+    """Of each kind of noise in the reward model the two levels whose qualities enclose `quality`,
+    or the nearest one. low, high: the interval around it."""
+    return [found for kind in _kinds(study) for found in _around(study, kind, low, quality, high)]
+
+
+def supported(conditions: list[Condition]) -> frozenset[str]:
+    """The methods that are among the best under every near condition."""
+    sets = [each.best for each in conditions if each.is_near]
     return frozenset.intersection(*sets) if sets else frozenset()
 
 
@@ -83,18 +84,18 @@ def safest(conditions: list[Condition]) -> tuple[str, float]:
 
 
 def _around(
-    study: StudyFolder, kind: str, low: float, accuracy: float, high: float
+    study: StudyFolder, kind: str, low: float, quality: float, high: float
 ) -> Iterator[Condition]:
     table = _table(study)
     rows = of_kind(table, "model", kind)
     names = [*methods_drawn(table), "Pretrained"]
-    achieved: dict[float, float] = dict(zip(rows["level"], rows["pairwise_accuracy"], strict=True))
+    qualities = rows[axis_of_models(study)]
+    achieved: dict[float, float] = dict(zip(rows["level"], qualities, strict=True))
     is_near = min(achieved.values()) <= high and low <= max(achieved.values())
-    above = [level for level in achieved if achieved[level] >= accuracy]
-    below = [level for level in achieved if achieved[level] < accuracy]
+    above = [level for level in achieved if achieved[level] >= quality]
+    below = [level for level in achieved if achieved[level] < quality]
     nearest = [min(above, key=lambda at: achieved[at])] if above else []
     nearest += [max(below, key=lambda at: achieved[at])] if below else []
-    noisy = rows.loc[rows["level"] > 0, "exploitable_share"].mean()
     for level in nearest:
         at = rows[(rows["level"] == level) & rows["method"].isin(names)]
         bounds = at[["difference", "difference_low", "difference_high"]]
@@ -102,7 +103,6 @@ def _around(
         yield Condition(
             kind,
             level,
-            "biased" if noisy >= FOLLOWED else "independent",
             achieved[level],
             {study.control: (0.0, 0.0, 0.0), **dict(found)},
             is_near,
@@ -111,6 +111,12 @@ def _around(
 
 def _kinds(study: StudyFolder) -> list[str]:
     return [kind for place, kind in noise_kinds(_table(study)) if place == "model"]
+
+
+def _models(study: StudyFolder) -> pd.DataFrame:
+    """Without the conditions in which only the log is noisy."""
+    table = _table(study)
+    return table[table["place"] != "log"]
 
 
 def _table(study: StudyFolder) -> pd.DataFrame:

@@ -16,9 +16,11 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.over_optimisation import Curve, Fit, mean_curves
 from recsys_posttrain.files import replacing
 from recsys_posttrain.report.noise_quality import (
+    AXES,
     BANDS,
     CONDITION,
     WHERE,
+    axis_of,
     methods_drawn,
     noise_kinds,
     of_kind,
@@ -143,15 +145,16 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
     clean = table[table["place"] == ""]
     for axis, (place, kind) in zip(axes, kinds, strict=False):
         rows = of_kind(table, place, kind)
+        quality = axis_of(rows)
         for name, band in BANDS.items():
             for _, cell in clean[clean["method"] == name].iterrows():
                 axis.axhspan(cell["low"], cell["high"], label=plain(f"{name} (95%)"), lw=0, **band)
         for name, line in zip(methods_drawn(table), LINES, strict=False):
             one = rows[rows["method"] == name].sort_values("level")
             error = [one["mean"] - one["low"], one["high"] - one["mean"]]
-            x, y = one["pairwise_accuracy"], one["mean"]
+            x, y = one[quality], one["mean"]
             axis.errorbar(x, y, error, label=plain(name), ms=4, capsize=2, **line)
-        axis.set(title=plain(f"{kind}, {WHERE[place]}"), xlabel="achieved pairwise accuracy")
+        axis.set(title=plain(f"{kind}, {WHERE[place]}"), xlabel=AXES[quality])
         axis.invert_xaxis()
     _finish(figure, axes, len(kinds), columns, unit, path)
 

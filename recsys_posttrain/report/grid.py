@@ -14,6 +14,7 @@ from recsys_posttrain.report import figures, render
 from recsys_posttrain.report.cells import Block, Cell, Sheet, cells, counted, headings, p_text
 from recsys_posttrain.report.equal_kl import equal_kl_sheet
 from recsys_posttrain.report.noise_quality import (
+    AXES,
     CONDITION,
     methods_drawn,
     noise_kinds,
@@ -25,6 +26,8 @@ from recsys_posttrain.report.study_folder import ACHIEVED, runs_of
 from recsys_posttrain.stats.bootstrap import FEW_USERS
 
 WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
+WHERE["shared"] = "logged rewards, from which the reward model learns"
+MEASURES = {**AXES, "pairwise_accuracy": "pairwise accuracy", "rmse": "rmse"}
 
 FRAMES = ("table", "equal_kl", "pairs", "frontier", "selection")
 RESAMPLES = 2_000  # of each noise, of which there are many
@@ -94,13 +97,11 @@ class Grid(NamedTuple):
 def achieved(record: Mapping[str, Any]) -> pd.DataFrame:
     """What each noise achieved, by run.json: one row per condition.
 
-    pairwise_accuracy, rmse: of the reward model (or of the log's rewards); exploitable_share: see
-    rewards/noise_report.py. The clean model has no error to exploit.
+    pairwise_accuracy, rmse: of the reward model (or of the log's rewards). projected_truth,
+    projected_judge: see evaluation/projected.py; NaN where they were not measured.
     """
     rows = [noise for _, _, noise in runs_of(record)]
-    frame = pd.DataFrame(rows, columns=[*CONDITION, *ACHIEVED]).drop_duplicates(CONDITION)
-    is_clean = (frame["place"] == "") & frame["rmse"].notna()
-    return frame.assign(exploitable_share=frame["exploitable_share"].mask(is_clean, 0.0))
+    return pd.DataFrame(rows, columns=[*CONDITION, *ACHIEVED]).drop_duplicates(CONDITION)
 
 
 def about(record: Mapping[str, Any], num_users: int) -> str:
@@ -127,8 +128,10 @@ def caption(record: Mapping[str, Any], num_users: int, control: str) -> str:
         f"given something in place of the rewards from {control} given the same, where the study "
         "has that. A method that the noise cannot change keeps its value. Pairwise accuracy and "
         "RMSE: of the reward model on logged rewards of users that it did not learn from, or of "
-        "the noisy log against the clean one. Exploitable share: of the error's variance, what the "
-        f"reference's state explains. Tuning: {record['tuning']}. Commit {record['commit']}; "
+        "the noisy log against the clean one. Projected correlation: of what a policy can "
+        "represent of the reward model with the truth or a judge, under the pretrained policy over "
+        "items that may be shown; beside a noisy log, of a model with the same errors. Tuning: "
+        f"{record['tuning']}. Commit {record['commit']}; "
         f"command: {record['command']}."
     )
 
@@ -174,10 +177,10 @@ def _block(table: pd.DataFrame, place: str, kind: str, column: str) -> Block:
     levels = sorted(rows["level"].unique())
     by_level = [rows[rows["level"] == level].set_index("method") for level in levels]
     shown = []
-    for name, digits in zip(ACHIEVED, (3, 3, 2), strict=True):
+    for name in (each for each in ACHIEVED if each in rows and rows[each].notna().any()):
         values = [float(rows_of_level[name].iloc[0]) for rows_of_level in by_level]
-        texts = ("" if np.isnan(value) else f"{value:.{digits}f}" for value in values)
-        shown.append(cells([name.replace("_", " "), *texts]))
+        texts = ("" if np.isnan(value) else f"{value:.3f}" for value in values)
+        shown.append(cells([MEASURES[name], *texts]))
     for method in dict.fromkeys(rows["method"]):
         shown.append([Cell(method), *(_cell(of_level.loc[method]) for of_level in by_level)])
     columns = headings("", *(f"level {level:g}" for level in levels))

@@ -10,8 +10,10 @@ import pandas as pd
 
 from recsys_posttrain.evaluation.over_optimisation import mean_curves
 from recsys_posttrain.report.noise_quality import (
+    AXES,
     CONDITION,
     WHERE,
+    axis_of,
     methods_drawn,
     noise_kinds,
     of_kind,
@@ -38,7 +40,7 @@ _WITHOUT_VALUE = {  # how a trial that has none is drawn
     "pruned": {"symbol": "triangle-down-open", "color": "#9a9a9a", "size": 8},
 }
 GAINS = ("gold (truth)", "proxy (reward model)", "judge (of other users)")
-SAME_ACCURACY = 0.003  # less than this is not seen in a panel
+SAME_QUALITY = 0.003  # less than this is not seen in a panel
 UNITS = {column.name: column for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
 
 
@@ -67,22 +69,25 @@ def leaderboard(study: StudyFolder) -> list[tuple[str, "Figure"]]:
 
 
 def noise_against_quality(study: StudyFolder, column: str) -> list[tuple[str, "Figure"]]:
-    """One panel per place and kind of noise, one line per method: against the achieved accuracy of
-    the rewards, or against the level of a noise that does not change it."""
+    """One panel per place and kind of noise, one line per method: against how good the rewards
+    are (`axis_of`), or against the level of a noise that does not change it."""
     table = by_line(study, column)
     names, found = methods_drawn(table), []
     for place, kind in noise_kinds(table):
         title = f"{kind}, {WHERE[place]}"
         rows = of_kind(table, place, kind)
-        moves = np.ptp(rows["pairwise_accuracy"]) > SAME_ACCURACY
-        x = "pairwise_accuracy" if moves else "level"
-        figure = panel(title, "achieved pairwise accuracy" if moves else "level (same accuracy)")
+        quality = axis_of(rows)
+        moves = np.ptp(rows[quality]) > SAME_QUALITY
+        x = quality if moves else "level"
+        figure = panel(title, AXES[quality] if moves else f"level (same {AXES[quality]})")
         for name in names:
             one = rows[rows["method"] == name].sort_values("level")
-            detail = "level %{customdata[0]}: %{y:.4f} at accuracy %{customdata[1]:.3f}"
+            detail = (
+                f"level %{{customdata[0]}}: %{{y:.4f}} at {AXES[quality]} %{{customdata[1]:.3f}}"
+            )
             _line(
                 figure, name, names, one[x], one["mean"],
-                error_y=_bars(one), customdata=one[["level", "pairwise_accuracy"]],
+                error_y=_bars(one), customdata=one[["level", quality]],
                 hovertemplate=detail,
             )  # fmt: skip
         if moves:

@@ -1,14 +1,21 @@
 """Which rows of a table belong to which noise, for figures of the quality of the reward model.
 
-Such a table has one row per method and condition: place ("model", "log", "" without noise), kind
-and level, the achieved pairwise_accuracy, mean, low and high.
+Such a table has one row per method and condition: place ("model", "log", "shared", "" without
+noise), kind and level, what the noise achieved (AXES, rmse), mean, low and high.
 """
 
 from typing import Any
 
 import pandas as pd
 
-WHERE = {"model": "reward model", "log": "log"}
+WHERE = {"model": "reward model", "log": "log", "shared": "log and reward model"}
+# How good rewards are, the measure that tells most first. What evaluation/projected.py measures
+# needs a truth or a judge, and errors that have a field.
+AXES = {
+    "projected_truth": "projected correlation (truth)",
+    "projected_judge": "projected correlation (judge)",
+    "pairwise_accuracy": "achieved pairwise accuracy",
+}
 CONDITION = ["place", "kind", "level"]
 # Policies that no reward changes.
 BANDS: dict[str, dict[str, Any]] = {
@@ -30,6 +37,11 @@ def of_kind(table: pd.DataFrame, place: str, kind: str) -> pd.DataFrame:
     if place == "log":  # a log without noise agrees with itself
         clean = clean.assign(pairwise_accuracy=1.0, rmse=0.0)
     return pd.concat([clean, noisy])
+
+
+def axis_of(table: pd.DataFrame) -> str:
+    """The first of AXES that every row has."""
+    return next((n for n in AXES if n in table and table[n].notna().all()), [*AXES][-1])
 
 
 def methods_drawn(table: pd.DataFrame) -> list[str]:

@@ -21,12 +21,14 @@ _RUN: Kind = {
     "?trained": bool,
     "algorithm": {"class": str},
     "?control": {"class": str},
-    "?noise": {"?model": _NOISE, "?log": _NOISE},
+    "?noise": {"?model": _NOISE, "?log": _NOISE, "?shared": bool},
 }
-_ACHIEVED = (
-    *("pairwise_accuracy", "rmse", "exploitable_share"),
-    *("clean_pairwise_accuracy", "clean_rmse"),
-)
+_ACHIEVED = {
+    **dict.fromkeys(("pairwise_accuracy", "rmse"), float),
+    **dict.fromkeys(("clean_pairwise_accuracy", "clean_rmse"), float),
+    **dict.fromkeys(("?projected_truth", "?projected_judge"), float),
+    **dict.fromkeys(("?clean_projected_truth", "?clean_projected_judge"), float),
+}
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         ("?name", "?on", "?tuning", "?commit", "?command", "?dataset", "?split", "?content_hash"),
@@ -37,7 +39,7 @@ _KINDS: dict[str, Kind] = {
     "?seeds": [int],
     "?steps": [int],
     "?runs": [_RUN],
-    "?noise": {str: {"?model": dict.fromkeys(_ACHIEVED, float), "?log": {str: float}}},
+    "?noise": {str: {"?model": _ACHIEVED, "?log": {str: float}}},
     "?left_out": {str: str},
     "?stages": {str: {"?seconds": float}},
     "?sweep": {},

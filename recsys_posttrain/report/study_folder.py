@@ -16,8 +16,9 @@ from recsys_posttrain.files import read_csv, read_parquet
 from recsys_posttrain.report.cells import Sheet, read_sheet
 from recsys_posttrain.report.record import FIX, study_record
 
-# What a noise achieved, see rewards/noise_report.py.
-ACHIEVED = ("pairwise_accuracy", "rmse", "exploitable_share")
+# What a noise achieved, see rewards/noise_report.py. Every study has the first two.
+ACHIEVED = ("pairwise_accuracy", "rmse", "projected_truth", "projected_judge")
+ALWAYS = ACHIEVED[:2]
 TABLE = "table.csv"
 JUDGED_BY = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
 TEXTS = ("place", "kind", "strength", "noise", "reason")  # without noise the kind is empty
@@ -26,7 +27,7 @@ _CELL = {
     **dict.fromkeys(("mean", "low", "high", "difference"), float),
     "significant": bool,
 }
-_OF_GRID = {"place": str, "kind": str, "level": float, **dict.fromkeys(ACHIEVED, float)}
+_OF_GRID = {"place": str, "kind": str, "level": float, **dict.fromkeys(ALWAYS, float)}
 COLUMNS: dict[str, dict[str, type]] = {
     TABLE: _CELL,
     "trials.csv": {
@@ -140,7 +141,7 @@ def _with_noise(cells: pd.DataFrame, record: Mapping[str, Any], path: Path) -> p
     runs = [blank] + [{"method": label, **noise} for label, _, noise in runs_of(record)]
     joined = cells.merge(pd.DataFrame(runs), how="left", on="method")
     joined = joined.fillna({name: blank[name] for name in ("place", "kind", "level")})
-    for name in ACHIEVED[:2] if (joined["place"] != "").any() else ():
+    for name in ALWAYS if (joined["place"] != "").any() else ():
         require(name in joined, f"{path} does not say what the noise achieved ({name}): {FIX}")
     is_clean = joined["place"] == ""  # also what is no run: popularity and the pretrained policy
     for name in ACHIEVED:
@@ -155,11 +156,13 @@ def runs_of(record: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], di
     what that achieved (of a run without noise, what the clean reward model did)."""
     reports = record.get("noise", {})
     models = [report["model"] for report in reports.values() if "model" in report]
-    clean = {name: models[0][f"clean_{name}"] for name in ACHIEVED[:2]} if models else {}
+    of_clean = models[0] if models else {}
+    clean = {name: of_clean[f"clean_{name}"] for name in ACHIEVED if f"clean_{name}" in of_clean}
     for run in record.get("runs", []):
         title = run.get("title") or label_of(run)
         place, kind, level = noise_of(run.get("noise") or {})
-        achieved = reports.get(title, {}).get(place, {}) if place else clean
+        part = "model" if place == "shared" else place
+        achieved = reports.get(title, {}).get(part, {}) if place else clean
         noise = {"place": place, "kind": kind, "level": level}
         yield title, run, noise | {name: achieved[name] for name in ACHIEVED if name in achieved}
 
@@ -174,6 +177,7 @@ def noise_of(described: Mapping[str, Any]) -> tuple[str, str, float]:
     for place in ("model", "log"):
         noise = described.get(place)
         if noise and noise.get("level"):
+            place = "shared" if place == "log" and described.get("shared") else place
             return place, str(noise["class"]), float(noise["level"])
     return "", "", 0.0
 

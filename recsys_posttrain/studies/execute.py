@@ -174,7 +174,8 @@ def _is_choice(run: Run) -> bool:
     never by the truth."""
     if run.is_trained:
         return True
-    return reads_rewards(run.algorithm) and not isinstance(run.control, TrueRewards)
+    is_true = isinstance(run.control, TrueRewards) or run.noise.reads_truth
+    return reads_rewards(run.algorithm) and not is_true
 
 
 def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:
@@ -192,7 +193,9 @@ def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[
     """Where seeds differ in the noise or in the reward model, means over them."""
     differ = study.redraws_noise or study.full_seeds
     runs = [study.with_seed(run, seed) for seed in study.seeds[: None if differ else 1]]
-    reports = [pipeline.at(each.setup).rewards.measure_noise(each.noise) for each in runs]
+    reports = [
+        pipeline.at(each.setup).rewards.measure_noise(each.noise, study.eval_split) for each in runs
+    ]
     return {
         place: {
             name: float(np.mean([report[place][name] for report in reports])) for name in measured
@@ -283,7 +286,7 @@ def _build(file: Path, options: Options, task: tuple[str, int]) -> tuple[Sequenc
     try:
         _build_run(study, run, pipeline)
         if run.noise != RewardNoise():
-            pipeline.at(run.setup).rewards.measure_noise(run.noise)
+            pipeline.at(run.setup).rewards.measure_noise(run.noise, study.eval_split)
     except TrainingFailed as reason:
         return stages, f"seed {seed}: {reason}"
     return stages, ""

@@ -4,6 +4,7 @@ A key holds configurations, seeds, hashes of data, names of earlier stages, and 
 behind them (closure.py): whatever changes one of these builds the stage anew.
 """
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.data.user_holdout import both_logs
-from recsys_posttrain.evaluation import evaluate, judged_value, subsets, true_value
+from recsys_posttrain.evaluation import evaluate, judged_value, projected, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
 from recsys_posttrain.models.reward_model import RewardConfig
@@ -99,6 +100,8 @@ class StageKeys:
         """Of the model that learns from the data that the noise leaves."""
         given = _of_noise(noise.of_training())
         key = self._reward(reward_training.train_reward, self.setup.reward, given.get("noise"))
+        if noise.reads_reference:
+            key["reference"] = self.pretrain.folder.name
         return self._stage("reward", key | given)
 
     def shuffled_reward(self, shuffled: ShuffledRewards) -> Stage:
@@ -121,9 +124,17 @@ class StageKeys:
             "reward": self.reward(noise).folder.name,
             "clean": self.reward().folder.name,
             "noise": noise,
+            **self._truth_in(noise),
             "code": code_digest([noise_report.noise_report], noise),
         }
         return self._stage("noise-report", key)
+
+    def axis(self, noise: RewardNoise, eval_split: EvalSplit) -> Stage:
+        """Of how good the model is for a policy."""
+        name = self.pretrain.folder.name
+        measures: list[object] = [projected.projected_correlation]
+        key = self._judged(name, eval_split, noise, measures, projected.projected_correlation)
+        return self._stage("axis", key)
 
     def posttrain(self, run: Run) -> Stage:
         # Validation only decides which weights stay where there is a patience.
@@ -148,15 +159,27 @@ class StageKeys:
             return {"control_code": code_digest([ConstantReward])}
         match run.control:
             case None:
-                return {"reward": self.reward(run.noise).folder.name, **_of_noise(run.noise)}
+                name = self.reward(run.noise).folder.name
+                return {"reward": name, **_of_noise(run.noise), **self._truth_in(run.noise)}
             case ShuffledRewards():
                 model = self.shuffled_reward(run.control).folder.name
                 return {"reward": model, **_of_control(run.control)}
             case ConstantRewards():
                 return _of_control(run.control, ConstantReward)
             case TrueRewards():
-                truth = {"world": world(self.setup.dataset), "code": self._truth_code(TrueReward)}
-                return {"truth": truth, **_of_control(run.control)}
+                return {**self._truth_of_rewards(), **_of_control(run.control)}
+
+    def _truth_of_rewards(self) -> dict[str, Any]:
+        code = self._truth_code(TrueReward)
+        return {"truth": {"world": world(self.setup.dataset), "code": code}}
+
+    def _truth_in(self, noise: RewardNoise) -> dict[str, Any]:
+        return {"mixed": self._truth_of_rewards()} if noise.reads_truth else {}
+
+    def known(self, noise: RewardNoise, eval_split: EvalSplit) -> RewardNoise:
+        """The noise of the reward model that judges; validation never asks for a truth."""
+        is_hidden = noise.reads_truth and not self.is_judged_by_truth(eval_split)
+        return replace(noise, model=None) if is_hidden else noise
 
     def _truth_code(self, *readers: object) -> str:
         return code_digest([truth_of, *readers], self.setup.dataset)
@@ -191,6 +214,7 @@ class StageKeys:
     ) -> dict[str, Any]:
         """The targets and models by which a policy is judged. value: the function that reads the
         truth."""
+        noise = self.known(noise, eval_split)
         key = {
             **self._data,
             "policy": policy,
@@ -198,6 +222,7 @@ class StageKeys:
             "reference": self.pretrain.folder.name,
             "reward": None if self.scale.missing else self.reward(noise).folder.name,
             **_of_noise(noise.of_model()),
+            **self._truth_in(noise),
             "code": code_digest(measures),
         }
         if self.is_judged_by_truth(eval_split):

@@ -148,6 +148,7 @@ class Pipeline(SharedStages):
         Test rows have the columns of `true_value` in a world, elsewhere those of `judged_value`
         where there is a judge.
         """
+        noise = self.keys.known(noise, eval_split)
 
         def compute() -> pd.DataFrame:
             reward = None if self.rewards.missing else self.rewards.load_noisy(noise)
@@ -200,6 +201,7 @@ class Pipeline(SharedStages):
 
         noise: as for `evaluate`. `reward/judge` needs a judge, `reward/gold` test rows of a world.
         """
+        noise = self.keys.known(noise, eval_split)
 
         def compute() -> pd.DataFrame:
             models: dict[str, RewardModel] = {"proxy": self.rewards.load_noisy(noise)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.user_holdout import both_logs
+from recsys_posttrain.evaluation.projected import projected_correlation
 from recsys_posttrain.models.reward_model import RewardConfig, RewardModel
 from recsys_posttrain.plan import METRICS, Fitted
 from recsys_posttrain.rewards import noise_report
@@ -23,8 +24,10 @@ from recsys_posttrain.rewards.control import (
     TrueRewards,
 )
 from recsys_posttrain.rewards.noise import NoisyLog, RewardNoise
+from recsys_posttrain.rewards.noise.base import ErrorNoise
+from recsys_posttrain.rewards.noise.mixture import Mixture, TruthShare
 from recsys_posttrain.store import delete
-from recsys_posttrain.studies.keys import Stage
+from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.tensors import load_tensors, save_tensors
@@ -60,8 +63,14 @@ class RewardStages:
     def train(self, noise: RewardNoise = RewardNoise()) -> Path:
         """The folder of the model that learns from the data that the noise leaves."""
         noise = noise.of_training()
-        title = "reward model" if noise.model is None else f"reward model, {noise.model}"
-        train = partial(reward_training.train_reward, noise=noise)
+        learned = ", ".join(str(each) for each in (noise.model, noise.log) if each is not None)
+        title = f"reward model, {learned}" if learned else "reward model"
+
+        def train(data: Split, *settings: Any) -> tuple[RewardModel, Fitted]:
+            reference = self.shared.load_pretrained() if noise.reads_reference else None
+            given = noise.on_shared_log(data, reference)
+            return reward_training.train_reward(given, *settings, noise=noise)
+
         return self._train(self.shared.keys.reward(noise), title, train, self.shared.setup.reward)
 
     def train_judge(self) -> Path | None:
@@ -102,8 +111,12 @@ class RewardStages:
         return self._noisy(noise.of_model())
 
     def _with_errors(self, noise: RewardNoise) -> RewardModel:
-        shared = self.shared
-        return noise.on_model(self.load(noise), shared.data, shared.load_pretrained())
+        """Reads the truth for the noise that names it."""
+        shared, model, reference = self.shared, self.load(noise), self.shared.load_pretrained()
+        if isinstance(noise.model, TruthShare):
+            true = TrueReward(shared.load_truth(), reference.max_length)
+            return Mixture(model, true, noise.model.level)
+        return noise.on_model(model, shared.data, reference)
 
     def _log_with_errors(self, noise: RewardNoise) -> NoisyLog:
         return noise.on_log(self.shared.data, self.shared.load_pretrained())
@@ -140,7 +153,7 @@ class RewardStages:
         return self._controlled(run.control)
 
     def _by_control(self, control: RewardControl) -> tuple[RewardModel, NoisyLog]:
-        """Apart from evaluation, the only reader of a world's truth, and only for `TrueRewards`."""
+        """Reads a world's truth for `TrueRewards` alone."""
         corpus, max_length = self.shared.data.corpus, self.shared.load_pretrained().max_length
         log = corpus.sequences
         model: RewardModel
@@ -194,8 +207,49 @@ class RewardStages:
             stage, shared.title(f"{title} quality"), compute, "quality.parquet"
         )
 
-    def measure_noise(self, noise: RewardNoise) -> dict[str, dict[str, float]]:
-        """What the noise does to the reward model and to the log of the runs that have it."""
+    def measure_axis(self, noise: RewardNoise, eval_split: EvalSplit = "test") -> dict[str, float]:
+        """How good the noisy model is for a policy: `projected_correlation` with the truth, in test
+        rows of a world, as `projected_truth`, and with the judge, where there is one, as
+        `projected_judge`; each with its interval, `_low` and `_high`."""
+        shared = self.shared
+        noise = shared.keys.known(noise.of_model(), eval_split)
+
+        def make(_: Path) -> dict[str, Any]:
+            targets, found = shared.data.targets(eval_split), {}
+            values = {}
+            if (judge := self.load_judge()) is not None:
+                asked = targets.history, targets.times_N, targets.users_N
+                values["judge"] = judge.last_factors(*asked)
+            if shared.keys.is_judged_by_truth(eval_split):
+                truth = shared.load_truth()
+                values["truth"] = truth.state_UR[targets.users_N], truth.factor_VR
+            model, reference = self.load_noisy(noise), shared.load_pretrained()
+            for name, value in values.items():
+                measured = projected_correlation(model, value, reference, shared.data, targets)
+                if measured.targets:
+                    ends = zip(("", "_low", "_high"), measured, strict=False)
+                    found |= {f"projected_{name}{end}": number for end, number in ends}
+            return found
+
+        stage = shared.keys.axis(noise, eval_split)
+        return shared.build(stage, shared.title("how good for a policy"), make).record
+
+    def measure_noise(
+        self, noise: RewardNoise, eval_split: EvalSplit = "test"
+    ) -> dict[str, dict[str, float]]:
+        """What the noise does to the reward model and to the log of the runs that have it, with
+        `measure_axis` of the model, of the clean one, and of one with the log's errors."""
+        report = self._noise_report(noise)
+        if "model" in report:
+            clean = self.measure_axis(RewardNoise(), eval_split)
+            report["model"] |= self.measure_axis(noise, eval_split)
+            report["model"] |= {f"clean_{name}": value for name, value in clean.items()}
+        if "log" in report and isinstance(noise.log, ErrorNoise):
+            same = RewardNoise(model=noise.log, seed=noise.seed)
+            report["log"] |= self.measure_axis(same, eval_split)
+        return report
+
+    def _noise_report(self, noise: RewardNoise) -> dict[str, dict[str, float]]:
         shared, setup = self.shared, self.shared.setup
 
         def make(_: Path) -> dict[str, Any]:
@@ -203,7 +257,7 @@ class RewardStages:
             parts = reward_training.user_parts(shared.data.reward, held_out, setup.seed)
             return noise_report.noise_report(
                 noise,
-                self.load(noise),
+                self.load_noisy(noise),
                 self.load(),
                 shared.data,
                 shared.load_pretrained(),

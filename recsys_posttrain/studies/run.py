@@ -13,7 +13,8 @@ from recsys_posttrain.studies.setup import Setup, check_parts
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.untrained.base import Untrained
 
-PLACES = ("model", "log")  # of noise
+# Of noise, in words.
+PLACES = {"model": "model", "log": "log", "shared": "log and the model"}
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,15 @@ class Run:
     @property
     def title(self) -> str:
         """The label, the strength and the noise: of one run where several are one method."""
-        noises = ((place, getattr(self.noise, place)) for place in PLACES)
+        places = {"model": "model", "log": "shared" if self.noise.shared else "log"}
+        noises = ((PLACES[place], getattr(self.noise, part)) for part, place in places.items())
         parts = [f"{type(n).__name__} {n.level:g} in the {place}" for place, n in noises if n]
         return ", ".join(filter(None, [self.label, self.strength, *parts]))
 
     @property
     def row(self) -> dict[str, Any]:
         """What its rows say of it: place, kind and level are of the noise."""
-        place = next((each for each in PLACES if getattr(self.noise, each)), "")
-        noise = getattr(self.noise, place) if place else None
+        place, noise = self.noise.place, self.noise.model or self.noise.log
         return {
             "method": self.label,
             "setup": self.setup.label,

@@ -23,7 +23,7 @@ import pandas as pd
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.files import read_json
 from recsys_posttrain.report import interactive
-from recsys_posttrain.report.noise_quality import noise_kinds, of_kind
+from recsys_posttrain.report.noise_quality import axis_of, noise_kinds, of_kind
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
     by_line,
@@ -40,7 +40,7 @@ from recsys_posttrain.tracking.upload import is_logged_in, upload
 PROJECT = "recsys-posttrain"
 LIVE = "faults.csv"  # what make live-bench leaves
 CLEAN = "clean"  # in names, of no noise
-LEVEL, QUALITY = "noise/level", "reward_model/pairwise_accuracy"
+LEVEL, QUALITY = "noise/level", "reward_model/quality"
 AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against which axis
 METRICS = ("ndcg@10", "hr@10", "reward/proxy@10", "reward/judge@10", "reward/gold@5", "reward/gold")
 
@@ -143,13 +143,14 @@ def trial_entries(trials: pd.DataFrame) -> Iterator[Entry]:
 def row_entries(study: StudyFolder) -> Iterator[Entry]:
     """One per method and seed: its Run, and its results."""
     runs = {label: (run, noise) for label, run, noise in runs_of(study.record)}
+    quality = axis_of(study.cells)
     for values in results(study).to_dict("records"):
         named: dict[Any, Any] = {
             name: values.pop(name) for name in ("method", "seed") if name in values
         }
         run, noise = runs.get(named["method"], ({}, {}))
         shown = f"{noise['kind']}-{noise['level']:g}" if noise.get("kind") else CLEAN
-        axes = {LEVEL: noise.get("level", 0.0), QUALITY: noise.get("pairwise_accuracy")}
+        axes = {LEVEL: noise.get("level", 0.0), QUALITY: noise.get(quality)}
         name = "/".join([named["method"], shown, *map(str, [*named.values()][1:])])
         yield Entry(name, "posttrain", {**run, **named}, _finite(axes | values))
 
@@ -251,13 +252,14 @@ def noise_points(study: StudyFolder, column: str) -> Iterator[dict[str, float]]:
     table = by_line(study, column)
     for place, kind in noise_kinds(table):
         rows = of_kind(table, place, kind)
+        quality = axis_of(rows)
         for level, at in rows.groupby("level"):
             named = {
                 f"{prefix}/{place} {kind}/{cell['method']}": cell["mean"]
                 for cell in at.to_dict("records")
                 for prefix in AXES.values()
             }
-            axes = {LEVEL: level, QUALITY: at["pairwise_accuracy"].iloc[0]}
+            axes = {LEVEL: level, QUALITY: at[quality].iloc[0]}
             yield _finite(axes | named)
 
 

@@ -48,7 +48,13 @@ def test_by_enumeration(data):
     for user in range(USERS):
         had_UV[user, items_E[first_U[user] : last_U[user]]] = True
     mean_V = np.where(had_UV, 0, reward_UV).sum(axis=0) / (~had_UV).sum(axis=0).clip(1)
-    expected = {name: ([], []) for name in ("uniform", "popularity", "best fixed list", "oracle")}
+    names = ("uniform", "log", "popularity", "best fixed list", "oracle")
+    expected = {name: ([], []) for name in names}
+    for user in range(USERS):
+        for event in range(first_U[user], last_U[user] - 1):  # the last two are targets
+            for values in expected["log"]:
+                values.append(reward_UV[user, items_E[event]])
+    assert len(expected["log"][0]) == len(data.train.items_E)
     for user in range(USERS):
         had = set(items_E[first_U[user] : last_U[user]])
         left = [item for item in range(ITEMS) if item not in had]

@@ -418,14 +418,14 @@ def test_support_by_hand():
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (rows_of(even(98)), "the effective sample size is 97, below 100"),
+        (rows_of(even(398)), "the effective sample size is 394, below 400"),
         (
             rows_of([*even(1000) * 0.94, 60.0]),
             "one target has 6% of all weight, above 5%",
         ),
         (rows_of(even(), 0.9), "10% of the policy is on items that the log never shows"),
         (rows_of(even() * 0.8), "the mean weight is 0.8 ± 0.0025, not 1: the log's policy cannot"),
-        (rows_of(np.zeros(300)), "the effective sample size is nan, below 100"),
+        (rows_of(np.zeros(300)), "the effective sample size is nan, below 400"),
     ],
 )
 def test_what_is_too_poor_is_said(rows, sentence):
@@ -434,7 +434,7 @@ def test_what_is_too_poor_is_said(rows, sentence):
 
 def test_what_is_good_enough_is_not():
     assert support(rows_of(even())).warning == ""
-    assert support(rows_of(even(102))).warning == ""
+    assert support(rows_of(even(406))).warning == ""
     assert support(rows_of(even(), 0.96)).warning == ""
 
 
@@ -446,7 +446,7 @@ def test_the_sentence_of_a_table():
     found = support_sentence(pd.concat([*good, fine, poor], ignore_index=True))
     assert found == (
         "Off-policy estimates read the log's propensities; their effective sample size is 3 to 990 "
-        "of 1,000 targets. Not to be believed: Oracle: the effective sample size is 3, below 100; "
+        "of 1,000 targets. Not to be believed: Oracle: the effective sample size is 3, below 400; "
         "one target has 60% of all weight, above 5%."
     )
     assert support_sentence(pd.DataFrame({"method": ["BC"], "seed": [0]})) == ""

@@ -11,23 +11,23 @@ from recsys_posttrain.report.evidence import conditions_at, paying, safest, supp
 from recsys_posttrain.report.study_folder import StudyFolder
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
-# (place, kind, level): accuracy, share, then the difference of PPO, A-SFT and Pretrained to BC.
+# (place, kind, level): accuracy, then the difference of PPO, A-SFT and Pretrained to BC.
 CLEAN = ("", "", 0.0)
 BIAS, OTHER = ("model", "ItemBias", 1.0), ("model", "Independent", 1.0)
-PPO_WINS = {CLEAN: (0.7, 0, 0.5, 0.3, 0.1), BIAS: (0.5, 1, 0.5, 0.3, 0.1)}
-ASFT_WINS = {CLEAN: (0.7, 0, 0.5, 0.3, 0.1), BIAS: (0.5, 1, 0.2, 0.3, 0.1)}
-HARMLESS = {OTHER: (0.5, 0, 0.5, 0.3, 0.1)}
+PPO_WINS = {CLEAN: (0.7, 0.5, 0.3, 0.1), BIAS: (0.5, 0.5, 0.3, 0.1)}
+ASFT_WINS = {CLEAN: (0.7, 0.5, 0.3, 0.1), BIAS: (0.5, 0.2, 0.3, 0.1)}
+HARMLESS = {OTHER: (0.5, 0.5, 0.3, 0.1)}
 
 
 def _study(conditions: dict[tuple[str, str, float], tuple[float, ...]], half: float) -> StudyFolder:
     """Every difference has this half interval."""
     cells = []
-    for (place, kind, level), (accuracy, share, *differences) in conditions.items():
+    for (place, kind, level), (accuracy, *differences) in conditions.items():
         for method, d in zip(("PPO", "A-SFT", "Pretrained"), differences, strict=True):
-            cells.append([method, d, d - half, d + half, place, kind, level, accuracy, share])
-        cells.append(["BC", None, None, None, place, kind, level, accuracy, share])
+            cells.append([method, d, d - half, d + half, place, kind, level, accuracy])
+        cells.append(["BC", None, None, None, place, kind, level, accuracy])
     bounds = ["difference", "difference_low", "difference_high"]
-    condition = ["place", "kind", "level", "pairwise_accuracy", "exploitable_share"]
+    condition = ["place", "kind", "level", "pairwise_accuracy"]
     frame = pd.DataFrame(cells, columns=["method", *bounds, *condition])
     frame = frame.assign(column="value", mean=0.5)
     record = {"dataset": "jester", "commit": "0123456789", "versions": {}}
@@ -41,20 +41,38 @@ def _advice(study: StudyFolder, accuracy: float, dataset: str = "jester") -> str
 
 
 def test_the_levels_around_the_accuracy_are_the_evidence() -> None:
-    more = {("model", "ItemBias", 2.0): (0.4, 1, 0.1, 0.3, 0.1)}
+    more = {("model", "ItemBias", 2.0): (0.4, 0.1, 0.3, 0.1)}
     found = conditions_at(_study(PPO_WINS | more, 0.05), 0.59, 0.6, 0.61)
     assert sorted(each.level for each in found) == [0.0, 1.0]
     found = conditions_at(_study(PPO_WINS | more, 0.05), 0.44, 0.45, 0.46)
     assert sorted(each.level for each in found) == [1.0, 2.0]
-    assert all(each.errors == "biased" and each.is_near for each in found)
+    assert all(each.is_near for each in found)
+
+
+def test_a_study_with_the_projected_correlation_is_read_by_it() -> None:
+    """Its order is another: the biased model orders logged items better. Without the model's own
+    correlation with a truth, that with the judge is compared."""
+    study = _study(PPO_WINS | HARMLESS, 0.05)
+    study.cells["projected_truth"] = 0.9 - study.cells["pairwise_accuracy"]
+    assert evidence.axis_of_models(study) == "projected_truth"
+    assert evidence.studied_range(study) == pytest.approx((0.2, 0.4))
+    found = conditions_at(study, 0.29, 0.3, 0.31)
+    assert sorted({each.quality for each in found}) == pytest.approx([0.2, 0.4])
+    names = ["projected_judge", "projected_judge_low", "projected_judge_high", "pairwise_accuracy"]
+    model = pd.Series(dict(zip(names, (0.3, 0.29, 0.31, 0.7), strict=True)))
+    text = "\n".join(advice(study, "jester", model))
+    assert "projected correlation (judge) .3000 [.2900, .3100]" in text
+    assert "by projected correlation (truth)" in text
+    study.cells.loc[0, "projected_truth"] = float("nan")
+    assert evidence.axis_of_models(study) == "pairwise_accuracy"
 
 
 def test_overlapping_intervals_are_not_told_apart() -> None:
     """.5 ± .1 and .3 ± .1 touch at .4; with ±.09 they do not."""
     touching = conditions_at(_study(PPO_WINS, 0.1 + 1e-9), 0.5, 0.5, 0.5)
     apart = conditions_at(_study(PPO_WINS, 0.09), 0.5, 0.5, 0.5)
-    assert supported(touching, "biased") == {"PPO", "A-SFT"}
-    assert supported(apart, "biased") == {"PPO"}
+    assert supported(touching) == {"PPO", "A-SFT"}
+    assert supported(apart) == {"PPO"}
 
 
 def test_a_method_pays_only_above_the_untrained_everywhere() -> None:
@@ -78,7 +96,7 @@ def test_one_method_under_both_errors_is_advised() -> None:
         (_study(PPO_WINS | HARMLESS, 0.05), 0.6, "ml-1m", "the study is of jester"),
         (_study(PPO_WINS | HARMLESS, 0.05), 0.8, "jester", "outside of what was studied"),
         (_study(PPO_WINS | HARMLESS, 0.05), 0.4, "jester", "outside of what was studied"),
-        (_study(ASFT_WINS | HARMLESS, 0.04), 0.5, "jester", "A-SFT, if not PPO"),
+        (_study(ASFT_WINS | HARMLESS, 0.04), 0.5, "jester", "no method is among the best"),
         (_study(PPO_WINS | HARMLESS, 0.3), 0.6, "jester", "post-training pays"),
     ],
     ids=["domain", "above", "below", "depends", "overlap"],
@@ -92,8 +110,8 @@ def test_no_verdict_without_evidence(
 
 
 def test_two_that_pay_are_not_told_apart() -> None:
-    close = {CLEAN: (0.7, 0, 0.5, 0.45, 0.1), BIAS: (0.5, 1, 0.5, 0.45, 0.1)}
-    independent = {OTHER: (0.5, 0, 0.5, 0.45, 0.1)}
+    close = {CLEAN: (0.7, 0.5, 0.45, 0.1), BIAS: (0.5, 0.5, 0.45, 0.1)}
+    independent = {OTHER: (0.5, 0.5, 0.45, 0.1)}
     text = _advice(_study(close | independent, 0.05), 0.6)
     assert "not enough evidence to choose: the intervals of A-SFT, PPO overlap" in text
 

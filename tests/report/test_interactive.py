@@ -27,9 +27,9 @@ def test_noise_panels_go_from_good_rewards_to_bad_or_where_the_accuracy_stays_by
     ((title, figure),) = interactive.noise_against_quality(study, "reward gold@5")
     (line,) = figure.data
     assert (title, line.name) == ("ItemBias, reward model", "PPO")
-    assert list(line.x) == [0.7, 0.55]
+    assert list(line.x) == [0.6, 0.2]
     assert figure.layout.xaxis.autorange == "reversed"
-    study.cells["pairwise_accuracy"] = 0.7
+    study.cells["projected_truth"] = 0.6
     ((_, figure),) = interactive.noise_against_quality(study, "reward gold@5")
     assert list(figure.data[0].x) == [0.0, 0.6]
 

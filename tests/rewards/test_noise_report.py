@@ -1,4 +1,4 @@
-"""The report on noises whose truth is known, and a closed form for the share that can be followed.
+"""The report on noises whose truth is known.
 
 The states here are drawn, not computed by a network: only their number and width matter.
 """
@@ -26,7 +26,7 @@ from recsys_posttrain.rewards.noise import (
     RewardNoise,
     UserBias,
 )
-from recsys_posttrain.rewards.noise_report import exploitable_share, model_report, noise_report
+from recsys_posttrain.rewards.noise_report import model_report, noise_report
 from recsys_posttrain.types import Corpus, Sequences
 
 USERS, ITEMS, LENGTH = 400, 25, 6
@@ -72,25 +72,18 @@ def report_on(world, kind, **options):
     noise = RewardNoise(model=kind, seed=1)
     noisy = noise.on_model(clean, data, reference)
     judged_N = torch.arange(0, USERS, 4)
-    return model_report(noisy, clean, data, reference, judged_N, **options)
+    return model_report(noisy, clean, data, judged_N, **options)
 
 
 @pytest.mark.parametrize(
-    ("kind", "low", "high"),
+    "kind",
     [
-        (ItemBias(0.5), 0.9999, 1.0),
-        (PopularityBias(0.5), 0.9999, 1.0),
-        (Gaussian(0.5), 0.9, 1.0),  # linear in the state up to its length
-        (RareOptimism(0.5), 0.9, 1.0),  # linear in the state up to its spread
-        (UserBias(0.5), 0.0, 0.05),
-        (Independent(0.5), 0.0, 0.05),
-        (ItemBias(0.5, resampled=True), 0.0, 0.05),
-        (Gaussian(0.5, resampled=True), 0.0, 0.05),
+        *(ItemBias(0.5), PopularityBias(0.5), Gaussian(0.5), RareOptimism(0.5), UserBias(0.5)),
+        *(Independent(0.5), ItemBias(0.5, resampled=True), Gaussian(0.5, resampled=True)),
     ],
 )
-def test_the_share_that_a_policy_can_follow_is_that_of_the_kind(world, kind, low, high):
+def test_the_deviation_of_the_errors_is_the_level(world, kind):
     report = report_on(world, kind)
-    assert low <= report["exploitable_share"] <= high
     # Few items, users or directions are drawn, so the deviation is near the level only.
     assert report["error_deviation"] == pytest.approx(0.5, rel=0.4)
 
@@ -98,18 +91,14 @@ def test_the_share_that_a_policy_can_follow_is_that_of_the_kind(world, kind, low
 def test_the_report_measures_against_log_clean_model_and_truth(world):
     """The clean model is right, so every error is the noise's own."""
     data, reference, clean = world
-    report = report_on(world, ItemBias(0.7), true_UV=clean.score_V.expand(USERS, -1))
+    report = report_on(world, ItemBias(0.7))
     assert report["clean_rmse"] == pytest.approx(0, abs=1e-6)
     assert report["clean_pairwise_accuracy"] == 1
     noisy = RewardNoise(model=ItemBias(0.7), seed=1).on_model(clean, data, reference)
     one_position = batch_of(made_corpus([2], items=[1, 1]).sequences, torch.tensor([0]), LENGTH)
     noisy_V = noisy.draw(1)(one_position)[1][:, 0].double().numpy()
     clean_V = clean.score_V.double().numpy()
-    pairs = [(a, b) for a in range(ITEMS) for b in range(a)]
     both_V = clean_V + noisy_V
-    right = [(clean_V[a] - clean_V[b]) * (both_V[a] - both_V[b]) > 0 for a, b in pairs]
-    assert report["true_pairwise_accuracy"] == pytest.approx(np.mean(right))
-    assert report["true_rmse"] == pytest.approx(np.sqrt(np.square(noisy_V).mean()), rel=1e-5)
     assert report["error_deviation"] == pytest.approx(noisy_V.std(), rel=1e-5)
 
     squares, accuracies = [], []
@@ -125,10 +114,8 @@ def test_the_report_measures_against_log_clean_model_and_truth(world):
     assert report["pairwise_accuracy"] < 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "share"), [(ItemBias(0.5), 1), (ItemBias(0.5, resampled=True), 0), (Flips(0.5), None)]
-)
-def test_a_noisy_log_is_measured_against_the_clean_one(world, kind, share):
+@pytest.mark.parametrize("kind", [ItemBias(0.5), ItemBias(0.5, resampled=True), Flips(0.5)])
+def test_a_noisy_log_is_measured_against_the_clean_one(world, kind):
     data, reference, clean = world
     noise = RewardNoise(log=kind, seed=1)
     report = noise_report(noise, clean, clean, data, reference, torch.arange(100))
@@ -138,45 +125,19 @@ def test_a_noisy_log_is_measured_against_the_clean_one(world, kind, share):
     error_E = (log.rewards_E - data.train.rewards_E).double().numpy()
     assert report["log"]["rmse"] == pytest.approx(np.sqrt(np.square(error_E).mean()))
     assert 0.5 < report["log"]["pairwise_accuracy"] < 1
-    if share is None:
-        assert "exploitable_share" not in report["log"]
-    else:
-        assert report["log"]["exploitable_share"] == pytest.approx(share, abs=0.01)
 
 
 def test_a_report_has_the_parts_that_the_noise_has(world):
     data, reference, clean = world
     both = RewardNoise(model=UserBias(0.5), log=Flips(0.1))
-    report = noise_report(both, clean, clean, data, reference, torch.arange(100))
+    noisy = both.on_model(clean, data, reference)
+    report = noise_report(both, noisy, clean, data, reference, torch.arange(100))
     assert set(report) == {"model", "log"}
     assert report["model"]["error_deviation"] > 0
     assert noise_report(RewardNoise(), clean, clean, data, reference, torch.arange(9)) == {}
 
 
-def test_without_noise_there_is_no_share(world):
+def test_without_noise_there_is_no_error(world):
     report = report_on(world, ItemBias(0))
-    assert np.isnan(report["exploitable_share"])
     assert report["error_deviation"] == 0
     assert report["rmse"] == report["clean_rmse"]
-
-
-@pytest.mark.parametrize("visible", [0.0, 0.3, 0.8])
-def test_the_share_of_a_mixture_is_the_visible_parts_variance(visible):
-    """Unit-variance linear functions of 5 state numbers, mixed with independent normals. With 1,000
-    histories for 5 + 1 coefficients the lost share is below 0.01, and 40 items average its noise.
-    """
-    generator = np.random.default_rng(1)
-    hidden_ND = generator.standard_normal((2000, 5))
-    linear_NK = hidden_ND @ (generator.standard_normal((5, 40)) / np.sqrt(5))
-    linear_NK /= linear_NK.std(axis=0)
-    hidden_NK = generator.standard_normal((2000, 40))
-    error_NK = np.sqrt(visible) * linear_NK + np.sqrt(1 - visible) * hidden_NK
-    share = exploitable_share(3 + 2 * hidden_ND, error_NK, error_NK)
-    assert share == pytest.approx(visible, abs=0.02)
-    assert exploitable_share(hidden_ND, error_NK, -error_NK) == 0
-
-
-def test_a_state_number_that_never_changes_is_harmless():
-    hidden_ND = np.column_stack([np.ones(200), np.random.default_rng(0).standard_normal(200)])
-    error_NK = hidden_ND[:, [1]] * np.array([[1.0, -2.0, 0.5]])
-    assert exploitable_share(hidden_ND, error_NK, error_NK) == pytest.approx(1, abs=1e-3)

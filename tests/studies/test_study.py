@@ -189,13 +189,14 @@ RUNS += [replace(RUNS[2], name="noisy", noise=RewardNoise(model=ItemBias(1.0)))]
     folder = run(copied, file="noisy.py")
     new = set(stages(copied)) - set(stages(finished))
     assert sorted(name.rpartition("-")[0] for name in new) == [
+        *("axis", "axis"),
         "evaluate",
         "noise-report",
         "posttrain",
     ]
     record = json.loads((folder / "run.json").read_text())
     assert set(record["noise"]) == {"noisy"}
-    assert record["noise"]["noisy"]["model"]["exploitable_share"] > 0.9
+    assert record["noise"]["noisy"]["model"]["error_deviation"] > 0.5
     rows = pd.read_parquet(folder / "rows.parquet")
     others = rows[rows["method"] != "noisy"].reset_index(drop=True)
     pd.testing.assert_frame_equal(others, pd.read_parquet(finished / "study-small/rows.parquet"))

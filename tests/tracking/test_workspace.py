@@ -18,7 +18,7 @@ def test_every_panel_reads_what_is_logged(finished_study):
         return [each["config"] for each in sections[name] if each["view_type"] == kind]
 
     by_quality, by_level = of_kind("Noise against quality", "Run History Line Plot")
-    assert by_quality["x_axis"] == "reward_model/pairwise_accuracy"
+    assert by_quality["x_axis"] == "reward_model/quality"
     assert "by_quality/model ItemBias/PPO" in by_quality["metrics"]
     assert by_level["x_axis"] == "noise/level"
     assert "by_level/model ItemBias/PPO" in by_level["metrics"]

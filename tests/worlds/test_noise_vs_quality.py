@@ -32,7 +32,8 @@ def small(dataset=Jester()):
     methods = [each for each in METHODS if each.name in ("BC", "ASFT", "ASFT(model)")]
     others = [each for each in CONTROLS if each.name.endswith("constant reward")]
     return grid(
-        base, methods, [*others, BOUNDS[-1]], {ItemBias: (1.0,), Gaussian: (1.0,)}, {Flips: (0.4,)}
+        base, methods, [*others, BOUNDS[-1]], {ItemBias: (1.0,), Gaussian: (1.0,)}, {Flips: (0.4,)},
+        {Flips: (0.4,)},
     )
 
 
@@ -76,8 +77,11 @@ def test_the_whole_study_in_a_reduced_form(
          for run in noisy], columns=["name", "kind"],
     ).value_counts().to_dict()  # fmt: skip
     assert min(tried.pop((name, "ItemBias")) for name in ("ASFT", MODEL)) >= 3
-    others = [(name, kind) for name in ("ASFT", MODEL) for kind in ("Gaussian", "Flips")]
-    assert tried == dict.fromkeys([("BC", "Flips"), *others], 1)
+    others = [(name, kind) for name in ("ASFT", MODEL) for kind in ("Gaussian",)]
+    flips = [("BC", "Flips"), *((name, "Flips") for name in ("ASFT", MODEL))]
+    assert tried == dict.fromkeys(others, 1) | dict.fromkeys(flips, 2)  # alone and shared
+    assert set(table[table["place"] == "shared"]["method"]) == everywhere
+    assert table.loc[table["place"] != "log", "projected_truth"].notna().all()
     assert record["policies"] == 2 * sum(run["trained"] for run in record["runs"])
     validation = pd.read_csv(folder / "validation.csv", keep_default_na=False)
     trained = validation[validation["strength"] != NOTHING]

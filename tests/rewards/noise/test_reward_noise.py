@@ -70,6 +70,41 @@ def test_noises_that_do_the_same_are_equal():
     assert both.of_training() == RewardNoise(model=Flips(0.1), seed=5)
 
 
+@pytest.mark.parametrize("kind", [Flips(0.5), ItemBias(0.5), Gaussian(0.5), UserBias(0.5)])
+def test_a_shared_noise_errs_alike_in_both_logs(small, kind):
+    """Here the reward model learns from the log of the policy, so its noisy log is that one."""
+    noise = RewardNoise(log=kind, seed=2, shared=True)
+    given = noise.on_shared_log(small.data, small.reference)
+    policys = noise.on_log(small.data, small.reference).sequences
+    assert not torch.equal(policys.rewards_E, small.data.train.rewards_E)
+    assert torch.equal(given.reward.rewards_E, policys.rewards_E)
+    assert given.train is small.data.train
+    assert given.validation is small.data.validation
+    own = RewardNoise(log=kind, seed=2)
+    assert own.on_shared_log(small.data, None) is small.data
+
+
+def test_what_a_model_depends_on_where_the_noise_is_shared():
+    noise = RewardNoise(log=ItemBias(0.5), seed=2, shared=True)
+    assert noise.of_training() == noise.of_model() == noise
+    assert noise.of_log() == RewardNoise(log=ItemBias(0.5), seed=2)
+    assert noise.reads_reference
+    assert not RewardNoise(log=Flips(0.5), shared=True).reads_reference
+    assert not RewardNoise(log=ItemBias(0.5)).reads_reference
+    both = RewardNoise(UserBias(0.1), ItemBias(0.5), 2, shared=True)
+    assert both.of_training() == noise
+    assert both.of_model() == both
+    assert RewardNoise(log=Flips(0), shared=True) == RewardNoise()
+    places = [each.place for each in (noise, both, RewardNoise(log=Flips(0.1)), RewardNoise())]
+    assert places == ["shared", "model", "log", ""]
+
+
+@pytest.mark.parametrize("log", [None, Flips(0.5, resampled=True), ItemBias(1.0, resampled=True)])
+def test_only_errors_that_are_drawn_once_are_shared(log):
+    with pytest.raises(UserError, match=r"^RewardNoise: shared=True needs errors of the log"):
+        RewardNoise(log=log, shared=True)
+
+
 @pytest.mark.parametrize(
     ("where", "noise", "sentence"),
     [
@@ -93,6 +128,7 @@ def test_a_level_is_set_and_described_like_any_field():
         "model": {"class": "Gaussian", "level": 0.25, "resampled": False},
         "log": None,
         "seed": 0,
+        "shared": False,
     }
     with pytest.raises(UserError, match="model is None and has no field 'level'"):
         override(RewardNoise(), "model.level=0.25")
