@@ -19,7 +19,7 @@ _ASKED = (
     *("create_new_study", "get_all_studies", "get_study_id_from_name", "get_study_name_from_id"),
     *("get_study_directions", "get_study_user_attrs", "get_study_system_attrs"),
     *("set_study_user_attr", "set_study_system_attr", "_create_new_trial", "_set_trial_param"),
-    *("set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr"),
+    *("set_trial_state_values", "set_trial_user_attr"),
     *("set_trial_system_attr", "get_trial", "_get_trials", "_get_stale_trial_ids"),
     "record_heartbeat",
 )
