@@ -8,7 +8,19 @@ observed rewards asks it for its baseline. ItemBias is the kind of error that po
 (noise_vs_quality.py has all kinds).
 """
 
-from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms import (
+    ASFT,
+    BC,
+    DPO,
+    IPO,
+    KTO,
+    RWR,
+    SDPO,
+    ExpRSFT,
+    OfflinePPO,
+    Pessimistic,
+    RobustDPO,
+)
 from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
@@ -25,6 +37,17 @@ DECAY: Space = {**PLAN, "posttraining.weight_decay": Between(1e-4, 0.3, log=True
 TEMPERATURE: Space = {**PLAN, "algorithm.temperature": Between(0.25, 4.0, log=True)}
 KL: Space = {**PLAN, "algorithm.kl_coefficient": Between(0.03, 3.0, log=True)}
 BETA: Space = {**PLAN, "algorithm.beta": Between(0.1, 16.0, log=True)}
+PENALTY: Space = {**PLAN, "algorithm.penalty": Between(0.1, 10.0, log=True)}
+
+# Further methods with their spaces; add those to SWEEP that are to be compared.
+OF_PREFERENCES = (
+    Method(IPO(), BETA, asks_model=True),
+    Method(RobustDPO(), BETA, asks_model=True),
+    Method(RobustDPO(unbiased=True), BETA, "RobustDPO(unbiased)", asks_model=True),
+    Method(SDPO(), BETA, asks_model=True),
+    Method(KTO(), BETA),
+    Method(Pessimistic(), PENALTY, "Pessimistic(DPO)", asks_model=True),
+)
 
 SWEEP = Sweep(
     base=Run(BC()),

@@ -28,6 +28,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 _HOME = {
     "load": "recsys_posttrain.api",
     "compare": "recsys_posttrain.api",
+    "off_policy": "recsys_posttrain.api",
     "encode": "recsys_posttrain.data.encode",
     "pretrain": "recsys_posttrain.training.pretrain",
     "posttrain": "recsys_posttrain.training.posttrain",

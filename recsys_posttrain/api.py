@@ -1,16 +1,27 @@
-"""The two functions of the Python interface that no stage needs: load data, compare results."""
+"""The functions of the Python interface that no stage needs: load data, compare results, and judge
+a policy from a log of another one."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
+import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
+from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.split import targets_at
+from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.eligibility import Catalogue
-from recsys_posttrain.evaluation.evaluate import Evaluation
+from recsys_posttrain.evaluation.evaluate import Evaluation, evaluate
+from recsys_posttrain.evaluation.off_policy import ESTIMATORS, Support, support
+from recsys_posttrain.models.ranker import Ranker
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
-from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.reward_scale import RewardScale, Thresholds
+from recsys_posttrain.stats.bootstrap import bootstrap_means, interval
 from recsys_posttrain.types import Repeats, Split
 from recsys_posttrain.worlds.catalog import dataset_named
 
@@ -57,3 +68,71 @@ def compare(
         relative_to=relative_to,
         scale=first.reward_scale,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class OffPolicy:
+    """What a policy is worth by the log of another one.
+
+    values: one row per estimator of evaluation/off_policy.py: value, low and high, the 95% interval
+        over users. rows: one per target. support: how far they can be believed.
+    """
+
+    values: pd.DataFrame
+    rows: pd.DataFrame
+    support: Support
+
+    def __str__(self) -> str:
+        warning = self.support.warning
+        lines = [self.values.to_string(float_format="{:.4g}".format), self.support.line]
+        return "\n".join([*lines, f"not to be believed: {warning}"] if warning else lines)
+
+
+def off_policy(
+    policy: Ranker,
+    frame: pd.DataFrame,
+    columns: Mapping[str, str] | None = None,
+    reward: RewardModel | None = None,
+    scale: RewardScale = RewardScale(),
+    repeats: Repeats | None = None,
+) -> OffPolicy:
+    """The off-policy value of a policy, from a data frame with one row per logged choice: user_id,
+    item_id, rating, timestamp, and propensity, the probability of that choice.
+
+    Every event that has an earlier one of its user is a target. columns: by our name, that of the
+    frame, such as {"rating": "watch_time"}; usual names need none. reward: of the same items; adds
+    the estimators that need a model. scale: of the policy's own data, `data.corpus.reward_scale`,
+    where its rewards are no stars; repeats: as for `load`.
+
+    Raises: UserError where a column is missing or holds what it cannot, or no user has two events.
+    """
+    interactions = interactions_of(frame, columns or {})
+    require(
+        "propensity" in interactions.frame,
+        "the data frame has no column propensity: off-policy estimates need the probability with "
+        'which each item was chosen; name it with columns={"propensity": ...}.',
+    )
+    corpus = corpus_of(interactions)
+    rewards_E = scale.to_stars(corpus.sequences.rewards_E.numpy())
+    sequences = replace(corpus.sequences, rewards_E=torch.from_numpy(rewards_E))
+    corpus = replace(
+        corpus, sequences=sequences, reward_scale=scale, repeats=repeats or corpus.repeats
+    )
+    is_first_E = torch.zeros(len(rewards_E), dtype=torch.bool)
+    is_first_E[sequences.offsets_N1[:-1]] = True
+    targets = targets_at(corpus, (~is_first_E).nonzero().squeeze(1))
+    data = Split(corpus, sequences, targets, targets, sequences)
+    rows = evaluate(policy, data, reward, targets=targets).per_user
+    names = [name for name in ESTIMATORS if name in rows]
+    users = rows.groupby("user_id", sort=False)[names]
+    mean_K, draws_RK = bootstrap_means(
+        users.mean().to_numpy().T[:, None],
+        weights_KN=users.size().to_numpy(np.float64),
+        rng=np.random.default_rng(0),
+    )
+    found = [interval(mean, draws_R) for mean, draws_R in zip(mean_K, draws_RK.T, strict=True)]
+    values = pd.DataFrame(found, index=[name.removeprefix("reward/") for name in names])
+    result = OffPolicy(values, rows, support(rows))
+    if result.support.warning:
+        note(f"off-policy estimates are not to be believed: {result.support.warning}")
+    return result

@@ -35,7 +35,9 @@ class Interactions:
     """Raw ratings as a dataset file gives them, in file order.
 
     name: of the dataset.
-    frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970).
+    frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970), and, where
+        the log knows it, propensity (float): the probability, above 0, with which what wrote the
+        log chose this item for this user at this moment.
     content_hash: SHA-256 of the bytes that the ratings were read from.
     ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
         ticks; models read `seconds`.
@@ -61,6 +63,7 @@ class Sequences:
     rewards_E: Tensor  # float32, in stars
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
+    propensities_E: Tensor | None = None  # float64, in (0, 1]; None: the log does not know them
 
     @property
     def lengths_N(self) -> Tensor:
@@ -92,6 +95,7 @@ class Targets:
     repeats: Repeats = "never"  # whether items of a history may be recommended again
     unshowable: int = 0  # events dropped because "never" rules out an item in their history
     catalogue: Catalogue = "eligible"  # what policies are a softmax over
+    propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
 
     @property
     def excluded(self) -> Excluded | None:
@@ -217,6 +221,7 @@ class PaddedBatch(NamedTuple):
     # What is not eligible at each of the N real positions; None: every item of the catalogue is.
     # The action itself always is.
     excluded: Excluded | None = None
+    propensities_BT: Tensor | None = None  # float32: of the actions; None: the log has none
 
 
 class Batch(PaddedBatch):
@@ -240,6 +245,11 @@ class Batch(PaddedBatch):
     def time_N(self) -> Tensor:
         """When the action was logged, int64, seconds."""
         return self.real(self.action_times_BT)
+
+    @cached_property
+    def propensity_N(self) -> Tensor | None:
+        """The probability with which the log's policy chose the action; None: not known."""
+        return None if self.propensities_BT is None else self.real(self.propensities_BT)
 
     @cached_property
     def user_N(self) -> Tensor:

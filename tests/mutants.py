@@ -27,11 +27,13 @@ OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--
 
 ALGORITHMS = ("signals", "weights", "clipped", "pairs")
 ALGORITHMS += ("bc", "rwr", "exp_rsft", "asft", "offline_ppo", "exact_ppo", "dpo")
+ALGORITHMS += ("cql", "wbc", "iql", "awac", "crr", "topk_reinforce", "surrogates", "grpo")
+ALGORITHMS += ("margin", "ipo", "robust_dpo", "losers", "sdpo", "kto", "pessimistic")
 LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]
 FILES += [f"algorithms/{name}.py" for name in ALGORITHMS]
 FILES += [f"losses/{name}.py" for name in LOSSES]
-FILES += ["evaluation/over_optimisation.py", "worlds/tabular.py"]
+FILES += ["models/pessimistic.py", "evaluation/over_optimisation.py", "worlds/tabular.py"]
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
 SWAPPED = {
@@ -59,8 +61,7 @@ SWAPPED = {
     ],
     "algorithms/weights.py": [("exponent.minimum(", "exponent.maximum(")],
     "algorithms/offline_ppo.py": [
-        ("actors.old_at(batch).sample_with_value(", "actors.policy.sample_with_value("),
-        ("if self.baseline is old_value", "if True"),
+        ("old, drawn = actors.old_at(batch)", "old, drawn = actors.policy"),
         ("actors.reference.log_prob(", "actors.old.log_prob("),
         ("actors.policy.loss_of_log_prob(", "actors.old.loss_of_log_prob("),
     ],
@@ -74,11 +75,62 @@ SWAPPED = {
         ("is_sure_N & (chosen_N != rejected_N)", "is_sure_N"),
         ("is_better_N & (chosen_N != rejected_N)", "is_better_N"),
     ],
-    "algorithms/dpo.py": [
+    "algorithms/cql.py": [
+        ("actors.log.rewards_E.mean()", "reward_N.mean()"),
+        ("value_error(q_N, reward_N)", "value_error(q_N, batch.reward_N * 0)"),
+    ],
+    "algorithms/wbc.py": [
+        ("self.reward(batch, actors)", "batch.reward_N"),
+        ("rewards_E = actors.log.rewards_E", "rewards_E = batch.reward_N"),
+    ],
+    "algorithms/iql.py": [
+        ("expectile_error(value_N, q_N, self.level)", "expectile_error(q_N, value_N, self.level)"),
+        ("explained_share(value_N, batch.reward_N)", "explained_share(value_N, q_N)"),
+    ],
+    "algorithms/awac.py": [("(position_N == 0).cumsum(dim=0)", "(position_N == 0).long()")],
+    "algorithms/topk_reinforce.py": [
+        ("actors.reference.log_prob(", "actors.old.log_prob("),
+        ("if batch.propensity_N is None", "if True"),
+        (".clamp(min=0)", ".clamp(max=0)"),
+    ],
+    "algorithms/surrogates.py": [
+        ("difference.clamp(max=LARGEST)", "difference"),
+        ("torch.maximum(old, torch.where", "torch.minimum(old, torch.where"),
+    ],
+    "algorithms/grpo.py": [
+        ("actors.old_at(batch).sample(", "actors.policy.sample("),
+        ("actors.reference.log_prob(", "actors.old.log_prob("),
+        ("actors.policy.loss_of_log_prob(", "actors.old.loss_of_log_prob("),
+    ],
+    "algorithms/margin.py": [
         ("actors.policy.log_prob(", "actors.reference.log_prob("),
         ("actors.reference.log_prob(", "actors.policy.log_prob("),
-        ("log_prob_N2[:, 0]\n\n", "log_prob_N2[:, 1]\n\n"),
+        ("log_prob_N2[:, 0]\n    metrics", "log_prob_N2[:, 1]\n    metrics"),
         ("LossOutput(loss_N, metrics, kept_N)", "LossOutput(loss_N, metrics)"),
+    ],
+    "algorithms/losers.py": [
+        ("actors.reference.sample(", "actors.policy.sample("),
+        ("is_sure_NK & (items_NK != best_NK)", "is_sure_NK"),
+        ("rejected_NK = drawn_NK != logged_N1", "rejected_NK = drawn_NK > 0"),
+        ("torch.zeros_like(logged_N1,", "torch.ones_like(logged_N1,"),
+    ],
+    "algorithms/sdpo.py": [
+        ("is_out_NK[:, 0] = False", "is_out_NK[:, 0] = True"),
+        ("LossOutput(loss_N, metrics, kept_N)", "LossOutput(loss_N, metrics)"),
+    ],
+    "algorithms/pessimistic.py": [
+        ("actors.reward = reward\n", "pass\n"),
+        ("return heads_of(self.method, dim, num_items)", "return {}"),
+        ("after_step(self.method, actors)", "pass"),
+    ],
+    "algorithms/kto.py": [
+        ("actors.policy.sample(", "actors.reference.sample("),
+        ("actors.reference.log_prob(batch, items_NK)", "actors.old.log_prob(batch, items_NK)"),
+        ("actors.reference.log_prob(batch), ", "actors.policy.log_prob(batch).detach(), "),
+        (".clamp(min=0)", ""),
+        ("-gain, gain)", "gain, -gain)"),
+        ("good_N | bad_N)", "good_N)"),
+        ("kl_N.mean()", "kl_N.sum()"),
     ],
 }
 
@@ -93,7 +145,8 @@ SAME = {
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
     ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",
     ("algorithms/pairs.py", "@torch.no_grad()"): "the models that it reads are frozen",
-    ("algorithms/dpo.py", "with torch.no_grad():"): "the reference is frozen",
+    ("algorithms/margin.py", "with torch.no_grad():"): "the reference is frozen",
+    ("algorithms/losers.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/offline_ppo.py", "with torch.no_grad():"): "the models in the block are frozen",
 }
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from small_study import BASE
 
-from recsys_posttrain.algorithms import ASFT, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms import ASFT, RWR, ExpRSFT, FilteredBC, OfflinePPO
 from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Interactions
+from recsys_posttrain.untrained import ItemMean, RewardArgmax, Tilt
 
 STRONG = Training(steps=6, batch_size=16, learning_rate=0.05)
 BC = replace(BASE, setup=replace(BASE.setup, pretraining=STRONG), posttraining=STRONG)
@@ -38,3 +39,4 @@ RUNS = [
         for algorithm in (RWR(), ExpRSFT(), ASFT(), OfflinePPO(samples=4, refresh_every=2))
     ),
 ]
+BASELINES = [ItemMean(), RewardArgmax(), Tilt(0.3), FilteredBC()]

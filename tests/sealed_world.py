@@ -41,6 +41,7 @@ class Made:
                 "item_id": item_UL.ravel(),
                 "rating": 1 + 4 * generator.random(USERS * LENGTH),
                 "timestamp": np.tile(np.arange(LENGTH), USERS),
+                "propensity": np.tile(1 / (ITEMS - np.arange(LENGTH)), USERS),
             }
         )
         return Interactions(self.name, frame, self.content_hash())
@@ -55,7 +56,6 @@ class Made:
             torch.eye(ITEMS),
             np.arange(USERS),
             np.arange(ITEMS),
-            np.full(USERS * LENGTH, 1 / ITEMS),
         )
 
 

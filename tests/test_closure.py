@@ -5,6 +5,7 @@ import inspect
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.ops.softmax import kl_and_entropy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.rewards.baselines import damped_means
 from recsys_posttrain.rewards.control import ConstantRewards, ShuffledRewards
 from recsys_posttrain.rewards.factor import FactorModule
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise, Starvation
@@ -34,8 +36,10 @@ from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import reward_quality, train_reward
+from recsys_posttrain.untrained import ItemMean, Popularity, Tilt
 
 PAIRS = type(DPO().pairs)
+UNTRAINED = Popularity(), ItemMean(), Tilt()
 MINE = f"""
 from dataclasses import dataclass
 import helper
@@ -128,7 +132,9 @@ def names_of(runs, root):
     keys = StageKeys(runs["bc"].setup, data, root)
     found = {"pretrain": keys.pretrain, "reward": keys.reward(), "judge": keys.judge}
     found["quality"] = keys.quality("reward", keys.reward().folder, reward_quality)
-    found["popularity rows"] = keys.rows(None, "test")
+    for method in UNTRAINED:
+        row = replace(runs["bc"], algorithm=method)
+        found[f"{type(method).__name__} rows"] = keys.rows(row, "test")
     for name, run in runs.items():
         found[name] = keys.posttrain(run)
         found[f"{name} rows"] = keys.rows(found[name].folder, "test", run.noise)
@@ -167,9 +173,10 @@ def stages(*names):
 
 BCS = ("bc", "noisy", "starved", "shuffled", "patient")
 TRAINED = stages(*BCS, "asft", "dpo", "my signal", "mine")
-ROWS = {name for name in TRAINED if name.endswith(" rows")} | {"popularity rows"}
+ROWS = {f"{type(method).__name__} rows" for method in UNTRAINED}
+ROWS |= {name for name in TRAINED if name.endswith(" rows")}
 MODELS = {"reward", "judge", "quality"}
-POLICIES = {"pretrain", "popularity rows", *TRAINED}
+POLICIES = {"pretrain", *TRAINED, *ROWS}
 
 
 @pytest.mark.parametrize(
@@ -201,9 +208,12 @@ POLICIES = {"pretrain", "popularity rows", *TRAINED}
         (gini, set()),
         (hit_rate, ROWS | stages("patient")),
         (ndcg, POLICIES),
-        (evaluate, (ROWS - {"popularity rows"}) | stages("patient")),
-        (judged_value, ROWS - {"popularity rows"}),
-        (kl_and_entropy, TRAINED | (ROWS - {"popularity rows"})),
+        (evaluate, ROWS | stages("patient")),
+        (judged_value, ROWS),
+        (kl_and_entropy, TRAINED | ROWS),
+        (Popularity, {"Popularity rows"}),
+        (Tilt, {"Tilt rows"}),
+        (damped_means, {"quality", "ItemMean rows"}),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )

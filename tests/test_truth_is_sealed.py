@@ -92,6 +92,7 @@ def test_training_and_selection_never_ask(blind, control):
     for folder in (blind.pretrain(), posttrained, *untrained):
         rows = blind.evaluate(folder, "validation")
         assert not [name for name in rows if "gold" in name or "regret" in name]
+        assert rows["reward/dr"].notna().all(), "the log's propensities are no secret"
         with pytest.raises(AssertionError, match="the truth was asked for"):
             blind.evaluate(folder, "test")
 

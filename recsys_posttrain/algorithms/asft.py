@@ -29,9 +29,9 @@ from recsys_posttrain.algorithms.signals import (
 )
 from recsys_posttrain.algorithms.weights import (
     WEIGHT_CAP,
-    capped,
     check_cap,
     explained_share,
+    exponential_weight,
     value_error,
     value_head,
     weight_metrics,
@@ -59,11 +59,10 @@ class ASFT:
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         reward_N, baseline_N = self.reward(batch, actors), self.baseline(batch, actors)
         advantage_N = (reward_N - baseline_N).detach()
-        exponent_N = advantage_N / self.temperature
-        capped_N = capped(exponent_N, self.weight_cap)
-        loss_N = actors.policy.weighted_nll(batch, weight_N := capped_N.exp())
+        weight_N, is_capped_N = exponential_weight(advantage_N, self.temperature, self.weight_cap)
+        loss_N = actors.policy.weighted_nll(batch, weight_N)
         metrics: dict[str, Tensor] = {
-            **weight_metrics(weight_N, capped_N < exponent_N),
+            **weight_metrics(weight_N, is_capped_N),
             "advantage/mean": advantage_N.mean(),
             "baseline/r2": explained_share(baseline_N, batch.reward_N),
         }

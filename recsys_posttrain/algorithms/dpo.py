@@ -15,15 +15,15 @@ log-probability too, which `logps/chosen` shows.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from recsys_posttrain.algorithms.actors import Actors
+from recsys_posttrain.algorithms.margin import loss_of_pairs
 from recsys_posttrain.algorithms.pairs import PairSource, SampledPairs
 from recsys_posttrain.config import require_above_0, require_at_least
-from recsys_posttrain.ops.softmax import masked_mean
 from recsys_posttrain.types import Batch, LossOutput
 
 
@@ -46,27 +46,7 @@ class DPO:
         require_at_least(self, 0, "nll_coefficient")
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
-        chosen_N, rejected_N, kept_N = self.pairs(batch, actors)
-        both_N2 = torch.stack([chosen_N, rejected_N], dim=1)
-        # The margin alone is a difference of logits: the normaliser cancels in its gradient.
-        log_prob_N2 = actors.policy.log_prob(
-            batch, both_N2, constant_normaliser=self.nll_coefficient == 0
+        loss_of_margin = partial(dpo_loss, beta=self.beta)
+        return loss_of_pairs(
+            batch, actors, self.pairs, loss_of_margin, self.beta, self.nll_coefficient
         )
-        with torch.no_grad():
-            reference_N2 = actors.reference.log_prob(batch, both_N2)
-        chosen_ratio_N, rejected_ratio_N = (log_prob_N2 - reference_N2).unbind(dim=1)
-        margin_N = chosen_ratio_N - rejected_ratio_N
-        loss_N = dpo_loss(margin_N, self.beta) - self.nll_coefficient * log_prob_N2[:, 0]
-
-        over_kept = {
-            "rewards/chosen": self.beta * chosen_ratio_N,
-            "rewards/rejected": self.beta * rejected_ratio_N,
-            "rewards/margins": self.beta * margin_N,
-            "rewards/accuracies": (margin_N > 0).to(margin_N),
-            "logps/chosen": log_prob_N2[:, 0],
-            "logps/rejected": log_prob_N2[:, 1],
-        }
-        metrics = {name: masked_mean(each.detach(), kept_N) for name, each in over_kept.items()}
-        metrics["pairs/kept"] = kept_N.to(margin_N).mean()
-        metrics["pairs/dropped"] = (~kept_N).to(margin_N).sum()
-        return LossOutput(loss_N, metrics, kept_N)

@@ -53,14 +53,14 @@ class OfflinePPO:
         return value_head(self.baseline, dim)
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        old, drawn = actors.old_at(batch), (batch, self.samples, actors.generator)
+        if self.baseline is old_value:  # from the same pass over the catalogue
+            items_NK, old_NK, baseline_N = old.sample_with_value(*drawn, actors.reward)
+        else:
+            (items_NK, old_NK), baseline_N = old.sample(*drawn), self.baseline(batch, actors)
         with torch.no_grad():
-            items_NK, old_NK, old_N = actors.old_at(batch).sample_with_value(
-                batch, self.samples, actors.generator, actors.reward
-            )
             reference_NK = actors.reference.log_prob(batch, items_NK)
             reward_NK = actors.reward.score(batch, items_NK)
-        # The signal gives the same number, in a pass over the catalogue of its own.
-        baseline_N = old_N if self.baseline is old_value else self.baseline(batch, actors)
         constants = old_NK, reference_NK, reward_NK - baseline_N[:, None]
 
         def objective(*log_prob_and_constants: Tensor) -> Tensor:

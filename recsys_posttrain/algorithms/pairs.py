@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
 PairSource = Callable[[Batch, Actors], Pairs]
 
 
-def _draw(batch: Batch, actors: Actors, count: int) -> tuple[Tensor, Tensor]:
+def scored_draws(batch: Batch, actors: Actors, count: int) -> tuple[Tensor, Tensor]:
     """`count` draws from pi_ref per position, from the lowest r_hat to the highest, and r_hat."""
     items_NK, _ = actors.reference.sample(batch, count, actors.generator)
     score_NK, order_NK = actors.reward.score(batch, items_NK).sort(dim=1)
@@ -52,10 +52,10 @@ class SampledPairs:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, actors: Actors) -> Pairs:
-        items_NK, score_NK = _draw(batch, actors, self.candidates)
+        items_NK, score_NK = scored_draws(batch, actors, self.candidates)
         chosen_N, rejected_N = items_NK[:, -1], items_NK[:, 0]
-        spread_N = actors.reward.difference_spread(batch, chosen_N, rejected_N)
-        is_sure_N = score_NK[:, -1] - score_NK[:, 0] > self.width * spread_N
+        spread_N1 = actors.reward.difference_spread(batch, items_NK[:, -1:], items_NK[:, :1])
+        is_sure_N = score_NK[:, -1] - score_NK[:, 0] > self.width * spread_N1[:, 0]
         return Pairs(chosen_N, rejected_N, is_sure_N & (chosen_N != rejected_N))
 
 
@@ -73,7 +73,7 @@ class LoggedVersusSampled:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, actors: Actors) -> Pairs:
-        rejected_N1 = _draw(batch, actors, self.candidates)[0][:, :1]
+        rejected_N1 = scored_draws(batch, actors, self.candidates)[0][:, :1]
         upper_N1 = actors.reward.interval(batch, rejected_N1, self.width).upper_NK
         chosen_N, rejected_N = batch.action_N, rejected_N1.squeeze(1)
         is_better_N = batch.reward_N > upper_N1.squeeze(1)

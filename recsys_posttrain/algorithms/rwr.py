@@ -5,6 +5,8 @@
 Limits: equal rewards are behaviour cloning; a reward of 0 leaves the item out.
 Source: the reward-weighted behaviour cloning that is the reference row of "Post-Training Generative
 Recommenders with Advantage-Weighted Supervised Finetuning" (Netflix Technology Blog, October 2025).
+Its ancestor is Local Policy Improvement, arXiv 2212.11431: for rewards of at least 0 the value of
+pi is at least E[r (1 + log pi(a) - log b(a))] over the log of b, which this loss raises.
 Departures: the blog gives no formula; raw rewards and the division by the mean of the data (not of
 the batch: a position's loss must not depend on its neighbours) are ours. Rewards count from the
 zero of the log's scale (reward_scale.py). A reward below zero pushes its item down, and the loss is

@@ -68,6 +68,12 @@ def old_value(batch: Batch, actors: Actors) -> Tensor:
     return actors.old_value(batch)
 
 
+@torch.no_grad()
+def policy_value(batch: Batch, actors: Actors) -> Tensor:
+    """The expected reward of the policy as it is now, E_{a ~ pi}[r_hat(x, a)], of the catalogue."""
+    return actors.policy.expected_reward(batch, actors.reward)
+
+
 def no_baseline(batch: Batch, actors: Actors) -> Tensor:
     """No baseline: 0 everywhere."""
     return torch.zeros_like(batch.reward_N)

@@ -1,12 +1,14 @@
-"""Shared by the weighted-likelihood algorithms: the cap, metrics of the weights, and the critic."""
+"""Shared by the weighted-likelihood algorithms: weights, their cap and metrics, and the heads."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from recsys_posttrain.algorithms.signals import Signal, learned_value
+from recsys_posttrain.algorithms.actors import Actors
+from recsys_posttrain.algorithms.signals import VALUE_RATE, Signal, learned_value
 from recsys_posttrain.config import require
+from recsys_posttrain.types import Batch
 
 WEIGHT_CAP = 20.0  # the default of every exponential weight; ours
 
@@ -20,7 +22,17 @@ def capped(exponent: Tensor, weight_cap: float | None, centre: Tensor | float = 
     """
     if weight_cap is None:
         return exponent
-    return exponent.minimum(torch.as_tensor(centre + math.log(weight_cap)).to(exponent))
+    centre = torch.as_tensor(centre, dtype=exponent.dtype, device=exponent.device)
+    return exponent.minimum(centre + math.log(weight_cap))
+
+
+def exponential_weight(
+    advantage: Tensor, temperature: float, weight_cap: float | None
+) -> tuple[Tensor, Tensor]:
+    """The weight min(exp(advantage / temperature), cap), and where the cap lowers it."""
+    exponent = advantage.detach() / temperature
+    held = capped(exponent, weight_cap)
+    return held.exp(), held < exponent
 
 
 def check_cap(method: object) -> None:
@@ -37,20 +49,40 @@ def value_error(value: Tensor, target: Tensor) -> Tensor:
     return (value - target.detach()) ** 2
 
 
+def expectile_error(value: Tensor, target: Tensor, level: float) -> Tensor:
+    """|level - [target < value]| (value - target)^2, element by element; the target is constant.
+
+    The value with the least mean is the expectile of the targets: at level 1/2 their mean, at
+    level -> 1 the largest.
+    """
+    is_below = (target < value).to(value)
+    return (level - is_below).abs() * value_error(value, target)
+
+
 def value_head(baseline: Signal, dim: int) -> dict[str, nn.Module]:
     """The critic that `learned_value` needs, or none for another baseline.
 
-    Its weights start at exactly 0, without a draw from the global generator.
-
     dim: width of the policy's hidden states.
     """
-    if baseline is not learned_value:
-        return {}
+    return {"value": scalar_head(dim)} if baseline is learned_value else {}
+
+
+def learned_bias(batch: Batch, actors: Actors) -> Tensor:
+    """b(x), [N], by the head `bias`: the level that the scores z_v + b(x) of a context share.
+
+    It is a part of the score, so its gradient bends the policy too. It counts VALUE_RATE times, as
+    `learned_value` does.
+    """
+    return VALUE_RATE * actors.head("bias", batch, trains_policy=True).squeeze(1)
+
+
+def scalar_head(dim: int) -> nn.Module:
+    """One number per hidden state; 0 at first, without a draw from the global generator."""
     # Built without storage first: the usual initialisation would draw from the global generator.
     head = nn.Linear(dim, 1, device="meta").to_empty(device="cpu")
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
-    return {"value": head}
+    return head
 
 
 @torch.no_grad()

@@ -55,10 +55,11 @@ def batch_of(
     items_BT, rewards_BT, times_BT, length_B = window(sequences, rows_B, max_length + 1, skipped_B)
     step_T = torch.arange(items_BT.shape[1] - 1)
     mask_BT = step_T < length_B[:, None] - 1
-    excluded = None
-    if excludes_history:
-        first_B = sequences.offsets_N1[rows_B + 1] - skipped_B - length_B
-        excluded = seen_before(sequences, (first_B[:, None] + 1 + step_T)[mask_BT])
+    first_B = sequences.offsets_N1[rows_B + 1] - skipped_B - length_B
+    event_BT = first_B[:, None] + 1 + step_T  # of the action, where it is real
+    excluded = seen_before(sequences, event_BT[mask_BT]) if excludes_history else None
+    p_E = sequences.propensities_E
+    p_BT = None if p_E is None else (p_E[event_BT * mask_BT] * mask_BT).float()
     return Batch(
         history_BT=torch.where(mask_BT, items_BT[:, :-1], 0),
         history_rewards_BT=torch.where(mask_BT, rewards_BT[:, :-1], 0.0),
@@ -69,6 +70,7 @@ def batch_of(
         mask_BT=mask_BT,
         sequences_B=rows_B,
         excluded=excluded,
+        propensities_BT=p_BT,
     )
 
 

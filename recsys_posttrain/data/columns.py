@@ -11,6 +11,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.propensity import NO_PROPENSITY
 from recsys_posttrain.errors import UserError
 
 LARGEST, SMALLEST = 1e15, 1e-45  # models compute in float32: the sum of squares must be finite
@@ -128,6 +129,16 @@ def read_ratings(column: Column) -> np.ndarray:
         f"the rating must be 0 or at least {SMALLEST:g} in size, because models compute in float32",
     )
     return np.asarray(rating_E)
+
+
+def read_propensities(column: Column) -> np.ndarray:
+    """float64, each in (0, 1]. Raises: UserError: one is missing, no number or outside."""
+    column = with_points(column.plain())
+    column.check_type("a number", column.is_number)
+    numbers = pd.to_numeric(column.values.to_pandas(), errors="coerce")
+    propensity_E = numbers.astype("float64").to_numpy()
+    column.check((propensity_E > 0) & (propensity_E <= 1), NO_PROPENSITY)
+    return np.asarray(propensity_E)
 
 
 def read_ids(column: Column) -> pd.Series:

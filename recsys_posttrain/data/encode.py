@@ -49,11 +49,13 @@ class Encoder:
         kept_E = items_E > 0
         row_E = torch.repeat_interleave(sequences.lengths_N)[kept_E]
         length_N = torch.bincount(row_E, minlength=len(sequences))
+        propensities_E = sequences.propensities_E
         return Sequences(
             items_E[kept_E],
             sequences.rewards_E[kept_E],
             sequences.timestamps_E[kept_E],
             torch.cat([length_N.new_zeros(1), length_N.cumsum(0)]),
+            None if propensities_E is None else propensities_E[kept_E],
         )
 
     def targets(self, targets: Targets) -> Targets:

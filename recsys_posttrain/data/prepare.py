@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from recsys_posttrain.data.notes import heard, note
+from recsys_posttrain.data.propensity import PROPENSITY, check_propensities
 from recsys_posttrain.data.sources import CACHE, cache_folder
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import new_folder, sha256_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.reward_scale import Thresholds
     from recsys_posttrain.types import Corpus, Interactions, Repeats
 
-FORMAT_VERSION = 3  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 4  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 LOWER_MINIMUM = (
     "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
@@ -137,12 +138,20 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     import pyarrow as pa
 
     frame = interactions.frame
+    check_propensities(interactions)
     ratings_per_item = frame.groupby("item_id")["rating"].transform("size")
     source, frame = frame, frame[ratings_per_item >= minimum_item_ratings]
     if frame.empty:
         raise UserError(
             f"{interactions.name} has no item with {minimum_item_ratings} ratings or more (the "
             f"most is {int(ratings_per_item.max())}); {LOWER_MINIMUM}."
+        )
+    if PROPENSITY in frame and len(frame) < len(source):
+        share = 1 - len(frame) / len(source)
+        note(
+            f"{interactions.name}: {share:.2%} of events are on items left out as rare, so that "
+            "off-policy estimates that are not self-normalised are about as much too high; to keep "
+            f"them {LOWER_MINIMUM}"
         )
     left_out = source["user_id"][~source["user_id"].isin(frame["user_id"])].unique().tolist()
     user_E, user_ids = pd.factorize(frame["user_id"])
@@ -154,20 +163,20 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     def per_user(values_E: np.ndarray, dtype: pa.DataType) -> pa.Array:
         return pa.ListArray.from_arrays(offsets, pa.array(values_E[order_E], type=dtype))
 
-    users = pa.table(
-        {
-            "user_id": pa.array(user_ids),
-            "items": per_user(item_E + 1, pa.int64()),
-            "rewards": per_user(frame["rating"].to_numpy(dtype=np.float32), pa.float32()),
-            "times": per_user(timestamp_E, pa.int64()),
-        }
-    )
+    columns = {
+        "user_id": pa.array(user_ids),
+        "items": per_user(item_E + 1, pa.int64()),
+        "rewards": per_user(frame["rating"].to_numpy(dtype=np.float32), pa.float32()),
+        "times": per_user(timestamp_E, pa.int64()),
+    }
+    if PROPENSITY in frame:
+        columns["propensities"] = per_user(frame[PROPENSITY].to_numpy(np.float64), pa.float64())
     facts = {
         "has_ratings": interactions.has_ratings,
         "ticks_per_second": interactions.ticks_per_second,
         "left_out_user_ids": left_out,
     }
-    return _Tables(users, pa.table({"item_id": pa.array(item_ids)}), facts)
+    return _Tables(pa.table(columns), pa.table({"item_id": pa.array(item_ids)}), facts)
 
 
 def _save(folder: Path, tables: _Tables, fingerprint: str, provenance: dict[str, Any]) -> None:
@@ -233,6 +242,7 @@ def _corpus(
         torch.from_numpy(scale.to_stars(reward_E)),
         torch.from_numpy(times_E // ticks_per_second),
         torch.from_numpy(offsets_N1),
+        torch.from_numpy(events("propensities")) if "propensities" in users.column_names else None,
     )
     return Corpus(
         name=name,

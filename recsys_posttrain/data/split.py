@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_at_least
 from recsys_posttrain.data.prepare import LOWER_MINIMUM
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from recsys_posttrain.data.user_holdout import UserHoldout
     from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 
@@ -55,7 +54,7 @@ class LeaveOneOut:
     validation_positions: int = 1
 
     def __post_init__(self) -> None:
-        check_positions(self)
+        require_at_least(self, 1, "validation_positions")
 
     @property
     def label(self) -> str:
@@ -125,7 +124,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     from recsys_posttrain.data.repeats import had_before
     from recsys_posttrain.types import Targets
 
-    sequences, asked = corpus.sequences, len(event_N)
+    sequences, asked, p_E = corpus.sequences, len(event_N), corpus.sequences.propensities_E
     if corpus.repeats == "never":
         event_N = event_N[~had_before(_before(sequences, event_N), sequences.items_E[event_N])]
         require(
@@ -143,6 +142,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         repeats=corpus.repeats,
         unshowable=asked - len(event_N),
         catalogue=corpus.catalogue,
+        propensities_N=None if p_E is None else p_E[event_N],
     )
 
 
@@ -164,15 +164,6 @@ def untrained_items(data: Split, targets: Targets) -> Tensor:
 
     count_V = torch.bincount(data.train.items_E - 1, minlength=data.corpus.num_items)
     return count_V[targets.items_N - 1] == 0
-
-
-def check_positions(split: LeaveOneOut | UserHoldout) -> None:
-    """Raises UserError unless there is a validation position of each user."""
-    require(
-        split.validation_positions >= 1,
-        f"{type(split).__name__}: validation_positions={split.validation_positions} must be at "
-        "least 1.",
-    )
 
 
 def check_shares(split: SplitConfig, *names: str) -> None:
@@ -199,9 +190,11 @@ def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences
     offsets_N1 = torch.cat([length_N.new_zeros(1), length_N.cumsum(0)])
     shift_N = start_N - offsets_N1[:-1]
     index_E = torch.arange(int(offsets_N1[-1])) + shift_N.repeat_interleave(length_N)
+    propensities_E = sequences.propensities_E
     return Sequences(
         items_E=sequences.items_E[index_E],
         rewards_E=sequences.rewards_E[index_E],
         timestamps_E=sequences.timestamps_E[index_E],
         offsets_N1=offsets_N1,
+        propensities_E=None if propensities_E is None else propensities_E[index_E],
     )

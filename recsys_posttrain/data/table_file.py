@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from recsys_posttrain.config import require
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.errors import UserError, nearest
 from recsys_posttrain.files import sha256_of
@@ -14,6 +16,7 @@ from recsys_posttrain.files import sha256_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from recsys_posttrain.data.columns import Column
     from recsys_posttrain.types import Interactions
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
@@ -22,13 +25,52 @@ ALIASES = {
     "user_id": ("userid", "user", "uid", "visitorid", "customerid"),
     "item_id": ("itemid", "item", "iid", "movieid", "movie", "productid", "asin"),
     "rating": ("rating", "ratings", "score", "reward", "stars", "value"),
+    "propensity": (
+        *("propensity", "propensities", "pscore", "propensityscore", "loggingpropensity"),
+        *("actionprob", "actionprobability", "loggingprobability", "behaviorprobability"),
+    ),
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
+OPTIONAL = ("rating", "propensity")
 EVENT = ["user_id", "item_id", "timestamp"]
 SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
 NEAR = 0.7  # of difflib: one letter of six wrong
 
 Duplicates = Literal["refuse", "first", "last"]
+
+
+def interactions_of(frame: pd.DataFrame, columns: Mapping[str, str]) -> Interactions:
+    """What a `RatingsFile` with these rows gives.
+
+    columns: by one of our names, that of the frame, where it is none of the usual ones; other
+    columns of the frame are then not read as it.
+
+    Raises: UserError as `RatingsFile.load`, or where a name is none of ours or not in the frame.
+    """
+    import pandas as pd
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    from recsys_posttrain.data.columns import Column
+
+    source = RatingsFile("the data frame")
+    for ours, theirs in columns.items():
+        require(ours in ALIASES, f"columns={{{ours!r}: ...}}: give one of {', '.join(ALIASES)}.")
+        require(theirs in frame, f"the data frame has no column {theirs!r}, given for {ours}.")
+    named: dict[object, str] = {theirs: ours for ours, theirs in columns.items()}
+    replaced = {alias for ours in columns for alias in ALIASES[ours]}
+    kept = [name for name in frame if name in named or _plain(str(name)) not in replaced]
+    names = [named.get(name, str(name)) for name in kept]
+    table = pa.Table.from_pandas(frame[kept], preserve_index=False)
+    found = {
+        ours: Column(source.path, str(kept[place]), table.column(place))
+        for ours, place in source._chosen(names).items()
+    }
+    hashes = pd.util.hash_pandas_object(frame[kept], index=False).to_numpy()
+    return source._interactions(found, hashlib.sha256(hashes.tobytes()).hexdigest())
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c not in "_- ")
 
 
 def suffix_of(path: str) -> str:
@@ -38,7 +80,8 @@ def suffix_of(path: str) -> str:
 
 @dataclass(frozen=True)
 class RatingsFile:
-    """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp.
+    """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp, and, where
+    the log knows it, the propensity of each choice.
 
     Usual other names serve too. Without a column of ratings every event has the rating 1.
     Timestamps are numbers of one unit, seconds to nanoseconds, or ISO 8601 dates, read as UTC
@@ -78,15 +121,19 @@ class RatingsFile:
         another number of fields than the header; a value is missing, not finite or not a number or
         time; an event is there twice; no user has two events.
         """
-        import pandas as pd
-
-        from recsys_posttrain.data.columns import read_ids, read_ratings
         from recsys_posttrain.data.read_table import read_table
-        from recsys_posttrain.data.times import read_times
-        from recsys_posttrain.types import Interactions
 
         content_hash = self.content_hash()
         columns = read_table(self._existing(), suffix_of(self.path)[1:], self._chosen)
+        return self._interactions(columns, content_hash)
+
+    def _interactions(self, columns: Mapping[str, Column], content_hash: str) -> Interactions:
+        import pandas as pd
+
+        from recsys_posttrain.data.columns import read_ids, read_propensities, read_ratings
+        from recsys_posttrain.data.times import read_times
+        from recsys_posttrain.types import Interactions
+
         rows = len(columns["user_id"].values)
         if not rows:
             raise UserError(f"{self.path} has no rows; give a file with at least one event.")
@@ -102,6 +149,8 @@ class RatingsFile:
                 "timestamp": times.ticks_E,
             }
         )
+        if "propensity" in columns:
+            frame["propensity"] = read_propensities(columns["propensity"])
         frame = self._without_duplicates(frame)
         self._check_lengths(frame)
         return Interactions(
@@ -124,7 +173,7 @@ class RatingsFile:
 
     def _chosen(self, names: list[str]) -> dict[str, int]:
         """Which column of the file, by place, is each of ours."""
-        plain = ["".join(c for c in name.lower() if c not in "_- ") for name in names]
+        plain = [_plain(name) for name in names]
         shown = [" ".join(name.split())[:SHOWN] for name in names[:SHOWN_COLUMNS]]
         shown += ["..."] * (len(names) > SHOWN_COLUMNS)
         columns = {}
@@ -139,7 +188,7 @@ class RatingsFile:
                 )
             if found:
                 columns[wanted] = found[0]
-            elif wanted != "rating":
+            elif wanted not in OPTIONAL:
                 raise UserError(
                     f"{self.path} has no column {wanted}; the columns found are "
                     f"{', '.join(shown)}; rename one to {wanted}."

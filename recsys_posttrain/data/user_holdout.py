@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recsys_posttrain.config import require
-from recsys_posttrain.data.split import (
-    check_positions,
-    check_shares,
-    events_before,
-    first_events,
-    targets_at,
-)
+from recsys_posttrain.config import require, require_at_least
+from recsys_posttrain.data.split import check_shares, events_before, first_events, targets_at
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.seeding import derived_seed
 
@@ -46,7 +40,7 @@ class UserHoldout:
     validation_positions: int = 5
 
     def __post_init__(self) -> None:
-        check_positions(self)
+        require_at_least(self, 1, "validation_positions")
 
     @property
     def label(self) -> str:

@@ -12,6 +12,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
 from recsys_posttrain.data.repeats import had_before, removed_items
 from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
+from recsys_posttrain.evaluation.off_policy import off_policy_columns
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.ranker import Ranker
@@ -61,6 +62,8 @@ def evaluate(
     targets: None: data.test.
     judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
 
+    Where the log has propensities: adds the columns of off_policy.py, those of a model by `reward`.
+
     Raises: UserError where a model does not know an item, a score is not finite, or a target is in
     its own history although the log does not repeat items.
     """
@@ -70,13 +73,17 @@ def evaluate(
     scores = ranker.scores(targets.history, targets.times_N, targets.users_N)
     if ids is None:
         encoder(data.corpus, None, len(scores[1]))  # refuses another number of items
-    models = (each and in_numbering(each, ids) for each in (reward, judge))
-    frame = _frame(*scores, data, targets, *models)
+    reward, judge = (each and in_numbering(each, ids) for each in (reward, judge))
+    frame = _frame(*scores, data, targets, reward, judge)
+    corpus = data.corpus
+    if targets.propensities_N is not None and not corpus.reward_scale.missing:
+        columns = off_policy_columns(*scores, targets, corpus, reward)
+        frame = frame.assign(**columns)
     if reference is not None:
         of_reference = _of_reference(reference, ids, targets)
         kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=targets.excluded)
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
-    return Evaluation(frame, data.corpus.num_items, data.corpus.reward_scale)
+    return Evaluation(frame, corpus.num_items, corpus.reward_scale)
 
 
 def _of_reference(

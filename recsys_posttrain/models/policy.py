@@ -94,6 +94,10 @@ class Policy(nn.Module):
         """What every function of ops takes first."""
         return self.hidden_states(batch), self.item_embedding_VD
 
+    def logits(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        """The logits of given items, [N, K], with a gradient: log pi up to a constant of each n."""
+        return ops.chosen_logits(*self._softmax(batch), items_NK)
+
     @torch.no_grad()
     def log_normaliser(self, batch: Batch) -> Tensor:
         """The log-normaliser log sum_v exp(logit_v), [N], without a gradient."""
@@ -123,8 +127,7 @@ class Policy(nn.Module):
         softmax = self._softmax(batch)
         if softmax[0].requires_grad and not constant_normaliser:
             return log_prob(*softmax, items_NK, self.logits_dtype, excluded=batch.excluded)
-        logit_NK = ops.chosen_logits(*softmax, items_NK)
-        return logit_NK - self.log_normaliser(batch)[:, None]
+        return self.logits(batch, items_NK) - self.log_normaliser(batch)[:, None]
 
     def weighted_nll(self, batch: Batch, weight_N: Tensor) -> Tensor:
         """-weight log pi of the logged actions, [N], in one pass over the catalogue.

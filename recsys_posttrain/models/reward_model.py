@@ -140,13 +140,14 @@ class RewardModel(nn.Module):
         """How uncertain the predictions of given items are, [N, K]: their variance over members."""
         return self.member_scores(batch, items_NK).var(dim=0, correction=0)
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
-        """The standard deviation of r_hat(first) - r_hat(second), [N], in stars: over members.
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
+        """The standard deviation of r_hat(first) - r_hat(second), [N, K], in stars: over members.
 
         What is wrong about both items alike cancels, which it does not in two intervals.
         """
-        score_MN2 = self.member_scores(batch, torch.stack([first_N, second_N], dim=1))
-        return (score_MN2[..., 0] - score_MN2[..., 1]).std(dim=0, correction=0)
+        scores = self.member_scores(batch, torch.cat([first_NK, second_NK], dim=1))
+        first_MNK, second_MNK = scores.chunk(2, dim=2)
+        return (first_MNK - second_MNK).std(dim=0, correction=0)
 
     def score_all(self, batch: Batch) -> Tensor:
         """r_hat of every item, [N, V]: for small catalogues and tests."""

@@ -18,6 +18,7 @@ from rich.console import Group
 from rich.text import Text
 
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH
+from recsys_posttrain.evaluation.off_policy import support_sentence
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
 from recsys_posttrain.report.caption import Provenance, caption_of, variance_sentence
@@ -185,7 +186,8 @@ def comparison_table(
     if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
         caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
     variance = variance_components(rows, columns, scale)
-    caption = " ".join(filter(None, [caption, variance_sentence(variance, against)]))
+    said = (caption, variance_sentence(variance, against), support_sentence(rows))
+    caption = " ".join(filter(None, said))
     return Table(
         comparison, tuple(columns), by_cutoff, variance, against, relative, resamples, caption
     )

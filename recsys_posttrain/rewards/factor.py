@@ -54,17 +54,16 @@ class FactorModule(RewardModel):
             batch, lambda rows: (self.mean_VQ[index_NK[rows]], self.covariance_VX[index_NK[rows]])
         )
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
         """By the posterior, in which the rows of two items are independent."""
-        first_N1, second_N1 = first_N[:, None] - 1, second_N[:, None] - 1
 
         def rows_of(rows: slice) -> tuple[Tensor, Tensor]:
-            first, second = first_N1[rows], second_N1[rows]
+            first, second = first_NK[rows] - 1, second_NK[rows] - 1
             differ = (first != second)[..., None]
             covariance_CKX = self.covariance_VX[first] + self.covariance_VX[second]
             return self.mean_VQ[first] - self.mean_VQ[second], covariance_CKX * differ
 
-        return self._variance(batch, rows_of)[:, 0].sqrt()
+        return self._variance(batch, rows_of).sqrt()
 
     def _variance(self, batch: Batch, rows_of: Callable[[slice], tuple[Tensor, Tensor]]) -> Tensor:
         """The variance of w . (1, z), [N, K], for independent rows w and tastes z: with C the

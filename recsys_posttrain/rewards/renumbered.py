@@ -42,8 +42,8 @@ class Renumbered(RewardModel):
     def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
         return self.inner.variance(self._renumbered(batch), self.number_V1[items_NK])
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
-        pair = self.number_V1[first_N], self.number_V1[second_N]
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
+        pair = self.number_V1[first_NK], self.number_V1[second_NK]
         return self.inner.difference_spread(self._renumbered(batch), *pair)
 
     def _renumbered(self, batch: Batch) -> Batch:

@@ -78,9 +78,16 @@ COLUMNS = (
     Column("Gini", "@10", "top10", of_lists=gini, higher_is_better=False, bold=False),
 )
 
+# Estimates from the propensities of a log that has them (evaluation/off_policy.py). A ranker whose
+# weights are few and large can lead each of them by chance.
+OFF_POLICY_COLUMNS = tuple(
+    Column("reward", name, f"reward/{name}", bold=False) for name in ("dm", "ips", "snips", "dr")
+)
+
 # What the judge says, of a split that keeps users for one (its rollouts not of a world), and, of a
 # world only, the true reward (evaluation/judged_value.py, true_value.py).
 OPTIONAL_COLUMNS = (
+    *OFF_POLICY_COLUMNS,
     Column("reward", "judge@10", "reward/judge@10"),
     Column("reward", "judge-rollout@5", "reward/judge-rollout@5"),
     Column("reward", "gold", "reward/gold"),

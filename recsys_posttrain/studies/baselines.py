@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from recsys_posttrain.algorithms import BC, FilteredBC
 from recsys_posttrain.algorithms.base import reads_rewards
+from recsys_posttrain.config import require
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.noise.base import is_resampled
+from recsys_posttrain.studies.experiment import explained
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.untrained import (
     BestFixedList,
@@ -75,3 +79,16 @@ def _is_changed(run: Run, noise: RewardNoise) -> bool:
     if getattr(run.algorithm, "reads_log", False):
         return noise.log is not None
     return noise.of_model() != RewardNoise() and not is_resampled(noise.model)
+
+
+def baselines_of(
+    experiment: ModuleType, file: Path, runs: Sequence[Run], is_grid: bool
+) -> tuple[Run, ...]:
+    """Those of the experiment file, without labels that its runs have."""
+    methods = getattr(experiment, "BASELINES", METHODS)
+    require(isinstance(methods, list | tuple), f"{file}: BASELINES={methods!r} must be a list.")
+    with explained(file):
+        found = baselines(runs, methods)
+    labels = {run.label for run in runs}
+    found = [run for run in found if run.label not in labels]
+    return tuple(found if is_grid else alone(found))

@@ -17,7 +17,7 @@ from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.seeding import require_seeds
 from recsys_posttrain.stats.pairs import MARGIN
-from recsys_posttrain.studies.baselines import METHODS, alone, baselines
+from recsys_posttrain.studies.baselines import baselines_of
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
@@ -163,7 +163,7 @@ def load_study(
         changed.append(replace(run, setup=setup))
     runs = _overridden(tuple(changed), overrides)
     is_grid = len({run.label for run in runs}) < len(runs)
-    rows = _baselines_of(experiment, file, runs, is_grid)
+    rows = baselines_of(experiment, file, runs, is_grid)
     _check(runs, file, is_grid)
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
@@ -213,18 +213,6 @@ def _runs_of(
     if not runs or not is_list:
         raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
     return list(runs)
-
-
-def _baselines_of(
-    experiment: ModuleType, file: Path, runs: Sequence[Run], is_grid: bool
-) -> tuple[Run, ...]:
-    methods = getattr(experiment, "BASELINES", METHODS)
-    require(isinstance(methods, list | tuple), f"{file}: BASELINES={methods!r} must be a list.")
-    with explained(file):
-        found = baselines(runs, methods)
-    labels = {run.label for run in runs}
-    found = [run for run in found if run.label not in labels]
-    return tuple(found if is_grid else alone(found))
 
 
 def _strengths(runs: Sequence[Run]) -> Mapping[str, int]:

@@ -1,8 +1,9 @@
 """A world: a dataset whose true rewards are known, for every user and every item.
 
 A world is a frozen dataclass with the three members of a `Dataset` (data/prepare.py), so that its
-log goes the way of any other log, and `truth()`. Only evaluation may ask for the truth; training
-and model selection work on the log (tests/test_truth_is_sealed.py).
+log goes the way of any other log, and `truth()`. How probable each choice of the log was is a fact
+of the log: the column `propensity` of `Interactions.frame`. Only evaluation may ask for the truth;
+training and model selection work on the log (tests/test_truth_is_sealed.py).
 """
 
 from dataclasses import dataclass
@@ -21,29 +22,24 @@ from recsys_posttrain.types import Corpus
 class Truth:
     """The expected reward of every choice, r*(u, v) = state_u . factor_v, in the log's units.
 
-    user_ids, item_ids: the ids of rows and columns, as in Interactions.frame. propensity_E: of each
-    row of that frame, the probability with which the logging policy chose its item, given the
-    items already shown to that user.
+    user_ids, item_ids: the ids of rows and columns, as in Interactions.frame.
     """
 
     state_UR: Tensor  # float32
     factor_VR: Tensor  # float32
     user_ids: np.ndarray
     item_ids: np.ndarray
-    propensity_E: np.ndarray  # float64, in (0, 1]
 
     def aligned(self, corpus: Corpus) -> "Truth":
         """The same truth with the users and items of a corpus, in its order (row v - 1 is item v).
 
-        The propensities stay as they are: they belong to the rows of the log. Raises: UserError
-        when the corpus has a user or an item that this world does not know.
+        Raises: UserError when the corpus has a user or an item that this world does not know.
         """
         return Truth(
             self.state_UR[_places(self.user_ids, corpus.user_ids, f"{corpus.name}: user")],
             self.factor_VR[_places(self.item_ids, corpus.item_ids, f"{corpus.name}: item")],
             corpus.user_ids,
             corpus.item_ids,
-            self.propensity_E,
         )
 
     def rewards(self, users_N: Tensor) -> Tensor:

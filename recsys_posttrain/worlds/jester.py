@@ -41,6 +41,7 @@ class _World(NamedTuple):
 
     user_id_U: NDArray[np.int64]  # row in the file, from 1
     reward_UV: NDArray[np.float64]
+    logit_UV: NDArray[np.float64]  # of the logging policy
     drawn: Draws  # as many for each user
     shown_UL: NDArray[np.bool_]  # those of the log: the first of each user
 
@@ -92,8 +93,12 @@ class Jester:
             factor_VR=torch.eye(JOKES),
             user_ids=world.user_id_U,
             item_ids=np.arange(1, JOKES + 1),
-            propensity_E=world.drawn.propensity_NL[world.shown_UL],
         )
+
+    def logging_logits(self) -> NDArray[np.float64]:
+        """The logging policy is their softmax over the jokes not shown yet, [U, V], in the order of
+        the truth. They hold true rewards: for evaluation alone, as the truth."""
+        return self._world.logit_UV
 
     @cached_property
     def _world(self) -> _World:
@@ -109,7 +114,8 @@ class Jester:
         logit_UV = self.popularity * np.log(count_V) + self.preference * taste_UV
         drawn = draw_without_replacement(logit_UV, self.length, self._generator("log"))
         lengths_U = self._generator("lengths").integers(SHORTEST, self.length + 1, len(row_U))
-        return _World(row_U + 1, reward_UV, drawn, np.arange(self.length) < lengths_U[:, None])
+        is_shown_UL = np.arange(self.length) < lengths_U[:, None]
+        return _World(row_U + 1, reward_UV, logit_UV, drawn, is_shown_UL)
 
     def _frame(self, world: _World) -> pd.DataFrame:
         row_E, step_E = world.shown_UL.nonzero()
@@ -120,6 +126,7 @@ class Jester:
                 "item_id": joke_E + 1,
                 "rating": world.reward_UV[row_E, joke_E],
                 "timestamp": SECONDS * (step_E + 1),
+                "propensity": world.drawn.propensity_NL[world.shown_UL],
             }
         )
 

@@ -63,22 +63,20 @@ class SemiSyntheticMovieLens:
 
         Raises: UserError when there are fewer users than asked for, or as the source's `load`.
         """
-        frame = read_parquet(self._folder() / "log.parquet").drop(columns="pscore")
+        frame = read_parquet(self._folder() / "log.parquet")
         return Interactions(self.name, frame, self.content_hash())
 
     def truth(self) -> Truth:
-        """r* of its users and all items, and the probability of each choice in the log.
+        """r* of its users and all items.
 
         Raises: as `load`.
         """
-        users, items, log = (read_parquet(self._folder() / name) for name in TABLES)
-        pscore = log["pscore"]
+        users, items = (read_parquet(self._folder() / name) for name in TABLES[:2])
         return Truth(
             torch.tensor(users.drop(columns="user_id").to_numpy()),
             torch.tensor(items.drop(columns="item_id").to_numpy()),
             users["user_id"].to_numpy(),
             items["item_id"].to_numpy(),
-            pscore.to_numpy(),
         )
 
     def _key(self) -> dict[str, Any]:
@@ -140,7 +138,7 @@ def fitted_and_drawn(world: SemiSyntheticMovieLens, real: pd.DataFrame) -> list[
             "item_id": item_ids[item_E],
             "rating": scatter.draw(mean_E, generator),
             "timestamp": log.time_E[kept_E],
-            "pscore": propensity_E,
+            "propensity": propensity_E,
         }
     )
     users = _factors("user_id", user_ids[users_N], state_NR[users_N])

@@ -168,20 +168,20 @@ class Tabular:
                 "item_id": action_NT.ravel() + 1,
                 "rating": self.reward_XV[context_N[:, None], action_NT].ravel(),
                 "timestamp": np.tile(np.arange(1, self.events + 1), self.users),
+                "propensity": self.reference_XV[context_N[:, None], action_NT].ravel(),
             }
         )
         return Interactions(self.name, frame, self.content_hash())
 
     def truth(self) -> Truth:
         """The rewards of a user are those of their context."""
-        context_N, action_NT = self._draws
+        context_N, _ = self._draws
         users, items = len(context_N), self.reward_XV.shape[1]
         return Truth(
             torch.from_numpy(self.reward_XV[context_N]).float(),
             torch.eye(items),
             np.arange(1, users + 1),
             np.arange(1, items + 1),
-            self.reference_XV[context_N[:, None], action_NT].ravel(),
         )
 
 

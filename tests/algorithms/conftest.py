@@ -43,6 +43,7 @@ class ScoreTable(RewardModel):
 
     def __init__(self, scores_MXV):
         super().__init__()
+        self.max_length = 100
         self.scores = nn.Parameter(scores_MXV.clone())
 
     def member_factors(self, batch):

@@ -1,14 +1,32 @@
 """Equal rewards in the log and from the model: a weighted likelihood is behaviour cloning.
 
 Each module that promises it says so under "Limits". With equal rewards an algorithm without a
-baseline has equal weights other than 1, and OfflinePPO, ExactPPO and DPO have nothing to follow:
-they promise something else.
+baseline has equal weights other than 1, and OfflinePPO, ExactPPO, GRPO, TopKREINFORCE and the
+methods of pairs have nothing to follow: they promise something else, as do those that predict
+rewards (CQL, WBC). KTO refuses such a log.
 """
 
 import pytest
 import torch
 
-from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExactPPO, ExpRSFT, OfflinePPO, signals
+from recsys_posttrain.algorithms import (
+    ASFT,
+    AWAC,
+    BC,
+    CRR,
+    DPO,
+    GRPO,
+    IPO,
+    IQL,
+    RWR,
+    SDPO,
+    ExactPPO,
+    ExpRSFT,
+    OfflinePPO,
+    RobustDPO,
+    TopKREINFORCE,
+    signals,
+)
 from recsys_posttrain.ops.softmax import masked_mean
 
 CONSTANT, CONTEXTS, ITEMS, STEPS = 3.7, 3, 5, 20
@@ -23,7 +41,11 @@ CLONING = [
     ASFT(signals.observed_reward, signals.user_mean),
     ASFT(signals.Mix(0.5), signals.reference_value),
     ASFT(signals.model_reward, signals.ReferenceSoftValue(1.0)),
+    AWAC(),
+    CRR(temperature=0.3),
+    IQL(),
 ]
+RESTING = [OfflinePPO(), ExactPPO(), GRPO(), TopKREINFORCE(), DPO(), IPO(), RobustDPO(), SDPO()]
 
 
 def constant_world(algorithm, tabular):
@@ -67,7 +89,10 @@ def test_it_is_behaviour_cloning(algorithm, tabular):
     torch.testing.assert_close(movement(algorithm, tabular), cloned_XV)
 
 
-@pytest.mark.parametrize("algorithm", [OfflinePPO(), ExactPPO(), DPO()])
+@pytest.mark.parametrize(
+    "algorithm",
+    [OfflinePPO(), ExactPPO(), DPO(), IPO(), RobustDPO(), SDPO(), GRPO(), TopKREINFORCE()],
+)
 def test_without_a_preference_the_reference_is_where_it_rests(algorithm, tabular):
     """No gradient there, up to the rounding of float64 (1e-16 times rewards of 3.7)."""
     batch, actors = constant_world(algorithm, tabular)

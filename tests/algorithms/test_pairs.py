@@ -45,7 +45,10 @@ def test_an_item_is_never_paired_with_itself(tabular, monkeypatch):
     reference = doubles([0.0, -1e4])
     actors = tabular.actors(reference, reference, [[3.0, 1.0]])
     batch = tabular.batch([[1] * 3], [[1] * 3], [[9.0] * 3])
-    rounded = lambda _, items_NK: 3 + 1e-7 * torch.arange(8).expand_as(items_NK)  # noqa: E731
+
+    def rounded(_, items_NK):
+        return 3 + 1e-7 * torch.arange(items_NK.shape[1]).expand_as(items_NK)
+
     monkeypatch.setattr(actors.reward, "score", rounded)
     for source in (SampledPairs(width=0.0), LoggedVersusSampled(width=0.0)):
         pairs = source(batch, actors)

@@ -31,6 +31,32 @@ def test_gradient_is_the_weight_times_that_of_cloning(tabular):
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([-0.5, 0.5]))
 
 
+def test_it_climbs_the_bound_of_local_policy_improvement(tabular):
+    """Four items under b, logged so often as b says. E[r (1 + log(pi / b))] is at most E_pi[r] and,
+    but for terms without pi, minus the mean reward times the mean loss; at pi = b both have the
+    gradient of E_pi[r]."""
+    count, reward = [1, 2, 3, 4], doubles(1.0, 5.0, 0.0, 2.0)
+    items = [[v + 1 for v, often in enumerate(count) for _ in range(often)]]
+    rewards = [[reward[v - 1].item() for v in items[0]]]
+    behaviour = doubles(count)[0] / 10
+    generator = torch.Generator().manual_seed(0)
+    for distance in (0.0, 0.3, 3.0):
+        noise = distance * torch.randn(4, generator=generator, dtype=torch.float64)
+        logits = (behaviour.log() + noise)[None]
+        actors = tabular.actors(logits, logits, rewards=rewards[0])
+        loss = RWR().loss(tabular.batch([[1] * 10], items, rewards), actors).loss_N.mean()
+        loss.backward()
+        free = logits.clone().requires_grad_()
+        value = (free.softmax(dim=1)[0] * reward).sum()
+        value.backward()
+        mean = sum(rewards[0]) / 10
+        bound = (behaviour * reward * (1 - behaviour.log())).sum() - mean * loss.detach()
+        assert bound <= value + 1e-12
+        assert torch.isclose(bound, value) == (distance == 0)
+        slope = -mean * actors.policy.backbone.logits.grad
+        assert torch.allclose(slope, free.grad) == (distance == 0)
+
+
 def test_reward_can_be_the_model(tabular):
     """r_hat = 6 over the log's mean 3 doubles log 2."""
     actors = tabular.actors(scores=torch.full((1, 2), 6.0))

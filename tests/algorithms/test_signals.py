@@ -51,6 +51,10 @@ LOG_EXACT = [
     math.log((math.exp(2) + math.exp(4)) / 2),
     math.log(0.25 * math.exp(1) + 0.75 * math.exp(5)),
 ]
+POLICY_VALUE = [
+    (2 * math.exp(3) + 4 * math.exp(1)) / (math.exp(3) + math.exp(1)),
+    (1 + 5 * math.exp(2)) / (1 + math.exp(2)),
+]
 SOFT_AT_2 = [
     2 * math.log((math.exp(1) + math.exp(2)) / 2),
     2 * math.log(0.25 * math.exp(0.5) + 0.75 * math.exp(2.5)),
@@ -70,6 +74,8 @@ SOFT_AT_2 = [
         (signals.learned_value, [408, 618, 408, 618]),
         # Context 1: (2 + 4) / 2 = 3. Context 2: (1 + 3 * 5) / 4 = 4.
         (signals.reference_value, [3, 4, 3, 4]),
+        # Logits (3, 1) and (0, 2).
+        (signals.policy_value, POLICY_VALUE * 2),
         # Context 1: (3 * 2 + 4) / 4 = 2.5. Context 2: only item 1.
         (signals.old_value, [2.5, 1, 2.5, 1]),
         (signals.no_baseline, [0, 0, 0, 0]),

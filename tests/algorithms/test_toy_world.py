@@ -18,8 +18,9 @@ from scipy.stats import ttest_1samp
 
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms.base import after_step, beats_cloning
+from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
-from recsys_posttrain.algorithms.signals import ReferenceSoftValue, model_reward
+from recsys_posttrain.algorithms.signals import VALUE_RATE, ReferenceSoftValue, model_reward
 from recsys_posttrain.ops.softmax import masked_mean
 
 CONTEXTS, ITEMS, WORLDS, STEPS = 4, 6, 6, 20
@@ -31,6 +32,8 @@ CHALLENGERS = [
     ),
     algorithms.ASFT(model_reward, ReferenceSoftValue(1.0)),
     algorithms.DPO(pairs=LoggedVersusSampled()),
+    algorithms.RobustDPO(unbiased=True),
+    algorithms.SDPO(losers=LoggedVersusLosers()),
 ]
 LEVEL = 0.05 / 8
 
@@ -58,7 +61,9 @@ def value_after_training(algorithm, world, is_right, tabular):
         logging_XV, logging_XV, members_MXV, reward_BT.flatten(), algorithm=algorithm
     )
 
-    optimizer = torch.optim.AdamW([p for p in actors.parameters() if p.requires_grad], lr=0.1)
+    # A head's output counts VALUE_RATE times, for the rate of a study; at this one it would jump.
+    heads = {"params": list(actors.heads.parameters()), "lr": 0.1 / VALUE_RATE}
+    optimizer = torch.optim.AdamW([{"params": list(actors.policy.parameters())}, heads], lr=0.1)
     for step in range(STEPS):
         actors.clear_cache()
         actors.generator.manual_seed(1000 * world + step)

@@ -1,17 +1,23 @@
 import math
 
+import pytest
 import torch
 from data_factory import doubles
+from scipy.stats import expectile
 
-from recsys_posttrain.algorithms import ASFT, ExpRSFT
+from recsys_posttrain.algorithms import ASFT, CQL, ExpRSFT
 from recsys_posttrain.algorithms.signals import learned_value, no_baseline
 from recsys_posttrain.algorithms.weights import (
     capped,
+    expectile_error,
     explained_share,
+    exponential_weight,
+    learned_bias,
     value_error,
     value_head,
     weight_metrics,
 )
+from recsys_posttrain.errors import UserError
 
 
 def test_capped_exponents_by_hand():
@@ -50,6 +56,54 @@ def test_value_error_trains_the_value_only():
     torch.testing.assert_close(error.detach(), doubles(4.0))
     torch.testing.assert_close(value.grad, doubles(-4.0))
     assert target.grad is None
+
+
+def test_expectile_error_by_hand():
+    """At level .8 a target above counts .8 and one below .2: (3 - 5)^2 and (3 - 1)^2."""
+    value, target = doubles(3.0, 3.0, grad=True), doubles(5.0, 1.0, grad=True)
+    error = expectile_error(value, target, 0.8)
+    error.sum().backward()
+    torch.testing.assert_close(error.detach(), doubles(3.2, 0.8))
+    torch.testing.assert_close(value.grad, doubles(-3.2, 0.8))
+    assert target.grad is None
+
+
+def test_the_least_expectile_error_is_at_the_expectile():
+    """That of a public package, for 30 draws at three levels."""
+    target = torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for level in (0.2, 0.5, 0.95):
+        value = doubles(float(expectile(target.numpy(), level)), grad=True)
+        expectile_error(value, target, level).mean().backward()
+        assert abs(value.grad.item()) < 1e-9
+
+
+def test_exponential_weights_by_hand():
+    """At temperature 2: e and, held at 3, e^2; without a gradient."""
+    advantage = doubles(2.0, 4.0, grad=True)
+    weight, is_capped = exponential_weight(advantage, 2.0, 3.0)
+    torch.testing.assert_close(weight, doubles(math.e, 3.0))
+    assert is_capped.tolist() == [False, True]
+    assert not weight.requires_grad
+
+
+def test_the_learned_bias_counts_30_times_and_bends_the_policy(tabular):
+    """State (1, 2) times weights (0.1, 0.3), plus 0.5; its gradient in the state is 30 times the
+    weights."""
+    actors = tabular.actors(policy=((1.0, 2.0),), algorithm=CQL())
+    with torch.no_grad():
+        actors.heads["bias"].weight.copy_(doubles([0.1, 0.3]))
+        actors.heads["bias"].bias.fill_(0.5)
+    bias_N = learned_bias(tabular.batch(), actors)
+    torch.testing.assert_close(bias_N.detach(), doubles(36.0))
+    bias_N.sum().backward()
+    torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([3.0, 9.0]))
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0])
+def test_a_cap_that_no_weight_can_keep_is_refused(cap):
+    with pytest.raises(UserError, match=rf"ExpRSFT: weight_cap={cap} must be above 0, or None"):
+        ExpRSFT(weight_cap=cap)
+    assert ExpRSFT(weight_cap=None).weight_cap is None
 
 
 def test_weight_metrics_by_hand():

@@ -8,7 +8,9 @@ import torch
 
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms import signals
+from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
+from recsys_posttrain.algorithms.surrogates import ecpo_surrogate, gbpo_surrogate
 from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.ops.softmax import masked_mean
 
@@ -30,7 +32,14 @@ VARIANTS = [
     ),
     algorithms.OfflinePPO(baseline=signals.learned_value),
     algorithms.OfflinePPO(baseline=signals.reference_value),
+    algorithms.CRR(temperature=1.0),
+    algorithms.GRPO(scale_rewards=False, surrogate=ecpo_surrogate),
+    algorithms.GRPO(surrogate=gbpo_surrogate),
     algorithms.DPO(pairs=LoggedVersusSampled(), nll_coefficient=0.1),
+    algorithms.RobustDPO(unbiased=True),
+    algorithms.SDPO(losers=LoggedVersusLosers()),
+    algorithms.KTO(threshold=signals.reference_value),
+    algorithms.Pessimistic(algorithms.OfflinePPO(baseline=signals.learned_value)),
 ]
 
 
@@ -76,6 +85,12 @@ def global_random_state():
     return torch.get_rng_state().tolist(), numpys[1].tolist(), numpys[2], random.getstate()
 
 
+def padded_fields(batch):
+    """Name and value of each that the batch has."""
+    fields = batch._asdict().items()
+    return [(name, each) for name, each in fields if "_BT" in name and each is not None]
+
+
 def rows(batch, index):
     """Some rows of a batch, as a batch of its own, without columns that are all padding."""
     longest = int(batch.mask_BT[index].sum(dim=1).max())
@@ -83,11 +98,7 @@ def rows(batch, index):
     items_E, offsets_N1 = batch.excluded
     length_N = offsets_N1.diff()[position_N]
     return batch._replace(
-        **{
-            name: value[index][:, :longest]
-            for name, value in batch._asdict().items()
-            if name.endswith("_BT")
-        },
+        **{name: value[index][:, :longest] for name, value in padded_fields(batch)},
         sequences_B=batch.sequences_B[index],
         excluded=excluded_spans(items_E, offsets_N1[position_N], length_N),
     )

@@ -20,6 +20,7 @@ from everyone import (
     heads_asked_to_train_the_policy,
     is_random,
     is_same,
+    padded_fields,
     rows,
     run,
 )
@@ -39,6 +40,7 @@ ROUNDING = 1e-6  # of the largest gradient; what is there is above 1e-3 of it
 def test_the_exported_algorithms_are_found():
     names = {type(algorithm).__name__ for algorithm in EXPORTED}
     assert {"BC", "RWR", "ExpRSFT", "ASFT", "OfflinePPO", "ExactPPO", "DPO"} <= names
+    assert {"IPO", "RobustDPO", "SDPO", "KTO", "Pessimistic"} <= names
 
 
 @everyone
@@ -97,7 +99,7 @@ def test_padding_has_no_influence(algorithm, small):
     """Whatever stands there, and two columns more of it: loss, metrics and gradients stay bit for
     bit."""
     batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS)
-    wide = {name: pad(each, (0, 2)) for name, each in batch._asdict().items() if "_BT" in name}
+    wide = {name: pad(each, (0, 2)) for name, each in padded_fields(batch)}
     nonsense = (3, torch.nan, -7, 5, torch.nan, 2**62)
     for name, number in zip(batch._fields, nonsense, strict=False):
         wide[name].masked_fill_(~wide["mask_BT"], number)

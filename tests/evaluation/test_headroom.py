@@ -31,7 +31,7 @@ def data():
 
 def truth_of(reward_UV):
     state_UR = torch.from_numpy(reward_UV).float()
-    return Truth(state_UR, torch.eye(ITEMS), np.arange(USERS), np.arange(ITEMS), np.ones(1))
+    return Truth(state_UR, torch.eye(ITEMS), np.arange(USERS), np.arange(ITEMS))
 
 
 def test_by_enumeration(data):

@@ -242,7 +242,7 @@ def test_a_point_is_the_slow_loop(targets):
     random = torch.Generator().manual_seed(2)
     proxy = Products(*(torch.randn(n, 3, generator=random) for n in (len(SEEN), ITEMS)))
     state_UR, factor_VR = (torch.randn(n, 2, generator=random) for n in (3, ITEMS))
-    truth = Truth(state_UR, factor_VR, np.arange(3), np.arange(ITEMS), np.ones(1))
+    truth = Truth(state_UR, factor_VR, np.arange(3), np.arange(ITEMS))
     point = curve_point(policy, reference, targets, {"proxy": proxy}, truth)
     assert list(point) == ["kl", "sqrt_kl", "reward/proxy", "reward/gold"]
 

@@ -48,7 +48,7 @@ def targets():
 def truth():
     generator = torch.Generator().manual_seed(4)
     state_UR, factor_VR = (torch.randn(n, 3, generator=generator) for n in (8, ITEMS))
-    return Truth(state_UR, factor_VR, np.arange(8), np.arange(ITEMS), np.ones(1))
+    return Truth(state_UR, factor_VR, np.arange(8), np.arange(ITEMS))
 
 
 def made_policy(backbone):

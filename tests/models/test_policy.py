@@ -66,6 +66,18 @@ def test_candidates(policy, batch):
     torch.testing.assert_close(policy.log_prob(batch, items_NK), expected_NK)
 
 
+def test_logits_of_candidates_are_log_probabilities_up_to_a_constant(policy, batch):
+    """With the gradient of both ends of the product."""
+    items_NK = torch.arange(1, ITEMS + 1).expand(len(batch.action_N), -1)
+    logit_NK = policy.logits(batch, items_NK)
+    torch.testing.assert_close(logit_NK.log_softmax(dim=1), policy.log_prob(batch, items_NK))
+    hidden_ND, table_VD = policy.hidden_states(batch), policy.item_embedding_VD
+    torch.testing.assert_close(logit_NK, hidden_ND @ table_VD.T)
+    logit_NK[0, 2].backward()
+    found = policy.backbone.item_embedding.weight.grad[3]
+    assert found.abs().sum() > 0
+
+
 def test_samples_are_items_with_their_log_probabilities(policy, batch):
     items_NK, log_prob_NK = policy.sample(batch, 4, torch.Generator().manual_seed(3))
     assert items_NK.shape == (len(batch.action_N), 4)

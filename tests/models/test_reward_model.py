@@ -70,11 +70,10 @@ def test_scores_of_candidates_are_the_slow_loop(model, batch):
         np.testing.assert_allclose(mean, expected.mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(mean - lower, width * expected.std(axis=0), atol=1e-5)
         np.testing.assert_allclose(upper - mean, width * expected.std(axis=0), atol=1e-5)
-    first_N, second_N = items_NK[:, 0], items_NK[:, 2]
-    difference_MN = expected[..., 0] - expected[..., 2]
-    spread_N = model.difference_spread(batch, first_N, second_N)
-    np.testing.assert_allclose(spread_N, difference_MN.std(axis=0), atol=1e-5)
-    assert not model.difference_spread(batch, first_N, first_N).any()
+    spread_NK = model.difference_spread(batch, items_NK, items_NK.flip(1))
+    difference_MNK = expected - expected[..., ::-1]
+    np.testing.assert_allclose(spread_NK, difference_MNK.std(axis=0), atol=1e-5)
+    assert not model.difference_spread(batch, items_NK, items_NK).any()
 
 
 def test_scores_of_all_items_and_the_product_of_the_factors_are_the_slow_loop(model, batch):

@@ -91,11 +91,11 @@ def test_predictions_and_variances_are_those_of_dense_algebra(forgetting, monkey
         other_S = draws.multivariate_normal(rows[item - 1], covariances[item - 1], 100_000)
         difference_S = ((row_S - other_S) * np.column_stack([np.ones(len(z_S)), z_S])).sum(axis=1)
         # Items are numbered from 1; item -1 is the last one.
-        pair = torch.full((2, len(batch.action_N)), item + 1)
-        pair[1] = item or ITEMS
-        spread_N = module.difference_spread(batch, *pair)
-        assert float(spread_N[n]) == pytest.approx(difference_S.std(), rel=0.015)
-        assert not module.difference_spread(batch, pair[0], pair[0]).any()
+        pair = torch.full((2, len(batch.action_N), 2), item + 1)
+        pair[1, :, 0] = item or ITEMS
+        spread_N2 = module.difference_spread(batch, *pair)
+        assert float(spread_N2[n, 0]) == pytest.approx(difference_S.std(), rel=0.015)
+        assert not spread_N2[:, 1].any()
     torch.testing.assert_close(score_NV - lower_NK, 2 * variance_NV.sqrt())
     torch.testing.assert_close(upper_NK - score_NV, 2 * variance_NV.sqrt())
 

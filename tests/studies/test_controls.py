@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from recsys_posttrain.algorithms import ASFT, BC, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms.signals import learned_value, user_mean
 from recsys_posttrain.data import MovieLens100K, RatingsFile, UserHoldout
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models import SASRec
@@ -95,13 +96,33 @@ def weights(pipeline, **changes):
     return torch.cat([each.flatten() for each in load_policy(folder).policy.state_dict().values()])
 
 
-@pytest.mark.parametrize("algorithm", [RWR(), ASFT(), ASFT(temperature=0.2)])
+@pytest.mark.parametrize(
+    "algorithm", [RWR(), ASFT(baseline=user_mean), ASFT(baseline=learned_value, temperature=0.2)]
+)
 def test_equal_rewards_are_behaviour_cloning_to_the_bit(logged, algorithm):
-    """Their mean is exact, so every weight is exactly 1 (to rounding: test_constant_reward)."""
+    """Their mean is exact, and so are these baselines: every weight is exp(0) = 1."""
     cloned = weights(logged)
     constant = weights(logged, algorithm=algorithm, control=ConstantRewards())
     assert torch.equal(constant, cloned)
     assert not torch.equal(weights(logged, algorithm=algorithm), cloned)
+
+
+def log_probs(pipeline, **changes):
+    """Of the post-trained policy, after each test history and for each item."""
+    policy = load_policy(pipeline.posttrain(run_of(pipeline, **changes))).policy
+    hidden_ND, item_embedding_VD = policy.scores(pipeline.data.test.history)
+    return (hidden_ND @ item_embedding_VD.T).log_softmax(dim=1)
+
+
+@pytest.mark.parametrize("algorithm", [ExpRSFT(), ASFT(), ASFT(temperature=0.2)])
+def test_equal_rewards_are_behaviour_cloning_but_for_rounding(logged, algorithm):
+    """A mean over all items, or of exponentials, is rounded, so that weights are 1 to about 1e-7.
+    Parameters are not compared: Adam moves those whose gradient is rounding alone, such as the bias
+    of keys, which changes no attention."""
+    cloned = log_probs(logged)
+    constant = log_probs(logged, algorithm=algorithm, control=ConstantRewards())
+    torch.testing.assert_close(constant, cloned, atol=1e-5, rtol=0)
+    assert (log_probs(logged, algorithm=algorithm) - cloned).abs().max() > 1e-3
 
 
 def with_shuffled_rewards(split, corpus, seed):

@@ -18,6 +18,7 @@ from recsys_posttrain.studies.study import run_study
 from recsys_posttrain.sweep.load import Options as SweepOptions
 from recsys_posttrain.sweep.load import name_of
 from recsys_posttrain.sweep.objective import mean
+from recsys_posttrain.untrained import Popularity
 
 HERE = Path(__file__).parents[1]
 LOG = HERE / "inputs" / "saw_everything_then_again.csv"
@@ -72,7 +73,8 @@ def test_the_rule_is_in_the_names_of_stages_that_it_changes():
     assert measured.pretrain == same.pretrain
     assert measured.pretrain.folder != other.pretrain.folder
     assert measured.posttrain(base).folder != other.posttrain(base).folder
-    rows = [keys.rows(None, "test").folder for keys in (measured, same, other)]
+    popular = replace(base, algorithm=Popularity())
+    rows = [keys.rows(popular, "test").folder for keys in (measured, same, other)]
     assert rows[0] == rows[1] != rows[2]
     assert measured.reward().folder == other.reward().folder
 

@@ -28,7 +28,9 @@ from recsys_posttrain.studies.study import run_study, study_table
 
 BACKBONE = SASRec(dim=8, blocks=1, max_length=10)
 STUDY = Path(__file__).parents[1] / "rewards_study.py"
-METHODS = ["Popularity", "Pretrained", "BC", "RWR", "ExpRSFT", "ASFT", "OfflinePPO"]
+REWARD_BASELINES = ["ItemMean", "RewardArgmax", "Tilt", "FilteredBC"]
+READERS = [*REWARD_BASELINES, "RWR", "ExpRSFT", "ASFT", "OfflinePPO"]
+METHODS = ["Popularity", "Pretrained", *REWARD_BASELINES, "BC", *READERS[4:]]
 UNITS = {"stars": (1, 0), "quarters": (0.25, -0.25), "percent": (20, 0), "signed": (1, -3)}
 IN_REWARD_UNITS = ["reward", "total_reward", "reward/proxy@10"]
 
@@ -43,13 +45,14 @@ def world(tmp_path_factory):
 
 
 def write_log(path, reward_of):
-    """24 users and 12 items. reward_of: drawn stars -> what the file says."""
-    generator = np.random.default_rng(5)
+    """24 users and 20 items, of which lists of ten hold a part of what a user has not had.
+    reward_of: drawn stars -> what the file says."""
+    generator = np.random.default_rng(10)  # each item has five events or more
     user_E = np.repeat(np.arange(24), 7)
     frame = pd.DataFrame(
         {
             "user_id": user_E,
-            "item_id": np.concatenate([generator.permutation(12)[:7] for _ in range(24)]),
+            "item_id": np.concatenate([generator.permutation(20)[:7] for _ in range(24)]),
             "rating": reward_of(generator.choice([1, 2, 3, 4, 5], len(user_E))),
             "timestamp": 1_700_000_000 + 60 * np.arange(len(user_E)),
         }
@@ -107,7 +110,7 @@ def test_the_unit_of_rewards_changes_nothing_but_rewards(units, name):
 def test_methods_differ_in_this_study(units):
     """Otherwise the test above would hold of methods that read no rewards at all."""
     rows = pd.read_parquet(units["stars"] / "rows.parquet")
-    assert rows.groupby("method")["kl"].mean().dropna().round(8).nunique() == len(METHODS) - 1
+    assert rows.groupby("method")["kl"].mean().dropna().round(8).nunique() == len(METHODS)
 
 
 def test_a_record_says_the_scale_and_the_table_is_made_by_it_again(units):
@@ -125,11 +128,11 @@ def test_a_record_says_the_scale_and_the_table_is_made_by_it_again(units):
 
 def test_a_log_of_one_reward_is_studied_by_what_reads_none(capsys):
     folder = run(write_log("ones.csv", lambda stars: np.ones(len(stars))))
-    assert check_unrewarded(folder, "every reward is 1") == METHODS[:3]
+    assert check_unrewarded(folder, "every reward is 1") == ["Popularity", "Pretrained", "BC"]
     printed = capsys.readouterr().out
     assert "\nrewards: none to learn from, every reward is 1\n" in printed
     reason = "(no rewards to read: every reward is 1)\n"
-    assert f"\nleft out: RWR, ExpRSFT, ASFT, OfflinePPO {reason}" in printed
+    assert f"\nleft out: {', '.join(READERS)} {reason}" in printed
 
 
 def test_a_log_without_ratings_is_studied_by_what_reads_none():
@@ -140,7 +143,7 @@ def test_a_log_without_ratings_is_studied_by_what_reads_none():
         "RUNS = [replace(run, setup=UNRATED) for run in RUNS]"
     )
     folder = run(None, file="unrated.py")
-    assert check_unrewarded(folder, "the log has no ratings") == METHODS[:3]
+    assert check_unrewarded(folder, "the log has no ratings") == ["Popularity", "Pretrained", "BC"]
 
 
 def check_unrewarded(folder, missing):
@@ -152,11 +155,11 @@ def check_unrewarded(folder, missing):
     assert cells.drop(empty).notna().all()
     caption = (folder / "table.md").read_text().partition("\n")[0]
     assert f"Nothing to show in {', '.join(empty)}: {missing}." in caption
-    assert f"left out: RWR, ExpRSFT, ASFT, OfflinePPO (no rewards to read: {missing})" in caption
+    assert f"left out: {', '.join(READERS)} (no rewards to read: {missing})" in caption
     write_report(folder)
     assert "Nothing to show in" in (folder / "report.html").read_text()
     record = record_of(folder)
-    assert list(record["left_out"]) == METHODS[3:]
+    assert list(record["left_out"]) == READERS
     assert not list(folder.glob("reward_models*"))
     assert "reward" not in record["stages"]
     return list(pd.read_parquet(folder / "rows.parquet")["method"].unique())

@@ -7,7 +7,6 @@ from functools import wraps
 import optuna
 import pytest
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from recsys_posttrain.errors import UserError
@@ -75,7 +74,7 @@ def test_every_slot_is_done_once(forgetful, tmp_path):
         slot = trial.user_attrs[SLOT]
         worked.append(slot)
         queue.keep_setting(trial, {"x": float(slot)}, {"x": Between(0, 9)})
-        queue.finish(trial, Outcome(TrialState.COMPLETE, 0.1, slot / 10, validations={1: 0.5}))
+        queue.finish(trial, Outcome(0.1, slot / 10))
     assert sorted(worked) == list(range(6))
     done = queue.outcomes()
     assert {slot: trial.value for slot, trial in done.items()} == {n: n / 10 for n in range(6)}

@@ -45,7 +45,7 @@ def test_a_trial_is_claimed_by_one_of_two_connections(postgresql):
         queue.study  # noqa: B018
     first, second = (queue.claim() for queue in queues)
     assert {first[0].user_attrs[SLOT], second[0].user_attrs[SLOT]} == {0, 1}
-    queues[0].finish(first[0], Outcome(TrialState.COMPLETE, 0.1, 0.5))
+    queues[0].finish(first[0], Outcome(0.1, 0.5))
     assert queues[1].outcomes()[0].value == 0.5
     for queue in queues:
         queue.storage.engine.dispose()
@@ -58,7 +58,8 @@ def test_two_workers_do_each_trial_once(postgresql, options):
     trials = pd.read_csv(folder / "trials.csv")
     assert trials["trial"].tolist() == 4 * [0, 1, 2]
     assert set(trials["state"]) == {"complete"}
-    assert len(pd.read_csv(folder / "table.csv")["method"].unique()) == 2 + 4
+    # Six rows of every study, and those of the four searches.
+    assert len(pd.read_csv(folder / "table.csv")["method"].unique()) == 6 + 4
     assert not (folder / "study.db").exists()
     done = Counter()
     for name, trial in trials_in(postgresql):
@@ -118,7 +119,7 @@ def test_each_operation_outlives_a_restart(restarting):
     restarted()
     for _ in range(2):  # as if the first answer had been lost
         queue.running[trial._trial_id] = trial
-        queue.finish(trial, Outcome(TrialState.COMPLETE, 0.1, 0.5))
+        queue.finish(trial, Outcome(0.1, 0.5))
     restarted()
     assert {slot: done.value for slot, done in queue.outcomes().items()} == {0: 0.5}
     queue.storage.engine.dispose()

@@ -59,7 +59,8 @@ def test_a_method_that_these_rewards_do_not_fit_costs_the_others_nothing(logs, t
     """With a zero of 1 on -2..2 the mean is below it, and RWR has no weights in any trial."""
     folder = run(logs["signed"], tmp_path, zero=1.0)
     rows = pd.read_parquet(folder / "rows.parquet")
-    assert rows["method"].unique().tolist() == ["Popularity", "Pretrained", "BC", "ExpRSFT"]
+    baselines = ["Popularity", "Pretrained", "ItemMean", "RewardArgmax", "Tilt", "FilteredBC"]
+    assert rows["method"].unique().tolist() == [*baselines, "BC", "ExpRSFT"]
     caption = (folder / "table.md").read_text().partition("\n")[0]
     assert "no row for RWR, no trial completed: RWR: the mean logged reward is -" in caption
 

@@ -143,7 +143,6 @@ def test_what_cannot_be_matched_is_refused(named, other, small_ratings_csv):
         torch.ones(40, 1),
         other.corpus.user_ids,
         other.corpus.item_ids,
-        np.ones(0),
     )
     with pytest.raises(UserError, match=r"numbers its items otherwise than the truth"):
         true_value(named.policy, truth, other.test)

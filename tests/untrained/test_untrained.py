@@ -109,7 +109,7 @@ def test_the_limits_of_the_temperature(given):
 
 
 def test_a_tilt_is_worth_what_its_policy_expects(given):
-    truth = Truth(R_UV, torch.eye(4), np.arange(2), IDS, np.ones(1))
+    truth = Truth(R_UV, torch.eye(4), np.arange(2), IDS)
     worth = true_value(Tilt(0.5).ranker(given), truth, given.data.test)["reward/gold"]
     for user in (0, 1):
         expected = sum(p * r for p, r in zip(tilted(user, 0.5), R_UV[user].tolist(), strict=True))

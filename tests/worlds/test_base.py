@@ -15,7 +15,6 @@ TRUTH = Truth(
     torch.tensor([[2.0], [3.0], [1.0]]),
     np.array(["bob", "ann"], dtype=object),
     np.array(["y", "z", "x"], dtype=object),
-    np.array([0.5, 0.25]),
 )
 
 
@@ -29,7 +28,6 @@ def corpus_of(users, items):
 def test_rows_and_columns_follow_the_corpus():
     aligned = TRUTH.aligned(corpus_of(["bob", "ann"], ["z", "x"]))
     assert aligned.rewards(torch.tensor([0, 1])).tolist() == [[30, 10], [3, 1]]
-    assert aligned.propensity_E.tolist() == [0.5, 0.25]
 
 
 def test_rewards_of_given_items_and_of_none():

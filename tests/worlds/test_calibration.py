@@ -100,7 +100,7 @@ class HandWorld:
     def truth(self):
         state_UR = torch.tensor([[0.0, 1.0], [12.0, -1.0]])
         factor_VR = torch.stack([torch.ones(13), torch.arange(13.0)], dim=1)
-        return Truth(state_UR, factor_VR, np.array([7, 8]), np.arange(100, 113), np.full(3, 1 / 13))
+        return Truth(state_UR, factor_VR, np.array([7, 8]), np.arange(100, 113))
 
 
 def test_scatter():

@@ -23,7 +23,7 @@ def test_the_log_shows_different_jokes_and_the_persons_own_rating(world, small_j
     assert isinstance(world, World)
     assert interactions.name == world.name == "jester"
     assert interactions.content_hash == world.content_hash()
-    assert list(frame.columns) == ["user_id", "item_id", "rating", "timestamp"]
+    assert list(frame.columns) == ["user_id", "item_id", "rating", "timestamp", "propensity"]
     people = frame["user_id"].unique()
     assert len(people) == 30
     assert {user - 1 for user in people} < set(small_jester.complete_rows)
@@ -38,7 +38,8 @@ def test_the_log_shows_different_jokes_and_the_persons_own_rating(world, small_j
 def test_propensities_without_noise_are_the_formula(world, small_jester):
     """count ** popularity * exp(preference * reward), over the jokes not shown yet."""
     world = replace(world, popularity=1.5, preference=0.7, noise=0.0)
-    frame, propensity_E = world.load().frame, world.truth().propensity_E
+    frame = world.load().frame
+    propensity_E = frame["propensity"].to_numpy()
     others = [row for row in range(65) if row not in small_jester.complete_rows]
     count = [sum(small_jester.rating_UV[row, v] != 99 for row in others) for v in range(100)]
     for user, events in frame.groupby("user_id"):

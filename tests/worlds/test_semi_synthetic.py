@@ -46,7 +46,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_the_log_has_the_real_users_at_their_times():
     real, log = SMALL.source.load().frame, SMALL.load().frame
-    assert list(log) == ["user_id", "item_id", "rating", "timestamp"]
+    assert list(log) == ["user_id", "item_id", "rating", "timestamp", "propensity"]
     assert log["user_id"].drop_duplicates().tolist() == list(range(80, 0, -1))
     assert not log.duplicated(["user_id", "item_id"]).any()
     assert set(log["item_id"]) <= set(real["item_id"])
@@ -82,10 +82,11 @@ def test_the_truth_is_aligned_with_the_corpus():
     assert truth.state_UR.shape[0] == len(corpus.sequences) == 80
     assert truth.factor_VR.shape[0] == corpus.num_items
     assert truth.state_UR.dtype == truth.factor_VR.dtype == torch.float32
-    assert len(truth.propensity_E) == len(corpus.sequences.items_E)
-    assert truth.propensity_E.dtype == np.float64
-    assert (truth.propensity_E > 0).all()
-    assert (truth.propensity_E <= 1).all()
+    propensity_E = SMALL.load().frame["propensity"].to_numpy()  # by user and time already
+    assert np.array_equal(corpus.sequences.propensities_E, propensity_E)
+    assert propensity_E.dtype == np.float64
+    assert (propensity_E > 0).all()
+    assert (propensity_E <= 1).all()
 
 
 def test_one_seed_is_one_world(tmp_path, monkeypatch):
@@ -93,7 +94,6 @@ def test_one_seed_is_one_world(tmp_path, monkeypatch):
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "another"))
     pd.testing.assert_frame_equal(SMALL.load().frame, log)
     assert torch.equal(SMALL.truth().state_UR, truth.state_UR)
-    assert (SMALL.truth().propensity_E == truth.propensity_E).all()
     assert not replace(SMALL, seed=1).load().frame.equals(log)
 
 

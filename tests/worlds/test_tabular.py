@@ -133,7 +133,7 @@ def test_the_log_is_drawn_from_the_reference():
         expected_V = 30 * count * world.reference_XV[context]
         assert chisquare(action_V, expected_V).pvalue > 0.001
     np.testing.assert_array_equal(frame["rating"], world.reward_XV[context_E, action_E])
-    np.testing.assert_array_equal(truth.propensity_E, world.reference_XV[context_E, action_E])
+    np.testing.assert_array_equal(frame["propensity"], world.reference_XV[context_E, action_E])
 
 
 def test_the_propensities_make_importance_weighting_unbiased():
@@ -141,11 +141,11 @@ def test_the_propensities_make_importance_weighting_unbiased():
     world, generator = random_world(seed=1)
     world = Tabular(world.reward, world.reference, world.contexts, users=500, events=20)
     policy_XV = generator.dirichlet(np.ones(5), 3)
-    frame, truth = world.load().frame, world.truth()
+    frame = world.load().frame
     context_N, _ = world._draws
     user_E, action_E = frame["user_id"].to_numpy() - 1, frame["item_id"].to_numpy() - 1
     chosen_E = policy_XV[context_N[user_E], action_E]
-    weighted_NT = (chosen_E / truth.propensity_E * frame["rating"].to_numpy()).reshape(500, 20)
+    weighted_NT = (chosen_E / frame["propensity"] * frame["rating"]).to_numpy().reshape(500, 20)
     mean_N = weighted_NT.mean(axis=1)
     error = mean_N.std(ddof=1) / math.sqrt(500)
     assert abs(mean_N.mean() - world.value(policy_XV)) < 4 * error

@@ -39,7 +39,6 @@ def truth(data):
         torch.randn(ITEMS, 3, generator=generator),
         data.corpus.user_ids,
         data.corpus.item_ids,
-        np.ones(sum(LENGTHS)),
     )
 
 

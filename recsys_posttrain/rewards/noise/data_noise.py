@@ -1,6 +1,6 @@
 """Real errors, not injected ones: the reward model learns from worse data, or from less."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class Flips(Drawn):
         ]
         uniform_E2 = torch.from_numpy(np.concatenate([*uniform, np.empty((0, 2))]))
         rewards_E = flipped(train.rewards_E, uniform_E2, _values(train), self.level)
-        return Sequences(train.items_E, rewards_E, train.timestamps_E, train.offsets_N1)
+        return replace(train, rewards_E=rewards_E)
 
     def redraw(self, train: Sequences, batch: Batch, seed: int) -> Batch:
         """The batch of a step, flipped anew. train: the log that it is from, for its values."""

@@ -1,6 +1,7 @@
 """A log with an error in each of its rewards."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -47,7 +48,7 @@ def log_with_errors(
             error_N = _errors(batch.to(torch.device(device)), field)
             rewards_E[index_N] += error_N.cpu()
         skipped += max_length
-    return Sequences(train.items_E, rewards_E, train.timestamps_E, train.offsets_N1)
+    return replace(train, rewards_E=rewards_E)
 
 
 @torch.no_grad()

@@ -83,9 +83,9 @@ class NoisyReward(RewardModel):
     def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
         return self.inner.variance(batch, items_NK)
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
         """That of `inner`: all members make the same error."""
-        return self.inner.difference_spread(batch, first_N, second_N)
+        return self.inner.difference_spread(batch, first_NK, second_NK)
 
     def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
         scores_MNK = self.inner.member_scores(batch, items_NK)

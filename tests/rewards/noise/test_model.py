@@ -50,9 +50,9 @@ def test_every_prediction_has_the_error_once(small, batch, noise):
     before = small.reward.interval(batch, items_NK)
     for ours, clean in zip(noisy.interval(batch, items_NK), before, strict=True):
         np.testing.assert_allclose(ours, clean.numpy() + error_NK, **close)
-    pair = items_NK[:, 0], items_NK[:, 1]
-    spread_N = small.reward.difference_spread(batch, *pair)
-    torch.testing.assert_close(noisy.difference_spread(batch, *pair), spread_N)
+    pair = items_NK[:, :2], items_NK[:, 1:]
+    spread_NK = small.reward.difference_spread(batch, *pair)
+    torch.testing.assert_close(noisy.difference_spread(batch, *pair), spread_NK)
     expected_NK = small.reward.score(batch, items_NK).numpy() + error_NK
     np.testing.assert_allclose(noisy.score(batch, items_NK), expected_NK, **close)
 
