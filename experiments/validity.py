@@ -120,8 +120,9 @@ def reward_models(pipelines: dict[tuple[str, int], Pipeline]) -> str:
         assert quality is not None, "the dataset has rewards"
         name = f"{quality.index[-1]}, {variant}"
         of_axis = pipeline.rewards.measure_axis(RewardNoise())
-        of_mean = quality[[*QUALITY]].astype(float).T["item mean"]
-        rows.setdefault("item mean", []).append({c: of_mean[c] for c in QUALITY})
+        rows.setdefault("item mean", []).append(
+            {name: float(quality[name]["item mean"]) for name in QUALITY}
+        )
         rows.setdefault(name, []).append({**quality.iloc[-1][[*QUALITY]], **of_axis})
     columns = [*QUALITY, *(name for name in AXES if name not in QUALITY)]
     shown = []
