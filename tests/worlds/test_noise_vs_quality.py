@@ -116,5 +116,5 @@ def test_the_whole_study_in_a_reduced_form(
     assert html.index("Equal distance") < html.index("Choosing a strength")
     gains = pd.read_csv(folder / "equal_kl.csv", keep_default_na=False, na_values="")
     assert set(gains["column"]) == {"reward gold", "reward gold@5"}
-    assert set(gains["method"]) == {"BC", "A-SFT", MODEL, "BC, constant reward"}
+    assert set(gains["method"]) == {"BC", "ASFT", MODEL, "BC, constant reward"}
     assert "Noise against quality" in html
