@@ -120,7 +120,9 @@ def reward_models(pipelines: dict[tuple[str, int], Pipeline]) -> str:
         assert quality is not None, "the dataset has rewards"
         name = f"{quality.index[-1]}, {variant}"
         of_axis = pipeline.rewards.measure_axis(RewardNoise())
-        rows.setdefault("item mean", []).append(quality[[*QUALITY]].loc["item mean"].to_dict())
+        rows.setdefault("item mean", []).append(
+            {name: float(quality[name]["item mean"]) for name in QUALITY}
+        )
         rows.setdefault(name, []).append({**quality.iloc[-1][[*QUALITY]], **of_axis})
     columns = [*QUALITY, *(name for name in AXES if name not in QUALITY)]
     shown = []

@@ -55,8 +55,7 @@ class TopKREINFORCE:
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         gain_N = self.reward(batch, actors) - self.baseline(batch, actors)
         if batch.propensity_N is None:
-            with torch.no_grad():
-                logged_N = actors.reference.log_prob(batch)
+            logged_N = actors.reference.log_prob(batch)
         else:
             logged_N = batch.propensity_N.to(gain_N).log()
 

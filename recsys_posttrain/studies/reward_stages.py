@@ -63,8 +63,7 @@ class RewardStages:
     def train(self, noise: RewardNoise = RewardNoise()) -> Path:
         """The folder of the model that learns from the data that the noise leaves."""
         noise = noise.of_training()
-        learned = ", ".join(str(each) for each in (noise.model, noise.log) if each is not None)
-        title = f"reward model, {learned}" if learned else "reward model"
+        title = _with_noise("reward model", noise)
 
         def train(
             data: Split, config: RewardConfig, seed: int, folder: Path, device: str
@@ -235,7 +234,8 @@ class RewardStages:
             return found
 
         stage = shared.keys.axis(noise, eval_split)
-        return shared.build(stage, shared.title("how good for a policy"), make).record
+        title = shared.title(_with_noise("how good for a policy", noise))
+        return shared.build(stage, title, make).record
 
     def measure_noise(
         self, noise: RewardNoise, eval_split: EvalSplit = "test"
@@ -269,3 +269,7 @@ class RewardStages:
 
         title = shared.title("what the noise does")
         return shared.build(shared.keys.noise_report(noise), title, make).record
+
+
+def _with_noise(title: str, noise: RewardNoise) -> str:
+    return ", ".join([title, *(str(each) for each in (noise.model, noise.log) if each is not None)])

@@ -59,8 +59,8 @@ class Mixture(RewardModel):
     def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
         return (1 - self.share) ** 2 * self.first.variance(batch, items_NK)
 
-    def difference_spread(self, batch: Batch, first_N: Tensor, second_N: Tensor) -> Tensor:
-        return (1 - self.share) * self.first.difference_spread(batch, first_N, second_N)
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
+        return (1 - self.share) * self.first.difference_spread(batch, first_NK, second_NK)
 
     def _mixed(
         self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]

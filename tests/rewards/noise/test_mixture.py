@@ -43,13 +43,13 @@ def test_the_truth_is_certain_and_the_model_as_uncertain_as_its_share(small):
     mixed = Mixture(small.reward, other_of(small), 0.75)
     batch = batch_of(small.data.train, torch.tensor([1, 4]), LENGTH)
     items_NK = torch.randint(1, 31, (len(batch.action_N), 2))
-    one_N, two_N = items_NK.T
+    one_N1, two_N1 = items_NK.split(1, dim=1)
     torch.testing.assert_close(
         mixed.variance(batch, items_NK), small.reward.variance(batch, items_NK) / 16
     )
     torch.testing.assert_close(
-        mixed.difference_spread(batch, one_N, two_N),
-        small.reward.difference_spread(batch, one_N, two_N) / 4,
+        mixed.difference_spread(batch, one_N1, two_N1),
+        small.reward.difference_spread(batch, one_N1, two_N1) / 4,
     )
     members_MNK = mixed.member_scores(batch, items_NK)
     torch.testing.assert_close(members_MNK.mean(dim=0), mixed.score(batch, items_NK))
