@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import FrameType
+from typing import NoReturn
 
 from recsys_posttrain.errors import UserError
 
@@ -95,14 +96,18 @@ def exit_code(command: Callable[[], object]) -> int:
         for number in handled:
             signal.signal(number, signal.SIG_DFL)
     if on_signal.number:  # whatever became of its exception on the way
-        # Python's own end would tear down libraries that were interrupted at any point, and one of
-        # them may then abort the process: with its exit code and line, not with ours.
-        atexit._run_exitfuncs()
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            with suppress(OSError):  # nobody reads it any more
-                stream.flush()
-        _end(on_signal.number)
+        _leave(on_signal.number)
     return code
+
+
+def _leave(number: int) -> NoReturn:
+    """Ends the process after what is to be done at exit, and without tearing libraries down: they
+    were interrupted at any point, and one may abort the process, with an exit code of its own."""
+    atexit._run_exitfuncs()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    _end(number)
 
 
 def _ran_out_of_memory(error: BaseException) -> bool:
@@ -137,7 +142,7 @@ def _end_later(number: int) -> None:
     _end(number)
 
 
-def _end(number: int) -> None:
+def _end(number: int) -> NoReturn:
     # Not by sys.stderr, which interrupted code may be using.
     os.write(2, f"{_line(number)}\n".encode())
     if sys.stdout is not None and sys.stdout.isatty():
