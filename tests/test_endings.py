@@ -99,7 +99,9 @@ def trains(folder):
 
 
 def no_table(folder):
-    return not list(folder.glob("runs/*/table.*")) and not list(folder.glob("runs/*/rows.parquet"))
+    return not list(folder.glob("runs/[!.]*/table.*")) and not list(
+        folder.glob("runs/[!.]*/rows.parquet")
+    )
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_what_is_logged_equals_the_rows(mirrored, inspect):
 
 def test_a_row_has_its_run_and_its_place_on_both_axes(inspect):
     noisy = inspect(f"{NOISY}/ItemBias-0.6/1")
-    assert (noisy["history"][0][LEVEL], noisy["history"][0][QUALITY]) == (0.6, 0.55)
+    assert (noisy["history"][0][LEVEL], noisy["history"][0][QUALITY]) == (0.6, 0.2)
     config = noisy["config"]["update"]
     assert (config["noise"]["model"]["level"], config["seed"]) == (0.6, 1)
 
