@@ -62,6 +62,8 @@ def test_metrics_by_hand(tabular):
     metrics = algorithm.loss(batch, actors).metrics
     found = {name: each.item() for name, each in metrics.items()}
     assert found == {"signal/positive": 0.75, "signal/accuracy": 0.25}
+    right = algorithm.loss(tabular.batch([[1, 1]], [[2, 2]], [[5.0, 4.0]]), actors).metrics
+    assert right["signal/accuracy"] == 1, "both are good, and their score is above 0"
     assert not any(each.requires_grad for each in metrics.values())
 
 
