@@ -22,10 +22,8 @@ def clipped_loss(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Te
 
 
 def is_clipped(new: Tensor, old: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """Where the surrogate takes the clipped branch and so has no gradient, bool: below and above.
-
-    Below is the ratio of an action with a negative advantage, above that of one with a positive.
-    """
+    """Where the surrogate takes the clipped branch and so has no gradient, bool: below, at negative
+    advantages, and above, at positive ones."""
     below = (advantage < 0) & (new < (1 - clip) * old)
     return below, (advantage > 0) & (new > (1 + clip) * old)
 
@@ -79,8 +77,3 @@ def refresh(actors: Actors, every: int) -> None:
     """Copies the policy into pi_old after every `every` optimiser steps."""
     if actors.step % every == 0:
         actors.refresh_old()
-
-
-def means(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The mean of each metric over all its elements, without a gradient."""
-    return {name: each.detach().mean() for name, each in metrics.items()}

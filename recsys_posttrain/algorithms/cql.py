@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.algorithms.actors import Actors
-from recsys_posttrain.algorithms.clipped import means
 from recsys_posttrain.algorithms.signals import Signal, observed_reward
-from recsys_posttrain.algorithms.weights import learned_bias, scalar_head, value_error
+from recsys_posttrain.algorithms.weights import learned_bias, means, scalar_head, value_error
 from recsys_posttrain.config import require_above_0, require_at_least
 from recsys_posttrain.types import Batch, LossOutput
 

@@ -25,9 +25,9 @@ from recsys_posttrain.algorithms.clipped import (
     clipped_loss,
     is_clipped,
     kl_loss,
-    means,
     refresh,
 )
+from recsys_posttrain.algorithms.weights import means
 from recsys_posttrain.types import Batch, LossOutput
 
 

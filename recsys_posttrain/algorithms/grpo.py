@@ -23,16 +23,23 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recsys_posttrain.algorithms.actors import Actors
-from recsys_posttrain.algorithms.clipped import check_clipped, means, refresh
+from recsys_posttrain.algorithms.clipped import check_clipped, refresh
 from recsys_posttrain.algorithms.surrogates import (
+    ZERO,
     Surrogate,
     forward_kl,
-    group_advantage,
     group_metrics,
     ppo_surrogate,
 )
+from recsys_posttrain.algorithms.weights import means
 from recsys_posttrain.config import require_at_least
 from recsys_posttrain.types import Batch, LossOutput
+
+
+def group_advantage(reward_NK: Tensor, scale: bool) -> Tensor:
+    """The reward less the mean of its group, [N, K]; scale: over its standard deviation."""
+    centred_NK = reward_NK - reward_NK.mean(dim=1, keepdim=True)
+    return centred_NK / (reward_NK.std(dim=1, keepdim=True) + ZERO) if scale else centred_NK
 
 
 @dataclass(frozen=True)

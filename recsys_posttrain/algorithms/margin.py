@@ -47,8 +47,7 @@ def loss_of_pairs(
     )
     margin_N = ratio_N2[:, 0] - ratio_N2[:, 1]
     loss_N = loss_of_margin(margin_N) - nll_coefficient * log_prob_N2[:, 0]
-    metrics = preference_metrics(ratio_N2, log_prob_N2, kept_N, beta)
-    return LossOutput(loss_N, metrics, kept_N)
+    return LossOutput(loss_N, preference_metrics(ratio_N2, log_prob_N2, kept_N, beta), kept_N)
 
 
 def preference_metrics(

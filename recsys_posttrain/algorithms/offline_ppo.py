@@ -24,13 +24,12 @@ from torch import Tensor, nn
 from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.algorithms.clipped import (
     check_clipped,
-    means,
     refresh,
     sample_metrics,
     sampled_terms,
 )
 from recsys_posttrain.algorithms.signals import Signal, learned_value, old_value
-from recsys_posttrain.algorithms.weights import value_error, value_head
+from recsys_posttrain.algorithms.weights import means, value_error, value_head
 from recsys_posttrain.config import require_at_least
 from recsys_posttrain.types import Batch, LossOutput
 

@@ -20,12 +20,6 @@ ZERO = 1e-4  # stars: a standard deviation below it is none
 LARGEST = 10.0  # log(pi_ref / pi) up to which k3 is exponential
 
 
-def group_advantage(reward_NK: Tensor, scale: bool) -> Tensor:
-    """The reward less the mean of its group, [N, K]; scale: over its standard deviation."""
-    centred_NK = reward_NK - reward_NK.mean(dim=1, keepdim=True)
-    return centred_NK / (reward_NK.std(dim=1, keepdim=True) + ZERO) if scale else centred_NK
-
-
 def ppo_surrogate(log_prob: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """PPO's and GRPO's: -min(rho A, clip(rho, 1 - clip, 1 + clip) A), rho = pi / pi_old."""
     ratio = (log_prob - old).exp()

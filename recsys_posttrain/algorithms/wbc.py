@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from recsys_posttrain.algorithms.actors import Actors
-from recsys_posttrain.algorithms.clipped import means
 from recsys_posttrain.algorithms.signals import Signal, observed_reward
-from recsys_posttrain.algorithms.weights import learned_bias, scalar_head
+from recsys_posttrain.algorithms.weights import learned_bias, means, scalar_head
 from recsys_posttrain.config import require
 from recsys_posttrain.types import Batch, LossOutput
 

@@ -113,3 +113,8 @@ def weight_metrics(weight_N: Tensor, is_capped_N: Tensor | None = None) -> dict[
         "weight/effective_share": mean**2 / mean_square.clamp(min=torch.finfo(weight_N.dtype).tiny),
         "weight/capped": is_capped_N.to(weight_N).mean(),
     }
+
+
+def means(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of each metric over all its elements, without a gradient."""
+    return {name: each.detach().mean() for name, each in metrics.items()}

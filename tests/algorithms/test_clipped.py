@@ -11,11 +11,11 @@ from recsys_posttrain.algorithms.clipped import (
     clipped_loss,
     is_clipped,
     kl_loss,
-    means,
     sample_metrics,
     sampled_terms,
 )
 from recsys_posttrain.algorithms.signals import reference_value
+from recsys_posttrain.algorithms.weights import means
 
 
 def test_clipped_loss_and_its_gradient_by_hand():

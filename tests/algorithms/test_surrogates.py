@@ -3,11 +3,11 @@ import math
 import torch
 from data_factory import doubles
 
+from recsys_posttrain.algorithms.grpo import group_advantage
 from recsys_posttrain.algorithms.surrogates import (
     ecpo_surrogate,
     forward_kl,
     gbpo_surrogate,
-    group_advantage,
     group_metrics,
     ppo_surrogate,
 )
