@@ -150,9 +150,9 @@ def pairs_of(pipeline: Pipeline, width: float) -> tuple[float, float]:
     data, reference = pipeline.data, pipeline.load_pretrained()
     log = logged_rewards(data.train, data.corpus.num_items)
     actors = Actors(reference, pipeline.rewards.load(), log)
-    excludes = data.corpus.excludes_history
+    rule = data.corpus.rule
     kept = seen = positions = 0
-    for batch in islice(fixed_batches(data.train, reference.max_length, 64, excludes), BATCHES):
+    for batch in islice(fixed_batches(data.train, reference.max_length, 64, rule), BATCHES):
         pairs = SampledPairs(width=width)(batch, actors)
         is_past_TT = torch.ones(batch.mask_BT.shape[1], batch.mask_BT.shape[1]).tril().bool()
         row_N, place_N = batch.mask_BT.nonzero(as_tuple=True)

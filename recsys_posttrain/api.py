@@ -1,7 +1,7 @@
 """The functions of the Python interface that no stage needs: load data, compare results, and judge
 a policy from a log of another one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
+from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.split import targets_at
@@ -33,6 +34,7 @@ def load(
     repeats: Repeats | None = None,
     thresholds: Thresholds = Thresholds(),
     catalogue: Catalogue = "eligible",
+    never_shown: Sequence[str | int] = (),
 ) -> Split:
     """A named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...) or a .csv or .parquet file,
     split; or a dataset or world itself, such as `Jester(users=2000)`.
@@ -41,11 +43,13 @@ def load(
     once. thresholds: where its rewards count as liked, top and disliked, in place of those that its
     scale says (`data.corpus.reward_scale`). repeats: whether users choose items again, which
     decides what may be shown; None: measured in the log. catalogue: "eligible", so that policies
-    are a softmax over what may be shown, or "all".
+    are a softmax over what may be shown, or "all". never_shown: ids of items that nobody is shown,
+    and "@masked.txt" for those that a file holds, one a line.
     """
     source = dataset_named(dataset, data_root) if isinstance(dataset, str) else dataset
     minimum = split.minimum_item_ratings
     corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)
+    corpus = with_never_shown(corpus, never_shown)
     return split.split(replace(corpus, catalogue=catalogue))
 
 

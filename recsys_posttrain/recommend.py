@@ -66,8 +66,8 @@ def recommend(
         if histories is None
         else _of_file(saved, histories)
     )
-    removed = removed_items(sequences, repeats or saved.repeats)
-    items_NK, score_NK = top_items(*ranker.scores(sequences), k, *removed)
+    removed = removed_items(sequences, repeats or saved.repeats, saved.never_shown_M)
+    items_NK, score_NK = top_items(*ranker.scores(sequences), k, removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
     row_R, rank_R = np.nonzero(real_NK)
@@ -82,7 +82,7 @@ def recommend(
     if (served := set(row_R.tolist())) != set(range(len(user_ids))):
         rest = [str(user) for row, user in enumerate(user_ids.tolist()) if row not in served]
         note(
-            f"{counted(len(rest), 'user')} had every item that the policy knows, so nothing is "
+            f"{counted(len(rest), 'user')} had every item that the policy may show, so nothing is "
             f"left to recommend: {some(rest)}"
         )
     if output is None:

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recsys_posttrain.eligibility import Catalogue, Excluded
+from recsys_posttrain.eligibility import Catalogue, Excluded, Rule
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 
@@ -96,13 +96,8 @@ class Targets:
     unshowable: int = 0  # events dropped because "never" rules out an item in their history
     catalogue: Catalogue = "eligible"  # what policies are a softmax over
     propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
-
-    @property
-    def excluded(self) -> Excluded | None:
-        """What a policy's softmax leaves out after each history; None: nothing."""
-        if self.repeats == "allowed" or self.catalogue == "all":
-            return None
-        return Excluded(self.history.items_E, self.history.offsets_N1)
+    never_shown_M: Tensor | None = None  # int64, ascending: items that nobody is shown; None: none
+    masked: int = 0  # events dropped because their item is never shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +111,7 @@ class Corpus:
     content_hash: SHA-256 of the source, as in `Interactions`.
     repeats: whether its users choose items again (data/repeats.py).
     catalogue: what policies are a softmax over.
+    never_shown_M: numbers of the items that nobody is shown, ascending; None: none.
     ticks_E: exact time of each event; None: whole seconds are exact.
     ticks_per_second: unit of `ticks_E`.
     left_out_user_ids: the users of the source whose items all have too few ratings.
@@ -134,21 +130,24 @@ class Corpus:
     left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
     reward_scale: RewardScale = RewardScale()
     catalogue: Catalogue = "eligible"
+    never_shown_M: Tensor | None = None
 
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
 
     @property
-    def excludes_history(self) -> bool:
-        """Whether a policy's softmax leaves out what a user had before."""
-        return self.repeats == "never" and self.catalogue == "eligible"
+    def rule(self) -> Rule:
+        """What a policy's softmax leaves out."""
+        return (
+            Rule() if self.catalogue == "all" else Rule(self.repeats == "never", self.never_shown_M)
+        )
 
     @property
     def times_E(self) -> Tensor:
         """Exact times in ticks, int64, by which events are ordered.
 
-        Raises: ValueError where `sequences` was replaced by others and `ticks_E` was not.
+        Raises: ValueError where `ticks_E` are not those of `sequences`.
         """
         if self.ticks_E is None:
             return self.sequences.timestamps_E
@@ -174,13 +173,12 @@ class Split:
 
     def targets(self, eval_split: "EvalSplit") -> Targets:
         """Raises: UserError for those of users held out where there are none."""
-        found: Targets | None = getattr(self, eval_split)
-        if found is None:
-            raise UserError(
-                f"--eval-split {eval_split}: this split holds no users out for good; give the "
-                "setup split=HoldOut(...) before anything is looked at."
-            )
-        return found
+        if (found := getattr(self, eval_split)) is not None:
+            return found  # type: ignore[no-any-return]
+        raise UserError(
+            f"--eval-split {eval_split}: this split holds no users out for good; give the setup "
+            "split=HoldOut(...) before anything is looked at."
+        )
 
 
 class History(NamedTuple):

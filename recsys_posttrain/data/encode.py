@@ -58,18 +58,31 @@ class Encoder:
             None if propensities_E is None else propensities_E[kept_E],
         )
 
+    def never_shown(self, never_shown_M: Tensor | None) -> Tensor | None:
+        """Those of them that have a number."""
+        if never_shown_M is None:
+            return None
+        number_M = self.number_V1[never_shown_M]
+        return number_M[number_M > 0].sort().values
+
     def targets(self, targets: Targets) -> Targets:
         """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
-        known = replace(targets, history=history, items_N=items_N)
+        masked_M = self.never_shown(targets.never_shown_M)
+        known = replace(targets, history=history, items_N=items_N, never_shown_M=masked_M)
         return targets_where(known, (items_N > 0) & (history.lengths_N > 0))
 
     def corpus(self, corpus: Corpus) -> Corpus:
         ticks_E = corpus.ticks_E
         if ticks_E is not None:
             ticks_E = ticks_E[self.number_V1[corpus.sequences.items_E] > 0]
-        sequences = self.sequences(corpus.sequences)
-        return replace(corpus, sequences=sequences, item_ids=self.item_ids, ticks_E=ticks_E)
+        return replace(
+            corpus,
+            sequences=self.sequences(corpus.sequences),
+            item_ids=self.item_ids,
+            ticks_E=ticks_E,
+            never_shown_M=self.never_shown(corpus.never_shown_M),
+        )
 
     def split(self, data: Split) -> Split:
         train = self.sequences(data.train)

@@ -115,7 +115,8 @@ def whole_sequences(sequences: Sequences, rows_N: Tensor) -> Sequences:
 def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     """Targets for the events at given indices of the corpus, each with its user's whole history.
 
-    Where the corpus has repeats="never", an event on an item in its history is left out.
+    An event on an item that is never shown is left out, and where the corpus has repeats="never"
+    one on an item in its history.
 
     Raises: UserError where that leaves none.
     """
@@ -125,11 +126,18 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     from recsys_posttrain.types import Targets
 
     sequences, asked, p_E = corpus.sequences, len(event_N), corpus.sequences.propensities_E
+    if corpus.never_shown_M is not None:
+        event_N = event_N[~torch.isin(sequences.items_E[event_N], corpus.never_shown_M)]
+        require(
+            len(event_N) or not asked,
+            f"{corpus.name}: all {asked:,} targets are of items that are never shown; mask fewer.",
+        )
+    shown = len(event_N)
     if corpus.repeats == "never":
         event_N = event_N[~had_before(_before(sequences, event_N), sequences.items_E[event_N])]
         require(
-            len(event_N) or not asked,
-            f"{corpus.name}: all {asked:,} targets are of items that their users had before, which "
+            len(event_N) or not shown,
+            f"{corpus.name}: all {shown:,} targets are of items that their users had before, which "
             'repeats="never" does not show again; allow repeats (--repeats allowed).',
         )
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
@@ -140,9 +148,11 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         times_N=sequences.timestamps_E[event_N],
         users_N=users_N,
         repeats=corpus.repeats,
-        unshowable=asked - len(event_N),
+        unshowable=shown - len(event_N),
         catalogue=corpus.catalogue,
         propensities_N=None if p_E is None else p_E[event_N],
+        never_shown_M=corpus.never_shown_M,
+        masked=asked - shown,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
-from recsys_posttrain.data.repeats import had_before, removed_items
+from recsys_posttrain.data.repeats import excluded_for, had_before, removed_for
 from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.off_policy import off_policy_columns
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
@@ -81,7 +81,7 @@ def evaluate(
         frame = frame.assign(**columns)
     if reference is not None:
         of_reference = _of_reference(reference, ids, targets)
-        kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=targets.excluded)
+        kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=excluded_for(targets))
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, corpus.num_items, corpus.reward_scale)
 
@@ -126,10 +126,10 @@ def _frame(
             'before, which repeats="never" does not show: leave them out, or give the targets '
             'repeats="allowed".',
         )
-    removed = removed_items(targets.history, targets.repeats)
-    rank_N = target_ranks(state_NR, factor_VR, targets.items_N, *removed)
+    removed = removed_for(targets)
+    rank_N = target_ranks(state_NR, factor_VR, targets.items_N, removed)
     list_length = min(CUTOFF_LENGTH, len(factor_VR))
-    lists_NK, _ = top_items(state_NR, factor_VR, list_length, *removed)
+    lists_NK, _ = top_items(state_NR, factor_VR, list_length, removed)
     top_NK = lists_NK[:, :LIST_LENGTH]
     users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
     reward_E = scale.from_stars(data.train.rewards_E.double().numpy())

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
+from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, projected, subsets, true_value
@@ -46,8 +47,8 @@ class Stage(NamedTuple):
 class StageKeys:
     """Of the runs of a setup, on its data; kept in `root`.
 
-    The log's repeat rule and the catalogue decide which pretrained policy is kept and how each
-    policy is evaluated, and no reward model.
+    The log's repeat rule, the catalogue and the mask decide which pretrained policy is kept and how
+    each policy is evaluated, and no reward model.
     """
 
     def __init__(self, setup: Setup, data: Split, root: Path) -> None:
@@ -81,6 +82,7 @@ class StageKeys:
             "loss": setup.pretraining_loss,
             "repeats": self.corpus.repeats,
             "catalogue": self.corpus.catalogue,
+            "never shown": never_shown_ids(self.corpus),
             "seed": setup.seed,
             "code": code_digest([pretrain.pretrain, save_policy], parts),
         }

@@ -286,9 +286,9 @@ def _check(runs: tuple[Run, ...], file: Path, is_grid: bool) -> None:
     for setup in (run.setup for run in runs):
         require(
             setup.data == runs[0].setup.data,
-            f"{file}: all runs of one study must share dataset, split, thresholds and repeats, "
-            "because its table compares them on the same targets; put the others into a study of "
-            "their own",
+            f"{file}: all runs of one study must share dataset, split, thresholds, repeats and "
+            "never_shown, because its table compares them on the same targets; put the others into "
+            "a study of their own",
         )
         require(
             setups.setdefault(setup.label, setup) == setup,

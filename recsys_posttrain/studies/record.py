@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_posttrain.config import describe
+from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.split import untrained_items
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.stats.undefined import undefined_values
@@ -42,6 +43,8 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "repeats": corpus.repeats,
         "targets": len(targets.items_N),
         "targets_unshowable": targets.unshowable,
+        "never_shown": len(never_shown_ids(corpus)),
+        "targets_never_shown": targets.masked,
         "targets_undefined": undefined_values(results.rows),
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),

@@ -33,6 +33,8 @@ class Setup:
     thresholds: of the dataset's rewards, where its scale is not to say what is liked.
     repeats: whether users choose items again, which decides what may be shown; None: as measured
         in the log (data/repeats.py).
+    never_shown: ids of items that nobody is shown (data/never_shown.py); "@masked.txt" stands for
+        those that a file holds, one a line.
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
     catalogue: what policies are a softmax over. "eligible": what may be shown; "all": everything,
@@ -45,6 +47,7 @@ class Setup:
     thresholds: Thresholds = Thresholds()
     repeats: Repeats | None = None
     catalogue: Catalogue = "eligible"
+    never_shown: tuple[str, ...] = ()
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
@@ -60,6 +63,11 @@ class Setup:
             self.catalogue in get_args(Catalogue),
             f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
         )
+        require(
+            isinstance(self.never_shown, tuple),
+            f"Setup: never_shown={self.never_shown!r} must be a tuple of item ids, such as "
+            '("12", "34") or ("@masked.txt",).',
+        )
 
     @property
     def label(self) -> str:
@@ -70,9 +78,9 @@ class Setup:
         return self.reward if self.judge is None else self.judge
 
     @property
-    def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None]:
+    def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None, tuple[str, ...]]:
         """What decides on which users and targets a policy is trained and evaluated."""
-        return self.dataset, self.split, self.thresholds, self.repeats
+        return self.dataset, self.split, self.thresholds, self.repeats, self.never_shown
 
 
 def check_parts(value: object, methods: Mapping[str, str], kinds: Mapping[str, type]) -> None:

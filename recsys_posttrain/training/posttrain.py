@@ -83,7 +83,7 @@ def posttrain(
     log = NoisyLog(data.train) if log is None else log
     logged = logged_rewards(log.sequences, num_items)._replace(liked=scale.liked_stars)
     actors = Actors(reference, reward, logged, heads)
-    stream = training.batches(log.sequences, policy.max_length, seed, data.corpus.excludes_history)
+    stream = training.batches(log.sequences, policy.max_length, seed, data.corpus.rule)
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
@@ -174,7 +174,7 @@ def _positions(stream: BatchStream) -> TrainingPositions | None:
     """
     if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
         return None
-    return TrainingPositions(stream.sequences, stream.max_length, stream.excludes_history)
+    return TrainingPositions(stream.sequences, stream.max_length, stream.rule)
 
 
 @torch.no_grad()

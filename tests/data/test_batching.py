@@ -14,6 +14,7 @@ from recsys_posttrain.data.batching import (
     history_batches,
     window,
 )
+from recsys_posttrain.eligibility import Rule
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import History, Sequences
 
@@ -142,7 +143,7 @@ def test_what_a_sequence_had_before_an_action_is_excluded(log, max_length, data)
         return
     rows = data.draw(st.lists(st.sampled_from(usable), min_size=1))
     skipped = [data.draw(st.integers(0, len(log[row]) - 2)) for row in rows]
-    batch = batch_of(flat(log), torch.tensor(rows), max_length, torch.tensor(skipped), True)
+    batch = batch_of(flat(log), torch.tensor(rows), max_length, torch.tensor(skipped), Rule(True))
     order = sorted(range(len(rows)), key=lambda n: -len(log[rows[n]]))
     expected = []
     for row, left in ((rows[n], skipped[n]) for n in order):
@@ -155,9 +156,9 @@ def test_exclusion_by_hand_and_in_every_kind_of_batch():
     """A window of two: of 1 2 1 3, the actions 1 (again) and 3, after [2] and [1, 2, 1]."""
     sequences = flat([[(1, 1), (2, 1), (1, 1), (3, 1)]])
     kinds = (
-        batch_of(sequences, torch.tensor([0]), 2, excludes_history=True),
-        *fixed_batches(sequences, 2, 5, excludes_history=True),
-        *BatchStream(sequences, 2, 5, 1, 0, excludes_history=True),
+        batch_of(sequences, torch.tensor([0]), 2, rule=Rule(history=True)),
+        *fixed_batches(sequences, 2, 5, rule=Rule(history=True)),
+        *BatchStream(sequences, 2, 5, 1, 0, rule=Rule(history=True)),
     )
     assert [excluded_of(batch) for batch in kinds] == [[[2], [1, 2, 1]]] * 3
     assert batch_of(sequences, torch.tensor([0]), 2).excluded is None
@@ -166,7 +167,7 @@ def test_exclusion_by_hand_and_in_every_kind_of_batch():
 def test_windows_up_to_random_events_exclude_what_was_before_them():
     """What comes after the window is no history."""
     log = [[(1 + n, 1) for n in range(9)]] * 40
-    stream = BatchStream(flat(log), 3, 40, 3, seed=0, random_windows=0.5, excludes_history=True)
+    stream = BatchStream(flat(log), 3, 40, 3, seed=0, random_windows=0.5, rule=Rule(history=True))
     batches = list(stream)
     for batch in batches:
         expected = [list(range(1, action)) for action in batch.action_N.tolist()]

@@ -141,5 +141,5 @@ class RewardNoise:
             str(reference.item_embedding_VD.device),
             self.log.field(data, reference, self.seed),
         )
-        windows = reference.max_length, device, data.corpus.excludes_history
+        windows = reference.max_length, device, data.corpus.rule
         return log_with_errors(log, field, *windows)
