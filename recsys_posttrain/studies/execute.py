@@ -16,11 +16,12 @@ from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames, validation_rows
+from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import check_workers, cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
+from recsys_posttrain.studies.rules import validation_rows
 from recsys_posttrain.studies.run import Run
 
 MOST_WORKERS = 8  # unless more are asked for: each takes memory

@@ -21,6 +21,7 @@ from recsys_posttrain.studies.baselines import baselines_of
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
+from recsys_posttrain.studies.rules import OWN, rule_of
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
@@ -52,6 +53,7 @@ class Study(NamedTuple):
         none.
     strengths: how many the file has of each label.
     equal_within: up to which share of the control's value, or of a star, two methods are equal.
+    rule: what strengths are chosen by (rules.py).
     """
 
     file: Path
@@ -69,6 +71,7 @@ class Study(NamedTuple):
     baselines: tuple[Run, ...] = ()
     strengths: Mapping[str, int] = MappingProxyType({})
     equal_within: float = MARGIN
+    rule: str = OWN
 
     @property
     def rows(self) -> tuple[Run, ...]:
@@ -152,7 +155,7 @@ def load_study(
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
     `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE`, `NEXT_RUNS` and `EQUAL_WITHIN`: as
-    in Study.
+    in Study; `CHOSEN_BY`: its rule.
     """
     experiment = experiment_module(file)
     changed = []
@@ -194,6 +197,7 @@ def load_study(
     return Study(
         file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
         redraws_noise, full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)), margin,
+        rule_of(experiment, file),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "name": study.name,
         "eval_split": study.eval_split,
         "tuning": study.tuning,
+        "chosen_by": study.rule,
         "commit": git_commit(),
         "versions": package_versions(),
         "dataset": corpus.name,

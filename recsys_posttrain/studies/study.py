@@ -16,7 +16,7 @@ from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.headroom import headroom, headroom_lines
-from recsys_posttrain.evaluation.subsets import liked
+from recsys_posttrain.evaluation.subsets import all_targets, liked
 from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report import render
@@ -29,7 +29,7 @@ from recsys_posttrain.report.study_folder import TEXTS, label_of
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.stats.pairs import MARGIN
-from recsys_posttrain.studies.choose import NOTHING, OWN, TRIAL, few_targets, validation_means
+from recsys_posttrain.studies.choose import NOTHING, TRIAL, few_targets
 from recsys_posttrain.studies.execute import (
     Known,
     Options,
@@ -44,6 +44,7 @@ from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.record import command_of, record_of, seeds_text
+from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_means
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
 from recsys_posttrain.tracking.mirror import track
@@ -51,10 +52,8 @@ from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
 
 VALIDATION, TARGETS = "validation.csv", "validation.parquet"
-TRIALS: dict[str, type] = {
-    **dict.fromkeys((*TRIAL, "setup"), object),
-    **{"level": float, "seed": float, OWN: float},
-}
+TRIALS: dict[str, type] = dict.fromkeys((*TRIAL, "setup"), object)
+TRIALS |= {"level": float, "seed": float}
 NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
 
 
@@ -66,12 +65,14 @@ def run_study(file: Path, options: Options) -> Path:
     claim(folder, study.definition([*options.overrides, *options.thresholds.options]))
     progress = Progress()
     pipeline = Pipeline(study.runs[0].setup, options.output, options.device, progress.add)
+    check_rule(study.rule, pipeline.data)
     say_the_data(pipeline)
     say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
     left_out = refused(study, pipeline)
     if study.is_grid:
         candidates = 1 + max(study.strengths[run.label] for run in study.runs)
-        if warning := few_targets(pipeline.data, liked, candidates):
+        over = liked if study.rule == OWN else all_targets
+        if warning := few_targets(pipeline.data, over, candidates):
             say(warning)
     # All runs are evaluated with these, so no worker has to wait for another one to build them.
     qualities = measure_rewards(study, pipeline)
@@ -117,11 +118,11 @@ def chosen_baselines(study: Study, pipeline: Pipeline, left_out: Collection[str]
             scale = pipeline.data.corpus.reward_scale
             for _, run in alone.with_seeds():
                 rows = pipeline.at(run.setup).evaluate(run, "validation", run.noise)
-                values[run.strength].append(validation_means(rows, scale)[OWN])
+                values[run.strength].append(validation_means(rows, scale)[study.rule])
             means = {strength: float(np.mean(each)) for strength, each in values.items()}
-            best = max(candidates, key=lambda run: np.nan_to_num(means[run.strength], nan=-1))
+            best = max(candidates, key=lambda run: np.nan_to_num(means[run.strength], nan=-np.inf))
             tried = ", ".join(f"{strength} {mean:.4f}" for strength, mean in means.items())
-            texts.append(f"{label}: {best.strength}, by NDCG@10 of liked validation targets")
+            texts.append(f"{label}: {best.strength}, by {WORDS[study.rule]}")
             say(f"{texts[-1]} ({tried})")
             candidates = [best]
         kept.append(candidates[0])
@@ -227,7 +228,8 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     record, rows = study_record(folder, NEEDED), read_rows(folder)
     chosen_by = None
     if (folder / VALIDATION).exists():
-        validation = read_csv(folder / VALIDATION, TRIALS, TEXTS, FIX)
+        columns = TRIALS | {record.get("chosen_by", OWN): float}
+        validation = read_csv(folder / VALIDATION, columns, TEXTS, FIX)
         chosen_by = validation, read_parquet(folder / TARGETS, {"strength": str}, FIX)
     table = _table(rows, chosen_by, record, control, relative_to)
     path = folder / "reward_models.parquet"

@@ -16,16 +16,14 @@ from recsys_posttrain.report.render import markdown_table
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.studies.choose import (
     NOTHING,
-    OWN,
-    RULES,
     TRIAL,
     chosen,
     extended,
     few_targets,
     selections,
-    validation_means,
     with_nothing,
 )
+from recsys_posttrain.studies.rules import OWN, RULES, validation_means
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import Methods, comparisons
 
