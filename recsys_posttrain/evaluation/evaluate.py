@@ -144,14 +144,14 @@ def _frame(
         reward_N=scale.from_stars(targets.rewards_N.double().numpy()),
         total_reward_N=total_reward_U[users_N],
         count_V=torch.bincount(data.train.items_E - 1, minlength=len(factor_VR)).numpy(),
-        proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK, scale),
+        proxy_reward_N=None if reward is None else shown_reward(reward, targets, top_NK, scale),
     )
     if judge is not None:
-        frame[f"reward/judge@{LIST_LENGTH}"] = _shown_reward(judge, targets, top_NK, scale)
+        frame[f"reward/judge@{LIST_LENGTH}"] = shown_reward(judge, targets, top_NK, scale)
     return frame
 
 
-def _shown_reward(
+def shown_reward(
     model: RewardModel, targets: Targets, top_NK: Tensor, scale: RewardScale
 ) -> np.ndarray:
     """The model's mean prediction for the items shown, [N], in the log's unit; NaN where no item

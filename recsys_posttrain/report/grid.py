@@ -143,7 +143,8 @@ def _rules(own: str) -> str:
         "how often the rule chooses it when users and seeds are drawn again. In each draw every "
         "rule chooses anew, so the intervals hold the uncertainty of the choice. do nothing: the "
         "pretrained policy, a candidate of every method. proxy: the method's own reward model, "
-        "with its errors; judge: a model of other users, without; dr: the doubly robust estimate, "
+        "with its errors; judge: a model of other users, without; judge, errors c: that judge with "
+        "errors that correlate by c with the model's; dr: the doubly robust estimate, "
         "by the propensities of the log; hindsight: the best strength, which nobody can know."
     )
 

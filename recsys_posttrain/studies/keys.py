@@ -28,6 +28,7 @@ from recsys_posttrain.rewards.control import (
     TrueRewards,
 )
 from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.rewards.noise.correlated import correlated
 from recsys_posttrain.store import stage_folder
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
@@ -195,6 +196,10 @@ class StageKeys:
             measures.append(judged_value.judged_value)
         name: Any = policy.name if isinstance(policy, Path) else self._untrained(policy)
         key = self._judged(name, eval_split, noise, measures, true_value.true_value)
+        has_errors = self.has_judge and noise.reaches_judges and eval_split == "validation"
+        if self.setup.judge_errors and has_errors:
+            key["judge errors"] = self.setup.judge_errors
+            key["judge errors code"] = code_digest([correlated])
         return self._stage("evaluate", key)
 
     def _untrained(self, run: Run) -> dict[str, Any]:

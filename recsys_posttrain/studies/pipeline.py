@@ -11,7 +11,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 
 from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
@@ -24,6 +26,7 @@ from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import METRICS
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.noise.base import is_resampled
+from recsys_posttrain.rewards.noise.correlated import judge_column
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.reward_stages import RewardStages
 from recsys_posttrain.studies.run import Run
@@ -152,7 +155,7 @@ class Pipeline(SharedStages):
 
         def compute() -> pd.DataFrame:
             reward = None if self.rewards.missing else self.rewards.load_noisy(noise)
-            return self._rows(policy, eval_split, reward)
+            return self._rows(policy, eval_split, reward, noise)
 
         stage = self.keys.rows(policy, eval_split, noise)
         name = policy.name if isinstance(policy, Path) else policy.title
@@ -160,7 +163,11 @@ class Pipeline(SharedStages):
         return self.build_frame(stage, title, compute, "rows.parquet")
 
     def _rows(
-        self, policy: Path | Run, eval_split: EvalSplit, reward: RewardModel | None
+        self,
+        policy: Path | Run,
+        eval_split: EvalSplit,
+        reward: RewardModel | None,
+        noise: RewardNoise,
     ) -> pd.DataFrame:
         data, judge = self.data, self.rewards.load_judge()
         targets = data.targets(eval_split)
@@ -178,7 +185,22 @@ class Pipeline(SharedStages):
         if judge is not None and self.keys.is_judged_by_judge(eval_split):
             opinion = judged_value.judged_value(ranker, judge, targets)
             return rows.join(data.corpus.reward_scale.from_stars(opinion))
-        return rows
+        return rows.assign(**self._by_judges_with_errors(rows, targets, noise, judge))
+
+    def _by_judges_with_errors(
+        self, rows: pd.DataFrame, targets: Targets, noise: RewardNoise, judge: RewardModel | None
+    ) -> dict[str, Any]:
+        """What judges that err like the model say of the lists, by column."""
+        if judge is None or not noise.reaches_judges:
+            return {}
+        reference, scale = self.load_pretrained(), self.data.corpus.reward_scale
+        top_NK = torch.from_numpy(np.stack(rows["top10"].to_list()).astype(np.int64))
+        return {
+            judge_column(rho): evaluate.shown_reward(
+                noise.on_judge(judge, self.data, reference, rho), targets, top_NK, scale
+            )
+            for rho in self.setup.judge_errors
+        }
 
     def _ranker(self, run: Run, targets: Targets) -> Ranker:
         """Of a method without training. Of a log whose errors are drawn anew in every step it reads

@@ -17,6 +17,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.errors import did_you_mean, nearest
 from recsys_posttrain.evaluation.subsets import Weights, liked
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.rewards.noise.correlated import CORRELATIONS, judge_column
 from recsys_posttrain.stats.columns import Column
 from recsys_posttrain.stats.runs import TARGET
 from recsys_posttrain.types import Split
@@ -34,6 +35,9 @@ RULES = {
     JUDGE: Column("reward", "judge@10", "reward/judge@10"),
     DR: Column("reward", "dr", "reward/dr"),
 }
+# Judges whose errors correlate so with those of a noisy reward model.
+CORRELATED = {f"judge, errors {rho:g}": judge_column(rho) for rho in CORRELATIONS}
+RULES |= {name: Column("reward", name, source) for name, source in CORRELATED.items()}
 # For captions: what chose.
 WORDS = {
     OWN: "NDCG@10 of liked validation targets",
@@ -45,11 +49,14 @@ WORDS = {
 
 def rule_of(experiment: ModuleType, file: Path) -> str:
     """CHOSEN_BY of an experiment file. Raises: UserError where there is no such rule."""
-    rule = getattr(experiment, "CHOSEN_BY", OWN)
+    rule, rules = (
+        getattr(experiment, "CHOSEN_BY", OWN),
+        [name for name in RULES if name not in CORRELATED],
+    )
     require(
-        rule in RULES,
-        f"{file}: CHOSEN_BY={rule!r} is no rule{did_you_mean(nearest(str(rule), RULES))} (one of: "
-        f"{', '.join(RULES)})",
+        rule in rules,
+        f"{file}: CHOSEN_BY={rule!r} is no rule{did_you_mean(nearest(str(rule), rules))} (one of: "
+        f"{', '.join(rules)})",
     )
     return str(rule)
 

@@ -16,6 +16,7 @@ from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.factor import RewardFactors
+from recsys_posttrain.rewards.noise.correlated import CORRELATIONS
 from recsys_posttrain.training.pretrain import PRETRAINING
 from recsys_posttrain.types import Repeats
 
@@ -37,6 +38,8 @@ class Setup:
         those that a file holds, one a line.
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
+    judge_errors: correlations of the errors of further judges with those that a noise adds to the
+        reward model (rewards/noise/correlated.py); each is a rule by which strengths are chosen.
     catalogue: what policies are a softmax over. "eligible": what may be shown; "all": everything,
         the training of most of the literature, as an ablation; rankings leave out what they did.
     seed: of the pretrained policy, the reward model and the judge.
@@ -53,6 +56,7 @@ class Setup:
     pretraining_loss: PretrainingLoss = FullSoftmax()
     reward: RewardConfig = RewardFactors()
     judge: RewardConfig | None = None
+    judge_errors: tuple[float, ...] = ()
     seed: int = 0
     name: str = ""
 
@@ -62,6 +66,11 @@ class Setup:
         require(
             self.catalogue in get_args(Catalogue),
             f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
+        )
+        require(
+            set(self.judge_errors) <= set(CORRELATIONS),
+            f"Setup: judge_errors={self.judge_errors!r} can hold "
+            f"{', '.join(f'{rho:g}' for rho in CORRELATIONS)}.",
         )
         require(
             isinstance(self.never_shown, tuple),

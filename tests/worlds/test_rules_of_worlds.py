@@ -1,4 +1,4 @@
-"""A study whose strengths the doubly robust estimate chooses, by the command that everybody has."""
+"""Rules that a study of a world has beside NDCG: the doubly robust estimate, judges with errors."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,7 @@ from recsys_posttrain.data import UserHoldout
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.factor import RewardFactors
+from recsys_posttrain.rewards.noise import ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.jester import Jester
@@ -36,6 +37,13 @@ def runs(dataset=Jester()):
         Run(OfflinePPO(kl_coefficient=kl), setup, "PPO", steps, strength=f"KL {kl}")
         for kl in (10.0, 0.01)
     ]
+
+
+def noisy(dataset=Jester()):
+    found = runs(dataset)
+    setup = replace(found[0].setup, judge_errors=(0.5, 1.0))
+    clean = [replace(run, setup=setup) for run in found]
+    return [*clean, *(replace(run, noise=RewardNoise(ItemBias(1.0))) for run in clean)]
 
 
 RUNS, BASELINES, CHOSEN_BY = runs, (), "dr"
@@ -76,3 +84,26 @@ def test_a_log_without_propensities_is_refused_before_anything_is_trained(
     with pytest.raises(UserError, match="CHOSEN_BY='dr' weighs by propensities, and small states"):
         run_study(file, options)
     assert not (tmp_path / "stages").exists()
+
+
+def test_judges_with_errors_are_rules_under_noise_alone(
+    small_jester, file: Path, tmp_path: Path
+) -> None:
+    """The one that errs as the model does is not the one that errs half as it does."""
+    file.write_text(
+        STUDY.replace("RUNS, BASELINES, CHOSEN_BY = runs", "RUNS, BASELINES, CHOSEN_BY = noisy")
+    )
+    data_root = str(small_jester.path)
+    options = Options(dataset="jester", seeds=1, workers=1, data_root=data_root, output=tmp_path)
+    folder = run_study(file, options)
+    selection = pd.read_csv(folder / "selection.csv", keep_default_na=False)
+    rules = selection.groupby("kind")["rule"].agg(set)
+    judges = {"judge, errors 0.5", "judge, errors 1"}
+    assert rules["ItemBias"] - rules[""] == judges
+    assert "judge, errors 1" in (folder / "selection.md").read_text()
+    targets = pd.read_parquet(folder / "validation.parquet")
+    of_noise = targets[targets["kind"] == "ItemBias"]
+    half, full, none = (of_noise[f"reward/judge{e}@10"] for e in ("(0.5)", "(1)", ""))
+    assert full.notna().all()
+    assert (half != full).any()
+    assert (full != none).any()
