@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from noise_vs_quality import base_of
 
 import recsys_posttrain as rp
-from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.files import check_writable
 from recsys_posttrain.models.reward_model import RewardConfig
+from recsys_posttrain.models.sasrec import SASRec
+from recsys_posttrain.plan import Training
 from recsys_posttrain.report.quality import write_quality
 from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.training.ensemble import RewardEnsemble
@@ -24,12 +24,15 @@ from recsys_posttrain.training.reward import reward_quality, train_reward
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.catalog import dataset_named
 
+# Jester has 100 items, so its ensemble is small.
+SMALL = RewardEnsemble(
+    encoder=SASRec(dim=32, feed_forward=64, history_rewards=True),
+    training=Training(epochs=30, batch_size=32, weight_decay=0.1, patience=3),
+)
 
-def configs_of(dataset: Dataset) -> tuple[RewardConfig, ...]:
-    """The factor model, and the ensemble of the study where that has one of its own."""
-    own = base_of(dataset).setup.reward
-    ensemble = own if isinstance(own, RewardEnsemble) else RewardEnsemble()
-    return RewardFactors(), ensemble
+
+def configs_of(dataset: str) -> tuple[RewardConfig, ...]:
+    return RewardFactors(), SMALL if dataset == "jester" else RewardEnsemble()
 
 
 def qualities(data: Split, configs: tuple[RewardConfig, ...], seed: int = 0) -> pd.DataFrame:
@@ -55,7 +58,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.datasets:
         dataset = dataset_named(name, options.data_root)
-        frame = qualities(rp.load(dataset), configs_of(dataset))
+        frame = qualities(rp.load(dataset), configs_of(name))
         print(name, frame.iloc[:, :6].round(4).to_string(), sep="\n")
         caption = f"Reward models on {name}, users that no model learned from. Seed 0."
         write_quality(frame, caption, options.output / f"reward-models-{name}.md")

@@ -23,8 +23,6 @@ from recsys_posttrain.eligibility import Catalogue, Excluded, Rule
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 
-PADDING = 0
-
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
 EvalSplit = Literal["test", "validation", "final"]  # parts of a Split that hold targets
@@ -72,6 +70,9 @@ class Sequences:
     def __len__(self) -> int:
         return int(self.offsets_N1.numel()) - 1
 
+    def __repr__(self) -> str:
+        return f"Sequences({len(self):,} of {len(self.items_E):,} events)"
+
     @cached_property
     def has_repeats(self) -> bool:
         """Whether a sequence holds an item twice."""
@@ -98,6 +99,9 @@ class Targets:
     propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
     never_shown_M: Tensor | None = None  # int64, ascending: items that nobody is shown; None: none
     masked: int = 0  # events dropped because their item is never shown
+
+    def __repr__(self) -> str:
+        return f"Targets({len(self.items_N):,})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +136,9 @@ class Corpus:
     catalogue: Catalogue = "eligible"
     never_shown_M: Tensor | None = None
 
+    def __repr__(self) -> str:
+        return f"Corpus({self.name}: {self.sequences}, {self.num_items:,} items)"
+
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
@@ -147,8 +154,7 @@ class Corpus:
     def times_E(self) -> Tensor:
         """Exact times in ticks, int64, by which events are ordered.
 
-        Raises: ValueError where `ticks_E` are not those of `sequences`.
-        """
+        Raises: ValueError where `sequences` was replaced by others and `ticks_E` was not."""
         if self.ticks_E is None:
             return self.sequences.timestamps_E
         if len(self.ticks_E) != len(self.sequences.items_E):

@@ -13,7 +13,6 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.baselines import NAIVE_BASELINES
 from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.training.ensemble import RewardEnsemble
-from recsys_posttrain.worlds.jester import Jester
 
 
 @pytest.fixture
@@ -46,8 +45,8 @@ def test_models_of_different_windows_are_not_put_side_by_side(data):
         qualities(data, (RewardFactors(rank=2, rounds=2), short))
 
 
-def test_the_ensemble_is_that_of_the_study_where_it_has_one():
-    (factors, ensemble), (_, default) = configs_of(Jester()), configs_of(SMALL)
+def test_the_ensemble_of_a_hundred_items_is_small():
+    (factors, ensemble), (_, default) = configs_of("jester"), configs_of("semi-ml-100k")
     assert isinstance(factors, RewardFactors)
     assert ensemble.encoder.dim == 32
     assert default == RewardEnsemble()
