@@ -90,15 +90,15 @@ def test_the_mean_of_those_that_count():
 def test_it_finds_the_discounted_value(tabular):
     """A reward of 5 for item 1 at every step, 2 above the mean: Q = 2 / (1 - 1/2) = 4. Item 2 earns
     1 and leaves the state: -2 + 4 / 2 = 0."""
-    method = QLearning(negative_reward=1.0, samples=2)
+    method = QLearning(negative_reward=1.0, samples=2, renew_every=4)
     actors = tabular.actors(policy=EVEN, algorithm=SNQN(q=method))
-    batch = tabular.batch([[1] * 9], [[1] * 9], [[5.0] * 9])
-    optimizer = torch.optim.AdamW(actors.heads.parameters(), lr=3e-3, weight_decay=0.0)
-    for step in range(1, 2001):
+    batch = tabular.batch([[1] * 4], [[1] * 4], [[5.0] * 4])
+    optimizer = torch.optim.AdamW(actors.heads.parameters(), lr=0.01, weight_decay=0.0)
+    for step in range(1, 501):
         actors.clear_cache()
         optimizer.zero_grad()
         method.learn(batch, actors).error_N.mean().backward()
         optimizer.step()
         actors.step = step
         SNQN(q=method).after_step(actors)
-    np.testing.assert_allclose(table(actors, "q"), [[4.0, 0.0]], atol=0.02)
+    np.testing.assert_allclose(table(actors, "q"), [[4.0, 0.0]], atol=0.05)
