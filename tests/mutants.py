@@ -161,6 +161,7 @@ SAME = {
     ("algorithms/signals.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
     ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",
+    ("algorithms/q_learning.py", "goal_N, goal_NK = goal_N *"): "a sign is its own inverse",
     ("algorithms/pairs.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/margin.py", "with torch.no_grad():"): "the reference is frozen",
     ("algorithms/losers.py", "@torch.no_grad()"): "the models that it reads are frozen",

@@ -53,7 +53,7 @@ class AdaGRPO:
         share_N = separated(target_N1, reward_NK, items_NK != action_N1)
 
         def gate(log_prob: Tensor, share: Tensor) -> Tensor:
-            is_unsure = log_prob[:, 0].detach().exp() < self.confident
+            is_unsure = log_prob[:, 0].exp() < self.confident
             return (is_unsure & (share >= self.separation)).to(log_prob)
 
         def objective(log_prob: Tensor, share: Tensor, *constants: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def renew_target(actors: Actors, every: int) -> None:
 def drawn_items(batch: Batch, actors: Actors, number: int) -> tuple[Tensor, Tensor]:
     """Items drawn evenly for all positions, [K], and which are eligible and not logged, [N, K]."""
     count = len(actors.policy.item_embedding_VD)
-    even_V = torch.full((count,), 1 / count, dtype=torch.float64)
+    even_V = torch.ones(count, dtype=torch.float64)
     items_K = draw(even_V, number, actors.generator).items_K.to(batch.action_N.device)
     counts_NK = items_K != batch.action_N[:, None]
     excluded = batch.excluded and excluded_draws(batch.excluded, items_K, count + 1)

@@ -96,3 +96,15 @@ def test_draws_are_even_and_the_same_for_all_positions(tabular):
     drawn = torch.cat([drawn_items(batch, actors, 3)[0] for _ in range(2000)])
     share_V = torch.bincount(drawn, minlength=6)[1:] / len(drawn)
     assert share_V.tolist() == pytest.approx([0.2] * 5, abs=0.02)
+
+
+def test_what_is_not_eligible_need_not_have_been_drawn(tabular):
+    batch, actors = tabular.random()
+    batch = batch._replace(excluded=Excluded(torch.tensor([5] * 5), torch.arange(6)))
+    drawn = set()
+    for _ in range(40):
+        items_K, counts_NK = drawn_items(batch, actors, 1)
+        drawn.add(int(items_K))
+        is_open_N = (items_K != batch.action_N) & (items_K != 5)
+        assert torch.equal(counts_NK[:, 0], is_open_N)
+    assert drawn == {1, 2, 3, 4, 5}
