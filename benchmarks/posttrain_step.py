@@ -1,21 +1,24 @@
-"""The step of every algorithm of the main study, in units of a step of behaviour cloning.
+"""The step of every algorithm, in units of a step of behaviour cloning.
 
     python benchmarks/posttrain_step.py [--data-root ml-1m.zip] [--threads 2]
 
 Policies and the reward model are untrained: a step costs the same. The algorithms take turns on the
 same batches, and the median over rounds of the ratio to BC in the same round is reported. What
 frozen models say about the training log is in memory after the first round, as it is in a study
-after its first run (frozen.py); `filling` is what it takes to get there, once.
+after its first run (frozen.py); `filling` is what it takes to get there, once. Algorithms that the
+main study does not have are here with their defaults.
 """
 
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from shared.workload import LENGTH, machine, ml_1m_or_synthetic, parsed, parser_of, show_result
 
+from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import after_step, heads_of
 from recsys_posttrain.data.positions import TrainingPositions
@@ -31,6 +34,13 @@ from recsys_posttrain.untrained.base import Untrained
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 from movielens_main import RUNS
+
+MAIN = {type(run.algorithm) for run in RUNS}
+OTHERS = [
+    replace(RUNS[0], algorithm=kind())
+    for kind in vars(algorithms).values()
+    if isinstance(kind, type) and hasattr(kind, "loss") and kind not in MAIN
+]
 
 Step = Callable[[Batch], None]
 
@@ -67,7 +77,7 @@ def main() -> None:
     base = RUNS[0]
     reference = FrozenPolicy(new_policy(base.setup.backbone, num_items, seed=0))
     reward = RewardEnsemble().build(num_items, 3.5).eval()
-    steps = {run.label: step_of(run, data, reference, reward) for run in RUNS}
+    steps = {run.label: step_of(run, data, reference, reward) for run in [*RUNS, *OTHERS]}
     stream = iter(POSTTRAINING.batches(data.train, LENGTH, seed=0))
     batches = [next(stream) for _ in range(arguments.batches)]
     events = sum(len(batch.action_N) for batch in batches)

@@ -30,7 +30,7 @@ from shared.workload import (
 from torch import Tensor, nn
 
 from recsys_posttrain.data.batching import BatchStream, batch_of
-from recsys_posttrain.eligibility import Rule
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.losses import FullSoftmax
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.models.policy import new_policy

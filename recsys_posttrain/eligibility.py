@@ -11,20 +11,6 @@ from torch import Tensor
 Catalogue = Literal["eligible", "all"]
 
 
-class Rule(NamedTuple):
-    """What is not eligible for an action, which itself always is."""
-
-    history: bool = False  # what its user had before
-    never_shown_M: Tensor | None = None  # items that nobody is shown, int64, 1..V, ascending
-
-    @property
-    def leaves_out_nothing(self) -> bool:
-        return not self.history and self.never_shown_M is None
-
-
-EVERYTHING = Rule()
-
-
 class Excluded(NamedTuple):
     """Items that are not eligible: row n excludes items_E[offsets_N1[n] : offsets_N1[n + 1]], where
     an item may stand twice, and everywhere_M but for its item but_N[n].
@@ -38,9 +24,10 @@ class Excluded(NamedTuple):
     but_N: Tensor | None = None  # int64, 1..V
 
     def to(self, device: torch.device | None) -> "Excluded":
-        everywhere_M = None if self.everywhere_M is None else self.everywhere_M.to(device)
-        but_N = None if self.but_N is None else self.but_N.to(device)
-        return Excluded(self.items_E.to(device), self.offsets_N1.to(device), everywhere_M, but_N)
+        fields = {
+            name: each.to(device) for name, each in self._asdict().items() if each is not None
+        }
+        return Excluded(**fields)
 
     def rows(self, rows: slice) -> "Excluded":
         """Of consecutive rows, without a copy."""
@@ -52,7 +39,7 @@ class Excluded(NamedTuple):
         """Of the rows 0, step, 2 step and so on."""
         length_N = self.offsets_N1.diff()
         found = excluded_spans(self.items_E, self.offsets_N1[:-1][::step], length_N[::step])
-        but_N = None if self.but_N is None else self.but_N[::step]
+        but_N = self.but_N if self.but_N is None else self.but_N[::step]
         return found._replace(everywhere_M=self.everywhere_M, but_N=but_N)
 
 

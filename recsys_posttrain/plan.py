@@ -8,7 +8,7 @@ import torch
 
 from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.data.batching import BatchStream
-from recsys_posttrain.eligibility import EVERYTHING, Rule
+from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.ops.logsumexp import fast_products
 from recsys_posttrain.types import Sequences
 

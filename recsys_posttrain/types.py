@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recsys_posttrain.eligibility import Catalogue, Excluded, Rule
+from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 
@@ -142,13 +142,6 @@ class Corpus:
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
-
-    @property
-    def rule(self) -> Rule:
-        """What a policy's softmax leaves out."""
-        return (
-            Rule() if self.catalogue == "all" else Rule(self.repeats == "never", self.never_shown_M)
-        )
 
     @property
     def times_E(self) -> Tensor:

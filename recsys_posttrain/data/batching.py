@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from recsys_posttrain.data.repeats import not_eligible
-from recsys_posttrain.eligibility import EVERYTHING, Rule
+from recsys_posttrain.data.repeats import EVERYTHING, Rule, not_eligible
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, History, Sequences

@@ -17,6 +17,8 @@ from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from recsys_posttrain.types import Corpus, Split
 
 FILE = "@"  # before the name of a file that holds ids, one a line
@@ -70,6 +72,21 @@ def _ids(never_shown: Sequence[str | int]) -> Iterator[str]:
                 "one item id a line"
             ) from None
         yield from filter(None, lines[1:] if lines[:1] == [HEADER] else lines)
+
+
+def shown_events(corpus: Corpus, event_N: Tensor) -> Tensor:
+    """Those of the events, flat indices, whose item is not masked. Raises: UserError: none is."""
+    import torch
+
+    if corpus.never_shown_M is None or not len(event_N):
+        return event_N
+    kept_N = event_N[~torch.isin(corpus.sequences.items_E[event_N], corpus.never_shown_M)]
+    require(
+        len(kept_N),
+        f"{corpus.name}: all {len(event_N):,} targets are of items that are never shown; mask "
+        "fewer.",
+    )
+    return kept_N
 
 
 def never_shown_ids(corpus: Corpus) -> list[str]:

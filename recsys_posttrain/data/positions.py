@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.data.batching import fixed_batches
-from recsys_posttrain.eligibility import EVERYTHING, Rule
+from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.types import Batch, Sequences
 
 LARGEST_CACHE = 2**28  # elements, 1 GiB: a larger log is computed batch by batch

@@ -6,11 +6,13 @@ no policy under that rule can show it. Where they are "allowed", nothing is left
 measured in the log, unless it is given.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from recsys_posttrain.eligibility import Excluded, Rule, excluded_spans
-from recsys_posttrain.types import Repeats, Sequences, Split, Targets
+from recsys_posttrain.eligibility import Excluded, excluded_spans
+from recsys_posttrain.types import Corpus, Repeats, Sequences, Split, Targets
 
 # The least share of repeated choices that counts as a habit of the users. Below it they are slips
 # of the log, such as an item that was rated twice; in MovieLens there are none.
@@ -26,6 +28,26 @@ def repeated_share(sequences: Sequences) -> float:
 
 def measured_repeats(sequences: Sequences) -> Repeats:
     return "allowed" if repeated_share(sequences) >= HABIT else "never"
+
+
+class Rule(NamedTuple):
+    """What is not eligible for an action, which itself always is."""
+
+    history: bool = False  # what its user had before
+    never_shown_M: Tensor | None = None  # items that nobody is shown, int64, 1..V, ascending
+
+    @property
+    def leaves_out_nothing(self) -> bool:
+        return not self.history and self.never_shown_M is None
+
+
+EVERYTHING = Rule()
+
+
+def rule_of(corpus: Corpus) -> Rule:
+    """What a policy's softmax leaves out."""
+    is_had = corpus.repeats == "never"
+    return EVERYTHING if corpus.catalogue == "all" else Rule(is_had, corpus.never_shown_M)
 
 
 def removed_items(histories: Sequences, repeats: Repeats, never_shown_M: Tensor | None) -> Excluded:

@@ -122,16 +122,12 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     """
     import torch
 
+    from recsys_posttrain.data.never_shown import shown_events
     from recsys_posttrain.data.repeats import had_before
     from recsys_posttrain.types import Targets
 
     sequences, asked, p_E = corpus.sequences, len(event_N), corpus.sequences.propensities_E
-    if corpus.never_shown_M is not None:
-        event_N = event_N[~torch.isin(sequences.items_E[event_N], corpus.never_shown_M)]
-        require(
-            len(event_N) or not asked,
-            f"{corpus.name}: all {asked:,} targets are of items that are never shown; mask fewer.",
-        )
+    event_N = shown_events(corpus, event_N)
     shown = len(event_N)
     if corpus.repeats == "never":
         event_N = event_N[~had_before(_before(sequences, event_N), sequences.items_E[event_N])]

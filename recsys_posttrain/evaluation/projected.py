@@ -22,7 +22,7 @@ from torch import Tensor
 
 from recsys_posttrain.basic_statistics import ratio, resampled_sums
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.data.repeats import removed_for
+from recsys_posttrain.data.repeats import removed_for, rule_of
 from recsys_posttrain.eligibility import leave_out
 from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
 from recsys_posttrain.models.policy import Policy
@@ -100,7 +100,7 @@ def projection(
             data.train,
             rows_B,
             reference.max_length,
-            rule=data.corpus.rule,
+            rule=rule_of(data.corpus),
         ).to(device)
         state_NR, factor_VR = reward.factors(batch)
         row_NQ = _with_one(reference.hidden_states(batch).cpu())

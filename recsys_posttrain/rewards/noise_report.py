@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.data.split import latest_events, whole_sequences
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel, score_next
@@ -69,7 +70,7 @@ def model_report(
     histories x items, evenly drawn, so most pairs were never logged. Resampled noise is drawn from
     `seed`.
     """
-    rule = data.corpus.rule
+    rule = rule_of(data.corpus)
     low, high = float(data.reward.rewards_E.min()), float(data.reward.rewards_E.max())
     generator = np.random.default_rng(derived_seed(seed, "noise report"))
     report: dict[str, float] = {}

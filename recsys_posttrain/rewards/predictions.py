@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.data.batching import fixed_batches
-from recsys_posttrain.eligibility import EVERYTHING, Rule
+from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 

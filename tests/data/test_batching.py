@@ -14,7 +14,7 @@ from recsys_posttrain.data.batching import (
     history_batches,
     window,
 )
-from recsys_posttrain.eligibility import Rule
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import History, Sequences
 

@@ -14,7 +14,7 @@ from recsys_posttrain.data.never_shown import (
     never_shown_sentence,
     with_never_shown,
 )
-from recsys_posttrain.data.repeats import excluded_for, removed_for
+from recsys_posttrain.data.repeats import excluded_for, removed_for, rule_of
 from recsys_posttrain.eligibility import leave_out
 from recsys_posttrain.errors import UserError
 
@@ -81,14 +81,14 @@ def test_masked_targets_are_left_out_and_counted(repeats):
 def test_in_training_an_action_stays_eligible_whether_masked_or_not():
     """User 1 has 2 3 4: the action 3 excludes 2 and the mask but for itself, 4 excludes 2 3 1."""
     corpus = corpus_of((12, 10))
-    rows = batch_of(corpus.sequences, torch.tensor([1]), 9, torch.tensor([2]), corpus.rule)
+    rows = batch_of(corpus.sequences, torch.tensor([1]), 9, torch.tensor([2]), rule_of(corpus))
     assert rows.action_N.tolist() == [3, 4]
     assert not_shown(rows.excluded) == [[1, 2], [1, 2, 3]]
-    masked = replace(corpus, repeats="allowed").rule
+    masked = rule_of(replace(corpus, repeats="allowed"))
     rows = batch_of(corpus.sequences, torch.tensor([1]), 9, torch.tensor([2]), masked)
     assert not_shown(rows.excluded) == [[1], [1, 3]]
     over_all = replace(corpus, catalogue="all")
-    rows = batch_of(corpus.sequences, torch.tensor([1]), 9, torch.tensor([2]), over_all.rule)
+    rows = batch_of(corpus.sequences, torch.tensor([1]), 9, torch.tensor([2]), rule_of(over_all))
     assert rows.excluded is None
     assert excluded_for(LeaveOneOut().split(over_all).test) is None
 
@@ -96,7 +96,7 @@ def test_in_training_an_action_stays_eligible_whether_masked_or_not():
 def test_the_mask_costs_its_own_size():
     """Not [positions, M]: the block is the corpus's own tensor in every batch."""
     corpus = corpus_of((15, 10))
-    excluded = batch_of(corpus.sequences, torch.arange(3), 9, None, corpus.rule).excluded
+    excluded = batch_of(corpus.sequences, torch.arange(3), 9, None, rule_of(corpus)).excluded
     assert excluded.everywhere_M is corpus.never_shown_M
     assert len(excluded.items_E) == 3 * (1 + 2 + 3 + 4)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.eligibility import Rule
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.losses.negatives import Candidates, Negatives
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy

@@ -14,13 +14,14 @@ from recsys_posttrain.evaluation.off_policy import estimates
 from recsys_posttrain.evaluation.subsets import all_targets, liked
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.studies.choose import TRIAL, chosen, selections
-from recsys_posttrain.studies.rules import DR, OWN, RULES, check_rule, rule_of, validation_means
+from recsys_posttrain.studies.rules import DR, OWN, check_rule, rule_of, validation_means
 from recsys_posttrain.sweep.objective import Objective
 
 # Ten users saw one of two items: eight the first, two the second, as the log's policy (.8, .2) has
 # it. They are worth 2 and 4; the reward model says 1.2 and 1.
 LOGGED = np.array([0] * 8 + [1] * 2)
 LOGGING, WORTH, MODEL = np.array([0.8, 0.2]), np.array([2.0, 4.0]), np.array([1.2, 1.0])
+NAMED = [OWN, "proxy", "judge", DR]
 POLICIES = {"to the first": np.array([0.95, 0.05]), "to the second": np.array([0.1, 0.9])}
 TRUE = {"to the first": 2.1, "to the second": 3.8}  # .95 2 + .05 4 and .1 2 + .9 4
 
@@ -94,7 +95,7 @@ def test_rules_that_the_data_cannot_serve_are_refused() -> None:
     check_rule(OWN, replace(data, corpus=silent))
     with pytest.raises(UserError, match=r"made has no rewards to learn from \(all are 1\)"):
         check_rule(DR, replace(data, corpus=silent, validation=known))
-    assert [rule_of(SimpleNamespace(CHOSEN_BY=name), "x.py") for name in RULES] == list(RULES)
+    assert [rule_of(SimpleNamespace(CHOSEN_BY=name), "x.py") for name in NAMED] == NAMED
     assert rule_of(SimpleNamespace(), "x.py") == OWN
     with pytest.raises(UserError, match=r"CHOSEN_BY='jugde' is no rule; did you mean 'judge'"):
         rule_of(SimpleNamespace(CHOSEN_BY="jugde"), "x.py")

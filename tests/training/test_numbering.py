@@ -11,6 +11,7 @@ from recsys_posttrain.algorithms import ASFT
 from recsys_posttrain.data import LeaveOneOut, RatingsFile
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.true_value import true_value
@@ -109,7 +110,7 @@ def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(
 ):
     ids = named.data.corpus.item_ids.tolist()
     mask, same_mask = (
-        with_never_shown(each.corpus, (ids[3], ids[8])).rule for each in (other, named.data)
+        rule_of(with_never_shown(each.corpus, (ids[3], ids[8]))) for each in (other, named.data)
     )
     stream = SHORT.batches(other.train, 10, 0, rule=mask)
     model = in_numbering(named.reward, other.corpus.item_ids)

@@ -9,7 +9,7 @@ from data_factory import made_corpus
 
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.eligibility import Rule
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.losses import GBCE, FullSoftmax, SampledSoftmax
 from recsys_posttrain.models import SASRec

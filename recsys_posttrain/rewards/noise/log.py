@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.eligibility import Rule
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.rewards.noise.base import Field
 from recsys_posttrain.types import Batch, Sequences
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.ops.logsumexp import positions_per_chunk
@@ -29,7 +30,7 @@ class RareOptimism(Level):
             hidden_ND = reference.hidden_states(batch)
             item_embedding_VD = reference.item_embedding_VD.detach()
             centred_VD = item_embedding_VD - item_embedding_VD.mean(dim=0)
-            rule, excluded = data.corpus.rule, batch.excluded
+            rule, excluded = rule_of(data.corpus), batch.excluded
             if not rule.leaves_out_nothing and excluded is not None:
                 if not rule.history:  # it is said all the same where a history is asked for
                     excluded = excluded._replace(offsets_N1=torch.zeros_like(excluded.offsets_N1))

@@ -6,6 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.noise.base import Drawn, ErrorNoise, is_resampled
@@ -160,5 +161,5 @@ class RewardNoise:
             str(reference.item_embedding_VD.device),
             self.log.field(data, reference, self.seed),
         )
-        windows = reference.max_length, device, data.corpus.rule
+        windows = reference.max_length, device, rule_of(data.corpus)
         return log_with_errors(log, field, *windows)

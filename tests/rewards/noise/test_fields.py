@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.eligibility import Rule
+from recsys_posttrain.data.repeats import Rule, rule_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import next_factors
 from recsys_posttrain.rewards.noise import (
@@ -202,7 +202,7 @@ def test_optimism_is_standardised_without_what_is_never_shown(small, repeats):
     corpus = replace(small.data.corpus, repeats=repeats, never_shown_M=mask)
     noise, sequences = RareOptimism(0.8), made_sequences([3], [5, 9, 7])
     field = noise.field(replace(small.data, corpus=corpus), small.reference, 0)
-    batch = batch_of(sequences, torch.tensor([0]), LENGTH, rule=corpus.rule)
+    batch = batch_of(sequences, torch.tensor([0]), LENGTH, rule=rule_of(corpus))
     state_NQ, factor_VQ = field(batch)
     before = made_sequences([2], [5, 9])
     state_1Q, _ = next_factors(field, before, LENGTH)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.eligibility import Rule
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.models.reward_model import score_next
 from recsys_posttrain.rewards.noise import (
     Gaussian,
