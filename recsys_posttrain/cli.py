@@ -75,6 +75,9 @@ def run(
     disliked: options.Disliked = None,
     reward_zero: options.Zero = None,
     duplicates: options.Duplicates = None,
+    reward: options.RewardFormula = None,
+    signals: options.SignalNames = None,
+    columns: options.ColumnNames = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -87,6 +90,7 @@ def run(
       recsys-posttrain run experiments/strengths.py --dataset ml-1m --eval-split validation
       recsys-posttrain run experiments/movielens_main.py --split global-time
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
+      recsys-posttrain run experiments/movielens_main.py --dataset log.csv --reward "click + watch"
     """
     from recsys_posttrain.studies.execute import Options
     from recsys_posttrain.studies.study import run_study
@@ -104,7 +108,7 @@ def run(
             eval_split=eval_split,
             split=split,
             thresholds=options.thresholds(liked, top, disliked, reward_zero),
-            duplicates=duplicates,
+            rules=options.file_rules(duplicates, reward, signals, columns),
             full_seeds=full_seeds,
         ),
     )
@@ -137,6 +141,9 @@ def sweep(
     disliked: options.Disliked = None,
     reward_zero: options.Zero = None,
     duplicates: options.Duplicates = None,
+    reward: options.RewardFormula = None,
+    signals: options.SignalNames = None,
+    columns: options.ColumnNames = None,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
 
@@ -163,7 +170,7 @@ def sweep(
             output=output,
             thresholds=options.thresholds(liked, top, disliked, reward_zero),
             repeats=repeats,
-            duplicates=duplicates,
+            rules=options.file_rules(duplicates, reward, signals, columns),
         ),
     )
     if report:
@@ -205,6 +212,9 @@ def advise(
     output: options.Output = Path("runs"),
     device: options.Device = "cpu",
     duplicates: options.Duplicates = None,
+    reward: options.RewardFormula = None,
+    signals: options.SignalNames = None,
+    columns: options.ColumnNames = None,
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
 
@@ -214,7 +224,8 @@ def advise(
     """
     from recsys_posttrain.advise import advise_on
 
-    typer.echo(advise_on(dataset, data_root, studies, output, device, duplicates))
+    rules = options.file_rules(duplicates, reward, signals, columns)
+    typer.echo(advise_on(dataset, data_root, studies, output, device, rules))
 
 
 @app.command()

@@ -10,6 +10,7 @@ position 0 is a user's first event, so a position means the same whatever follow
 Rewards are in stars, the common unit to which reward_scale.py converts every log's own unit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.logged import Signals
 from recsys_posttrain.reward_scale import RewardScale
 
 PADDING = 0
@@ -37,7 +39,7 @@ class Interactions:
     name: of the dataset.
     frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970), and, where
         the log knows it, propensity (float): the probability, above 0, with which what wrote the
-        log chose this item for this user at this moment.
+        log chose this item for this user then; and signals (data/signals.py).
     content_hash: SHA-256 of the bytes that the ratings were read from.
     ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
         ticks; models read `seconds`.
@@ -64,6 +66,7 @@ class Sequences:
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
     propensities_E: Tensor | None = None  # float64, in (0, 1]; None: the log does not know them
+    signals: Signals | None = None  # of the E events
 
     @property
     def lengths_N(self) -> Tensor:
@@ -96,6 +99,7 @@ class Targets:
     unshowable: int = 0  # events dropped because "never" rules out an item in their history
     catalogue: Catalogue = "eligible"  # what policies are a softmax over
     propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
+    signals: Signals | None = None  # of the items
 
     @property
     def excluded(self) -> Excluded | None:
@@ -133,6 +137,7 @@ class Corpus:
     ticks_per_second: int = 1
     left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
     reward_scale: RewardScale = RewardScale()
+    signal_scales: Mapping[str, RewardScale] = field(default_factory=dict)
     catalogue: Catalogue = "eligible"
 
     @property
@@ -222,6 +227,7 @@ class PaddedBatch(NamedTuple):
     # The action itself always is.
     excluded: Excluded | None = None
     propensities_BT: Tensor | None = None  # float32: of the actions; None: the log has none
+    signals: Signals | None = None  # of the actions at the N real positions
 
 
 class Batch(PaddedBatch):
