@@ -7,7 +7,7 @@ import typer
 
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.cli_data import app as data_app
-from recsys_posttrain.cli_report import report, table, wandb_sync
+from recsys_posttrain.cli_report import dashboard, report, table, wandb_sync
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
 
@@ -21,6 +21,26 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(live_app, name="live")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from recsys_posttrain import __version__
+
+        print(f"recsys-posttrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -179,26 +199,7 @@ def sweep(
         write_report(folder)
 
 
-@app.command()
-def dashboard(
-    file: options.ExperimentFile,
-    dataset: options.Dataset = None,
-    storage: options.Storage = None,
-    output: options.Output = Path("runs"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
-) -> None:
-    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
-
-    \b
-    Example:
-      recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
-    """
-    from recsys_posttrain.sweep.dashboard import serve
-
-    serve(file, dataset, storage, output, port)
-
-
-for verb in (table, report, wandb_sync):
+for verb in (dashboard, table, report, wandb_sync):
     app.command()(verb)
 
 

@@ -1,12 +1,39 @@
-"""Signals: what a log says of each event beside its reward, such as a click or seconds watched."""
+"""A log as its file gives it, and signals: what it says of each event beside its reward, such as a
+click or seconds watched."""
 
 from dataclasses import dataclass
 from typing import TypeVar
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Raw ratings as a dataset file gives them, in file order.
+
+    name: of the dataset.
+    frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970), and, where
+        the log knows it, propensity (float): the probability, above 0, with which what wrote the
+        log chose this item for this user then; and signals (data/signals.py).
+    content_hash: SHA-256 of the bytes that the ratings were read from.
+    ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
+        ticks; models read `seconds`.
+    has_ratings: whether the file has ratings; otherwise every rating is 1.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    content_hash: str
+    ticks_per_second: int = 1
+    has_ratings: bool = True
+
+    @property
+    def seconds(self) -> pd.Series:
+        return self.frame["timestamp"] // self.ticks_per_second
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,45 +16,18 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.logged import Signals
+from recsys_posttrain.logged import Interactions as Interactions
+from recsys_posttrain.logged import Signals as Signals
 from recsys_posttrain.reward_scale import RewardScale
-
-PADDING = 0
 
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
 EvalSplit = Literal["test", "validation", "final"]  # parts of a Split that hold targets
-
-
-@dataclass(frozen=True, eq=False)
-class Interactions:
-    """Raw ratings as a dataset file gives them, in file order.
-
-    name: of the dataset.
-    frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970), and, where
-        the log knows it, propensity (float): the probability, above 0, with which what wrote the
-        log chose this item for this user then; and signals (data/signals.py).
-    content_hash: SHA-256 of the bytes that the ratings were read from.
-    ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
-        ticks; models read `seconds`.
-    has_ratings: whether the file has ratings; otherwise every rating is 1.
-    """
-
-    name: str
-    frame: pd.DataFrame
-    content_hash: str
-    ticks_per_second: int = 1
-    has_ratings: bool = True
-
-    @property
-    def seconds(self) -> pd.Series:
-        return self.frame["timestamp"] // self.ticks_per_second
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +47,9 @@ class Sequences:
 
     def __len__(self) -> int:
         return int(self.offsets_N1.numel()) - 1
+
+    def __repr__(self) -> str:
+        return f"Sequences({len(self):,} of {len(self.items_E):,} events)"
 
     @cached_property
     def has_repeats(self) -> bool:
@@ -100,6 +76,9 @@ class Targets:
     catalogue: Catalogue = "eligible"  # what policies are a softmax over
     propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
     signals: Signals | None = None  # of the items
+
+    def __repr__(self) -> str:
+        return f"Targets({len(self.items_N):,})"
 
     @property
     def excluded(self) -> Excluded | None:
@@ -140,6 +119,9 @@ class Corpus:
     signal_scales: Mapping[str, RewardScale] = field(default_factory=dict)
     catalogue: Catalogue = "eligible"
 
+    def __repr__(self) -> str:
+        return f"Corpus({self.name}: {self.sequences}, {self.num_items:,} items)"
+
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
@@ -153,8 +135,7 @@ class Corpus:
     def times_E(self) -> Tensor:
         """Exact times in ticks, int64, by which events are ordered.
 
-        Raises: ValueError where `sequences` was replaced by others and `ticks_E` was not.
-        """
+        Raises: ValueError where `sequences` was replaced by others and `ticks_E` was not."""
         if self.ticks_E is None:
             return self.sequences.timestamps_E
         if len(self.ticks_E) != len(self.sequences.items_E):

@@ -76,7 +76,10 @@ def interactions_of(frame: pd.DataFrame, columns: Mapping[str, str]) -> Interact
         for n, (ours, place) in enumerate(chosen.items())
     }
     hashes = pd.util.hash_pandas_object(read, index=False).to_numpy()
-    return source._interactions(found, hashlib.sha256(hashes.tobytes()).hexdigest())
+    # Which column is which decides as well: prepared data are found again by this.
+    names_read = {ours: column.name for ours, column in found.items()}
+    content = hashlib.sha256(hashes.tobytes() + repr(names_read).encode())
+    return source._interactions(found, content.hexdigest())
 
 
 @dataclass(frozen=True)
