@@ -13,10 +13,7 @@ Catalogue = Literal["eligible", "all"]
 
 class Excluded(NamedTuple):
     """Items that are not eligible: row n excludes items_E[offsets_N1[n] : offsets_N1[n + 1]], where
-    an item may stand twice, and everywhere_M but for its item but_N[n].
-
-    So M items that nobody is shown cost M numbers and not [N, M].
-    """
+    an item may stand twice, and the block everywhere_M (M numbers, not [N, M]) but for but_N[n]."""
 
     items_E: Tensor  # int64, 1..V
     offsets_N1: Tensor  # int64

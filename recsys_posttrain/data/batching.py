@@ -8,6 +8,7 @@ from torch.utils.data import IterableDataset
 
 from recsys_posttrain.data.repeats import EVERYTHING, Rule, not_eligible
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.logged import rows_of
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, History, Sequences
 
@@ -70,6 +71,7 @@ def batch_of(
         sequences_B=rows_B,
         excluded=not_eligible(sequences, event_BT[mask_BT], rule),
         propensities_BT=p_BT,
+        signals=rows_of(sequences.signals, event_BT[mask_BT]),
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from recsys_posttrain.config import require
 from recsys_posttrain.data.hold_out import targets_where
 from recsys_posttrain.data.notes import counted, note
+from recsys_posttrain.logged import rows_of
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 NAMED = 3  # of what is left out
@@ -49,13 +50,13 @@ class Encoder:
         kept_E = items_E > 0
         row_E = torch.repeat_interleave(sequences.lengths_N)[kept_E]
         length_N = torch.bincount(row_E, minlength=len(sequences))
-        propensities_E = sequences.propensities_E
         return Sequences(
             items_E[kept_E],
             sequences.rewards_E[kept_E],
             sequences.timestamps_E[kept_E],
             torch.cat([length_N.new_zeros(1), length_N.cumsum(0)]),
-            None if propensities_E is None else propensities_E[kept_E],
+            rows_of(sequences.propensities_E, kept_E),
+            rows_of(sequences.signals, kept_E),
         )
 
     def never_shown(self, never_shown_M: Tensor | None) -> Tensor | None:

@@ -124,9 +124,10 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
 
     from recsys_posttrain.data.never_shown import shown_events
     from recsys_posttrain.data.repeats import had_before
+    from recsys_posttrain.logged import rows_of
     from recsys_posttrain.types import Targets
 
-    sequences, asked, p_E = corpus.sequences, len(event_N), corpus.sequences.propensities_E
+    sequences, asked = corpus.sequences, len(event_N)
     event_N = shown_events(corpus, event_N)
     shown = len(event_N)
     if corpus.repeats == "never":
@@ -146,7 +147,8 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         repeats=corpus.repeats,
         unshowable=shown - len(event_N),
         catalogue=corpus.catalogue,
-        propensities_N=None if p_E is None else p_E[event_N],
+        propensities_N=rows_of(sequences.propensities_E, event_N),
+        signals=rows_of(sequences.signals, event_N),
         never_shown_M=corpus.never_shown_M,
         masked=asked - shown,
     )
@@ -191,16 +193,17 @@ def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences
     """New sequences; the n-th holds the flat events [start_N[n], start_N[n] + length_N[n])."""
     import torch
 
+    from recsys_posttrain.logged import rows_of
     from recsys_posttrain.types import Sequences
 
     offsets_N1 = torch.cat([length_N.new_zeros(1), length_N.cumsum(0)])
     shift_N = start_N - offsets_N1[:-1]
     index_E = torch.arange(int(offsets_N1[-1])) + shift_N.repeat_interleave(length_N)
-    propensities_E = sequences.propensities_E
     return Sequences(
         items_E=sequences.items_E[index_E],
         rewards_E=sequences.rewards_E[index_E],
         timestamps_E=sequences.timestamps_E[index_E],
         offsets_N1=offsets_N1,
-        propensities_E=None if propensities_E is None else propensities_E[index_E],
+        propensities_E=rows_of(sequences.propensities_E, index_E),
+        signals=rows_of(sequences.signals, index_E),
     )

@@ -11,6 +11,7 @@ from recsys_posttrain import ops
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
 from recsys_posttrain.data.repeats import excluded_for, had_before, removed_for
+from recsys_posttrain.data.signals import own_unit
 from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.off_policy import off_policy_columns
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
@@ -67,6 +68,7 @@ def evaluate(
     judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
 
     Where the log has propensities: adds the columns of off_policy.py, those of a model by `reward`.
+    Where it has signals: `signal/NAME`, that of the target, in the log's own unit.
 
     Raises: UserError where a model does not know an item, a score is not finite, or a target is in
     its own history although the log does not repeat items.
@@ -85,6 +87,8 @@ def evaluate(
     if targets.propensities_N is not None and not corpus.reward_scale.missing:
         columns = off_policy_columns(*scores, targets, corpus, reward)
         frame = frame.assign(**columns)
+    if targets.signals is not None:
+        frame = frame.assign(**own_unit(targets.signals, corpus.signal_scales))
     if reference is not None:
         of_reference = _of_reference(reference, ids, targets)
         kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=excluded_for(targets))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
@@ -43,7 +43,7 @@ class Options(NamedTuple):
     eval_split: EvalSplit = "test"
     split: str | None = None
     thresholds: Thresholds = Thresholds()
-    duplicates: Duplicates | None = None
+    rules: FileRules = FileRules()
     full_seeds: bool = False
 
     def study(self, file: Path) -> Study:
@@ -56,7 +56,7 @@ class Options(NamedTuple):
             self.eval_split,
             self.split,
             self.thresholds,
-            self.duplicates,
+            self.rules,
             self.full_seeds,
         )
 
@@ -219,7 +219,7 @@ def number_of_workers(options: Options, study: Study) -> int:
 
 
 def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
-    """By title, why the log's rewards cannot serve a run.
+    """By title, why the log cannot serve a run.
 
     Raises: UserError where they serve none.
     """
@@ -228,8 +228,8 @@ def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
     }
     require(
         any(study.title(run) not in reasons for run in study.runs),
-        f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}, whose "
-        f"rewards say nothing ({pipeline.rewards.missing}); add BC or another that reads none.",
+        f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}: "
+        f"{by_reason(reasons)}; add BC or another that reads no rewards.",
     )
     return reasons
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from recsys_posttrain.config import describe, digest, require
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
@@ -25,7 +25,7 @@ from recsys_posttrain.studies.rules import OWN, rule_of
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
-from recsys_posttrain.worlds.catalog import by_rule, check_data_root, dataset_named, split_named
+from recsys_posttrain.worlds.catalog import by_rules, check_data_root, dataset_named, split_named
 
 # All runs of the file, those that were built, and their validation means (choose.py): those that
 # are built next. At first none was.
@@ -145,7 +145,7 @@ def load_study(
     eval_split: EvalSplit = "test",
     split: str | None = None,
     thresholds: Thresholds = Thresholds(),
-    duplicates: Duplicates | None = None,
+    rules: FileRules = FileRules(),
     full_seeds: bool = False,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
@@ -159,8 +159,8 @@ def load_study(
     """
     experiment = experiment_module(file)
     changed = []
-    for run in _runs_of(experiment, file, dataset, data_root, duplicates):
-        setup = reading(run.setup, dataset, data_root, thresholds, duplicates)
+    for run in _runs_of(experiment, file, dataset, data_root, rules):
+        setup = reading(run.setup, dataset, data_root, thresholds, rules)
         if split is not None:
             setup = replace(setup, split=split_named(split))
         changed.append(replace(run, setup=setup))
@@ -171,7 +171,7 @@ def load_study(
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
         name += f"-{split}"
-    if changes := sorted([*overrides, *thresholds.options]):
+    if changes := sorted([*overrides, *thresholds.options, *rules.options]):
         name += f"-{digest(changes, 6)}"
     full_seeds = full_seeds or _flag(experiment, "FULL_SEEDS", file)
     if full_seeds:
@@ -206,11 +206,11 @@ def _runs_of(
     file: Path,
     dataset: str | None,
     data_root: str | None,
-    duplicates: Duplicates | None,
+    rules: FileRules,
 ) -> Sequence[Run]:
     runs = getattr(experiment, "RUNS", None)
     if callable(runs):
-        given = [] if dataset is None else [dataset_named(dataset, data_root, duplicates)]
+        given = [] if dataset is None else [dataset_named(dataset, data_root, rules)]
         with explained(file):
             runs = runs(*given)
     is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
@@ -234,15 +234,15 @@ def reading(
     dataset: str | None,
     data_root: str | None,
     thresholds: Thresholds = Thresholds(),
-    duplicates: Duplicates | None = None,
+    rules: FileRules = FileRules(),
 ) -> Setup:
     """The setup on the dataset of that name, or on its own; read from data_root, with thresholds,
-    and by that rule for duplicates, where they are given."""
+    and by those rules for a file, where they are given."""
     setup = replace(setup, thresholds=replace(setup.thresholds, **thresholds.given))
     if dataset is not None:
-        return replace(setup, dataset=dataset_named(dataset, data_root, duplicates))
-    if duplicates is not None:
-        setup = replace(setup, dataset=by_rule(setup.dataset, duplicates))
+        return replace(setup, dataset=dataset_named(dataset, data_root, rules))
+    if rules != FileRules():
+        setup = replace(setup, dataset=by_rules(setup.dataset, rules))
     if data_root is None:
         return setup
     if hasattr(setup.dataset, "data_root"):

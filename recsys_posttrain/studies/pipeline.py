@@ -7,6 +7,8 @@ corpus -> pretrain -> posttrain -> evaluate, and a curve (where weights on the w
 Each verb builds what is missing, and reads the rest.
 """
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +18,12 @@ import pandas as pd
 import torch
 
 from recsys_posttrain.algorithms.base import reads_rewards
+from recsys_posttrain.algorithms.signals import Logged
 from recsys_posttrain.config import require
-from recsys_posttrain.errors import TrainingFailed
+from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
+from recsys_posttrain.logged import check_signal
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
@@ -72,6 +76,11 @@ class Pipeline(SharedStages):
         """Why the log's rewards cannot serve a run; empty where they can, or only trying tells."""
         if not run.is_trained and is_resampled(run.noise.model):
             return "errors that are drawn anew in every step need steps"
+        try:
+            for name in signals_read(run.algorithm):
+                check_signal(name, tuple(self.data.corpus.signal_scales))
+        except UserError as refusal:
+            return str(refusal).rstrip(".")
         if not self.rewards.missing:
             return ""
         is_changed = run.is_trained and (run.control is not None or run.noise != RewardNoise())
@@ -247,6 +256,15 @@ class Pipeline(SharedStages):
         stage = self.keys.curve(posttrained, eval_split, noise)
         title = f"{eval_split} curve of {posttrained.name}"
         return self.build_frame(stage, title, compute, "curve.parquet")
+
+
+def signals_read(value: object) -> Iterator[str]:
+    """The names of all `Logged` signals of a method, however deep."""
+    if isinstance(value, Logged):
+        yield value.name
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from signals_read(getattr(value, field.name))
 
 
 def _kept_steps(posttrained: Path) -> list[int]:

@@ -34,6 +34,7 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "commit": git_commit(),
         "versions": package_versions(),
         "dataset": corpus.name,
+        "reward": getattr(pipeline.setup.dataset, "reward", ""),
         "split": pipeline.setup.split.label
         + ("" if study.eval_split == "test" else f", {study.eval_split} targets"),
         "content_hash": corpus.content_hash,
@@ -94,7 +95,7 @@ def seeds_text(record: Mapping[str, Any]) -> str:
 def command_of(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
-    changes = options.duplicates is not None or options.thresholds.given or options.full_seeds
+    changes = options.rules.given or options.thresholds.given or options.full_seeds
     if study.file == MAIN_STUDY and study.eval_split == "test" and not changes:
         chosen = shlex.quote(study.dataset or study.runs[0].setup.dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
@@ -106,6 +107,6 @@ def command_of(study: Study, options: Options) -> str:
     command += " --full-seeds" if options.full_seeds else ""
     command += f" --split {study.split}" if study.split else ""
     command += "".join(f" {option}" for option in options.thresholds.options)
-    command += f" --duplicates {options.duplicates}" if options.duplicates else ""
+    command += "".join(f" {shlex.quote(word)}" for word in options.rules.options)
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.eval_split == "test" else f" --eval-split {study.eval_split}")

@@ -52,8 +52,7 @@ from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
 
 VALIDATION, TARGETS = "validation.csv", "validation.parquet"
-TRIALS: dict[str, type] = dict.fromkeys((*TRIAL, "setup"), object)
-TRIALS |= {"level": float, "seed": float}
+TRIALS = dict[str, type](dict.fromkeys((*TRIAL, "setup"), object), level=float, seed=float)
 NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
 
 
@@ -62,7 +61,8 @@ def run_study(file: Path, options: Options) -> Path:
     study = options.study(file)
     workers = number_of_workers(options, study)
     folder = options.output / study.name
-    claim(folder, study.definition([*options.overrides, *options.thresholds.options]))
+    changes = *options.overrides, *options.thresholds.options, *options.rules.options
+    claim(folder, study.definition(changes))
     progress = Progress()
     pipeline = Pipeline(study.runs[0].setup, options.output, options.device, progress.add)
     check_rule(study.rule, pipeline.data)
@@ -275,7 +275,7 @@ def _table(
     relative_to: str | None = None,
 ) -> Table | Grid:
     """chosen_by: of a grid, the validation means and rows."""
-    control = control or _control(rows, record)
+    control, formula = control or _control(rows, record), record.get("reward", "")
     if chosen_by is not None:
         require(relative_to is None, f"--relative-to {relative_to}: not in a table by noise.")
         return grid_of(rows, *chosen_by, record, control)
@@ -287,7 +287,7 @@ def _table(
         scale=scale_in(record),
         margin=record.get("equal_within", MARGIN),
         provenance=Provenance(
-            dataset=record["dataset"],
+            dataset=record["dataset"] + (f", reward {formula}" if formula else ""),
             split=record.get("split", LeaveOneOut().label),  # older records had no other
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
