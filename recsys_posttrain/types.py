@@ -23,8 +23,6 @@ from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 
-PADDING = 0
-
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
 EvalSplit = Literal["test", "validation", "final"]  # parts of a Split that hold targets

@@ -14,7 +14,7 @@ from recsys_posttrain.evaluation.metrics import gini
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.cells import decimal, percent
 from recsys_posttrain.report.table import comparison_table, write_table
-from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
+from recsys_posttrain.stats.bootstrap import bootstrap, interval, p_value
 from recsys_posttrain.stats.columns import COLUMNS, Column
 from recsys_posttrain.stats.significance import effect_size, holm
 
@@ -113,7 +113,7 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
         for method in ("Popularity", "OfflinePPO"):
             found = cells.loc[(method, column)]
             difference = values(method, source, keep) - values("BC", source, keep)
-            mean, draws = bootstrap_means(difference[None], rng=np.random.default_rng(4))
+            mean, draws = bootstrap(difference[None], rng=np.random.default_rng(4)).mean_and_draws
             one, p = interval(mean[0], draws[:, 0]), p_value(draws[:, 0])
             wanted = [one.value, one.low, one.high, p, effect_size(difference)]
             names = ["difference", "difference_low", "difference_high", "p_value", "effect_size"]
@@ -121,7 +121,7 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
             assert found["mean"] == pytest.approx(np.nanmean(values(method, source, keep)))
             p_values.append(p)
         between = values("Popularity", source, keep) - values("OfflinePPO", source, keep)
-        _, draws = bootstrap_means(between[None], rng=np.random.default_rng(4))
+        draws = bootstrap(between[None], rng=np.random.default_rng(4)).draws_RK
         adjusted = holm([*p_values, p_value(draws[:, 0])])
         for method, one in zip(("Popularity", "OfflinePPO"), adjusted, strict=False):
             assert cells.loc[(method, column), "p_holm"] == pytest.approx(one)
