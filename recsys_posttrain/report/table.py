@@ -8,7 +8,7 @@ The same rows give the same bytes. Exact interval bounds are in `frame()` (table
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,11 @@ from recsys_posttrain.stats.pairs import MARGIN
 from recsys_posttrain.stats.variance import variance_components
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """A finished comparison. `caption` says all that is needed to read and repeat it."""
 
-    comparison: Comparison = field(repr=False)
+    comparison: Comparison
     columns: tuple[Column, ...]
     cutoff_columns: tuple[Column, ...]
     variance: pd.DataFrame
@@ -92,6 +92,13 @@ class Table:
 
     def markdown(self) -> str:
         return render.markdown(self.sheet)
+
+    def __repr__(self) -> str:
+        return self.markdown()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return render.html_sheet(self.sheet)
 
     def latex(self) -> str:
         """A table* for booktabs; it needs nothing else in the preamble."""
