@@ -24,7 +24,7 @@ from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
-from recsys_posttrain.stats.bootstrap import bootstrap_means, interval
+from recsys_posttrain.stats.bootstrap import bootstrap, interval
 from recsys_posttrain.types import Interactions, Repeats, Split
 from recsys_posttrain.worlds.catalog import dataset_named
 
@@ -166,11 +166,11 @@ def off_policy(
     rows = evaluate(policy, data, reward, targets=targets).per_user
     names = [name for name in ESTIMATORS if name in rows]
     users = rows.groupby("user_id", sort=False)[names]
-    mean_K, draws_RK = bootstrap_means(
+    mean_K, draws_RK = bootstrap(
         users.mean().to_numpy().T[:, None],
         weights_KN=users.size().to_numpy(np.float64),
         rng=np.random.default_rng(0),
-    )
+    ).mean_and_draws
     found = [interval(mean, draws_R) for mean, draws_R in zip(mean_K, draws_RK.T, strict=True)]
     values = pd.DataFrame(found, index=[name.removeprefix("reward/") for name in names])
     result = OffPolicy(values, rows, support(rows))

@@ -18,7 +18,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.evaluation.subsets import Subset
 from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap_means, interval
+from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap, interval
 from recsys_posttrain.stats.columns import Column, value_columns
 from recsys_posttrain.stats.runs import per_user, runs_of
 from recsys_posttrain.studies.rules import JUDGE, OWN, RULES, validation_means
@@ -251,11 +251,11 @@ def bootstrapped(parts: Sequence[Part], resamples: int) -> tuple[Floats, Floats]
         weights.append(all_weights)
     values_CMSN, weights_CN = np.concatenate(values), np.concatenate(weights)
     shape = values_CMSN.shape
-    mean_K, draws_RK = bootstrap_means(
+    mean_K, draws_RK = bootstrap(
         values_CMSN.reshape(-1, *shape[2:]),
         weights_KN=np.repeat(weights_CN, shape[1], axis=0),
         resamples=resamples,
         few_users=0,  # a choice is drawn with the very users that it is judged by
         rng=np.random.default_rng(0),
-    )
+    ).mean_and_draws
     return mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])
