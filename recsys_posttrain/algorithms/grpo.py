@@ -19,6 +19,7 @@ and the exact value as its baseline.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -46,6 +47,7 @@ def group_advantage(reward_NK: Tensor, scale: bool) -> Tensor:
 class GRPO:
     """Group-relative policy optimisation; apart from the usual clip, the defaults are ours."""
 
+    family: ClassVar[str] = "policy gradient"
     samples: int = 8  # G, items per position
     scale_rewards: bool = True  # False: Dr. GRPO
     surrogate: Surrogate = ppo_surrogate

@@ -24,7 +24,7 @@ from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
-from recsys_posttrain.report.study_folder import TEXTS, label_of
+from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.stats.pairs import MARGIN
@@ -282,6 +282,7 @@ def _table(
         relative_to=relative_to,
         scale=scale_in(record),
         margin=record.get("equal_within", MARGIN),
+        families=families_of(record),
         provenance=Provenance(
             dataset=record["dataset"],
             split=record.get("split", LeaveOneOut().label),  # older records had no other
@@ -289,6 +290,7 @@ def _table(
             + (" equal" if len(record["steps"]) == 1 else ""),
             seeds=seeds_text(record),
             tuning=record["tuning"],
+            chosen=", ".join(record.get("methods", ())),
             left_out=by_reason(record.get("left_out", {})),
             commit=record["commit"],
             command=record["command"],
