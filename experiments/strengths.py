@@ -10,6 +10,7 @@ movielens_main.py has what was chosen, README.md beside this file what it was wo
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 from noise_vs_quality import LENGTHS, Method
@@ -41,6 +42,7 @@ from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.studies.choose import extended
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.posttrain import POSTTRAINING
 
 POSITIONS = 3  # validation targets of a user
 TRIALS = 4  # of each method, before edges are extended
@@ -87,7 +89,12 @@ METHODS = (
     Method("AWAC", {f"temperature {t:g}": AWAC(temperature=t) for t in TEMPERATURES}),
     of_length("CRR", CRR()),
 )
-BASE = Run(BC(), Setup(split=LeaveOneOut(validation_positions=POSITIONS)))
+# Validated at the end alone: as long as there is no patience, what is in between decides nothing.
+BASE = Run(
+    BC(),
+    Setup(split=LeaveOneOut(validation_positions=POSITIONS)),
+    posttraining=replace(POSTTRAINING, validation_steps=100),
+)
 
 
 def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame) -> Sequence[Run]:
