@@ -27,7 +27,6 @@ from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.data.user_holdout import UserHoldout
 from recsys_posttrain.models import SASRec
-from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import (
     ConstantRewards,
     RewardControl,
@@ -51,7 +50,6 @@ from recsys_posttrain.studies.choose import NOTHING, chosen, extended
 from recsys_posttrain.studies.controls import ONLINE_RL
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
-from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.worlds.base import World
 from recsys_posttrain.worlds.jester import Jester
@@ -74,10 +72,6 @@ def base_of(dataset: Dataset) -> Run:
         setup,
         split=UserHoldout(train=0.4, reward=0.3, judge=0.1, validation=0.05, test=0.15, seed=1),
         backbone=small,
-        reward=RewardEnsemble(
-            encoder=small,
-            training=Training(epochs=30, batch_size=32, weight_decay=0.1, patience=3),
-        ),
     )
     plan = replace(POSTTRAINING, steps=200, batch_size=16, learning_rate=1e-3)
     return Run(BC(), setup, posttraining=plan)

@@ -15,51 +15,75 @@ Names are imported when they are first used, so that `recsys-posttrain --help` i
 import importlib
 import os
 
-# As type checkers read it; typing itself is as slow as all else here, and Ctrl-C waits for it.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 # oneDNN keeps what it compiled for each shape of a matrix product, 1,024 of them unless told
 # otherwise. Batches differ in length, so nearly every step is a new shape: without a limit memory
 # grows for hundreds of steps (benchmarks/NOTES.md). To be set before torch makes the first product.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 _HOME = {
-    "load": "recsys_posttrain.api",
-    "compare": "recsys_posttrain.api",
-    "off_policy": "recsys_posttrain.api",
-    "encode": "recsys_posttrain.data.encode",
-    "pretrain": "recsys_posttrain.training.pretrain",
-    "posttrain": "recsys_posttrain.training.posttrain",
-    "train_reward": "recsys_posttrain.training.reward",
-    "evaluate": "recsys_posttrain.evaluation.evaluate",
-    "Given": "recsys_posttrain.untrained",
-    "true_value": "recsys_posttrain.evaluation.true_value",
-    "truth_of": "recsys_posttrain.worlds.base",
-    "Jester": "recsys_posttrain.worlds.jester",
-    "Run": "recsys_posttrain.studies.run",
-    "Setup": "recsys_posttrain.studies.setup",
-    "HSTU": "recsys_posttrain.models",
-    "SASRec": "recsys_posttrain.models",
-    "FullSoftmax": "recsys_posttrain.losses",
-    "GBCE": "recsys_posttrain.losses",
-    "SampledSoftmax": "recsys_posttrain.losses",
-    "Training": "recsys_posttrain.plan",
-    "RewardEnsemble": "recsys_posttrain.training.ensemble",
-    "RewardFactors": "recsys_posttrain.rewards.factor",
-    "Thresholds": "recsys_posttrain.reward_scale",
-    "UserError": "recsys_posttrain.errors",
+    "GBCE": "losses",
+    "FullSoftmax": "losses",
+    "GlobalTime": "data",
+    "HSTU": "models",
+    "HoldOut": "data",
+    "Jester": "worlds.jester",
+    "LeaveOneOut": "data",
+    "RewardEnsemble": "training.ensemble",
+    "RewardFactors": "rewards.factor",
+    "Run": "studies.run",
+    "SASRec": "models",
+    "SampledSoftmax": "losses",
+    "Setup": "studies.setup",
+    "Thresholds": "reward_scale",
+    "Training": "plan",
+    "UserError": "errors",
+    "UserHoldout": "data",
+    "compare": "api",
+    "encode": "data.encode",
+    "evaluate": "evaluation.evaluate",
+    "load": "api",
+    "off_policy": "api",
+    "posttrain": "training.posttrain",
+    "pretrain": "training.pretrain",
+    "train_reward": "training.reward",
+    "true_value": "evaluation.true_value",
+    "truth_of": "worlds.base",
 }
-_METHODS = ("recsys_posttrain.algorithms", "recsys_posttrain.untrained")
+_METHODS = ("algorithms", "untrained")  # each of these has one import line for a method
 
 
-def __getattr__(name: str) -> "Any":
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    if name[:1].isupper():  # a method: its one import line is in one of these
-        for home in _METHODS:
-            found = getattr(importlib.import_module(home), name, None)
-            if found is not None:
-                return found
-    raise AttributeError(f"module 'recsys_posttrain' has no attribute {name!r}")
+def _public() -> dict[str, str]:
+    """Of each public name the module that it comes from."""
+    names = dict(_HOME)
+    for home in _METHODS:
+        module = importlib.import_module(f"{__name__}.{home}")
+        names |= {name: home for name in vars(module) if name[:1].isupper()}
+    return names
+
+
+def __dir__() -> list[str]:
+    return sorted([*_public(), "__version__"])
+
+
+def __getattr__(name: str) -> object:
+    if name == "__all__":
+        return sorted(_public())
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__.replace("_", "-"))
+    home = _HOME.get(name)
+    if home is None and name[:1].isupper():
+        home = _public().get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_hint(name)}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def _hint(name: str) -> str:
+    """Nothing for what Python and its tools ask of any module."""
+    if name.startswith("_"):
+        return ""
+    from recsys_posttrain.errors import did_you_mean, nearest
+
+    return did_you_mean(nearest(name, _HOME))

@@ -3,12 +3,14 @@ a policy from a log of another one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import torch
 
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
@@ -22,28 +24,59 @@ from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
 from recsys_posttrain.stats.bootstrap import bootstrap_means, interval
-from recsys_posttrain.types import Repeats, Split
+from recsys_posttrain.types import Interactions, Repeats, Split
 from recsys_posttrain.worlds.catalog import dataset_named
 
 
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """Interactions as a Dataset."""
+
+    interactions: Interactions
+
+    @property
+    def name(self) -> str:
+        return self.interactions.name
+
+    def content_hash(self) -> str:
+        return self.interactions.content_hash
+
+    def load(self) -> Interactions:
+        return self.interactions
+
+
 def load(
-    dataset: str | Dataset,
+    dataset: str | Path | pd.DataFrame | Dataset,
     data_root: str | None = None,
     split: SplitConfig = LeaveOneOut(),
     repeats: Repeats | None = None,
     thresholds: Thresholds = Thresholds(),
     catalogue: Catalogue = "eligible",
+    columns: Mapping[str, str] = MappingProxyType({}),
 ) -> Split:
-    """A named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...) or a .csv or .parquet file,
-    split; or a dataset or world itself, such as `Jester(users=2000)`.
+    """The data, split: of a named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...), a .csv
+    or .parquet file, a data frame with one row per event, or a dataset or world itself, such as
+    `Jester(users=2000)`.
 
     data_root: of a named one: a folder or zip that holds the ratings; otherwise they are downloaded
-    once. thresholds: where its rewards count as liked, top and disliked, in place of those that its
-    scale says (`data.corpus.reward_scale`). repeats: whether users choose items again, which
-    decides what may be shown; None: measured in the log. catalogue: "eligible", so that policies
-    are a softmax over what may be shown, or "all".
+    once. columns: of a data frame: by our name (user_id, item_id, rating, timestamp, propensity),
+    that of the frame, such as {"rating": "watch_time"}; usual names need none. thresholds: where
+    its rewards count as liked, top and disliked, in place of those that its scale says
+    (`data.corpus.reward_scale`). repeats: whether users choose items again, which decides what may
+    be shown; None: measured in the log. catalogue: "eligible", so that policies are a softmax over
+    what may be shown, or "all".
     """
-    source = dataset_named(dataset, data_root) if isinstance(dataset, str) else dataset
+    if isinstance(dataset, pd.DataFrame):
+        source: Dataset = _Loaded(interactions_of(dataset, columns))
+    else:
+        require(
+            not columns,
+            f"columns={dict(columns)} is for a data frame: pd.read_csv or pd.read_parquet gives "
+            "one, or rename the columns of the file.",
+        )
+        if isinstance(dataset, str | Path):
+            dataset = dataset_named(str(dataset), data_root)
+        source = dataset
     minimum = split.minimum_item_ratings
     corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)
     return split.split(replace(corpus, catalogue=catalogue))
@@ -53,6 +86,10 @@ def compare(
     results: Mapping[str, Evaluation], control: str, relative_to: str | None = None
 ) -> Table:
     """The table of named evaluations of the same targets, one seed each; see `comparison_table`."""
+    require_kind("results", results, "items", 'give a dict such as {"BC": rp.evaluate(...), ...}')
+    require(results, "results is empty: give a dict of at least one evaluation.")
+    for name, result in results.items():
+        require_kind(f"results[{name!r}]", result, "per_user", "give what rp.evaluate(...) returns")
     rows = [result.per_user.assign(method=name, seed=0) for name, result in results.items()]
     first = next(iter(results.values()))
     sizes = sorted({result.num_items for result in results.values()})

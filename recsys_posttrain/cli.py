@@ -23,6 +23,26 @@ app.add_typer(data_app, name="data")
 app.add_typer(live_app, name="live")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from recsys_posttrain import __version__
+
+        print(f"recsys-posttrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def doctor() -> None:
     """Check this machine and say what to do about each problem.

@@ -47,6 +47,19 @@ def require_at_least(owner: object, least: float, *fields: str) -> None:
         require(value >= least, f"{type(owner).__name__}: {name}={value} must be at least {least}.")
 
 
+def require_kind(name: str, value: object, can: str, fix: str) -> None:
+    """Raises UserError for a class in place of its object, and for what has no member `can`.
+
+    fix: how to get one, as an imperative.
+    """
+    if isinstance(value, type):
+        raise UserError(f"{name} is the class {value.__name__}, not one of its objects: {fix}.")
+    if not hasattr(value, can):
+        of = " (rp.pretrain and others return a pair: take its first part)"
+        of = of if isinstance(value, tuple) else ""
+        raise UserError(f"{name} is of the type {type(value).__name__}{of}: {fix}.")
+
+
 class NotDescribable(UserError, TypeError):
     """A value that no configuration can hold."""
 

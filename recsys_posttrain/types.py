@@ -23,8 +23,6 @@ from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 
-PADDING = 0
-
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
 EvalSplit = Literal["test", "validation", "final"]  # parts of a Split that hold targets
@@ -72,6 +70,9 @@ class Sequences:
     def __len__(self) -> int:
         return int(self.offsets_N1.numel()) - 1
 
+    def __repr__(self) -> str:
+        return f"Sequences({len(self):,} of {len(self.items_E):,} events)"
+
     @cached_property
     def has_repeats(self) -> bool:
         """Whether a sequence holds an item twice."""
@@ -96,6 +97,9 @@ class Targets:
     unshowable: int = 0  # events dropped because "never" rules out an item in their history
     catalogue: Catalogue = "eligible"  # what policies are a softmax over
     propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
+
+    def __repr__(self) -> str:
+        return f"Targets({len(self.items_N):,})"
 
     @property
     def excluded(self) -> Excluded | None:
@@ -135,6 +139,9 @@ class Corpus:
     reward_scale: RewardScale = RewardScale()
     catalogue: Catalogue = "eligible"
 
+    def __repr__(self) -> str:
+        return f"Corpus({self.name}: {self.sequences}, {self.num_items:,} items)"
+
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
@@ -148,8 +155,7 @@ class Corpus:
     def times_E(self) -> Tensor:
         """Exact times in ticks, int64, by which events are ordered.
 
-        Raises: ValueError where `sequences` was replaced by others and `ticks_E` was not.
-        """
+        Raises: ValueError where `sequences` was replaced by others and `ticks_E` was not."""
         if self.ticks_E is None:
             return self.sequences.timestamps_E
         if len(self.ticks_E) != len(self.sequences.items_E):

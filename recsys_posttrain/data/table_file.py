@@ -66,7 +66,10 @@ def interactions_of(frame: pd.DataFrame, columns: Mapping[str, str]) -> Interact
         for ours, place in source._chosen(names).items()
     }
     hashes = pd.util.hash_pandas_object(frame[kept], index=False).to_numpy()
-    return source._interactions(found, hashlib.sha256(hashes.tobytes()).hexdigest())
+    # Which column is which decides as well: prepared data are found again by this.
+    read = {ours: column.name for ours, column in found.items()}
+    content = hashlib.sha256(hashes.tobytes() + repr(read).encode())
+    return source._interactions(found, content.hexdigest())
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
 from recsys_posttrain.data.repeats import had_before, removed_items
 from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
@@ -35,6 +35,10 @@ class Evaluation:
     per_user: pd.DataFrame
     num_items: int
     reward_scale: RewardScale
+
+    def __repr__(self) -> str:
+        mean, count = f"{self.mean():.4f}".lstrip("0"), len(self.per_user)
+        return f"Evaluation({count:,} targets, {self.num_items:,} items, NDCG@10 {mean})"
 
     def mean(self, metric: str = "ndcg@10") -> float:
         """The mean of a metric over targets."""
@@ -67,6 +71,8 @@ def evaluate(
     Raises: UserError where a model does not know an item, a score is not finite, or a target is in
     its own history although the log does not repeat items.
     """
+    require_kind("ranker", ranker, "scores", "give a policy, or rp.Tilt(...).ranker(rp.Given(...))")
+    require_kind("data", data, "corpus", "give what rp.load(...) returns")
     targets, ids = data.test if targets is None else targets, ranker.item_ids
     if ids is not None and (found := encoder(data.corpus, ids, len(ids))) is not None:
         data, targets = encode(data, ids), found.targets(targets)

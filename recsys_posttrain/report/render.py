@@ -176,6 +176,16 @@ def _terminal_cell(cell: Cell) -> Text:
     return text.append(f"\n{small}", style="dim not bold") if small else text
 
 
+def html_sheet(sheet: Sheet) -> str:
+    """All blocks with their titles, and the caption."""
+    blocks = (
+        (f"<p>{_escape(each.title)}</p>\n" if each.title else "", each) for each in sheet.blocks
+    )
+    return (
+        "".join(title + html(each) for title, each in blocks) + f"<p>{_escape(sheet.caption)}</p>\n"
+    )
+
+
 def html(block: Block) -> str:
     """One table that scrolls by itself; what follows a value in its cell is small."""
     head = "".join(f"<th>{_escape(each.name)}{_arrow(each)}</th>" for each in block.columns)

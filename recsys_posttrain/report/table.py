@@ -45,11 +45,11 @@ from recsys_posttrain.stats.variance import variance_components
 OTHER = "other"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """A finished comparison. `caption` says all that is needed to read and repeat it."""
 
-    comparison: Comparison = field(repr=False)
+    comparison: Comparison
     columns: tuple[Column, ...]
     cutoff_columns: tuple[Column, ...]
     variance: pd.DataFrame
@@ -57,7 +57,7 @@ class Table:
     relative: bool
     resamples: int
     caption: str
-    families: Mapping[str, str] = field(default_factory=dict, repr=False)
+    families: Mapping[str, str] = field(default_factory=dict)
 
     def frame(self) -> pd.DataFrame:
         """One row per method and column with every number, unrounded."""
@@ -103,6 +103,13 @@ class Table:
 
     def markdown(self) -> str:
         return render.markdown(self.sheet)
+
+    def __repr__(self) -> str:
+        return self.markdown()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return render.html_sheet(self.sheet)
 
     def latex(self) -> str:
         """A table* for booktabs; it needs nothing else in the preamble."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.algorithms.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.algorithms.base import Algorithm, after_step, heads_of
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.encode import encode, encoder
 from recsys_posttrain.data.positions import TrainingPositions
@@ -65,6 +65,12 @@ def posttrain(
     Returns: the policy in evaluation mode, and how long it was trained.
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
+    require_kind(
+        "policy", policy, "hidden_states", "give the policy that rp.pretrain returns first"
+    )
+    require_kind("data", data, "corpus", "give what rp.load(...) returns")
+    require_kind("algorithm", algorithm, "loss", "give one such as rp.ASFT(temperature=0.5)")
+    require_kind("reward", reward, "factors", "give the model that rp.train_reward returns first")
     num_items, scale = len(policy.item_embedding_VD), data.corpus.reward_scale
     if encoder(data.corpus, policy.item_ids, num_items) is not None:
         assert policy.item_ids is not None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from recsys_posttrain.config import require_kind
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
@@ -47,6 +48,8 @@ def pretrain(
     a patience, its weights are those with the best validation `ndcg@10`.
     Raises: TrainingFailed where the loss diverges; UserError where there is nothing to train on.
     """
+    require_kind("data", data, "corpus", "give what rp.load(...) returns")
+    require_kind("backbone", backbone, "build", "give a configuration such as rp.SASRec()")
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids

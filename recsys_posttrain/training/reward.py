@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recsys_posttrain.config import require
+from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.split import latest_events, whole_sequences
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import RewardConfig, RewardData, RewardModel
@@ -68,6 +68,8 @@ def train_reward(
     Returns: the model in evaluation mode, and how long it was trained.
     Raises: UserError where the log has no rewards, or too few users.
     """
+    require_kind("data", data, "corpus", "give what rp.load(...) returns")
+    require_kind("config", config, "build", "give a configuration such as rp.RewardFactors()")
     missing = data.corpus.reward_scale.missing
     require(
         not missing,

@@ -17,6 +17,8 @@ SMALL = """
 from dataclasses import replace
 
 from noise_vs_quality import *
+from recsys_posttrain.plan import Training
+from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.worlds.jester import Jester
 
 plan = Training(epochs=1, batch_size=8)

@@ -1,0 +1,115 @@
+"""Every method of the field without noise, at three strengths and more, and with shuffled rewards.
+
+    recsys-posttrain run experiments/whole_field.py --dataset jester [--seeds 5]
+
+The clean cells of DESIGN.md: setup, lengths, seeds and the choice of a strength are those of
+noise_vs_quality.py, whose methods these join. With shuffled rewards each method has the boldest of
+its first strengths: what it gains there it does not owe to the rewards.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from noise_vs_quality import (
+    BETAS,
+    BOTH_LOGS,
+    BOUNDS,
+    CONTROLS,
+    FIRST,
+    KLS,
+    LENGTHS,
+    METHODS,
+    OF_MODEL,
+    REDRAWS_NOISE,
+    SEEDS,
+    TUNING,
+    Method,
+    base_of,
+    grid,
+    next_runs,
+)
+
+from recsys_posttrain.algorithms import (
+    AWAC,
+    CQL,
+    CRR,
+    DPO,
+    GRPO,
+    IPO,
+    IQL,
+    KTO,
+    SDPO,
+    WBC,
+    FilteredBC,
+    Pessimistic,
+    RobustDPO,
+    TopKREINFORCE,
+)
+from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.rewards.control import ShuffledRewards
+from recsys_posttrain.studies.run import Run
+from recsys_posttrain.worlds.base import World
+from recsys_posttrain.worlds.jester import Jester
+
+
+def ladder(
+    name: str,
+    word: str,
+    values: Sequence[float],
+    at: Callable[[float], Algorithm],
+    asks_model: bool = True,
+) -> Method:
+    """A method whose strengths are the values of one of its settings, the weakest first."""
+    return Method(name, {f"{word} {value:g}": at(value) for value in values}, asks_model)
+
+
+SLOPES = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25)
+ALPHAS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+CAPS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+FIELD = (
+    *METHODS,
+    # Its row among the baselines has the whole length; here validation chooses it.
+    Method("FilteredBC, length chosen", dict.fromkeys(LENGTHS, FilteredBC()), steps=LENGTHS),
+    Method("WBC", dict.fromkeys(LENGTHS, WBC()), steps=LENGTHS),
+    ladder("IPO", "beta", SLOPES, lambda beta: IPO(beta)),
+    ladder("RobustDPO", "beta", BETAS, lambda beta: RobustDPO(beta)),
+    ladder("RobustDPO(unbiased)", "beta", BETAS, lambda beta: RobustDPO(beta, unbiased=True)),
+    ladder("SDPO", "beta", BETAS, lambda beta: SDPO(beta)),
+    ladder("Pessimistic(DPO)", "beta", BETAS, lambda beta: Pessimistic(DPO(beta))),
+    ladder("KTO", "beta", SLOPES, lambda beta: KTO(beta), asks_model=False),
+    ladder("GRPO", "KL", KLS, lambda c: GRPO(kl_coefficient=c)),
+    ladder("GRPO(Dr)", "KL", KLS, lambda c: GRPO(scale_rewards=False, kl_coefficient=c)),
+    ladder("TopKREINFORCE", "cap", CAPS, lambda cap: TopKREINFORCE(weight_cap=cap)),
+    ladder("CQL", "alpha", ALPHAS, lambda alpha: CQL(alpha, 0.2), asks_model=False),
+    ladder("IQL", "temperature", OF_MODEL, lambda t: IQL(temperature=t)),
+    ladder("AWAC", "temperature", OF_MODEL, lambda t: AWAC(temperature=t)),
+    ladder("CRR", "temperature", OF_MODEL, lambda t: CRR(temperature=t)),
+)
+
+
+def shuffled(method: Method) -> Method:
+    """The method at the last of its first strengths, with rewards that say nothing."""
+    strength = list(method.strengths)[FIRST][-1]
+    steps = {"": method.steps[strength]} if method.steps else {}
+    return replace(
+        method,
+        name=f"{method.name}, shuffled reward",
+        strengths={"": method.strengths[strength]},
+        control=ShuffledRewards(),
+        steps=steps,
+    )
+
+
+def runs_on(dataset: Dataset = Jester()) -> list[Run]:
+    has_own = {method.name for method in CONTROLS}
+    controls = [each for each in map(shuffled, FIELD[1:]) if each.name not in has_own]
+    bounds = BOUNDS if isinstance(dataset, World) else ()
+    others = (BOTH_LOGS, *CONTROLS, *controls, *bounds)
+    return grid(base_of(dataset), FIELD, others, {}, {}, {})
+
+
+RUNS = runs_on
+NEXT_RUNS = next_runs
+__all__ = ["NEXT_RUNS", "REDRAWS_NOISE", "RUNS", "SEEDS", "TUNING"]
