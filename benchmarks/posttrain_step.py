@@ -30,6 +30,7 @@ from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.cells import Block, Sheet, cells, headings
 from recsys_posttrain.report.render import markdown
+from recsys_posttrain.report.table import in_families
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import TrainingModule
@@ -83,11 +84,10 @@ def peak_mib(work: Callable[[], object]) -> float:
 def table(record: dict[str, Any]) -> str:
     """The Markdown of results/posttrain_step.md."""
     ratios, memory = record["ratio_to_bc_median"], record["memory_mib"]
+    families = in_families(list(ratios), record["family"])
     rows = [
-        cells(
-            [name, f"{ratio:.2f}", f"{memory[name]:,.0f}", f"{memory[name] - memory['BC']:+,.0f}"]
-        )
-        for name, ratio in ratios.items()
+        cells([name, f"{ratios[name]:.2f}", f"{mib:,.0f}", f"{mib - memory['BC']:+,.0f}"])
+        for name, mib in ((name, memory[name]) for name in families)
     ]
     caption = (
         f"What a step of post-training costs on {record['dataset']}: CPU time in units of a step "
@@ -96,8 +96,7 @@ def table(record: dict[str, Any]) -> str:
         f"Commit {record['commit']}; command: {record['command']}."
     )
     columns = headings("method", "step, in steps of BC", "MiB", "MiB beyond BC")
-    groups = tuple(record["family"][name] for name in ratios)
-    return markdown(Sheet(caption, [Block("", columns, rows, groups)]))
+    return markdown(Sheet(caption, [Block("", columns, rows, tuple(families.values()))]))
 
 
 def main() -> None:

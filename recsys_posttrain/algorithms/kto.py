@@ -59,7 +59,7 @@ class KTO:
         )
         gap_N = batch.reward_N - self.threshold(batch, actors)
         good_N, bad_N = gap_N > ROUNDING, gap_N < -ROUNDING
-        weight_N = torch.where(good_N, gap_N.new_tensor(self.good_weight), self.bad_weight)
+        weight_N = self.good_weight * good_N.to(gap_N) + self.bad_weight * bad_N.to(gap_N)
         items_NK, drawn_NK = actors.policy.sample(batch, self.samples, actors.generator)
         kl_NK = drawn_NK - actors.reference.log_prob(batch, items_NK)
         reference_N, kl_N = actors.reference.log_prob(batch), kl_NK.mean(dim=1).clamp(min=0)
