@@ -7,6 +7,8 @@ DATASET ?= ml-100k
 SPLIT ?=
 #? SEEDS=             number of post-training seeds (default: the study's own)
 SEEDS ?=
+#? METHODS=           methods of make benchmark by label, beside BC: METHODS=ASFT,DPO (default: all)
+METHODS ?=
 #? DEVICE=            cpu, cuda, cuda:1 (default: cpu)
 DEVICE ?=
 #? DATA_ROOT=         a folder or zip that holds the ratings, where there is no network
@@ -99,7 +101,7 @@ check: setup ## lint, format check, types, then the tests
 
 benchmark: setup ## run the main study and print its table
 	$(VENV) -m recsys_posttrain run experiments/movielens_main.py --dataset "$(DATASET)" \
-	  $(if $(SPLIT),--split "$(SPLIT)") \
+	  $(if $(SPLIT),--split "$(SPLIT)") $(if $(METHODS),--methods "$(METHODS)") \
 	  $(if $(SEEDS),--seeds "$(SEEDS)") $(if $(WORKERS),--workers "$(WORKERS)") \
 	  $(if $(DEVICE),--device "$(DEVICE)") $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") \
 	  $(foreach assignment,$(SET),--set "$(assignment)")

@@ -1,30 +1,36 @@
-"""The step of every algorithm, in units of a step of behaviour cloning.
+"""What a step of every method costs, in units of a step of behaviour cloning, and its memory.
 
     python benchmarks/posttrain_step.py [--data-root ml-1m.zip] [--threads 2]
 
-Policies and the reward model are untrained: a step costs the same. The algorithms take turns on the
-same batches, and the median over rounds of the ratio to BC in the same round is reported. What
-frozen models say about the training log is in memory after the first round, as it is in a study
-after its first run (frozen.py); `filling` is what it takes to get there, once. Algorithms that the
-main study does not have are here with their defaults.
+Policies and the reward model are untrained: a step costs the same. The methods take turns on the
+same batches, and the median over rounds of the ratio to BC in the same round is reported, of CPU
+time, which other work on the machine changes least. What frozen models say about the training log
+is in memory after the first round, as it is in a study after its first run (frozen.py); `filling`
+is what it takes to get there, once. Memory: the most bytes of tensors that a method holds at once,
+from its first step on, beyond what was there before it. results/posttrain_step.md is the table.
 """
 
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from shared.workload import LENGTH, machine, ml_1m_or_synthetic, parsed, parser_of, show_result
+from torch.profiler import ProfilerActivity, profile
 
-from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import after_step, heads_of
 from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.files import write_text
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.report.cells import Block, Sheet, cells, headings
+from recsys_posttrain.report.render import markdown
+from recsys_posttrain.report.table import in_families
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import TrainingModule
@@ -33,14 +39,7 @@ from recsys_posttrain.types import Batch, LossOutput, Split
 from recsys_posttrain.untrained.base import Untrained
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-from movielens_main import RUNS
-
-MAIN = {type(run.algorithm) for run in RUNS}
-OTHERS = [
-    replace(RUNS[0], algorithm=kind())
-    for kind in vars(algorithms).values()
-    if isinstance(kind, type) and hasattr(kind, "loss") and kind not in MAIN
-]
+from movielens_main import ON_REQUEST, RUNS
 
 Step = Callable[[Batch], None]
 
@@ -69,15 +68,46 @@ def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel)
     return step
 
 
+def peak_mib(work: Callable[[], object]) -> float:
+    """The most memory of tensors, in MiB, that the work holds at once, beyond what was there."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        work()
+    now = most = 0
+    assert profiled.profiler is not None
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return most / 2**20
+
+
+def table(record: dict[str, Any]) -> str:
+    """The Markdown of results/posttrain_step.md."""
+    ratios, memory = record["ratio_to_bc_median"], record["memory_mib"]
+    families = in_families(list(ratios), record["family"])
+    rows = [
+        cells([name, f"{ratios[name]:.2f}", f"{mib:,.0f}", f"{mib - memory['BC']:+,.0f}"])
+        for name, mib in ((name, memory[name]) for name in families)
+    ]
+    caption = (
+        f"What a step of post-training costs on {record['dataset']}: CPU time in units of a step "
+        f"of BC (median over {record['rounds']} rounds of {record['batches']} batches, methods in "
+        "turns), the memory of its tensors at their most, and how much more than BC's that is. "
+        f"Commit {record['commit']}; command: {record['command']}."
+    )
+    columns = headings("method", "step, in steps of BC", "MiB", "MiB beyond BC")
+    return markdown(Sheet(caption, [Block("", columns, rows, tuple(families.values()))]))
+
+
 def main() -> None:
     arguments = parsed(parser_of(__doc__, reads_data=True, rounds=7, batches=2))
 
     data = ml_1m_or_synthetic(arguments.data_root)
     num_items = data.corpus.num_items
-    base = RUNS[0]
-    reference = FrozenPolicy(new_policy(base.setup.backbone, num_items, seed=0))
+    runs = {run.label: run for run in (*RUNS, *ON_REQUEST)}
+    reference = FrozenPolicy(new_policy(RUNS[0].setup.backbone, num_items, seed=0))
     reward = RewardEnsemble().build(num_items, 3.5).eval()
-    steps = {run.label: step_of(run, data, reference, reward) for run in [*RUNS, *OTHERS]}
+    steps = {name: step_of(run, data, reference, reward) for name, run in runs.items()}
     stream = iter(POSTTRAINING.batches(data.train, LENGTH, seed=0))
     batches = [next(stream) for _ in range(arguments.batches)]
     events = sum(len(batch.action_N) for batch in batches)
@@ -85,22 +115,29 @@ def main() -> None:
 
     for model in (reference, reward):
         model.set_positions(TrainingPositions(data.train, LENGTH))
-    began = time.perf_counter()
+    began = time.process_time()
     for step in steps.values():
         step(batches[0])
-    filling = time.perf_counter() - began
+    filling = time.process_time() - began
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(arguments.rounds):
         for name, step in steps.items():
-            began = time.perf_counter()
+            began = time.process_time()
             for batch in batches:
                 step(batch)
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(time.process_time() - began)
+
+    def memory(run: Run) -> float:
+        step = step_of(run, data, reference, reward)
+        # The first step makes the optimiser's state.
+        return round(peak_mib(lambda: [step(batches[0]) for _ in range(2)]), 1)
+
     result = {
         "dataset": data.corpus.name,
         "batches": len(batches),
         "rounds": arguments.rounds,
         "filling_seconds": round(filling, 1),
+        "family": {name: run.family for name, run in runs.items()},
         "microseconds_per_event_median": {
             name: round(1e6 * statistics.median(each) / events, 1) for name, each in seconds.items()
         },
@@ -110,8 +147,12 @@ def main() -> None:
             )
             for name, each in seconds.items()
         },
+        "memory_mib": {name: memory(run) for name, run in runs.items()},
     }
-    show_result(Path(__file__), result)
+    file = Path(__file__)
+    show_result(file, result)
+    written = file.parent / "results" / f"{file.stem}.json"
+    write_text(written.with_suffix(".md"), table(json.loads(written.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -1,33 +1,85 @@
-"""The main comparison: every algorithm from one pretrained SASRec, one reward model, equal steps.
+"""The main comparison: every algorithm from one pretrained SASRec and one reward model.
 
-The rows above these, of methods without training and of FilteredBC, are those of every study
-(recsys_posttrain/studies/baselines.py). Length, rate and strengths were chosen on ML-1M's
-validation targets by length.py and strengths.py beside this file. ExactPPO is left out because it
-costs four times OfflinePPO; add it for a small catalogue.
+The rows above these, of methods without training, are those of every study
+(recsys_posttrain/studies/baselines.py). Each method's strength, or its length where it has none,
+was chosen on ML-100K's validation targets by strengths.py beside this file. A method more is a line
+of RUNS. Of ON_REQUEST is run what is asked for by its label:
+
+    make benchmark METHODS=ASFT,DPO
+    make benchmark METHODS=ExactPPO    # dear: four times OfflinePPO; for a small catalogue
 """
 
 from dataclasses import replace
 
-from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
+from recsys_posttrain.algorithms import (
+    ASFT,
+    AWAC,
+    BC,
+    CQL,
+    CRR,
+    DPO,
+    GRPO,
+    IPO,
+    IQL,
+    KTO,
+    RWR,
+    SA2C,
+    SDPO,
+    SNQN,
+    WBC,
+    AdaGRPO,
+    ExactPPO,
+    ExpRSFT,
+    FilteredBC,
+    OfflinePPO,
+    Pessimistic,
+    ReturnConditioned,
+    RobustDPO,
+    TopKREINFORCE,
+)
+from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.training.posttrain import POSTTRAINING
 
-TUNING = (
-    "three trials for each algorithm that has a strength, by NDCG@10 on liked targets, and four of "
-    "BC for the common length and rate; all on ML-1M's leave-one-out validation targets with seed 0"
-)
+TUNING = "none yet"
 BASE = Run(algorithm=BC())
 
+
+def run(algorithm: Algorithm, name: str = "", steps: int = 100) -> Run:
+    return replace(
+        BASE, algorithm=algorithm, name=name, posttraining=replace(POSTTRAINING, steps=steps)
+    )
+
+
 RUNS = [
-    BASE,
-    replace(BASE, algorithm=RWR()),
-    replace(BASE, algorithm=ExpRSFT(temperature=1.0)),
-    replace(BASE, algorithm=ASFT(temperature=0.5)),
-    replace(
-        BASE, name="ASFT(model)", algorithm=ASFT(model_reward, reference_value, temperature=1.0)
-    ),
-    replace(BASE, algorithm=OfflinePPO(kl_coefficient=1.0)),
-    replace(BASE, algorithm=DPO(beta=8.0)),
+    run(BC()),
+    run(FilteredBC()),
+    run(RWR()),
+    run(ReturnConditioned()),
+    run(ExpRSFT(temperature=1.0)),
+    run(ASFT(temperature=0.5)),
+    run(ASFT(model_reward, reference_value, temperature=1.0), "ASFT(model)"),
+    run(DPO(beta=8.0)),
+    run(IPO()),
+    run(RobustDPO()),
+    run(RobustDPO(unbiased=True), "RobustDPO(unbiased)"),
+    run(SDPO()),
+    run(KTO()),
+    run(Pessimistic(DPO()), "Pessimistic(DPO)"),
+    run(OfflinePPO(kl_coefficient=1.0)),
+    run(GRPO()),
+    run(GRPO(scale_rewards=False), "GRPO(Dr)"),
+    run(AdaGRPO()),
+    run(TopKREINFORCE()),
+    run(CQL()),
+    run(WBC()),
+    run(SNQN()),
+    run(SA2C()),
+    run(IQL()),
+    run(AWAC()),
+    run(CRR()),
 ]
+ON_REQUEST = [run(ExactPPO(kl_coefficient=1.0))]
 
 SEEDS = (0,)

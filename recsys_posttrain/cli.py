@@ -89,6 +89,10 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="LABELS", help="Only these, by label: BC,DPO. BC is always there."),
+    ] = None,
     repeats: options.Repeats = None,
     liked: options.Liked = None,
     top: options.Top = None,
@@ -108,6 +112,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --dataset ml-1m --seeds 3
       recsys-posttrain run experiments/movielens_main.py --set algorithm.temperature=0.3
       recsys-posttrain run experiments/strengths.py --dataset ml-1m --eval-split validation
+      recsys-posttrain run experiments/movielens_main.py --methods BC,ASFT,DPO
       recsys-posttrain run experiments/movielens_main.py --split global-time
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --reward "click + watch"
@@ -130,6 +135,7 @@ def run(
             thresholds=options.thresholds(liked, top, disliked, reward_zero),
             rules=options.file_rules(duplicates, reward, signals, columns),
             full_seeds=full_seeds,
+            methods=methods,
         ),
     )
 

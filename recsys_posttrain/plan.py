@@ -28,8 +28,8 @@ class Training:
     warmup_steps: steps over which the learning rate rises linearly to its value.
     patience: validations without a better value before training stops and the best weights are
         kept; None: train to the end and keep the last weights.
-    validation_steps: in pretraining, validations follow epochs but are at least this many steps
-        apart, so that patience is not used up where an epoch is a few steps.
+    validation_steps: validations are at least this many steps apart. In pretraining they follow
+        epochs, and patience is not used up where an epoch is a few steps.
     decay: after the warm-up the learning rate falls linearly, to 0 at the last step.
     ema_decay: of the moving average of the weights (training/ema.py), which is then what is
         validated and kept; 0: no average.

@@ -107,3 +107,47 @@ def test_help_and_committed_results(name):
         assert "--data-root" in options
         assert {"cores", "threads"} <= record["machine"].keys()
         assert record["versions"]["torch"]
+
+
+def test_the_table_of_costs_is_that_of_the_committed_figures(script):
+    """And each method keeps to the bound of its kind, in steps of BC."""
+    posttrain_step = script("benchmarks/posttrain_step.py")
+    record = record_in(FOLDER / "results", "posttrain_step")
+    assert not record["commit"].endswith("-dirty")
+    committed = (FOLDER / "results" / "posttrain_step.md").read_text(encoding="utf-8")
+    assert posttrain_step.table(record) == committed
+    labels = [run.label for run in (*posttrain_step.RUNS, *posttrain_step.ON_REQUEST)]
+    assert list(record["ratio_to_bc_median"]) == list(record["memory_mib"]) == labels
+
+
+def test_the_table_of_costs_by_hand(script):
+    record = {
+        "dataset": "toy",
+        "rounds": 3,
+        "batches": 2,
+        "commit": "abc",
+        "command": "python x",
+        "family": {"BC": "likelihood", "DPO": "pairs"},
+        "ratio_to_bc_median": {"BC": 1.0, "DPO": 1.256},
+        "memory_mib": {"BC": 90.2, "DPO": 1130.9},
+    }
+    text = script("benchmarks/posttrain_step.py").table(record)
+    assert text.partition("\n\n")[2] == (
+        "| method | step, in steps of BC | MiB | MiB beyond BC |\n|:--|--:|--:|--:|\n"
+        "| *likelihood* |  |  |  |\n| BC | 1.00 | 90 | +0 |\n"
+        "| *pairs* |  |  |  |\n| DPO | 1.26 | 1,131 | +1,041 |\n"
+    )
+    assert "on toy: CPU time in units of a step of BC (median over 3 rounds of 2 batches" in text
+    assert text.partition("\n\n")[0].endswith("Commit abc; command: python x.")
+
+
+def test_the_peak_of_memory_is_what_is_held_at_once(script):
+    """Two of three tensors of 4 MiB, and then a sum."""
+
+    def work():
+        one = torch.zeros(1024, 1024)
+        two = one + 1
+        del one
+        return (two * 2).sum()
+
+    assert script("benchmarks/posttrain_step.py").peak_mib(work) == pytest.approx(8, abs=0.01)

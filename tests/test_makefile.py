@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLES = [
-    *("DATASET", "SPLIT", "SEEDS", "DEVICE", "DATA_ROOT", "STUDY", "WORKERS", "TRIALS", "STORAGE"),
-    *("SET", "PYTHON", "PIP_ARGS"),
+    *("DATASET", "SPLIT", "SEEDS", "METHODS", "DEVICE", "DATA_ROOT", "STUDY", "WORKERS", "TRIALS"),
+    *("STORAGE", "SET", "PYTHON", "PIP_ARGS"),
 ]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -61,6 +61,9 @@ def test_benchmark_passes_its_variables_as_flags():
     study = "experiments/movielens_main.py"
     assert _flags() == f'{study} --dataset "ml-100k"'
     assert _flags("DATASET=ml-1m") == f'{study} --dataset "ml-1m"'
+    assert _flags("METHODS=ASFT(model),DPO") == (
+        f'{study} --dataset "ml-100k" --methods "ASFT(model),DPO"'
+    )
     assert _flags("SPLIT=global-time") == f'{study} --dataset "ml-100k" --split "global-time"'
     assert _flags(
         "SEEDS=3", "WORKERS=2", "DEVICE=cuda", "DATA_ROOT=a b/c.zip", "SET=a.b=1 c=2"

@@ -14,6 +14,7 @@ Departures: those of GRPO; the difficulty is exact, not estimated from rollouts.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ def separated(target_N1: Tensor, reward_NK: Tensor, other_NK: Tensor) -> Tensor:
 class AdaGRPO:
     """Gated GRPO beside cloning; the defaults are ours."""
 
+    family: ClassVar[str] = "policy gradient"
     coefficient: float = 1.0  # c
     confident: float = 0.5  # a probability
     separation: float = 0.75  # a share

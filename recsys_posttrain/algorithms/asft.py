@@ -17,6 +17,7 @@ neighbours, and Adam divides a common factor out (weight/mean shows it; 1 to 2 i
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -44,6 +45,7 @@ from recsys_posttrain.types import Batch, LossOutput
 class ASFT:
     """Advantage-weighted cloning; the defaults are ours."""
 
+    family: ClassVar[str] = "weighted likelihood"
     reward: Signal = observed_reward  # R
     baseline: Signal = reference_value  # b
     temperature: float = 1.0  # in stars

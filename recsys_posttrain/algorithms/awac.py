@@ -13,6 +13,7 @@ row, because a position's loss must not depend on its neighbours; it needs no ca
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ def row_softmax(exponent_N: Tensor, position_N: Tensor) -> Tensor:
 class AWAC:
     """Advantage-weighted cloning within each user's sequence; the temperature is ours."""
 
+    family: ClassVar[str] = "value based"
     temperature: float = 1.0  # in stars; lambda in the paper
     reward: Signal = model_reward  # Q
     baseline: Signal = policy_value  # V

@@ -18,6 +18,7 @@ class Algorithm(Protocol):
         the reward model; it also runs on logs without rewards.
     beats_cloning: ClassVar[bool] = reads_rewards: False for a method that does not promise to be
         better than BC under correct rewards (tests/algorithms/test_toy_world.py tests the others).
+    family: ClassVar[str] = "": a name for methods that are alike, whose rows tables keep together.
     """
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
@@ -43,6 +44,11 @@ def reads_rewards(algorithm: object) -> bool:
 def beats_cloning(algorithm: Algorithm) -> bool:
     """Whether the algorithm promises to be better than BC where rewards are correct."""
     return bool(getattr(algorithm, "beats_cloning", reads_rewards(algorithm)))
+
+
+def family_of(algorithm: object) -> str:
+    """The name of the methods that it belongs to, for tables; empty where it names none."""
+    return str(getattr(algorithm, "family", ""))
 
 
 def after_step(algorithm: Algorithm, actors: Actors) -> None:

@@ -21,6 +21,7 @@ from recsys_posttrain.types import Batch, LossOutput
 class BC:
     """The control of every comparison; it has no fields."""
 
+    family: ClassVar[str] = "weighted likelihood"
     reads_rewards: ClassVar[bool] = False
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:

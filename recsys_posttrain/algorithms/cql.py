@@ -15,6 +15,7 @@ move the level of the logits to that of the rewards. alpha and tau are ours.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ def q_value(logit: Tensor, bias: Tensor, temperature: float) -> Tensor:
 class CQL:
     """Conservative Q-learning with the policy's logits for Q; the defaults are ours."""
 
+    family: ClassVar[str] = "value based"
     alpha: float = 1.0  # weight of the conservative term
     temperature: float = 1.0  # tau, in stars per unit of a logit
     reward: Signal = observed_reward  # r

@@ -13,6 +13,7 @@ while the policy is trained; V is the exact sum over eligible items, not the mea
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -32,6 +33,7 @@ from recsys_posttrain.types import Batch, LossOutput
 class CRR:
     """Critic-regularised regression; by default the binary filter, which has no strength."""
 
+    family: ClassVar[str] = "value based"
     temperature: float | None = None  # in stars; None: the filter [A > 0]
     reward: Signal = model_reward  # Q
     baseline: Signal = policy_value  # V

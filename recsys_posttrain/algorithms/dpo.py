@@ -16,6 +16,7 @@ log-probability too, which `logps/chosen` shows.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -37,6 +38,7 @@ class DPO:
     """Direct preference optimisation; the default beta is ours, from three trials on ML-1M's
     validation targets (0.5 destroys the policy within 100 steps)."""
 
+    family: ClassVar[str] = "preferences"
     beta: float = 8.0  # how strongly pi is held to pi_ref
     pairs: PairSource = SampledPairs()  # where the preferred and the rejected item come from
     nll_coefficient: float = 0.0

@@ -14,6 +14,7 @@ Departures: those of OfflinePPO, apart from its samples.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ from recsys_posttrain.types import Batch, LossOutput
 class ExactPPO:
     """Clipped policy optimisation over the catalogue; the fields are those of OfflinePPO."""
 
+    family: ClassVar[str] = "policy gradient"
     clip: float = 0.2  # e
     kl_coefficient: float = 1.0  # c, in stars
     refresh_every: int = 8  # optimiser steps between copies of the policy into pi_old

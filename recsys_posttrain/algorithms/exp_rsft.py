@@ -14,6 +14,7 @@ weight it has no per-context normaliser Z(x); ASFT with ReferenceSoftValue as it
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -33,6 +34,7 @@ def log_mean_exp(exponent_E: Tensor) -> Tensor:
 class ExpRSFT:
     """Exponentially reward-weighted cloning; the defaults are ours."""
 
+    family: ClassVar[str] = "weighted likelihood"
     temperature: float = 1.0  # in stars
     reward: Signal = observed_reward  # r; both means are always those of the logged rewards
     weight_cap: float | None = WEIGHT_CAP  # None: no cap

@@ -10,6 +10,7 @@ Departures: single items are filtered by their own reward, and stay in the histo
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -28,6 +29,7 @@ def is_kept(reward: Tensor, threshold: float) -> Tensor:
 class FilteredBC:
     """Cloning of the logged items with a reward of at least `threshold`."""
 
+    family: ClassVar[str] = "weighted likelihood"
     threshold: float | None = None  # in stars; None: from where on the log's scale says liked
     reward: Signal = observed_reward  # r; the largest is always that of the logged rewards
 

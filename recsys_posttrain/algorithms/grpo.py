@@ -9,12 +9,12 @@ pi_old is the policy as of the last refresh, at first the reference. Without the
 those that r_hat has from noise too. The surrogate is PPO's, ECPO's or GBPO's (surrogates.py).
 Limits: at pi = pi_old, not divided, the expected gradient is that of -(1 - 1/G) E_pi[r_hat] +
 c KL(pi_ref || pi), as the mean holds R_i; equal rewards have no advantage (`frac_reward_zero_std`).
-Source: GRPO, arXiv 2402.03300, equations 3 and 4; Dr. GRPO, arXiv 2503.20783.
-Departures: one item for an answer, so no length; new samples at every step, and pi_old lags by up
-to `refresh_every` steps; k3 is a straight line above pi_ref / pi = e^10, where it would overflow.
+Source: GRPO, arXiv 2402.03300, (3) and (4); Dr. GRPO, arXiv 2503.20783. Departures: one item for an
+answer, so no length; new samples at every step; pi_old lags; k3 straight above e^10 = pi_ref / pi.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -44,6 +44,7 @@ def group_advantage(reward_NK: Tensor, scale: bool) -> Tensor:
 class GRPO:
     """Group-relative policy optimisation; apart from the usual clip, the defaults are ours."""
 
+    family: ClassVar[str] = "policy gradient"
     samples: int = 8  # G, items per position
     scale_rewards: bool = True  # False: Dr. GRPO
     surrogate: Surrogate = ppo_surrogate
@@ -60,19 +61,18 @@ class GRPO:
         items_NK, old_NK = actors.old_at(batch).sample(batch, self.samples, actors.generator)
         reference_NK = actors.reference.log_prob(batch, items_NK)
         reward_NK = actors.reward.score(batch, items_NK)
-        gain_NK = group_advantage(reward_NK, self.scale_rewards)
-        return items_NK, reward_NK, (old_NK, reference_NK, gain_NK)
+        constants = old_NK, reference_NK, group_advantage(reward_NK, self.scale_rewards)
+        return items_NK, reward_NK, constants
 
     def objective(self, log_prob: Tensor, old: Tensor, reference: Tensor, gain: Tensor) -> Tensor:
         """The mean over a group, with its KL penalty."""
-        penalty = self.kl_coefficient * forward_kl(log_prob, reference)
-        return (self.surrogate(log_prob, old, gain, self.clip) + penalty).mean(dim=-1)
+        loss = self.surrogate(log_prob, old, gain, self.clip)
+        return (loss + self.kl_coefficient * forward_kl(log_prob, reference)).mean(dim=-1)
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         items_NK, reward_NK, constants = self.drawn(batch, actors)
-        loss_N, log_prob_NK = actors.policy.loss_of_log_prob(
-            batch, items_NK, self.objective, *constants
-        )
+        fused = actors.policy.loss_of_log_prob
+        loss_N, log_prob_NK = fused(batch, items_NK, self.objective, *constants)
         metrics = group_metrics(log_prob_NK, *constants, reward_NK, clip=self.clip)
         return LossOutput(loss_N, means(metrics))
 

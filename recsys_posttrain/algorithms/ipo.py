@@ -15,6 +15,7 @@ tokens, as public code does.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -34,6 +35,7 @@ def ipo_loss(margin: Tensor, beta: float) -> Tensor:
 class IPO:
     """Identity preference optimisation; the default beta is ours: a margin of 1/2 nat."""
 
+    family: ClassVar[str] = "preferences"
     beta: float = 1.0  # how strongly pi is held to pi_ref: margins are to be 1 / (2 beta)
     pairs: PairSource = SampledPairs()  # where the preferred and the rejected item come from
 

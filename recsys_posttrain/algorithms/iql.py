@@ -15,6 +15,7 @@ which a high expectile picks out. The cap is that of all exponential weights her
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -37,6 +38,7 @@ from recsys_posttrain.types import Batch, LossOutput
 class IQL:
     """Implicit Q-learning; the level is the paper's, the temperature and the cap are ours."""
 
+    family: ClassVar[str] = "value based"
     level: float = 0.7  # of the expectile
     temperature: float = 1.0  # in stars
     reward: Signal = model_reward  # Q

@@ -7,12 +7,12 @@
 z estimates KL(pi || pi_ref), and is a constant. What has moved a few 1 / beta past z is let go.
 Limits: at pi = pi_ref the gradient is that of -+ weight (beta / 4) log pi(a).
 Source: KTO, arXiv 2402.01306.
-Departures: every x has its z; the source has one per batch, of mismatched answers. Good is, by
-default, a logged reward above the mean of the user's earlier ones: it needs no unit, and one user's
-stars are not another's. With reference_value as the threshold it is what beats pi_ref's mean.
+Departures: every x has its z; the source has one per batch, of mismatched answers. Good is above
+the mean of the user's earlier rewards, or, with reference_value as the threshold, pi_ref's mean.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,8 +27,7 @@ ROUNDING = 1e-4  # stars; a mean of equal rewards is not nearer to them
 
 
 def kto_loss(ratio: Tensor, point: Tensor, is_good: Tensor, beta: float) -> Tensor:
-    """1 - sigmoid(beta (ratio - point)) of good items and 1 - sigmoid(beta (point - ratio)) of bad
-    ones, element by element; the point is a constant."""
+    """1 - sigmoid(+-beta (ratio - point)), + of good items, - of bad ones; the point is fixed."""
     gain = beta * (ratio - point.detach())
     return torch.where(is_good, -gain, gain).sigmoid()
 
@@ -37,6 +36,7 @@ def kto_loss(ratio: Tensor, point: Tensor, is_good: Tensor, beta: float) -> Tens
 class KTO:
     """Kahneman-Tversky optimisation; the defaults of beta and threshold are ours."""
 
+    family: ClassVar[str] = "preferences"
     beta: float = 1.0  # how soon an item has moved far enough
     threshold: Signal = user_mean  # between bad and good rewards
     good_weight: float = 1.0
@@ -59,7 +59,7 @@ class KTO:
         )
         gap_N = batch.reward_N - self.threshold(batch, actors)
         good_N, bad_N = gap_N > ROUNDING, gap_N < -ROUNDING
-        weight_N = torch.where(good_N, gap_N.new_tensor(self.good_weight), self.bad_weight)
+        weight_N = self.good_weight * good_N.to(gap_N) + self.bad_weight * bad_N.to(gap_N)
         items_NK, drawn_NK = actors.policy.sample(batch, self.samples, actors.generator)
         kl_NK = drawn_NK - actors.reference.log_prob(batch, items_NK)
         reference_N, kl_N = actors.reference.log_prob(batch), kl_NK.mean(dim=1).clamp(min=0)

@@ -17,6 +17,7 @@ there, the policy could not move further than the clip.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ from recsys_posttrain.types import Batch, LossOutput
 class OfflinePPO:
     """Clipped policy optimisation on samples; apart from the usual clip, the defaults are ours."""
 
+    family: ClassVar[str] = "policy gradient"
     samples: int = 8  # actions per position
     baseline: Signal = old_value  # b; it changes the variance and which actions are clipped
     clip: float = 0.2  # e

@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from torch import nn
 
 from recsys_posttrain.algorithms.actors import Actors
-from recsys_posttrain.algorithms.base import Algorithm, after_step, heads_of, reads_rewards
+from recsys_posttrain.algorithms.base import (
+    Algorithm,
+    after_step,
+    family_of,
+    heads_of,
+    reads_rewards,
+)
 from recsys_posttrain.algorithms.dpo import DPO
 from recsys_posttrain.config import require, require_at_least
 from recsys_posttrain.models.pessimistic import PessimisticReward
@@ -42,6 +48,10 @@ class Pessimistic:
             f"Pessimistic: method={name} as it is set reads no reward model, so there is nothing "
             f"to be pessimistic about; take {name} by itself, or reward=model_reward.",
         )
+
+    @property
+    def family(self) -> str:
+        return family_of(self.method)
 
     def heads(self, dim: int, num_items: int) -> dict[str, nn.Module]:
         return heads_of(self.method, dim, num_items)

@@ -14,6 +14,7 @@ policy can be had without training it anew; the reward of the item, not the retu
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -30,6 +31,7 @@ from recsys_posttrain.types import Batch, LossOutput
 class ReturnConditioned:
     """Outcome-conditioned cloning."""
 
+    family: ClassVar[str] = "weighted likelihood"
     outcome: float | None = None  # asked for, in stars; None: the highest logged reward
     reward: Signal = observed_reward  # r
 

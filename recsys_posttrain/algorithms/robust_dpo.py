@@ -18,6 +18,7 @@ orders wrongly. Adam divides the factor 1 - 2 e out.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -43,6 +44,7 @@ def robust_loss(margin: Tensor, beta: float, flip_probability: float, unbiased: 
 class RobustDPO:
     """Direct preference optimisation that expects flipped pairs; the defaults are ours."""
 
+    family: ClassVar[str] = "preferences"
     beta: float = 4.0  # how strongly pi is held to pi_ref
     flip_probability: float = 0.1  # e
     unbiased: bool = False  # rDPO; False: cDPO

@@ -14,6 +14,7 @@ then unbounded below: lower the zero or use ExpRSFT.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -33,6 +34,7 @@ def linear_weight(reward: Tensor, mean_reward: Tensor) -> Tensor:
 class RWR:
     """Linearly reward-weighted cloning."""
 
+    family: ClassVar[str] = "weighted likelihood"
     reward: Signal = observed_reward  # r; the mean is always that of the logged rewards
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:

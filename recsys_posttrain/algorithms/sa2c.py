@@ -37,6 +37,7 @@ class SA2C:
     """Supervised advantage actor-critic; the weight's bounds are the source's, the others ours."""
 
     beats_cloning: ClassVar[bool] = False
+    family: ClassVar[str] = "value based"
 
     coefficient: float = 0.1  # c, per square star
     weight_cap: float | None = 10.0  # in stars; None: no cap

@@ -15,6 +15,7 @@ accuracy and the rejected side of the metrics are of the mean over the a_l.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ def sdpo_loss(ratio_NK: Tensor, rejected_NK: Tensor, beta: float) -> Tensor:
 class SDPO:
     """Softmax direct preference optimisation; the defaults are ours."""
 
+    family: ClassVar[str] = "preferences"
     beta: float = 8.0  # how strongly pi is held to pi_ref
     losers: LoserSource = SampledLosers()  # where the preferred and the rejected items come from
 

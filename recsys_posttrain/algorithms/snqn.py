@@ -32,6 +32,7 @@ class SNQN:
     """Cloning and Q-learning on shared states."""
 
     beats_cloning: ClassVar[bool] = False
+    family: ClassVar[str] = "value based"
 
     coefficient: float = 0.1  # c, per square star
     q: QLearning = QLearning()

@@ -9,11 +9,11 @@ likely an item is to be among K draws: it fades once pi is large, so items stop 
 Limits: K = 1 is REINFORCE with capped importance weights; with weights of 1 and no baseline it is
 reward-weighted cloning. Where pi << b an item with a negative advantage is pushed no further.
 Source: top-K off-policy correction, arXiv 1812.02353, equations 3 and 6, weight capping 4.3.
-Departures: one-step (contextual bandit), so the return is the reward; the baseline, which the paper
-does not have: rewards there are never negative.
+Departures: one-step (contextual bandit), so the return is the reward; the baseline is ours.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ def top_k_weight(
 class TopKREINFORCE:
     """Off-policy policy gradient for lists of `items`; apart from the paper's form, ours."""
 
+    family: ClassVar[str] = "policy gradient"
     items: int = 10  # K, the length of a list
     reward: Signal = observed_reward  # r
     baseline: Signal = reference_value

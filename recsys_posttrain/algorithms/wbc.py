@@ -15,6 +15,7 @@ softmax leaves the level of its logits free, and a sigmoid reads it.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
@@ -35,6 +36,7 @@ def wbc_loss(score: Tensor, signal: Tensor) -> Tensor:
 class WBC:
     """Weighted binary classification of logged items."""
 
+    family: ClassVar[str] = "value based"
     centre: float | None = None  # in stars; None: the mean logged reward
     reward: Signal = observed_reward  # r; the centre is always held against the logged rewards
 

@@ -144,8 +144,16 @@ class RewardModel(nn.Module):
         """The standard deviation of r_hat(first) - r_hat(second), [N, K], in stars: over members.
 
         What is wrong about both items alike cancels, which it does not in two intervals.
+
+        Raises: UserError where there is one member: two items would always be told apart.
         """
         scores = self.member_scores(batch, torch.cat([first_NK, second_NK], dim=1))
+        require(
+            len(scores) > 1,
+            f"{type(self).__name__} is one model, which does not say how sure it is of the order "
+            "of two items, and pairs are chosen by that: give RewardFactors or a RewardEnsemble of "
+            "several members, or take a method without pairs, such as OfflinePPO.",
+        )
         first_MNK, second_MNK = scores.chunk(2, dim=2)
         return (first_MNK - second_MNK).std(dim=0, correction=0)
 

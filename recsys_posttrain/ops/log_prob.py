@@ -97,8 +97,8 @@ class _LogProb(torch.autograd.Function):
 class _LossOfLogProb(torch.autograd.Function):
     """A loss of log pi, with its gradients computed in forward, where the exponentials are at hand.
 
-    Forward assumes that the incoming gradient is the same at all positions, as it is for a mean.
-    Where it is not, backward computes the logits again.
+    Forward assumes that the incoming gradient is the same at all positions whose loss has one, as
+    it is for a mean over them. Where it is not, backward computes the logits again.
     """
 
     @staticmethod
@@ -137,8 +137,10 @@ class _LossOfLogProb(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, grad_NK, grad_hidden_ND, grad_embedding_VD = ctx.saved_tensors
         gradient_N = gradients[0]
-        if bool((gradient_N == gradient_N[0]).all()):
-            computed = gradient_N[0] * grad_hidden_ND, gradient_N[0] * grad_embedding_VD
+        counted_N = gradient_N[(grad_NK != 0).any(dim=1)]
+        if bool((counted_N == counted_N[:1]).all()):
+            same = counted_N[:1].sum()
+            computed = same * grad_hidden_ND, same * grad_embedding_VD
         else:
             grad_NK = gradient_N[:, None] * grad_NK
             computed = _gradients(inputs, grad_NK, ctx.how)

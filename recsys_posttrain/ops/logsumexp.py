@@ -80,8 +80,9 @@ def linear_logsumexp(
 class _WeightedLogSumExp(torch.autograd.Function):
     """weight_n lse_n, with both gradients computed in forward, where the exponentials are at hand.
 
-    Forward assumes that the incoming gradient is the same at all positions, as it is for a mean.
-    Where it is not, backward computes the logits again, which is cheaper than keeping them.
+    Forward assumes that the incoming gradient is the same at all positions whose weight is not 0,
+    as it is for a mean over them. Where it is not, backward computes the logits again, which is
+    cheaper than keeping them.
     """
 
     @staticmethod
@@ -97,8 +98,9 @@ class _WeightedLogSumExp(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient_N = gradients[0]
         hidden_ND, item_embedding_VD, weight_N, lse_N, *computed = ctx.saved_tensors
-        if computed and bool((gradient_N == gradient_N[0]).all()):
-            return *(gradient_N[0] * each for each in computed), None, None
+        counted_N = gradient_N[weight_N != 0]
+        if computed and bool((counted_N == counted_N[:1]).all()):
+            return *(counted_N[:1].sum() * each for each in computed), None, None
         weight_N = gradient_N * weight_N
         return (
             *_logsumexp_gradient(hidden_ND, item_embedding_VD, ctx.how, lse_N, weight_N),

@@ -26,6 +26,7 @@ class Provenance:
     command: str = ""
     left_out: str = ""  # methods without a row, and why
     seeds: str = ""  # what they are of
+    chosen: str = ""  # the methods asked for, where these are not all of the study
 
 
 def variance_sentence(variance: pd.DataFrame, control: str) -> str:
@@ -61,6 +62,7 @@ def caption_of(
         + (f" {provenance.seeds}" if provenance.seeds else ""),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
         f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
+        f"chosen: {provenance.chosen}" if provenance.chosen else "",
         f"left out: {provenance.left_out}" if provenance.left_out else "",
         f"commit {provenance.commit}" if provenance.commit else "",
         f"command: {provenance.command}" if provenance.command else "",

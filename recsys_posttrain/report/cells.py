@@ -6,8 +6,10 @@ reading a text.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,23 @@ Row = Sequence[Cell]
 
 @dataclass(frozen=True)
 class Block:
-    """Rows under headings; the title says what separates them from the block before."""
+    """Rows under headings; the title says what separates them from the block before.
+
+    groups: of each row the name of those that it stands with, the rows of one group together;
+        empty: it has none.
+    """
 
     title: str
     columns: Sequence[Heading]
     rows: Sequence[Row]
+    groups: Sequence[str] = ()
+
+    def by_group(self) -> Iterator[tuple[str, list[Row]]]:
+        """The rows of each group after its name, which is empty where there is only one."""
+        names = self.groups if len(set(self.groups)) > 1 else [""] * len(self.rows)
+        pairs = zip(names, self.rows, strict=True)
+        for name, together in groupby(pairs, key=itemgetter(0)):
+            yield name, [row for _, row in together]
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,7 @@ def between(low: float, high: float) -> str:
 # Of the JSON file.
 _CELL: Kind = {"text": str, "?interval": str, "?note": str, "?bold": bool, "?dagger": bool}
 _HEADING: Kind = {"name": str, "?first": str, "?second": str, "?arrow": str, "?is_text": bool}
-_BLOCK: Kind = {"title": str, "columns": [_HEADING], "rows": [[_CELL]]}
+_BLOCK: Kind = {"title": str, "columns": [_HEADING], "rows": [[_CELL]], "?groups": [str]}
 _SHEET: Kind = {"caption": str, "blocks": [_BLOCK]}
 
 
@@ -154,6 +168,7 @@ def read_sheet(path: Path) -> Sheet:
             block["title"],
             [_of(Heading, column) for column in block["columns"]],
             [[_of(Cell, cell) for cell in row] for row in block["rows"]],
+            tuple(block.get("groups", ())),
         )
         for block in record["blocks"]
     ]

@@ -116,7 +116,8 @@ def about(record: Mapping[str, Any], num_users: int) -> str:
 
 
 def caption(record: Mapping[str, Any], num_users: int, control: str, rule: str) -> str:
-    several = len(record["seeds"]) > 1
+    several, methods = len(record["seeds"]) > 1, record.get("methods")
+    chosen = f"Chosen: {', '.join(methods)}. " if methods else ""
     over = "users and seeds" if several else "users; one seed gives none over seeds"
     return (
         f"{about(record, num_users)} Mean ± half of the 95% interval over {over}. In brackets "
@@ -131,7 +132,7 @@ def caption(record: Mapping[str, Any], num_users: int, control: str, rule: str) 
         "the noisy log against the clean one. Projected correlation: of what a policy can "
         "represent of the reward model with the truth or a judge, under the pretrained policy over "
         "items that may be shown; beside a noisy log, of a model with the same errors. Tuning: "
-        f"{record['tuning']}. Commit {record['commit']}; "
+        f"{record['tuning']}. {chosen}Commit {record['commit']}; "
         f"command: {record['command']}."
     )
 

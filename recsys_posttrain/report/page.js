@@ -31,19 +31,21 @@ for (const select of document.querySelectorAll(".choice select")) {
 const number = (text) => parseFloat(text.replace(/^[^\d.+-]+/, ""));
 for (const head of document.querySelectorAll("th")) {
   head.addEventListener("click", () => {
-    const body = head.closest("table").tBodies[0];
+    const bodies = head.closest("table").tBodies;
     const column = head.cellIndex;
     const falling = head.getAttribute("aria-sort") !== "descending";
     const sign = falling ? -1 : 1;
     const key = (row) => row.cells[column].textContent.trim();
-    const rows = [...body.rows].sort((a, b) => {
+    const order = (a, b) => {
       const [x, y] = [number(key(a)), number(key(b))];
       if (Number.isNaN(x) && Number.isNaN(y)) return sign * key(a).localeCompare(key(b));
       return Number.isNaN(x) ? 1 : Number.isNaN(y) ? -1 : sign * (x - y);
-    });
+    };
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", falling ? "descending" : "ascending");
-    body.append(...rows);
+    for (const body of bodies) {  // of each group, whose name stays on top
+      body.append(...[...body.rows].filter((row) => row.className !== "group").sort(order));
+    }
   });
 }
 

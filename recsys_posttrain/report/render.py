@@ -3,6 +3,7 @@
 import html as standard
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich import box
@@ -29,14 +30,22 @@ def markdown(sheet: Sheet) -> str:
     text = [escaped(sheet.caption)] if sheet.caption else []
     for block in sheet.blocks:
         text += [f"{escaped(block.title)}:"] if block.title else []
-        text.append(markdown_table(block.columns, block.rows))
+        text.append(_markdown_block(block))
     return "\n\n".join(text) + "\n"
 
 
 def markdown_table(columns: Sequence[Heading], rows: Iterable[Row]) -> str:
     """One table, without a newline at its end."""
-    titles = [f"{_inline(column.name)} {column.arrow}".strip() for column in columns]
-    lines = [titles, *([_markdown_cell(cell) for cell in row] for row in rows)]
+    return _markdown_block(Block("", columns, list(rows)))
+
+
+def _markdown_block(block: Block) -> str:
+    """A group's name stands in a row of its own."""
+    columns = block.columns
+    lines = [[f"{_inline(column.name)} {column.arrow}".strip() for column in columns]]
+    for group, rows in block.by_group():
+        lines += [[f"*{_inline(group)}*", *[""] * (len(columns) - 1)]] if group else []
+        lines += [[_markdown_cell(cell) for cell in row] for row in rows]
     head, *body = (f"| {' | '.join(line)} |" for line in lines)
     rule = "".join(":--|" if column.is_text else "--:|" for column in columns)
     return "\n".join([head, f"|{rule}", *body])
@@ -82,10 +91,16 @@ def latex(sheet: Sheet, label: str = "comparison") -> str:
     for block in sheet.blocks:
         lines.append(r"\midrule")
         if block.title:
-            title = rf"\textit{{{_latex(block.title)}}}"
-            lines.append(rf"\multicolumn{{{len(columns)}}}{{l}}{{{title}}} \\")
-        lines += [" & ".join(map(_latex_cell, row)) + r" \\" for row in block.rows]
+            lines.append(_latex_line(block.title, len(columns)))
+        for group, rows in block.by_group():
+            lines += [r"\addlinespace", _latex_line(group, len(columns))] if group else []
+            lines += [" & ".join(map(_latex_cell, row)) + r" \\" for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
+
+
+def _latex_line(text: str, columns: int) -> str:
+    """Text over all columns."""
+    return rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{_latex(text)}}}}} \\"
 
 
 def _second(column: Heading) -> str:
@@ -122,30 +137,35 @@ def _latex(text: str) -> str:
 def terminal(sheet: Sheet) -> Group:
     """The interval below its value; a block of more columns than fit is several tables."""
     shown: list[RichTable | Text] = []
-    for title, columns, rows in (piece for block in sheet.blocks for piece in _pieces(block)):
+    for block in (piece for whole in sheet.blocks for piece in _pieces(whole)):
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.title = Text(title) if title else None
+        table.title = Text(block.title) if block.title else None
         table.title_justify = "left"
         # A narrow terminal may cut figures, but never which method they belong to.
-        longest = max((len(row[0].text) for row in rows), default=0)
-        table.add_column(Text(columns[0].name), overflow="fold", min_width=min(longest, 16))
-        for column in columns[1:]:
+        longest = max((len(row[0].text) for row in block.rows), default=0)
+        table.add_column(Text(block.columns[0].name), overflow="fold", min_width=min(longest, 16))
+        for column in block.columns[1:]:
             lines = f"{column.first}{column.arrow}\n{column.second}"
             header = Text(lines if column.first else column.name)
             table.add_column(header, justify="right", no_wrap=True)
-        for name, *cells in rows:
-            table.add_row(Text(name.text), *map(_terminal_cell, cells))
+        for group, rows in block.by_group():
+            if group:
+                table.add_section()
+                table.add_row(Text(group, style="italic"))
+            for name, *cells in rows:
+                table.add_row(Text(name.text), *map(_terminal_cell, cells))
         shown.append(table)
     return Group(*shown, Text(sheet.caption, style="dim"))
 
 
-def _pieces(block: Block) -> list[tuple[str, Sequence[Heading], Sequence[Row]]]:
+def _pieces(block: Block) -> list[Block]:
     """The block in parts of COLUMNS_PER_TABLE columns, each with the names of the rows."""
-    parts: list[tuple[str, Sequence[Heading], Sequence[Row]]] = []
+    parts = []
     for start in range(1, len(block.columns), COLUMNS_PER_TABLE):
         part = slice(start, start + COLUMNS_PER_TABLE)
         rows = [[row[0], *row[part]] for row in block.rows]
-        parts.append((block.title, [block.columns[0], *block.columns[part]], rows))
+        columns = [block.columns[0], *block.columns[part]]
+        parts.append(replace(block, columns=columns, rows=rows))
     return parts
 
 
@@ -169,11 +189,15 @@ def html_sheet(sheet: Sheet) -> str:
 def html(block: Block) -> str:
     """One table that scrolls by itself; what follows a value in its cell is small."""
     head = "".join(f"<th>{_escape(each.name)}{_arrow(each)}</th>" for each in block.columns)
-    rows = ("".join(f"<td>{_html_cell(cell)}</td>" for cell in row) for row in block.rows)
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    bodies = []
+    for group, rows in block.by_group():
+        over = f'<tr class="group"><td colspan="{len(block.columns)}">{_escape(group)}</td></tr>'
+        cells = ("".join(f"<td>{_html_cell(cell)}</td>" for cell in row) for row in rows)
+        lines = [*([over] if group else []), *(f"<tr>{row}</tr>" for row in cells)]
+        bodies.append("<tbody>" + "\n".join(lines) + "</tbody>")
     return (
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{body}</tbody></table></div>\n"
+        f"{''.join(bodies)}</table></div>\n"
     )
 
 

@@ -172,6 +172,12 @@ def label_of(run: Mapping[str, Any]) -> str:
     return str(run.get("name") or run["algorithm"]["class"])
 
 
+def families_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """By label the family of the methods; empty of a record without them."""
+    runs = [run for run in record.get("runs", []) if "family" in run]
+    return {label_of(run): str(run["family"]) for run in runs}
+
+
 def noise_of(described: Mapping[str, Any]) -> tuple[str, str, float]:
     """Place, kind and level of a described RewardNoise: the model's, otherwise the log's."""
     for place in ("model", "log"):

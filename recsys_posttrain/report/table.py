@@ -7,9 +7,10 @@
 The same rows give the same bytes. Exact interval bounds are in `frame()` (table.csv).
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ from recsys_posttrain.stats.comparison import Comparison, compare
 from recsys_posttrain.stats.pairs import MARGIN
 from recsys_posttrain.stats.variance import variance_components
 
+OTHER = "other"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
@@ -54,6 +57,7 @@ class Table:
     relative: bool
     resamples: int
     caption: str
+    families: Mapping[str, str] = field(default_factory=dict)
 
     def frame(self) -> pd.DataFrame:
         """One row per method and column with every number, unrounded."""
@@ -85,10 +89,17 @@ class Table:
         columns = [Heading("method", second="method", is_text=True)]
         columns += [Heading(c.name, c.metric, c.over, c.arrow) for c in self.columns]
         title = f"{'Change in percent of' if self.relative else 'Difference to'} {self.control}"
-        methods = self.comparison.methods
+        methods = in_families(self.comparison.methods, self.families)
+        others = {name: family for name, family in methods.items() if name != self.control}
         levels = [row(method, level) for method in methods]
-        others = [row(method, difference) for method in methods if method != self.control]
-        return Sheet(self.caption, [Block("", columns, levels), Block(title, columns, others)])
+        differences = [row(method, difference) for method in others]
+        return Sheet(
+            self.caption,
+            [
+                Block("", columns, levels, tuple(methods.values())),
+                Block(title, columns, differences, tuple(others.values())),
+            ],
+        )
 
     def markdown(self) -> str:
         return render.markdown(self.sheet)
@@ -142,6 +153,17 @@ class Table:
         write_table(self, folder)
 
 
+def in_families(methods: Sequence[str], families: Mapping[str, str]) -> dict[str, str]:
+    """The family of each method, a family's methods together; families in the order of their first
+    method, and OTHER, of methods that name none, last. Without families empty names."""
+    if not families:
+        return dict.fromkeys(methods, "")
+    of = {method: families.get(method) or OTHER for method in methods}
+    order = list(dict.fromkeys(of.values()))
+    key = {family: (family == OTHER, place) for place, family in enumerate(order)}
+    return {method: of[method] for method in sorted(methods, key=lambda method: key[of[method]])}
+
+
 def comparison_table(
     rows: pd.DataFrame,
     *,
@@ -154,6 +176,7 @@ def comparison_table(
     resamples: int = RESAMPLES,
     seed: int = 0,
     margin: float = MARGIN,
+    families: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """Compare methods evaluated on the same targets.
 
@@ -167,6 +190,7 @@ def comparison_table(
     scale: of the rewards in the rows, which do not say it; stars if left out.
     seed: of the bootstrap.
     margin: up to which share of the control's value, or of a star, two methods count as equal.
+    families: of each method the name of those that it stands with; empty: in the order of the rows.
 
     Raises UserError for an unknown control, missing columns, methods with different targets or
     with some of the seeds.
@@ -196,8 +220,9 @@ def comparison_table(
     said = (caption, variance_sentence(variance, against), support_sentence(rows))
     caption = " ".join(filter(None, said))
     return Table(
-        comparison, tuple(columns), by_cutoff, variance, against, relative, resamples, caption
-    )
+        comparison, tuple(columns), by_cutoff, variance, against, relative, resamples, caption,
+        families,
+    )  # fmt: skip
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:

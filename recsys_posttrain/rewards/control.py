@@ -63,3 +63,7 @@ class ConstantReward(RewardModel):
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         state_N1 = self.factor_V1.new_ones(len(batch.action_N), 1)
         return state_N1[None], self.factor_V1[None]
+
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
+        """Zero: all items are the same to it."""
+        return self.factor_V1.new_zeros(first_NK.shape)

@@ -30,8 +30,8 @@ MOST_WORKERS = 8  # unless more are asked for: each takes memory
 class Options(NamedTuple):
     """What the command line gave; None: what the file says. workers: processes of one thread each
     for the runs; 1: this one, with all its threads; None: one per core. eval_split: the targets
-    of the table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds: as
-    in Study."""
+    of the table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds,
+    methods: as in load_study."""
 
     overrides: tuple[str, ...] = ()
     dataset: str | None = None
@@ -45,20 +45,13 @@ class Options(NamedTuple):
     thresholds: Thresholds = Thresholds()
     rules: FileRules = FileRules()
     full_seeds: bool = False
+    methods: str | None = None
 
     def study(self, file: Path) -> Study:
         return load_study(
-            file,
-            self.overrides,
-            self.dataset,
-            self.seeds,
-            self.data_root,
-            self.eval_split,
-            self.split,
-            self.thresholds,
-            self.rules,
-            self.full_seeds,
-        )
+            file, self.overrides, self.dataset, self.seeds, self.data_root, self.eval_split,
+            self.split, self.thresholds, self.rules, self.full_seeds, self.methods,
+        )  # fmt: skip
 
 
 class Results(NamedTuple):

@@ -21,6 +21,7 @@ from recsys_posttrain.studies.baselines import baselines_of
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
+from recsys_posttrain.studies.methods import chosen, runs_of
 from recsys_posttrain.studies.rules import OWN, rule_of
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
@@ -54,6 +55,7 @@ class Study(NamedTuple):
     strengths: how many the file has of each label.
     equal_within: up to which share of the control's value, or of a star, two methods are equal.
     rule: what strengths are chosen by (rules.py).
+    methods: the labels of those asked for, and of the control; empty: all are there.
     """
 
     file: Path
@@ -72,6 +74,7 @@ class Study(NamedTuple):
     strengths: Mapping[str, int] = MappingProxyType({})
     equal_within: float = MARGIN
     rule: str = OWN
+    methods: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[Run, ...]:
@@ -107,7 +110,13 @@ class Study(NamedTuple):
             set=" ".join(sorted(overrides)),
             split=self.split or "",
             targets=self.eval_split,
+            **({"methods": self.chosen} if self.methods else {}),
         )
+
+    @property
+    def chosen(self) -> str:
+        """The methods as the command line has them."""
+        return ",".join(self.methods)
 
     def with_seed(self, run: Run, seed: int) -> Run:
         noise = replace(run.noise, seed=seed) if self.redraws_noise else run.noise
@@ -147,10 +156,13 @@ def load_study(
     thresholds: Thresholds = Thresholds(),
     rules: FileRules = FileRules(),
     full_seeds: bool = False,
+    methods: str | None = None,
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
     `BASELINES`, a list of methods, takes the place of METHODS (baselines.py); empty: of the rows
     above those of RUNS only Popularity and Pretrained are there.
+    methods: the labels of those that are run, in place of all; runs of `ON_REQUEST` are there only
+    where they are asked for in this way (methods.py).
 
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
@@ -159,27 +171,33 @@ def load_study(
     """
     experiment = experiment_module(file)
     changed = []
-    for run in _runs_of(experiment, file, dataset, data_root, rules):
+    written = runs_of(experiment, file, dataset, data_root, rules)
+    asked: tuple[str, ...] = ()
+    is_grid = len({run.label for run in written}) < len(written)
+    if methods is not None:
+        written, asked = chosen(experiment, file, written, methods, is_grid)
+    for run in written:
         setup = reading(run.setup, dataset, data_root, thresholds, rules)
         if split is not None:
             setup = replace(setup, split=split_named(split))
         changed.append(replace(run, setup=setup))
     runs = _overridden(tuple(changed), overrides)
-    is_grid = len({run.label for run in runs}) < len(runs)
     rows = baselines_of(experiment, file, runs, is_grid)
+    if asked:
+        rows = tuple(run for run in rows if not run.is_trained or run.label in asked)
     _check(runs, file, is_grid)
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
         name += f"-{split}"
-    if changes := sorted([*overrides, *thresholds.options, *rules.options]):
+    if changes := sorted([*overrides, *thresholds.options, *rules.options, *asked]):
         name += f"-{digest(changes, 6)}"
     full_seeds = full_seeds or _flag(experiment, "FULL_SEEDS", file)
     if full_seeds:
         name += "-full-seeds"
     if eval_split != "test":
         name += f"-{eval_split}"
-    chosen = getattr(experiment, "SEEDS", (0,)) if seeds is None else tuple(range(seeds))
-    require_seeds(chosen, f"{file}: SEEDS")
+    numbers = getattr(experiment, "SEEDS", (0,)) if seeds is None else tuple(range(seeds))
+    require_seeds(numbers, f"{file}: SEEDS")
     tuning = getattr(experiment, "TUNING", NO_TUNING)
     require(isinstance(tuning, str), f"{file}: TUNING={tuning!r} must be text, for the caption.")
     next_runs = getattr(experiment, "NEXT_RUNS", None)
@@ -195,28 +213,10 @@ def load_study(
         f"{file}: EQUAL_WITHIN={margin!r} must be a share above 0, such as {MARGIN}.",
     )
     return Study(
-        file, dataset, name, runs, tuple(chosen), eval_split, tuning, split,
-        redraws_noise, full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)), margin,
-        rule_of(experiment, file),
+        file, dataset, name, runs, tuple(numbers), eval_split, tuning, split, redraws_noise,
+        full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)), margin,
+        rule_of(experiment, file), asked,
     )  # fmt: skip
-
-
-def _runs_of(
-    experiment: ModuleType,
-    file: Path,
-    dataset: str | None,
-    data_root: str | None,
-    rules: FileRules,
-) -> Sequence[Run]:
-    runs = getattr(experiment, "RUNS", None)
-    if callable(runs):
-        given = [] if dataset is None else [dataset_named(dataset, data_root, rules)]
-        with explained(file):
-            runs = runs(*given)
-    is_list = isinstance(runs, list | tuple) and all(isinstance(run, Run) for run in runs)
-    if not runs or not is_list:
-        raise UserError(f"{file} defines no RUNS: give it a list RUNS of Run(algorithm=...) values")
-    return list(runs)
 
 
 def _strengths(runs: Sequence[Run]) -> Mapping[str, int]:

@@ -85,7 +85,7 @@ class Pipeline(SharedStages):
             return ""
         is_changed = run.is_trained and (run.control is not None or run.noise != RewardNoise())
         reads = is_changed or reads_rewards(run.algorithm)
-        return f"no rewards to read: {self.rewards.missing}" if reads else ""
+        return f"no rewards to read: {self.rewards.missing}; BC needs none" if reads else ""
 
     def stages_of(self, run: Run, eval_split: EvalSplit) -> list[Stage]:
         """Those that `build_run` leaves of this run alone."""

@@ -53,10 +53,17 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "full_seeds": study.full_seeds,
         "redraws_noise": study.redraws_noise,
         "equal_within": study.equal_within,
+        "methods": list(study.methods),
         "steps": sorted(steps),
         "policies": len(trained),
         "runs": [
-            {"title": study.title(run), "trained": run.is_trained, **describe(run)} for run in runs
+            {
+                "title": study.title(run),
+                "trained": run.is_trained,
+                "family": run.family,
+                **describe(run),
+            }
+            for run in runs
         ],
         "left_out": results.left_out,
         "noise": results.noise,
@@ -100,12 +107,14 @@ def command_of(study: Study, options: Options) -> str:
         chosen = shlex.quote(study.dataset or study.runs[0].setup.dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
+        command += f" METHODS={shlex.quote(study.chosen)}" if study.methods else ""
         return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
     command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += " --full-seeds" if options.full_seeds else ""
     command += f" --split {study.split}" if study.split else ""
+    command += f" --methods {shlex.quote(study.chosen)}" if study.methods else ""
     command += "".join(f" {option}" for option in options.thresholds.options)
     command += "".join(f" {shlex.quote(word)}" for word in options.rules.options)
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from recsys_posttrain.algorithms.base import Algorithm
+from recsys_posttrain.algorithms.base import Algorithm, family_of
 from recsys_posttrain.config import require
 from recsys_posttrain.override import INLINE
 from recsys_posttrain.plan import Training
@@ -77,6 +77,11 @@ class Run:
     @property
     def label(self) -> str:
         return self.name or type(self.algorithm).__name__
+
+    @property
+    def family(self) -> str:
+        """Of methods that are alike, for the table."""
+        return family_of(self.algorithm) if self.is_trained else "no training"
 
     @property
     def title(self) -> str:

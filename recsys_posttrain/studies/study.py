@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
-from recsys_posttrain.report.study_folder import TEXTS, label_of
+from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.stats.pairs import MARGIN
@@ -43,6 +43,7 @@ from recsys_posttrain.studies.execute import (
 from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_is_replaced
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.qualities import Qualities, measure_rewards, quality_caption
 from recsys_posttrain.studies.record import command_of, record_of, seeds_text
 from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_means
 from recsys_posttrain.studies.run import Run
@@ -145,38 +146,6 @@ def say_the_data(pipeline: Pipeline) -> None:
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-class Qualities(NamedTuple):
-    """Of the reward models and the judges, one row each and for each naive baseline; None where
-    there are none."""
-
-    rewards: pd.DataFrame | None
-    judges: pd.DataFrame | None
-
-
-def measure_rewards(study: Study, pipeline: Pipeline) -> Qualities:
-    models: dict[str, list[pd.DataFrame]] = {}
-    judges: dict[str, list[pd.DataFrame]] = {}
-    for name, _, setup in study.setups():
-        stages = pipeline.at(setup).rewards
-        for measured, frame in ((models, stages.measure()), (judges, stages.measure_judge())):
-            if frame is not None:
-                measured.setdefault(name, []).append(frame)
-    return Qualities(_together(models), _together(judges))
-
-
-def _together(by_setup: dict[str, list[pd.DataFrame]]) -> pd.DataFrame | None:
-    """Means over the seeds of each setup; of setups that differ, each row with the setup's name."""
-    means = {
-        name: frames[0] if len(frames) == 1 else sum(frames[1:], frames[0]) / len(frames)
-        for name, frames in by_setup.items()
-    }
-    first = next(iter(means.values()), None)
-    if first is None or all(frame.equals(first) for frame in means.values()):
-        return first
-    named = [frame.set_axis(frame.index + name) for name, frame in means.items()]
-    return pd.concat(named)
-
-
 def write_study(
     study: Study,
     pipeline: Pipeline,
@@ -201,10 +170,10 @@ def write_study(
             write_parquet(results.targets, new / TARGETS)
         if qualities.rewards is not None:
             write_parquet(qualities.rewards, new / "reward_models.parquet")
-            caption = _quality_caption("Reward models", study, pipeline)
+            caption = quality_caption("Reward models", study, pipeline)
             write_quality(qualities.rewards, caption, new / "reward_models.md")
         if qualities.judges is not None:
-            caption = _quality_caption("Judge", study, pipeline)
+            caption = quality_caption("Judge", study, pipeline)
             write_quality(qualities.judges, caption, new / "judge.md")
         for name, text in texts.items():
             write_text(new / name, text)
@@ -256,17 +225,6 @@ def _control(rows: pd.DataFrame, record: dict[str, Any]) -> str:
     return next(name for name in ("BC", *trained, *methods) if name in methods)
 
 
-def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
-    seeds = f"Seed {pipeline.setup.seed}."
-    if study.full_seeds:
-        shown = ", ".join(map(str, study.seeds))
-        seeds = f"Mean over seeds {shown}, of values and of ends of intervals."
-    return (
-        f"{what} on {pipeline.data.corpus.name}: each logged reward predicted from what the "
-        f"user did before it, for users that no model was trained on. Bootstrap over users. {seeds}"
-    )
-
-
 def _table(
     rows: pd.DataFrame,
     chosen_by: tuple[pd.DataFrame, pd.DataFrame] | None,
@@ -286,6 +244,7 @@ def _table(
         relative_to=relative_to,
         scale=scale_in(record),
         margin=record.get("equal_within", MARGIN),
+        families=families_of(record),
         provenance=Provenance(
             dataset=record["dataset"] + (f", reward {formula}" if formula else ""),
             split=record.get("split", LeaveOneOut().label),  # older records had no other
@@ -293,6 +252,7 @@ def _table(
             + (" equal" if len(record["steps"]) == 1 else ""),
             seeds=seeds_text(record),
             tuning=record["tuning"],
+            chosen=", ".join(record.get("methods", ())),
             left_out=by_reason(record.get("left_out", {})),
             commit=record["commit"],
             command=record["command"],

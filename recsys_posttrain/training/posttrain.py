@@ -60,8 +60,8 @@ def posttrain(
 
     Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
     batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
-    E_pi[r_hat]. Four times: the same on validation targets, with `ndcg@10` over all of them and
-    over the liked ones.
+    E_pi[r_hat]. Four times, `validation_steps` apart at least: the same on validation targets,
+    with `ndcg@10` over all of them and over the liked ones.
 
     Returns: the policy in evaluation mode, and how long it was trained.
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
@@ -155,7 +155,9 @@ def posttrain(
             folder,
             device=device,
             validate=validate,
-            validate_every=-(-stream.stop // VALIDATIONS),
+            validate_every=max(
+                -(-stream.stop // VALIDATIONS), min(training.validation_steps, stream.stop)
+            ),
             monitor="validation/ndcg@10",
         )
     finally:

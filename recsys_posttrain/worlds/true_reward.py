@@ -26,3 +26,7 @@ class TrueReward(RewardModel):
 
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         return self.state_UR[batch.user_N][None], self.factor_VR[None]
+
+    def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
+        """Zero: it is the truth."""
+        return self.factor_VR.new_zeros(first_NK.shape)

@@ -51,6 +51,12 @@ class ScoreTable(RewardModel):
         eye = torch.eye(self.scores.shape[2], dtype=self.scores.dtype)
         return self.scores[:, context_N], eye.expand(len(self.scores), -1, -1)
 
+    def difference_spread(self, batch, first_NK, second_NK):
+        """One member alone is certain here; other models with one do not say (reward_model.py)."""
+        if len(self.scores) == 1:
+            return self.scores.new_zeros(first_NK.shape)
+        return super().difference_spread(batch, first_NK, second_NK)
+
 
 def build_actors(
     reference=EVEN, policy=EVEN, scores=EVEN, rewards=(1.0, 3.0, 5.0), old=None, algorithm=None

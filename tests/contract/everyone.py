@@ -98,7 +98,7 @@ def rows(batch, index):
     """Some rows of a batch, as a batch of its own, without columns that are all padding."""
     longest = int(batch.mask_BT[index].sum(dim=1).max())
     position_N = torch.cat([(batch.user_N == row).nonzero()[:, 0] for row in index])
-    items_E, offsets_N1 = batch.excluded
+    items_E, offsets_N1 = batch.excluded[:2]
     length_N = offsets_N1.diff()[position_N]
     return batch._replace(
         **{name: value[index][:, :longest] for name, value in padded_fields(batch)},

@@ -70,6 +70,24 @@ def test_loss_of_log_prob(world, chunk, equal, passes):
     assert len(passes) == (1 if equal else 2)
 
 
+def test_a_loss_that_is_zero_where_it_does_not_count_needs_no_second_pass(world, passes):
+    kept_N = torch.tensor([1, 0, 1, 1, 0, 1, 1], dtype=torch.float64)
+
+    def kept_loss(log_prob_NK, target_NK, kept_N):
+        return kept_N * loss_of(log_prob_NK, target_NK)
+
+    found = slopes(
+        lambda *inputs: loss_of_log_prob(*inputs, ITEMS_NK, kept_loss, TARGET_NK, kept_N)[0],
+        world,
+        kept_N / 5,
+    )
+    expected = slopes(
+        lambda *inputs: loss_of(dense(*inputs), TARGET_NK) * kept_N, world, kept_N / 5
+    )
+    torch.testing.assert_close(found, expected)
+    assert len(passes) == 1
+
+
 def test_the_log_probabilities_come_along_without_a_gradient(world):
     _, found = loss_of_log_prob(*world, ITEMS_NK, loss_of, TARGET_NK)
     torch.testing.assert_close(found, dense(*world).detach())

@@ -124,7 +124,7 @@ def test_a_log_of_one_reward_is_studied_by_what_reads_none(capsys):
     assert check_unrewarded(folder, "every reward is 1") == ["Popularity", "Pretrained", "BC"]
     printed = capsys.readouterr().out
     assert "\nrewards: none to learn from, every reward is 1\n" in printed
-    reason = "(no rewards to read: every reward is 1)\n"
+    reason = "(no rewards to read: every reward is 1; BC needs none)\n"
     assert f"\nleft out: {', '.join(READERS)} {reason}" in printed
 
 
@@ -148,7 +148,9 @@ def check_unrewarded(folder, missing):
     assert cells.drop(empty).notna().all()
     caption = (folder / "table.md").read_text().partition("\n")[0]
     assert f"Nothing to show in {', '.join(empty)}: {missing}." in caption
-    assert f"left out: {', '.join(READERS)} (no rewards to read: {missing})" in caption
+    assert (
+        f"left out: {', '.join(READERS)} (no rewards to read: {missing}; BC needs none)" in caption
+    )
     write_report(folder)
     assert "Nothing to show in" in (folder / "report.html").read_text()
     record = record_of(folder)

@@ -284,3 +284,11 @@ def test_a_policy_of_another_catalogue_is_refused(tiny):
     other = new_policy(SASRec(dim=8, blocks=1, feed_forward=16, max_length=10), 39, 0)
     with pytest.raises(UserError, match="the policy knows 39 items and small has 40"):
         posttrain(other, tiny.data, BC(), tiny.reward, PLAN)
+
+
+@pytest.mark.parametrize(("least", "steps"), [(1, [2, 4, 6, 8]), (3, [3, 6]), (99, [8])])
+def test_validations_are_at_least_so_many_steps_apart(least, steps, tiny, tmp_path):
+    plan = replace(PLAN, epochs=None, steps=8, validation_steps=least)
+    posttrain(tiny.policy, tiny.data, BC(), tiny.reward, plan, folder=tmp_path)
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines if "loss" not in line] == steps
