@@ -104,7 +104,11 @@ def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFram
         ladder = list(method.strengths)
         start = min(2, len(ladder) - TRIALS)  # no length is above that of all
         first |= {(method.name, strength) for strength in ladder[start : start + TRIALS]}
-    return extended(runs, tried, validation, lambda run: (run.label, run.strength) in first)
+
+    def is_first(run: Run) -> bool:
+        return not run.is_trained or (run.label, run.strength) in first
+
+    return extended(runs, tried, validation, is_first)
 
 
 RUNS = [run for method in METHODS for run in method.runs(BASE)]
