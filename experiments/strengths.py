@@ -27,12 +27,16 @@ from recsys_posttrain.algorithms import (
     IQL,
     KTO,
     RWR,
+    SA2C,
     SDPO,
+    SNQN,
     WBC,
+    AdaGRPO,
     ExpRSFT,
     FilteredBC,
     OfflinePPO,
     Pessimistic,
+    ReturnConditioned,
     RobustDPO,
     TopKREINFORCE,
 )
@@ -52,6 +56,7 @@ KLS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 BETAS = (512.0, 128.0, 32.0, 8.0, 2.0, 0.5, 0.125, 0.03125)
 MARGINS = (128.0, 32.0, 8.0, 2.0, 0.5, 0.125, 0.03125, 0.0078125)
 ALPHAS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+COEFFICIENTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 PENALTIES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -84,6 +89,10 @@ METHODS = (
     Method("GRPO(Dr)", {f"KL {c:g}": GRPO(scale_rewards=False, kl_coefficient=c) for c in KLS}),
     of_length("TopKREINFORCE", TopKREINFORCE()),
     Method("CQL", {f"alpha {a:g}": CQL(alpha=a) for a in ALPHAS}),
+    Method("AdaGRPO", {f"KL {c:g}": AdaGRPO(group=GRPO(kl_coefficient=c)) for c in KLS}),
+    Method("SNQN", {f"coefficient {c:g}": SNQN(coefficient=c) for c in COEFFICIENTS}),
+    Method("SA2C", {f"coefficient {c:g}": SA2C(coefficient=c) for c in COEFFICIENTS}),
+    of_length("ReturnConditioned", ReturnConditioned()),
     of_length("WBC", WBC()),
     Method("IQL", {f"temperature {t:g}": IQL(temperature=t) for t in TEMPERATURES}),
     Method("AWAC", {f"temperature {t:g}": AWAC(temperature=t) for t in TEMPERATURES}),
@@ -104,7 +113,11 @@ def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFram
         ladder = list(method.strengths)
         start = min(2, len(ladder) - TRIALS)  # no length is above that of all
         first |= {(method.name, strength) for strength in ladder[start : start + TRIALS]}
-    return extended(runs, tried, validation, lambda run: (run.label, run.strength) in first)
+
+    def is_first(run: Run) -> bool:
+        return not run.is_trained or (run.label, run.strength) in first
+
+    return extended(runs, tried, validation, is_first)
 
 
 RUNS = [run for method in METHODS for run in method.runs(BASE)]

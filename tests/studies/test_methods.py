@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms.base import family_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.studies.choose import NOTHING
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.folder import claim
 from recsys_posttrain.studies.load import load_study
@@ -23,6 +25,7 @@ ON_REQUEST = (
 )
 FILTERED = "\nfrom recsys_posttrain.algorithms import FilteredBC\nBASELINES = [FilteredBC()]\n"
 MAIN = Path("experiments/movielens_main.py")
+STRENGTHS = "strengths-ml-100k-validation"
 
 
 def labels(runs):
@@ -141,6 +144,23 @@ def test_the_caption_and_the_record_say_what_was_chosen(world, small_ratings_csv
     table = (folder / "table.md").read_text()
     assert "; chosen: BC, ExpRSFT; commit" in table
     assert table.count("| *no training* |") == table.count("| *weighted likelihood* |") == 2
+
+
+def test_the_main_study_has_the_strengths_that_validation_chose():
+    """The best of each method that is trained, doing nothing apart."""
+    tried = pd.read_csv(ROOT / "experiments" / "results" / STRENGTHS / "validation.csv")
+    tried = tried[tried["strength"] != NOTHING]
+    best = tried.loc[tried.groupby("method")["NDCG@10 liked"].idxmax()]
+    runs = load_study(ROOT / "experiments" / "strengths.py", [], None, None, None).runs
+    known = {(run.label, run.strength): run for run in runs}
+    main = {run.label: run for run in load_study(ROOT / MAIN, [], None, None, None).runs}
+    assert set(main) == set(best["method"])
+    for label, strength in zip(best["method"], best["strength"], strict=True):
+        chosen = known[label, strength]
+        assert main[label].algorithm == chosen.algorithm, label
+        assert main[label].posttraining.steps == chosen.posttraining.steps, label
+    trials = tried.groupby("method").size()
+    assert trials.between(4, 6).all()
 
 
 def test_the_main_study_has_every_algorithm_and_each_a_family(monkeypatch):
