@@ -17,7 +17,7 @@ from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.materialize import EventRules, materialize
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.recommend import recommend
+from recsys_posttrain.recommendation import recommend
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.study import run_study
 
