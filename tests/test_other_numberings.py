@@ -238,7 +238,7 @@ def test_the_rule_of_the_log_travels_with_the_policy(work, tmp_path, monkeypatch
     capsys.readouterr()
     assert recommend(policy, ["u1"], None, 2, tmp_path / "top.csv", repeats="never").empty
     assert capsys.readouterr().err == (
-        "1 user had every item that the policy knows, so nothing is left to recommend: 'u1'\n"
+        "1 user had every item that the policy may show, so nothing is left to recommend: 'u1'\n"
     )
     record = json.loads((tmp_path / "runs" / "small_study-turns" / "run.json").read_text())
     assert (record["repeats"], record["targets_unshowable"]) == ("allowed", 0)
