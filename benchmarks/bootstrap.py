@@ -16,8 +16,9 @@ from shared.studies import Study, ndcg
 from shared.workload import USERS, machine, parsed, parser_of, show_result
 from threadpoolctl import threadpool_limits
 
+from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_seeds
-from recsys_posttrain.stats.bootstrap import bootstrap_means
+from recsys_posttrain.stats.bootstrap import bootstrap
 
 SEEDS, TARGET_SECONDS = 5, 10
 
@@ -36,19 +37,19 @@ def main() -> None:
     values_MSN = ndcg(study, 1, np.random.default_rng(0))[0]
     control_1SN = values_MSN[:1]
 
-    def bootstrap(*pseudo_MSN: np.ndarray, freedom: list[int]) -> None:
-        bootstrap_means(
+    def draw(*pseudo_MSN: np.ndarray, freedom: list[int]) -> Floats:
+        return bootstrap(
             np.concatenate(pseudo_MSN),
             freedom_K=np.repeat(freedom, len(values_MSN)),
             resamples=arguments.resamples,
             rng=np.random.default_rng(0),
-        )
+        ).draws_RK
 
     def means() -> None:
-        bootstrap(values_MSN, freedom=[SEEDS - 1])
+        draw(values_MSN, freedom=[SEEDS - 1])
 
     def all_four() -> None:
-        bootstrap(
+        draw(
             values_MSN,
             values_MSN - control_1SN,
             iqm_over_seeds(values_MSN),

@@ -36,7 +36,7 @@ from recsys_posttrain.stats.aggregates import (
     iqm_over_all,
     iqm_over_seeds,
 )
-from recsys_posttrain.stats.bootstrap import FEW_USERS, bootstrap_means, interval, p_value
+from recsys_posttrain.stats.bootstrap import FEW_USERS, bootstrap, interval, p_value
 from recsys_posttrain.stats.significance import holm
 
 RESAMPLES = 2_000
@@ -75,9 +75,9 @@ def forms(users: int, count: int) -> dict[str, float]:
     found: dict[str, float] = {"users": users}
     for name, values_P1N in given.items():
         for form, few in (("resamples", 0), ("t", users + 1)):
-            mean_P, draws_RP = bootstrap_means(
+            mean_P, draws_RP = bootstrap(
                 values_P1N, resamples=RESAMPLES, few_users=few, rng=rng
-            )
+            ).mean_and_draws
             each = (interval(*pair) for pair in zip(mean_P, draws_RP.T, strict=True))
             held = [one.low <= truth[name] <= one.high for one in each]
             found[f"{name}, {form}"] = round(float(np.mean(held)), 4)
@@ -124,12 +124,12 @@ def _chunk(study: Study, count: int, rng: np.random.Generator) -> tuple[Floats, 
         (other - rewarded, 0.0, usual),
         *((equal - control, 0.0, usual) for equal in equal_EPSN[1:]),
     ]
-    value_K, draws_RK = bootstrap_means(
+    value_K, draws_RK = bootstrap(
         np.concatenate([values for values, _, _ in parts]),
         freedom_K=np.repeat([freedom for _, _, freedom in parts], count),
         resamples=RESAMPLES,
         rng=rng,
-    )
+    ).mean_and_draws
     draws_AP = np.ascontiguousarray(draws_RK.T).reshape(len(parts), count, -1)
     held_QP = np.empty((len(STATISTICS), count))
     for q, (_, truth, _) in enumerate(parts[: len(STATISTICS)]):

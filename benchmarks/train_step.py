@@ -30,6 +30,7 @@ from shared.workload import (
 from torch import Tensor, nn
 
 from recsys_posttrain.data.batching import BatchStream, batch_of
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.losses import FullSoftmax
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.models.policy import new_policy
@@ -118,7 +119,7 @@ def with_eligible_items(
     step = our_step(num_items)
 
     def masked(batch: Batch) -> None:
-        step(batch_of(sequences, batch.sequences_B, LENGTH, excludes_history=True))
+        step(batch_of(sequences, batch.sequences_B, LENGTH, rule=Rule(history=True)))
 
     kinds = (step, masked)
     seconds = [[seconds_of(kind, batches) for kind in kinds] for _ in range(rounds + 1)]

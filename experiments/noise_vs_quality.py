@@ -46,6 +46,7 @@ from recsys_posttrain.rewards.noise import (
     UserBias,
 )
 from recsys_posttrain.rewards.noise.base import ErrorNoise
+from recsys_posttrain.rewards.noise.correlated import CORRELATIONS
 from recsys_posttrain.studies.choose import NOTHING, chosen, extended
 from recsys_posttrain.studies.controls import ONLINE_RL
 from recsys_posttrain.studies.run import Run
@@ -64,6 +65,8 @@ def base_of(dataset: Dataset) -> Run:
     thousand of them to train.
     """
     setup = Setup(dataset=dataset, split=UserHoldout(seed=1))
+    if isinstance(dataset, World):
+        setup = replace(setup, judge_errors=CORRELATIONS)
     if dataset.name != "jester":
         backbone = SASRec(dim=32, feed_forward=128, max_length=100)
         return Run(BC(), replace(setup, backbone=backbone))

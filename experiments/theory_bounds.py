@@ -76,6 +76,8 @@ def parts(sizes: Sizes) -> list[Part]:
 def reproduce(folder: Path, sizes: Sizes) -> list[str]:
     """Writes everything into `folder`; the sentences that do not hold."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Before a committed picture is written over, which would be a change of the checkout.
+    head = {"command": COMMAND, "commit": git_commit(), "versions": package_versions()}
     sections, record, broken = ["# Theory, reproduced"], {}, []
     for name, compute, draw in parts(sizes):
         started = time.monotonic()
@@ -92,7 +94,6 @@ def reproduce(folder: Path, sizes: Sizes) -> list[str]:
         for check in claim.checks:
             print(f"  {'holds' if check.holds else 'FAILS'}: {check.claim}. {check.measured}")
         broken += [f"{check.claim}. {check.measured}" for check in claim.checks if not check.holds]
-    head = {"command": COMMAND, "commit": git_commit(), "versions": package_versions()}
     write_json(folder / "results.json", {**head, "sizes": asdict(sizes), "claims": record})
     sections.append(f"Made by `{COMMAND}`, commit {head['commit']}.")
     write_text(folder / "table.md", "\n\n".join(sections) + "\n")

@@ -30,6 +30,7 @@ from recsys_posttrain.algorithms.pairs import WIDTH, SampledPairs
 from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.basic_statistics import spearman
 from recsys_posttrain.data.batching import fixed_batches
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.endings import exit_code
 from recsys_posttrain.progress import Progress
 from recsys_posttrain.report.cells import Cell, cells, headings
@@ -150,9 +151,9 @@ def pairs_of(pipeline: Pipeline, width: float) -> tuple[float, float]:
     data, reference = pipeline.data, pipeline.load_pretrained()
     log = logged_rewards(data.train, data.corpus.num_items)
     actors = Actors(reference, pipeline.rewards.load(), log)
-    excludes = data.corpus.excludes_history
+    rule = rule_of(data.corpus)
     kept = seen = positions = 0
-    for batch in islice(fixed_batches(data.train, reference.max_length, 64, excludes), BATCHES):
+    for batch in islice(fixed_batches(data.train, reference.max_length, 64, rule), BATCHES):
         pairs = SampledPairs(width=width)(batch, actors)
         is_past_TT = torch.ones(batch.mask_BT.shape[1], batch.mask_BT.shape[1]).tril().bool()
         row_N, place_N = batch.mask_BT.nonzero(as_tuple=True)

@@ -38,10 +38,14 @@ from recsys_posttrain.algorithms import (
     IPO,
     IQL,
     KTO,
+    SA2C,
     SDPO,
+    SNQN,
     WBC,
+    AdaGRPO,
     FilteredBC,
     Pessimistic,
+    ReturnConditioned,
     RobustDPO,
     TopKREINFORCE,
 )
@@ -66,6 +70,7 @@ def ladder(
 
 SLOPES = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25)
 ALPHAS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+COEFFICIENTS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 CAPS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 FIELD = (
@@ -81,6 +86,10 @@ FIELD = (
     ladder("KTO", "beta", SLOPES, lambda beta: KTO(beta), asks_model=False),
     ladder("GRPO", "KL", KLS, lambda c: GRPO(kl_coefficient=c)),
     ladder("GRPO(Dr)", "KL", KLS, lambda c: GRPO(scale_rewards=False, kl_coefficient=c)),
+    ladder("AdaGRPO", "KL", KLS, lambda c: AdaGRPO(group=GRPO(kl_coefficient=c))),
+    ladder("SNQN", "coefficient", COEFFICIENTS, lambda c: SNQN(coefficient=c), asks_model=False),
+    ladder("SA2C", "coefficient", COEFFICIENTS, lambda c: SA2C(coefficient=c), asks_model=False),
+    Method("ReturnConditioned", dict.fromkeys(LENGTHS, ReturnConditioned()), steps=LENGTHS),
     ladder("TopKREINFORCE", "cap", CAPS, lambda cap: TopKREINFORCE(weight_cap=cap)),
     ladder("CQL", "alpha", ALPHAS, lambda alpha: CQL(alpha, 0.2), asks_model=False),
     ladder("IQL", "temperature", OF_MODEL, lambda t: IQL(temperature=t)),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.data.user_holdout import UserHoldout
 from recsys_posttrain.report import evidence
 from recsys_posttrain.report.cells import between, decimal
@@ -34,7 +34,7 @@ def advise_on(
     studies: Path | None,
     output: Path,
     device: str,
-    duplicates: Duplicates | None = None,
+    rules: FileRules = FileRules(),
 ) -> str:
     """Trains and measures the default reward model on the dataset (a stage, reused), and where a
     study's axis asks for them a policy and a judge; reads every study of noise in `studies`, by
@@ -50,7 +50,7 @@ def advise_on(
         f"{folder} holds no study of noise in the reward model; give --studies experiments/results "
         "of a checkout, or run make study.",
     )
-    setup = Setup(dataset=dataset_named(dataset, data_root, duplicates), split=UserHoldout())
+    setup = Setup(dataset=dataset_named(dataset, data_root, rules), split=UserHoldout())
     pipeline = Pipeline(setup, output, device)
     quality = pipeline.rewards.measure()
     require(

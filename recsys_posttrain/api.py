@@ -1,7 +1,7 @@
 """The functions of the Python interface that no stage needs: load data, compare results, and judge
 a policy from a log of another one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +12,7 @@ import torch
 
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
+from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.split import targets_at
@@ -23,7 +24,7 @@ from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
-from recsys_posttrain.stats.bootstrap import bootstrap_means, interval
+from recsys_posttrain.stats.bootstrap import bootstrap, interval
 from recsys_posttrain.types import Interactions, Repeats, Split
 from recsys_posttrain.worlds.catalog import dataset_named
 
@@ -53,6 +54,7 @@ def load(
     thresholds: Thresholds = Thresholds(),
     catalogue: Catalogue = "eligible",
     columns: Mapping[str, str] = MappingProxyType({}),
+    never_shown: Sequence[str | int] = (),
 ) -> Split:
     """The data, split: of a named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...), a .csv
     or .parquet file, a data frame with one row per event, or a dataset or world itself, such as
@@ -64,7 +66,8 @@ def load(
     its rewards count as liked, top and disliked, in place of those that its scale says
     (`data.corpus.reward_scale`). repeats: whether users choose items again, which decides what may
     be shown; None: measured in the log. catalogue: "eligible", so that policies are a softmax over
-    what may be shown, or "all".
+    what may be shown, or "all". never_shown: ids of items that nobody is shown, and "@masked.txt"
+    for those that a file holds, one a line.
     """
     if isinstance(dataset, pd.DataFrame):
         source: Dataset = _Loaded(interactions_of(dataset, columns))
@@ -79,6 +82,7 @@ def load(
         source = dataset
     minimum = split.minimum_item_ratings
     corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)
+    corpus = with_never_shown(corpus, never_shown)
     return split.split(replace(corpus, catalogue=catalogue))
 
 
@@ -162,11 +166,11 @@ def off_policy(
     rows = evaluate(policy, data, reward, targets=targets).per_user
     names = [name for name in ESTIMATORS if name in rows]
     users = rows.groupby("user_id", sort=False)[names]
-    mean_K, draws_RK = bootstrap_means(
+    mean_K, draws_RK = bootstrap(
         users.mean().to_numpy().T[:, None],
         weights_KN=users.size().to_numpy(np.float64),
         rng=np.random.default_rng(0),
-    )
+    ).mean_and_draws
     found = [interval(mean, draws_R) for mean, draws_R in zip(mean_K, draws_RK.T, strict=True)]
     values = pd.DataFrame(found, index=[name.removeprefix("reward/") for name in names])
     result = OffPolicy(values, rows, support(rows))

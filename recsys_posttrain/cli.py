@@ -7,7 +7,7 @@ import typer
 
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.cli_data import app as data_app
-from recsys_posttrain.cli_report import report, table, wandb_sync
+from recsys_posttrain.cli_report import dashboard, report, table, wandb_sync
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.cli import app as live_app
 
@@ -99,6 +99,9 @@ def run(
     disliked: options.Disliked = None,
     reward_zero: options.Zero = None,
     duplicates: options.Duplicates = None,
+    reward: options.RewardFormula = None,
+    signals: options.SignalNames = None,
+    columns: options.ColumnNames = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -112,6 +115,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --methods BC,ASFT,DPO
       recsys-posttrain run experiments/movielens_main.py --split global-time
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
+      recsys-posttrain run experiments/movielens_main.py --dataset log.csv --reward "click + watch"
     """
     from recsys_posttrain.studies.execute import Options
     from recsys_posttrain.studies.study import run_study
@@ -129,7 +133,7 @@ def run(
             eval_split=eval_split,
             split=split,
             thresholds=options.thresholds(liked, top, disliked, reward_zero),
-            duplicates=duplicates,
+            rules=options.file_rules(duplicates, reward, signals, columns),
             full_seeds=full_seeds,
             methods=methods,
         ),
@@ -163,6 +167,9 @@ def sweep(
     disliked: options.Disliked = None,
     reward_zero: options.Zero = None,
     duplicates: options.Duplicates = None,
+    reward: options.RewardFormula = None,
+    signals: options.SignalNames = None,
+    columns: options.ColumnNames = None,
 ) -> None:
     """Tune every method alike on validation targets, and compare what was chosen.
 
@@ -189,7 +196,7 @@ def sweep(
             output=output,
             thresholds=options.thresholds(liked, top, disliked, reward_zero),
             repeats=repeats,
-            duplicates=duplicates,
+            rules=options.file_rules(duplicates, reward, signals, columns),
         ),
     )
     if report:
@@ -198,26 +205,7 @@ def sweep(
         write_report(folder)
 
 
-@app.command()
-def dashboard(
-    file: options.ExperimentFile,
-    dataset: options.Dataset = None,
-    storage: options.Storage = None,
-    output: options.Output = Path("runs"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
-) -> None:
-    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
-
-    \b
-    Example:
-      recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
-    """
-    from recsys_posttrain.sweep.dashboard import serve
-
-    serve(file, dataset, storage, output, port)
-
-
-for verb in (table, report, wandb_sync):
+for verb in (dashboard, table, report, wandb_sync):
     app.command()(verb)
 
 
@@ -231,6 +219,9 @@ def advise(
     output: options.Output = Path("runs"),
     device: options.Device = "cpu",
     duplicates: options.Duplicates = None,
+    reward: options.RewardFormula = None,
+    signals: options.SignalNames = None,
+    columns: options.ColumnNames = None,
 ) -> None:
     """Measure your reward model, and say which algorithm the studies support at its quality.
 
@@ -240,7 +231,8 @@ def advise(
     """
     from recsys_posttrain.advise import advise_on
 
-    typer.echo(advise_on(dataset, data_root, studies, output, device, duplicates))
+    rules = options.file_rules(duplicates, reward, signals, columns)
+    typer.echo(advise_on(dataset, data_root, studies, output, device, rules))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
+    from recsys_posttrain.data.table_file import FileRules
     from recsys_posttrain.reward_scale import Thresholds
 
 Liked = Annotated[
@@ -34,6 +35,14 @@ def thresholds(*given: str | None) -> "Thresholds":
     from recsys_posttrain.reward_scale import Thresholds
 
     return Thresholds(*map(_number_or_text, given))
+
+
+def file_rules(
+    duplicates: str | None, reward: str | None, signals: str | None, columns: str | None
+) -> "FileRules":
+    from recsys_posttrain.data.table_file import FileRules
+
+    return FileRules(duplicates, reward, signals, columns)  # type: ignore[arg-type]
 
 
 def _number_or_text(text: str | None) -> float | str | None:
@@ -106,7 +115,9 @@ DataRoot = Annotated[
 ]
 Output = Annotated[Path, path_option("Where runs and stages are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=checked_device)]
-DATASET_WORDS = "ml-100k, ml-1m, jester, ..., or a file: .csv, .tsv (.gz too), .parquet."
+DATASET_WORDS = (
+    "ml-100k, ml-1m, jester, ..., or a file: .csv, .tsv (.gz too), .parquet; or a folder of them."
+)
 DatasetName = Annotated[str, typer.Argument(help=DATASET_WORDS, callback=expanded)]
 Storage = Annotated[
     str | None,
@@ -130,6 +141,28 @@ Duplicates = Annotated[
     typer.Option(
         help="In a file: which row to keep of those with one user, item and time; by default such "
         "a file is refused."
+    ),
+]
+RewardFormula = Annotated[
+    str | None,
+    typer.Option(
+        "--reward",
+        metavar="FORMULA",
+        help="In a file: the reward, of its columns: 'thumbs + 0.5*completion - 0.3*abandoned'.",
+    ),
+]
+SignalNames = Annotated[
+    str | None,
+    typer.Option(
+        "--signals",
+        metavar="COLUMNS",
+        help="In a file: columns that travel with every event: 'click, long=watch/duration'.",
+    ),
+]
+ColumnNames = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="NAME=COLUMN", help="In a file: which is which: user=uid,item=vid,..."
     ),
 ]
 Repeats = Annotated[

@@ -1,11 +1,18 @@
-"""The commands on a finished study: its table, its page, its mirror."""
+"""The commands on a study: its trials, its table, its page, its mirror."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recsys_posttrain.cli_options import StudyFolder, path_option
+from recsys_posttrain.cli_options import (
+    Dataset,
+    ExperimentFile,
+    Output,
+    Storage,
+    StudyFolder,
+    path_option,
+)
 
 
 def table(
@@ -66,3 +73,21 @@ def wandb_sync(folder: StudyFolder) -> None:
     from recsys_posttrain.tracking.mirror import sync
 
     typer.echo(sync(folder))
+
+
+def dashboard(
+    file: ExperimentFile,
+    dataset: Dataset = None,
+    storage: Storage = None,
+    output: Output = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
+) -> None:
+    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
+
+    \b
+    Example:
+      recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
+    """
+    from recsys_posttrain.sweep.dashboard import serve
+
+    serve(file, dataset, storage, output, port)

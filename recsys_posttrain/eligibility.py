@@ -7,30 +7,37 @@ import torch
 from torch import Tensor
 
 # What a policy is a softmax over: "eligible" is what may be shown, "all" the whole catalogue, as an
-# ablation. Where users choose items again, everything may be shown.
+# ablation. Where users choose items again, everything may be shown that is not masked.
 Catalogue = Literal["eligible", "all"]
 
 
 class Excluded(NamedTuple):
-    """Items that are not eligible: row n excludes items_E[offsets_N1[n] : offsets_N1[n + 1]].
-
-    An item may stand there twice.
-    """
+    """Items that are not eligible: row n excludes items_E[offsets_N1[n] : offsets_N1[n + 1]], where
+    an item may stand twice, and the block everywhere_M (M numbers, not [N, M]) but for but_N[n]."""
 
     items_E: Tensor  # int64, 1..V
     offsets_N1: Tensor  # int64
+    everywhere_M: Tensor | None = None  # int64, 1..V, each once
+    but_N: Tensor | None = None  # int64, 1..V
 
     def to(self, device: torch.device | None) -> "Excluded":
-        return Excluded(self.items_E.to(device), self.offsets_N1.to(device))
+        fields = {
+            name: each.to(device) for name, each in self._asdict().items() if each is not None
+        }
+        return Excluded(**fields)
 
     def rows(self, rows: slice) -> "Excluded":
         """Of consecutive rows, without a copy."""
-        return Excluded(self.items_E, self.offsets_N1[rows.start : rows.stop + 1])
+        but_N = None if self.but_N is None else self.but_N[rows]
+        offsets_N1 = self.offsets_N1[rows.start : rows.stop + 1]
+        return Excluded(self.items_E, offsets_N1, self.everywhere_M, but_N)
 
     def every(self, step: int) -> "Excluded":
         """Of the rows 0, step, 2 step and so on."""
         length_N = self.offsets_N1.diff()
-        return excluded_spans(self.items_E, self.offsets_N1[:-1][::step], length_N[::step])
+        found = excluded_spans(self.items_E, self.offsets_N1[:-1][::step], length_N[::step])
+        but_N = self.but_N if self.but_N is None else self.but_N[::step]
+        return found._replace(everywhere_M=self.everywhere_M, but_N=but_N)
 
 
 def excluded_spans(items_E: Tensor, start_N: Tensor, length_N: Tensor) -> Excluded:
@@ -53,4 +60,12 @@ def leave_out(values_CV: Tensor, excluded_C: Excluded | None, value: float = -ma
     place_E = before_C.repeat_interleave(length_C, output_size=last - first)
     place_E += excluded_C.items_E[first:last].to(values_CV.device)
     values_CV.view(-1).index_fill_(0, place_E, value)
+    if excluded_C.everywhere_M is None:
+        return values_CV
+    column_M = excluded_C.everywhere_M.to(values_CV.device) - 1
+    if excluded_C.but_N is None:
+        return values_CV.index_fill_(1, column_M, value)
+    own = torch.arange(rows, device=values_CV.device), excluded_C.but_N.to(values_CV.device) - 1
+    kept_C = values_CV[own]
+    values_CV.index_fill_(1, column_M, value)[own] = kept_C
     return values_CV

@@ -8,6 +8,7 @@ import torch
 
 from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.data.batching import BatchStream
+from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.ops.logsumexp import fast_products
 from recsys_posttrain.types import Sequences
 
@@ -91,11 +92,11 @@ class Training:
         )
 
     def batches(
-        self, sequences: Sequences, max_length: int, seed: int, excludes_history: bool = False
+        self, sequences: Sequences, max_length: int, seed: int, rule: Rule = EVERYTHING
     ) -> BatchStream:
         """The batches of this plan, in windows of `max_length` events.
 
-        excludes_history: as for `batch_of`.
+        rule: as for `batch_of`.
         """
         return BatchStream(
             sequences,
@@ -106,7 +107,7 @@ class Training:
             self.steps,
             self.random_windows,
             self.tokens,
-            excludes_history,
+            rule,
         )
 
     def logits_dtype(self, device: str) -> torch.dtype | None:

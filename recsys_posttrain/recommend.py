@@ -1,6 +1,7 @@
 """Top items from a saved policy, for users of its dataset or for anybody with a history."""
 
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,8 @@ def recommend(
         if histories is None
         else _of_file(saved, histories)
     )
-    removed = removed_items(sequences, repeats or saved.repeats)
-    items_NK, score_NK = top_items(*ranker.scores(sequences), k, *removed)
+    removed = removed_items(sequences, repeats or saved.repeats, saved.never_shown_M)
+    items_NK, score_NK = top_items(*ranker.scores(sequences), k, removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
     row_R, rank_R = np.nonzero(real_NK)
@@ -82,7 +83,7 @@ def recommend(
     if (served := set(row_R.tolist())) != set(range(len(user_ids))):
         rest = [str(user) for row, user in enumerate(user_ids.tolist()) if row not in served]
         note(
-            f"{counted(len(rest), 'user')} had every item that the policy knows, so nothing is "
+            f"{counted(len(rest), 'user')} had every item that the policy may show, so nothing is "
             f"left to recommend: {some(rest)}"
         )
     if output is None:
@@ -111,9 +112,17 @@ def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
             f"from here by its description: {fix}"
         ) from None
     path = getattr(found, "path", None)
-    if path is not None and not Path(path).is_file():
+    if path is not None and not (Path(path).exists() or glob(path)):
         raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
     return found
+
+
+def _read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
+    """A file has its columns and its reward where the file that the policy was trained on had."""
+    if not (isinstance(log, RatingsFile) and saved.source.get("class") == "RatingsFile"):
+        return log
+    own = {name: saved.source.get(name, "") for name in ("reward", "columns")}
+    return replace(log, **{name: rule for name, rule in own.items() if not getattr(log, name)})
 
 
 def histories_of_dataset(
@@ -124,7 +133,7 @@ def histories_of_dataset(
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all by their ids, for None), as the policy reads it:
     in its log where that was, or in `source`."""
-    dataset = log_of(saved, data_root) if source is None else source
+    dataset = log_of(saved, data_root) if source is None else _read_alike(saved, source)
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
     if users is None:
@@ -142,7 +151,8 @@ def histories_of_dataset(
 
 def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     """Of everybody in a ratings file, by their ids."""
-    corpus = corpus_of(RatingsFile(str(path), minimum_events=1).load())
+    file = RatingsFile(str(path), minimum_events=1)
+    corpus = corpus_of(_read_alike(saved, file).load())
     return _known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"), is_log=False)
 
 

@@ -10,47 +10,24 @@ position 0 is a user's first event, so a position means the same whatever follow
 Rewards are in stars, the common unit to which reward_scale.py converts every log's own unit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.logged import Interactions as Interactions
+from recsys_posttrain.logged import Signals as Signals
 from recsys_posttrain.reward_scale import RewardScale
 
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
 EvalSplit = Literal["test", "validation", "final"]  # parts of a Split that hold targets
-
-
-@dataclass(frozen=True, eq=False)
-class Interactions:
-    """Raw ratings as a dataset file gives them, in file order.
-
-    name: of the dataset.
-    frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970), and, where
-        the log knows it, propensity (float): the probability, above 0, with which what wrote the
-        log chose this item for this user at this moment.
-    content_hash: SHA-256 of the bytes that the ratings were read from.
-    ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
-        ticks; models read `seconds`.
-    has_ratings: whether the file has ratings; otherwise every rating is 1.
-    """
-
-    name: str
-    frame: pd.DataFrame
-    content_hash: str
-    ticks_per_second: int = 1
-    has_ratings: bool = True
-
-    @property
-    def seconds(self) -> pd.Series:
-        return self.frame["timestamp"] // self.ticks_per_second
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +39,7 @@ class Sequences:
     timestamps_E: Tensor  # int64, seconds
     offsets_N1: Tensor  # int64, starts with 0, ends with E
     propensities_E: Tensor | None = None  # float64, in (0, 1]; None: the log does not know them
+    signals: Signals | None = None  # of the E events
 
     @property
     def lengths_N(self) -> Tensor:
@@ -97,16 +75,12 @@ class Targets:
     unshowable: int = 0  # events dropped because "never" rules out an item in their history
     catalogue: Catalogue = "eligible"  # what policies are a softmax over
     propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
+    signals: Signals | None = None  # of the items
+    never_shown_M: Tensor | None = None  # int64, ascending: items that nobody is shown; None: none
+    masked: int = 0  # events dropped because their item is never shown
 
     def __repr__(self) -> str:
         return f"Targets({len(self.items_N):,})"
-
-    @property
-    def excluded(self) -> Excluded | None:
-        """What a policy's softmax leaves out after each history; None: nothing."""
-        if self.repeats == "allowed" or self.catalogue == "all":
-            return None
-        return Excluded(self.history.items_E, self.history.offsets_N1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +94,7 @@ class Corpus:
     content_hash: SHA-256 of the source, as in `Interactions`.
     repeats: whether its users choose items again (data/repeats.py).
     catalogue: what policies are a softmax over.
+    never_shown_M: numbers of the items that nobody is shown, ascending; None: none.
     ticks_E: exact time of each event; None: whole seconds are exact.
     ticks_per_second: unit of `ticks_E`.
     left_out_user_ids: the users of the source whose items all have too few ratings.
@@ -137,7 +112,9 @@ class Corpus:
     ticks_per_second: int = 1
     left_out_user_ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=object))
     reward_scale: RewardScale = RewardScale()
+    signal_scales: Mapping[str, RewardScale] = field(default_factory=dict)
     catalogue: Catalogue = "eligible"
+    never_shown_M: Tensor | None = None
 
     def __repr__(self) -> str:
         return f"Corpus({self.name}: {self.sequences}, {self.num_items:,} items)"
@@ -145,11 +122,6 @@ class Corpus:
     @property
     def num_items(self) -> int:
         return len(self.item_ids)
-
-    @property
-    def excludes_history(self) -> bool:
-        """Whether a policy's softmax leaves out what a user had before."""
-        return self.repeats == "never" and self.catalogue == "eligible"
 
     @property
     def times_E(self) -> Tensor:
@@ -180,13 +152,12 @@ class Split:
 
     def targets(self, eval_split: "EvalSplit") -> Targets:
         """Raises: UserError for those of users held out where there are none."""
-        found: Targets | None = getattr(self, eval_split)
-        if found is None:
-            raise UserError(
-                f"--eval-split {eval_split}: this split holds no users out for good; give the "
-                "setup split=HoldOut(...) before anything is looked at."
-            )
-        return found
+        if (found := getattr(self, eval_split)) is not None:
+            return found  # type: ignore[no-any-return]
+        raise UserError(
+            f"--eval-split {eval_split}: this split holds no users out for good; give the setup "
+            "split=HoldOut(...) before anything is looked at."
+        )
 
 
 class History(NamedTuple):
@@ -228,6 +199,7 @@ class PaddedBatch(NamedTuple):
     # The action itself always is.
     excluded: Excluded | None = None
     propensities_BT: Tensor | None = None  # float32: of the actions; None: the log has none
+    signals: Signals | None = None  # of the actions at the N real positions
 
 
 class Batch(PaddedBatch):

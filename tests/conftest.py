@@ -12,6 +12,8 @@ import pytest
 
 # One thread per test process: two that share a core wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a test asks for two, one that waits sleeps: it would spin until the other gets a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")

@@ -29,6 +29,7 @@ ALGORITHMS = ("signals", "weights", "clipped", "pairs")
 ALGORITHMS += ("bc", "rwr", "exp_rsft", "asft", "offline_ppo", "exact_ppo", "dpo")
 ALGORITHMS += ("cql", "wbc", "iql", "awac", "crr", "topk_reinforce", "surrogates", "grpo")
 ALGORITHMS += ("margin", "ipo", "robust_dpo", "losers", "sdpo", "kto", "pessimistic")
+ALGORITHMS += ("q_head", "q_learning", "snqn", "sa2c", "ada_grpo", "return_conditioned")
 LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]
 FILES += [f"algorithms/{name}.py" for name in ALGORITHMS]
@@ -102,6 +103,22 @@ SWAPPED = {
         ("actors.reference.log_prob(", "actors.old.log_prob("),
         ("actors.policy.loss_of_log_prob(", "actors.old.loss_of_log_prob("),
     ],
+    "algorithms/q_head.py": [
+        ('trains_policy=name == "q"', "trains_policy=False"),
+        ("None, batch.excluded)", "None, None)"),
+        ("leave_out(counts_NK, excluded, False)", "counts_NK"),
+    ],
+    "algorithms/q_learning.py": [
+        ('q_values("target", batch', 'q_values("q", batch'),
+        ("target.of(q.best(", "target.of(target.best("),
+        ("later_N.roll(-1)", "later_N.roll(1)"),
+        ("where(batch.is_last_N, 0, ", "where(batch.is_last_N < 0, 0, "),
+        ("mean = actors.log.rewards_E", "mean = batch.reward_N"),
+        ("self.reward(batch, actors)", "batch.reward_N"),
+    ],
+    "algorithms/sa2c.py": [("clamp(min=0, ", "clamp("), ("max=self.weight_cap", "max=None")],
+    "algorithms/ada_grpo.py": [("self.group.after_step(actors)", "pass")],
+    "algorithms/return_conditioned.py": [("self.reward(batch, actors)", "batch.reward_N")],
     "algorithms/margin.py": [
         ("actors.policy.log_prob(", "actors.reference.log_prob("),
         ("actors.reference.log_prob(", "actors.policy.log_prob("),
@@ -144,6 +161,7 @@ SAME = {
     ("algorithms/signals.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
     ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",
+    ("algorithms/q_learning.py", "goal_N, goal_NK = goal_N *"): "a sign is its own inverse",
     ("algorithms/pairs.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/margin.py", "with torch.no_grad():"): "the reference is frozen",
     ("algorithms/losers.py", "@torch.no_grad()"): "the models that it reads are frozen",

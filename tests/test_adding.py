@@ -1,4 +1,5 @@
-"""ADDING.md is true: its code blocks, copied into a copy of the package, are one more algorithm."""
+"""ADDING.md is true: its code blocks, copied into a copy of the package, are one more algorithm and
+one more method without training."""
 
 import re
 import shutil
@@ -13,11 +14,15 @@ ADDING = (ROOT / "recsys_posttrain" / "ADDING.md").read_text(encoding="utf-8")
 COPIED = ("recsys_posttrain", "tests", "setup.cfg", "pyproject.toml")
 
 
-def _blocks():
-    """Every Python block of "An algorithm", under the first file that its step names."""
-    section = ADDING.partition("\n## An algorithm\n")[2].partition("\n## ")[0]
+SECTIONS = {"An algorithm": "algorithms", "A method without training": "untrained"}
+each_section = pytest.mark.parametrize("section", SECTIONS)
+
+
+def _blocks(section):
+    """Every Python block of a section, under the first file that its step names."""
+    text = ADDING.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     found = {}
-    for step in re.split(r"^\d+\. ", section, flags=re.MULTILINE)[1:]:
+    for step in re.split(r"^\d+\. ", text, flags=re.MULTILINE)[1:]:
         for block in re.findall(r"^   ```python\n(.*?)^   ```", step, re.MULTILINE | re.DOTALL):
             path = re.search(r"`(\S+\.py)`", step)
             assert path is not None, f"the step names no file: {step}"
@@ -39,12 +44,12 @@ def _python(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of the package and its tests in which "An algorithm" was followed to the letter."""
+    """A copy of the package and its tests in which these sections were followed to the letter."""
     folder = tmp_path_factory.mktemp("checkout")
     for part in COPIED:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
-    for path, block in _blocks().items():
+    for path, block in (each for section in SECTIONS for each in _blocks(section).items()):
         file = folder / path
         if not file.exists():
             file.write_text(block, encoding="utf-8")
@@ -56,25 +61,30 @@ def checkout(tmp_path_factory):
     return folder
 
 
-def test_it_is_one_file_one_import_line_and_one_test(checkout):
+@each_section
+def test_it_is_one_file_one_import_line_and_one_test(checkout, section):
     changed, new = [], []
-    for path in _blocks():
+    for path in _blocks(section):
         (changed if (ROOT / path).exists() else new).append(path)
-    assert changed == ["recsys_posttrain/algorithms/__init__.py"]
+    assert changed == [f"recsys_posttrain/{SECTIONS[section]}/__init__.py"]
     assert [path.partition("/")[0] for path in new] == ["recsys_posttrain", "tests"]
-    _python(checkout, "-m", "ruff", "check", "--no-cache", *_blocks())
+    _python(checkout, "-m", "ruff", "check", "--no-cache", *_blocks(section))
     _python(checkout, "-m", "ruff", "format", "--no-cache", "--check", *new)
 
 
-def test_it_passes_its_test_the_contract_and_the_toy_world(checkout):
+@each_section
+def test_it_passes_its_test(checkout, section):
     where = _python(checkout, "-c", "import recsys_posttrain; print(recsys_posttrain.__file__)")
     assert Path(where.strip()).is_relative_to(checkout)
-    (name,) = re.findall(r"^class (\w+)", "".join(_blocks().values()), re.MULTILINE)
-    (own,) = (path for path in _blocks() if path.startswith("tests/"))
-    pytest_of = ("-m", "pytest", "-p", "no:cacheprovider")
-    _python(checkout, *pytest_of, own)
+    (own,) = (path for path in _blocks(section) if path.startswith("tests/"))
+    _python(checkout, "-m", "pytest", "-p", "no:cacheprovider", own)
+
+
+def test_an_algorithm_passes_the_contract_and_the_toy_world(checkout):
+    blocks = "".join(_blocks("An algorithm").values())
+    (name,) = re.findall(r"^class (\w+)", blocks, re.MULTILINE)
     for suite in (
         "tests/contract/test_algorithm_contract.py",
         "tests/algorithms/test_toy_world.py",
     ):
-        _python(checkout, *pytest_of, suite, "-k", name)
+        _python(checkout, "-m", "pytest", "-p", "no:cacheprovider", suite, "-k", name)

@@ -10,6 +10,7 @@ import typer
 
 from recsys_posttrain import endings
 from recsys_posttrain.cli import app
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.studies import execute
@@ -88,7 +89,7 @@ GIVEN = {
             eval_split="validation",
             split="global-time",
             thresholds=Thresholds(liked="80%", zero=-3.0),
-            duplicates="first",
+            rules=FileRules(duplicates="first"),
         ),
     ),
     "sweep": (
@@ -107,7 +108,7 @@ GIVEN = {
             output=Path("out"),
             thresholds=Thresholds(top=4.5, disliked=1.0),
             repeats="never",
-            duplicates="last",
+            rules=FileRules(duplicates="last"),
         ),
     ),
 }

@@ -244,9 +244,8 @@ def _replace(file, old, new):
 
 def _a_new_backbone(package, folder):
     (package / "models" / "newest.py").write_text("class Newest:\n    pass\n")
-    _append("models/__init__.py", "from recsys_posttrain.models.newest import Newest as Newest\n")(
-        package, folder
-    )
+    line = "from recsys_posttrain.models.newest import Newest as Newest\n"
+    _append("models/__init__.py", line)(package, folder)
 
 
 def _docstrings_and_comments(package, folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys_posttrain.data import RatingsFile
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.sweep.load import Options
@@ -48,11 +49,11 @@ def test_data_commands(log, tmp_path):
 
 
 def test_a_study_and_a_sweep_read_by_the_rule(log):
-    study = load_study(STUDY, (), str(log), None, None, duplicates="last")
+    study = load_study(STUDY, (), str(log), None, None, rules=FileRules(duplicates="last"))
     assert {run.setup.dataset for run in study.runs} == {RatingsFile(str(log), duplicates="last")}
-    sweep = Options(str(log), duplicates="first").sweep(SWEEP)
+    sweep = Options(str(log), rules=FileRules(duplicates="first")).sweep(SWEEP)
     assert sweep.base.setup.dataset == RatingsFile(str(log), duplicates="first")
-    command = Options(dataset=str(log), duplicates="first").command(SWEEP)
+    command = Options(dataset=str(log), rules=FileRules(duplicates="first")).command(SWEEP)
     words = [
         "recsys-posttrain",
         "sweep",
@@ -68,4 +69,4 @@ def test_a_study_and_a_sweep_read_by_the_rule(log):
 def test_a_named_dataset_has_no_rule():
     for dataset in ("ml-100k", None):  # None: the study's own, which is a named one too
         with pytest.raises(UserError, match=r"--duplicates last is for .* is ml-1.*; leave it"):
-            load_study(STUDY, (), dataset, None, None, duplicates="last")
+            load_study(STUDY, (), dataset, None, None, rules=FileRules(duplicates="last"))

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from recsys_posttrain.errors import UserError
-
 TESTS = Path(__file__).parent
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 LINES = {
@@ -289,20 +287,3 @@ def test_a_signal_in_a_sweep(sweep, ends, tmp_path, number, workers):
     process = sweep(workers)
     until(lambda: trains(tmp_path), process)
     ends(process, number, group=workers > 1)
-
-
-def test_a_sweep_publishes_nothing_while_slots_are_open(tmp_path):
-    """As if its workers had ended well without doing their work."""
-    from types import SimpleNamespace
-
-    from recsys_posttrain.sweep.outcome import write_outcome
-
-    states = [
-        SimpleNamespace(left=left, cell=SimpleNamespace(label=label))
-        for label, left in {"BC": 0, "ExpRSFT": 1}.items()
-    ]
-    objective = SimpleNamespace(pipeline=None)
-    ledger = SimpleNamespace(sweep=None, objective=objective, states=lambda: states)
-    with pytest.raises(UserError, match=r"^1 of 2 methods are not finished \(ExpRSFT\): run the"):
-        write_outcome(ledger, Path("x.py"), tmp_path, "command")
-    assert list(tmp_path.iterdir()) == []

@@ -204,6 +204,15 @@ def test_the_tree_is_the_tree():
     } == package
 
 
+def test_no_file_is_longer_than_one_reads_at_once():
+    """At most 300 lines, tests and their helpers included."""
+    folders = ("recsys_posttrain", "experiments", "benchmarks", "tests")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 500
+    long = [each for each in files if len(each.read_text(encoding="utf-8").splitlines()) > 300]
+    assert long == []
+
+
 def test_the_core_exists_and_reads_in_an_hour():
     """The files that a loss passes through: at most 5,000 lines."""
     text = README.read_text(encoding="utf-8")

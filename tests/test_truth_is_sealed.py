@@ -27,12 +27,15 @@ from recsys_posttrain.studies.baselines import METHODS
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.untrained import Popularity, Uniform
 from recsys_posttrain.worlds.base import truth_of
+from recsys_posttrain.worlds.jester import Jester
 from recsys_posttrain.worlds.true_reward import TrueReward
 
 PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
-# Who may call truth() or truth_of(): evaluation, the control that names it, its own module, and the
+# Who may call one of ANSWERS: evaluation, the control that names it, its own module, and the
 # report on a world.
 ASKERS = {"cli_data.py", "studies/shared_stages.py", "worlds/base.py"}
+# What a world answers with true rewards; its logging policy is made of them.
+ANSWERS = {each.__name__ for each in (truth_of, Jester.truth, Jester.logging_logits)}
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -43,7 +46,7 @@ def test_who_asks_for_the_truth():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = node.func if isinstance(node, ast.Call) else None
             name = getattr(called, "attr", None) or getattr(called, "id", None)
-            if name in ("truth", "truth_of"):
+            if name in ANSWERS:
                 askers.add(path.relative_to(PACKAGE).as_posix())
     assert askers == ASKERS
 

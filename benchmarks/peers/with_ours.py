@@ -21,6 +21,7 @@ from side import (
     versions,
 )
 
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.sasrec import SASRec
@@ -85,8 +86,7 @@ class Ours:
             self.policy.last_hidden_states(self.histories),
             self.policy.item_embedding_VD.detach(),
             TOP,
-            self.histories.items_E,
-            self.histories.offsets_N1,
+            Excluded(self.histories.items_E, self.histories.offsets_N1),
         )
         core = time.perf_counter() - began
         real_NK = (items_NK > 0).numpy()

@@ -6,7 +6,7 @@ import numpy as np
 from theory.claims import Check, Claim, in_standard_errors
 
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.stats.bootstrap import bootstrap_means
+from recsys_posttrain.stats.bootstrap import bootstrap
 from recsys_posttrain.worlds.tabular import Floats, Tabular, rows
 
 CONTEXTS, ITEMS = 4, 50
@@ -88,6 +88,6 @@ def _best_interval(
     value_LS: Floats, temperature_L: Floats, generator: np.random.Generator
 ) -> tuple[float, float]:
     """Percentile interval of the temperature whose mean over resampled draws is largest."""
-    _, mean_RL = bootstrap_means(value_LS[:, None], resamples=1000, rng=generator)
+    mean_RL = bootstrap(value_LS[:, None], resamples=1000, rng=generator).draws_RK
     low, high = np.quantile(temperature_L[mean_RL.argmax(axis=1)], [0.025, 0.975])
     return float(low), float(high)

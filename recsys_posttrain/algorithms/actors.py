@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.eligibility import Excluded, leave_out
+from recsys_posttrain.logged import Signals
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
@@ -38,6 +39,7 @@ class LoggedRewards(NamedTuple):
     rewards_E: Tensor  # of every training event
     item_mean_V: Tensor  # mean per item; the global mean for items without an event
     liked: float = 4.0  # from which reward on an item counts as liked
+    signals: Signals | None = None  # of every training event
 
 
 def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
@@ -47,7 +49,7 @@ def logged_rewards(train: Sequences, num_items: int) -> LoggedRewards:
     count_V = torch.bincount(index_E, minlength=num_items)
     total_V = torch.bincount(index_E, weights=train.rewards_E.double(), minlength=num_items)
     mean_V = torch.where(count_V > 0, total_V / count_V.clamp(min=1), train.rewards_E.mean())
-    return LoggedRewards(train.rewards_E, mean_V.float())
+    return LoggedRewards(train.rewards_E, mean_V.float(), signals=train.signals)
 
 
 class Actors(nn.Module):

@@ -4,18 +4,13 @@
     A_i = (R_i - mean R) / (sd R + 1e-4)   or   R_i - mean R,   R = r_hat(x, a_i)
     k3_i = pi_ref / pi - log(pi_ref / pi) - 1,   pi = pi(a_i | x)
 
-pi_old is the policy as of the last refresh, at first the reference. `scale_rewards` is the division
-by the group's standard deviation: GRPO's; without it this is Dr. GRPO. It makes the smallest
-differences count as much as the largest, those that r_hat has from noise too. The surrogate is
-PPO's, ECPO's or GBPO's (surrogates.py).
-Limits: at pi = pi_old the expected gradient without the division is that of
--(1 - 1/G) E_pi[r_hat] + c KL(pi_ref || pi), as the mean holds R_i itself; a group of equal rewards
-has no advantage (`frac_reward_zero_std`).
-Source: GRPO, arXiv 2402.03300, equations 3 and 4; Dr. GRPO, arXiv 2503.20783.
-Departures: one item for an answer, so no length; new samples at every step, and pi_old lags by up
-to `refresh_every` steps; k3 is continued in a straight line above pi_ref / pi = e^10, where it
-overflows. Its gradient is that of the forward KL, as in the paper: OfflinePPO has KL(pi || pi_ref),
-and the exact value as its baseline.
+pi_old is the policy as of the last refresh, at first the reference. Without the division
+(`scale_rewards`) this is Dr. GRPO; with it the smallest differences count as much as the largest,
+those that r_hat has from noise too. The surrogate is PPO's, ECPO's or GBPO's (surrogates.py).
+Limits: at pi = pi_old, not divided, the expected gradient is that of -(1 - 1/G) E_pi[r_hat] +
+c KL(pi_ref || pi), as the mean holds R_i; equal rewards have no advantage (`frac_reward_zero_std`).
+Source: GRPO, arXiv 2402.03300, (3) and (4); Dr. GRPO, arXiv 2503.20783. Departures: one item for an
+answer, so no length; new samples at every step; pi_old lags; k3 straight above e^10 = pi_ref / pi.
 """
 
 from dataclasses import dataclass
@@ -35,6 +30,8 @@ from recsys_posttrain.algorithms.surrogates import (
 from recsys_posttrain.algorithms.weights import means
 from recsys_posttrain.config import require_at_least
 from recsys_posttrain.types import Batch, LossOutput
+
+Constants = tuple[Tensor, Tensor, Tensor]  # log pi_old, log pi_ref and A, each [N, K]
 
 
 def group_advantage(reward_NK: Tensor, scale: bool) -> Tensor:
@@ -59,17 +56,23 @@ class GRPO:
         require_at_least(self, 2, "samples")
         check_clipped(self, self.clip)
 
-    def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+    def drawn(self, batch: Batch, actors: Actors) -> tuple[Tensor, Tensor, Constants]:
+        """Samples of pi_old, their rewards, and what `objective` asks besides log pi."""
         items_NK, old_NK = actors.old_at(batch).sample(batch, self.samples, actors.generator)
         reference_NK = actors.reference.log_prob(batch, items_NK)
         reward_NK = actors.reward.score(batch, items_NK)
         constants = old_NK, reference_NK, group_advantage(reward_NK, self.scale_rewards)
+        return items_NK, reward_NK, constants
 
-        def objective(log_prob: Tensor, old: Tensor, reference: Tensor, gain: Tensor) -> Tensor:
-            penalty = self.kl_coefficient * forward_kl(log_prob, reference)
-            return (self.surrogate(log_prob, old, gain, self.clip) + penalty).mean(dim=-1)
+    def objective(self, log_prob: Tensor, old: Tensor, reference: Tensor, gain: Tensor) -> Tensor:
+        """The mean over a group, with its KL penalty."""
+        loss = self.surrogate(log_prob, old, gain, self.clip)
+        return (loss + self.kl_coefficient * forward_kl(log_prob, reference)).mean(dim=-1)
 
-        loss_N, log_prob_NK = actors.policy.loss_of_log_prob(batch, items_NK, objective, *constants)
+    def loss(self, batch: Batch, actors: Actors) -> LossOutput:
+        items_NK, reward_NK, constants = self.drawn(batch, actors)
+        fused = actors.policy.loss_of_log_prob
+        loss_N, log_prob_NK = fused(batch, items_NK, self.objective, *constants)
         metrics = group_metrics(log_prob_NK, *constants, reward_NK, clip=self.clip)
         return LossOutput(loss_N, means(metrics))
 

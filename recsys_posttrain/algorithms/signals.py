@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.config import require, require_above_0
+from recsys_posttrain.logged import Signals
 from recsys_posttrain.ops.logsumexp import linear_logsumexp
 from recsys_posttrain.types import Batch
 
@@ -77,6 +78,25 @@ def policy_value(batch: Batch, actors: Actors) -> Tensor:
 def no_baseline(batch: Batch, actors: Actors) -> Tensor:
     """No baseline: 0 everywhere."""
     return torch.zeros_like(batch.reward_N)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A signal that the log has beside its rewards (`--signals NAME`), in stars of its own scale.
+
+    is_mean: its mean over the training log, as the baseline of it; the others are of the reward.
+    """
+
+    name: str = ""
+    is_mean: bool = False
+
+    def __call__(self, batch: Batch, actors: Actors) -> Tensor:
+        found = batch.signals or Signals((), batch.reward_N)
+        value_N = found.of(self.name).to(batch.reward_N)
+        if not self.is_mean:
+            return value_N
+        assert actors.log.signals is not None
+        return torch.full_like(value_N, float(actors.log.signals.of(self.name).mean()))
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,10 @@ def learned_bias(batch: Batch, actors: Actors) -> Tensor:
     return VALUE_RATE * actors.head("bias", batch, trains_policy=True).squeeze(1)
 
 
-def scalar_head(dim: int) -> nn.Module:
-    """One number per hidden state; 0 at first, without a draw from the global generator."""
+def scalar_head(dim: int, width: int = 1) -> nn.Module:
+    """`width` numbers per hidden state; 0 at first, without a draw from the global generator."""
     # Built without storage first: the usual initialisation would draw from the global generator.
-    head = nn.Linear(dim, 1, device="meta").to_empty(device="cpu")
+    head = nn.Linear(dim, width, device="meta").to_empty(device="cpu")
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
     return head

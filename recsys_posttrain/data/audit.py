@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from recsys_posttrain.data.signals import SIGNAL, own_unit
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -120,6 +121,18 @@ def rewards_line(corpus: Corpus) -> str:
     """How the rewards of a corpus are understood."""
     scale = corpus.reward_scale
     return scale.line(scale.from_stars(corpus.sequences.rewards_E.double().numpy()))
+
+
+def signal_lines(corpus: Corpus) -> list[str]:
+    """The range of each signal, and of how many events it is not 0."""
+    if corpus.sequences.signals is None:
+        return []
+    own = own_unit(corpus.sequences.signals, corpus.signal_scales)
+    return [
+        f"signal {name.removeprefix(SIGNAL)}: {each.min():.4g} to {each.max():.4g}, mean "
+        f"{each.mean():.4g}, not 0 in {(each != 0).mean():.1%} of events"
+        for name, each in own.items()
+    ]
 
 
 def _histogram(figures: dict[str, float], kind: str) -> list[tuple[str, str]]:

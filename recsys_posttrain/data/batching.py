@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from recsys_posttrain.data.repeats import seen_before
+from recsys_posttrain.data.repeats import EVERYTHING, Rule, not_eligible
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.logged import rows_of
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, History, Sequences
 
@@ -41,13 +42,13 @@ def batch_of(
     rows_B: Tensor,
     max_length: int,
     skipped_B: Tensor | None = None,
-    excludes_history: bool = False,
+    rule: Rule = EVERYTHING,
 ) -> Batch:
     """The next-event batch of the sequences `rows_B`, longest first; each needs two events.
 
     skipped_B: as for `window`; at least two events must stay.
-    excludes_history: whether what a sequence had before an action, in the window or earlier, is not
-        eligible for it.
+    rule: what is not eligible for an action. What a sequence had before it may lie in the window or
+        earlier.
     """
     order_B = sequences.lengths_N[rows_B].argsort(descending=True, stable=True)
     rows_B = rows_B[order_B]
@@ -57,7 +58,6 @@ def batch_of(
     mask_BT = step_T < length_B[:, None] - 1
     first_B = sequences.offsets_N1[rows_B + 1] - skipped_B - length_B
     event_BT = first_B[:, None] + 1 + step_T  # of the action, where it is real
-    excluded = seen_before(sequences, event_BT[mask_BT]) if excludes_history else None
     p_E = sequences.propensities_E
     p_BT = None if p_E is None else (p_E[event_BT * mask_BT] * mask_BT).float()
     return Batch(
@@ -69,8 +69,9 @@ def batch_of(
         action_times_BT=times_BT[:, 1:],
         mask_BT=mask_BT,
         sequences_B=rows_B,
-        excluded=excluded,
+        excluded=not_eligible(sequences, event_BT[mask_BT], rule),
         propensities_BT=p_BT,
+        signals=rows_of(sequences.signals, event_BT[mask_BT]),
     )
 
 
@@ -86,7 +87,7 @@ class BatchStream(IterableDataset[Batch]):
         evenly at each step; so older events are trained on too.
     tokens: positions in a batch, at most a window more, in place of `batch_size` sequences; every
         epoch has the same number of batches, almost equally full. None: `batch_size` counts.
-    excludes_history: as for `batch_of`.
+    rule: as for `batch_of`.
 
     Raises: UserError where no sequence has two events, or `tokens` is below two windows.
     """
@@ -101,7 +102,7 @@ class BatchStream(IterableDataset[Batch]):
         steps: int | None = None,
         random_windows: float = 0.0,
         tokens: int | None = None,
-        excludes_history: bool = False,
+        rule: Rule = EVERYTHING,
     ) -> None:
         self.sequences = sequences
         self.max_length = max_length
@@ -109,7 +110,7 @@ class BatchStream(IterableDataset[Batch]):
         self.seed = seed
         self.random_windows = random_windows
         self.tokens = tokens
-        self.excludes_history = excludes_history
+        self.rule = rule
         self.usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
         if not len(self.usable_N):
             raise UserError(
@@ -141,9 +142,7 @@ class BatchStream(IterableDataset[Batch]):
                 batches = self._batches(epoch)
             rows_B = batches[step % self.steps_per_epoch]
             skipped_B = self._skipped(rows_B, step)
-            yield batch_of(
-                self.sequences, rows_B, self.max_length, skipped_B, self.excludes_history
-            )
+            yield batch_of(self.sequences, rows_B, self.max_length, skipped_B, self.rule)
 
     def _batches(self, epoch: int) -> tuple[Tensor, ...]:
         """The sequences of each batch of one epoch."""
@@ -174,13 +173,13 @@ class BatchStream(IterableDataset[Batch]):
 
 
 def fixed_batches(
-    sequences: Sequences, max_length: int, batch_size: int, excludes_history: bool = False
+    sequences: Sequences, max_length: int, batch_size: int, rule: Rule = EVERYTHING
 ) -> Iterator[Batch]:
     """Batches of every sequence with two events, once, longest first: to evaluate, not to train."""
     rows_N = sequences.lengths_N.argsort(descending=True, stable=True)
     rows_N = rows_N[sequences.lengths_N[rows_N] >= 2]
     for rows_B in torch.split(rows_N, batch_size):
-        yield batch_of(sequences, rows_B, max_length, excludes_history=excludes_history)
+        yield batch_of(sequences, rows_B, max_length, rule=rule)
 
 
 def history_batches(

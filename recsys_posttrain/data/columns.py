@@ -1,6 +1,7 @@
 """One column of a table: its ids or its ratings, or a sentence about the first row that breaks a
 rule."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,11 +23,13 @@ WHOLE = r"^-?(0|[1-9][0-9]{0,17})(\.0+)?$"
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """values: a pyarrow ChunkedArray, in the order of the file. name: as the file writes it."""
+    """values: a pyarrow ChunkedArray, in the order of the file. name: as the file writes it. ends:
+    of several files, the name of each and the row after its last."""
 
     path: str
     name: str
     values: pa.ChunkedArray
+    ends: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -55,13 +58,31 @@ class Column:
         return bool(pc.all(pc.match_substring_regex(self.values, pattern)).as_py())
 
     def check(self, good: np.ndarray, rule: str) -> None:
-        """Name the first row that breaks a rule. Rows are counted from 1, without the header."""
+        """Name the first row that breaks a rule."""
         if not good.all():
             row = int((~good).argmax())
             raise UserError(
-                f"{self.path}: {rule}; row {row + 1} has {self.written(row)}: correct or remove "
-                "that row."
+                f"{self.path}: {rule}; {self.place(row)} has {self.written(row)}: correct or "
+                "remove that row."
             )
+
+    def place(self, row: int) -> str:
+        """In words. Rows are counted from 1, without the header."""
+        first = 0
+        for name, end in self.ends:
+            if row < end:
+                return f"row {row - first + 1} of {name}"
+            first = end
+        return f"row {row + 1}"
+
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether all that is written is a number; of a plain column."""
+        if not self.is_text:
+            return self.is_number or bool(pa.types.is_boolean(self.values.type))
+        there = self.values.drop_null()
+        numbers = pd.to_numeric(there.to_pandas(), errors="coerce")
+        return len(there) > 0 and bool(numbers.notna().all())
 
     def check_there(self, rule: str) -> None:
         self.check(numpy_of(self.values.is_valid(), "bool"), rule)
@@ -100,8 +121,8 @@ def with_points(column: Column) -> Column:
     if column.every(r"^([+-]?[0-9]+|[+-]?[0-9]{1,3},[0-9]{3})$"):
         row = int(numpy_of(pc.fill_null(has_comma, False), "bool").argmax())
         raise UserError(
-            f"{column.path}: {column.name} of row {row + 1} is {column.written(row)}, which could "
-            "have a decimal comma or one of thousands; write numbers with a decimal point."
+            f"{column.path}: {column.name} of {column.place(row)} is {column.written(row)}, which "
+            "could have a decimal comma or one of thousands; write numbers with a decimal point."
         )
     note(f"{column.path}: {column.name} is written with decimal commas, read as decimal points")
     return replace(column, values=pc.replace_substring(column.values, ",", "."))
@@ -112,33 +133,50 @@ def read_ratings(column: Column) -> np.ndarray:
 
     Raises: UserError: a value is missing, no number, or too large; the column is of another type.
     """
-    column = with_points(column.plain())
-    is_right = column.is_number or pa.types.is_boolean(column.values.type)
-    column.check_type("a number", is_right)
-    numbers = pd.to_numeric(column.values.to_pandas(), errors="coerce")
-    rating_E = numbers.astype("float64").to_numpy()
+    column, rating_E = _read_numbers(column)
     column.check(np.isfinite(rating_E), "the rating must be a finite number")
-    size_E = np.abs(rating_E)
-    column.check(
+    for good_E, rule in size_rules(rating_E, "the rating"):
+        column.check(good_E, rule)
+    return rating_E
+
+
+def size_rules(value_E: np.ndarray, what: str) -> Iterator[tuple[np.ndarray, str]]:
+    """What models can compute with, and the rule in words."""
+    size_E, why = np.abs(value_E), "because models compute in float32"
+    yield (
         size_E <= LARGEST,
-        f"the rating must be at most {LARGEST:g} in size, because models compute in float32, and "
-        f"the largest is {size_E.max():g}",
+        f"{what} must be at most {LARGEST:g} in size, {why}, and the largest is {size_E.max():g}",
     )
-    column.check(
+    yield (
         (size_E >= SMALLEST) | (size_E == 0),
-        f"the rating must be 0 or at least {SMALLEST:g} in size, because models compute in float32",
+        f"{what} must be 0 or at least {SMALLEST:g} in size, {why}",
     )
-    return np.asarray(rating_E)
 
 
 def read_propensities(column: Column) -> np.ndarray:
     """float64, each in (0, 1]. Raises: UserError: one is missing, no number or outside."""
-    column = with_points(column.plain())
-    column.check_type("a number", column.is_number)
-    numbers = pd.to_numeric(column.values.to_pandas(), errors="coerce")
-    propensity_E = numbers.astype("float64").to_numpy()
+    column, propensity_E = _read_numbers(column)
     column.check((propensity_E > 0) & (propensity_E <= 1), NO_PROPENSITY)
-    return np.asarray(propensity_E)
+    return propensity_E
+
+
+def read_numbers(column: Column) -> np.ndarray:
+    """float64; NaN where nothing is written. Raises: UserError: something else is no number."""
+    column, number_E = _read_numbers(column)
+    if column.is_text:
+        is_empty_E = ~numpy_of(column.values.is_valid(), "bool")
+        rule = f"{column.name} must be a number wherever it is written"
+        column.check(~np.isnan(number_E) | is_empty_E, rule)
+    return number_E
+
+
+def _read_numbers(column: Column) -> tuple[Column, np.ndarray]:
+    """The column as it was read, and float64 with NaN for what is no number."""
+    column = with_points(column.plain())
+    is_right = column.is_number or pa.types.is_boolean(column.values.type)
+    column.check_type("a number", is_right)
+    numbers = pd.to_numeric(column.values.to_pandas(), errors="coerce")
+    return column, np.asarray(numbers.astype("float64").to_numpy())
 
 
 def read_ids(column: Column) -> pd.Series:

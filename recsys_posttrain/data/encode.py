@@ -16,6 +16,7 @@ from torch import Tensor
 from recsys_posttrain.config import require
 from recsys_posttrain.data.hold_out import targets_where
 from recsys_posttrain.data.notes import counted, note
+from recsys_posttrain.logged import rows_of
 from recsys_posttrain.types import Corpus, Sequences, Split, Targets
 
 NAMED = 3  # of what is left out
@@ -49,27 +50,40 @@ class Encoder:
         kept_E = items_E > 0
         row_E = torch.repeat_interleave(sequences.lengths_N)[kept_E]
         length_N = torch.bincount(row_E, minlength=len(sequences))
-        propensities_E = sequences.propensities_E
         return Sequences(
             items_E[kept_E],
             sequences.rewards_E[kept_E],
             sequences.timestamps_E[kept_E],
             torch.cat([length_N.new_zeros(1), length_N.cumsum(0)]),
-            None if propensities_E is None else propensities_E[kept_E],
+            rows_of(sequences.propensities_E, kept_E),
+            rows_of(sequences.signals, kept_E),
         )
+
+    def never_shown(self, never_shown_M: Tensor | None) -> Tensor | None:
+        """Those of them that have a number."""
+        if never_shown_M is None:
+            return None
+        number_M = self.number_V1[never_shown_M]
+        return number_M[number_M > 0].sort().values
 
     def targets(self, targets: Targets) -> Targets:
         """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
-        known = replace(targets, history=history, items_N=items_N)
+        masked_M = self.never_shown(targets.never_shown_M)
+        known = replace(targets, history=history, items_N=items_N, never_shown_M=masked_M)
         return targets_where(known, (items_N > 0) & (history.lengths_N > 0))
 
     def corpus(self, corpus: Corpus) -> Corpus:
         ticks_E = corpus.ticks_E
         if ticks_E is not None:
             ticks_E = ticks_E[self.number_V1[corpus.sequences.items_E] > 0]
-        sequences = self.sequences(corpus.sequences)
-        return replace(corpus, sequences=sequences, item_ids=self.item_ids, ticks_E=ticks_E)
+        return replace(
+            corpus,
+            sequences=self.sequences(corpus.sequences),
+            item_ids=self.item_ids,
+            ticks_E=ticks_E,
+            never_shown_M=self.never_shown(corpus.never_shown_M),
+        )
 
     def split(self, data: Split) -> Split:
         train = self.sequences(data.train)

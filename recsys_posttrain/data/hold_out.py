@@ -81,7 +81,9 @@ class HoldOut:
 
 def targets_where(targets: Targets, keep_N: Tensor) -> Targets:
     """Those of the targets that are True."""
-    history, propensities_N = targets.history, targets.propensities_N
+    from recsys_posttrain.logged import rows_of
+
+    history = targets.history
     return replace(
         targets,
         history=slices(history, history.offsets_N1[:-1][keep_N], history.lengths_N[keep_N]),
@@ -89,7 +91,8 @@ def targets_where(targets: Targets, keep_N: Tensor) -> Targets:
         rewards_N=targets.rewards_N[keep_N],
         times_N=targets.times_N[keep_N],
         users_N=targets.users_N[keep_N],
-        propensities_N=None if propensities_N is None else propensities_N[keep_N],
+        propensities_N=rows_of(targets.propensities_N, keep_N),
+        signals=rows_of(targets.signals, keep_N),
     )
 
 

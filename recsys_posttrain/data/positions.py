@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.data.batching import fixed_batches
+from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.types import Batch, Sequences
 
 LARGEST_CACHE = 2**28  # elements, 1 GiB: a larger log is computed batch by batch
@@ -18,12 +19,10 @@ class TrainingPositions:
     epoch, for each seed and each algorithm, so a frozen model needs to see each position once.
     """
 
-    def __init__(
-        self, sequences: Sequences, max_length: int, excludes_history: bool = False
-    ) -> None:
+    def __init__(self, sequences: Sequences, max_length: int, rule: Rule = EVERYTHING) -> None:
         self.sequences = sequences
         self.max_length = max_length
-        self.excludes_history = excludes_history
+        self.rule = rule
         positions_N = (sequences.lengths_N - 1).clamp(min=0, max=max_length)
         self.first_N = positions_N.cumsum(dim=0) - positions_N
         self.count = int(positions_N.sum())
@@ -33,7 +32,8 @@ class TrainingPositions:
             isinstance(other, TrainingPositions)
             and self.sequences is other.sequences
             and self.max_length == other.max_length
-            and self.excludes_history == other.excludes_history
+            and self.rule.history == other.rule.history
+            and self.rule.never_shown_M is other.rule.never_shown_M
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -57,7 +57,7 @@ class TrainingPositions:
         like: batches are moved to the device of this tensor.
         """
         values_E: Tensor | None = None
-        for batch in fixed_batches(self.sequences, self.max_length, 128, self.excludes_history):
+        for batch in fixed_batches(self.sequences, self.max_length, 128, self.rule):
             value_N = of_batch(batch.to(like.device)).cpu()
             if values_E is None:
                 values_E = value_N.new_empty(self.count, *value_N.shape[1:])

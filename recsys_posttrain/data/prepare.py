@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from recsys_posttrain.data.notes import heard, note
 from recsys_posttrain.data.propensity import PROPENSITY, check_propensities
+from recsys_posttrain.data.signals import is_signal, signals_of
 from recsys_posttrain.data.sources import CACHE, cache_folder
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import new_folder, sha256_of
@@ -171,6 +172,8 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     }
     if PROPENSITY in frame:
         columns["propensities"] = per_user(frame[PROPENSITY].to_numpy(np.float64), pa.float64())
+    for name in filter(is_signal, map(str, frame)):
+        columns[name] = per_user(frame[name].to_numpy(np.float32), pa.float32())
     facts = {
         "has_ratings": interactions.has_ratings,
         "ticks_per_second": interactions.ticks_per_second,
@@ -234,6 +237,9 @@ def _corpus(
         declared=RewardScale() if as_is else None,
         has_ratings=facts["has_ratings"],
     )
+    signal_scales, signals = signals_of(
+        {each: events(each) for each in users.column_names if is_signal(each)}
+    )
     lengths_N = np.diff(users.column("items").combine_chunks().offsets.to_numpy())
     offsets_N1 = np.concatenate([[0], lengths_N.cumsum(dtype=np.int64)])
     times_E, ticks_per_second = events("times"), facts["ticks_per_second"]
@@ -243,6 +249,7 @@ def _corpus(
         torch.from_numpy(times_E // ticks_per_second),
         torch.from_numpy(offsets_N1),
         torch.from_numpy(events("propensities")) if "propensities" in users.column_names else None,
+        signals,
     )
     return Corpus(
         name=name,
@@ -255,6 +262,7 @@ def _corpus(
         ticks_per_second=ticks_per_second,
         left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),
         reward_scale=scale,
+        signal_scales=signal_scales,
     )
 
 

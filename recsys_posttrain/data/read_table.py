@@ -5,17 +5,20 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from pyarrow import csv as arrow_csv
 
+from recsys_posttrain.config import require
 from recsys_posttrain.data.columns import SHOWN, Column
 from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.table_paths import suffix_of
 from recsys_posttrain.errors import UserError
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -32,6 +35,39 @@ MOST_TIMES = 100  # a log packs to a tenth; what grows more is a mistake or an a
 
 # (the names in the header) -> which of them, by place, is each column that is wanted.
 Choose = Callable[[list[str]], Mapping[str, int]]
+
+
+def read_tables(label: str, paths: Sequence[Path], choose: Choose) -> dict[str, Column]:
+    """The chosen columns of one file, or of several one below the other. label: what they are.
+
+    Raises: UserError: as `read_table`; a file has other columns, or the same of another type.
+    """
+    tables = [read_table(path, suffix_of(path.name)[1:], choose) for path in paths]
+    if len(tables) == 1:
+        return tables[0]
+    ends = np.cumsum([len(table["user_id"].values) for table in tables]).tolist()
+    named = tuple(zip((path.name for path in paths), ends, strict=True))
+    joined = {}
+    for path, table in zip(paths, tables, strict=True):
+        only = [each.name for name, each in table.items() if name not in tables[0]]
+        lost = [each.name for name, each in tables[0].items() if name not in table]
+        require(
+            not (only or lost),
+            f"{path} and {paths[0].name} must have the same columns; one of them alone has "
+            f"{', '.join(only + lost)}: save both alike.",
+        )
+        for name, here in table.items():
+            first = tables[0][name]
+            require(
+                here.values.type == first.values.type,
+                f"{path} has {here.name} as {here.values.type} and {paths[0].name} as "
+                f"{first.values.type}; save both alike.",
+            )
+    for name, first in tables[0].items():
+        chunks = [chunk for table in tables for chunk in table[name].values.chunks]
+        values = pa.chunked_array(chunks, type=first.values.type)
+        joined[name] = Column(label, first.name, values, named)
+    return joined
 
 
 def read_table(path: Path, kind: str, choose: Choose) -> dict[str, Column]:

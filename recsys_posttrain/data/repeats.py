@@ -6,11 +6,13 @@ no policy under that rule can show it. Where they are "allowed", nothing is left
 measured in the log, unless it is given.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from recsys_posttrain.eligibility import Excluded, excluded_spans
-from recsys_posttrain.types import Repeats, Sequences, Split
+from recsys_posttrain.types import Corpus, Repeats, Sequences, Split, Targets
 
 # The least share of repeated choices that counts as a habit of the users. Below it they are slips
 # of the log, such as an item that was rated twice; in MovieLens there are none.
@@ -28,11 +30,54 @@ def measured_repeats(sequences: Sequences) -> Repeats:
     return "allowed" if repeated_share(sequences) >= HABIT else "never"
 
 
-def removed_items(histories: Sequences, repeats: Repeats) -> Excluded:
-    """What leaves the ranking after each history."""
-    if repeats == "allowed":
-        return Excluded(histories.items_E[:0], torch.zeros_like(histories.offsets_N1))
-    return Excluded(histories.items_E, histories.offsets_N1)
+class Rule(NamedTuple):
+    """What is not eligible for an action, which itself always is."""
+
+    history: bool = False  # what its user had before
+    never_shown_M: Tensor | None = None  # items that nobody is shown, int64, 1..V, ascending
+
+    @property
+    def leaves_out_nothing(self) -> bool:
+        return not self.history and self.never_shown_M is None
+
+
+EVERYTHING = Rule()
+
+
+def rule_of(corpus: Corpus) -> Rule:
+    """What a policy's softmax leaves out."""
+    is_had = corpus.repeats == "never"
+    return EVERYTHING if corpus.catalogue == "all" else Rule(is_had, corpus.never_shown_M)
+
+
+def removed_items(histories: Sequences, repeats: Repeats, never_shown_M: Tensor | None) -> Excluded:
+    """What may not be shown after each history."""
+    if repeats == "never":
+        return Excluded(histories.items_E, histories.offsets_N1, never_shown_M)
+    nothing_N1 = torch.zeros_like(histories.offsets_N1)
+    return Excluded(histories.items_E[:0], nothing_N1, never_shown_M)
+
+
+def removed_for(targets: Targets) -> Excluded:
+    """What may not be shown at each target: it leaves rankings, lists and expectations."""
+    return removed_items(targets.history, targets.repeats, targets.never_shown_M)
+
+
+def excluded_for(targets: Targets) -> Excluded | None:
+    """What a policy's softmax leaves out at each target; None: nothing."""
+    return None if targets.catalogue == "all" else removed_for(targets)
+
+
+def not_eligible(sequences: Sequences, event_N: Tensor, rule: Rule) -> Excluded | None:
+    """What is not eligible for the actions of these events, flat indices; None: all items are."""
+    if rule.leaves_out_nothing:
+        return None
+    nothing_N1 = torch.zeros(len(event_N) + 1, dtype=torch.int64)
+    nothing = Excluded(sequences.items_E[:0], nothing_N1)
+    seen = seen_before(sequences, event_N) if rule.history else nothing
+    if rule.never_shown_M is None:
+        return seen
+    return seen._replace(everywhere_M=rule.never_shown_M, but_N=sequences.items_E[event_N])
 
 
 def seen_before(sequences: Sequences, event_N: Tensor) -> Excluded:

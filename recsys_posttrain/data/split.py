@@ -115,21 +115,26 @@ def whole_sequences(sequences: Sequences, rows_N: Tensor) -> Sequences:
 def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     """Targets for the events at given indices of the corpus, each with its user's whole history.
 
-    Where the corpus has repeats="never", an event on an item in its history is left out.
+    An event on an item that is never shown is left out, and where the corpus has repeats="never"
+    one on an item in its history.
 
     Raises: UserError where that leaves none.
     """
     import torch
 
+    from recsys_posttrain.data.never_shown import shown_events
     from recsys_posttrain.data.repeats import had_before
+    from recsys_posttrain.logged import rows_of
     from recsys_posttrain.types import Targets
 
-    sequences, asked, p_E = corpus.sequences, len(event_N), corpus.sequences.propensities_E
+    sequences, asked = corpus.sequences, len(event_N)
+    event_N = shown_events(corpus, event_N)
+    shown = len(event_N)
     if corpus.repeats == "never":
         event_N = event_N[~had_before(_before(sequences, event_N), sequences.items_E[event_N])]
         require(
-            len(event_N) or not asked,
-            f"{corpus.name}: all {asked:,} targets are of items that their users had before, which "
+            len(event_N) or not shown,
+            f"{corpus.name}: all {shown:,} targets are of items that their users had before, which "
             'repeats="never" does not show again; allow repeats (--repeats allowed).',
         )
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
@@ -140,9 +145,12 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         times_N=sequences.timestamps_E[event_N],
         users_N=users_N,
         repeats=corpus.repeats,
-        unshowable=asked - len(event_N),
+        unshowable=shown - len(event_N),
         catalogue=corpus.catalogue,
-        propensities_N=None if p_E is None else p_E[event_N],
+        propensities_N=rows_of(sequences.propensities_E, event_N),
+        signals=rows_of(sequences.signals, event_N),
+        never_shown_M=corpus.never_shown_M,
+        masked=asked - shown,
     )
 
 
@@ -185,16 +193,17 @@ def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences
     """New sequences; the n-th holds the flat events [start_N[n], start_N[n] + length_N[n])."""
     import torch
 
+    from recsys_posttrain.logged import rows_of
     from recsys_posttrain.types import Sequences
 
     offsets_N1 = torch.cat([length_N.new_zeros(1), length_N.cumsum(0)])
     shift_N = start_N - offsets_N1[:-1]
     index_E = torch.arange(int(offsets_N1[-1])) + shift_N.repeat_interleave(length_N)
-    propensities_E = sequences.propensities_E
     return Sequences(
         items_E=sequences.items_E[index_E],
         rewards_E=sequences.rewards_E[index_E],
         timestamps_E=sequences.timestamps_E[index_E],
         offsets_N1=offsets_N1,
-        propensities_E=None if propensities_E is None else propensities_E[index_E],
+        propensities_E=rows_of(sequences.propensities_E, index_E),
+        signals=rows_of(sequences.signals, index_E),
     )

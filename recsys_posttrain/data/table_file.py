@@ -1,42 +1,52 @@
-"""Ratings from the user's own table file, checked before anything is built on them."""
+"""Ratings from the user's own table files, checked before anything is built on them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.notes import note
-from recsys_posttrain.errors import UserError, nearest
-from recsys_posttrain.files import sha256_of
+from recsys_posttrain.data.signals import SIGNAL
+from recsys_posttrain.data.table_columns import (
+    ALIASES,
+    AS_IT_IS,
+    chosen_columns,
+    mapping_of,
+)
+from recsys_posttrain.data.table_paths import table_hash, table_name, table_paths
+from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from recsys_posttrain.data.columns import Column
+    from recsys_posttrain.data.expression import Expression
     from recsys_posttrain.types import Interactions
 
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
-# Compared in lower case without "_", "-" and spaces, so userId, user_id and "User ID" are one.
-ALIASES = {
-    "user_id": ("userid", "user", "uid", "visitorid", "customerid"),
-    "item_id": ("itemid", "item", "iid", "movieid", "movie", "productid", "asin"),
-    "rating": ("rating", "ratings", "score", "reward", "stars", "value"),
-    "propensity": (
-        *("propensity", "propensities", "pscore", "propensityscore", "loggingpropensity"),
-        *("actionprob", "actionprobability", "loggingprobability", "behaviorprobability"),
-    ),
-    "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
-}
-OPTIONAL = ("rating", "propensity")
 EVENT = ["user_id", "item_id", "timestamp"]
-SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
-NEAR = 0.7  # of difflib: one letter of six wrong
-
 Duplicates = Literal["refuse", "first", "last"]
+
+
+@dataclass(frozen=True)
+class FileRules:
+    """Fields of `RatingsFile` that a command line gives; None: as the file has them."""
+
+    duplicates: Duplicates | None = None
+    reward: str | None = None
+    signals: str | None = None
+    columns: str | None = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @property
+    def options(self) -> list[str]:
+        """How a command line gives them, word by word."""
+        return [word for name, value in self.given.items() for word in (f"--{name}", value)]
 
 
 def interactions_of(frame: pd.DataFrame, columns: Mapping[str, str]) -> Interactions:
@@ -56,35 +66,26 @@ def interactions_of(frame: pd.DataFrame, columns: Mapping[str, str]) -> Interact
     for ours, theirs in columns.items():
         require(ours in ALIASES, f"columns={{{ours!r}: ...}}: give one of {', '.join(ALIASES)}.")
         require(theirs in frame, f"the data frame has no column {theirs!r}, given for {ours}.")
-    named: dict[object, str] = {theirs: ours for ours, theirs in columns.items()}
-    replaced = {alias for ours in columns for alias in ALIASES[ours]}
-    kept = [name for name in frame if name in named or _plain(str(name)) not in replaced]
-    names = [named.get(name, str(name)) for name in kept]
-    table = pa.Table.from_pandas(frame[kept], preserve_index=False)
+    names = [str(name) for name in frame]
+    mapping = {ours: str(theirs).strip() for ours, theirs in columns.items()}
+    chosen = chosen_columns(source.path, names, mapping, (), has_reward=False)
+    read = frame.iloc[:, list(chosen.values())]
+    table = pa.Table.from_pandas(read, preserve_index=False)
     found = {
-        ours: Column(source.path, str(kept[place]), table.column(place))
-        for ours, place in source._chosen(names).items()
+        ours: Column(source.path, names[place], table.column(n))
+        for n, (ours, place) in enumerate(chosen.items())
     }
-    hashes = pd.util.hash_pandas_object(frame[kept], index=False).to_numpy()
+    hashes = pd.util.hash_pandas_object(read, index=False).to_numpy()
     # Which column is which decides as well: prepared data are found again by this.
-    read = {ours: column.name for ours, column in found.items()}
-    content = hashlib.sha256(hashes.tobytes() + repr(read).encode())
+    names_read = {ours: column.name for ours, column in found.items()}
+    content = hashlib.sha256(hashes.tobytes() + repr(names_read).encode())
     return source._interactions(found, content.hexdigest())
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c not in "_- ")
-
-
-def suffix_of(path: str) -> str:
-    """Which of SUFFIXES the name ends in, in lower case; "" for none."""
-    return next((end for end in SUFFIXES[::-1] if path.lower().endswith(end)), "")
 
 
 @dataclass(frozen=True)
 class RatingsFile:
     """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp, and, where
-    the log knows it, the propensity of each choice.
+    the log knows it, the propensity of each choice; a folder or a pattern (day*.csv) of such files.
 
     Usual other names serve too. Without a column of ratings every event has the rating 1.
     Timestamps are numbers of one unit, seconds to nanoseconds, or ISO 8601 dates, read as UTC
@@ -92,43 +93,87 @@ class RatingsFile:
 
     duplicates: which row to keep of those with one user, item and timestamp, "first" or "last" in
     the file; "refuse": none may be there.
+    reward: a formula of columns (expression.py) whose values are the ratings.
+    signals: further columns, or formulas with a name, that travel with every event: "click,
+    long=watch/duration".
+    columns: which column is which, where the names are none of the usual ones: "user=uid,item=vid".
     """
 
     path: str
     minimum_events: int = 2  # of the longest history: what training needs; recommending needs 1
     duplicates: Duplicates = "refuse"
+    reward: str = ""
+    signals: str = ""
+    columns: str = ""
 
     def __post_init__(self) -> None:
         if self.duplicates not in ("refuse", "first", "last"):
             raise UserError(f"duplicates is {self.duplicates!r}; give refuse, first or last.")
+        _ = self._read, self._mapping  # refuses a formula that cannot be read, now
 
     @property
     def name(self) -> str:
-        name = Path(self.path).name
-        return name[: len(name) - len(suffix_of(name))]
+        return table_name(self.path)
+
+    @property
+    def _formulas(self) -> dict[str, Expression]:
+        """By the column of the frame that each fills."""
+        if not (self.reward.strip() or self.signals.strip()):
+            return {}
+        from recsys_posttrain.data.expression import Expression, named_expressions
+
+        signals = named_expressions(self.signals) if self.signals.strip() else {}
+        rating = {"rating": Expression(self.reward)} if self.reward.strip() else {}
+        return {**rating, **{SIGNAL + name: each for name, each in signals.items()}}
+
+    @property
+    def _read(self) -> list[str]:
+        """The columns that formulas read."""
+        return [name for each in self._formulas.values() for name in each.columns]
+
+    @property
+    def _mapping(self) -> dict[str, str]:
+        return mapping_of(self.columns)
 
     def content_hash(self) -> str:
-        """SHA-256 of the file, and of the rule for duplicates where one changes the events."""
-        try:
-            content = sha256_of(self._existing())
-        except OSError as error:
-            raise UserError(f"Cannot read {self.path}: {error.strerror or error}.") from error
-        if self.duplicates == "refuse":
-            return content
-        return hashlib.sha256(f"{content} duplicates={self.duplicates}".encode()).hexdigest()
+        """SHA-256 of the file, and of the rules that change what is read from it."""
+        content, rules = table_hash(self.path), ""
+        if self.duplicates != "refuse":
+            rules += f" duplicates={self.duplicates}"
+        for name, formula in self._formulas.items():
+            rules += f" {name}={formula.canonical}"
+        for ours, theirs in sorted(self._mapping.items()):
+            rules += f" column {ours}={theirs}"
+        return hashlib.sha256(f"{content}{rules}".encode()).hexdigest() if rules else content
 
     def load(self) -> Interactions:
         """Read and check the file. What is converted or left out is said in one line each.
 
         Raises: UserError: the file is missing, unreadable or empty; a column is missing; a row has
         another number of fields than the header; a value is missing, not finite or not a number or
-        time; an event is there twice; no user has two events.
+        time; an event is there twice; no user has two events; a formula has no value.
         """
-        from recsys_posttrain.data.read_table import read_table
+        from recsys_posttrain.data.read_table import read_tables
 
         content_hash = self.content_hash()
-        columns = read_table(self._existing(), suffix_of(self.path)[1:], self._chosen)
+        columns = read_tables(self.path, table_paths(self.path), self._chosen)
         return self._interactions(columns, content_hash)
+
+    def unused(self) -> list[str]:
+        """Numeric columns that nothing reads, by name."""
+        from recsys_posttrain.data.read_table import read_tables
+
+        def others(names: list[str]) -> dict[str, int]:
+            used = set(self._chosen(names).values())
+            return {str(place): place for place in range(len(names)) if place not in used}
+
+        found = read_tables(self.path, table_paths(self.path)[:1], others)
+        return [column.name for column in found.values() if column.plain().holds_numbers]
+
+    def _chosen(self, names: list[str]) -> dict[str, int]:
+        return chosen_columns(
+            self.path, names, self._mapping, self._read, bool(self.reward.strip())
+        )
 
     def _interactions(self, columns: Mapping[str, Column], content_hash: str) -> Interactions:
         import pandas as pd
@@ -140,7 +185,8 @@ class RatingsFile:
         rows = len(columns["user_id"].values)
         if not rows:
             raise UserError(f"{self.path} has no rows; give a file with at least one event.")
-        has_ratings = "rating" in columns
+        formulas = self._formulas
+        has_ratings = "rating" in columns or "rating" in formulas
         if not has_ratings:
             note(f"{self.path}: no rating column, so every event has the rating 1")
         times = read_times(columns["timestamp"])
@@ -148,68 +194,36 @@ class RatingsFile:
             {
                 "user_id": read_ids(columns["user_id"]),
                 "item_id": read_ids(columns["item_id"]),
-                "rating": read_ratings(columns["rating"]) if has_ratings else 1.0,
+                "rating": read_ratings(columns["rating"]) if "rating" in columns else 1.0,
                 "timestamp": times.ticks_E,
             }
         )
         if "propensity" in columns:
             frame["propensity"] = read_propensities(columns["propensity"])
-        frame = self._without_duplicates(frame)
+        frame = self._without_duplicates(frame, columns["user_id"])
         self._check_lengths(frame)
+        if formulas:
+            self._fill(frame, columns)
+        frame = frame.reset_index(drop=True)
         return Interactions(
             self.name, frame, content_hash, times.ticks_per_second, has_ratings=has_ratings
         )
 
-    def _existing(self) -> Path:
-        path = Path(self.path).expanduser()
-        if not suffix_of(self.path):
-            raise UserError(
-                f"{self.path} is none of {', '.join(SUFFIXES)}; convert it to one of them."
-            )
-        if path.is_dir():
-            raise UserError(f"{self.path} is a folder; give the path of one file.")
-        if not path.exists():
-            raise UserError(f"There is no file {self.path}; check the path.")
-        if not path.is_file():
-            raise UserError(f"{self.path} is not a regular file; save what it gives as a file.")
-        return path
+    def _fill(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:
+        """With the values of the formulas, over the rows that are kept."""
+        from recsys_posttrain.data.columns import read_numbers, size_rules
 
-    def _chosen(self, names: list[str]) -> dict[str, int]:
-        """Which column of the file, by place, is each of ours."""
-        plain = [_plain(name) for name in names]
-        shown = [" ".join(name.split())[:SHOWN] for name in names[:SHOWN_COLUMNS]]
-        shown += ["..."] * (len(names) > SHOWN_COLUMNS)
-        columns = {}
-        for wanted, aliases in ALIASES.items():
-            found = [place for place, name in enumerate(names) if name.strip() == wanted]
-            found = found or [place for place, text in enumerate(plain) if text in aliases]
-            if len(found) > 1:
-                raise UserError(
-                    f"{self.path} has several columns for {wanted}: "
-                    f"{', '.join(names[place] for place in found)}; "
-                    f"rename the right one to {wanted} and the others to something else."
-                )
-            if found:
-                columns[wanted] = found[0]
-            elif wanted not in OPTIONAL:
-                raise UserError(
-                    f"{self.path} has no column {wanted}; the columns found are "
-                    f"{', '.join(shown)}; rename one to {wanted}."
-                )
-        if "rating" not in columns:
-            self._check_unread(plain)
-        return columns
+        kept_E, place = frame.index.to_numpy(), columns["user_id"].place
+        read = {name: read_numbers(columns[AS_IT_IS + name])[kept_E] for name in set(self._read)}
+        user_E = frame["user_id"].to_numpy()
+        for name, formula in self._formulas.items():
+            value_E = formula.values(read, user_E)
+            formula.check(value_E, read, lambda row: place(int(kept_E[row])))
+            for good_E, rule in size_rules(value_E, f"{formula.what} {formula.text!r}"):
+                require(good_E.all(), f"{self.path}: {rule}.")
+            frame[name] = value_E
 
-    def _check_unread(self, names: list[str]) -> None:
-        """With a misspelled rating, a log that has ratings would be read as one without."""
-        for name in names:
-            if near := nearest(name, ALIASES["rating"], NEAR):
-                raise UserError(
-                    f"{self.path} has a column {name[:SHOWN]!r}, which looks like {near}; "
-                    "rename it to rating, or to something else if it is none."
-                )
-
-    def _without_duplicates(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _without_duplicates(self, frame: pd.DataFrame, column: Column) -> pd.DataFrame:
         keep = self.duplicates if self.duplicates != "refuse" else "first"
         repeated = frame.duplicated(EVENT, keep=keep).to_numpy()
         count = int(repeated.sum())
@@ -219,12 +233,12 @@ class RatingsFile:
             row = int(repeated.argmax())
             user, item, time = frame[EVENT].iloc[row]
             raise UserError(
-                f"{self.path}: row {row + 1} repeats an earlier event (user {user}, item {item}, "
-                f"timestamp {time}); remove the {count} duplicate rows, or keep one of each with "
-                "--duplicates first or last."
+                f"{self.path}: {column.place(row)} repeats an earlier event (user {user}, item "
+                f"{item}, timestamp {time}); remove the {count} duplicate rows, or keep one of "
+                "each with --duplicates first or last."
             )
         note(f"{self.path}: {count:,} duplicate events left out, the {keep} of each is kept")
-        return frame[~repeated].reset_index(drop=True)
+        return frame[~repeated]
 
     def _check_lengths(self, frame: pd.DataFrame) -> None:
         if int(frame["user_id"].value_counts().max()) < self.minimum_events:

@@ -123,8 +123,9 @@ def _of_numbers(column: Column, whole_E: np.ndarray, rest_E: np.ndarray) -> np.n
     if differs_E.any():
         row = int(differs_E.argmax())
         raise UserError(
-            f"{column.path}: the timestamps have several units; row 1 has {column.written(0)} "
-            f"({names[unit_E[0]]}) and row {row + 1} has {column.written(row)} "
+            f"{column.path}: the timestamps have several units; {column.place(0)} has "
+            f"{column.written(0)} ({names[unit_E[0]]}) and {column.place(row)} has "
+            f"{column.written(row)} "
             f"({names[unit_E[row]]}): give all in one."
         )
     unit = names[unit_E[0]]

@@ -10,7 +10,8 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
-from recsys_posttrain.data.repeats import had_before, removed_items
+from recsys_posttrain.data.repeats import excluded_for, had_before, removed_for
+from recsys_posttrain.data.signals import own_unit
 from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.off_policy import off_policy_columns
 from recsys_posttrain.evaluation.ranking import target_ranks, top_items
@@ -67,6 +68,7 @@ def evaluate(
     judge: adds `reward/judge@10`, the mean prediction of a model that no training has read.
 
     Where the log has propensities: adds the columns of off_policy.py, those of a model by `reward`.
+    Where it has signals: `signal/NAME`, that of the target, in the log's own unit.
 
     Raises: UserError where a model does not know an item, a score is not finite, or a target is in
     its own history although the log does not repeat items.
@@ -85,9 +87,11 @@ def evaluate(
     if targets.propensities_N is not None and not corpus.reward_scale.missing:
         columns = off_policy_columns(*scores, targets, corpus, reward)
         frame = frame.assign(**columns)
+    if targets.signals is not None:
+        frame = frame.assign(**own_unit(targets.signals, corpus.signal_scales))
     if reference is not None:
         of_reference = _of_reference(reference, ids, targets)
-        kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=targets.excluded)
+        kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=excluded_for(targets))
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
     return Evaluation(frame, corpus.num_items, corpus.reward_scale)
 
@@ -132,10 +136,10 @@ def _frame(
             'before, which repeats="never" does not show: leave them out, or give the targets '
             'repeats="allowed".',
         )
-    removed = removed_items(targets.history, targets.repeats)
-    rank_N = target_ranks(state_NR, factor_VR, targets.items_N, *removed)
+    removed = removed_for(targets)
+    rank_N = target_ranks(state_NR, factor_VR, targets.items_N, removed)
     list_length = min(CUTOFF_LENGTH, len(factor_VR))
-    lists_NK, _ = top_items(state_NR, factor_VR, list_length, *removed)
+    lists_NK, _ = top_items(state_NR, factor_VR, list_length, removed)
     top_NK = lists_NK[:, :LIST_LENGTH]
     users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
     reward_E = scale.from_stars(data.train.rewards_E.double().numpy())
@@ -150,14 +154,14 @@ def _frame(
         reward_N=scale.from_stars(targets.rewards_N.double().numpy()),
         total_reward_N=total_reward_U[users_N],
         count_V=torch.bincount(data.train.items_E - 1, minlength=len(factor_VR)).numpy(),
-        proxy_reward_N=None if reward is None else _shown_reward(reward, targets, top_NK, scale),
+        proxy_reward_N=None if reward is None else shown_reward(reward, targets, top_NK, scale),
     )
     if judge is not None:
-        frame[f"reward/judge@{LIST_LENGTH}"] = _shown_reward(judge, targets, top_NK, scale)
+        frame[f"reward/judge@{LIST_LENGTH}"] = shown_reward(judge, targets, top_NK, scale)
     return frame
 
 
-def _shown_reward(
+def shown_reward(
     model: RewardModel, targets: Targets, top_NK: Tensor, scale: RewardScale
 ) -> np.ndarray:
     """The model's mean prediction for the items shown, [N], in the log's unit; NaN where no item

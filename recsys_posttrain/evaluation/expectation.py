@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.data.repeats import removed_for
+from recsys_posttrain.eligibility import leave_out
 from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
 from recsys_posttrain.ops.logsumexp import LARGEST_BUFFER
 from recsys_posttrain.types import Targets
@@ -31,11 +32,10 @@ def expected_unseen(
     only_VR = factor_VR.double() if len(parts) == 1 else None
     # In float64, logits and probabilities take as much as four float32 numbers an item; half of it.
     step = max(1, LARGEST_BUFFER // (8 * num_items))
-    seen = removed_items(targets.history, targets.repeats)
-    for rows, score_nV, seen_index in score_chunks(
-        hidden_ND, item_embedding_VD, None, *seen, chunk
+    for rows, score_nV, seen in score_chunks(
+        hidden_ND, item_embedding_VD, None, removed_for(targets), chunk
     ):
-        score_nV.view(-1)[seen_index] = -torch.inf
+        leave_out(score_nV, seen)
         for first in range(0, len(score_nV), step):
             pi_nV = score_nV[first : first + step].double().softmax(dim=1).cpu()
             mean_nR = torch.zeros(len(pi_nV), factor_VR.shape[1], dtype=torch.float64)
@@ -51,7 +51,7 @@ def expected_unseen(
 def mean_where_shown(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> Tensor:
     """The mean of state_n . factor_v over the targets at which item v may be shown, [V], float64;
     the lowest of all means where it never is."""
-    removed_E, offsets_N1 = removed_items(targets.history, targets.repeats)
+    removed_E, offsets_N1, never_shown_M, _ = removed_for(targets)
     row_E, num_items = torch.repeat_interleave(offsets_N1.diff()), len(factor_VR)
     pair_E = torch.unique(row_E * num_items + removed_E - 1)  # an item may be there twice
     # Of all targets, less those where the item is not shown: events at a time, [events, R].
@@ -61,5 +61,7 @@ def mean_where_shown(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> T
         item_C = pair_C % num_items
         reward_C = (state_NR[pair_C // num_items] * factor_VR[item_C]).double().sum(dim=1)
         total_V.index_add_(0, item_C, -reward_C)
+    if never_shown_M is not None:
+        count_V[never_shown_M - 1] = 0
     mean_V = (total_V / count_V.clamp(min=1)).masked_fill(count_V <= 0, torch.inf)
     return mean_V.where(count_V > 0, mean_V.min()).nan_to_num(posinf=0.0)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.popularity import event_counts
-from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.data.repeats import removed_for
 from recsys_posttrain.evaluation.expectation import (
     EVENTS_AT_A_TIME,
     expected_unseen,
@@ -47,8 +47,8 @@ def headroom(truth: Truth, data: Split) -> pd.DataFrame:
         return float(mean_N.nanmean())
 
     def first(hidden_ND: Tensor, item_embedding_VD: Tensor, k: int) -> float:
-        seen = removed_items(targets.history, targets.repeats)
-        items_NK, _ = top_items(hidden_ND, item_embedding_VD, min(k, len(factor_VR)), *seen)
+        seen = removed_for(targets)
+        items_NK, _ = top_items(hidden_ND, item_embedding_VD, min(k, len(factor_VR)), seen)
         reward_NK = truth.rewards_of(targets.users_N, items_NK).double()
         return float(reward_NK.nanmean(dim=1).nanmean())
 

@@ -43,7 +43,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from recsys_posttrain.basic_statistics import Floats, ratio
-from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.data.repeats import removed_for
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.ops.log_prob import log_prob
@@ -152,8 +152,8 @@ def off_policy_columns(
     """
     assert targets.propensities_N is not None
     scale = corpus.reward_scale
-    seen = None if targets.repeats == "allowed" else removed_items(targets.history, targets.repeats)
-    log_pi_N1 = log_prob(state_NR, factor_VR, targets.items_N[:, None], excluded=seen)
+    shown = targets.items_N[:, None]
+    log_pi_N1 = log_prob(state_NR, factor_VR, shown, excluded=removed_for(targets))
     weight_N = (log_pi_N1[:, 0].double().exp().cpu() / targets.propensities_N).numpy()
     model = None, None
     if reward is not None:

@@ -31,6 +31,7 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.basic_statistics import Floats, ratio
 from recsys_posttrain.config import require
+from recsys_posttrain.data.repeats import excluded_for
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.ranker import Ranker
@@ -59,7 +60,7 @@ def curve_point(
     """
     asked = targets.history, targets.times_N, targets.users_N
     scores = policy.scores(*asked)
-    kl_N2 = ops.kl_and_entropy(*scores, *reference.scores(*asked), excluded=targets.excluded)
+    kl_N2 = ops.kl_and_entropy(*scores, *reference.scores(*asked), excluded=excluded_for(targets))
     # Rounding may leave next to nothing below 0.
     kl = float(kl_N2[:, 0].double().nanmean().clamp(min=0))
     point = {"kl": kl, "sqrt_kl": math.sqrt(kl)}

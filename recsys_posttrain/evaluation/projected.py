@@ -22,7 +22,8 @@ from torch import Tensor
 
 from recsys_posttrain.basic_statistics import ratio, resampled_sums
 from recsys_posttrain.data.batching import batch_of
-from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.data.repeats import removed_for, rule_of
+from recsys_posttrain.eligibility import leave_out
 from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
@@ -99,7 +100,7 @@ def projection(
             data.train,
             rows_B,
             reference.max_length,
-            excludes_history=data.corpus.excludes_history,
+            rule=rule_of(data.corpus),
         ).to(device)
         state_NR, factor_VR = reward.factors(batch)
         row_NQ = _with_one(reference.hidden_states(batch).cpu())
@@ -138,9 +139,8 @@ def correlation_under(
     parts, num_items = item_slices(len(policy[1])), len(policy[1])
     found_N = torch.empty(len(policy[0]), dtype=torch.float64)
     step = max(1, LARGEST_BUFFER // (8 * TEMPORARIES * num_items))
-    seen = removed_items(targets.history, targets.repeats)
-    for rows, score_nV, seen_index in score_chunks(*policy, None, *seen, chunk):
-        score_nV.view(-1)[seen_index] = -torch.inf
+    for rows, score_nV, seen in score_chunks(*policy, None, removed_for(targets), chunk):
+        leave_out(score_nV, seen)
         for start in range(0, len(score_nV), step):
             pi_nV = score_nV[start : start + step].double().softmax(dim=1).cpu()
             here = slice(rows.start + start, rows.start + start + len(pi_nV))

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.ops.logsumexp import positions_per_chunk
 
@@ -32,8 +33,7 @@ def target_ranks(
     hidden_ND: Tensor,
     item_embedding_VD: Tensor,
     targets_N: Tensor,
-    seen_E: Tensor,
-    seen_offsets_N1: Tensor,
+    seen: Excluded,
     *,
     item_bias_V: Tensor | None = None,
     chunk: int | None = None,
@@ -48,8 +48,7 @@ def target_ranks(
     item_embedding_VD: row v - 1 is item v. For the popularity ranking it is count_V[:, None], and
         every hidden state is a 1.
     targets_N: ids 1..V.
-    seen_E, seen_offsets_N1: row n has seen seen_E[offsets[n]:offsets[n + 1]], ids 1..V; an item may
-        stand there twice.
+    seen: what each row has seen, or is never shown, ids 1..V.
     item_bias_V: added to every score.
     chunk: rows at a time, rounded up to blocks; it changes no rank.
 
@@ -61,12 +60,12 @@ def target_ranks(
         raise ValueError(f"{len(hidden_ND)} states but {len(targets_N)} targets")
     rank_N = torch.empty(len(hidden_ND), dtype=torch.float64)
     targets_N = targets_N.to(hidden_ND.device)
-    for rows, score_nV, seen in score_chunks(
-        hidden_ND, item_embedding_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
+    for rows, score_nV, seen_n in score_chunks(
+        hidden_ND, item_embedding_VD, item_bias_V, seen, chunk
     ):
         target_n1 = targets_N[rows, None] - 1
         target_score_n1 = score_nV.gather(1, target_n1)
-        score_nV.view(-1)[seen] = -torch.inf
+        leave_out(score_nV, seen_n)
         score_nV.scatter_(1, target_n1, target_score_n1)
         above_n = (score_nV > target_score_n1).sum(1, dtype=torch.int32)
         not_below_n = (score_nV >= target_score_n1).sum(1, dtype=torch.int32)  # with itself
@@ -78,8 +77,7 @@ def top_items(
     hidden_ND: Tensor,
     item_embedding_VD: Tensor,
     k: int,
-    seen_E: Tensor,
-    seen_offsets_N1: Tensor,
+    seen: Excluded,
     *,
     item_bias_V: Tensor | None = None,
     chunk: int | None = None,
@@ -97,10 +95,10 @@ def top_items(
         raise UserError(f"k is {k}, but the catalogue has {num_items} items: use 1..{num_items}")
     item_NK = torch.empty(len(hidden_ND), k, dtype=torch.int64)
     score_NK = torch.empty(len(hidden_ND), k)
-    for rows, score_nV, seen in score_chunks(
-        hidden_ND, item_embedding_VD, item_bias_V, seen_E, seen_offsets_N1, chunk
+    for rows, score_nV, seen_n in score_chunks(
+        hidden_ND, item_embedding_VD, item_bias_V, seen, chunk
     ):
-        score_nV.view(-1)[seen] = -torch.inf
+        leave_out(score_nV, seen_n)
         best_nK, index_nK = _stable_top(score_nV, k)
         score_NK[rows] = best_nK.cpu()
         item_NK[rows] = (index_nK + 1).masked_fill(best_nK == -torch.inf, 0).cpu()
@@ -126,32 +124,31 @@ def score_chunks(
     hidden_ND: Tensor,
     item_embedding_VD: Tensor,
     item_bias_V: Tensor | None,
-    seen_E: Tensor,
-    seen_offsets_N1: Tensor,
+    seen: Excluded,
     chunk: int | None,
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
+) -> Iterator[tuple[slice, Tensor, Excluded]]:
     """The scores of all items, chunk by chunk.
 
     Yields: the rows of a chunk, their scores score_nV (float32, one buffer, overwritten by the next
-    chunk), and the flat indices in it of the items that each row has seen.
+    chunk), and what these rows have seen.
     """
     num_rows, num_items = len(hidden_ND), len(item_embedding_VD)
-    if len(seen_offsets_N1) != num_rows + 1 or int(seen_offsets_N1[-1]) != len(seen_E):
+    offsets, events = len(seen.offsets_N1), len(seen.items_E)
+    if offsets != num_rows + 1 or int(seen.offsets_N1[-1]) != events:
         raise ValueError(
-            f"{num_rows} states need {num_rows + 1} offsets that end in {len(seen_E)}, "
-            f"got {len(seen_offsets_N1)} that end in {int(seen_offsets_N1[-1])}"
+            f"{num_rows} states need {num_rows + 1} offsets that end in {events}, "
+            f"got {offsets} that end in {int(seen.offsets_N1[-1])}"
         )
     chunk = positions_per_chunk(num_items) if chunk is None else chunk
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, it must be 1 or more")
-    _check_ids("seen item", seen_E, num_items)
+    _check_ids("seen item", seen.items_E, num_items)
     device = hidden_ND.device
     item_embedding_VD = item_embedding_VD.to(device)
     parts = item_slices(num_items)
     only_DV = item_embedding_VD.double().T if len(parts) == 1 else None
     bias_V = None if item_bias_V is None else item_bias_V.to(device).double()
-    column_E = seen_E.to(device) - 1
-    length_N = seen_offsets_N1.diff().to(device)
+    seen = seen.to(device)
     step = max(1, min(chunk, num_rows + BLOCK - 1) // BLOCK) * BLOCK
     # Allocating the buffers anew for every chunk would cost more time than the product.
     state_BD = torch.zeros(BLOCK, hidden_ND.shape[1], dtype=torch.float64, device=device)
@@ -173,10 +170,7 @@ def score_chunks(
                 score_bV[block - start : block - start + BLOCK, part] = product_BS
         score_nV = score_bV[: stop - start]
         _check_finite(score_nV)
-        row_n = torch.arange(stop - start, device=device)
-        flat_row = row_n.repeat_interleave(length_N[start:stop]) * num_items
-        events = slice(int(seen_offsets_N1[start]), int(seen_offsets_N1[stop]))
-        yield slice(start, stop), score_nV, flat_row + column_E[events]
+        yield slice(start, stop), score_nV, seen.rows(slice(start, stop))
 
 
 def item_slices(num_items: int) -> list[slice]:

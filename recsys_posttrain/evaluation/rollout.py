@@ -41,7 +41,8 @@ def first_of(ranker: Ranker, targets: Targets) -> Show:
 
     def show(histories: Sequences, times_N: Tensor) -> Tensor:
         scores = ranker.scores(histories, times_N, targets.users_N)
-        return top_items(*scores, 1, *removed_items(histories, targets.repeats))[0][:, 0]
+        removed = removed_items(histories, targets.repeats, targets.never_shown_M)
+        return top_items(*scores, 1, removed)[0][:, 0]
 
     return show
 

@@ -5,6 +5,7 @@ out. A new one is one function.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -41,8 +42,22 @@ def reward_weighted(rows: pd.DataFrame, scale: RewardScale) -> Weights:
     return _weights((rows["reward"] - scale.zero) / scale.unit)  # in stars: alike in every unit
 
 
+@dataclass(frozen=True)
+class BySignal:
+    """Every target, weighted by this column of the rows, a signal in the log's own unit."""
+
+    source: str
+
+    def __call__(self, rows: pd.DataFrame, scale: RewardScale) -> Weights:
+        return _weights(rows[self.source])
+
+
 def unusable(subset: Subset, weight_N: Weights, scale: RewardScale) -> str:
     """Why nothing can be said over these targets; empty where something can."""
+    if isinstance(subset, BySignal):
+        if (weight_N < 0).any():
+            return "some values are below 0"
+        return "" if weight_N.any() else "it is 0 at every target"
     if subset not in (liked, top_rated, disliked, reward_weighted):
         return "" if weight_N.any() else "no target"
     if scale.missing:

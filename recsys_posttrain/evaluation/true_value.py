@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import same_items
-from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.data.repeats import removed_for
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.evaluation.rollout import STEPS, discounted_mean, first_of, rollout
@@ -71,7 +71,5 @@ def expected_reward(
 def _slate_rewards(state_NR: Tensor, factor_VR: Tensor, truth: Truth, targets: Targets) -> Tensor:
     """r* of the first unseen items in order, [N, K], float64; NaN where there are fewer."""
     k = min(max(SLATES), len(factor_VR))
-    items_NK, _ = top_items(
-        state_NR, factor_VR, k, *removed_items(targets.history, targets.repeats)
-    )
+    items_NK, _ = top_items(state_NR, factor_VR, k, removed_for(targets))
     return truth.rewards_of(targets.users_N, items_NK).double()

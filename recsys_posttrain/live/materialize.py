@@ -112,6 +112,12 @@ def materialize(
     count = len(saved.item_ids)
     require(k < count, f"--k {k}: give at most {count - 1}, the policy's items but the live title")
     live_item = _live_item(saved, rules.live_title)
+    is_masked = saved.never_shown_M is not None and live_item in saved.never_shown_M.tolist()
+    require(
+        not is_masked,
+        f"live_title {rules.live_title!r} is an item that the policy is never to show: give "
+        "another title, or a policy that was trained without it in never_shown",
+    )
     wanted = None if users is None else list(dict.fromkeys(users))
     user_ids, histories = histories_of_dataset(saved, wanted, data_root, source)
     saved = saved._replace(repeats=repeats or saved.repeats)
@@ -177,8 +183,8 @@ def write_lists(
 def best_others(saved: SavedPolicy, seen: Sequences, live_item: int, k: int) -> Tensor:
     """The k best that may be shown but the live one, best first, int64 [N, K]; 0 for none."""
     hidden_ND = saved.policy.last_hidden_states(seen)
-    removed = removed_items(seen, saved.repeats)
-    items_NK1, _ = top_items(hidden_ND, saved.policy.item_embedding_VD, k + 1, *removed)
+    removed = removed_items(seen, saved.repeats, saved.never_shown_M)
+    items_NK1, _ = top_items(hidden_ND, saved.policy.item_embedding_VD, k + 1, removed)
     # A stable sort by "is it the live one" moves that one item, if it is there, to the end.
     order_NK1 = (items_NK1 == live_item).long().argsort(dim=1, stable=True)
     return items_NK1.gather(1, order_NK1)[:, :k]

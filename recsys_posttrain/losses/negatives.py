@@ -83,5 +83,11 @@ def excluded_draws(excluded: Excluded, items_K: Tensor, numbers: int) -> Exclude
     drawn_V1 = torch.bincount(items_K, minlength=numbers)
     first_V1 = drawn_V1.cumsum(dim=0) - drawn_V1
     draw_K = torch.arange(1, len(items_K) + 1, device=items_K.device)
-    found = excluded_spans(draw_K, first_V1[excluded.items_E], drawn_V1[excluded.items_E])
-    return Excluded(found.items_E, found.offsets_N1[excluded.offsets_N1])
+
+    def draws_of(items_E: Tensor) -> Excluded:
+        return excluded_spans(draw_K, first_V1[items_E], drawn_V1[items_E])
+
+    found, everywhere_M = draws_of(excluded.items_E), excluded.everywhere_M
+    # Where the logged item is one of them, its own draws drop in any case.
+    everywhere_M = None if everywhere_M is None else draws_of(everywhere_M).items_E
+    return Excluded(found.items_E, found.offsets_N1[excluded.offsets_N1], everywhere_M)

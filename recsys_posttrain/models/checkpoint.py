@@ -1,7 +1,8 @@
 """A policy on disk: policy.safetensors beside policy.json, enough to recommend without the rest.
 
-policy.json describes the policy, wherever it was trained: its backbone, the ids of its items, and
-the hash and the repeat rule of the log that it was trained on. source.json says where that log was:
+policy.json describes the policy, wherever it was trained: its backbone, the ids of its items and of
+those that it is never to show, and the hash and the repeat rule of the log that it was trained on.
+source.json says where that log was:
 the dataset with its settings, and a file by its absolute path.
 """
 
@@ -14,6 +15,7 @@ import torch
 
 import recsys_posttrain.models as backbones
 from recsys_posttrain.config import describe, described_value, require
+from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_record, write_json
@@ -42,6 +44,7 @@ class SavedPolicy(NamedTuple):
     dataset: str  # name of the log
     source: dict[str, Any]  # the dataset, as `describe` writes it
     reward_scale: RewardScale  # for a backbone that reads the rewards of a history
+    never_shown_M: torch.Tensor | None = None  # items that it is never to show
 
 
 def save_policy(
@@ -58,6 +61,7 @@ def save_policy(
         "content_hash": corpus.content_hash,
         "repeats": corpus.repeats,
         "item_ids": item_ids.tolist(),
+        "never_shown": never_shown_ids(corpus),
         "reward_scale": asdict(corpus.reward_scale),
     }
     write_json(folder / CARD, card)
@@ -93,7 +97,18 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
         source["name"],
         source["dataset"],
         scale_in(card),
+        _never_shown(card, item_ids, folder),
     )
+
+
+def _never_shown(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> torch.Tensor | None:
+    masked = card.get("never_shown", [])  # of an older version: none
+    known = {str(each): number for number, each in enumerate(item_ids.tolist(), start=1)}
+    is_mask = isinstance(masked, list) and all(
+        isinstance(each, str) and each in known for each in masked
+    )
+    require(is_mask, f"{folder / CARD}: never_shown is no list of ids of its items: {FIX}")
+    return torch.tensor(sorted(known[each] for each in masked)) if masked else None
 
 
 def ids_array(ids: list[Any]) -> np.ndarray:

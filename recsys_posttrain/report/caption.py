@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from recsys_posttrain.evaluation.subsets import BySignal
 from recsys_posttrain.report.cells import counted
 from recsys_posttrain.report.pairs import tests_text
 from recsys_posttrain.report.study_folder import JUDGED_BY
@@ -90,7 +91,7 @@ def caption_of(
         "same users and seeds."
     )
     sentences.append("↑ higher is better, ↓ lower is better.")
-    plain = [column.name for column in columns if not column.bold]
+    plain = [c.name for c in columns if not (c.bold or isinstance(c.subset, BySignal))]
     sentences.append(
         "Bold: best of the column, every row is eligible"
         + (f" (not used for {', '.join(plain)}: a useless ranker can win these)." if plain else ".")
@@ -105,6 +106,10 @@ def caption_of(
         )
         sentences.append(f"Left out, because a method has no value there: {counts}.")
     sentences += _of_rewards(scale)
+    if by_signal := [column.over for column in columns if isinstance(column.subset, BySignal)]:
+        sentences.append(
+            f"NDCG@10 {', '.join(by_signal)}: over all targets, each weighted by that signal."
+        )
     nothing = {name: why for name, why in comparison.nothing.items() if name in shown}
     for why in dict.fromkeys(nothing.values()):
         names = ", ".join(name for name, each in nothing.items() if each == why)

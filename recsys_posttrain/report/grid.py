@@ -37,8 +37,8 @@ class Grid(NamedTuple):
     """table: one row per noise, method and column, with the chosen strength. equal_kl: gains at the
     same KL (stats/equal_kl.py). pairs: all pairs of methods at their chosen strengths, by noise and
     column. frontier: the mean kl and value of each noise, method and strength. selection: what each
-    rule gets. own: the rule that chose. about: the data, users and seeds. caption: of what is
-    compared, and over what the intervals are."""
+    rule gets. own: the rule that chose, in words. about: the data, users and seeds. caption: of
+    what is compared, and over what the intervals are."""
 
     table: pd.DataFrame
     equal_kl: pd.DataFrame
@@ -115,15 +115,15 @@ def about(record: Mapping[str, Any], num_users: int) -> str:
     )
 
 
-def caption(record: Mapping[str, Any], num_users: int, control: str) -> str:
+def caption(record: Mapping[str, Any], num_users: int, control: str, rule: str) -> str:
     several, methods = len(record["seeds"]) > 1, record.get("methods")
     chosen = f"Chosen: {', '.join(methods)}. " if methods else ""
     over = "users and seeds" if several else "users; one seed gives none over seeds"
     return (
         f"{about(record, num_users)} Mean ± half of the 95% interval over {over}. In brackets "
-        "the strength that NDCG@10 of liked validation targets chose; do nothing: none was better "
-        "there than the pretrained policy, whose value stands in the row; at the edge: a stronger "
-        "or weaker one was not tried. † differs from "
+        f"the strength that {rule} chose; do nothing: none was better there than the pretrained "
+        "policy, whose value stands in the row; at the edge: a stronger or weaker one was not "
+        "tried. † differs from "
         f"{control} (p ≤ .05, bootstrap, Holm-corrected over the pairs of methods of a column "
         "under one noise); methods "
         f"given something in place of the rewards from {control} given the same, where the study "
@@ -144,8 +144,9 @@ def _rules(own: str) -> str:
         "how often the rule chooses it when users and seeds are drawn again. In each draw every "
         "rule chooses anew, so the intervals hold the uncertainty of the choice. do nothing: the "
         "pretrained policy, a candidate of every method. proxy: the method's own reward model, "
-        "with its errors; judge: a model of other users, without; hindsight: the best of the "
-        "strengths, which nobody can know."
+        "with its errors; judge: a model of other users, without; judge, errors c: that judge with "
+        "errors that correlate by c with the model's; dr: the doubly robust estimate, "
+        "by the propensities of the log; hindsight: the best strength, which nobody can know."
     )
 
 

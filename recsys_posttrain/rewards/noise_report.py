@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.data.split import latest_events, whole_sequences
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel, score_next
@@ -69,16 +70,14 @@ def model_report(
     histories x items, evenly drawn, so most pairs were never logged. Resampled noise is drawn from
     `seed`.
     """
-    excludes_history = data.corpus.excludes_history
+    rule = rule_of(data.corpus)
     low, high = float(data.reward.rewards_E.min()), float(data.reward.rewards_E.max())
     generator = np.random.default_rng(derived_seed(seed, "noise report"))
     report: dict[str, float] = {}
     noisy.resample(derived_seed(seed, "noise report", 0))
     for prefix, model in (("", noisy), ("clean_", clean)):
         events = judged_events(latest_events(data.reward, judged_N, model.max_length + 1))
-        predicted_E = predict_logged(
-            model, whole_sequences(data.reward, judged_N), excludes_history=excludes_history
-        )
+        predicted_E = predict_logged(model, whole_sequences(data.reward, judged_N), rule=rule)
         judged = quality(predicted_E, events.reward_E, events.user_E, (low, high))
         report |= {f"{prefix}{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.data.batching import fixed_batches
+from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 
@@ -18,7 +19,7 @@ def predict_logged(
     sequences: Sequences,
     block: int = 1,
     scores: Scores | None = None,
-    excludes_history: bool = False,
+    rule: Rule = EVERYTHING,
 ) -> np.ndarray:
     """The prediction for each of a sequence's latest events, [E], flat: for as many as the model's
     max_length, and not for its first.
@@ -26,7 +27,7 @@ def predict_logged(
     block: so many events in a row are predicted from the history before the first of them, at its
         time (`baselines.judged_events` says where blocks begin).
     scores: what is asked of the model; None: `score`.
-    excludes_history: as for `batch_of`, where the model has a noise that asks what is eligible.
+    rule: as for `batch_of`, where the model has a noise that asks what is eligible.
     """
     scores = model.score if scores is None else scores
     device = next((tensor.device for tensor in model.state_dict().values()), None)
@@ -34,7 +35,7 @@ def predict_logged(
     order_N = order_N[sequences.lengths_N[order_N] >= 2]
     predicted = []
     with torch.inference_mode():
-        for batch in fixed_batches(sequences, model.max_length, 128, excludes_history):
+        for batch in fixed_batches(sequences, model.max_length, 128, rule):
             predicted.append(_of_blocks(scores, batch.to(device), block).cpu())
     model.clear_cache()
     lengths_N = (sequences.lengths_N[order_N] - 1).clamp(max=model.max_length)

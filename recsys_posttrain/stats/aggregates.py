@@ -1,7 +1,7 @@
 """Interquartile mean and probability of improvement (Agarwal et al. 2021, arXiv 2108.13264).
 
 Each is written as pseudo-values: one number per seed and user whose mean is the statistic and whose
-deviations are its derivative by that seed and that user. `bootstrap_means` then gives the interval
+deviations are its derivative by that seed and that user. `bootstrap` then gives the interval
 of these statistics as it does for a mean.
 """
 

@@ -58,6 +58,11 @@ class Bootstrap:
         own_K = _own(self.values_KSN, self.weights_KN)
         return self.mean_K + own_K * self.user_RK + self.seed_RK
 
+    @property
+    def mean_and_draws(self) -> tuple[Floats, Floats]:
+        """mean_K and draws_RK."""
+        return self.mean_K, self.draws_RK
+
     def differences(
         self, first_P: NDArray[np.int64], second_P: NDArray[np.int64]
     ) -> tuple[Floats, Floats]:
@@ -114,27 +119,6 @@ def bootstrap(
         deviation_KN = user_KN[few_K][:, used_N] * scale_K1[few_K, None]
         user_RK[:, few_K] = _t_draws(deviation_KN, size_K[few_K] - 1.0, resamples, rng)
     return Bootstrap(values_KSN, weights_KN, mean_K, user_RK, seed_RK)
-
-
-def bootstrap_means(
-    values_KSN: ArrayLike,
-    *,
-    weights_KN: ArrayLike = 1.0,
-    freedom_K: ArrayLike | None = None,
-    resamples: int = RESAMPLES,
-    few_users: int = FEW_USERS,
-    rng: np.random.Generator,
-) -> tuple[Floats, Floats]:
-    """mean_K and draws_RK of `bootstrap`."""
-    found = bootstrap(
-        values_KSN,
-        weights_KN=weights_KN,
-        freedom_K=freedom_K,
-        resamples=resamples,
-        few_users=few_users,
-        rng=rng,
-    )
-    return found.mean_K, found.draws_RK
 
 
 def draws_of_seeds(
@@ -211,7 +195,9 @@ def bootstrap_interval(
     values_SN: ArrayLike, *, resamples: int = RESAMPLES, rng: np.random.Generator
 ) -> Interval:
     """Mean of values_SN (NaN = not in the subset) and its 95% interval."""
-    mean_K, draws_RK = bootstrap_means(np.asarray(values_SN)[None], resamples=resamples, rng=rng)
+    mean_K, draws_RK = bootstrap(
+        np.asarray(values_SN)[None], resamples=resamples, rng=rng
+    ).mean_and_draws
     return interval(mean_K[0], draws_RK[:, 0])
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from recsys_posttrain.data.signals import SIGNAL, is_signal
 from recsys_posttrain.evaluation.metrics import SHOWN, coverage, gini
 from recsys_posttrain.evaluation.subsets import (
+    BySignal,
     Subset,
     Weights,
     all_targets,
@@ -122,8 +124,18 @@ def cutoff_columns(sources: Iterable[str]) -> tuple[Column, ...]:
 
 def columns_of(sources: Iterable[str]) -> tuple[Column, ...]:
     """The columns of a table whose rows have these sources."""
-    known = set(sources)
-    return COLUMNS + tuple(column for column in OPTIONAL_COLUMNS if column.source in known)
+    known = dict.fromkeys(sources)
+    return (
+        COLUMNS
+        + tuple(column for column in OPTIONAL_COLUMNS if column.source in known)
+        + tuple(signal_column(source) for source in known if is_signal(source))
+    )
+
+
+def signal_column(source: str) -> Column:
+    """NDCG weighted by a signal: whether what had much of it is found."""
+    name = source.removeprefix(SIGNAL)
+    return Column("NDCG@10", f"by {name}", "ndcg@10", BySignal(source), bold=False)
 
 
 def value_columns(sources: Iterable[str]) -> tuple[Column, ...]:

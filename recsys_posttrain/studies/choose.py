@@ -1,10 +1,7 @@
 """Which strength of a method is chosen on validation targets, and what that choice is worth.
 
-Every rule reads validation targets alone. The study's own is NDCG@10 of liked targets; the others
-are what the method's own reward model says of the lists (reward/proxy@10), with its errors, and
-what a judge says that was trained on other users (reward/judge@10), which is no rule where the
-same judge decides what a policy is worth. Beside them the best strength in hindsight, which no
-rule can beat and nobody can know.
+Every rule (rules.py) reads validation targets alone. Beside them stands the best strength in
+hindsight, which no rule can beat and nobody can know.
 
 Doing nothing, the pretrained policy, is one of the strengths of every method that has several.
 """
@@ -18,51 +15,20 @@ from numpy.typing import NDArray
 
 from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.config import require
-from recsys_posttrain.evaluation.subsets import Subset, Weights, liked
+from recsys_posttrain.evaluation.subsets import Subset
 from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap_means, interval
+from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap, interval
 from recsys_posttrain.stats.columns import Column, value_columns
-from recsys_posttrain.stats.runs import TARGET, per_user, runs_of
+from recsys_posttrain.stats.runs import per_user, runs_of
+from recsys_posttrain.studies.rules import JUDGE, OWN, RULES, validation_means
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.types import Split
 
-
-def _liked(rows: pd.DataFrame, scale: RewardScale) -> Weights:
-    """A column of the table is empty where every target is liked; a choice is made there too."""
-    return liked(rows, scale)
-
-
-OWN, HINDSIGHT = "NDCG@10 liked", "hindsight"
-RULES = {
-    OWN: Column("NDCG@10", "liked", "ndcg@10", _liked),
-    "proxy": Column("reward", "proxy@10", "reward/proxy@10"),
-    "judge": Column("reward", "judge@10", "reward/judge@10"),
-}
+HINDSIGHT = "hindsight"
 PRETRAINED, NOTHING = "Pretrained", "do nothing"
 METHOD = [*CONDITION, "method"]
 TRIAL = [*METHOD, "strength"]
-
-
-def validation_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """What the rules read of the validation rows of one policy."""
-    return rows[[*TARGET, *(rule.source for rule in RULES.values() if rule.source in rows)]]
-
-
-def validation_means(rows: pd.DataFrame, scale: RewardScale) -> dict[str, float]:
-    """By rule the mean over the validation rows of one policy; NaN where it reads no target."""
-    found = {}
-    for name, rule in RULES.items():
-        if rule.source in rows:
-            found[name] = weighted_mean(rows[rule.source], rule.subset(rows, scale))
-    return found
-
-
-def weighted_mean(value_N: pd.Series, weight_N: Weights) -> float:
-    """Without those that have no value, as where nothing was left to show; NaN without weights."""
-    if value_N.notna().any():
-        weight_N, value_N = weight_N[value_N.notna()], value_N.dropna()
-    return float(np.average(value_N, weights=weight_N)) if weight_N.any() else np.nan
 
 
 class Trial(NamedTuple):
@@ -114,12 +80,12 @@ def few_targets(data: Split, over: Subset, candidates: int) -> str:
     )
 
 
-def chosen(validation: pd.DataFrame) -> pd.DataFrame:
-    """For each noise and method the strength with the best mean over seeds, by the own rule, and
+def chosen(validation: pd.DataFrame, rule: str = OWN) -> pd.DataFrame:
+    """For each noise and method the strength with the best mean over seeds, by the rule, and
     whether it is the first or the last of those that were trained.
 
     validation: one row per run and seed, with `validation_means`, each method's weakest first."""
-    means = validation.groupby(TRIAL, sort=False)[OWN].mean()
+    means = validation.groupby(TRIAL, sort=False)[rule].mean()
     best = means.groupby(METHOD, sort=False).idxmax()
     found = pd.DataFrame(list(best), columns=TRIAL)
     trained = validation[validation["strength"] != NOTHING].groupby(METHOD, sort=False)["strength"]
@@ -133,6 +99,7 @@ def extended(
     tried: Sequence[Run],
     validation: pd.DataFrame,
     is_first: Callable[[Run], bool],
+    rule: str = OWN,
 ) -> list[Run]:
     """The runs to build next, so that each method's best strength becomes none at an edge.
 
@@ -141,7 +108,7 @@ def extended(
     the last one tried on its side, the next one there. Doing nothing is no edge.
     """
     titles = {run.title for run in tried}
-    best = _best(validation)
+    best = _best(validation, rule)
     ladders: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         ladders.setdefault(_method_of(run), []).append(run)
@@ -163,10 +130,10 @@ def _method_of(run: Run) -> tuple[Any, ...]:
     return tuple(run.row[name] for name in METHOD)
 
 
-def _best(validation: pd.DataFrame) -> dict[tuple[Any, ...], str]:
+def _best(validation: pd.DataFrame, rule: str) -> dict[tuple[Any, ...], str]:
     if validation.empty:
         return {}
-    rows = chosen(validation)[TRIAL].itertuples(index=False, name=None)
+    rows = chosen(validation, rule)[TRIAL].itertuples(index=False, name=None)
     return {tuple(key): strength for *key, strength in rows}
 
 
@@ -198,10 +165,11 @@ def selections(
     scale: RewardScale,
     resamples: int = RESAMPLES,
     value: Column | None = None,
+    own: str = OWN,
 ) -> pd.DataFrame:
     """One row per noise, method and rule, where a method has several strengths: the strength that
     the rule chose, how often it does so in the bootstrap, the strength's mean value, and its paired
-    difference to the own rule's.
+    difference to that of the study's own rule.
 
     In each draw of users and seeds the rule chooses anew, and its value is that of the strength it
     chose there; so the intervals are those of the rule, and not of the strength.
@@ -211,7 +179,7 @@ def selections(
     value = value or value_columns(rows.columns)[0]
     of_method = rows.groupby(METHOD, sort=False)
     frames = [
-        _of_method(of_method.get_group(key), trials, scale, resamples, value).assign(
+        _of_method(of_method.get_group(key), trials, scale, resamples, value, own).assign(
             **dict[str, Any](zip(METHOD, key, strict=True))
         )
         for key, trials in validation.groupby(METHOD, sort=False)
@@ -223,14 +191,19 @@ def selections(
 
 
 def _of_method(
-    rows: pd.DataFrame, validation: pd.DataFrame, scale: RewardScale, resamples: int, value: Column
+    rows: pd.DataFrame,
+    validation: pd.DataFrame,
+    scale: RewardScale,
+    resamples: int,
+    value: Column,
+    own: str,
 ) -> pd.DataFrame:
     """Of one method under one noise."""
     rules = {
         name: rule
-        for name, rule in RULES.items()
+        for name, rule in ({own: RULES[own]} | RULES).items()
         if validation.get(rule.source, pd.Series()).notna().any()
-        and not (name == "judge" and "judge" in value.source)
+        and not (name == JUDGE and JUDGE in value.source)
     }
     strengths = list(validation["strength"].unique())
     parts = [
@@ -278,11 +251,11 @@ def bootstrapped(parts: Sequence[Part], resamples: int) -> tuple[Floats, Floats]
         weights.append(all_weights)
     values_CMSN, weights_CN = np.concatenate(values), np.concatenate(weights)
     shape = values_CMSN.shape
-    mean_K, draws_RK = bootstrap_means(
+    mean_K, draws_RK = bootstrap(
         values_CMSN.reshape(-1, *shape[2:]),
         weights_KN=np.repeat(weights_CN, shape[1], axis=0),
         resamples=resamples,
         few_users=0,  # a choice is drawn with the very users that it is judged by
         rng=np.random.default_rng(0),
-    )
+    ).mean_and_draws
     return mean_K.reshape(shape[:2]), draws_RK.reshape(-1, *shape[:2])

@@ -10,17 +10,18 @@ import pandas as pd
 
 from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames, validation_rows
+from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.parallel import check_workers, cores, finished
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
+from recsys_posttrain.studies.rules import validation_rows
 from recsys_posttrain.studies.run import Run
 
 MOST_WORKERS = 8  # unless more are asked for: each takes memory
@@ -42,14 +43,14 @@ class Options(NamedTuple):
     eval_split: EvalSplit = "test"
     split: str | None = None
     thresholds: Thresholds = Thresholds()
-    duplicates: Duplicates | None = None
+    rules: FileRules = FileRules()
     full_seeds: bool = False
     methods: str | None = None
 
     def study(self, file: Path) -> Study:
         return load_study(
             file, self.overrides, self.dataset, self.seeds, self.data_root, self.eval_split,
-            self.split, self.thresholds, self.duplicates, self.full_seeds, self.methods,
+            self.split, self.thresholds, self.rules, self.full_seeds, self.methods,
         )  # fmt: skip
 
 
@@ -211,7 +212,7 @@ def number_of_workers(options: Options, study: Study) -> int:
 
 
 def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
-    """By title, why the log's rewards cannot serve a run.
+    """By title, why the log cannot serve a run.
 
     Raises: UserError where they serve none.
     """
@@ -220,8 +221,8 @@ def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
     }
     require(
         any(study.title(run) not in reasons for run in study.runs),
-        f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}, whose "
-        f"rewards say nothing ({pipeline.rewards.missing}); add BC or another that reads none.",
+        f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}: "
+        f"{by_reason(reasons)}; add BC or another that reads no rewards.",
     )
     return reasons
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.data import prepare
+from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, projected, subsets, true_value
@@ -27,6 +28,7 @@ from recsys_posttrain.rewards.control import (
     TrueRewards,
 )
 from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.rewards.noise.correlated import correlated
 from recsys_posttrain.store import stage_folder
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
@@ -46,8 +48,8 @@ class Stage(NamedTuple):
 class StageKeys:
     """Of the runs of a setup, on its data; kept in `root`.
 
-    The log's repeat rule and the catalogue decide which pretrained policy is kept and how each
-    policy is evaluated, and no reward model.
+    The log's repeat rule, the catalogue and the mask decide which pretrained policy is kept and how
+    each policy is evaluated, and no reward model.
     """
 
     def __init__(self, setup: Setup, data: Split, root: Path) -> None:
@@ -81,6 +83,7 @@ class StageKeys:
             "loss": setup.pretraining_loss,
             "repeats": self.corpus.repeats,
             "catalogue": self.corpus.catalogue,
+            "never shown": never_shown_ids(self.corpus),
             "seed": setup.seed,
             "code": code_digest([pretrain.pretrain, save_policy], parts),
         }
@@ -193,6 +196,10 @@ class StageKeys:
             measures.append(judged_value.judged_value)
         name: Any = policy.name if isinstance(policy, Path) else self._untrained(policy)
         key = self._judged(name, eval_split, noise, measures, true_value.true_value)
+        has_errors = self.has_judge and noise.reaches_judges and eval_split == "validation"
+        if self.setup.judge_errors and has_errors:
+            key["judge errors"] = self.setup.judge_errors
+            key["judge errors code"] = code_digest([correlated])
         return self._stage("evaluate", key)
 
     def _untrained(self, run: Run) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from recsys_posttrain.config import describe, digest, require
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.override import override, suggestion
 from recsys_posttrain.reward_scale import Thresholds
@@ -22,10 +22,11 @@ from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.methods import chosen, runs_of
+from recsys_posttrain.studies.rules import OWN, rule_of
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.worlds.base import world
-from recsys_posttrain.worlds.catalog import by_rule, check_data_root, dataset_named, split_named
+from recsys_posttrain.worlds.catalog import by_rules, check_data_root, dataset_named, split_named
 
 # All runs of the file, those that were built, and their validation means (choose.py): those that
 # are built next. At first none was.
@@ -53,6 +54,7 @@ class Study(NamedTuple):
         none.
     strengths: how many the file has of each label.
     equal_within: up to which share of the control's value, or of a star, two methods are equal.
+    rule: what strengths are chosen by (rules.py).
     methods: the labels of those asked for, and of the control; empty: all are there.
     """
 
@@ -71,6 +73,7 @@ class Study(NamedTuple):
     baselines: tuple[Run, ...] = ()
     strengths: Mapping[str, int] = MappingProxyType({})
     equal_within: float = MARGIN
+    rule: str = OWN
     methods: tuple[str, ...] = ()
 
     @property
@@ -151,7 +154,7 @@ def load_study(
     eval_split: EvalSplit = "test",
     split: str | None = None,
     thresholds: Thresholds = Thresholds(),
-    duplicates: Duplicates | None = None,
+    rules: FileRules = FileRules(),
     full_seeds: bool = False,
     methods: str | None = None,
 ) -> Study:
@@ -164,17 +167,17 @@ def load_study(
     The file is Python and is executed: whoever wrote it can do what you can. RUNS may be a function
     of the dataset that returns them. `TUNING` in it, a sentence, says how its settings were chosen;
     `FULL_SEEDS = True` is what full_seeds is; `REDRAWS_NOISE`, `NEXT_RUNS` and `EQUAL_WITHIN`: as
-    in Study.
+    in Study; `CHOSEN_BY`: its rule.
     """
     experiment = experiment_module(file)
     changed = []
-    written = runs_of(experiment, file, dataset, data_root, duplicates)
+    written = runs_of(experiment, file, dataset, data_root, rules)
     asked: tuple[str, ...] = ()
     is_grid = len({run.label for run in written}) < len(written)
     if methods is not None:
         written, asked = chosen(experiment, file, written, methods, is_grid)
     for run in written:
-        setup = reading(run.setup, dataset, data_root, thresholds, duplicates)
+        setup = reading(run.setup, dataset, data_root, thresholds, rules)
         if split is not None:
             setup = replace(setup, split=split_named(split))
         changed.append(replace(run, setup=setup))
@@ -186,7 +189,7 @@ def load_study(
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
         name += f"-{split}"
-    if changes := sorted([*overrides, *thresholds.options, *asked]):
+    if changes := sorted([*overrides, *thresholds.options, *rules.options, *asked]):
         name += f"-{digest(changes, 6)}"
     full_seeds = full_seeds or _flag(experiment, "FULL_SEEDS", file)
     if full_seeds:
@@ -211,7 +214,8 @@ def load_study(
     )
     return Study(
         file, dataset, name, runs, tuple(numbers), eval_split, tuning, split, redraws_noise,
-        full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)), margin, asked,
+        full_seeds, is_grid, next_runs, rows, _strengths((*runs, *rows)), margin,
+        rule_of(experiment, file), asked,
     )  # fmt: skip
 
 
@@ -230,15 +234,15 @@ def reading(
     dataset: str | None,
     data_root: str | None,
     thresholds: Thresholds = Thresholds(),
-    duplicates: Duplicates | None = None,
+    rules: FileRules = FileRules(),
 ) -> Setup:
     """The setup on the dataset of that name, or on its own; read from data_root, with thresholds,
-    and by that rule for duplicates, where they are given."""
+    and by those rules for a file, where they are given."""
     setup = replace(setup, thresholds=replace(setup.thresholds, **thresholds.given))
     if dataset is not None:
-        return replace(setup, dataset=dataset_named(dataset, data_root, duplicates))
-    if duplicates is not None:
-        setup = replace(setup, dataset=by_rule(setup.dataset, duplicates))
+        return replace(setup, dataset=dataset_named(dataset, data_root, rules))
+    if rules != FileRules():
+        setup = replace(setup, dataset=by_rules(setup.dataset, rules))
     if data_root is None:
         return setup
     if hasattr(setup.dataset, "data_root"):
@@ -286,9 +290,9 @@ def _check(runs: tuple[Run, ...], file: Path, is_grid: bool) -> None:
     for setup in (run.setup for run in runs):
         require(
             setup.data == runs[0].setup.data,
-            f"{file}: all runs of one study must share dataset, split, thresholds and repeats, "
-            "because its table compares them on the same targets; put the others into a study of "
-            "their own",
+            f"{file}: all runs of one study must share dataset, split, thresholds, repeats and "
+            "never_shown, because its table compares them on the same targets; put the others into "
+            "a study of their own",
         )
         require(
             setups.setdefault(setup.label, setup) == setup,

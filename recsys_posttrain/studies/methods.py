@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.studies.baselines import baselines_of
 from recsys_posttrain.studies.experiment import explained
@@ -20,12 +20,12 @@ def runs_of(
     file: Path,
     dataset: str | None,
     data_root: str | None,
-    duplicates: Duplicates | None,
+    rules: FileRules,
 ) -> list[Run]:
     """RUNS, or what it returns of the dataset where it is a function."""
     runs = getattr(experiment, "RUNS", None)
     if callable(runs):
-        given = [] if dataset is None else [dataset_named(dataset, data_root, duplicates)]
+        given = [] if dataset is None else [dataset_named(dataset, data_root, rules)]
         with explained(file):
             runs = runs(*given)
     if not runs or not _are_runs(runs):

@@ -7,23 +7,30 @@ corpus -> pretrain -> posttrain -> evaluate, and a curve (where weights on the w
 Each verb builds what is missing, and reads the rest.
 """
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 
 from recsys_posttrain.algorithms.base import reads_rewards
+from recsys_posttrain.algorithms.signals import Logged
 from recsys_posttrain.config import require
-from recsys_posttrain.errors import TrainingFailed
+from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
+from recsys_posttrain.logged import check_signal
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import METRICS
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.noise.base import is_resampled
+from recsys_posttrain.rewards.noise.correlated import judge_column
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.reward_stages import RewardStages
 from recsys_posttrain.studies.run import Run
@@ -69,6 +76,11 @@ class Pipeline(SharedStages):
         """Why the log's rewards cannot serve a run; empty where they can, or only trying tells."""
         if not run.is_trained and is_resampled(run.noise.model):
             return "errors that are drawn anew in every step need steps"
+        try:
+            for name in signals_read(run.algorithm):
+                check_signal(name, tuple(self.data.corpus.signal_scales))
+        except UserError as refusal:
+            return str(refusal).rstrip(".")
         if not self.rewards.missing:
             return ""
         is_changed = run.is_trained and (run.control is not None or run.noise != RewardNoise())
@@ -152,7 +164,7 @@ class Pipeline(SharedStages):
 
         def compute() -> pd.DataFrame:
             reward = None if self.rewards.missing else self.rewards.load_noisy(noise)
-            return self._rows(policy, eval_split, reward)
+            return self._rows(policy, eval_split, reward, noise)
 
         stage = self.keys.rows(policy, eval_split, noise)
         name = policy.name if isinstance(policy, Path) else policy.title
@@ -160,7 +172,11 @@ class Pipeline(SharedStages):
         return self.build_frame(stage, title, compute, "rows.parquet")
 
     def _rows(
-        self, policy: Path | Run, eval_split: EvalSplit, reward: RewardModel | None
+        self,
+        policy: Path | Run,
+        eval_split: EvalSplit,
+        reward: RewardModel | None,
+        noise: RewardNoise,
     ) -> pd.DataFrame:
         data, judge = self.data, self.rewards.load_judge()
         targets = data.targets(eval_split)
@@ -178,7 +194,22 @@ class Pipeline(SharedStages):
         if judge is not None and self.keys.is_judged_by_judge(eval_split):
             opinion = judged_value.judged_value(ranker, judge, targets)
             return rows.join(data.corpus.reward_scale.from_stars(opinion))
-        return rows
+        return rows.assign(**self._by_judges_with_errors(rows, targets, noise, judge))
+
+    def _by_judges_with_errors(
+        self, rows: pd.DataFrame, targets: Targets, noise: RewardNoise, judge: RewardModel | None
+    ) -> dict[str, Any]:
+        """What judges that err like the model say of the lists, by column."""
+        if judge is None or not noise.reaches_judges:
+            return {}
+        reference, scale = self.load_pretrained(), self.data.corpus.reward_scale
+        top_NK = torch.from_numpy(np.stack(rows["top10"].to_list()).astype(np.int64))
+        return {
+            judge_column(rho): evaluate.shown_reward(
+                noise.on_judge(judge, self.data, reference, rho), targets, top_NK, scale
+            )
+            for rho in self.setup.judge_errors
+        }
 
     def _ranker(self, run: Run, targets: Targets) -> Ranker:
         """Of a method without training. Of a log whose errors are drawn anew in every step it reads
@@ -225,6 +256,15 @@ class Pipeline(SharedStages):
         stage = self.keys.curve(posttrained, eval_split, noise)
         title = f"{eval_split} curve of {posttrained.name}"
         return self.build_frame(stage, title, compute, "curve.parquet")
+
+
+def signals_read(value: object) -> Iterator[str]:
+    """The names of all `Logged` signals of a method, however deep."""
+    if isinstance(value, Logged):
+        yield value.name
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from signals_read(getattr(value, field.name))
 
 
 def _kept_steps(posttrained: Path) -> list[int]:

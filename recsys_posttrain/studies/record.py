@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys_posttrain.config import describe
+from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.split import untrained_items
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.stats.undefined import undefined_values
@@ -29,9 +30,11 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "name": study.name,
         "eval_split": study.eval_split,
         "tuning": study.tuning,
+        "chosen_by": study.rule,
         "commit": git_commit(),
         "versions": package_versions(),
         "dataset": corpus.name,
+        "reward": getattr(pipeline.setup.dataset, "reward", ""),
         "split": pipeline.setup.split.label
         + ("" if study.eval_split == "test" else f", {study.eval_split} targets"),
         "content_hash": corpus.content_hash,
@@ -42,6 +45,8 @@ def record_of(study: Study, pipeline: Pipeline, results: Results) -> dict[str, A
         "repeats": corpus.repeats,
         "targets": len(targets.items_N),
         "targets_unshowable": targets.unshowable,
+        "never_shown": len(never_shown_ids(corpus)),
+        "targets_never_shown": targets.masked,
         "targets_undefined": undefined_values(results.rows),
         "targets_of_untrained_items": int(untrained_items(pipeline.data, targets).sum()),
         "seeds": list(study.seeds),
@@ -97,7 +102,7 @@ def seeds_text(record: Mapping[str, Any]) -> str:
 def command_of(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
-    changes = options.duplicates is not None or options.thresholds.given or options.full_seeds
+    changes = options.rules.given or options.thresholds.given or options.full_seeds
     if study.file == MAIN_STUDY and study.eval_split == "test" and not changes:
         chosen = shlex.quote(study.dataset or study.runs[0].setup.dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
@@ -111,6 +116,6 @@ def command_of(study: Study, options: Options) -> str:
     command += f" --split {study.split}" if study.split else ""
     command += f" --methods {shlex.quote(study.chosen)}" if study.methods else ""
     command += "".join(f" {option}" for option in options.thresholds.options)
-    command += f" --duplicates {options.duplicates}" if options.duplicates else ""
+    command += "".join(f" {shlex.quote(word)}" for word in options.rules.options)
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.eval_split == "test" else f" --eval-split {study.eval_split}")

@@ -13,7 +13,8 @@ from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.stats.columns import Column, value_columns
 from recsys_posttrain.stats.comparison import Comparison, compare
 from recsys_posttrain.stats.equal_kl import equal_kl
-from recsys_posttrain.studies.choose import METHOD, OWN, TRIAL, chosen, selections, with_nothing
+from recsys_posttrain.studies.choose import METHOD, TRIAL, chosen, selections, with_nothing
+from recsys_posttrain.studies.rules import OWN, WORDS
 
 
 class NoiseLevel(NamedTuple):
@@ -84,7 +85,8 @@ def grid_of(
     """All numbers of a study's report. rows, validation, targets: as in `Results`. record:
     run.json."""
     methods, given = Methods.of(record, control), (record["num_items"], scale_in(record))
-    selected = chosen(validation)
+    rule = record.get("chosen_by", OWN)  # of an older record
+    selected = chosen(validation, rule)
     candidates = with_nothing(rows, validation)
     compared = list(comparisons(candidates, selected, methods, *given))
     table, pairs = (
@@ -97,10 +99,10 @@ def grid_of(
         equal_kl(rows, scale_in(record), resamples=RESAMPLES),
         pairs,
         frontier(rows[rows["method"].isin(selected["method"])]),
-        selections(candidates, targets, scale_in(record), RESAMPLES),
-        OWN,
+        selections(candidates, targets, scale_in(record), RESAMPLES, own=rule),
+        WORDS[rule],
         about(record, compared[0][1].num_users),
-        caption(record, compared[0][1].num_users, methods.control),
+        caption(record, compared[0][1].num_users, methods.control, WORDS[rule]),
     )
 
 

@@ -16,6 +16,7 @@ from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.factor import RewardFactors
+from recsys_posttrain.rewards.noise.correlated import CORRELATIONS
 from recsys_posttrain.training.pretrain import PRETRAINING
 from recsys_posttrain.types import Repeats
 
@@ -33,8 +34,12 @@ class Setup:
     thresholds: of the dataset's rewards, where its scale is not to say what is liked.
     repeats: whether users choose items again, which decides what may be shown; None: as measured
         in the log (data/repeats.py).
+    never_shown: ids of items that nobody is shown (data/never_shown.py); "@masked.txt" stands for
+        those that a file holds, one a line.
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
+    judge_errors: correlations of the errors of further judges with those that a noise adds to the
+        reward model (rewards/noise/correlated.py); each is a rule by which strengths are chosen.
     catalogue: what policies are a softmax over. "eligible": what may be shown; "all": everything,
         the training of most of the literature, as an ablation; rankings leave out what they did.
     seed: of the pretrained policy, the reward model and the judge.
@@ -45,11 +50,13 @@ class Setup:
     thresholds: Thresholds = Thresholds()
     repeats: Repeats | None = None
     catalogue: Catalogue = "eligible"
+    never_shown: tuple[str, ...] = ()
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
     reward: RewardConfig = RewardFactors()
     judge: RewardConfig | None = None
+    judge_errors: tuple[float, ...] = ()
     seed: int = 0
     name: str = ""
 
@@ -59,6 +66,16 @@ class Setup:
         require(
             self.catalogue in get_args(Catalogue),
             f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
+        )
+        require(
+            set(self.judge_errors) <= set(CORRELATIONS),
+            f"Setup: judge_errors={self.judge_errors!r} can hold "
+            f"{', '.join(f'{rho:g}' for rho in CORRELATIONS)}.",
+        )
+        require(
+            isinstance(self.never_shown, tuple),
+            f"Setup: never_shown={self.never_shown!r} must be a tuple of item ids, such as "
+            '("12", "34") or ("@masked.txt",).',
         )
 
     @property
@@ -70,9 +87,9 @@ class Setup:
         return self.reward if self.judge is None else self.judge
 
     @property
-    def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None]:
+    def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None, tuple[str, ...]]:
         """What decides on which users and targets a policy is trained and evaluated."""
-        return self.dataset, self.split, self.thresholds, self.repeats
+        return self.dataset, self.split, self.thresholds, self.repeats, self.never_shown
 
 
 def check_parts(value: object, methods: Mapping[str, str], kinds: Mapping[str, type]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from recsys_posttrain import store
 from recsys_posttrain.data import prepare
+from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy, save_policy
 from recsys_posttrain.models.frozen import FrozenPolicy
@@ -39,9 +40,10 @@ class SharedStages:
 
     @cached_property
     def data(self) -> Split:
-        dataset, split, thresholds, repeats = self.setup.data
+        dataset, split, thresholds, repeats, never_shown = self.setup.data
         minimum = split.minimum_item_ratings
         corpus = prepare(dataset, minimum, repeats=repeats, thresholds=thresholds)
+        corpus = with_never_shown(corpus, never_shown)
         return split.split(replace(corpus, catalogue=self.setup.catalogue))
 
     @cached_property

@@ -4,18 +4,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.audit import rewards_line
+from recsys_posttrain.data.never_shown import never_shown_sentence
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.headroom import headroom, headroom_lines
-from recsys_posttrain.evaluation.subsets import liked
+from recsys_posttrain.evaluation.subsets import all_targets, liked
 from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report import render
@@ -28,7 +29,7 @@ from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.stats.pairs import MARGIN
-from recsys_posttrain.studies.choose import NOTHING, OWN, TRIAL, few_targets, validation_means
+from recsys_posttrain.studies.choose import NOTHING, TRIAL, few_targets
 from recsys_posttrain.studies.execute import (
     Known,
     Options,
@@ -42,7 +43,9 @@ from recsys_posttrain.studies.execute import (
 from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_is_replaced
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.qualities import Qualities, measure_rewards, quality_caption
 from recsys_posttrain.studies.record import command_of, record_of, seeds_text
+from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_means
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
 from recsys_posttrain.tracking.mirror import track
@@ -50,10 +53,7 @@ from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
 
 VALIDATION, TARGETS = "validation.csv", "validation.parquet"
-TRIALS: dict[str, type] = {
-    **dict.fromkeys((*TRIAL, "setup"), object),
-    **{"level": float, "seed": float, OWN: float},
-}
+TRIALS = dict[str, type](dict.fromkeys((*TRIAL, "setup"), object), level=float, seed=float)
 NEEDED = ("dataset", "num_items", "steps", "tuning", "commit", "command")  # of run.json
 
 
@@ -62,15 +62,18 @@ def run_study(file: Path, options: Options) -> Path:
     study = options.study(file)
     workers = number_of_workers(options, study)
     folder = options.output / study.name
-    claim(folder, study.definition([*options.overrides, *options.thresholds.options]))
+    changes = *options.overrides, *options.thresholds.options, *options.rules.options
+    claim(folder, study.definition(changes))
     progress = Progress()
     pipeline = Pipeline(study.runs[0].setup, options.output, options.device, progress.add)
+    check_rule(study.rule, pipeline.data)
     say_the_data(pipeline)
     say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
     left_out = refused(study, pipeline)
     if study.is_grid:
         candidates = 1 + max(study.strengths[run.label] for run in study.runs)
-        if warning := few_targets(pipeline.data, liked, candidates):
+        over = liked if study.rule == OWN else all_targets
+        if warning := few_targets(pipeline.data, over, candidates):
             say(warning)
     # All runs are evaluated with these, so no worker has to wait for another one to build them.
     qualities = measure_rewards(study, pipeline)
@@ -116,11 +119,11 @@ def chosen_baselines(study: Study, pipeline: Pipeline, left_out: Collection[str]
             scale = pipeline.data.corpus.reward_scale
             for _, run in alone.with_seeds():
                 rows = pipeline.at(run.setup).evaluate(run, "validation", run.noise)
-                values[run.strength].append(validation_means(rows, scale)[OWN])
+                values[run.strength].append(validation_means(rows, scale)[study.rule])
             means = {strength: float(np.mean(each)) for strength, each in values.items()}
-            best = max(candidates, key=lambda run: np.nan_to_num(means[run.strength], nan=-1))
+            best = max(candidates, key=lambda run: np.nan_to_num(means[run.strength], nan=-np.inf))
             tried = ", ".join(f"{strength} {mean:.4f}" for strength, mean in means.items())
-            texts.append(f"{label}: {best.strength}, by NDCG@10 of liked validation targets")
+            texts.append(f"{label}: {best.strength}, by {WORDS[study.rule]}")
             say(f"{texts[-1]} ({tried})")
             candidates = [best]
         kept.append(candidates[0])
@@ -137,41 +140,10 @@ def say_the_data(pipeline: Pipeline) -> None:
     )
     console.print(rewards_line(corpus), markup=False, soft_wrap=True)
     lines = [repeats_sentence(pipeline.data, pipeline.setup.repeats is None)]
+    lines += filter(None, [never_shown_sentence(pipeline.data)])
     if isinstance(pipeline.setup.dataset, World):
         lines += headroom_lines(corpus.name, headroom(pipeline.load_truth(), pipeline.data))
     console.print("\n".join(lines), markup=False, soft_wrap=True)
-
-
-class Qualities(NamedTuple):
-    """Of the reward models and the judges, one row each and for each naive baseline; None where
-    there are none."""
-
-    rewards: pd.DataFrame | None
-    judges: pd.DataFrame | None
-
-
-def measure_rewards(study: Study, pipeline: Pipeline) -> Qualities:
-    models: dict[str, list[pd.DataFrame]] = {}
-    judges: dict[str, list[pd.DataFrame]] = {}
-    for name, _, setup in study.setups():
-        stages = pipeline.at(setup).rewards
-        for measured, frame in ((models, stages.measure()), (judges, stages.measure_judge())):
-            if frame is not None:
-                measured.setdefault(name, []).append(frame)
-    return Qualities(_together(models), _together(judges))
-
-
-def _together(by_setup: dict[str, list[pd.DataFrame]]) -> pd.DataFrame | None:
-    """Means over the seeds of each setup; of setups that differ, each row with the setup's name."""
-    means = {
-        name: frames[0] if len(frames) == 1 else sum(frames[1:], frames[0]) / len(frames)
-        for name, frames in by_setup.items()
-    }
-    first = next(iter(means.values()), None)
-    if first is None or all(frame.equals(first) for frame in means.values()):
-        return first
-    named = [frame.set_axis(frame.index + name) for name, frame in means.items()]
-    return pd.concat(named)
 
 
 def write_study(
@@ -198,10 +170,10 @@ def write_study(
             write_parquet(results.targets, new / TARGETS)
         if qualities.rewards is not None:
             write_parquet(qualities.rewards, new / "reward_models.parquet")
-            caption = _quality_caption("Reward models", study, pipeline)
+            caption = quality_caption("Reward models", study, pipeline)
             write_quality(qualities.rewards, caption, new / "reward_models.md")
         if qualities.judges is not None:
-            caption = _quality_caption("Judge", study, pipeline)
+            caption = quality_caption("Judge", study, pipeline)
             write_quality(qualities.judges, caption, new / "judge.md")
         for name, text in texts.items():
             write_text(new / name, text)
@@ -225,7 +197,8 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     record, rows = study_record(folder, NEEDED), read_rows(folder)
     chosen_by = None
     if (folder / VALIDATION).exists():
-        validation = read_csv(folder / VALIDATION, TRIALS, TEXTS, FIX)
+        columns = TRIALS | {record.get("chosen_by", OWN): float}
+        validation = read_csv(folder / VALIDATION, columns, TEXTS, FIX)
         chosen_by = validation, read_parquet(folder / TARGETS, {"strength": str}, FIX)
     table = _table(rows, chosen_by, record, control, relative_to)
     path = folder / "reward_models.parquet"
@@ -252,17 +225,6 @@ def _control(rows: pd.DataFrame, record: dict[str, Any]) -> str:
     return next(name for name in ("BC", *trained, *methods) if name in methods)
 
 
-def _quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
-    seeds = f"Seed {pipeline.setup.seed}."
-    if study.full_seeds:
-        shown = ", ".join(map(str, study.seeds))
-        seeds = f"Mean over seeds {shown}, of values and of ends of intervals."
-    return (
-        f"{what} on {pipeline.data.corpus.name}: each logged reward predicted from what the "
-        f"user did before it, for users that no model was trained on. Bootstrap over users. {seeds}"
-    )
-
-
 def _table(
     rows: pd.DataFrame,
     chosen_by: tuple[pd.DataFrame, pd.DataFrame] | None,
@@ -271,7 +233,7 @@ def _table(
     relative_to: str | None = None,
 ) -> Table | Grid:
     """chosen_by: of a grid, the validation means and rows."""
-    control = control or _control(rows, record)
+    control, formula = control or _control(rows, record), record.get("reward", "")
     if chosen_by is not None:
         require(relative_to is None, f"--relative-to {relative_to}: not in a table by noise.")
         return grid_of(rows, *chosen_by, record, control)
@@ -284,7 +246,7 @@ def _table(
         margin=record.get("equal_within", MARGIN),
         families=families_of(record),
         provenance=Provenance(
-            dataset=record["dataset"],
+            dataset=record["dataset"] + (f", reward {formula}" if formula else ""),
             split=record.get("split", LeaveOneOut().label),  # older records had no other
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recsys_posttrain.config import require
-from recsys_posttrain.data.table_file import Duplicates
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.studies.experiment import experiment_module
@@ -33,7 +33,7 @@ class Options(NamedTuple):
     output: Path = Path("runs")
     thresholds: Thresholds = Thresholds()
     repeats: Repeats | None = None
-    duplicates: Duplicates | None = None
+    rules: FileRules = FileRules()
 
     def sweep(self, file: Path) -> Sweep:
         sweep = getattr(experiment_module(file), "SWEEP", None)
@@ -48,7 +48,7 @@ class Options(NamedTuple):
             "--trials out.",
         )
         setup = sweep.base.setup
-        setup = reading(setup, self.dataset, self.data_root, self.thresholds, self.duplicates)
+        setup = reading(setup, self.dataset, self.data_root, self.thresholds, self.rules)
         if self.repeats:
             setup = replace(setup, repeats=self.repeats)
         return replace(
@@ -66,7 +66,7 @@ class Options(NamedTuple):
             "seeds": self.seeds,
             "repeats": self.repeats,
             "data-root": self.data_root,
-            "duplicates": self.duplicates,
+            **self.rules.given,
             "device": self.device if self.device != "cpu" else None,
             "output": self.output if self.output != Path("runs") else None,
         }

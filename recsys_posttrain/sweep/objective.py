@@ -15,12 +15,14 @@ import pandas as pd
 from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import subsets
+from recsys_posttrain.evaluation.off_policy import ESTIMATORS
 from recsys_posttrain.progress import say
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.studies.choose import few_targets, validation_rows, weighted_mean
+from recsys_posttrain.studies.choose import few_targets
 from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.rules import validation_rows, weighted_mean
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.sweep.definition import Cell, Sweep
 from recsys_posttrain.sweep.space import Setting, described
@@ -65,6 +67,18 @@ class Objective:
             f"Sweep: none of its methods can be tuned on {corpus.name}, whose rewards say nothing "
             f"({corpus.reward_scale.missing}); give methods that read no rewards.",
         )
+        if sweep.metric in ESTIMATORS:
+            require(
+                pipeline.data.validation.propensities_N is not None,
+                f"Sweep: metric={sweep.metric!r} weighs by propensities, and {corpus.name} states "
+                "none; give another metric, or a log with the column propensity.",
+            )
+            require(
+                sweep.over is subsets.all_targets,
+                f"Sweep: over={sweep.over.__name__} picks targets by the reward that "
+                f"{sweep.metric!r} estimates, so the estimate would be of nothing; give "
+                "over=all_targets.",
+            )
         if sweep.over.__module__ != subsets.__name__:
             return  # it may read what only a policy's rows hold
         rewards_N = corpus.reward_scale.from_stars(pipeline.data.validation.rewards_N.double())

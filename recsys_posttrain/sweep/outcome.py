@@ -15,12 +15,14 @@ from recsys_posttrain.report.cells import Sheet
 from recsys_posttrain.report.grid import selection_block
 from recsys_posttrain.report.render import markdown
 from recsys_posttrain.studies.baselines import alone, baselines
-from recsys_posttrain.studies.choose import HINDSIGHT, OWN, RULES, selections
+from recsys_posttrain.studies.choose import HINDSIGHT, selections
 from recsys_posttrain.studies.execute import build_runs, refused
 from recsys_posttrain.studies.folder import result_set
 from recsys_posttrain.studies.load import Study
+from recsys_posttrain.studies.qualities import measure_rewards
+from recsys_posttrain.studies.rules import OWN, RULES
 from recsys_posttrain.studies.run import Run
-from recsys_posttrain.studies.study import chosen_baselines, measure_rewards, write_study
+from recsys_posttrain.studies.study import chosen_baselines, write_study
 from recsys_posttrain.sweep.definition import Sweep, noise_name
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.objective import Objective

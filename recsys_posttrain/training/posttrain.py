@@ -14,6 +14,7 @@ from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.encode import encode, encoder
 from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.subsets import liked
@@ -89,7 +90,7 @@ def posttrain(
     log = NoisyLog(data.train) if log is None else log
     logged = logged_rewards(log.sequences, num_items)._replace(liked=scale.liked_stars)
     actors = Actors(reference, reward, logged, heads)
-    stream = training.batches(log.sequences, policy.max_length, seed, data.corpus.excludes_history)
+    stream = training.batches(log.sequences, policy.max_length, seed, rule_of(data.corpus))
     snapshots = snapshot_steps(training.snapshots, stream.stop)
 
     def objective(batch: Batch) -> LossOutput:
@@ -182,7 +183,7 @@ def _positions(stream: BatchStream) -> TrainingPositions | None:
     """
     if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
         return None
-    return TrainingPositions(stream.sequences, stream.max_length, stream.excludes_history)
+    return TrainingPositions(stream.sequences, stream.max_length, stream.rule)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from recsys_posttrain.config import require_kind
-from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.data.repeats import removed_for, rule_of
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
 from recsys_posttrain.losses.base import PretrainingLoss
@@ -67,7 +67,7 @@ def pretrain(
         generator.manual_seed(derived_seed(seed, "negatives"))
 
     module = TrainingModule(policy, objective, training, seed, dropout=True, reseed=reseed)
-    stream = training.batches(data.train, backbone.max_length, seed, data.corpus.excludes_history)
+    stream = training.batches(data.train, backbone.max_length, seed, rule_of(data.corpus))
     fitted = fit(
         module,
         stream,
@@ -95,6 +95,6 @@ def validation_ndcg(policy: Policy, data: Split) -> float:
         hidden_ND,
         policy.item_embedding_VD.detach(),
         targets.items_N,
-        *removed_items(targets.history, targets.repeats),
+        removed_for(targets),
     )
     return float(ndcg(rank_N.numpy(), 10).mean())

@@ -8,24 +8,25 @@ from typing import Any, TypeVar
 from recsys_posttrain import data
 from recsys_posttrain.config import described_value, require
 from recsys_posttrain.data.prepare import Dataset
-from recsys_posttrain.data.table_file import SUFFIXES, Duplicates, suffix_of
+from recsys_posttrain.data.table_file import FileRules
+from recsys_posttrain.data.table_paths import SUFFIXES, is_table, suffix_of
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 
 Known = TypeVar("Known")
 
 
 def dataset_named(
-    text: str, data_root: str | None = None, duplicates: Duplicates | None = None
+    text: str, data_root: str | None = None, rules: FileRules = FileRules()
 ) -> Dataset:
     """ml-100k, ml-1m, ml-latest-small, a world (jester, semi-ml-100k, semi-ml-1m), or the path of
-    a table file (`SUFFIXES`).
+    a table file (`SUFFIXES`), of a folder of such files, or a pattern that they fit.
 
-    duplicates: the rule of `RatingsFile`, which nothing else has; None: its default.
+    rules: of `RatingsFile`, which nothing else has.
 
     Raises: UserError: none of these; the nearest name is suggested.
     """
-    if duplicates is not None:
-        return by_rule(dataset_named(text, data_root), duplicates)
+    if rules != FileRules():
+        return by_rules(dataset_named(text, data_root), rules)
     if suffix_of(text):
         check_data_root(data_root, text)
         return data.RatingsFile(text)
@@ -33,6 +34,9 @@ def dataset_named(
     known: dict[str, Dataset] = {kind(data_root).name: kind(data_root) for kind in kinds}
     if text not in known:
         known |= {world.name: world for world in _worlds(data_root)}
+    if text not in known and is_table(text):  # a folder
+        check_data_root(data_root, text)
+        return data.RatingsFile(text)
     return _named("dataset", text, known, f", or the path of a file: {', '.join(SUFFIXES)}")
 
 
@@ -86,17 +90,17 @@ def _rooted(dataset: Any, data_root: str | None) -> Any:
     return replace(dataset, data_root=data_root) if hasattr(dataset, "data_root") else dataset
 
 
-def by_rule(dataset: Dataset, duplicates: Duplicates) -> Dataset:
-    """The table file, read by another rule for duplicates.
+def by_rules(dataset: Dataset, rules: FileRules) -> Dataset:
+    """The table file, read by other rules.
 
     Raises: UserError: the dataset is no table file.
     """
     if not isinstance(dataset, data.RatingsFile):
         raise UserError(
-            f"--duplicates {duplicates} is for table files ({', '.join(SUFFIXES)}), and the "
+            f"{' '.join(rules.options)} is for table files ({', '.join(SUFFIXES)}), and the "
             f"dataset is {dataset.name}; leave it out."
         )
-    return replace(dataset, duplicates=duplicates)
+    return replace(dataset, **rules.given)  # type: ignore[arg-type]
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:

@@ -3,7 +3,7 @@
 Each module that promises it says so under "Limits". With equal rewards an algorithm without a
 baseline has equal weights other than 1, and OfflinePPO, ExactPPO, GRPO, TopKREINFORCE and the
 methods of pairs have nothing to follow: they promise something else, as do those that predict
-rewards (CQL, WBC). KTO refuses such a log.
+rewards (CQL, WBC, SNQN, SA2C). KTO and ReturnConditioned refuse such a log.
 """
 
 import pytest
@@ -20,6 +20,7 @@ from recsys_posttrain.algorithms import (
     IQL,
     RWR,
     SDPO,
+    AdaGRPO,
     ExactPPO,
     ExpRSFT,
     OfflinePPO,
@@ -44,6 +45,7 @@ CLONING = [
     AWAC(),
     CRR(temperature=0.3),
     IQL(),
+    AdaGRPO(),
 ]
 RESTING = [OfflinePPO(), ExactPPO(), GRPO(), TopKREINFORCE(), DPO(), IPO(), RobustDPO(), SDPO()]
 

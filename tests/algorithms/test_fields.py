@@ -14,7 +14,10 @@ from recsys_posttrain.algorithms import (
     IPO,
     IQL,
     KTO,
+    SA2C,
     SDPO,
+    SNQN,
+    AdaGRPO,
     ExactPPO,
     ExpRSFT,
     OfflinePPO,
@@ -24,12 +27,18 @@ from recsys_posttrain.algorithms import (
 )
 from recsys_posttrain.algorithms.losers import LoggedVersusLosers, SampledLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled, SampledPairs
+from recsys_posttrain.algorithms.q_learning import QLearning
 from recsys_posttrain.algorithms.signals import Mix, ReferenceSoftValue
 from recsys_posttrain.errors import UserError
 
 CLIPPED = {"clip": [0.0, 1.0], "kl_coefficient": [-0.1], "refresh_every": [0]}
 WRONG = {
     ASFT: {"temperature": [0.0], "weight_cap": [0.0]},
+    AdaGRPO: {
+        "coefficient": [-0.1],
+        "confident": [-0.1, math.nan],
+        "separation": [-0.1, 1.1, math.nan],
+    },
     AWAC: {"temperature": [0.0, math.nan]},
     CQL: {"alpha": [-0.1], "temperature": [0.0]},
     CRR: {"temperature": [0.0], "weight_cap": [0.0]},
@@ -44,6 +53,9 @@ WRONG = {
     KTO: {"beta": [0.0], "good_weight": [0.0], "bad_weight": [-1.0], "samples": [0]},
     Pessimistic: {"penalty": [-0.1, math.nan]},
     RobustDPO: {"beta": [0.0], "flip_probability": [-0.1, 0.5, math.nan]},
+    QLearning: {"discount": [-0.1, 1.0, math.nan], "samples": [0], "renew_every": [0]},
+    SA2C: {"coefficient": [-0.1], "cloning_steps": [-1], "weight_cap": [0.0]},
+    SNQN: {"coefficient": [-0.1, math.nan]},
     SDPO: {"beta": [0.0]},
     SampledLosers: {"candidates": [1], "width": [-1.0]},
     LoggedVersusLosers: {"candidates": [0], "width": [-1.0]},

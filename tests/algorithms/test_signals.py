@@ -11,6 +11,9 @@ from data_factory import doubles
 
 from recsys_posttrain.algorithms import ASFT, signals
 from recsys_posttrain.config import describe
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.logged import Signals
+from recsys_posttrain.studies.pipeline import signals_read
 from recsys_posttrain.types import Batch
 
 REFERENCE_XV = doubles([0.5, 0.5], [0.25, 0.75])
@@ -123,3 +126,43 @@ def test_the_reference_values_do_not_follow_the_policy(batch, actors):
     actors.clear_cache()
     assert signals.reference_value(batch, actors)[0].item() == pytest.approx(3)
     assert signals.ReferenceSoftValue(1.0)(batch, actors)[0].item() == pytest.approx(LOG_EXACT[0])
+
+
+def with_signals(batch, actors):
+    """Two, of the four real positions; over the training log the second has the mean 2."""
+    names = "click", "watch"
+    values = torch.tensor([[1.0, 3.0], [0.0, 5.0], [1.0, 0.0], [0.5, 2.0]])
+    logged = torch.tensor([[0.0, 1.0], [0.0, 3.0]])
+    actors.log = actors.log._replace(signals=Signals(names, logged))
+    return batch._replace(signals=Signals(names, values))
+
+
+def test_a_signal_of_the_log(batch, actors):
+    batch = with_signals(batch, actors)
+    watch_N = signals.Logged("watch")(batch, actors)
+    assert watch_N.tolist() == [3, 5, 0, 2]
+    assert watch_N.dtype == batch.reward_N.dtype
+    assert signals.Logged("click")(batch, actors).tolist() == [1, 0, 1, 0.5]
+    assert signals.Logged("watch", is_mean=True)(batch, actors).tolist() == [2] * 4
+
+
+def test_a_loss_reads_it(batch, actors):
+    """exp((watch - 2) / temperature) times -log pi, with the policy's own log pi."""
+    batch = with_signals(batch, actors)
+    mean = signals.Logged("watch", is_mean=True)
+    method = ASFT(reward=signals.Logged("watch"), baseline=mean, temperature=2.0, weight_cap=None)
+    loss_N = method.loss(batch, actors).loss_N
+    log_pi_N = actors.policy.log_prob(batch).detach()
+    weight_N = torch.tensor([math.exp((w - 2) / 2) for w in (3, 5, 0, 2)], dtype=torch.float64)
+    torch.testing.assert_close(loss_N.detach(), -weight_N * log_pi_N, rtol=1e-12, atol=0)
+    assert list(signals_read(method)) == ["watch", "watch"]
+    assert list(signals_read(ASFT())) == []
+    assert describe(method)["reward"] == {"class": "Logged", "name": "watch", "is_mean": False}
+
+
+def test_a_signal_that_the_log_does_not_have(batch, actors):
+    with pytest.raises(UserError, match=r"no signal 'click' \(it has none\); .* --signals click"):
+        signals.Logged("click")(batch, actors)
+    batch = with_signals(batch, actors)
+    with pytest.raises(UserError, match=r"\(it has click, watch\); did you mean 'watch'"):
+        signals.Logged("watches")(batch, actors)

@@ -83,7 +83,8 @@ def exclusions(action_N, num_items, generator):
 
 
 def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):
-    """Policy, old and reference all differ; `scale` multiplies the item table of all three."""
+    """Policy, old and reference all differ, and no head is new; `scale` multiplies the item table
+    of all three."""
     generator = torch.Generator().manual_seed(seed)
     backbone = backbone or SASRec(dim=DIM, blocks=1, feed_forward=16, max_length=12, dropout=0.1)
     policy = new_policy(backbone, num_items, seed)
@@ -96,6 +97,8 @@ def make_actors(algorithm, num_items, seed=0, scale=1.0, backbone=None):
                 parameter += noise * torch.randn(parameter.shape, generator=generator)
             actor.backbone.item_embedding.weight[0] = 0
             actor.backbone.item_embedding.weight *= scale
+        for parameter in actors.heads.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     actors.generator.manual_seed(seed)
     return actors.eval()
 

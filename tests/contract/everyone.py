@@ -10,6 +10,7 @@ from recsys_posttrain import algorithms
 from recsys_posttrain.algorithms import signals
 from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.algorithms.pairs import LoggedVersusSampled
+from recsys_posttrain.algorithms.q_learning import QLearning
 from recsys_posttrain.algorithms.surrogates import ecpo_surrogate, gbpo_surrogate
 from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.ops.softmax import masked_mean
@@ -35,6 +36,8 @@ VARIANTS = [
     algorithms.CRR(temperature=1.0),
     algorithms.GRPO(scale_rewards=False, surrogate=ecpo_surrogate),
     algorithms.GRPO(surrogate=gbpo_surrogate),
+    algorithms.SNQN(q=QLearning(random_targets=True)),
+    algorithms.SA2C(cloning_steps=0),
     algorithms.DPO(pairs=LoggedVersusSampled(), nll_coefficient=0.1),
     algorithms.RobustDPO(unbiased=True),
     algorithms.SDPO(losers=LoggedVersusLosers()),
@@ -95,7 +98,7 @@ def rows(batch, index):
     """Some rows of a batch, as a batch of its own, without columns that are all padding."""
     longest = int(batch.mask_BT[index].sum(dim=1).max())
     position_N = torch.cat([(batch.user_N == row).nonzero()[:, 0] for row in index])
-    items_E, offsets_N1 = batch.excluded
+    items_E, offsets_N1 = batch.excluded[:2]
     length_N = offsets_N1.diff()[position_N]
     return batch._replace(
         **{name: value[index][:, :longest] for name, value in padded_fields(batch)},

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain.data import RatingsFile, prepare
+from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.worlds.catalog import dataset_named
 
@@ -199,7 +200,7 @@ def test_a_file_that_is_not_what_its_name_says(name, content, sentence, tmp_path
 def test_a_folder_and_nothing_are_no_file(tmp_path):
     (tmp_path / "mine.csv").mkdir()
     for ask in (RatingsFile.load, RatingsFile.content_hash):
-        with pytest.raises(UserError, match=r"mine\.csv is a folder; give the path of one file"):
+        with pytest.raises(UserError, match=r"mine\.csv is a folder without a file of"):
             ask(RatingsFile(str(tmp_path / "mine.csv")))
         with pytest.raises(UserError, match=r"There is no file .*gone\.csv"):
             ask(RatingsFile(str(tmp_path / "gone.csv")))
@@ -262,7 +263,7 @@ def test_a_duplicate_rule_that_is_none_is_refused():
     with pytest.raises(UserError, match="duplicates is 'newest'; give refuse, first or last"):
         RatingsFile("mine.csv", duplicates="newest")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="--duplicates first is for table files"):
-        dataset_named("ml-100k", duplicates="first")
+        dataset_named("ml-100k", rules=FileRules(duplicates="first"))
 
 
 def test_users_with_rare_items_alone_are_known(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from data_factory import made_sequences
 
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.evaluation.judged_value import judged_value
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.models import SASRec
@@ -68,8 +69,8 @@ def test_a_policy_is_asked_again_after_every_step(targets):
     for step in range(5):
         history = made_sequences([len(items)], items, rewards, times)
         hidden_1D = policy.last_hidden_states(history, torch.tensor([100 + 60 * step]))
-        seen = history.items_E, history.offsets_N1
-        item = int(top_items(hidden_1D, policy.item_embedding_VD.detach(), 1, *seen)[0])
+        seen = Excluded(history.items_E, history.offsets_N1)
+        item = int(top_items(hidden_1D, policy.item_embedding_VD.detach(), 1, seen)[0])
         latest = latest / 2 + item / 10
         items, rewards, times = [*items, item], [*rewards, latest], [*times, 100 + 60 * step]
         shown.append(latest)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.evaluation import expectation, ranking
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.evaluation.ranking import BLOCK, score_chunks, target_ranks, top_items
@@ -28,10 +29,10 @@ def world():
 
 def results(world):
     states_ND, table_VD, targets = world
-    seen = targets.history.items_E, targets.history.offsets_N1
-    ranks_N = target_ranks(states_ND, table_VD, targets.items_N, *seen, item_bias_V=table_VD[:, 0])
+    seen = Excluded(targets.history.items_E, targets.history.offsets_N1)
+    ranks_N = target_ranks(states_ND, table_VD, targets.items_N, seen, item_bias_V=table_VD[:, 0])
     worth_N = expected_unseen(states_ND, table_VD, states_ND[:, :3], table_VD[:, :3], targets)
-    return ranks_N, *top_items(states_ND, table_VD, 20, *seen), worth_N
+    return ranks_N, *top_items(states_ND, table_VD, 20, seen), worth_N
 
 
 @pytest.mark.parametrize("at_a_time", [1, 64, 100, 996])
@@ -50,8 +51,8 @@ def test_a_catalogue_in_parts_gives_what_the_whole_gives(world, monkeypatch, at_
 @pytest.mark.parametrize(("items", "rows"), [(3000, 512), (100_000, 2 * BLOCK)])
 def test_more_items_are_fewer_rows(items, rows):
     """335 rows of 100,000 scores fit: two blocks of 128, one row more would be a third."""
-    seen = torch.zeros(0, dtype=torch.int64), torch.zeros(601, dtype=torch.int64)
-    chunks = score_chunks(torch.zeros(600, 1), torch.zeros(items, 1), None, *seen, None)
+    seen = Excluded(*(torch.zeros(count, dtype=torch.int64) for count in (0, 601)))
+    chunks = score_chunks(torch.zeros(600, 1), torch.zeros(items, 1), None, seen, None)
     assert len(next(chunks)[1]) == rows
     assert rows * items <= LARGEST_BUFFER
 

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import BLOCK, target_ranks, top_items
 
@@ -13,7 +14,7 @@ from recsys_posttrain.evaluation.ranking import BLOCK, target_ranks, top_items
 def jagged(lists):
     flat = [item for row in lists for item in row]
     offsets = np.cumsum([0, *map(len, lists)])
-    return torch.tensor(flat, dtype=torch.int64), torch.tensor(offsets)
+    return Excluded(torch.tensor(flat, dtype=torch.int64), torch.tensor(offsets))
 
 
 def sorted_places(score_V, seen, keep=None):
@@ -37,25 +38,23 @@ def test_ranks_by_hand():
     table = torch.tensor([[4.0], [3.0], [3.0], [1.0], [9.0]])
     states = torch.ones(5, 1)
     #      no history; tie; top item seen; target itself seen; repeated history
-    seen, offsets = jagged([[], [], [5, 1], [4, 5], [5, 5, 2]])
+    seen = jagged([[], [], [5, 1], [4, 5], [5, 5, 2]])
     targets = torch.tensor([1, 2, 2, 4, 3])
-    ranks = target_ranks(states, table, targets, seen, offsets)
+    ranks = target_ranks(states, table, targets, seen)
     assert ranks.dtype == torch.float64
     assert ranks.tolist() == [2.0, 3.5, 1.5, 4.0, 2.0]
 
 
 def test_bias_moves_the_rank():
     table, bias = torch.zeros(3, 2), torch.tensor([0.0, 2.0, 1.0])
-    seen, offsets = jagged([[], [], []])
-    ranks = target_ranks(
-        torch.ones(3, 2), table, torch.tensor([1, 2, 3]), seen, offsets, item_bias_V=bias
-    )
+    seen = jagged([[], [], []])
+    ranks = target_ranks(torch.ones(3, 2), table, torch.tensor([1, 2, 3]), seen, item_bias_V=bias)
     assert ranks.tolist() == [3.0, 1.0, 2.0]
 
 
 def test_a_constant_model_ranks_everything_in_the_middle():
-    seen, offsets = jagged([[], [1, 2]])
-    ranks = target_ranks(torch.zeros(2, 3), torch.ones(9, 3), torch.tensor([9, 9]), seen, offsets)
+    seen = jagged([[], [1, 2]])
+    ranks = target_ranks(torch.zeros(2, 3), torch.ones(9, 3), torch.tensor([9, 9]), seen)
     assert ranks.tolist() == [5.0, 4.0]
 
 
@@ -71,15 +70,15 @@ def test_matches_a_full_sort_with_ties(seed, rows, num_items, chunk):
     states, table = integers(rng, (rows, 2)), integers(rng, (num_items, 2))
     targets = rng.integers(1, num_items + 1, rows)
     lists = [rng.integers(1, num_items + 1, rng.integers(0, 6)).tolist() for _ in range(rows)]
-    seen, offsets = jagged(lists)
+    seen = jagged(lists)
     scores = states.numpy() @ table.numpy().T
-    ranks = target_ranks(states, table, torch.tensor(targets), seen, offsets, chunk=chunk)
+    ranks = target_ranks(states, table, torch.tensor(targets), seen, chunk=chunk)
     assert ranks.tolist() == [
         slow_rank(score, target, history)
         for score, target, history in zip(scores, targets, lists, strict=True)
     ]
     k = min(5, num_items)
-    items, best = top_items(states, table, k, seen, offsets, chunk=chunk)
+    items, best = top_items(states, table, k, seen, chunk=chunk)
     for n, history in enumerate(lists):
         expected = sorted_places(scores[n], history)[:k]
         empty = k - len(expected)
@@ -95,12 +94,12 @@ def test_any_chunk_size_gives_the_same_bits(rows):
     table[501:] = table[3:499]  # items that cannot be told apart must tie
     targets = torch.randint(1, 998, (rows,), generator=generator)
     seen = torch.randint(1, 998, (rows * 7,), generator=generator)
-    offsets = torch.arange(0, rows * 7 + 1, 7)
-    whole = target_ranks(states, table, targets, seen, offsets, chunk=10_000)
-    items, scores = top_items(states, table, 20, seen, offsets, chunk=10_000)
+    seen = Excluded(seen, torch.arange(0, rows * 7 + 1, 7))
+    whole = target_ranks(states, table, targets, seen, chunk=10_000)
+    items, scores = top_items(states, table, 20, seen, chunk=10_000)
     for chunk in (1, 2, 7, 127, 129, 512):
-        assert torch.equal(whole, target_ranks(states, table, targets, seen, offsets, chunk=chunk))
-        items_again, scores_again = top_items(states, table, 20, seen, offsets, chunk=chunk)
+        assert torch.equal(whole, target_ranks(states, table, targets, seen, chunk=chunk))
+        items_again, scores_again = top_items(states, table, 20, seen, chunk=chunk)
         assert torch.equal(items, items_again)
         assert torch.equal(scores, scores_again)
 
@@ -109,8 +108,8 @@ def test_duplicated_items_tie_wherever_they_stand():
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(1, 50, generator=generator).expand(1003, 50)
     states = torch.randn(9, 50, generator=generator)
-    seen, offsets = jagged([[]] * 9)
-    ranks = target_ranks(states, table, torch.arange(1, 1000, 111), seen, offsets)
+    seen = jagged([[]] * 9)
+    ranks = target_ranks(states, table, torch.arange(1, 1000, 111), seen)
     assert ranks.tolist() == [502.0] * 9
 
 
@@ -118,22 +117,24 @@ def test_duplicated_items_tie_wherever_they_stand():
 def test_scores_that_are_not_finite_are_refused(bad):
     states = torch.ones(3, 2)
     states[1, 0] = bad
-    seen, offsets = jagged([[], [], []])
+    seen = jagged([[], [], []])
     with pytest.raises(UserError, match="not finite"):
-        target_ranks(states, torch.ones(4, 2), torch.ones(3, dtype=torch.int64), seen, offsets)
+        target_ranks(states, torch.ones(4, 2), torch.ones(3, dtype=torch.int64), seen)
     with pytest.raises(UserError, match="not finite"):
-        top_items(states, torch.ones(4, 2), 1, seen, offsets)
+        top_items(states, torch.ones(4, 2), 1, seen)
 
 
 def test_ids_outside_the_catalogue_and_bad_shapes_are_refused():
-    seen, offsets = jagged([[], []])
+    seen = jagged([[], []])
     states, table = torch.ones(2, 1), torch.ones(4, 1)
     for target in (0, 5):
         with pytest.raises(UserError, match="catalogue"):
-            target_ranks(states, table, torch.tensor([1, target]), seen, offsets)
+            target_ranks(states, table, torch.tensor([1, target]), seen)
     with pytest.raises(UserError, match=r"seen item ids are 5\.\.5"):
-        target_ranks(states, table, torch.tensor([1, 1]), *jagged([[5], []]))
+        target_ranks(states, table, torch.tensor([1, 1]), jagged([[5], []]))
     with pytest.raises(UserError, match="k is 5"):
-        top_items(states, table, 5, seen, offsets)
+        top_items(states, table, 5, seen)
     with pytest.raises(ValueError, match="offsets"):
-        target_ranks(states, table, torch.tensor([1, 1]), seen, offsets[:-1])
+        target_ranks(
+            states, table, torch.tensor([1, 1]), Excluded(seen.items_E, seen.offsets_N1[:-1])
+        )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.losses.negatives import Candidates, Negatives
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
@@ -54,5 +55,5 @@ def world():
         torch.tensor([1, 2, 3, 4, 5, 3]), torch.ones(6), torch.arange(6), torch.tensor([0, 3, 6])
     )
     backbone = SASRec(dim=4, blocks=1, feed_forward=4, max_length=5, dropout=0.0)
-    batch = batch_of(sequences, torch.tensor([0, 1]), 5, excludes_history=True)
+    batch = batch_of(sequences, torch.tensor([0, 1]), 5, rule=Rule(history=True))
     return SimpleNamespace(policy=new_policy(backbone, 9, seed=0), batch=batch)

@@ -11,7 +11,7 @@ from recsys_posttrain.report.evidence import conditions_at, paying, safest, supp
 from recsys_posttrain.report.study_folder import StudyFolder
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
-# (place, kind, level): accuracy, then the difference of PPO, A-SFT and Pretrained to BC.
+# (place, kind, level): accuracy, then the difference of PPO, ASFT and Pretrained to BC.
 CLEAN = ("", "", 0.0)
 BIAS, OTHER = ("model", "ItemBias", 1.0), ("model", "Independent", 1.0)
 PPO_WINS = {CLEAN: (0.7, 0.5, 0.3, 0.1), BIAS: (0.5, 0.5, 0.3, 0.1)}
@@ -23,7 +23,7 @@ def _study(conditions: dict[tuple[str, str, float], tuple[float, ...]], half: fl
     """Every difference has this half interval."""
     cells = []
     for (place, kind, level), (accuracy, *differences) in conditions.items():
-        for method, d in zip(("PPO", "A-SFT", "Pretrained"), differences, strict=True):
+        for method, d in zip(("PPO", "ASFT", "Pretrained"), differences, strict=True):
             cells.append([method, d, d - half, d + half, place, kind, level, accuracy])
         cells.append(["BC", None, None, None, place, kind, level, accuracy])
     bounds = ["difference", "difference_low", "difference_high"]
@@ -71,19 +71,19 @@ def test_overlapping_intervals_are_not_told_apart() -> None:
     """.5 ± .1 and .3 ± .1 touch at .4; with ±.09 they do not."""
     touching = conditions_at(_study(PPO_WINS, 0.1 + 1e-9), 0.5, 0.5, 0.5)
     apart = conditions_at(_study(PPO_WINS, 0.09), 0.5, 0.5, 0.5)
-    assert supported(touching) == {"PPO", "A-SFT"}
+    assert supported(touching) == {"PPO", "ASFT"}
     assert supported(apart) == {"PPO"}
 
 
 def test_a_method_pays_only_above_the_untrained_everywhere() -> None:
     near = conditions_at(_study(ASFT_WINS, 0.05), 0.59, 0.6, 0.61)
-    assert paying(near, frozenset({"PPO", "A-SFT"})) == {"A-SFT"}  # PPO under the bias: .15 = .15
+    assert paying(near, frozenset({"PPO", "ASFT"})) == {"ASFT"}  # PPO under the bias: .15 = .15
 
 
 def test_the_safest_has_the_best_worst_case() -> None:
     near = conditions_at(_study(ASFT_WINS, 0.05), 0.59, 0.6, 0.61)
     name, bound = safest(near)
-    assert (name, bound) == ("A-SFT", pytest.approx(0.25))
+    assert (name, bound) == ("ASFT", pytest.approx(0.25))
 
 
 def test_one_method_under_both_errors_is_advised() -> None:
@@ -113,7 +113,7 @@ def test_two_that_pay_are_not_told_apart() -> None:
     close = {CLEAN: (0.7, 0.5, 0.45, 0.1), BIAS: (0.5, 0.5, 0.45, 0.1)}
     independent = {OTHER: (0.5, 0.5, 0.45, 0.1)}
     text = _advice(_study(close | independent, 0.05), 0.6)
-    assert "not enough evidence to choose: the intervals of A-SFT, PPO overlap" in text
+    assert "not enough evidence to choose: the intervals of ASFT, PPO overlap" in text
 
 
 def test_the_published_study_decides_nothing_at_its_own_quality() -> None:

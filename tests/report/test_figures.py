@@ -25,7 +25,7 @@ def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, figure
     of sqrt KL; a fit adds its curve, and a peak in range is at d = 2."""
     plain = Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)
     fitted = plain._replace(fitted=fit(BEST_OF_N, SQRT_KL_N, GOLD_N), peak_kl=4.0)
-    curves = {"A-SFT": fitted} | {f"method {number}": plain for number in range(4)}
+    curves = {"ASFT": fitted} | {f"method {number}": plain for number in range(4)}
     over_optimisation(curves, tmp_path / "x.png", unit="stars")
     axes = figures[0].axes
     assert [axis.get_title() for axis in axes if axis.get_visible()] == list(curves)
@@ -44,7 +44,7 @@ def test_a_panel_for_each_method_with_everything_that_was_given(tmp_path, figure
 def test_a_judge_in_the_place_of_the_truth(tmp_path, figures):
     fitted = fit(BEST_OF_N, SQRT_KL_N, GOLD_N)
     curve = Curve(SQRT_KL_N, 2 * SQRT_KL_N, judge_N=GOLD_N, fitted=fitted)
-    over_optimisation({"A-SFT": curve}, tmp_path / "x.png")
+    over_optimisation({"ASFT": curve}, tmp_path / "x.png")
     lines = {line.get_label(): line for line in figures[0].axes[0].get_lines()}
     np.testing.assert_array_equal(lines["judge (of other users)"].get_ydata(), GOLD_N[[1, 2, 0, 3]])
     assert "law fitted to judge" in lines
@@ -53,7 +53,7 @@ def test_a_judge_in_the_place_of_the_truth(tmp_path, figures):
 
 
 def test_the_file_is_a_png_and_the_same_each_time(tmp_path):
-    curves = {"A-SFT": Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)}
+    curves = {"ASFT": Curve(SQRT_KL_N, 2 * SQRT_KL_N, GOLD_N)}
     paths = [tmp_path / "new" / name for name in ("one.png", "two.png")]
     for path in paths:
         over_optimisation(curves, path)

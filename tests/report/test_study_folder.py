@@ -47,7 +47,7 @@ def test_in_a_sweep_what_does_not_ask_the_model_stays_as_it_is(finished_study: P
 
 
 def test_the_longest_name_that_a_noisy_run_begins_with_is_its_line(finished_study: Path) -> None:
-    """A-SFT and "A-SFT, model reward" are two methods."""
+    """ASFT and "ASFT, model reward" are two methods."""
     path = finished_study / "run.json"
     record = json.loads(path.read_text())
     record["runs"].append(record["runs"][0] | {"name": "P"})

@@ -7,34 +7,18 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from scipy import stats
+from table_rows import equal_ranks, noisy, run
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.metrics import gini, per_user_frame
+from recsys_posttrain.evaluation.metrics import gini
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.cells import decimal, percent
 from recsys_posttrain.report.table import comparison_table, write_table
-from recsys_posttrain.stats.bootstrap import bootstrap_means, interval, p_value
+from recsys_posttrain.stats.bootstrap import bootstrap, interval, p_value
 from recsys_posttrain.stats.columns import COLUMNS, Column
 from recsys_posttrain.stats.significance import effect_size, holm
 
 HIT, LISTS = Column("HR@1", "all", "hr@1"), COLUMNS[-2]
-
-
-def run(method, ranks, seed=0, items=((1, 2), (1, 3), (2, 1), (1, 2)), **changes):
-    given = {
-        "user_id": np.arange(4),
-        "item_id": [4, 3, 2, 1],
-        "reward_N": [5, 4, 1, 2],
-        "total_reward_N": [9, 8, 7, 6],
-        "proxy_reward_N": [3.0, 3.0, 4.0, 4.0],
-    }
-    return per_user_frame(ranks, items, **(given | changes)).assign(method=method, seed=seed)
-
-
-def equal_ranks():
-    """Everybody has the same value, so each interval has no width and can be written by hand."""
-    better = run("A_1 & B", [1.0] * 4, items=((1, 2), (3, 4), (1, 2), (1, 2)))
-    return pd.concat([run("BC", [2.0] * 4), better])
 
 
 def terminal(table):
@@ -109,26 +93,6 @@ def test_numbers_are_written_the_short_way():
     assert [percent(x, sign=True) for x in (0.04, 12.34, -0.5)] == ["0.0", "+12.3", "-0.5"]
 
 
-def noisy(num_users=200, seeds=3):
-    rng = np.random.default_rng(0)
-    users = {
-        "user_id": np.arange(num_users),
-        "item_id": np.arange(num_users),
-        "reward_N": rng.integers(1, 6, num_users),
-        "total_reward_N": rng.random(num_users),
-    }
-    parts = []
-    base = rng.integers(1, 30, num_users)
-    for m, method in enumerate(["Popularity", "BC", "OfflinePPO"]):
-        for seed in range(1 if m == 0 else seeds):
-            lists = rng.integers(1, 50, (num_users, 10))
-            ranks = (base + rng.integers(-3, 3, num_users) - 3 * m).clip(1)
-            proxy = rng.normal(3.5, 0.1, num_users)
-            rows = per_user_frame(ranks, lists, proxy_reward_N=proxy, **users)
-            parts.append(rows.assign(method=method, seed=seed))
-    return pd.concat(parts)
-
-
 def test_cells_agree_with_the_statistics_done_one_by_one():
     rows = noisy(num_users=500)
     cells = comparison_table(rows, num_items=60, seed=4).frame().set_index(["method", "column"])
@@ -149,7 +113,7 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
         for method in ("Popularity", "OfflinePPO"):
             found = cells.loc[(method, column)]
             difference = values(method, source, keep) - values("BC", source, keep)
-            mean, draws = bootstrap_means(difference[None], rng=np.random.default_rng(4))
+            mean, draws = bootstrap(difference[None], rng=np.random.default_rng(4)).mean_and_draws
             one, p = interval(mean[0], draws[:, 0]), p_value(draws[:, 0])
             wanted = [one.value, one.low, one.high, p, effect_size(difference)]
             names = ["difference", "difference_low", "difference_high", "p_value", "effect_size"]
@@ -157,7 +121,7 @@ def test_cells_agree_with_the_statistics_done_one_by_one():
             assert found["mean"] == pytest.approx(np.nanmean(values(method, source, keep)))
             p_values.append(p)
         between = values("Popularity", source, keep) - values("OfflinePPO", source, keep)
-        _, draws = bootstrap_means(between[None], rng=np.random.default_rng(4))
+        draws = bootstrap(between[None], rng=np.random.default_rng(4)).draws_RK
         adjusted = holm([*p_values, p_value(draws[:, 0])])
         for method, one in zip(("Popularity", "OfflinePPO"), adjusted, strict=False):
             assert cells.loc[(method, column), "p_holm"] == pytest.approx(one)

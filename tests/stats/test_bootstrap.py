@@ -9,7 +9,6 @@ from recsys_posttrain.stats.bootstrap import (
     FEW_USERS,
     bootstrap,
     bootstrap_interval,
-    bootstrap_means,
     equivalence_p,
     interval,
     p_value,
@@ -27,13 +26,13 @@ def test_draws_match_an_explicit_loop_over_the_same_users():
     weights = rng.uniform(0.5, 2, 11)
     draws_of = {}
     for seeds in (1, 3):
-        mean, draws = bootstrap_means(
+        mean, draws = bootstrap(
             values[:, :seeds],
             weights_KN=weights,
             resamples=40,
             few_users=0,
             rng=np.random.default_rng(9),
-        )
+        ).mean_and_draws
         draws_of[seeds] = draws
         users_R = np.random.default_rng(9).integers(0, 11, (40, 11))
         for k in range(2):
@@ -47,9 +46,9 @@ def test_draws_match_an_explicit_loop_over_the_same_users():
 
 def test_draws_do_not_depend_on_the_block_size(monkeypatch):
     values = np.random.default_rng(0).normal(size=(1, 2, 13))
-    _, whole = bootstrap_means(values, resamples=50, few_users=0, rng=np.random.default_rng(1))
+    whole = bootstrap(values, resamples=50, few_users=0, rng=np.random.default_rng(1)).draws_RK
     monkeypatch.setattr("recsys_posttrain.basic_statistics._BLOCK_ELEMENTS", 40)
-    _, parts = bootstrap_means(values, resamples=50, few_users=0, rng=np.random.default_rng(1))
+    parts = bootstrap(values, resamples=50, few_users=0, rng=np.random.default_rng(1)).draws_RK
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
 
 
@@ -75,9 +74,9 @@ def test_where_only_seeds_differ_it_is_the_t_interval_of_the_seed_means(seeds, f
     seed_S = np.random.default_rng(seeds).normal(size=seeds)
     values = np.repeat(seed_S[:, None], 2, axis=1)
     given = None if freedom == seeds - 1 else [freedom]
-    mean, draws = bootstrap_means(
+    mean, draws = bootstrap(
         values[None], freedom_K=given, resamples=40_000, rng=np.random.default_rng(1)
-    )
+    ).mean_and_draws
     found = interval(mean[0], draws[:, 0])
     shape = stats.t(freedom)
     half = shape.ppf(0.975) * seed_S.std(ddof=1) / np.sqrt(seeds)
@@ -110,13 +109,13 @@ def test_variance_of_crossed_effects_is_that_of_the_analysis_of_variance(user_ef
     assert rest > 0.1 * users
     t_variance = (num_seeds - 1) / (num_seeds - 3)
     wanted = max(users - rest, 0) + seeds * t_variance
-    _, draws = bootstrap_means(
+    draws = bootstrap(
         values[None],
         weights_KN=weights,
         resamples=40_000,
         few_users=0,
         rng=np.random.default_rng(1),
-    )
+    ).draws_RK
     # 4 standard errors of a variance of 40,000 draws are 2.8%; the variance of a ratio under
     # resampling is not exactly its linear form, here by up to 2%.
     assert draws.var() == pytest.approx(wanted, rel=0.048)
@@ -127,7 +126,7 @@ def test_all_statistics_see_the_same_draws():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(2, 1, 50)) + rng.normal(size=(2, 4, 1))
     stacked = np.concatenate([values, values[:1] - values[1:]])
-    _, draws = bootstrap_means(stacked, resamples=30, rng=np.random.default_rng(1))
+    draws = bootstrap(stacked, resamples=30, rng=np.random.default_rng(1)).draws_RK
     np.testing.assert_allclose(draws[:, 2], draws[:, 0] - draws[:, 1], rtol=1e-9, atol=1e-12)
 
 
@@ -157,9 +156,9 @@ def test_few_users_have_the_t_interval_of_their_means(users):
         (weights, np.average(values, weights=weights), weighted),
     ):
         rng = np.random.default_rng(3)
-        mean_K, draws_RK = bootstrap_means(
+        mean_K, draws_RK = bootstrap(
             values[None, None], weights_KN=given, resamples=40_000, rng=rng
-        )
+        ).mean_and_draws
         found = interval(mean_K[0], draws_RK[:, 0])
         low, high = stats.t.interval(0.95, freedom, loc=mean, scale=deviation)
         assert found.value == pytest.approx(mean)
@@ -172,11 +171,11 @@ def test_each_statistic_has_the_form_of_its_own_number_of_users():
     values = np.random.default_rng(0).normal(size=(3, 2, FEW_USERS))
     values[1, :, 0] = NAN
     values[2, :, 1:] = NAN
-    mean_K, draws_RK = bootstrap_means(values, resamples=50, rng=np.random.default_rng(1))
-    _, alone_R1 = bootstrap_means(values[:1], resamples=50, rng=np.random.default_rng(1))
-    _, resampled_RK = bootstrap_means(
+    mean_K, draws_RK = bootstrap(values, resamples=50, rng=np.random.default_rng(1)).mean_and_draws
+    alone_R1 = bootstrap(values[:1], resamples=50, rng=np.random.default_rng(1)).draws_RK
+    resampled_RK = bootstrap(
         values, resamples=50, few_users=0, rng=np.random.default_rng(1)
-    )
+    ).draws_RK
     np.testing.assert_allclose(draws_RK[:, 0], alone_R1[:, 0])
     assert not np.isclose(draws_RK[:, 1], resampled_RK[:, 1]).any()
     assert np.isnan(draws_RK[:, 2]).all(), "one user has no interval"
@@ -195,7 +194,9 @@ def test_intervals_of_few_users_hold_the_truth(users, seeds):
     values = user_effect + (seeds > 1) * 0.2 * rng.normal(size=(studies, seeds, 1))
 
     def held(few_users):
-        mean_K, draws_RK = bootstrap_means(values, resamples=1_000, few_users=few_users, rng=rng)
+        mean_K, draws_RK = bootstrap(
+            values, resamples=1_000, few_users=few_users, rng=rng
+        ).mean_and_draws
         each = (interval(*pair) for pair in zip(mean_K, draws_RK.T, strict=True))
         return sum(found.low <= 0 <= found.high for found in each)
 
@@ -217,9 +218,9 @@ def test_draws_of_differences_follow_from_those_of_their_terms():
         found = bootstrap(values, weights_KN=weights, resamples=20, rng=np.random.default_rng(1))
         value_P, draws_RP = found.differences(np.array([0, 0, 1]), np.array([1, 2, 2]))
         between = np.stack([values[0] - values[1], values[0] - values[2], values[1] - values[2]])
-        mean_P, wanted_RP = bootstrap_means(
+        mean_P, wanted_RP = bootstrap(
             between, weights_KN=weights, resamples=20, rng=np.random.default_rng(1)
-        )
+        ).mean_and_draws
         np.testing.assert_allclose(value_P, mean_P)
         np.testing.assert_allclose(draws_RP, wanted_RP, rtol=1e-9, atol=1e-12)
 
@@ -239,7 +240,7 @@ def test_equivalence_by_hand():
 def test_equivalence_is_an_interval_of_90_percent_within_the_margin():
     """Schuirmann's two t tests, of 30 users, against scipy."""
     values = np.random.default_rng(7).normal(0.05, 1, 30)
-    _, draws_R1 = bootstrap_means(values[None, None], rng=np.random.default_rng(0))
+    draws_R1 = bootstrap(values[None, None], rng=np.random.default_rng(0)).draws_RK
     for margin in (0.3, 0.45, 0.6):
         above = stats.ttest_1samp(values, -margin, alternative="greater").pvalue
         below = stats.ttest_1samp(values, margin, alternative="less").pvalue
@@ -261,7 +262,7 @@ def test_p_value_and_interval_agree():
     """p <= .05 where the interval excludes 0, but for the draw between which it interpolates."""
     rng = np.random.default_rng(2)
     values = rng.normal(0.15, 1, (200, 3, 40)) + rng.normal(0, 0.1, (200, 3, 1))
-    mean, draws = bootstrap_means(values, resamples=999, rng=rng)
+    mean, draws = bootstrap(values, resamples=999, rng=rng).mean_and_draws
     outside = 0
     for k in range(200):
         found, p = interval(mean[k], draws[:, k]), p_value(draws[:, k])

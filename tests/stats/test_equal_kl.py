@@ -7,7 +7,7 @@ import pytest
 from recsys_posttrain.report.equal_kl import equal_kl_sheet
 from recsys_posttrain.report.render import latex, markdown
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import bootstrap_means, draws_of_seeds, interval
+from recsys_posttrain.stats.bootstrap import bootstrap, draws_of_seeds, interval
 from recsys_posttrain.stats.equal_kl import KLS, columns_at_equal_kl, equal_kl, interpolated
 
 NAN = np.nan
@@ -153,7 +153,7 @@ def test_bands_of_users_are_those_of_a_mean_where_the_points_are_one():
     rows = pd.concat([reference, *frames], ignore_index=True)
     found = equal_kl(rows, RewardScale(), resamples=20_000)
     at = found[(found["kl"] == 0.1) & (found["column"] == "reward gold")].iloc[0]
-    mean_K, draws_RK = bootstrap_means(gain_SN[None], rng=rng)
+    mean_K, draws_RK = bootstrap(gain_SN[None], rng=rng).mean_and_draws
     wanted = interval(mean_K[0], draws_RK[:, 0])
     assert at["gain"] == pytest.approx(wanted.value)
     width = wanted.high - wanted.low
@@ -169,7 +169,7 @@ def test_draws_of_seeds_are_those_of_means_for_means():
         drawn_RN = rng.integers(0, users, (40_000, users))
         drawn_RS1 = values[:, drawn_RN].mean(2).T[:, :, None]
         mean_K, draws_RK = draws_of_seeds(values.mean(1)[:, None], drawn_RS1, users, rng)
-        wanted_K, wanted_RK = bootstrap_means(values[None], resamples=40_000, rng=rng)
+        wanted_K, wanted_RK = bootstrap(values[None], resamples=40_000, rng=rng).mean_and_draws
         assert mean_K == pytest.approx(wanted_K)
         for tail in (0.05, 0.95):
             found = np.quantile(draws_RK, tail) - mean_K[0]

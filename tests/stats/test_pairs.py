@@ -12,7 +12,7 @@ from recsys_posttrain.report.cells import p_text
 from recsys_posttrain.report.render import latex, markdown
 from recsys_posttrain.report.table import comparison_table, write_table
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import bootstrap_means, equivalence_p, interval, p_value
+from recsys_posttrain.stats.bootstrap import bootstrap, equivalence_p, interval, p_value
 from recsys_posttrain.stats.columns import Column
 from recsys_posttrain.stats.pairs import compared_pairs, equal, letters, margin_of, separated
 from recsys_posttrain.stats.significance import holm
@@ -92,9 +92,9 @@ def test_pairs_agree_with_the_statistics_done_one_by_one():
                 np.stack([by_run.loc[(name, s), source].to_numpy() for s in (0, 1)])
                 for name in (row.method, row.other)
             )
-            mean, draws = bootstrap_means(
+            mean, draws = bootstrap(
                 (first_SN - second_SN)[None], resamples=5_000, rng=np.random.default_rng(0)
-            )
+            ).mean_and_draws
             found = interval(mean[0], draws[:, 0])
             assert row.difference == pytest.approx(np.mean(first_SN - second_SN))
             assert [row.low, row.high] == pytest.approx([found.low, found.high])

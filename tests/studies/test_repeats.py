@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsys_posttrain.data.repeats import excluded_for
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.studies.execute import Options
@@ -84,8 +85,8 @@ def test_what_a_policy_is_a_softmax_over_is_in_the_names_of_its_stages():
     base = study.runs[0]
     pipeline = Pipeline(replace(base.setup, repeats="never"), Path("runs"))
     over_all = pipeline.at(replace(pipeline.setup, catalogue="all"))
-    assert pipeline.data.validation.excluded is not None
-    assert over_all.data.validation.excluded is None
+    assert excluded_for(pipeline.data.validation) is not None
+    assert excluded_for(over_all.data.validation) is None
     run = replace(base, setup=pipeline.setup)
     eligible, everything = pipeline.keys, over_all.keys
     assert eligible.pretrain.folder != everything.pretrain.folder

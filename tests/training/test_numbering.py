@@ -9,7 +9,9 @@ import torch
 
 from recsys_posttrain.algorithms import ASFT
 from recsys_posttrain.data import LeaveOneOut, RatingsFile
+from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.true_value import true_value
@@ -106,11 +108,15 @@ def test_pretraining_notes_the_ids(named):
 def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(
     named, other, monkeypatch
 ):
-    stream = SHORT.batches(other.train, 10, 0, excludes_history=True)
+    ids = named.data.corpus.item_ids.tolist()
+    mask, same_mask = (
+        rule_of(with_never_shown(each.corpus, (ids[3], ids[8]))) for each in (other, named.data)
+    )
+    stream = SHORT.batches(other.train, 10, 0, rule=mask)
     model = in_numbering(named.reward, other.corpus.item_ids)
     assert isinstance(model, Renumbered)
     assert in_numbering(model, other.corpus.item_ids) is model
-    same = SHORT.batches(named.data.train, 10, 0, excludes_history=True)
+    same = SHORT.batches(named.data.train, 10, 0, rule=same_mask)
     asked, factors = [], named.reward.member_factors
     monkeypatch.setattr(
         named.reward, "member_factors", lambda batch: asked.append(batch) or factors(batch)
@@ -124,7 +130,10 @@ def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(
             model.score(batch, batch.action_N[:, None]),
             named.reward.score(ours, ours.action_N[:, None]),
         )
-        assert torch.equal(asked[-2].excluded.items_E, ours.excluded.items_E)
+        items_E, _, everywhere_M, but_N = asked[-2].excluded
+        assert torch.equal(items_E, ours.excluded.items_E)
+        assert everywhere_M.sort().values.tolist() == [4, 9]
+        assert torch.equal(but_N, ours.action_N)
         theirs = model.score_all(batch)[..., order_V]
         torch.testing.assert_close(theirs, named.reward.score_all(ours))
 

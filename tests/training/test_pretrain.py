@@ -9,6 +9,7 @@ from data_factory import made_corpus
 
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.losses import GBCE, FullSoftmax, SampledSoftmax
 from recsys_posttrain.models import SASRec
@@ -57,7 +58,7 @@ def test_the_first_loss_is_the_mean_cross_entropy_of_all_next_items(tiny, tmp_pa
 def gradients(tiny, loss):
     """Of the mean loss of one batch, in all weights of a new policy."""
     policy = new_policy(tiny.backbone, 40, seed=0).eval()
-    batch = batch_of(tiny.data.train, torch.arange(60), 10, excludes_history=True)
+    batch = batch_of(tiny.data.train, torch.arange(60), 10, rule=Rule(history=True))
     count_V = torch.bincount(tiny.data.train.items_E, minlength=41)[1:]
     generator = torch.Generator().manual_seed(0)
     loss_N = loss.build(count_V)(policy, batch, generator)

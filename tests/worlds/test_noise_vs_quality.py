@@ -8,8 +8,9 @@ import pytest
 
 from recsys_posttrain.report.page import page
 from recsys_posttrain.report.study_folder import study_folder
-from recsys_posttrain.studies.choose import NOTHING, OWN
+from recsys_posttrain.studies.choose import NOTHING
 from recsys_posttrain.studies.execute import Options
+from recsys_posttrain.studies.rules import OWN
 from recsys_posttrain.studies.study import run_study, study_table
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.rewards.noise.base import Field
 from recsys_posttrain.types import Batch, Sequences
 
@@ -28,12 +29,12 @@ class NoisyLog(NamedTuple):
 
 @torch.no_grad()
 def log_with_errors(
-    train: Sequences, field: Field, max_length: int, device: str, excludes_history: bool
+    train: Sequences, field: Field, max_length: int, device: str, rule: Rule
 ) -> Sequences:
     """r + e(history, item) at every event; a user's first has no history and stays as it is.
 
     A history is the part of a window of max_length events, counted back from the user's last event
-    as in training; earlier events lie in earlier windows. excludes_history: as in training.
+    as in training; earlier events lie in earlier windows. rule: as in training.
     """
     rewards_E = train.rewards_E.clone()
     skipped = 0
@@ -41,7 +42,7 @@ def log_with_errors(
         rows_N = rows_N[train.lengths_N[rows_N].argsort(descending=True, stable=True)]
         for rows_B in torch.split(rows_N, ROWS):
             skipped_B = torch.full_like(rows_B, skipped)
-            batch = batch_of(train, rows_B, max_length, skipped_B, excludes_history)
+            batch = batch_of(train, rows_B, max_length, skipped_B, rule)
             stop_B = train.offsets_N1[batch.sequences_B + 1] - skipped
             first_B1 = (stop_B - batch.mask_BT.sum(dim=1))[:, None]
             index_N = batch.real(first_B1.expand_as(batch.mask_BT)) + batch.position_N

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.ops.logsumexp import positions_per_chunk
@@ -29,8 +30,13 @@ class RareOptimism(Level):
             hidden_ND = reference.hidden_states(batch)
             item_embedding_VD = reference.item_embedding_VD.detach()
             centred_VD = item_embedding_VD - item_embedding_VD.mean(dim=0)
-            if data.corpus.excludes_history and batch.excluded is not None:
-                return self._eligible(hidden_ND, centred_VD, batch.excluded)
+            rule, excluded = rule_of(data.corpus), batch.excluded
+            if not rule.leaves_out_nothing and excluded is not None:
+                if not rule.history:  # it is said all the same where a history is asked for
+                    excluded = excluded._replace(offsets_N1=torch.zeros_like(excluded.offsets_N1))
+                # The same in training, where an action stays eligible, as after a whole history.
+                excluded = excluded._replace(everywhere_M=rule.never_shown_M, but_N=None)
+                return self._eligible(hidden_ND, centred_VD, excluded)
             covariance_DD = centred_VD.T @ centred_VD / len(centred_VD)
             variance_N1 = (hidden_ND @ covariance_DD * hidden_ND).sum(dim=1, keepdim=True)
             smallest = torch.finfo(variance_N1.dtype).tiny

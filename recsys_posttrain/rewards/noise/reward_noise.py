@@ -6,13 +6,16 @@ from functools import partial
 from torch import Tensor
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.rewards.noise.base import ErrorNoise, is_resampled
+from recsys_posttrain.rewards.noise.base import Drawn, ErrorNoise, is_resampled
+from recsys_posttrain.rewards.noise.correlated import correlated
 from recsys_posttrain.rewards.noise.data_noise import Flips, Starvation
 from recsys_posttrain.rewards.noise.log import NoisyLog, batch_with_errors, log_with_errors
 from recsys_posttrain.rewards.noise.mixture import TruthShare
 from recsys_posttrain.rewards.noise.model import NoisyReward
+from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Sequences, Split
 
 
@@ -117,6 +120,23 @@ class RewardNoise:
         seed = None if is_resampled(noise) else self.seed
         return NoisyReward(model, draw, seed, reference.max_length)
 
+    @property
+    def reaches_judges(self) -> bool:
+        """Whether another draw of the model's errors is another error, so that a judge can have
+        some that correlate with them."""
+        return isinstance(self.model, Drawn) and not is_resampled(self.model)
+
+    def on_judge(
+        self, judge: RewardModel, data: Split, reference: Policy, rho: float
+    ) -> RewardModel:
+        """The judge with errors that correlate by rho with the model's."""
+        noise = self.model
+        assert self.reaches_judges
+        assert isinstance(noise, ErrorNoise)
+        own = noise.field(data, reference, derived_seed(self.seed, "judge's own errors"))
+        field = correlated(noise.field(data, reference, self.seed), own, rho)
+        return NoisyReward(judge, lambda _: field, self.seed, reference.max_length)
+
     def on_log(self, data: Split, reference: Policy, one_draw: bool = False) -> NoisyLog:
         """The training log with errors; the log itself where the noise adds none.
 
@@ -141,5 +161,5 @@ class RewardNoise:
             str(reference.item_embedding_VD.device),
             self.log.field(data, reference, self.seed),
         )
-        windows = reference.max_length, device, data.corpus.excludes_history
+        windows = reference.max_length, device, rule_of(data.corpus)
         return log_with_errors(log, field, *windows)

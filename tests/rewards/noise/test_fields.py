@@ -6,12 +6,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from data_factory import made_corpus
+from data_factory import made_corpus, made_sequences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.repeats import Rule, rule_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import next_factors
 from recsys_posttrain.rewards.noise import (
@@ -174,7 +175,7 @@ def test_optimism_is_minus_the_standardised_log_probability(small):
 def test_optimism_is_standardised_over_the_eligible_items(small):
     """One item at a time in NumPy, in training and after whole histories, seen items aside."""
     train, noise = small.data.train, RareOptimism(0.8)
-    batch = batch_of(train, usable(small), LENGTH, excludes_history=True)
+    batch = batch_of(train, usable(small), LENGTH, rule=Rule(history=True))
     every_NV = torch.arange(1, 31).expand(len(batch.action_N), 30)
     log_pi_NV = small.reference.log_prob(batch, every_NV).double().numpy()
     error_NV = errors(small, noise, batch)
@@ -192,6 +193,25 @@ def test_optimism_is_standardised_over_the_eligible_items(small):
         logit_V = (hidden_ND[n] @ small.reference.item_embedding_VD.T)[eligible].double().numpy()
         error_V = (state_NQ[n] @ factor_VQ.T)[eligible]
         np.testing.assert_allclose(error_V, -0.8 * stats.zscore(logit_V), atol=1e-4)
+
+
+@pytest.mark.parametrize("repeats", ["never", "allowed"])
+def test_optimism_is_standardised_without_what_is_never_shown(small, repeats):
+    """The same for one history in training, whose action is masked, as after the whole of it."""
+    mask = torch.tensor([3, 7, 20])
+    corpus = replace(small.data.corpus, repeats=repeats, never_shown_M=mask)
+    noise, sequences = RareOptimism(0.8), made_sequences([3], [5, 9, 7])
+    field = noise.field(replace(small.data, corpus=corpus), small.reference, 0)
+    batch = batch_of(sequences, torch.tensor([0]), LENGTH, rule=rule_of(corpus))
+    state_NQ, factor_VQ = field(batch)
+    before = made_sequences([2], [5, 9])
+    state_1Q, _ = next_factors(field, before, LENGTH)
+    out = [3, 7, 20, *([5, 9] if repeats == "never" else [])]
+    eligible = np.setdiff1d(np.arange(30), np.array(out) - 1)
+    logit_V = small.reference.last_hidden_states(before)[0] @ small.reference.item_embedding_VD.T
+    expected = -0.8 * stats.zscore(logit_V[eligible].double().numpy())
+    for state_Q in (state_NQ[1], state_1Q[0]):
+        np.testing.assert_allclose((state_Q @ factor_VQ.T)[eligible], expected, atol=1e-4)
 
 
 def test_items_of_equal_popularity_have_no_popularity_bias(small):

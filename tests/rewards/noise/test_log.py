@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.rewards.noise import (
     Gaussian,
     Independent,
@@ -51,7 +52,7 @@ def test_the_errors_are_those_of_the_batches_that_training_reads(small, noise):
     """In a log and drawn for a batch alike; a window's first event has one in the log only."""
     train = small.data.train
     usable_N = (train.lengths_N >= 2).nonzero().squeeze(1)
-    clean = batch_of(train, usable_N, LENGTH, excludes_history=True)
+    clean = batch_of(train, usable_N, LENGTH, rule=Rule(history=True))
     in_log = batch_of(noisy_log(small, noise).sequences, usable_N, LENGTH)
     small.reference.clear_cache()
     in_batch = batch_with_errors(clean, noise.field(small.data, small.reference, 0))

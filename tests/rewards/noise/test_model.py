@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.models.reward_model import score_next
 from recsys_posttrain.rewards.noise import (
     Gaussian,
@@ -116,7 +117,7 @@ def test_the_error_is_the_same_in_training_and_in_evaluation(small, noise):
     # Of 13, 11 and 7 events, the last of them on an item that is new to the user: in training a
     # repeated item would be eligible.
     users_N = torch.tensor([12, 11, 5])
-    batch = batch_of(train, users_N, LENGTH, excludes_history=True)
+    batch = batch_of(train, users_N, LENGTH, rule=Rule(history=True))
     trained_NV = (noisy.score_all(batch) - small.reward.score_all(batch)).numpy()
     last_N = train.offsets_N1[1:][users_N] - 1
     first_N = train.offsets_N1[:-1][users_N]
