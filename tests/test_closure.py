@@ -126,7 +126,11 @@ def runs(mine):
 def names_of(runs, root):
     """The folder's name of every stage of these runs."""
     corpus = SimpleNamespace(
-        content_hash="1", reward_scale=RewardScale(), repeats="never", catalogue="eligible"
+        content_hash="1",
+        reward_scale=RewardScale(),
+        repeats="never",
+        catalogue="eligible",
+        never_shown_M=None,
     )
     data = SimpleNamespace(corpus=corpus, judge=object())
     keys = StageKeys(runs["bc"].setup, data, root)
