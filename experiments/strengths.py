@@ -56,8 +56,7 @@ KLS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 BETAS = (512.0, 128.0, 32.0, 8.0, 2.0, 0.5, 0.125, 0.03125)
 MARGINS = (128.0, 32.0, 8.0, 2.0, 0.5, 0.125, 0.03125, 0.0078125)
 ALPHAS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
-GROUPS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-ERRORS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+COEFFICIENTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 PENALTIES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -69,7 +68,6 @@ METHODS = (
     of_length("BC", BC()),
     of_length("FilteredBC", FilteredBC()),
     of_length("RWR", RWR()),
-    of_length("ReturnConditioned", ReturnConditioned()),
     Method("ExpRSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in TEMPERATURES}),
     Method("ASFT", {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES}),
     Method(
@@ -89,12 +87,13 @@ METHODS = (
     Method("OfflinePPO", {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in KLS}),
     Method("GRPO", {f"KL {c:g}": GRPO(kl_coefficient=c) for c in KLS}),
     Method("GRPO(Dr)", {f"KL {c:g}": GRPO(scale_rewards=False, kl_coefficient=c) for c in KLS}),
-    Method("AdaGRPO", {f"coefficient {c:g}": AdaGRPO(coefficient=c) for c in GROUPS}),
     of_length("TopKREINFORCE", TopKREINFORCE()),
     Method("CQL", {f"alpha {a:g}": CQL(alpha=a) for a in ALPHAS}),
+    Method("AdaGRPO", {f"KL {c:g}": AdaGRPO(group=GRPO(kl_coefficient=c)) for c in KLS}),
+    Method("SNQN", {f"coefficient {c:g}": SNQN(coefficient=c) for c in COEFFICIENTS}),
+    Method("SA2C", {f"coefficient {c:g}": SA2C(coefficient=c) for c in COEFFICIENTS}),
+    of_length("ReturnConditioned", ReturnConditioned()),
     of_length("WBC", WBC()),
-    Method("SNQN", {f"coefficient {c:g}": SNQN(coefficient=c) for c in ERRORS}),
-    Method("SA2C", {f"coefficient {c:g}": SA2C(coefficient=c) for c in ERRORS}),
     Method("IQL", {f"temperature {t:g}": IQL(temperature=t) for t in TEMPERATURES}),
     Method("AWAC", {f"temperature {t:g}": AWAC(temperature=t) for t in TEMPERATURES}),
     of_length("CRR", CRR()),
