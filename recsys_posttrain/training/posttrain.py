@@ -64,9 +64,7 @@ def posttrain(
     Returns: the policy in evaluation mode, and how long it was trained.
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    require_kind(
-        "policy", policy, "hidden_states", "give the policy that rp.pretrain returns first"
-    )
+    require_kind("policy", policy, "hidden_states", "give what rp.pretrain returns first")
     require_kind("data", data, "corpus", "give what rp.load(...) returns")
     require_kind("algorithm", algorithm, "loss", "give one such as rp.ASFT(temperature=0.5)")
     require_kind("reward", reward, "factors", "give the model that rp.train_reward returns first")
