@@ -20,6 +20,9 @@ from recsys_posttrain.models import SASRec as SASRec
 from recsys_posttrain.plan import Training as Training
 from recsys_posttrain.reward_scale import Thresholds as Thresholds
 from recsys_posttrain.rewards.factor import RewardFactors as RewardFactors
+from recsys_posttrain.serve import load_policy as load_policy
+from recsys_posttrain.serve import recommend as recommend
+from recsys_posttrain.serve import save_policy as save_policy
 from recsys_posttrain.studies.run import Run as Run
 from recsys_posttrain.studies.setup import Setup as Setup
 from recsys_posttrain.training.ensemble import RewardEnsemble as RewardEnsemble

@@ -48,11 +48,16 @@ class SavedPolicy(NamedTuple):
 
 
 def save_policy(
-    folder: Path, policy: Policy, backbone: BackboneConfig, corpus: Corpus, dataset: Dataset
+    folder: Path,
+    policy: Policy,
+    backbone: BackboneConfig,
+    corpus: Corpus,
+    dataset: Dataset | None,
 ) -> None:
     """Writes a policy into a folder.
 
-    corpus: the log that the policy was trained on, prepared from `dataset`.
+    corpus: the log that the policy was trained on, prepared from `dataset`; None: from a data
+    frame, say, which nobody finds again.
     """
     save_tensors(folder / WEIGHTS, policy.state_dict())
     item_ids = corpus.item_ids if policy.item_ids is None else policy.item_ids
@@ -69,7 +74,8 @@ def save_policy(
     if path is not None and is_dataclass(dataset) and not isinstance(dataset, type):
         # Absolute: whoever reuses this policy may work in another folder.
         dataset = replace(dataset, path=str(Path(path).expanduser().absolute()))
-    write_json(folder / SOURCE, {"name": corpus.name, "dataset": describe(dataset)})
+    described = {} if dataset is None else describe(dataset)
+    write_json(folder / SOURCE, {"name": corpus.name, "dataset": described})
 
 
 def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
