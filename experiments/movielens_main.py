@@ -43,12 +43,12 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.posttrain import POSTTRAINING
 
 TUNING = (
-    "four strengths of each method, or four lengths of BC, FilteredBC, RWR, TopKREINFORCE, WBC and "
-    "CRR, and up to two more where the best lay at the edge, by NDCG@10 on liked targets, three of "
-    "every user, on ML-100K's leave-one-out validation part with seed 0; still at the edge: BC, "
-    "FilteredBC and RWR, at the cap of all lengths; RobustDPO(unbiased) was never better than "
-    "doing nothing; none for AdaGRPO, ReturnConditioned, SA2C, SNQN and ExactPPO; four trials of "
-    "BC on ML-1M for the cap and the rate"
+    "four strengths of each method, or four lengths of BC, FilteredBC, RWR, ReturnConditioned, "
+    "TopKREINFORCE, WBC and CRR, and up to two more where the best lay at the edge, by NDCG@10 on "
+    "liked targets, three of every user, on ML-100K's leave-one-out validation part with seed 0; "
+    "still at the edge: BC, FilteredBC, RWR and ReturnConditioned, at the cap of all lengths; "
+    "RobustDPO(unbiased) was never better than doing nothing; none for ExactPPO; four trials of BC "
+    "on ML-1M for the cap and the rate"
 )
 BASE = Run(algorithm=BC())
 
@@ -77,7 +77,7 @@ RUNS = [
     run(OfflinePPO(kl_coefficient=1.0)),
     run(GRPO(kl_coefficient=3.0)),
     run(GRPO(scale_rewards=False, kl_coefficient=1.0), "GRPO(Dr)"),
-    run(AdaGRPO()),
+    run(AdaGRPO(group=GRPO(kl_coefficient=0.1))),
     run(TopKREINFORCE(), steps=25),
     run(CQL(alpha=30.0)),
     run(WBC(), steps=25),
