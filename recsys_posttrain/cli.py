@@ -285,7 +285,7 @@ def recommend(
         raise UserError("--histories holds the events itself: leave out --dataset and --log")
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
 
-    from recsys_posttrain.recommend import recommend as recommend_to
+    from recsys_posttrain.recommendation import recommend as recommend_to
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
     source = log_or_dataset(log, dataset, data_root)

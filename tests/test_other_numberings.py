@@ -17,7 +17,7 @@ from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live.materialize import EventRules, materialize
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.recommend import recommend
+from recsys_posttrain.recommendation import recommend
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.study import run_study
 
@@ -238,7 +238,7 @@ def test_the_rule_of_the_log_travels_with_the_policy(work, tmp_path, monkeypatch
     capsys.readouterr()
     assert recommend(policy, ["u1"], None, 2, tmp_path / "top.csv", repeats="never").empty
     assert capsys.readouterr().err == (
-        "1 user had every item that the policy knows, so nothing is left to recommend: 'u1'\n"
+        "1 user had every item that the policy may show, so nothing is left to recommend: 'u1'\n"
     )
     record = json.loads((tmp_path / "runs" / "small_study-turns" / "run.json").read_text())
     assert (record["repeats"], record["targets_unshowable"]) == ("allowed", 0)

@@ -6,7 +6,7 @@ import pytest
 from data_factory import unseen_by_sorting
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.recommend import recommend
+from recsys_posttrain.recommendation import recommend
 
 
 def expected(policy_folder, frame, k):

@@ -49,11 +49,13 @@ class FileRules:
         return [word for name, value in self.given.items() for word in (f"--{name}", value)]
 
 
-def interactions_of(frame: pd.DataFrame, columns: Mapping[str, str]) -> Interactions:
+def interactions_of(
+    frame: pd.DataFrame, columns: Mapping[str, str], minimum_events: int = 2
+) -> Interactions:
     """What a `RatingsFile` with these rows gives.
 
-    columns: by one of our names, that of the frame, where it is none of the usual ones; other
-    columns of the frame are then not read as it.
+    minimum_events: of the longest history. columns: by one of our names, that of the frame, where
+    it is none of the usual ones; other columns of the frame are then not read as it.
 
     Raises: UserError as `RatingsFile.load`, or where a name is none of ours or not in the frame.
     """
@@ -62,7 +64,7 @@ def interactions_of(frame: pd.DataFrame, columns: Mapping[str, str]) -> Interact
 
     from recsys_posttrain.data.columns import Column
 
-    source = RatingsFile("the data frame")
+    source = RatingsFile("the data frame", minimum_events)
     for ours, theirs in columns.items():
         require(ours in ALIASES, f"columns={{{ours!r}: ...}}: give one of {', '.join(ALIASES)}.")
         require(theirs in frame, f"the data frame has no column {theirs!r}, given for {ours}.")

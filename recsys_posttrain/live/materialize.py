@@ -22,7 +22,7 @@ from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.state import require_name
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
 from recsys_posttrain.progress import plain_console
-from recsys_posttrain.recommend import histories_of_dataset
+from recsys_posttrain.recommendation import histories_of_dataset
 from recsys_posttrain.types import Repeats, Sequences
 
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger

@@ -202,4 +202,6 @@ def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
     """A freshly initialised policy; the global random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "policy weights"))
-        return Policy(backbone.build(num_items))
+        policy = Policy(backbone.build(num_items))
+    vars(policy.backbone)["config"] = backbone  # for whoever saves it (checkpoint.py)
+    return policy

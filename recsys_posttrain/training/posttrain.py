@@ -5,9 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from recsys_posttrain import ops
 from recsys_posttrain.algorithms.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.algorithms.base import Algorithm, after_step, heads_of
 from recsys_posttrain.config import require, require_kind
@@ -25,6 +23,7 @@ from recsys_posttrain.plan import Fitted, Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
+from recsys_posttrain.training.drift import drift
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Split
@@ -33,7 +32,6 @@ POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True
 VALIDATIONS = 4
 VALIDATED = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
 LIKED_NDCG = "ndcg@10 liked"  # where there are such targets; settings are chosen by it
-DRIFT_POSITIONS = 256  # of a batch, at which `drift` measures
 SNAPSHOT = "step-{:06d}.safetensors"
 
 
@@ -66,9 +64,7 @@ def posttrain(
     Returns: the policy in evaluation mode, and how long it was trained.
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    require_kind(
-        "policy", policy, "hidden_states", "give the policy that rp.pretrain returns first"
-    )
+    require_kind("policy", policy, "hidden_states", "give what rp.pretrain returns first")
     require_kind("data", data, "corpus", "give what rp.load(...) returns")
     require_kind("algorithm", algorithm, "loss", "give one such as rp.ASFT(temperature=0.5)")
     require_kind("reward", reward, "factors", "give the model that rp.train_reward returns first")
@@ -185,31 +181,3 @@ def _positions(stream: BatchStream) -> TrainingPositions | None:
     if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
         return None
     return TrainingPositions(stream.sequences, stream.max_length, stream.rule)
-
-
-@torch.no_grad()
-def drift(batch: Batch, actors: Actors) -> dict[str, Tensor]:
-    """Exact KL to the reference, entropy and, of a reward model that has them over the catalogue,
-    expected proxy reward, each a mean over positions.
-
-    The positions are about DRIFT_POSITIONS of the batch, evenly spread. In nats and stars.
-    """
-    hidden_ND = actors.policy.hidden_states(batch).detach()
-    every = max(1, len(hidden_ND) // DRIFT_POSITIONS)
-    item_embedding_VD = actors.policy.item_embedding_VD
-    excluded = batch.excluded and batch.excluded.every(every)
-    kl_N2 = ops.kl_and_entropy(
-        hidden_ND[::every],
-        item_embedding_VD,
-        actors.reference.hidden_states(batch)[::every],
-        actors.reference.item_embedding_VD,
-        excluded=excluded,
-    )
-    kl, entropy = kl_N2.mean(dim=0)
-    if not actors.reward.sums_exactly:
-        return {"kl": kl, "entropy": entropy}
-    state_NR, factor_VR = actors.reward.factors(batch)
-    proxy_N = ops.expected_score(
-        hidden_ND[::every], item_embedding_VD, state_NR[::every], factor_VR, excluded=excluded
-    )
-    return {"kl": kl, "entropy": entropy, "reward/proxy": proxy_N.mean()}

@@ -12,7 +12,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import materialize as module
 from recsys_posttrain.live.materialize import EventRules, materialize, placed
 from recsys_posttrain.live.materialized import Materialized
-from recsys_posttrain.recommend import recommend
+from recsys_posttrain.recommendation import recommend
 
 
 @pytest.fixture

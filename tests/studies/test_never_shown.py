@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain.data.never_shown import with_never_shown
-from recsys_posttrain.recommend import recommend
+from recsys_posttrain.recommendation import recommend
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.studies.pipeline import Pipeline

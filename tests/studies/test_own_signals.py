@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from recsys_posttrain.cli import app
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.recommend import recommend
+from recsys_posttrain.recommendation import recommend
 
 STUDY = Path(__file__).parents[1] / "signals_study.py"
 REWARD = "thumbs + 0.5*completion - 0.25*'gave up'"

@@ -9,7 +9,7 @@ import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.checkpoint import load_policy
-from recsys_posttrain.recommend import histories_of_dataset, recommend
+from recsys_posttrain.recommendation import histories_of_dataset, recommend
 from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 

@@ -17,7 +17,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.checkpoint import save_policy
 from recsys_posttrain.models.policy import new_policy
-from recsys_posttrain.recommend import recommend
+from recsys_posttrain.recommendation import recommend
 from recsys_posttrain.report.page import write_report
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
 from recsys_posttrain.studies import execute as study_runs

@@ -21,7 +21,8 @@ from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.tensors import load_tensors
-from recsys_posttrain.training.posttrain import drift, posttrain, snapshot_steps
+from recsys_posttrain.training.drift import drift
+from recsys_posttrain.training.posttrain import posttrain, snapshot_steps
 from recsys_posttrain.types import LossOutput
 
 PLAN = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3)
@@ -217,7 +218,7 @@ def test_drift_is_the_slow_sum_over_the_catalogue(tiny):
 
 def test_drift_reads_positions_spread_over_the_whole_batch(tiny, monkeypatch):
     """Every third of 9 positions, when it may read 3."""
-    monkeypatch.setattr("recsys_posttrain.training.posttrain.DRIFT_POSITIONS", 3)
+    monkeypatch.setattr("recsys_posttrain.training.drift.POSITIONS", 3)
     frozen = FrozenPolicy(copy.deepcopy(tiny.policy))
     actors = Actors(frozen, tiny.reward, logged_rewards(tiny.data.train, 40))
     policy = actors.policy

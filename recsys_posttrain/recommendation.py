@@ -67,7 +67,25 @@ def recommend(
         if histories is None
         else _of_file(saved, histories)
     )
-    removed = removed_items(sequences, repeats or saved.repeats, saved.never_shown_M)
+    saved = saved._replace(repeats=repeats or saved.repeats)
+    frame = lists(ranker, saved, user_ids, sequences, k)
+    if output is None:
+        print(frame.to_string(index=False))
+        return frame
+    with disk_is_explained(output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".csv":
+        write_text(output, frame.to_csv(index=False))
+    else:
+        write_parquet(frame, output)
+    return frame
+
+
+def lists(
+    ranker: Ranker, saved: SavedPolicy, user_ids: np.ndarray, sequences: Sequences, k: int
+) -> pd.DataFrame:
+    """k items for each of these users, in the columns of `recommend`."""
+    removed = removed_items(sequences, saved.repeats, saved.never_shown_M)
     items_NK, score_NK = top_items(*ranker.scores(sequences), k, removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
@@ -86,15 +104,6 @@ def recommend(
             f"{counted(len(rest), 'user')} had every item that the policy may show, so nothing is "
             f"left to recommend: {some(rest)}"
         )
-    if output is None:
-        print(frame.to_string(index=False))
-        return frame
-    with disk_is_explained(output.parent):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix == ".csv":
-        write_text(output, frame.to_csv(index=False))
-    else:
-        write_parquet(frame, output)
     return frame
 
 
@@ -137,7 +146,7 @@ def histories_of_dataset(
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
     if users is None:
-        return _known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"))
+        return known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"))
     require(users, "--users names nobody; give one id or more, separated by commas")
     row_of = {user: row for row, user in enumerate(as_text(corpus.user_ids))}
     unknown = [user for user in users if user not in row_of]
@@ -146,14 +155,14 @@ def histories_of_dataset(
             f"--users: {corpus.name} has no user {unknown[0]!r} (it has {len(row_of):,}, for "
             f"example {next(iter(row_of))!r}); give ids as the dataset writes them"
         )
-    return _known(saved, corpus, np.array([row_of[user] for user in users]))
+    return known(saved, corpus, np.array([row_of[user] for user in users]))
 
 
 def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
     """Of everybody in a ratings file, by their ids."""
     file = RatingsFile(str(path), minimum_events=1)
     corpus = corpus_of(_read_alike(saved, file).load())
-    return _known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"), is_log=False)
+    return known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"), is_log=False)
 
 
 def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
@@ -163,7 +172,7 @@ def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
     return replace(corpus.sequences, rewards_E=rewards_E)
 
 
-def _known(
+def known(
     saved: SavedPolicy, corpus: Corpus, rows_N: np.ndarray, is_log: bool = True
 ) -> tuple[np.ndarray, Sequences]:
     """These users' events on items that the policy knows, and who has such. What is left out, and

@@ -1,0 +1,94 @@
+"""Policies in Python: saved, loaded again, and asked for recommendations."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.data.encode import as_text
+from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.table_file import interactions_of
+from recsys_posttrain.errors import UserError, did_you_mean, nearest
+from recsys_posttrain.models import checkpoint
+from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.checkpoint import SavedPolicy
+from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.recommendation import known, lists
+from recsys_posttrain.types import Corpus, Split
+
+
+def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
+    """Writes a policy of `pretrain` or `posttrain` into a folder: weights as safetensors, and what
+    `load_policy` and the command `recommend` need.
+
+    data: what it was trained on.
+    """
+    require_kind("policy", policy, "backbone", "give what rp.pretrain returns first")
+    require_kind("data", data, "corpus", "give what rp.load(...) returns")
+    config: BackboneConfig | None = getattr(policy.backbone, "config", None)
+    if config is None:
+        raise UserError("policy: only one of rp.pretrain or rp.policy_of can be saved.")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    checkpoint.save_policy(Path(folder), policy, config, data.corpus, None)
+
+
+def load_policy(folder: str | Path, encoder: nn.Module | None = None) -> SavedPolicy:
+    """A saved policy, the `policy` of what is returned, and facts about its log.
+
+    encoder: of a policy of `policy_of`, a module of its encoder's class; weights are the file's.
+    """
+    return checkpoint.load_policy(Path(folder), encoder=encoder)
+
+
+def recommend(
+    policy: Policy | SavedPolicy,
+    histories: Split | pd.DataFrame,
+    k: int = 10,
+    users: Sequence[str | int] | None = None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """k items for each user: columns user_id, item_id, score (the logit, comparable within one user
+    only), rank (from 1).
+
+    policy: of `pretrain`, `posttrain` or `load_policy`. histories: what users did before, as the
+    data of `load` or as a data frame with one row per event; items are matched by id, and what the
+    policy does not know is left out and counted. users: ids; None: all. columns: as for `load`.
+
+    Raises: UserError for an unknown user, and where nobody has an item that the policy knows.
+    """
+    if isinstance(histories, pd.DataFrame):
+        corpus = corpus_of(interactions_of(histories, columns, minimum_events=1))
+    else:
+        require_kind("histories", histories, "corpus", "give what rp.load(...) returns, or a frame")
+        corpus = histories.corpus
+    require(k >= 1, f"k={k} must be at least 1.")
+    if isinstance(policy, SavedPolicy):
+        ranker, saved = policy.policy, policy
+    else:
+        require_kind("policy", policy, "scores", "give what rp.posttrain returns first")
+        ids = corpus.item_ids if policy.item_ids is None else policy.item_ids
+        scale, mask = corpus.reward_scale, corpus.never_shown_M
+        ranker = FrozenPolicy(deepcopy(policy))  # which it is not to freeze
+        saved = SavedPolicy(
+            ranker, ids, corpus.content_hash, corpus.repeats, corpus.name, {}, scale, mask
+        )
+    rows_N = np.argsort(corpus.user_ids, kind="stable") if users is None else _rows(corpus, users)
+    user_ids, sequences = known(saved, corpus, rows_N, is_log=False)
+    return lists(ranker, saved, user_ids, sequences, k)
+
+
+def _rows(corpus: Corpus, users: Sequence[str | int]) -> np.ndarray:
+    row_of = {user: row for row, user in enumerate(as_text(corpus.user_ids))}
+    for user in map(str, users):
+        require(
+            user in row_of,
+            f"users: {corpus.name} has no user {user!r}{did_you_mean(nearest(user, row_of))}"
+            f" (it has {len(row_of):,}, for example {next(iter(row_of))!r}).",
+        )
+    return np.array([row_of[str(user)] for user in users], dtype=np.int64)
