@@ -74,7 +74,7 @@ def test_training_moves_what_was_chosen_above_what_was_shown_with_it(algorithm):
     data = LeaveOneOut().split(corpus)
     policy = new_policy(SASRec(dim=8, blocks=1, feed_forward=16, max_length=8), corpus.num_items, 0)
     reward = ConstantReward(3.0, corpus.num_items, 8)
-    short = Training(epochs=3, batch_size=8, learning_rate=0.01)
+    short = Training(epochs=15, batch_size=8, learning_rate=0.01)
     better, _ = posttrain(policy, data, algorithm, reward, short)
     is_odd_V = torch.tensor(corpus.item_ids % 2 == 1)
 
