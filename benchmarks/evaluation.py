@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py [--data-root ml-1m.zip] [--threads 2]
 
 The weights are random: the time does not depend on them. `states`: the last state of 6,040
-histories. `evaluate`: states, rank of each target, top 10 and metrics of every user.
+histories. `evaluate`: states, rank of each target, top 50 and metrics of every user.
 """
 
 import statistics

@@ -47,7 +47,8 @@ TUNING = (
     "CRR, and up to two more where the best lay at the edge, by NDCG@10 on liked targets, three of "
     "every user, on ML-100K's leave-one-out validation part with seed 0; still at the edge: BC, "
     "FilteredBC and RWR, at the cap of all lengths; RobustDPO(unbiased) was never better than "
-    "doing nothing; ExactPPO: none; four trials of BC on ML-1M for the cap and the rate"
+    "doing nothing; none for AdaGRPO, ReturnConditioned, SA2C, SNQN and ExactPPO; four trials of "
+    "BC on ML-1M for the cap and the rate"
 )
 BASE = Run(algorithm=BC())
 

@@ -4,7 +4,7 @@
     make sweep
 
 BC, RWR and ExpRSFT do not ask the reward model, so its errors leave them as they are; ASFT on
-observed rewards asks it for its baseline. ItemBias is the kind of error that policies exploit
+observed rewards asks it for its baseline. ItemBias is an error that a policy can represent
 (noise_vs_quality.py has all kinds).
 """
 

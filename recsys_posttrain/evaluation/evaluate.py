@@ -14,7 +14,7 @@ from recsys_posttrain.data.repeats import excluded_for, had_before, removed_for
 from recsys_posttrain.data.signals import own_unit
 from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
 from recsys_posttrain.evaluation.off_policy import off_policy_columns
-from recsys_posttrain.evaluation.ranking import target_ranks, top_items
+from recsys_posttrain.evaluation.ranking import ranks_and_lists
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel, score_next
@@ -136,10 +136,11 @@ def _frame(
             'before, which repeats="never" does not show: leave them out, or give the targets '
             'repeats="allowed".',
         )
-    removed = removed_for(targets)
-    rank_N = target_ranks(state_NR, factor_VR, targets.items_N, removed)
-    list_length = min(CUTOFF_LENGTH, len(factor_VR))
-    lists_NK, _ = top_items(state_NR, factor_VR, list_length, removed)
+    rank_N, lists_NK, _ = ranks_and_lists(
+        *(state_NR, factor_VR, targets.items_N),
+        min(CUTOFF_LENGTH, len(factor_VR)),
+        removed_for(targets),
+    )
     top_NK = lists_NK[:, :LIST_LENGTH]
     users_N, scale = targets.users_N.numpy(), data.corpus.reward_scale
     reward_E = scale.from_stars(data.train.rewards_E.double().numpy())

@@ -13,9 +13,10 @@ Two promises, both tested:
 Memory: float32 scores of one chunk, whose size `positions_per_chunk` bounds, down to one block, and
 float64 scores of one block and one slice of the catalogue.
 
-Letters: n rows of a chunk, b of its buffer, B of a block; S items of a slice.
+Letters: n rows of a chunk, b of its buffer, B of a block; S items of a slice or a group, G groups.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -29,6 +30,66 @@ BLOCK = 128  # rows of every product
 ITEMS_AT_A_TIME = 2**14  # items of a slice, in float64
 
 
+def ranks_and_lists(
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    targets_N: Tensor | None,
+    k: int | None,
+    seen: Excluded,
+    *,
+    item_bias_V: Tensor | None = None,
+    chunk: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The rank of each target, and the k best items of each row, from one pass over the scores.
+
+    rank = 1 + (unseen items that score higher) + (other unseen items that score the same) / 2.
+    The target itself always stays a candidate. One that was seen before would be a free hit: splits
+    keep no such target, or nothing counts as seen, where users repeat items (data/repeats.py).
+    A list has unseen items only, best first; of equal scores the lower id first.
+
+    hidden_ND: the hidden state before each target.
+    item_embedding_VD: row v - 1 is item v. For the popularity ranking it is count_V[:, None], and
+        every hidden state is a 1.
+    targets_N: ids 1..V; None: no ranks.
+    k: the length of the lists; None: no lists.
+    seen: what each row has seen, or is never shown, ids 1..V.
+    item_bias_V: added to every score.
+    chunk: rows at a time, rounded up to blocks; it changes no result.
+
+    Returns, on the CPU: rank_N (float64), items_NK (int64, ids 1..V) and scores_NK (float32), empty
+    where they were not asked for. A row with fewer than k unseen items ends in item 0 with score
+    -inf.
+    Raises: UserError where k is not in 1..V, a score is not finite or an id is not in 1..V.
+    """
+    num_rows, num_items = len(hidden_ND), len(item_embedding_VD)
+    if k is not None and not 1 <= k <= num_items:
+        raise UserError(f"k is {k}, but the catalogue has {num_items} items: use 1..{num_items}")
+    if targets_N is not None:
+        _check_ids("target", targets_N, num_items)
+        if len(targets_N) != num_rows:
+            raise ValueError(f"{num_rows} states but {len(targets_N)} targets")
+        targets_N = targets_N.to(hidden_ND.device)
+    rank_N = torch.empty(0 if targets_N is None else num_rows, dtype=torch.float64)
+    item_NK = torch.empty(num_rows, k or 0, dtype=torch.int64)
+    score_NK = torch.empty(num_rows, k or 0)
+    for rows, score_nV, seen_n in score_chunks(
+        hidden_ND, item_embedding_VD, item_bias_V, seen, chunk
+    ):
+        if targets_N is not None:
+            target_n1 = targets_N[rows, None] - 1
+            target_score_n1 = score_nV.gather(1, target_n1)
+        leave_out(score_nV, seen_n)
+        if k is not None:
+            best_nK, index_nK = _stable_top(score_nV, k)
+            score_NK[rows] = best_nK.cpu()
+            item_NK[rows] = (index_nK + 1).masked_fill(best_nK == -torch.inf, 0).cpu()
+        if targets_N is not None:
+            # Items above less items below the target, in place; floats count to 2^24 exactly.
+            above_nV = score_nV.sub_(target_score_n1).sign_().scatter_(1, target_n1, 0)
+            rank_N[rows] = (above_nV.sum(dim=1).double().cpu() + num_items + 1) / 2
+    return rank_N, item_NK, score_NK
+
+
 def target_ranks(
     hidden_ND: Tensor,
     item_embedding_VD: Tensor,
@@ -38,39 +99,9 @@ def target_ranks(
     item_bias_V: Tensor | None = None,
     chunk: int | None = None,
 ) -> Tensor:
-    """The rank of each target among all items that its user has not seen, from 1.
-
-    rank = 1 + (unseen items that score higher) + (other unseen items that score the same) / 2.
-    The target itself always stays a candidate. One that was seen before would be a free hit: splits
-    keep no such target, or nothing counts as seen, where users repeat items (data/repeats.py).
-
-    hidden_ND: the hidden state before each target.
-    item_embedding_VD: row v - 1 is item v. For the popularity ranking it is count_V[:, None], and
-        every hidden state is a 1.
-    targets_N: ids 1..V.
-    seen: what each row has seen, or is never shown, ids 1..V.
-    item_bias_V: added to every score.
-    chunk: rows at a time, rounded up to blocks; it changes no rank.
-
-    Returns: rank_N, float64, on the CPU.
-    Raises: UserError where a score is not finite or an id is not in 1..V.
-    """
-    _check_ids("target", targets_N, len(item_embedding_VD))
-    if len(targets_N) != len(hidden_ND):
-        raise ValueError(f"{len(hidden_ND)} states but {len(targets_N)} targets")
-    rank_N = torch.empty(len(hidden_ND), dtype=torch.float64)
-    targets_N = targets_N.to(hidden_ND.device)
-    for rows, score_nV, seen_n in score_chunks(
-        hidden_ND, item_embedding_VD, item_bias_V, seen, chunk
-    ):
-        target_n1 = targets_N[rows, None] - 1
-        target_score_n1 = score_nV.gather(1, target_n1)
-        leave_out(score_nV, seen_n)
-        score_nV.scatter_(1, target_n1, target_score_n1)
-        above_n = (score_nV > target_score_n1).sum(1, dtype=torch.int32)
-        not_below_n = (score_nV >= target_score_n1).sum(1, dtype=torch.int32)  # with itself
-        rank_N[rows] = ((above_n + not_below_n + 1).double() / 2).cpu()
-    return rank_N
+    """rank_N of `ranks_and_lists` alone."""
+    scores = hidden_ND, item_embedding_VD
+    return ranks_and_lists(*scores, targets_N, None, seen, item_bias_V=item_bias_V, chunk=chunk)[0]
 
 
 def top_items(
@@ -82,40 +113,39 @@ def top_items(
     item_bias_V: Tensor | None = None,
     chunk: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The k best unseen items of each row, best first; of equal scores the lower id first.
-
-    Arguments as in `target_ranks`.
-
-    Returns: items_NK (int64, ids 1..V) and scores_NK (float32), on the CPU. A row with fewer than k
-    unseen items ends in item 0 with score -inf.
-    Raises: UserError where k is not in 1..V or a score is not finite.
-    """
-    num_items = len(item_embedding_VD)
-    if not 1 <= k <= num_items:
-        raise UserError(f"k is {k}, but the catalogue has {num_items} items: use 1..{num_items}")
-    item_NK = torch.empty(len(hidden_ND), k, dtype=torch.int64)
-    score_NK = torch.empty(len(hidden_ND), k)
-    for rows, score_nV, seen_n in score_chunks(
-        hidden_ND, item_embedding_VD, item_bias_V, seen, chunk
-    ):
-        leave_out(score_nV, seen_n)
-        best_nK, index_nK = _stable_top(score_nV, k)
-        score_NK[rows] = best_nK.cpu()
-        item_NK[rows] = (index_nK + 1).masked_fill(best_nK == -torch.inf, 0).cpu()
-    return item_NK, score_NK
+    """items_NK and scores_NK of `ranks_and_lists` alone."""
+    scores = hidden_ND, item_embedding_VD
+    return ranks_and_lists(*scores, None, k, seen, item_bias_V=item_bias_V, chunk=chunk)[1:]
 
 
 def _stable_top(score_nV: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """`topk` with equal scores in index order; only rows with a tie at the cut are fully sorted."""
-    score_nK, index_nK = score_nV.topk(min(k + 1, score_nV.shape[1]), dim=1)
-    index_nK, order_nK = index_nK.sort(dim=1)
-    score_nK, order_nK = score_nK.gather(1, order_nK).sort(dim=1, descending=True, stable=True)
+    """`topk` with equal scores in index order; only rows with a tie at the cut are fully sorted.
+
+    The K = k + 1 best scores stand in the K groups with the highest maxima; group g of G has items
+    g, g + G and so on. What the groups leave over are candidates too.
+    """
+    num_items = score_nV.shape[1]
+    most = min(k + 1, num_items)
+    size = math.isqrt(num_items // most)  # the fewest maxima and candidates together
+    groups = num_items // size
+    in_groups_nSG = score_nV[:, : size * groups].unflatten(1, (size, groups))
+    group_nK = in_groups_nSG.amax(dim=1).topk(most, dim=1, sorted=False)[1]
+    first_S1 = torch.arange(0, size * groups, groups, device=score_nV.device)[:, None]
+    rest = torch.arange(size * groups, num_items, device=score_nV.device)
+    candidate_nC = torch.cat(
+        [(group_nK[:, None] + first_S1).flatten(1), rest.expand(len(score_nV), -1)], dim=1
+    )
+    index_nK = candidate_nC.gather(
+        1, score_nV.gather(1, candidate_nC).topk(most, dim=1, sorted=False)[1]
+    )
+    index_nK = index_nK.sort(dim=1)[0]
+    score_nK, order_nK = score_nV.gather(1, index_nK).sort(dim=1, descending=True, stable=True)
     index_nK = index_nK.gather(1, order_nK)
-    if score_nK.shape[1] > k:
+    if most > k:
         tied_n = score_nK[:, k - 1] == score_nK[:, k]
         if tied_n.any():
             index_nK[tied_n] = torch.sort(score_nV[tied_n], dim=1, descending=True, stable=True)[1][
-                :, : k + 1
+                :, :most
             ]
     return score_nK[:, :k], index_nK[:, :k]
 

@@ -47,6 +47,7 @@ def baselines(runs: Sequence[Run], methods: Sequence[Any] = METHODS) -> list[Run
             run = replace(run, strength=", ".join(values))
         if run.is_trained:
             cloned = [each for each in runs if each.algorithm == BC() and each.control is None]
+            cloned = [each for each in cloned if not each.with_reward_log]  # a method of its own
             found += [replace(each, algorithm=method, name="") for each in cloned or [base]]
         elif getattr(method, "reads_log", False) or len(setups) == 1:
             found.append(run)

@@ -41,7 +41,7 @@ READ = {
     "semicolons": ("mine.csv", GOOD.replace(",", ";"), "with semicolons between"),
     "bars": ("mine.csv", GOOD.replace(",", "|"), "with bars between"),
     "commas in a tsv": ("mine.tsv", GOOD, "with commas between"),
-    "gz": ("mine.csv.gz", gzip.compress(GOOD.encode()), None),
+    "gz": ("mine.csv.gz", gzip.compress(GOOD.encode(), mtime=0), None),
     "gz of a tsv": ("mine.tsv.gz", gzip.compress(GOOD.replace(",", "\t").encode()), None),
     "capitals": ("mine.CSV", GOOD, None),
     "decimal commas": (
@@ -176,7 +176,7 @@ def test_accepted_ratings_have_a_finite_sum_of_squares_over_a_batch_in_float32(t
     assert np.isfinite(np.float32(10_000_000) * largest * largest)
 
 
-PACKED = gzip.compress(GOOD.encode())
+PACKED = gzip.compress(GOOD.encode(), mtime=0)  # the same in every process: it names tests
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 GZ = r"mine\.csv\.gz is not a readable csv\.gz file: "
 

@@ -9,6 +9,7 @@ from data_factory import made_corpus, made_sequences
 
 from recsys_posttrain.api import load
 from recsys_posttrain.data import LeaveOneOut
+from recsys_posttrain.evaluation import ranking
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.models.policy import new_policy
@@ -264,3 +265,10 @@ def test_dropout_never_enters_an_evaluation(data):
     second = evaluate(policy.eval(), data, reference=policy.eval()).per_user
     assert first["rank"].tolist() == second["rank"].tolist()
     assert first["kl"].tolist() == second["kl"].tolist()
+
+
+def test_ranks_and_lists_share_one_pass_over_the_catalogue(data, monkeypatch):
+    passes, original = [], ranking.score_chunks
+    monkeypatch.setattr(ranking, "score_chunks", lambda *args: passes.append(1) or original(*args))
+    evaluate(made_policy(0), data)
+    assert len(passes) == 1

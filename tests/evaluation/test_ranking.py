@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.evaluation.ranking import BLOCK, target_ranks, top_items
+from recsys_posttrain.evaluation.ranking import BLOCK, ranks_and_lists, target_ranks, top_items
 
 
 def jagged(lists):
@@ -62,28 +62,63 @@ def test_a_constant_model_ranks_everything_in_the_middle():
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 2 * BLOCK + 5),
-    num_items=st.integers(1, 30),
+    num_items=st.integers(1, 150),
+    part=st.floats(0, 1),
     chunk=st.integers(1, 3 * BLOCK),
 )
-def test_matches_a_full_sort_with_ties(seed, rows, num_items, chunk):
+def test_matches_a_full_sort_with_ties(seed, rows, num_items, part, chunk):
     rng = np.random.default_rng(seed)
     states, table = integers(rng, (rows, 2)), integers(rng, (num_items, 2))
     targets = rng.integers(1, num_items + 1, rows)
     lists = [rng.integers(1, num_items + 1, rng.integers(0, 6)).tolist() for _ in range(rows)]
-    seen = jagged(lists)
+    never = rng.permutation(num_items)[: rng.integers(0, 3)] + 1  # shown to nobody
     scores = states.numpy() @ table.numpy().T
-    ranks = target_ranks(states, table, torch.tensor(targets), seen, chunk=chunk)
-    assert ranks.tolist() == [
-        slow_rank(score, target, history)
-        for score, target, history in zip(scores, targets, lists, strict=True)
-    ]
-    k = min(5, num_items)
-    items, best = top_items(states, table, k, seen, chunk=chunk)
+    k = max(1, round(part * num_items))
+    seen = jagged(lists)._replace(everywhere_M=torch.tensor(never))
+    ranks, items, best = ranks_and_lists(states, table, torch.tensor(targets), k, seen, chunk=chunk)
     for n, history in enumerate(lists):
-        expected = sorted_places(scores[n], history)[:k]
+        left_out = {*history, *never.tolist()}
+        assert ranks[n] == slow_rank(scores[n], targets[n], left_out)
+        expected = sorted_places(scores[n], left_out)[:k]
         empty = k - len(expected)
         assert items[n].tolist() == expected + [0] * empty
         assert best[n].tolist() == [scores[n][v - 1] for v in expected] + [-np.inf] * empty
+
+
+@pytest.mark.parametrize(("num_items", "k"), [(997, 10), (997, 50), (3416, 50), (60, 50)])
+def test_matches_a_dense_sort_with_few_ties(num_items, k):
+    """Ranks and lists from one pass are those from a pass each, and those of NumPy. Products of
+    multiples of 1/64 are exact in any order."""
+    generator = torch.Generator().manual_seed(k)
+    states, table = (
+        (64 * torch.randn(rows, 64, generator=generator)).round() / 64 for rows in (300, num_items)
+    )
+    targets = torch.randint(1, num_items + 1, (300,), generator=generator)
+    had = torch.randint(1, num_items + 1, (300 * 9,), generator=generator)
+    seen = Excluded(had, torch.arange(0, 300 * 9 + 1, 9))
+    ranks, items, best = ranks_and_lists(states, table, targets, k, seen)
+    assert torch.equal(ranks, target_ranks(states, table, targets, seen))
+    for both, alone in zip((items, best), top_items(states, table, k, seen), strict=True):
+        assert torch.equal(both, alone)
+    scores = states.numpy() @ table.numpy().T
+    row, target = np.arange(300), targets.numpy() - 1
+    own = scores[row, target]
+    np.put_along_axis(scores, had.numpy().reshape(300, 9) - 1, -np.inf, axis=1)
+    others = scores.copy()
+    others[row, target] = np.nan  # neither above nor beside itself
+    above, same = ((f(others, own[:, None])).sum(1) for f in (np.greater, np.equal))
+    assert ranks.tolist() == (1 + above + same / 2).tolist()
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    assert best.tolist() == np.take_along_axis(scores, order, axis=1).tolist()
+    assert items.tolist() == np.where(best == -np.inf, 0, order + 1).tolist()
+
+
+def test_the_smallest_and_largest_differences_count():
+    """3e-45 is above 1e-45, though both are subnormal; 3e38 less -3e38 is more than float32 has."""
+    table = torch.tensor([[1e-45], [3e-45], [0.0], [3e38], [-3e38]])
+    targets = torch.tensor([1, 2, 3, 4, 5])
+    ranks = target_ranks(torch.ones(5, 1), table, targets, jagged([[]] * 5))
+    assert ranks.tolist() == [3.0, 2.0, 4.0, 1.0, 5.0]
 
 
 @pytest.mark.parametrize("rows", [1, 3, BLOCK, BLOCK + 1, 700])
@@ -95,13 +130,10 @@ def test_any_chunk_size_gives_the_same_bits(rows):
     targets = torch.randint(1, 998, (rows,), generator=generator)
     seen = torch.randint(1, 998, (rows * 7,), generator=generator)
     seen = Excluded(seen, torch.arange(0, rows * 7 + 1, 7))
-    whole = target_ranks(states, table, targets, seen, chunk=10_000)
-    items, scores = top_items(states, table, 20, seen, chunk=10_000)
+    whole = ranks_and_lists(states, table, targets, 20, seen, chunk=10_000)
     for chunk in (1, 2, 7, 127, 129, 512):
-        assert torch.equal(whole, target_ranks(states, table, targets, seen, chunk=chunk))
-        items_again, scores_again = top_items(states, table, 20, seen, chunk=chunk)
-        assert torch.equal(items, items_again)
-        assert torch.equal(scores, scores_again)
+        again = ranks_and_lists(states, table, targets, 20, seen, chunk=chunk)
+        assert all(map(torch.equal, whole, again))
 
 
 def test_duplicated_items_tie_wherever_they_stand():

@@ -143,14 +143,14 @@ def test_the_reward_of_an_empty_list_is_undefined_and_not_zero(data, monkeypatch
     encoder = SASRec(**SIZES, history_rewards=True)
     reward = RewardEnsemble(encoder, members=2, rank=2).build(data.corpus.num_items, 3.0).eval()
     full = evaluate_popularity(data, reward, judge=reward).per_user
-    original = module.top_items
+    original = module.ranks_and_lists
 
     def nothing_for_the_first(*arguments):
-        items_NK, score_NK = original(*arguments)
+        rank_N, items_NK, score_NK = original(*arguments)
         items_NK[0] = 0
-        return items_NK, score_NK
+        return rank_N, items_NK, score_NK
 
-    monkeypatch.setattr(module, "top_items", nothing_for_the_first)
+    monkeypatch.setattr(module, "ranks_and_lists", nothing_for_the_first)
     rows = evaluate_popularity(data, reward, judge=reward).per_user
     for column in ("reward/proxy@10", "reward/judge@10"):
         assert np.isnan(rows[column][0])

@@ -204,3 +204,19 @@ def test_the_reward_of_the_log_and_its_noise_are_those_of_the_run(true_world):
         clean = ranks(method, RewardNoise())
         assert ranks(method, noise) != clean
         assert ranks(method, other) == clean
+
+
+def test_no_two_rows_of_a_committed_study_are_the_same_run():
+    """By what its rows say of it: two would be counted as one method with twice the targets."""
+    files = [
+        (file, dataset)
+        for file in sorted((Path(__file__).parents[2] / "experiments").glob("*.py"))
+        for dataset in ("jester", "ml-100k")
+        if "\nRUNS" in file.read_text(encoding="utf-8")
+    ]
+    assert len(files) >= 8
+    for file, dataset in files:
+        study = load_study(file, (), dataset, None, None)
+        rows = [tuple(run.row.values()) for run in (*study.baselines, *study.runs)]
+        twice = [row for row in rows if rows.count(row) > 1]
+        assert not twice, (file.name, dataset)

@@ -8,7 +8,17 @@ import pandas as pd
 import pytest
 import torch
 
-from recsys_posttrain.algorithms import DPO, IPO, KTO, SDPO, WBC, FilteredBC, Pessimistic, RobustDPO
+from recsys_posttrain.algorithms import (
+    DPO,
+    IPO,
+    KTO,
+    SDPO,
+    WBC,
+    FilteredBC,
+    Pessimistic,
+    ReturnConditioned,
+    RobustDPO,
+)
 from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.models import SASRec
@@ -26,6 +36,7 @@ OF_PAIRS = (DPO, IPO, RobustDPO, SDPO, Pessimistic)
 OF_DIFFERENCES = {
     KTO: "every logged reward is 3 stars, so none is good or bad; use BC",
     WBC: "where all rewards are equal use BC",
+    ReturnConditioned: "which differ (3 and 3 stars); where all are equal use BC",
     FilteredBC: "no logged reward reaches the threshold of 4 stars (the largest is 3)",
 }
 
