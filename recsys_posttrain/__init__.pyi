@@ -17,9 +17,13 @@ from recsys_posttrain.losses import FullSoftmax as FullSoftmax
 from recsys_posttrain.losses import SampledSoftmax as SampledSoftmax
 from recsys_posttrain.models import HSTU as HSTU
 from recsys_posttrain.models import SASRec as SASRec
+from recsys_posttrain.models.own import policy_of as policy_of
 from recsys_posttrain.plan import Training as Training
 from recsys_posttrain.reward_scale import Thresholds as Thresholds
 from recsys_posttrain.rewards.factor import RewardFactors as RewardFactors
+from recsys_posttrain.rewards.own import RewardFunction as RewardFunction
+from recsys_posttrain.rewards.own import RewardRegressor as RewardRegressor
+from recsys_posttrain.rewards.own_predictions import RewardPredictions as RewardPredictions
 from recsys_posttrain.serve import load_policy as load_policy
 from recsys_posttrain.serve import recommend as recommend
 from recsys_posttrain.serve import save_policy as save_policy

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 
 
@@ -23,6 +24,7 @@ class Interactions:
     ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
         ticks; models read `seconds`.
     has_ratings: whether the file has ratings; otherwise every rating is 1.
+    shown: columns user_id, item_id, timestamp of what was shown and not chosen; None: not known.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Interactions:
     content_hash: str
     ticks_per_second: int = 1
     has_ratings: bool = True
+    shown: pd.DataFrame | None = None
 
     @property
     def seconds(self) -> pd.Series:
@@ -69,7 +72,34 @@ def check_signal(name: str, names: tuple[str, ...]) -> None:
         )
 
 
-Rows = TypeVar("Rows", Tensor, Signals)
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What was shown with each event and not chosen: S items, those of event e at
+    items_S[offsets_E1[e] : offsets_E1[e + 1]]; an item may stand twice."""
+
+    items_S: Tensor  # int64, 1..V
+    offsets_E1: Tensor  # int64
+
+    def __getitem__(self, index: Tensor) -> "Shown":
+        """Of these events."""
+        return Shown(*excluded_spans(self.items_S, self.offsets_E1[index], self.counts[index])[:2])
+
+    @property
+    def counts(self) -> Tensor:
+        """How many items each event has."""
+        return self.offsets_E1.diff()
+
+    def to(self, device: torch.device | None) -> "Shown":
+        return Shown(self.items_S.to(device), self.offsets_E1.to(device))
+
+    def numbered(self, number_V1: Tensor) -> "Shown":
+        """In another numbering, without the items that have no number (0) there."""
+        items_S = number_V1[self.items_S]
+        kept_S1 = torch.cat([items_S.new_zeros(1), (items_S > 0).cumsum(0)])
+        return Shown(items_S[items_S > 0], kept_S1[self.offsets_E1])
+
+
+Rows = TypeVar("Rows", Tensor, Signals, Shown)
 
 
 def rows_of(values_E: Rows | None, index_N: Tensor) -> Rows | None:

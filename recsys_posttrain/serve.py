@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.encode import as_text
@@ -32,14 +33,17 @@ def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
     require_kind("data", data, "corpus", "give what rp.load(...) returns")
     config: BackboneConfig | None = getattr(policy.backbone, "config", None)
     if config is None:
-        raise UserError("policy: only one that started as rp.pretrain's can be saved.")
+        raise UserError("policy: only one of rp.pretrain or rp.policy_of can be saved.")
     Path(folder).mkdir(parents=True, exist_ok=True)
     checkpoint.save_policy(Path(folder), policy, config, data.corpus, None)
 
 
-def load_policy(folder: str | Path) -> SavedPolicy:
-    """A saved policy, the `policy` of what is returned, and facts about its log."""
-    return checkpoint.load_policy(Path(folder))
+def load_policy(folder: str | Path, encoder: nn.Module | None = None) -> SavedPolicy:
+    """A saved policy, the `policy` of what is returned, and facts about its log.
+
+    encoder: of a policy of `policy_of`, a module of its encoder's class; weights are the file's.
+    """
+    return checkpoint.load_policy(Path(folder), encoder=encoder)
 
 
 def recommend(

@@ -22,6 +22,7 @@ from torch import Tensor
 from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.logged import Interactions as Interactions
+from recsys_posttrain.logged import Shown as Shown
 from recsys_posttrain.logged import Signals as Signals
 from recsys_posttrain.reward_scale import RewardScale
 
@@ -40,6 +41,7 @@ class Sequences:
     offsets_N1: Tensor  # int64, starts with 0, ends with E
     propensities_E: Tensor | None = None  # float64, in (0, 1]; None: the log does not know them
     signals: Signals | None = None  # of the E events
+    shown: Shown | None = None  # with each of the E events, and not chosen; None: not known
 
     @property
     def lengths_N(self) -> Tensor:
@@ -200,6 +202,7 @@ class PaddedBatch(NamedTuple):
     excluded: Excluded | None = None
     propensities_BT: Tensor | None = None  # float32: of the actions; None: the log has none
     signals: Signals | None = None  # of the actions at the N real positions
+    shown: Shown | None = None  # with the actions at the N real positions, and not chosen
 
 
 class Batch(PaddedBatch):

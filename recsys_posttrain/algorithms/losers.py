@@ -43,8 +43,8 @@ class SampledLosers:
         drawn = scored_draws(batch, actors, self.candidates)
         items_NK, score_NK = (each.flip(1) for each in drawn)
         best_NK = items_NK[:, :1].expand_as(items_NK)
-        spread_NK = actors.reward.difference_spread(batch, best_NK, items_NK)
-        is_sure_NK = score_NK[:, :1] - score_NK > self.width * spread_NK
+        bound_NK = actors.reward.least_difference(batch, best_NK, items_NK, self.width)
+        is_sure_NK = score_NK[:, :1] - score_NK > bound_NK
         return Losers(items_NK, is_sure_NK & (items_NK != best_NK))
 
 

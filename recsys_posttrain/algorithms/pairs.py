@@ -54,8 +54,9 @@ class SampledPairs:
     def __call__(self, batch: Batch, actors: Actors) -> Pairs:
         items_NK, score_NK = scored_draws(batch, actors, self.candidates)
         chosen_N, rejected_N = items_NK[:, -1], items_NK[:, 0]
-        spread_N1 = actors.reward.difference_spread(batch, items_NK[:, -1:], items_NK[:, :1])
-        is_sure_N = score_NK[:, -1] - score_NK[:, 0] > self.width * spread_N1[:, 0]
+        both = items_NK[:, -1:], items_NK[:, :1]
+        bound_N1 = actors.reward.least_difference(batch, *both, self.width)
+        is_sure_N = score_NK[:, -1] - score_NK[:, 0] > bound_N1[:, 0]
         return Pairs(chosen_N, rejected_N, is_sure_N & (chosen_N != rejected_N))
 
 

@@ -72,6 +72,7 @@ def batch_of(
         excluded=not_eligible(sequences, event_BT[mask_BT], rule),
         propensities_BT=p_BT,
         signals=rows_of(sequences.signals, event_BT[mask_BT]),
+        shown=rows_of(sequences.shown, event_BT[mask_BT]),
     )
 
 

@@ -128,12 +128,15 @@ def with_points(column: Column) -> Column:
     return replace(column, values=pc.replace_substring(column.values, ",", "."))
 
 
-def read_ratings(column: Column) -> np.ndarray:
+def read_ratings(column: Column, is_asked_E: np.ndarray | None = None) -> np.ndarray:
     """float64, each finite and within what models can compute with.
+
+    is_asked_E: the rows that need one; the others get 0. None: all.
 
     Raises: UserError: a value is missing, no number, or too large; the column is of another type.
     """
     column, rating_E = _read_numbers(column)
+    rating_E = rating_E if is_asked_E is None else np.where(is_asked_E, rating_E, 0.0)
     column.check(np.isfinite(rating_E), "the rating must be a finite number")
     for good_E, rule in size_rules(rating_E, "the rating"):
         column.check(good_E, rule)
@@ -153,9 +156,12 @@ def size_rules(value_E: np.ndarray, what: str) -> Iterator[tuple[np.ndarray, str
     )
 
 
-def read_propensities(column: Column) -> np.ndarray:
-    """float64, each in (0, 1]. Raises: UserError: one is missing, no number or outside."""
+def read_propensities(column: Column, is_asked_E: np.ndarray | None = None) -> np.ndarray:
+    """float64, each in (0, 1]. Raises: UserError: one is missing, no number or outside.
+
+    is_asked_E: as for `read_ratings`; the others get 1."""
     column, propensity_E = _read_numbers(column)
+    propensity_E = propensity_E if is_asked_E is None else np.where(is_asked_E, propensity_E, 1.0)
     column.check((propensity_E > 0) & (propensity_E <= 1), NO_PROPENSITY)
     return propensity_E
 

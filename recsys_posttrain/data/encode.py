@@ -50,6 +50,7 @@ class Encoder:
         kept_E = items_E > 0
         row_E = torch.repeat_interleave(sequences.lengths_N)[kept_E]
         length_N = torch.bincount(row_E, minlength=len(sequences))
+        shown = rows_of(sequences.shown, kept_E.nonzero().squeeze(1))
         return Sequences(
             items_E[kept_E],
             sequences.rewards_E[kept_E],
@@ -57,6 +58,7 @@ class Encoder:
             torch.cat([length_N.new_zeros(1), length_N.cumsum(0)]),
             rows_of(sequences.propensities_E, kept_E),
             rows_of(sequences.signals, kept_E),
+            shown and shown.numbered(self.number_V1),
         )
 
     def never_shown(self, never_shown_M: Tensor | None) -> Tensor | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.reward_scale import Thresholds
     from recsys_posttrain.types import Corpus, Interactions, Repeats
 
-FORMAT_VERSION = 4  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 5  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 LOWER_MINIMUM = (
     "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
@@ -138,6 +138,8 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     import pandas as pd
     import pyarrow as pa
 
+    from recsys_posttrain.data.impressions import shown_columns
+
     frame = interactions.frame
     check_propensities(interactions)
     ratings_per_item = frame.groupby("item_id")["rating"].transform("size")
@@ -174,6 +176,7 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
         columns["propensities"] = per_user(frame[PROPENSITY].to_numpy(np.float64), pa.float64())
     for name in filter(is_signal, map(str, frame)):
         columns[name] = per_user(frame[name].to_numpy(np.float32), pa.float32())
+    columns |= shown_columns(interactions, frame, order_E, item_ids, offsets)
     facts = {
         "has_ratings": interactions.has_ratings,
         "ticks_per_second": interactions.ticks_per_second,
@@ -219,6 +222,7 @@ def _corpus(
     import numpy as np
     import torch
 
+    from recsys_posttrain.data.impressions import shown_of
     from recsys_posttrain.data.repeats import measured_repeats
     from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
     from recsys_posttrain.types import Corpus, Sequences
@@ -250,6 +254,9 @@ def _corpus(
         torch.from_numpy(offsets_N1),
         torch.from_numpy(events("propensities")) if "propensities" in users.column_names else None,
         signals,
+        shown_of(events("shown_counts"), events("shown"))
+        if "shown" in users.column_names
+        else None,
     )
     return Corpus(
         name=name,

@@ -206,4 +206,5 @@ def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences
         offsets_N1=offsets_N1,
         propensities_E=rows_of(sequences.propensities_E, index_E),
         signals=rows_of(sequences.signals, index_E),
+        shown=rows_of(sequences.shown, index_E),
     )

@@ -14,9 +14,11 @@ ALIASES = {
         *("propensity", "propensities", "pscore", "propensityscore", "loggingpropensity"),
         *("actionprob", "actionprobability", "loggingprobability", "behaviorprobability"),
     ),
+    "chosen": ("chosen", "ischosen", "waschosen"),
+    "shown": ("shown", "isshown", "wasshown"),
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
-OPTIONAL = ("rating", "propensity")
+OPTIONAL = ("rating", "propensity", "chosen", "shown")
 SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
 NEAR = 0.7  # of difflib: one letter of six wrong
 AS_IT_IS = "column/"  # before the name of a column that a formula reads

@@ -87,7 +87,8 @@ def interactions_of(
 @dataclass(frozen=True)
 class RatingsFile:
     """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp, and, where
-    the log knows it, the propensity of each choice; a folder or a pattern (day*.csv) of such files.
+    the log knows it, the propensity of each choice, and what was shown and not chosen
+    (impressions.py); a folder or a pattern (day*.csv) of such files.
 
     Usual other names serve too. Without a column of ratings every event has the rating 1.
     Timestamps are numbers of one unit, seconds to nanoseconds, or ISO 8601 dates, read as UTC
@@ -181,6 +182,7 @@ class RatingsFile:
         import pandas as pd
 
         from recsys_posttrain.data.columns import read_ids, read_propensities, read_ratings
+        from recsys_posttrain.data.impressions import chosen_rows, shown_rows
         from recsys_posttrain.data.times import read_times
         from recsys_posttrain.types import Interactions
 
@@ -191,25 +193,29 @@ class RatingsFile:
         has_ratings = "rating" in columns or "rating" in formulas
         if not has_ratings:
             note(f"{self.path}: no rating column, so every event has the rating 1")
-        times = read_times(columns["timestamp"])
+        times, is_chosen_E = read_times(columns["timestamp"]), chosen_rows(columns)
+        ratings = read_ratings(columns["rating"], is_chosen_E) if "rating" in columns else 1.0
         frame = pd.DataFrame(
             {
                 "user_id": read_ids(columns["user_id"]),
                 "item_id": read_ids(columns["item_id"]),
-                "rating": read_ratings(columns["rating"]) if "rating" in columns else 1.0,
+                "rating": ratings,
                 "timestamp": times.ticks_E,
             }
         )
         if "propensity" in columns:
-            frame["propensity"] = read_propensities(columns["propensity"])
+            frame["propensity"] = read_propensities(columns["propensity"], is_chosen_E)
+        shown = None
+        if is_chosen_E is not None and not is_chosen_E.all():
+            shown = shown_rows(frame, is_chosen_E, columns)
+            frame = frame[is_chosen_E]
         frame = self._without_duplicates(frame, columns["user_id"])
         self._check_lengths(frame)
         if formulas:
             self._fill(frame, columns)
         frame = frame.reset_index(drop=True)
-        return Interactions(
-            self.name, frame, content_hash, times.ticks_per_second, has_ratings=has_ratings
-        )
+        ticks = times.ticks_per_second
+        return Interactions(self.name, frame, content_hash, ticks, has_ratings, shown)
 
     def _fill(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:
         """With the values of the formulas, over the rows that are kept."""

@@ -22,7 +22,7 @@ from recsys_posttrain.evaluation.rollout import (
     rollout,
 )
 from recsys_posttrain.models.ranker import Ranker
-from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.models.reward_model import RewardModel, score_next
 from recsys_posttrain.ops.softmax import chosen_logits
 from recsys_posttrain.types import Sequences, Targets
 
@@ -35,6 +35,10 @@ def judged_value(ranker: Ranker, judge: RewardModel, targets: Targets) -> pd.Dat
 
 def _reward_of(judge: RewardModel, targets: Targets) -> RewardOf:
     def reward_of(histories: Sequences, items_N: Tensor, times_N: Tensor) -> Tensor:
+        if not judge.sums_exactly:
+            shown_N1 = items_N.clamp(min=1)[:, None]
+            reward_N = score_next(judge, histories, shown_N1, times_N, targets.users_N)[:, 0]
+            return reward_N.masked_fill(items_N == 0, torch.nan)
         # Only the first histories are those of every policy; the others would drive them out of
         # the judge's memory.
         factors = judge.last_factors if histories is targets.history else judge.next_factors

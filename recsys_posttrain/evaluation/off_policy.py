@@ -43,6 +43,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from recsys_posttrain.basic_statistics import Floats, ratio
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.repeats import removed_for
 from recsys_posttrain.evaluation.expectation import expected_unseen
 from recsys_posttrain.models.reward_model import RewardModel, score_next
@@ -156,7 +157,12 @@ def off_policy_columns(
     log_pi_N1 = log_prob(state_NR, factor_VR, shown, excluded=removed_for(targets))
     weight_N = (log_pi_N1[:, 0].double().exp().cpu() / targets.propensities_N).numpy()
     model = None, None
-    if reward is not None:
+    if reward is not None and not reward.sums_exactly:
+        note(
+            "the reward model scores given items only, so that off-policy estimates that need its "
+            "mean over the catalogue (dm, dr and others) are left out"
+        )
+    elif reward is not None:
         asked = targets.times_N, targets.users_N
         model_N1 = score_next(reward, targets.history, targets.items_N[:, None], *asked)
         factors = reward.last_factors(targets.history, *asked)

@@ -21,6 +21,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import read_record, write_json
 from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.own import OwnEncoder
 from recsys_posttrain.models.policy import Policy, new_policy
 from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.store import RECORD, read_stage
@@ -78,10 +79,13 @@ def save_policy(
     write_json(folder / SOURCE, {"name": corpus.name, "dataset": described})
 
 
-def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
+def load_policy(
+    folder: Path, weights: str = WEIGHTS, encoder: torch.nn.Module | None = None
+) -> SavedPolicy:
     """The policy in a folder.
 
     weights: the file of the weights; those after a step during training are beside the last ones.
+    encoder: of a policy with one of the user's own (own.py), a module of that class.
 
     Errors: UserError for a folder without a policy, or one whose files disagree."""
     if (folder / RECORD).is_file():
@@ -89,10 +93,16 @@ def load_policy(folder: Path, weights: str = WEIGHTS) -> SavedPolicy:
     card, source = _card(folder), _source(folder)
     item_ids = ids_array(card["item_ids"])
     backbone = _backbone(card["backbone"], folder)
+    if encoder is not None:
+        is_own = isinstance(backbone, OwnEncoder)
+        require(is_own, f"{folder}: the backbone is {backbone}; leave out encoder=...")
+        backbone = replace(backbone, module=encoder)  # type: ignore[type-var]
     with torch.device("meta"):  # without memory: a damaged card may ask for any amount
         like = Policy(backbone.build(len(item_ids))).state_dict()
     tensors = load_tensors(folder / weights, like, FIX)
     policy = new_policy(backbone, len(item_ids), seed=0)
+    if encoder is not None:
+        vars(policy.backbone)["config"] = replace(backbone, module=None)  # type: ignore[type-var]
     policy.item_ids = item_ids
     policy.load_state_dict(tensors)
     return SavedPolicy(

@@ -23,6 +23,10 @@ class PessimisticReward(RewardModel):
         self.is_resampled = inner.is_resampled
         self.is_read = False
 
+    @property
+    def sums_exactly(self) -> bool:
+        return False
+
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         require(
             False,

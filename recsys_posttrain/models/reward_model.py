@@ -5,7 +5,6 @@ one matrix product, and their expectation under a policy another, without anythi
 Every model, and every noise around one (rewards/noise), has this form.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,14 +14,18 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.config import require
-from recsys_posttrain.data.batching import history_batches
 from recsys_posttrain.data.positions import TrainingPositions
-from recsys_posttrain.eligibility import excluded_spans
 from recsys_posttrain.models.cache import OutputCache
+from recsys_posttrain.models.next_action import next_batches, next_factors
 from recsys_posttrain.plan import Fitted
-from recsys_posttrain.types import Batch, Sequences
+from recsys_posttrain.tensors import load_tensors
+from recsys_posttrain.types import Batch, Corpus, Sequences
 
 ROWS_AT_A_TIME = 4096  # of [rows, K, R]
+GIVEN_ITEMS = (
+    "a method that reads given items, such as ASFT(reward=model_reward, baseline=user_mean), "
+    "GRPO() or DPO(pairs=SampledPairs(width=0)), or a reward model such as RewardFactors"
+)
 
 
 class Interval(NamedTuple):
@@ -39,6 +42,8 @@ class RewardData(NamedTuple):
     fit: Sequences
     validation: Sequences  # to stop on, or to choose a setting
     num_items: int
+    corpus: Corpus | None = None  # for a model that reads ids or the log's own unit
+    fit_users_N: Tensor | None = None  # of `fit`, as indices into Corpus.user_ids
 
 
 class RewardModel(nn.Module):
@@ -69,10 +74,23 @@ class RewardModel(nn.Module):
         require(
             not scored,
             f"{name} scores given items only, and here the rewards of the whole catalogue are "
-            "needed: give it member_factors, or take a method that needs neither sums over the "
-            "catalogue nor intervals.",
+            f"needed: take {GIVEN_ITEMS}.",
         )
         raise TypeError(f"{name} does not define member_factors")
+
+    @property
+    def sums_exactly(self) -> bool:
+        """Whether it has `factors`, so that sums over the catalogue are exact; otherwise it scores
+        given items only."""
+        return type(self).member_factors is not RewardModel.member_factors
+
+    def know(self, corpus: Corpus) -> None:
+        """Whose users and items it will be asked about."""
+        self.item_ids = corpus.item_ids
+
+    def restore(self, path: Path, fix: str) -> None:
+        """Its tensors as they were saved. fix: what to do about a file that is damaged."""
+        self.load_state_dict(load_tensors(path, self.state_dict(), fix))
 
     def clear_cache(self) -> None:
         """Drops the cached factors: the weights, the noise or the batch are about to change."""
@@ -130,6 +148,12 @@ class RewardModel(nn.Module):
         """r_hat of given items, [N, K], in stars: the mean over members."""
         return ops.chosen_logits(*self.factors(batch), items_NK)
 
+    def score_last(self, batch: Batch, items_BK: Tensor) -> Tensor:
+        """`score` at the last position of each row, [B, K]."""
+        length_B = batch.mask_BT.sum(dim=1)
+        items_NK = items_BK.repeat_interleave(length_B, dim=0)
+        return self.score(batch, items_NK)[length_B.cumsum(dim=0) - 1]
+
     def interval(self, batch: Batch, items_NK: Tensor, width: float = 1.0) -> Interval:
         """`score`, and `score` -+ `width` standard deviations of it."""
         mean_NK = self.score(batch, items_NK)
@@ -157,6 +181,14 @@ class RewardModel(nn.Module):
         first_MNK, second_MNK = scores.chunk(2, dim=2)
         return (first_MNK - second_MNK).std(dim=0, correction=0)
 
+    def least_difference(
+        self, batch: Batch, first_NK: Tensor, second_NK: Tensor, width: float
+    ) -> Tensor:
+        """`width` times `difference_spread`; at 0 also of a model that does not have it."""
+        if width == 0:
+            return torch.zeros(first_NK.shape, device=first_NK.device)
+        return width * self.difference_spread(batch, first_NK, second_NK)
+
     def score_all(self, batch: Batch) -> Tensor:
         """r_hat of every item, [N, V]: for small catalogues and tests."""
         state_NR, factor_VR = self.factors(batch)
@@ -182,15 +214,19 @@ class RewardModel(nn.Module):
         self, histories: Sequences, next_times_N: Tensor | None, users_N: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Computes `last_factors`."""
-        device = next((tensor.device for tensor in self.state_dict().values()), None)
         return next_factors(
             lambda batch: _flattened(*self.member_factors(batch)),
             histories,
             self.max_length,
             next_times_N,
             users_N,
-            device,
+            self.device,
         )
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where its tensors are; None: it has none."""
+        return next((tensor.device for tensor in self.state_dict().values()), None)
 
 
 class RewardConfig(Protocol):
@@ -210,43 +246,6 @@ class RewardConfig(Protocol):
     def build(self, num_items: int) -> RewardModel:
         """A model to load the tensors of a trained one into."""
         ...
-
-
-@torch.no_grad()
-def next_factors(
-    factors_of: Callable[[Batch], tuple[Tensor, Tensor]],
-    histories: Sequences,
-    max_length: int,
-    next_times_N: Tensor | None = None,
-    users_N: Tensor | None = None,
-    device: torch.device | None = None,
-) -> tuple[Tensor, Tensor]:
-    """state_NR and factor_VR for the next action after each whole history, on the CPU.
-
-    factors_of: Batch -> (state_NR, factor_VR).
-    next_times_N, users_N: as for `score_next`.
-    device: where the batches are computed; None: the CPU.
-    """
-    users_N = torch.arange(len(histories)) if users_N is None else users_N
-    first_N = histories.offsets_N1[:-1]
-    state_NR = factor_VR = torch.empty(0)
-    for rows_B, (past_BT, rewards_BT, times_BT, next_times_BT), length_B in history_batches(
-        histories, max_length, 256, next_times_N
-    ):
-        mask_BT = torch.arange(past_BT.shape[1]) < length_B[:, None]
-        # What is not eligible matters after the whole history alone.
-        is_last_BT = torch.arange(past_BT.shape[1]) == length_B[:, None] - 1
-        seen_BT = torch.where(is_last_BT, histories.lengths_N[rows_B, None], 0)
-        first_BT = first_N[rows_B, None].expand_as(seen_BT)
-        excluded = excluded_spans(histories.items_E, first_BT[mask_BT], seen_BT[mask_BT])
-        # The action at each position does not enter the state, so any item will do.
-        action = (past_BT, rewards_BT, next_times_BT)
-        inputs = (past_BT, rewards_BT, times_BT, *action, mask_BT, users_N[rows_B], excluded)
-        found_NR, factor_VR = factors_of(Batch(*inputs).to(device))
-        if not len(state_NR):
-            state_NR = torch.empty(len(histories), found_NR.shape[1], dtype=found_NR.dtype)
-        state_NR[rows_B] = found_NR[length_B.cumsum(dim=0).to(found_NR.device) - 1].cpu()
-    return state_NR, factor_VR.cpu()
 
 
 def _flattened(state_MNR: Tensor, factor_MVR: Tensor) -> tuple[Tensor, Tensor]:
@@ -270,6 +269,15 @@ def score_next(
     users_N: the user of each history (index into Corpus.user_ids), for a model that knows users;
         None: history n is user n's.
     """
+    if not model.sums_exactly:
+        score_NK = torch.empty(items_NK.shape)
+        with torch.inference_mode():
+            for rows_B, batch in next_batches(
+                histories, model.max_length, next_times_N, users_N, model.device
+            ):
+                asked_BK = items_NK[rows_B].to(batch.history_BT.device)
+                score_NK[rows_B] = model.score_last(batch, asked_BK).float().cpu()
+        return score_NK
     state_NR, factor_VR = model.last_factors(histories, next_times_N, users_N)
     return ops.map_chunks(
         lambda state_CR, items_CK: ops.chosen_logits(state_CR, factor_VR, items_CK),

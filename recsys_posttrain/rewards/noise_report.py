@@ -77,7 +77,8 @@ def model_report(
     noisy.resample(derived_seed(seed, "noise report", 0))
     for prefix, model in (("", noisy), ("clean_", clean)):
         events = judged_events(latest_events(data.reward, judged_N, model.max_length + 1))
-        predicted_E = predict_logged(model, whole_sequences(data.reward, judged_N), rule=rule)
+        judged_on = whole_sequences(data.reward, judged_N)
+        predicted_E = predict_logged(model, judged_on, rule=rule, users_N=judged_N)
         judged = quality(predicted_E, events.reward_E, events.user_E, (low, high))
         report |= {f"{prefix}{name}": judged[name] for name in ("rmse", "pairwise_accuracy")}
 

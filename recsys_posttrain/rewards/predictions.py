@@ -20,6 +20,7 @@ def predict_logged(
     block: int = 1,
     scores: Scores | None = None,
     rule: Rule = EVERYTHING,
+    users_N: Tensor | None = None,
 ) -> np.ndarray:
     """The prediction for each of a sequence's latest events, [E], flat: for as many as the model's
     max_length, and not for its first.
@@ -28,15 +29,18 @@ def predict_logged(
         time (`baselines.judged_events` says where blocks begin).
     scores: what is asked of the model; None: `score`.
     rule: as for `batch_of`, where the model has a noise that asks what is eligible.
+    users_N: the user of each sequence (index into Corpus.user_ids), for a model that knows users;
+        None: sequence n is user n's.
     """
     scores = model.score if scores is None else scores
-    device = next((tensor.device for tensor in model.state_dict().values()), None)
     order_N = sequences.lengths_N.argsort(descending=True, stable=True)
     order_N = order_N[sequences.lengths_N[order_N] >= 2]
     predicted = []
     with torch.inference_mode():
         for batch in fixed_batches(sequences, model.max_length, 128, rule):
-            predicted.append(_of_blocks(scores, batch.to(device), block).cpu())
+            if users_N is not None:
+                batch = Batch(*batch._replace(sequences_B=users_N[batch.sequences_B]))
+            predicted.append(_of_blocks(scores, batch.to(model.device), block).cpu())
     model.clear_cache()
     lengths_N = (sequences.lengths_N[order_N] - 1).clamp(max=model.max_length)
     pieces = torch.split(torch.cat(predicted), lengths_N.tolist())
@@ -45,9 +49,10 @@ def predict_logged(
 
 
 def _of_blocks(scores: Scores, batch: Batch, block: int) -> Tensor:
-    """The score of each action, [N], at the first position of its block."""
+    """The score of each action, [N], at the first position of its block. A model that scores given
+    items is asked about no others: what fills the rest is the position's own action."""
     place_N = batch.position_N % block
     first_N = torch.arange(len(place_N), device=place_N.device) - place_N
-    items_NK = torch.ones(len(place_N), block, dtype=torch.int64, device=place_N.device)
+    items_NK = batch.action_N[:, None].repeat(1, block)
     items_NK[first_N, place_N] = batch.action_N
     return scores(batch, items_NK)[first_N, place_N]

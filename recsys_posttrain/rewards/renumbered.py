@@ -28,6 +28,10 @@ class Renumbered(RewardModel):
         self.is_resampled = inner.is_resampled
         self.register_buffer("number_V1", number_V1)
 
+    @property
+    def sums_exactly(self) -> bool:
+        return self.inner.sums_exactly
+
     def resample(self, seed: int | None) -> None:
         self.clear_cache()
         self.inner.resample(seed)
@@ -39,6 +43,14 @@ class Renumbered(RewardModel):
     def member_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         state_MNR, factor_MVR = self.inner.member_factors(self._renumbered(batch))
         return state_MNR, factor_MVR[:, self.number_V1[1:] - 1]
+
+    def score(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        if self.sums_exactly:
+            return super().score(batch, items_NK)
+        return self.inner.score(self._renumbered(batch), self.number_V1[items_NK])
+
+    def score_last(self, batch: Batch, items_BK: Tensor) -> Tensor:
+        return self.inner.score_last(self._renumbered(batch), self.number_V1[items_BK])
 
     def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
         return self.inner.variance(self._renumbered(batch), self.number_V1[items_NK])

@@ -38,6 +38,7 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.training import posttrain
 from recsys_posttrain.types import Targets
+from recsys_posttrain.untrained import RewardArgmax, Tilt
 from recsys_posttrain.untrained.base import Given, Untrained
 
 
@@ -82,6 +83,12 @@ class Pipeline(SharedStages):
         except UserError as refusal:
             return str(refusal).rstrip(".")
         if not self.rewards.missing:
+            ranks_by_reward = isinstance(run.algorithm, RewardArgmax | Tilt) and run.control is None
+            if ranks_by_reward and not self.rewards.gives_sums:
+                return (
+                    f"{type(self.setup.reward).__name__} scores given items only, and this ranks "
+                    "the whole catalogue by it"
+                )
             return ""
         is_changed = run.is_trained and (run.control is not None or run.noise != RewardNoise())
         reads = is_changed or reads_rewards(run.algorithm)

@@ -30,7 +30,7 @@ from recsys_posttrain.store import delete
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.shared_stages import SharedStages
-from recsys_posttrain.tensors import load_tensors, save_tensors
+from recsys_posttrain.tensors import save_tensors
 from recsys_posttrain.training import reward as reward_training
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.true_reward import TrueReward
@@ -60,6 +60,14 @@ class RewardStages:
         """Why there are no rewards, so neither a model nor a judge; empty where there are."""
         return self.shared.data.corpus.reward_scale.missing
 
+    @cached_property
+    def gives_sums(self) -> bool:
+        """Whether the reward model has sums over the catalogue."""
+        corpus = self.shared.data.corpus
+        model = self.shared.setup.reward.build(corpus.num_items)
+        model.know(corpus)
+        return model.sums_exactly
+
     def train(self, noise: RewardNoise = RewardNoise()) -> Path:
         """The folder of the model that learns from the data that the noise leaves."""
         noise = noise.of_training()
@@ -83,6 +91,7 @@ class RewardStages:
 
     def _train_shuffled(self, shuffled: ShuffledRewards) -> Path:
         def train(data: Split, *settings: Any) -> tuple[RewardModel, Fitted]:
+            reward_training.check_learns(self.shared.setup.reward, "shuffled rewards")
             rewards_E = shuffled.rewards(data.corpus.sequences)
             return reward_training.train_reward(self._with_rewards(rewards_E), *settings)
 
@@ -133,8 +142,8 @@ class RewardStages:
     def _read(self, folder: Path, config: RewardConfig) -> RewardModel:
         corpus = self.shared.data.corpus
         model = config.build(corpus.num_items)
-        model.item_ids = corpus.item_ids
-        model.load_state_dict(load_tensors(folder / WEIGHTS, model.state_dict(), delete(folder)))
+        model.know(corpus)
+        model.restore(folder / WEIGHTS, delete(folder))
         model.requires_grad_(False).eval()
         return model
 
@@ -219,13 +228,16 @@ class RewardStages:
             targets = shared.data.targets(eval_split)
             found: dict[str, float] = {}
             values = {}
-            if (judge := self.load_judge()) is not None:
+            model = self.load_noisy(noise)
+            if not (self.gives_sums and model.sums_exactly):
+                return found
+            if (judge := self.load_judge()) is not None and judge.sums_exactly:
                 asked = targets.history, targets.times_N, targets.users_N
                 values["judge"] = judge.last_factors(*asked)
             if shared.keys.is_judged_by_truth(eval_split):
                 truth = shared.load_truth()
                 values["truth"] = truth.state_UR[targets.users_N], truth.factor_VR
-            model, reference = self.load_noisy(noise), shared.load_pretrained()
+            reference = shared.load_pretrained()
             for name, value in values.items():
                 measured = projected_correlation(model, value, reference, shared.data, targets)
                 if measured.targets:

@@ -11,7 +11,6 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.store import RECORD, delete, read_stage
 from recsys_posttrain.studies.reward_stages import WEIGHTS
-from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.training.ensemble import RewardEnsemble
 
 KINDS = (Training, RewardEnsemble, RewardFactors)
@@ -39,7 +38,7 @@ def reward_of(policy_folder: Path, saved: SavedPolicy, folder: Path | None = Non
     except UserError as refusal:
         raise UserError(f"{folder}: {refusal}; {GIVE}, of a class of this package.") from None
     model: RewardModel = config.build(len(saved.item_ids))
-    model.load_state_dict(load_tensors(folder / WEIGHTS, model.state_dict(), delete(folder)))
+    model.restore(folder / WEIGHTS, delete(folder))
     model.item_ids = saved.item_ids
     return model.requires_grad_(False).eval()
 

@@ -84,7 +84,10 @@ class Setup:
 
     @property
     def judge_config(self) -> RewardConfig:
-        return self.reward if self.judge is None else self.judge
+        if self.judge is not None:
+            return self.judge
+        # A model that learns nothing cannot judge itself on other users.
+        return self.reward if getattr(self.reward, "learns", True) else RewardFactors()
 
     @property
     def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None, tuple[str, ...]]:

@@ -99,7 +99,8 @@ def posttrain(
             raise TrainingFailed(str(refusal)) from refusal
         if (actors.step + 1) % STEPS_BETWEEN_LOG_LINES == 0:
             measured = drift(batch, actors)
-            measured["reward/proxy"] = scale.from_stars(measured["reward/proxy"])
+            if "reward/proxy" in measured:
+                measured["reward/proxy"] = scale.from_stars(measured["reward/proxy"])
             output = output._replace(metrics={**output.metrics, **measured})
         return output
 

@@ -76,13 +76,24 @@ def train_reward(
         f"{data.corpus.name} has no rewards for a model to learn: {missing}; use methods that "
         "read none, such as BC.",
     )
+    if noise.of_training() != RewardNoise():
+        check_learns(config, "noise in what a reward model learns from")
     parts = user_parts(data.reward, config.held_out, seed)
     train, fit_N = noise.on_training(data.reward, parts.fit_N)
     fit, validation = (whole_sequences(train, rows_N) for rows_N in (fit_N, parts.validation_N))
-    learned = RewardData(fit, validation, data.corpus.num_items)
+    learned = RewardData(fit, validation, data.corpus.num_items, data.corpus, fit_N)
     model, fitted = config.train(learned, seed, folder, device)
-    model.item_ids = data.corpus.item_ids
+    model.know(data.corpus)
     return model.eval(), fitted
+
+
+def check_learns(config: RewardConfig, what: str) -> None:
+    """Raises: UserError where this reward model learns nothing, so that `what` cannot reach it."""
+    require(
+        getattr(config, "learns", True),
+        f"{type(config).__name__} learns nothing from the log, so that {what} cannot change it; "
+        "take one that does, such as RewardFactors, or leave it out.",
+    )
 
 
 def train_judge(
@@ -135,7 +146,8 @@ def reward_quality(
             name: raw(baseline(fit_on, judged_on, num_items, block))
             for name, baseline in NAIVE_BASELINES
         }
-        return {**found, type(config).__name__: raw(predict_logged(model, judged_on, block))}
+        predicted_E = predict_logged(model, judged_on, block, users_N=parts.judged_N)
+        return {**found, type(config).__name__: raw(predicted_E)}
 
     judged, rewards_E = judged_events(judged_on, BLOCK), data.reward.rewards_E
     return quality_frame(

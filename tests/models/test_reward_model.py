@@ -155,5 +155,5 @@ def test_a_class_that_scores_given_items_only_is_judged_but_gives_no_sums(batch,
     for asked in (model.factors, model.score_all):
         with pytest.raises(UserError, match=message):
             asked(batch)
-    with pytest.raises(UserError, match=message):
-        score_next(model, sequences, torch.ones(4, 1, dtype=torch.int64))
+    items_NK = torch.tensor([[1, 2], [3, 4], [5, 6], [6, 1]])
+    assert torch.equal(score_next(model, sequences, items_NK), items_NK.float())

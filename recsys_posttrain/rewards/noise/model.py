@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain.data.positions import TrainingPositions
-from recsys_posttrain.models.reward_model import RewardModel, next_factors
+from recsys_posttrain.models.next_action import next_factors
+from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.rewards.noise.base import Field
 from recsys_posttrain.types import Batch, Sequences
 

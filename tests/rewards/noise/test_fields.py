@@ -14,7 +14,7 @@ from scipy import stats
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.data.repeats import Rule, rule_of
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.models.reward_model import next_factors
+from recsys_posttrain.models.next_action import next_factors
 from recsys_posttrain.rewards.noise import (
     Flips,
     Gaussian,
