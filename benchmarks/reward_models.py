@@ -19,7 +19,8 @@ from recsys_posttrain.rewards.baselines import judged_events
 from recsys_posttrain.rewards.factor import FactorModule, RewardFactors
 from recsys_posttrain.rewards.predictions import predict_logged
 from recsys_posttrain.rewards.quality import variance_quartiles
-from recsys_posttrain.training.reward import reward_quality, train_reward, user_parts
+from recsys_posttrain.training.judge import reward_quality
+from recsys_posttrain.training.reward import train_reward, user_parts
 from recsys_posttrain.types import Split
 
 

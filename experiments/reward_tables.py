@@ -20,7 +20,8 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.report.quality import write_quality
 from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.training.ensemble import RewardEnsemble
-from recsys_posttrain.training.reward import reward_quality, train_reward
+from recsys_posttrain.training.judge import reward_quality
+from recsys_posttrain.training.reward import train_reward
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.catalog import dataset_named
 

@@ -33,9 +33,10 @@ from recsys_posttrain.studies.experiment import experiment_module
 from recsys_posttrain.studies.keys import StageKeys
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.fit import fit
+from recsys_posttrain.training.judge import reward_quality
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
-from recsys_posttrain.training.reward import reward_quality, train_reward
+from recsys_posttrain.training.reward import train_reward
 from recsys_posttrain.untrained import ItemMean, Popularity, Tilt
 
 PAIRS = type(DPO().pairs)

@@ -13,10 +13,9 @@ Two promises, both tested:
 Memory: float32 scores of one chunk, whose size `positions_per_chunk` bounds, down to one block, and
 float64 scores of one block and one slice of the catalogue.
 
-Letters: n rows of a chunk, b of its buffer, B of a block; S items of a slice or a group, G groups.
+Letters: n rows of a chunk, b of its buffer, B of a block; S items of a slice.
 """
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from recsys_posttrain.eligibility import Excluded, leave_out
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.evaluation.stable_top import stable_top
 from recsys_posttrain.ops.logsumexp import positions_per_chunk
 
 BLOCK = 128  # rows of every product
@@ -80,7 +80,7 @@ def ranks_and_lists(
             target_score_n1 = score_nV.gather(1, target_n1)
         leave_out(score_nV, seen_n)
         if k is not None:
-            best_nK, index_nK = _stable_top(score_nV, k)
+            best_nK, index_nK = stable_top(score_nV, k)
             score_NK[rows] = best_nK.cpu()
             item_NK[rows] = (index_nK + 1).masked_fill(best_nK == -torch.inf, 0).cpu()
         if targets_N is not None:
@@ -116,38 +116,6 @@ def top_items(
     """items_NK and scores_NK of `ranks_and_lists` alone."""
     scores = hidden_ND, item_embedding_VD
     return ranks_and_lists(*scores, None, k, seen, item_bias_V=item_bias_V, chunk=chunk)[1:]
-
-
-def _stable_top(score_nV: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """`topk` with equal scores in index order; only rows with a tie at the cut are fully sorted.
-
-    The K = k + 1 best scores stand in the K groups with the highest maxima; group g of G has items
-    g, g + G and so on. What the groups leave over are candidates too.
-    """
-    num_items = score_nV.shape[1]
-    most = min(k + 1, num_items)
-    size = math.isqrt(num_items // most)  # the fewest maxima and candidates together
-    groups = num_items // size
-    in_groups_nSG = score_nV[:, : size * groups].unflatten(1, (size, groups))
-    group_nK = in_groups_nSG.amax(dim=1).topk(most, dim=1, sorted=False)[1]
-    first_S1 = torch.arange(0, size * groups, groups, device=score_nV.device)[:, None]
-    rest = torch.arange(size * groups, num_items, device=score_nV.device)
-    candidate_nC = torch.cat(
-        [(group_nK[:, None] + first_S1).flatten(1), rest.expand(len(score_nV), -1)], dim=1
-    )
-    index_nK = candidate_nC.gather(
-        1, score_nV.gather(1, candidate_nC).topk(most, dim=1, sorted=False)[1]
-    )
-    index_nK = index_nK.sort(dim=1)[0]
-    score_nK, order_nK = score_nV.gather(1, index_nK).sort(dim=1, descending=True, stable=True)
-    index_nK = index_nK.gather(1, order_nK)
-    if most > k:
-        tied_n = score_nK[:, k - 1] == score_nK[:, k]
-        if tied_n.any():
-            index_nK[tied_n] = torch.sort(score_nV[tied_n], dim=1, descending=True, stable=True)[1][
-                :, :most
-            ]
-    return score_nK[:, :k], index_nK[:, :k]
 
 
 def score_chunks(

@@ -32,6 +32,7 @@ from recsys_posttrain.rewards.noise.correlated import correlated
 from recsys_posttrain.store import stage_folder
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training import judge as judge_training
 from recsys_posttrain.training import posttrain, pretrain
 from recsys_posttrain.training import reward as reward_training
 from recsys_posttrain.types import EvalSplit as EvalSplit
@@ -114,7 +115,7 @@ class StageKeys:
 
     @cached_property
     def judge(self) -> Stage:
-        key = self._reward(reward_training.train_judge, self.setup.judge_config)
+        key = self._reward(judge_training.train_judge, self.setup.judge_config)
         return self._stage("judge", {**key, "users": "judge"})
 
     def quality(self, name: str, trained: Path, measure: object) -> Stage:

@@ -31,6 +31,7 @@ from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.tensors import save_tensors
+from recsys_posttrain.training import judge as judge_training
 from recsys_posttrain.training import reward as reward_training
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.true_reward import TrueReward
@@ -86,7 +87,7 @@ class RewardStages:
         """None where the split keeps no users for a judge."""
         if not self.shared.keys.has_judge:
             return None
-        train, config = reward_training.train_judge, self.shared.setup.judge_config
+        train, config = judge_training.train_judge, self.shared.setup.judge_config
         return self._train(self.shared.keys.judge, "judge", train, config)
 
     def _train_shuffled(self, shuffled: ShuffledRewards) -> Path:
@@ -193,7 +194,7 @@ class RewardStages:
         """The reward model beside the naive baselines, one row each; None without rewards."""
         if self.missing:
             return None
-        config, measure = self.shared.setup.reward, reward_training.reward_quality
+        config, measure = self.shared.setup.reward, judge_training.reward_quality
         return self._measure("reward", self.train(), "reward model", measure, config)
 
     def measure_judge(self) -> pd.DataFrame | None:
@@ -201,7 +202,7 @@ class RewardStages:
         folder = self.train_judge()
         if folder is None:
             return None
-        config, measure = self.shared.setup.judge_config, reward_training.judge_quality
+        config, measure = self.shared.setup.judge_config, judge_training.judge_quality
         return self._measure("judge", folder, "judge", measure, config)
 
     def _measure(

@@ -24,8 +24,9 @@ from recsys_posttrain.rewards.own_rows import FRAME
 from recsys_posttrain.rewards.renumbered import Renumbered
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.tensors import save_tensors
+from recsys_posttrain.training.judge import reward_quality
 from recsys_posttrain.training.posttrain import posttrain
-from recsys_posttrain.training.reward import reward_quality, train_reward, user_parts
+from recsys_posttrain.training.reward import train_reward, user_parts
 
 SHORT = Training(epochs=2, batch_size=16, learning_rate=0.01)
 GIVEN = ASFT(reward=model_reward, baseline=user_mean)

@@ -14,8 +14,9 @@ from recsys_posttrain.models.reward_model import score_next
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards import own_predictions
 from recsys_posttrain.rewards.own_predictions import RewardPredictions, low_rank
+from recsys_posttrain.training.judge import reward_quality
 from recsys_posttrain.training.posttrain import posttrain
-from recsys_posttrain.training.reward import reward_quality, train_reward
+from recsys_posttrain.training.reward import train_reward
 
 SHORT = Training(epochs=1, batch_size=16)
 

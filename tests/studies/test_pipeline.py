@@ -26,9 +26,10 @@ from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.ensemble import RewardEnsemble
+from recsys_posttrain.training.judge import train_judge
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
-from recsys_posttrain.training.reward import train_judge, train_reward
+from recsys_posttrain.training.reward import train_reward
 from recsys_posttrain.untrained import Given, Popularity
 
 PLAN = Training(epochs=2, batch_size=16, patience=2)

@@ -19,13 +19,8 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import Flips, RewardNoise, Starvation
 from recsys_posttrain.rewards.predictions import predict_logged
 from recsys_posttrain.training.ensemble import RewardEnsemble
-from recsys_posttrain.training.reward import (
-    judge_quality,
-    reward_quality,
-    train_judge,
-    train_reward,
-    user_parts,
-)
+from recsys_posttrain.training.judge import judge_quality, reward_quality, train_judge
+from recsys_posttrain.training.reward import train_reward, user_parts
 
 ITEMS, USERS = 12, 80
 ENCODER = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10, history_rewards=True)
