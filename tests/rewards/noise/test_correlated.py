@@ -1,5 +1,7 @@
 """Judges whose errors correlate with the model's: by hand, and their rules in a study."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +85,20 @@ def test_each_judge_is_a_rule_and_no_other_correlation_is_known():
     Setup(judge_errors=(0.0, 1.0))
     with pytest.raises(UserError, match=r"judge_errors=\(0\.3,\) can hold 0, 0\.5, 1"):
         Setup(judge_errors=(0.3,))
+
+
+def test_every_noise_of_the_study_reaches_judges_or_says_that_it_does_not(small, monkeypatch):
+    """Flipped ratings are drawn too, but are no field that another judge could have."""
+    experiments = Path(__file__).parents[3] / "experiments"
+    monkeypatch.syspath_prepend(experiments)
+    import noise_vs_quality
+
+    noises = {kind: levels[0] for kind, levels in noise_vs_quality.MODEL_NOISE.items()}
+    noises |= {kind: levels[0] for kind, levels in noise_vs_quality.BETTER.items()}
+    reached = set()
+    for kind, level in noises.items():
+        noise = RewardNoise(model=kind(level))
+        if noise.reaches_judges:
+            assert noise.on_judge(Silent(), small.data, small.reference, 0.5) is not None
+            reached.add(kind.__name__)
+    assert reached == {"ItemBias", "UserBias", "Gaussian", "Independent"}
