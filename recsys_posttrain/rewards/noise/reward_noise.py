@@ -124,15 +124,16 @@ class RewardNoise:
     def reaches_judges(self) -> bool:
         """Whether another draw of the model's errors is another error, so that a judge can have
         some that correlate with them."""
-        return isinstance(self.model, Drawn) and not is_resampled(self.model)
+        is_drawn = isinstance(self.model, Drawn) and isinstance(self.model, ErrorNoise)
+        return is_drawn and not is_resampled(self.model)
 
     def on_judge(
         self, judge: RewardModel, data: Split, reference: Policy, rho: float
     ) -> RewardModel:
         """The judge with errors that correlate by rho with the model's."""
         noise = self.model
-        assert self.reaches_judges
         assert isinstance(noise, ErrorNoise)
+        assert self.reaches_judges
         own = noise.field(data, reference, derived_seed(self.seed, "judge's own errors"))
         field = correlated(noise.field(data, reference, self.seed), own, rho)
         return NoisyReward(judge, lambda _: field, self.seed, reference.max_length)
