@@ -26,7 +26,7 @@ def calls(monkeypatch):
         ("studies.study", "study_table"),
         ("studies.agreement", "study_agreement"),
         ("sweep.run", "run_sweep"),
-        ("recommend", "recommend"),
+        ("recommendation", "recommend"),
     ):
 
         def record(*arguments, name=name):

@@ -118,11 +118,11 @@ def import_everything():
     import optuna  # noqa: F401
     import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401
     import pytorch_lightning  # noqa: F401
-    import recsys_posttrain.recommend
     import sklearn.ensemble  # type: ignore[import-untyped]  # noqa: F401
 
     import recsys_posttrain.advise
     import recsys_posttrain.cli
+    import recsys_posttrain.recommendation
     import recsys_posttrain.report.page
     import recsys_posttrain.studies.study
     import recsys_posttrain.sweep.run  # noqa: F401

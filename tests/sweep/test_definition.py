@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from recsys_posttrain.algorithms import ASFT, BC, DPO, RWR, ExpRSFT, OfflinePPO
-from recsys_posttrain.algorithms.signals import model_reward, reference_value
+from recsys_posttrain.algorithms import ASFT, BC, ExpRSFT
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.noise import Flips, ItemBias, RewardNoise
 from recsys_posttrain.studies.run import Run
@@ -86,19 +85,6 @@ def tried(file):
         (cell.label, cell.run(sweep.sampler.propose(cell.method.space, number, (), 0), 0))
         for cell in sweep.cells
         for number in range(cell.trials)
-    ]
-
-
-def test_the_strengths_that_were_tried():
-    three, model = (0.5, 1.0, 2.0), ASFT(model_reward, reference_value)
-    wanted = [("BC", BC()), ("RWR", RWR())]
-    wanted += [("ExpRSFT", ExpRSFT(temperature=value)) for value in three]
-    wanted += [("ASFT", ASFT(temperature=value)) for value in three]
-    wanted += [("ASFT(model)", replace(model, temperature=value)) for value in three]
-    wanted += [("OfflinePPO", OfflinePPO(kl_coefficient=value)) for value in three]
-    wanted += [("DPO", DPO(beta=value)) for value in (0.5, 2.0, 8.0)]
-    assert tried("strengths") == [
-        (label, replace(Run(algorithm=algorithm), name=label)) for label, algorithm in wanted
     ]
 
 
