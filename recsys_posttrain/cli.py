@@ -265,6 +265,7 @@ def recommend(
             "The reward model of --tilt; by default the one that the policy was trained with."
         ),
     ] = None,
+    columns: options.ColumnNames = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 
@@ -289,4 +290,5 @@ def recommend(
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
     source = log_or_dataset(log, dataset, data_root)
-    recommend_to(policy, ids, histories, k, output, data_root, source, repeats, tilt, reward)
+    asked = policy, ids, histories, k, output, data_root, source, repeats, tilt, reward
+    recommend_to(*asked, columns or "")

@@ -35,6 +35,7 @@ def recommend(
     repeats: Repeats | None = None,
     tilt: float | None = None,
     reward: Path | None = None,
+    columns: str = "",
 ) -> pd.DataFrame:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -42,8 +43,8 @@ def recommend(
     histories: a ratings file of other users, with the same item ids. repeats: whether what a user
     had may be shown; None: as the policy's log had it. tilt: a temperature in stars; the policy's
     probabilities are multiplied by exp(r_hat / tilt). reward: the folder of that model; None: the
-    one that the policy was post-trained with. The score is the logit, comparable within one
-    user only. Written as .csv or .parquet, or printed.
+    one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". The score
+    is the logit, comparable within one user only. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
     counted in one line on stderr. Errors: UserError for unknown users, items or file types.
@@ -63,9 +64,9 @@ def recommend(
 
         ranker = tilted(saved.policy, reward_of(policy_folder, saved, reward), tilt)
     user_ids, sequences = (
-        histories_of_dataset(saved, users, data_root, source)
+        histories_of_dataset(saved, users, data_root, source and _named(source, columns))
         if histories is None
-        else _of_file(saved, histories)
+        else _of_file(saved, _named(RatingsFile(str(histories), minimum_events=1), columns))
     )
     saved = saved._replace(repeats=repeats or saved.repeats)
     frame = lists(ranker, saved, user_ids, sequences, k)
@@ -158,9 +159,14 @@ def histories_of_dataset(
     return known(saved, corpus, np.array([row_of[user] for user in users]))
 
 
-def _of_file(saved: SavedPolicy, path: Path) -> tuple[np.ndarray, Sequences]:
+def _named(log: Dataset, columns: str) -> Dataset:
+    """A file in which columns have these names."""
+    require(not columns or isinstance(log, RatingsFile), f"--columns {columns}: is for a file.")
+    return replace(log, columns=columns) if columns and isinstance(log, RatingsFile) else log
+
+
+def _of_file(saved: SavedPolicy, file: Dataset) -> tuple[np.ndarray, Sequences]:
     """Of everybody in a ratings file, by their ids."""
-    file = RatingsFile(str(path), minimum_events=1)
     corpus = corpus_of(_read_alike(saved, file).load())
     return known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"), is_log=False)
 

@@ -131,14 +131,15 @@ def test_table_and_recommend_pass_everything_on(calls, end):
     assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
     assert end("table", "runs/x", "--against", "runs/y") == 0
     assert end("recommend", "p", "--users", "1, 22", "--k", "5") == 0
-    assert end("recommend", "p", "--histories", "h.csv", "--output", "o.csv") == 0
+    given = "--histories", "h.csv", "--output", "o.csv", "--columns", "uid"
+    assert end("recommend", "p", *given) == 0
     assert end("recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
     assert calls == [
         ("study_table", Path("runs/x"), None, None),
         ("study_table", Path("runs/x"), "DPO", "RWR"),
         ("study_table", Path("runs/x"), None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None, None, None),
+        ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None, None, None, ""),
         (
             "recommend",
             Path("p"),
@@ -146,13 +147,10 @@ def test_table_and_recommend_pass_everything_on(calls, end):
             Path("h.csv"),
             10,
             Path("o.csv"),
-            None,
-            None,
-            None,
-            None,
-            None,
+            *[None] * 5,
+            "uid",
         ),
-        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", None, None, None, None),
+        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", None, None, None, None, ""),
     ]
 
 

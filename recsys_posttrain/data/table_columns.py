@@ -20,7 +20,7 @@ ALIASES = {
 }
 OPTIONAL = ("rating", "propensity", "chosen", "shown")
 SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
-NEAR = 0.7  # of difflib: one letter of six wrong
+NEAR = 0.8  # of difflib: one letter of six wrong; "duration" is none
 AS_IT_IS = "column/"  # before the name of a column that a formula reads
 
 
