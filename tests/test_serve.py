@@ -88,6 +88,6 @@ def test_mistakes(frame, data, policy, tmp_path):
         rp.recommend(policy, [1, 2])
     with pytest.raises(rp.UserError, match="none of its items is known to the policy"):
         rp.recommend(policy, frame.assign(item_id="elsewhere"))
-    with pytest.raises(rp.UserError, match="only one of rp.pretrain"):
+    with pytest.raises(rp.UserError, match="can be saved"):
         rp.save_policy(type(policy)(torch.nn.Linear(2, 2)), tmp_path / "x", data)
     assert not (tmp_path / "x").exists()
