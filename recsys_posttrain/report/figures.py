@@ -4,7 +4,7 @@ Lines differ in marker, dash and brightness, so that a print in grey says as muc
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,13 @@ def write_figures(study: StudyFolder, folder: Path) -> list[Path]:
             written.append(folder / f"over_optimisation{suffix}")
             over_optimisation(mean_curves(points), written[-1], "reward units")
     return written
+
+
+def _styled(names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each name with its line; a second round has hollow markers."""
+    for place, name in enumerate(names):
+        hollow = {"markerfacecolor": "#ffffff"} if place // len(LINES) % 2 else {}
+        yield name, LINES[place % len(LINES)] | hollow
 
 
 def leaderboard(study: StudyFolder, column: str, path: Path) -> None:
@@ -149,7 +156,7 @@ def quality_against_value(table: pd.DataFrame, unit: str, path: Path) -> None:
         for name, band in BANDS.items():
             for _, cell in clean[clean["method"] == name].iterrows():
                 axis.axhspan(cell["low"], cell["high"], label=plain(f"{name} (95%)"), lw=0, **band)
-        for name, line in zip(methods_drawn(table), LINES, strict=False):
+        for name, line in _styled(methods_drawn(table)):
             one = rows[rows["method"] == name].sort_values("level")
             error = [one["mean"] - one["low"], one["high"] - one["mean"]]
             x, y = one[quality], one["mean"]
@@ -169,7 +176,7 @@ def frontiers(means: pd.DataFrame, unit: str, path: Path) -> None:
     clean = means[means["place"] == ""]
     for axis, (place, kind, level) in zip(axes, shown, strict=False):
         at = (means[CONDITION] == [place, kind, level]).all(axis=1)
-        for name, line in zip(dict.fromkeys(means["method"]), LINES, strict=False):
+        for name, line in _styled(dict.fromkeys(means["method"])):
             one = means[at & (means["method"] == name)]
             one = clean[clean["method"] == name] if one.empty else one
             one = one.sort_values("kl")

@@ -45,9 +45,14 @@ def axis_of(table: pd.DataFrame) -> str:
 
 
 def methods_drawn(table: pd.DataFrame) -> list[str]:
-    """Those that have a line: run under some noise, and neither a band nor popularity."""
+    """Those that have a line: run under some noise, and neither a band nor popularity nor, as the
+    bounds of a world, the same under every noise."""
     noisy = table[table["place"] != ""]["method"]
-    return [name for name in dict.fromkeys(noisy) if name not in (*BANDS, "Popularity")]
+    names = [name for name in dict.fromkeys(noisy) if name not in (*BANDS, "Popularity")]
+    if "mean" in table:
+        count = table.groupby("method")["mean"].nunique()
+        names = [name for name in names if count[name] > 1] or names
+    return names
 
 
 def swept(frontier: pd.DataFrame) -> list[tuple[str, str, float]]:

@@ -1,11 +1,13 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.over_optimisation import BEST_OF_N, Curve, fit
-from recsys_posttrain.report.figures import LINES, over_optimisation, panels
+from recsys_posttrain.report.figures import LINES, _styled, over_optimisation, panels
+from recsys_posttrain.report.noise_quality import methods_drawn
 
 SQRT_KL_N = np.array([2.0, 0.0, 1.0, 3.0])
 GOLD_N = SQRT_KL_N * (2 - 0.5 * SQRT_KL_N)
@@ -81,3 +83,21 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"recsys-posttrain\[figures\]"):
         panels(1, 1)
+
+
+def test_what_no_noise_changes_has_no_line_and_every_other_method_has_one():
+    """A world's bounds stood in the picture, and the methods behind them did not."""
+    conditions = [("", "", 0.0), ("model", "ItemBias", 0.6), ("model", "ItemBias", 1.2)]
+    rows = [
+        {"method": name, "place": place, "kind": kind, "level": level, "mean": mean}
+        for name, means in {
+            "BC": (3, 3, 3),
+            "Oracle": (4, 4, 4),
+            **{f"M{n}": (3.5, 3.2, 3 - n / 10) for n in range(9)},
+        }.items()
+        for (place, kind, level), mean in zip(conditions, means, strict=True)
+    ]
+    names = methods_drawn(pd.DataFrame(rows))
+    assert names == [f"M{n}" for n in range(9)]
+    styles = [line for _, line in _styled(names)]
+    assert len({str(sorted(line.items(), key=str)) for line in styles}) == 9
