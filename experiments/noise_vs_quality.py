@@ -18,6 +18,7 @@ under the others the strength chosen without noise is tried.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -116,6 +117,17 @@ class Method:
             )
 
 
+def ladder(
+    name: str,
+    word: str,
+    values: Sequence[float],
+    at: Callable[[float], Algorithm],
+    asks_model: bool = True,
+) -> Method:
+    """A method whose strengths are the values of one of its settings, the weakest first."""
+    return Method(name, {f"{word} {value:g}": at(value) for value in values}, asks_model)
+
+
 # As many trials as the others: imitation has no strength but how long it goes on.
 LENGTHS = {
     "a sixteenth of the steps": 1 / 16,
@@ -124,7 +136,13 @@ LENGTHS = {
     "half of the steps": 1 / 2,
     "all steps": 1.0,
 }
-IMITATION, WEIGHTED = dict.fromkeys(LENGTHS, BC()), dict.fromkeys(LENGTHS, RWR())
+
+
+def of_length(name: str, algorithm: Algorithm, **given: Any) -> Method:
+    """A method without a strength of its own. given: further fields."""
+    return Method(name, dict.fromkeys(LENGTHS, algorithm), steps=LENGTHS, **given)
+
+
 TEMPERATURES = (8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125)
 OF_MODEL = tuple(t / 2 for t in TEMPERATURES)
 KLS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -132,24 +150,20 @@ BETAS = (32.0, 8.0, 2.0, 0.5, 0.1, 0.025, 0.006)
 FIRST = slice(2, 5)  # of each row above
 
 METHODS = (
-    Method("BC", IMITATION, steps=LENGTHS),
-    Method("RWR", WEIGHTED, steps=LENGTHS),
-    Method("ExpRSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in TEMPERATURES}),
-    Method(
-        "ASFT",
-        {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES},
-        asks_model=True,  # for its baseline
+    of_length("BC", BC()),
+    of_length("RWR", RWR()),
+    ladder(
+        "ExpRSFT", "temperature", TEMPERATURES, lambda t: ExpRSFT(temperature=t), asks_model=False
     ),
-    Method(
+    ladder("ASFT", "temperature", TEMPERATURES, lambda t: ASFT(temperature=t)),
+    ladder(
         "ASFT(model)",
-        {
-            f"temperature {t:g}": ASFT(model_reward, reference_value, temperature=t)
-            for t in OF_MODEL
-        },
-        asks_model=True,
+        "temperature",
+        OF_MODEL,
+        lambda t: ASFT(model_reward, reference_value, temperature=t),
     ),
-    Method("OfflinePPO", {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in KLS}, asks_model=True),
-    Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in BETAS}, asks_model=True),
+    ladder("OfflinePPO", "KL", KLS, lambda c: OfflinePPO(kl_coefficient=c)),
+    ladder("DPO", "beta", BETAS, lambda b: DPO(beta=b)),
 )
 
 # Run without noise only, with the weakest regularisation, so that what rewards do has room to show.
@@ -162,13 +176,13 @@ CONTROLS = tuple(
         ("constant reward", ConstantRewards()),
     )
     for method in (
-        Method(f"BC, {given}", IMITATION, control=control, steps=LENGTHS),
+        of_length(f"BC, {given}", BC(), control=control),
         Method(f"ASFT, {given}", {"": FREE_ASFT}, control=control),
         Method(f"OfflinePPO, {given}", {"": FREE_PPO}, control=control),
     )
 )
 # The reward model has learned from the log of its users; imitation may learn from it too.
-BOTH_LOGS = Method("BC, both logs", IMITATION, steps=LENGTHS, with_reward_log=True)
+BOTH_LOGS = of_length("BC, both logs", BC(), with_reward_log=True)
 BOUNDS = (
     Method("OfflinePPO, true reward", {"": FREE_PPO}, control=TrueRewards()),
     Method("OnlineRL", {"": ONLINE_RL}, control=TrueRewards()),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
-from noise_vs_quality import LENGTHS, Method
+from noise_vs_quality import ladder, of_length
 
 from recsys_posttrain.algorithms import (
     ASFT,
@@ -60,42 +60,37 @@ COEFFICIENTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 PENALTIES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
-def of_length(name: str, algorithm: Algorithm) -> Method:
-    return Method(name, dict.fromkeys(LENGTHS, algorithm), steps=LENGTHS)
-
-
 METHODS = (
     of_length("BC", BC()),
     of_length("FilteredBC", FilteredBC()),
     of_length("RWR", RWR()),
-    Method("ExpRSFT", {f"temperature {t:g}": ExpRSFT(temperature=t) for t in TEMPERATURES}),
-    Method("ASFT", {f"temperature {t:g}": ASFT(temperature=t) for t in TEMPERATURES}),
-    Method(
+    ladder("ExpRSFT", "temperature", TEMPERATURES, lambda t: ExpRSFT(temperature=t)),
+    ladder("ASFT", "temperature", TEMPERATURES, lambda t: ASFT(temperature=t)),
+    ladder(
         "ASFT(model)",
-        {
-            f"temperature {t:g}": ASFT(model_reward, reference_value, temperature=t)
-            for t in TEMPERATURES
-        },
+        "temperature",
+        TEMPERATURES,
+        lambda t: ASFT(model_reward, reference_value, temperature=t),
     ),
-    Method("DPO", {f"beta {b:g}": DPO(beta=b) for b in BETAS}),
-    Method("IPO", {f"beta {b:g}": IPO(beta=b) for b in MARGINS}),
-    Method("RobustDPO", {f"beta {b:g}": RobustDPO(beta=b) for b in BETAS}),
-    Method("RobustDPO(unbiased)", {f"beta {b:g}": RobustDPO(beta=b, unbiased=True) for b in BETAS}),
-    Method("SDPO", {f"beta {b:g}": SDPO(beta=b) for b in BETAS}),
-    Method("KTO", {f"beta {b:g}": KTO(beta=b) for b in MARGINS}),
-    Method("Pessimistic(DPO)", {f"penalty {p:g}": Pessimistic(penalty=p) for p in PENALTIES}),
-    Method("OfflinePPO", {f"KL {c:g}": OfflinePPO(kl_coefficient=c) for c in KLS}),
-    Method("GRPO", {f"KL {c:g}": GRPO(kl_coefficient=c) for c in KLS}),
-    Method("GRPO(Dr)", {f"KL {c:g}": GRPO(scale_rewards=False, kl_coefficient=c) for c in KLS}),
+    ladder("DPO", "beta", BETAS, lambda b: DPO(beta=b)),
+    ladder("IPO", "beta", MARGINS, lambda b: IPO(beta=b)),
+    ladder("RobustDPO", "beta", BETAS, lambda b: RobustDPO(beta=b)),
+    ladder("RobustDPO(unbiased)", "beta", BETAS, lambda b: RobustDPO(beta=b, unbiased=True)),
+    ladder("SDPO", "beta", BETAS, lambda b: SDPO(beta=b)),
+    ladder("KTO", "beta", MARGINS, lambda b: KTO(beta=b)),
+    ladder("Pessimistic(DPO)", "penalty", PENALTIES, lambda p: Pessimistic(penalty=p)),
+    ladder("OfflinePPO", "KL", KLS, lambda c: OfflinePPO(kl_coefficient=c)),
+    ladder("GRPO", "KL", KLS, lambda c: GRPO(kl_coefficient=c)),
+    ladder("GRPO(Dr)", "KL", KLS, lambda c: GRPO(scale_rewards=False, kl_coefficient=c)),
     of_length("TopKREINFORCE", TopKREINFORCE()),
-    Method("CQL", {f"alpha {a:g}": CQL(alpha=a) for a in ALPHAS}),
-    Method("AdaGRPO", {f"KL {c:g}": AdaGRPO(group=GRPO(kl_coefficient=c)) for c in KLS}),
-    Method("SNQN", {f"coefficient {c:g}": SNQN(coefficient=c) for c in COEFFICIENTS}),
-    Method("SA2C", {f"coefficient {c:g}": SA2C(coefficient=c) for c in COEFFICIENTS}),
+    ladder("CQL", "alpha", ALPHAS, lambda a: CQL(alpha=a)),
+    ladder("AdaGRPO", "KL", KLS, lambda c: AdaGRPO(group=GRPO(kl_coefficient=c))),
+    ladder("SNQN", "coefficient", COEFFICIENTS, lambda c: SNQN(coefficient=c)),
+    ladder("SA2C", "coefficient", COEFFICIENTS, lambda c: SA2C(coefficient=c)),
     of_length("ReturnConditioned", ReturnConditioned()),
     of_length("WBC", WBC()),
-    Method("IQL", {f"temperature {t:g}": IQL(temperature=t) for t in TEMPERATURES}),
-    Method("AWAC", {f"temperature {t:g}": AWAC(temperature=t) for t in TEMPERATURES}),
+    ladder("IQL", "temperature", TEMPERATURES, lambda t: IQL(temperature=t)),
+    ladder("AWAC", "temperature", TEMPERATURES, lambda t: AWAC(temperature=t)),
     of_length("CRR", CRR()),
 )
 # Validated at the end alone: as long as there is no patience, what is in between decides nothing.

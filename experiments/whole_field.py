@@ -7,7 +7,6 @@ noise_vs_quality.py, whose methods these join. With shuffled rewards each method
 its first strengths: what it gains there it does not owe to the rewards.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from noise_vs_quality import (
@@ -17,7 +16,6 @@ from noise_vs_quality import (
     CONTROLS,
     FIRST,
     KLS,
-    LENGTHS,
     METHODS,
     OF_MODEL,
     REDRAWS_NOISE,
@@ -26,7 +24,9 @@ from noise_vs_quality import (
     Method,
     base_of,
     grid,
+    ladder,
     next_runs,
+    of_length,
 )
 
 from recsys_posttrain.algorithms import (
@@ -49,24 +49,11 @@ from recsys_posttrain.algorithms import (
     RobustDPO,
     TopKREINFORCE,
 )
-from recsys_posttrain.algorithms.base import Algorithm
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.rewards.control import ShuffledRewards
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.worlds.base import World
 from recsys_posttrain.worlds.jester import Jester
-
-
-def ladder(
-    name: str,
-    word: str,
-    values: Sequence[float],
-    at: Callable[[float], Algorithm],
-    asks_model: bool = True,
-) -> Method:
-    """A method whose strengths are the values of one of its settings, the weakest first."""
-    return Method(name, {f"{word} {value:g}": at(value) for value in values}, asks_model)
-
 
 SLOPES = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25)
 ALPHAS = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
@@ -76,8 +63,8 @@ CAPS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FIELD = (
     *METHODS,
     # Its row among the baselines has the whole length; here validation chooses it.
-    Method("FilteredBC, length chosen", dict.fromkeys(LENGTHS, FilteredBC()), steps=LENGTHS),
-    Method("WBC", dict.fromkeys(LENGTHS, WBC()), steps=LENGTHS),
+    of_length("FilteredBC, length chosen", FilteredBC()),
+    of_length("WBC", WBC()),
     ladder("IPO", "beta", SLOPES, lambda beta: IPO(beta)),
     ladder("RobustDPO", "beta", BETAS, lambda beta: RobustDPO(beta)),
     ladder("RobustDPO(unbiased)", "beta", BETAS, lambda beta: RobustDPO(beta, unbiased=True)),
@@ -89,7 +76,7 @@ FIELD = (
     ladder("AdaGRPO", "KL", KLS, lambda c: AdaGRPO(group=GRPO(kl_coefficient=c))),
     ladder("SNQN", "coefficient", COEFFICIENTS, lambda c: SNQN(coefficient=c), asks_model=False),
     ladder("SA2C", "coefficient", COEFFICIENTS, lambda c: SA2C(coefficient=c), asks_model=False),
-    Method("ReturnConditioned", dict.fromkeys(LENGTHS, ReturnConditioned()), steps=LENGTHS),
+    of_length("ReturnConditioned", ReturnConditioned()),
     ladder("TopKREINFORCE", "cap", CAPS, lambda cap: TopKREINFORCE(weight_cap=cap)),
     ladder("CQL", "alpha", ALPHAS, lambda alpha: CQL(alpha, 0.2), asks_model=False),
     ladder("IQL", "temperature", OF_MODEL, lambda t: IQL(temperature=t)),
@@ -99,7 +86,7 @@ FIELD = (
 
 
 def shuffled(method: Method) -> Method:
-    """The method at the last of its first strengths, with rewards that say nothing."""
+    """The method at the last of its first strengths, with uninformative rewards."""
     strength = list(method.strengths)[FIRST][-1]
     steps = {"": method.steps[strength]} if method.steps else {}
     return replace(

@@ -1,5 +1,6 @@
 """Top items from a saved policy, for users of its dataset or for anybody with a history."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -15,13 +16,15 @@ from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
-from recsys_posttrain.errors import UserError
+from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import check_writable, disk_is_explained, write_parquet, write_text
 from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.types import Corpus, Repeats, Sequences
 from recsys_posttrain.worlds.catalog import dataset_described
+
+ALIKE = 0.75  # of difflib: short ids of other users are no misspellings
 
 
 def recommend(
@@ -146,17 +149,26 @@ def histories_of_dataset(
     dataset = log_of(saved, data_root) if source is None else _read_alike(saved, source)
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
+    return known(saved, corpus, rows_of(corpus, users, "--users"))
+
+
+def rows_of(corpus: Corpus, users: Sequence[str | int] | None, given: str) -> np.ndarray:
+    """The users' rows; of all by their ids, for None. given: what the user calls the argument.
+
+    Errors: UserError for nobody, and for an id that is none.
+    """
     if users is None:
-        return known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"))
-    require(users, "--users names nobody; give one id or more, separated by commas")
+        return np.argsort(corpus.user_ids, kind="stable")
+    require(len(users), f"{given} names nobody; give one id or more")
     row_of = {user: row for row, user in enumerate(as_text(corpus.user_ids))}
-    unknown = [user for user in users if user not in row_of]
-    if unknown:
+    wanted = [str(user) for user in users]
+    if unknown := [user for user in wanted if user not in row_of]:
+        hint = did_you_mean(nearest(unknown[0], row_of, ALIKE))
         raise UserError(
-            f"--users: {corpus.name} has no user {unknown[0]!r} (it has {len(row_of):,}, for "
+            f"{given}: {corpus.name} has no user {unknown[0]!r}{hint} (it has {len(row_of):,}, for "
             f"example {next(iter(row_of))!r}); give ids as the dataset writes them"
         )
-    return known(saved, corpus, np.array([row_of[user] for user in users]))
+    return np.array([row_of[user] for user in wanted])
 
 
 def _named(log: Dataset, columns: str) -> Dataset:
@@ -168,7 +180,7 @@ def _named(log: Dataset, columns: str) -> Dataset:
 def _of_file(saved: SavedPolicy, file: Dataset) -> tuple[np.ndarray, Sequences]:
     """Of everybody in a ratings file, by their ids."""
     corpus = corpus_of(_read_alike(saved, file).load())
-    return known(saved, corpus, np.argsort(corpus.user_ids, kind="stable"), is_log=False)
+    return known(saved, corpus, rows_of(corpus, None, ""), is_log=False)
 
 
 def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:

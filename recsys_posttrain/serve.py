@@ -5,22 +5,20 @@ from copy import deepcopy
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
 from recsys_posttrain.config import require, require_kind
-from recsys_posttrain.data.encode import as_text
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.table_file import interactions_of
-from recsys_posttrain.errors import UserError, did_you_mean, nearest
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.models import checkpoint
 from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.recommendation import known, lists
-from recsys_posttrain.types import Corpus, Split
+from recsys_posttrain.recommendation import known, lists, rows_of
+from recsys_posttrain.types import Split
 
 
 def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
@@ -78,17 +76,5 @@ def recommend(
         saved = SavedPolicy(
             ranker, ids, corpus.content_hash, corpus.repeats, corpus.name, {}, scale, mask
         )
-    rows_N = np.argsort(corpus.user_ids, kind="stable") if users is None else _rows(corpus, users)
-    user_ids, sequences = known(saved, corpus, rows_N, is_log=False)
+    user_ids, sequences = known(saved, corpus, rows_of(corpus, users, "users"), is_log=False)
     return lists(ranker, saved, user_ids, sequences, k)
-
-
-def _rows(corpus: Corpus, users: Sequence[str | int]) -> np.ndarray:
-    row_of = {user: row for row, user in enumerate(as_text(corpus.user_ids))}
-    for user in map(str, users):
-        require(
-            user in row_of,
-            f"users: {corpus.name} has no user {user!r}{did_you_mean(nearest(user, row_of))}"
-            f" (it has {len(row_of):,}, for example {next(iter(row_of))!r}).",
-        )
-    return np.array([row_of[str(user)] for user in users], dtype=np.int64)

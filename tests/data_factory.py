@@ -115,3 +115,20 @@ def write_small_ratings(path: Path, users: int = 60, items: int = 40, seed: int 
     shuffled = [rows[n] for n in generator.permutation(len(rows))]
     path.write_text("\n".join(["user_id,item_id,rating,timestamp", *shuffled]) + "\n")
     return path
+
+
+def targets_of(data):
+    """All targets of a split."""
+    return [each for each in (data.validation, data.test, data.final) if each is not None]
+
+
+def parts_of(data):
+    """All sequences of a split, histories of targets too, and the user of each of their events."""
+    import torch
+
+    for part in (data.train, data.reward, data.judge):
+        if part is not None:
+            yield part, torch.repeat_interleave(part.lengths_N)
+    for each in targets_of(data):
+        row_E = torch.repeat_interleave(each.history.lengths_N)
+        yield each.history, each.users_N[row_E]

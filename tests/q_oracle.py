@@ -39,3 +39,12 @@ def oracle(batch, actors, rewards, negative, discount, signs=None):
             errors.append(error + sum(others) / len(others))
             n += 1
     return errors
+
+
+def assert_renews_every_third_step(algorithm, actors):
+    """Of heads that differ: the target is the head's copy after step 3, and not before."""
+    for step, is_same in ((2, False), (3, True)):
+        actors.step = step
+        algorithm.after_step(actors)
+        q, target = (actors.heads[name].bias for name in ("q", "target"))
+        assert torch.equal(q, target) == is_same

@@ -55,7 +55,7 @@ class RobustDPO:
         require(
             0 <= self.flip_probability < 0.5,
             f"RobustDPO: flip_probability={self.flip_probability} must be at least 0 and below "
-            "0.5, from where on pairs say nothing.",
+            "0.5, from where on pairs are uninformative.",
         )
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:

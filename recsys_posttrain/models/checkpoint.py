@@ -102,7 +102,7 @@ def load_policy(
     tensors = load_tensors(folder / weights, like, FIX)
     policy = new_policy(backbone, len(item_ids), seed=0)
     if encoder is not None:
-        vars(policy.backbone)["config"] = replace(backbone, module=None)  # type: ignore[type-var]
+        policy.backbone.config = replace(backbone, module=None)  # type: ignore[type-var,assignment]
     policy.item_ids = item_ids
     policy.load_state_dict(tensors)
     return SavedPolicy(

@@ -122,7 +122,7 @@ def policy_of(
         backbone.item_embedding.weight[1:] = weight[head:]
         backbone.item_embedding.weight[0] = weight[0] if head else 0.0
     _try(deepcopy(backbone).eval(), len(ids))
-    vars(backbone)["config"] = replace(config, module=None)
+    backbone.config = replace(config, module=None)  # type: ignore[assignment]
     return Policy(backbone, ids)
 
 

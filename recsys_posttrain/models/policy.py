@@ -203,5 +203,5 @@ def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "policy weights"))
         policy = Policy(backbone.build(num_items))
-    vars(policy.backbone)["config"] = backbone  # for whoever saves it (checkpoint.py)
+    policy.backbone.config = backbone  # type: ignore[assignment]  # whoever saves it reads it
     return policy

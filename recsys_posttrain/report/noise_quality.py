@@ -22,6 +22,7 @@ BANDS: dict[str, dict[str, Any]] = {
     "Pretrained": {"facecolor": "#ececec"},
     "BC": {"facecolor": "#c8c8c8"},
 }
+BOUNDS = ("Uniform", "BestFixedList", "Oracle")  # of a world; two of them know the truth
 
 
 def noise_kinds(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -45,14 +46,10 @@ def axis_of(table: pd.DataFrame) -> str:
 
 
 def methods_drawn(table: pd.DataFrame) -> list[str]:
-    """Those that have a line: run under some noise, and neither a band nor popularity nor, as the
-    bounds of a world, the same under every noise."""
+    """Those that have a line, and may be advised: run under some noise, and neither a band nor
+    popularity nor a bound of a world."""
     noisy = table[table["place"] != ""]["method"]
-    names = [name for name in dict.fromkeys(noisy) if name not in (*BANDS, "Popularity")]
-    if "mean" in table:
-        count = table.groupby("method")["mean"].nunique()
-        names = [name for name in names if count[name] > 1] or names
-    return names
+    return [name for name in dict.fromkeys(noisy) if name not in (*BANDS, *BOUNDS, "Popularity")]
 
 
 def swept(frontier: pd.DataFrame) -> list[tuple[str, str, float]]:

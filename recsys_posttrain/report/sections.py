@@ -128,7 +128,7 @@ def over_optimisation_section(study: StudyFolder) -> Section | None:
         legend = interactive.GAINS
         return Section("way", title, lead, interactive.over_optimisation(points), body, legend)
     if frontier is not None:
-        # Controls have one strength, so no line, and there are fewer styles than methods.
+        # Controls have one strength, so no line.
         frontier = frontier[frontier["method"].isin(methods_drawn(frontier))]
         lead = "Value against the distance from the reference, at every strength that was tried."
         legend = tuple(dict.fromkeys(frontier["method"]))

@@ -86,8 +86,8 @@ def check_own(config: Any, *functions: Any) -> None:
 
 
 class RegressorModel(RowsModel):
-    """Its tensors are what the regressor was fitted to: it is fitted again where it is loaded, so
-    that no pickle is."""
+    """Saved are the features and rewards that the regressor was fitted to, as safetensors; where it
+    is loaded, it is fitted to them again."""
 
     features_EF: Tensor
     rewards_E: Tensor

@@ -43,7 +43,7 @@ class RowsModel(RewardModel):
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
         """The rewards of the rows, [P], finite, in the log's own unit."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define predict")
 
     def score(self, batch: Batch, items_NK: Tensor) -> Tensor:
         row_N, step_N = batch.mask_BT.nonzero(as_tuple=True)

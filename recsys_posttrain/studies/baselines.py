@@ -46,9 +46,10 @@ def baselines(runs: Sequence[Run], methods: Sequence[Any] = METHODS) -> list[Run
             values = (f"{field.name} {getattr(method, field.name):g}" for field in fields(method))
             run = replace(run, strength=", ".join(values))
         if run.is_trained:
-            cloned = [each for each in runs if each.algorithm == BC() and each.control is None]
-            cloned = [each for each in cloned if not each.with_reward_log]  # a method of its own
-            found += [replace(each, algorithm=method, name="") for each in cloned or [base]]
+            # With both logs it is a method of its own.
+            plain = (run for run in runs if run.control is None and not run.with_reward_log)
+            cloned = [each for each in plain if each.algorithm == BC()] or [base]
+            found += [replace(each, algorithm=method, name="") for each in cloned]
         elif getattr(method, "reads_log", False) or len(setups) == 1:
             found.append(run)
         else:

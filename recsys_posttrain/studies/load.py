@@ -21,7 +21,7 @@ from recsys_posttrain.studies.baselines import baselines_of
 from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
-from recsys_posttrain.studies.methods import chosen, runs_of
+from recsys_posttrain.studies.methods import asked_for, runs_of
 from recsys_posttrain.studies.rules import OWN, rule_of
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
@@ -175,7 +175,7 @@ def load_study(
     asked: tuple[str, ...] = ()
     is_grid = len({run.label for run in written}) < len(written)
     if methods is not None:
-        written, asked = chosen(experiment, file, written, methods, is_grid)
+        written, asked = asked_for(experiment, file, written, methods, is_grid)
     for run in written:
         setup = reading(run.setup, dataset, data_root, thresholds, rules)
         if split is not None:

@@ -33,7 +33,7 @@ def runs_of(
     return list(runs)
 
 
-def chosen(
+def asked_for(
     experiment: ModuleType, file: Path, runs: Sequence[Run], methods: str, is_grid: bool
 ) -> tuple[list[Run], tuple[str, ...]]:
     """The runs of the methods whose labels are given, separated by commas, and all labels that the

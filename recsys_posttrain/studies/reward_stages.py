@@ -150,7 +150,7 @@ class RewardStages:
 
     def given(self, run: Run) -> tuple[RewardModel, NoisyLog]:
         """The reward model and the log that the run's post-training reads; where there are no
-        rewards, ones that say nothing."""
+        rewards, uninformative ones."""
         data = self.shared.data
         if self.missing:
             train = both_logs(data) if run.with_reward_log else data.train

@@ -64,8 +64,8 @@ class Objective:
         reasons = [pipeline.refusal(cell.run({}, 0)) for cell in sweep.cells]
         require(
             not all(reasons),
-            f"Sweep: none of its methods can be tuned on {corpus.name}, whose rewards say nothing "
-            f"({corpus.reward_scale.missing}); give methods that read no rewards.",
+            f"Sweep: none of its methods can be tuned on {corpus.name}, whose rewards are "
+            f"uninformative ({corpus.reward_scale.missing}); give methods that read no rewards.",
         )
         if sweep.metric in ESTIMATORS:
             require(

@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from cloning import assert_clones
 from data_factory import doubles
 
-from recsys_posttrain.algorithms import ASFT, BC, IQL
+from recsys_posttrain.algorithms import ASFT, IQL
 from recsys_posttrain.algorithms.signals import learned_value, model_reward, observed_reward
 
 LOGITS = doubles([1.0, 3.0]).log()  # pi = (1/4, 3/4)
@@ -65,13 +66,7 @@ def test_the_middle_level_is_asft_with_a_learned_value(tabular):
 def test_an_infinite_temperature_clones(tabular):
     algorithm = IQL(temperature=math.inf)
     batch, actors = tabular.random(algorithm)
-    slopes = []
-    for each in (algorithm, BC()):
-        actors.clear_cache()
-        actors.zero_grad()
-        each.loss(batch, actors).loss_N.sum().backward()
-        slopes.append(actors.policy.backbone.logits.grad.clone())
-    torch.testing.assert_close(*slopes)
+    assert_clones(algorithm, batch, actors)
 
 
 def test_the_learned_value_finds_the_expectile_of_what_was_logged(tabular):

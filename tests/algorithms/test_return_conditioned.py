@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from cloning import assert_clones
 from data_factory import doubles
 from scipy.special import log_softmax
 
-from recsys_posttrain.algorithms import BC, ReturnConditioned
+from recsys_posttrain.algorithms import ReturnConditioned
 from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.errors import UserError
 
@@ -62,13 +63,7 @@ def test_at_the_outcome_itself_it_is_behaviour_cloning(tabular):
     _, actors = tabular.random(algorithm)
     perturb(actors.heads)
     batch = tabular.batch([[1, 3, 2]], [[3, 2, 5]], [[4.0] * 3])
-    slopes = []
-    for each in (algorithm, BC()):
-        actors.clear_cache()
-        actors.zero_grad()
-        each.loss(batch, actors).loss_N.sum().backward()
-        slopes.append(actors.policy.backbone.logits.grad.clone())
-    torch.testing.assert_close(*slopes)
+    assert_clones(algorithm, batch, actors)
 
 
 @pytest.mark.parametrize(("outcome", "best"), [(None, 1), (5.0, 1), (1.0, 2)])

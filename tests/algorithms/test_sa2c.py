@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 from data_factory import doubles
-from q_oracle import oracle, perturb, table
+from q_oracle import assert_renews_every_third_step, oracle, perturb, table
 
 from recsys_posttrain.algorithms import SA2C, SNQN
 from recsys_posttrain.algorithms.q_learning import QLearning
@@ -70,8 +70,4 @@ def test_the_target_is_renewed(tabular):
     algorithm = SA2C(q=QLearning(renew_every=3))
     actors = tabular.actors(algorithm=algorithm)
     perturb(actors.heads)
-    for step, is_same in ((2, False), (3, True)):
-        actors.step = step
-        algorithm.after_step(actors)
-        q, target = (actors.heads[name].bias for name in ("q", "target"))
-        assert torch.equal(q, target) == is_same
+    assert_renews_every_third_step(algorithm, actors)

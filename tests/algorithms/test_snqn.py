@@ -1,6 +1,7 @@
 import numpy as np
 import torch
-from q_oracle import oracle, perturb
+from cloning import assert_clones
+from q_oracle import assert_renews_every_third_step, oracle, perturb
 
 from recsys_posttrain.algorithms import BC, SNQN
 from recsys_posttrain.algorithms.q_learning import QLearning
@@ -23,13 +24,7 @@ def test_without_a_coefficient_it_is_behaviour_cloning(tabular):
     algorithm = SNQN(coefficient=0.0)
     batch, actors = tabular.random(algorithm)
     perturb(actors.heads)
-    slopes = []
-    for each in (algorithm, BC()):
-        actors.clear_cache()
-        actors.zero_grad()
-        each.loss(batch, actors).loss_N.sum().backward()
-        slopes.append(actors.policy.backbone.logits.grad.clone())
-    torch.testing.assert_close(*slopes)
+    assert_clones(algorithm, batch, actors)
 
 
 def test_the_gradient_is_that_of_cloning_and_of_the_error(tabular):
@@ -56,8 +51,4 @@ def test_the_target_is_renewed_as_its_field_says(tabular):
     algorithm = SNQN(q=QLearning(renew_every=3))
     actors = tabular.actors(algorithm=algorithm)
     perturb(actors.heads)
-    for step, is_same in ((2, False), (3, True)):
-        actors.step = step
-        algorithm.after_step(actors)
-        q, target = (actors.heads[name].bias for name in ("q", "target"))
-        assert torch.equal(q, target) == is_same
+    assert_renews_every_third_step(algorithm, actors)

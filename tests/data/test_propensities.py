@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from data_factory import parts_of, targets_of
 
 from recsys_posttrain.data import LeaveOneOut, RatingsFile, UserHoldout, prepare
 from recsys_posttrain.data.batching import BatchStream, batch_of
@@ -49,13 +50,9 @@ def expected(corpus, users_N, times_N):
 
 def check(data):
     """Every part of a split."""
-    targets = [each for each in (data.validation, data.test, data.final) if each is not None]
-    sequences = [(each, None) for each in (data.train, data.reward, data.judge) if each is not None]
-    for part, users_N in sequences + [(each.history, each.users_N) for each in targets]:
-        row_E = torch.repeat_interleave(part.lengths_N)
-        users_E = row_E if users_N is None else users_N[row_E]
+    for part, users_E in parts_of(data):
         assert torch.equal(part.propensities_E, expected(data.corpus, users_E, part.timestamps_E))
-    for each in targets:
+    for each in targets_of(data):
         expected_N = expected(data.corpus, each.users_N, each.times_N)
         assert torch.equal(each.propensities_N, expected_N)
 

@@ -85,7 +85,7 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
         panels(1, 1)
 
 
-def test_what_no_noise_changes_has_no_line_and_every_other_method_has_one():
+def test_bounds_have_no_line_and_every_method_has_one():
     """A world's bounds stood in the picture, and the methods behind them did not."""
     conditions = [("", "", 0.0), ("model", "ItemBias", 0.6), ("model", "ItemBias", 1.2)]
     rows = [

@@ -1,4 +1,4 @@
-"""Rewards that say nothing: which ones there are, and which place each takes."""
+"""Uninformative rewards: which ones there are, and which place each takes."""
 
 import pytest
 import torch
