@@ -34,16 +34,12 @@ GIVEN = {name: torch.from_numpy(values) for name, values in inputs().items()}
 torch.set_default_dtype(torch.float64)
 
 
-def same(value):
-    return value
-
-
 def trainer(**fields):
     """What a loss of TRL reads of its trainer."""
     machine = SimpleNamespace(
         device="cpu",
-        gather=same,
-        gather_for_metrics=same,
+        gather=torch.clone,
+        gather_for_metrics=torch.clone,
         num_processes=1,
         reduce=lambda value, reduction: value,
     )
@@ -229,16 +225,13 @@ def weight_of_iql(temperature, cap):
 def weight_of_crr(temperature, cap):
     kind = "binary" if temperature is None else "exp"
 
-    def weight(advantage):
-        asked = SimpleNamespace(
-            _compute_advantage=lambda *_: advantage,
-            _weight_type=kind,
-            _beta=temperature,
-            _max_weight=cap,
-        )
-        return float(CRRImpl._compute_weight(asked, None, None))
-
-    return [weight(each) for each in GIVEN["advantage"]]
+    asked = SimpleNamespace(
+        _compute_advantage=lambda *_: GIVEN["advantage"],
+        _weight_type=kind,
+        _beta=temperature,
+        _max_weight=cap,
+    )
+    return CRRImpl._compute_weight(asked, None, None).double().tolist()
 
 
 def weight_of_awac(temperature):
