@@ -53,7 +53,7 @@ def draw(file: Path) -> None:
     left.set_xlim(left=0)
     lists = under_bias()
     levels = lists.index.unique("level").tolist()
-    pretrained = lists.loc["Pretrained", "mean"].iloc[0]
+    pretrained = lists["mean"].loc["Pretrained"].iloc[0]
     right.axhline(pretrained, color="#888888", linewidth=1)
     right.text(len(levels) - 1, pretrained, "Pretrained", ha="right", va="top", color="#555555")
     for place, (name, (colour, marker, line)) in enumerate(BIASED.items()):

@@ -1,7 +1,10 @@
 """README, docs/ and ADDING say what is true: code runs, commands parse, paths and links exist."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +162,28 @@ def test_every_variable_in_the_text_is_read_by_something():
     words = [span for page in PAGES for span in spans(page)]
     names = {found[1] for span in words if (found := re.match(r"([A-Z][A-Z_]{2,})=", span))}
     assert {name for name in names - VARIABLES if name not in ours} == set()
+
+
+def test_every_code_block_is_executed_or_parsed():
+    """Python is run above, or followed in test_adding.py; what is not Python is parsed here."""
+    for page in PAGES:
+        languages = {language for language, _ in FENCE.findall(page.read_text(encoding="utf-8"))}
+        assert languages <= {"sh", "python", "json", *([""] if page == CODE else [])}, page
+        for block in blocks(page, "json"):
+            json.loads(block)
+        for block in blocks(page, "sh"):
+            done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
+            assert done.returncode == 0, (page, done.stderr)
+            assert "$ " not in block, "a prompt cannot be pasted"
+
+
+@pytest.mark.parametrize("line", _lines("python "))
+def test_a_script_exists_with_its_options(line):
+    script, *rest = shlex.split(line)[1:]
+    words = [sys.executable, ROOT / script, "--help"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
+        assert f" {option} " in shown, option
 
 
 def _tree():
