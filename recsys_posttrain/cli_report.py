@@ -12,6 +12,7 @@ from recsys_posttrain.cli_options import (
     Storage,
     StudyFolder,
     path_option,
+    study_option,
 )
 
 
@@ -26,15 +27,15 @@ def table(
     ] = None,
     against: Annotated[
         Path | None,
-        path_option("Another study's folder: print how alike the two rank the methods."),
+        study_option("Another study: print how alike the two rank the methods."),
     ] = None,
 ) -> None:
     """Print the table of a finished study again.
 
     \b
     Example:
-      recsys-posttrain table runs/movielens_main --relative-to RWR
-      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
+      recsys-posttrain table movielens_main-ml-100k --relative-to RWR
+      recsys-posttrain table main-ml-1m --against main-ml-1m-global-time
     """
     from recsys_posttrain.studies.study import study_table
 
@@ -55,8 +56,8 @@ def report(
 
     \b
     Example:
-      recsys-posttrain report runs/movielens_main-ml-1m
-      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
+      recsys-posttrain report movielens_main-ml-1m
+      recsys-posttrain report movielens_main-ml-1m --live runs/live-bench
     """
     from recsys_posttrain.report.page import write_report
 
@@ -68,7 +69,7 @@ def wandb_sync(folder: StudyFolder) -> None:
 
     \b
     Example:
-      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
+      recsys-posttrain wandb-sync movielens_main-ml-1m
     """
     from recsys_posttrain.tracking.mirror import sync
 
