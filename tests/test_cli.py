@@ -128,16 +128,16 @@ def test_everything_is_passed_on(verb, tmp_path, monkeypatch, calls, end):
 
 def test_table_and_recommend_pass_everything_on(calls, end):
     assert end("table", "runs/x") == 0
-    assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
+    assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO", "--output", "o") == 0
     assert end("table", "runs/x", "--against", "runs/y") == 0
     assert end("recommend", "p", "--users", "1, 22", "--k", "5") == 0
     given = "--histories", "h.csv", "--output", "o.csv", "--columns", "uid"
     assert end("recommend", "p", *given) == 0
     assert end("recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
     assert calls == [
-        ("study_table", Path("runs/x"), None, None),
-        ("study_table", Path("runs/x"), "DPO", "RWR"),
-        ("study_table", Path("runs/x"), None, None),
+        ("study_table", Path("runs/x"), None, None, None),
+        ("study_table", Path("runs/x"), "DPO", "RWR", Path("o")),
+        ("study_table", Path("runs/x"), None, None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
         ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None, None, None, ""),
         (
