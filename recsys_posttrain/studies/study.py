@@ -24,6 +24,7 @@ from recsys_posttrain.files import (
     write_parquet,
     write_text,
 )
+from recsys_posttrain.live_table import live_table
 from recsys_posttrain.progress import Progress, console, say
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.grid import Grid
@@ -54,6 +55,7 @@ from recsys_posttrain.studies.record import command_of, record_of, seeds_text
 from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_means
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
+from recsys_posttrain.studies.stages import COLUMNS, Stages
 from recsys_posttrain.tracking.mirror import track
 from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
@@ -90,14 +92,15 @@ def run_study(file: Path, options: Options) -> Path:
     known: Known = {}
 
     def built(part: Study) -> Results:
-        if workers > 1:
-            build_in_processes(file, options, part, pipeline, progress, workers, left_out)
-        return build_runs(part, pipeline, left_out, known)
+        stages = Stages(part, pipeline, left_out, known)
+        with live_table(COLUMNS, stages.look, console):
+            if workers > 1:
+                build_in_processes(file, options, part, pipeline, progress, workers, left_out)
+            return build_runs(part, pipeline, left_out, known)
 
     part = study if study.next_runs is None else study.grown((), pd.DataFrame())
     results = built(part)
     while study.next_runs is not None:
-        left_out |= results.left_out
         grown = study.grown(part.rows, results.validation)
         if len(grown.rows) == len(part.rows):
             break
