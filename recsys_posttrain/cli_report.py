@@ -29,17 +29,20 @@ def table(
         Path | None,
         study_option("Another study: print how alike the two rank the methods."),
     ] = None,
+    output: Annotated[
+        Path | None, path_option("Write the table to this folder too, as .md, .tex and .csv.")
+    ] = None,
 ) -> None:
-    """Print the table of a finished study again.
+    """Print the table of a finished study again; nothing is written without --output.
 
     \b
     Example:
-      recsys-posttrain table movielens_main-ml-100k --relative-to RWR
+      recsys-posttrain table movielens_main-ml-100k --relative-to RWR --output paper
       recsys-posttrain table main-ml-1m --against main-ml-1m-global-time
     """
     from recsys_posttrain.studies.study import study_table
 
-    study_table(folder, control, relative_to)
+    study_table(folder, control, relative_to, output)
     if against is not None:
         from recsys_posttrain.studies.agreement import study_agreement
 
