@@ -8,15 +8,26 @@ import typer
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.errors import UserError
 
+Users = Annotated[
+    str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
+]
+Histories = Annotated[
+    Path | None, options.path_option("A .csv or .parquet file of other users' events.")
+]
+
+
+def _ids(
+    users: str | None, histories: Path | None, dataset: str | None, log: Path | None
+) -> list[str] | None:
+    if histories is not None and (dataset, log) != (None, None):
+        raise UserError("--histories holds the events itself: leave out --dataset and --log")
+    return None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+
 
 def recommend(
     policy: Annotated[Path, options.path_argument("POLICY_FOLDER", "A saved policy.")],
-    users: Annotated[
-        str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
-    ] = None,
-    histories: Annotated[
-        Path | None, options.path_option("A .csv or .parquet file of other users' events.")
-    ] = None,
+    users: Users = None,
+    histories: Histories = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
     data_root: options.DataRoot = None,
     output: Annotated[
@@ -55,9 +66,7 @@ def recommend(
         raise UserError("--reward is the reward model of a tilt: give --tilt TEMPERATURE too")
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
-    if histories is not None and (dataset, log) != (None, None):
-        raise UserError("--histories holds the events itself: leave out --dataset and --log")
-    ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+    ids = _ids(users, histories, dataset, log)
 
     from recsys_posttrain.recommendation import recommend as recommend_to
     from recsys_posttrain.worlds.catalog import log_or_dataset
@@ -65,3 +74,44 @@ def recommend(
     source = log_or_dataset(log, dataset, data_root)
     asked = policy, ids, histories, k, output, data_root, source, repeats, tilt, reward
     recommend_to(*asked, columns or "")
+
+
+def export(
+    policy: Annotated[Path, options.path_argument("POLICY_FOLDER", "A saved policy.")],
+    onnx: Annotated[
+        Path | None, options.path_option("A new folder: the encoder as ONNX, and the item table.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, options.path_option("A .parquet file: item_id and vector of every item.")
+    ] = None,
+    states: Annotated[
+        Path | None,
+        options.path_option("A .parquet file: user_id and vector of --users or --histories."),
+    ] = None,
+    users: Users = None,
+    histories: Histories = None,
+    data_root: options.DataRoot = None,
+    dataset: options.DatasetNow = None,
+    log: options.LogNow = None,
+    columns: options.ColumnNames = None,
+) -> None:
+    """Write a saved policy for other systems: scores are products of user and item vectors.
+
+    \b
+    Example:
+      recsys-posttrain export runs/stages/posttrain-0f3a --onnx serving
+      recsys-posttrain export runs/stages/posttrain-0f3a --embeddings items.parquet
+      recsys-posttrain export runs/stages/posttrain-0f3a --states users.parquet --users 1,2,3
+    """
+    if onnx is embeddings is states is None:
+        raise UserError("export needs --onnx FOLDER, --embeddings FILE or --states FILE")
+    if (states is None) != (users is None and histories is None) or (users and histories):
+        raise UserError("--states FILE is of the users of --users IDS or of --histories FILE")
+    ids = _ids(users, histories, dataset, log)
+
+    from recsys_posttrain import export as write
+    from recsys_posttrain.worlds.catalog import log_or_dataset
+
+    targets = write.Targets(onnx, embeddings, states)
+    source = log_or_dataset(log, dataset, data_root)
+    write.export(policy, targets, ids, histories, data_root, source, columns or "")
