@@ -178,6 +178,26 @@ ColumnNames = Annotated[
         "--columns", metavar="NAME=COLUMN", help="In a file: which is which: user=uid,item=vid,..."
     ),
 ]
+RewardModelFile = Annotated[
+    str | None,
+    typer.Option(
+        "--reward-model",
+        metavar="FILE",
+        help="A reward model of your own: a table of user_id, item_id, prediction, or a Python "
+        "file (it is executed) that defines REWARD_MODEL.",
+        callback=_expanded_if_given,
+    ),
+]
+PretrainedFile = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained",
+        metavar="FILE",
+        help="A policy of your own in place of pretraining: a Python file (it is executed) that "
+        "defines PRETRAINED, a function that gives rp.policy_of(...).",
+        callback=_expanded_if_given,
+    ),
+]
 Repeats = Annotated[
     Literal["never", "allowed"] | None,
     typer.Option(
