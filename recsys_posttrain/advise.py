@@ -12,7 +12,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.data.user_holdout import UserHoldout
 from recsys_posttrain.evaluation.off_policy import support
-from recsys_posttrain.report.answer import TEMPERATURES, OwnGains, answer, own_lines
+from recsys_posttrain.report.answer import TEMPERATURES, OwnGains, answer, is_known, own_lines
 from recsys_posttrain.report.findings import Finding, finding, is_evidence
 from recsys_posttrain.report.nearest import Log, distance, log_in, logs_of
 from recsys_posttrain.report.study_folder import StudyFolder, has_results, study_folder
@@ -67,6 +67,9 @@ def advise_on(
     model = pd.concat([quality.iloc[-1], axis])
     mine = _log_of(pipeline)
     found = findings(ended, known, model, mine)
+    if not is_known(quality):
+        why = "how good your model is, is not known."
+        found = [(log, each._replace(is_near=False, verdict=why)) for log, each in found]
     own = own_gains(pipeline)
     lines = [
         f"Advice for {pipeline.data.corpus.name}: {mine.line}",

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from recsys_posttrain.report.cells import between, decimal
+from recsys_posttrain.report.cells import between, counted, decimal
 from recsys_posttrain.report.findings import Finding
 from recsys_posttrain.report.rivals import Bounds
 from recsys_posttrain.stats.equal_kl import REFERENCE, TILT
 
 WIDE = 0.02  # half an interval of pairwise accuracy, beyond which it tells few models apart
+FEWEST = 10  # users that a quality is measured by; the interval of fewer says nothing
 TEMPERATURES = (0.03, 0.1, 0.3, 1.0, 3.0)  # in stars, as studies try them
 
 
@@ -96,6 +97,8 @@ def choose(own: OwnGains, findings: Sequence[Finding]) -> Choice:
 def standing(quality: pd.DataFrame) -> str:
     """The model beside the best naive baseline."""
     model, best = quality.iloc[-1], _best_naive(quality)
+    if not is_known(quality):
+        return f"not known: {counted(int(model['users']), 'user')} to judge it, fewer than {FEWEST}"
     word = {1: "better than", 0: "not distinguished from", -1: "worse than"}[_order(quality)]
     return (
         f"pairwise accuracy {_interval(model)} on {model['events']:,.0f} events of "
@@ -104,11 +107,18 @@ def standing(quality: pd.DataFrame) -> str:
     )
 
 
+def is_known(quality: pd.DataFrame) -> bool:
+    """Whether enough users judge the model for an interval."""
+    return bool(quality.iloc[-1]["users"] >= FEWEST)
+
+
 def fix_first(quality: pd.DataFrame, own: OwnGains) -> str:
     """The first of these that is not in order."""
     model, best = quality.iloc[-1], str(_best_naive(quality).name)
     half = (model["pairwise_accuracy_high"] - model["pairwise_accuracy_low"]) / 2
     slope = "calibration_slope"
+    if not is_known(quality):
+        return "how the model is judged; give a log of more users"
     if _order(quality) < 0:
         return f"the reward model, since {best} orders better; bring a better one (docs/python.md)"
     if half > WIDE and _order(quality) == 0:

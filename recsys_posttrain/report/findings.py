@@ -154,5 +154,5 @@ def _bounds(bounds: Bounds) -> str:
 
 def _some(names: Iterable[str]) -> str:
     first, *others = names
-    more = f" and {len(others)} others that are not told apart are" if others else " is"
+    more = f" and {len(others)} more, not told apart, are" if others else " is"
     return f"{first}{more}"

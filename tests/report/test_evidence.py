@@ -117,7 +117,7 @@ def test_two_that_pay_are_both_supported_the_surer_one_first() -> None:
     close = {CLEAN: (0.7, 0.45, 0.5, 0.1), BIAS: (0.5, 0.45, 0.5, 0.1)}
     found = _finding(_study(close | {OTHER: (0.5, 0.45, 0.5, 0.1)}, 0.05), 0.6)
     assert found.best == ("ASFT", "PPO")
-    assert "ASFT and 1 others that are not told apart are" in found.verdict
+    assert "ASFT and 1 more, not told apart, are" in found.verdict
 
 
 def test_the_strength_is_what_was_chosen_where_the_quality_is_near() -> None:
