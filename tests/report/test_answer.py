@@ -103,7 +103,7 @@ def test_a_model_that_hardly_anyone_judges_is_not_known():
     lines = list(answer(_quality(0.5, 0.6, 0.0, users=1.0), UNSURE, []))
     assert lines[0] == "1. Your reward model: not known: 1 user to judge it, fewer than 10."
     assert lines[1] == "2. Fix first: how the model is judged; give a log of more users."
-    assert "better" in list(answer(_quality(0.7, 0.6, users=10.0), UNSURE, []))[0]
+    assert "better" in next(answer(_quality(0.7, 0.6, users=10.0), UNSURE, []))
 
 
 def test_logs_are_near_by_size_and_density_not_by_name():
