@@ -24,6 +24,7 @@ _HOME = {
     "GBCE": "losses",
     "FullSoftmax": "losses",
     "GlobalTime": "data",
+    "Guard": "guard",
     "HSTU": "models",
     "HoldOut": "data",
     "Jester": "worlds.jester",

@@ -146,6 +146,7 @@ class Pipeline(SharedStages):
                 folder,
                 self.device,
                 log,
+                self.rewards.load_judge() if self.keys.reads_judge(run) else None,
             )
             self.save(folder, trained)
             return fitted._asdict()

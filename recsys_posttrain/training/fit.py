@@ -31,6 +31,7 @@ from recsys_posttrain.store import delete
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.ema import WeightAverage
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.watch import Measure, Watch
 from recsys_posttrain.types import Batch
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -46,6 +47,7 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int | None = None,
     monitor: str = "",
+    measure: Measure | None = None,
 ) -> Fitted:
     """Trains the module's model in place; resumes where the folder has a checkpoint.
 
@@ -55,6 +57,7 @@ def fit(
     validate: returns metrics; called with the model in evaluation mode.
     validate_every: steps between validations; None: an epoch.
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
+    measure: what the bounds of the plan's guard are about (watch.py).
 
     Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
     """
@@ -66,6 +69,7 @@ def fit(
         monitor,
         module.training_plan.patience,
         WeightAverage(module.model, decay) if (decay := module.training_plan.ema_decay) else None,
+        Watch(module, measure),
     )
     callbacks: list[Callback] = [keeper]
     if keeper.checkpoint is not None and keeper.checkpoint.exists():
@@ -74,8 +78,8 @@ def fit(
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar(leave=False))
-    # A run may have been killed after its last step, or after the step that ended its patience.
-    if len(stream) and not keeper.is_out_of_patience(module.steps_done):
+    # A run may have been killed after its last step, or after the step that made it stop.
+    if len(stream) and not keeper.is_over(module.steps_done):
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             # A stream feeds itself: workers would only copy tensors between processes.
@@ -99,9 +103,8 @@ def fit(
                 trainer.fit(module, loader)
             except SIGTERMException:  # without a code, so that the process would end with 0
                 raise Stopped(signal.SIGTERM) from None
-    keeper.finish(module)
-    best_step = keeper.best_step if keeper.best_weights else module.steps_done
-    return Fitted(module.steps_done, best_step, keeper.best_value)
+    best_step = keeper.finish(module)
+    return Fitted(module.steps_done, best_step, keeper.best_value, keeper.watch.passed)
 
 
 def hardware(device: str) -> dict[str, Any]:
@@ -122,8 +125,10 @@ class _Keeper(Callback):
         monitor: str,
         patience: int | None,
         average: WeightAverage | None,
+        watch: Watch,
     ) -> None:
         self.average = average
+        self.watch = watch
         self.folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,11 +155,14 @@ class _Keeper(Callback):
         validates = step % self.validate_every == 0
         if validates or step % STEPS_BETWEEN_LOG_LINES == 0:
             self._log(step, {name: float(value) for name, value in module.latest.items()})
-        if validates and self.validate is not None:
+        if validates or self.watch.is_due(step):
             module.model.eval()
             with self._kept_weights():
-                metrics = self.validate()
-                self._judge(trainer, module, metrics)
+                if found := self.watch.look(step):
+                    self._log(step, found)
+                if validates and self.validate is not None and not self.watch.has_stopped:
+                    self._judge(module, self.validate())
+            trainer.should_stop = self.is_over(step)
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)
@@ -163,8 +171,8 @@ class _Keeper(Callback):
         """A block in which the model has the weights that are validated: the average, if any."""
         return nullcontext() if self.average is None else self.average.in_place()
 
-    def _judge(self, trainer: pl.Trainer, module: Any, metrics: dict[str, float]) -> None:
-        """With a patience: keeps the best weights (the first of equals), and stops without them."""
+    def _judge(self, module: Any, metrics: dict[str, float]) -> None:
+        """With a patience: keeps the best weights (the first of equals)."""
         self._log(module.steps_done, metrics)
         if self.patience is None:
             return
@@ -172,10 +180,11 @@ class _Keeper(Callback):
         if self.best_value is None or value > self.best_value:
             self.best_value, self.best_step = value, module.steps_done
             self.best_weights = _copy(module.changing_weights())
-        trainer.should_stop = self.is_out_of_patience(module.steps_done)
 
-    def is_out_of_patience(self, step: int) -> bool:
-        """Whether too many validations have passed since the best one."""
+    def is_over(self, step: int) -> bool:
+        """Whether a bound was passed, or too many validations since the best one."""
+        if self.watch.has_stopped:
+            return True
         if self.patience is None or self.best_value is None:
             return False
         return step - self.best_step >= self.patience * self.validate_every
@@ -192,6 +201,7 @@ class _Keeper(Callback):
         tensors |= {f"best/{name}": value for name, value in self.best_weights.items()}
         if self.average is not None:
             tensors |= {f"average/{name}": value for name, value in self.average.weights.items()}
+        tensors |= {f"within/{name}": value for name, value in self.watch.kept.items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
         progress = {
@@ -199,6 +209,7 @@ class _Keeper(Callback):
             "best_value": self.best_value,
             "best_step": self.best_step,
             "lines": self.lines,
+            "watch": self.watch.progress,
         }
         tensors["progress"] = torch.tensor(list(json.dumps(progress).encode()), dtype=torch.uint8)
         save_tensors(self.checkpoint, {name: value.contiguous() for name, value in tensors.items()})
@@ -216,7 +227,8 @@ class _Keeper(Callback):
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
         self.lines = progress["lines"]
         optimizer: dict[int, dict[str, Tensor]] = {}
-        weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
+        weights: dict[str, dict[str, Tensor]]
+        weights = {"model": {}, "best": {}, "average": {}, "within": {}}
         for name, value in tensors.items():
             kind, rest = name.split("/", 1)
             if kind == "optimizer":
@@ -228,19 +240,28 @@ class _Keeper(Callback):
         self.best_weights = weights["best"]
         if self.average is not None:
             self.average.load(weights["average"])
+        self.watch.restore(progress["watch"], weights["within"])
         return optimizer
 
-    def finish(self, module: TrainingModule) -> None:
-        """Ends training with the best weights or else the average, writes the log as a file, and
-        removes the checkpoint."""
+    def finish(self, module: TrainingModule) -> int:
+        """Ends training with the best weights, or those within the bounds of a guard that stopped
+        it, or else the average; writes the log as a file, and removes the checkpoint.
+
+        Returns: the step after which these weights were kept."""
+        best_step = module.steps_done
         if self.best_weights:
             module.load_changing_weights(self.best_weights)
+            best_step = self.best_step
+        elif self.watch.has_stopped:
+            module.load_changing_weights(self.watch.kept)
+            best_step = self.watch.kept_step
         elif self.average is not None:
             module.model.load_state_dict(self.average.weights, strict=False)
         if self.folder is not None and self.checkpoint is not None:
             text = "".join(line + "\n" for line in self.lines)
             write_text(self.folder / METRICS, text)
             self.checkpoint.unlink(missing_ok=True)
+        return best_step
 
 
 class _RestoreOptimizer(Callback):
