@@ -82,6 +82,10 @@ def path_option(help: str) -> Any:
     return typer.Option(help=help, parser=path)
 
 
+def path_option_named(name: str, help: str) -> Any:
+    return typer.Option(name, help=help, parser=path)
+
+
 def path_argument(metavar: str, help: str) -> Any:
     return typer.Argument(metavar=metavar, help=help, parser=path)
 

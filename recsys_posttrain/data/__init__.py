@@ -6,6 +6,7 @@ Importing this is cheap: torch, pandas and datasets are imported when they are u
 from recsys_posttrain.data.audit import audit, audit_lines, rewards_line
 from recsys_posttrain.data.global_time import GlobalTime
 from recsys_posttrain.data.hold_out import HoldOut
+from recsys_posttrain.data.joined import JoinedLogs
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K, MovieLensSmall
 from recsys_posttrain.data.prepare import Dataset, prepare
 from recsys_posttrain.data.split import LeaveOneOut, SplitConfig
@@ -16,6 +17,7 @@ __all__ = [
     "Dataset",
     "GlobalTime",
     "HoldOut",
+    "JoinedLogs",
     "LeaveOneOut",
     "MovieLens1M",
     "MovieLens100K",
