@@ -50,6 +50,7 @@ _HOME = {
     "off_policy": "api",
     "policy_of": "models.own",
     "posttrain": "training.posttrain",
+    "posttrain_from": "tomorrow.go_on",
     "pretrain": "training.pretrain",
     "recommend": "serve",
     "save_policy": "serve",

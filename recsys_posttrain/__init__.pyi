@@ -30,6 +30,7 @@ from recsys_posttrain.serve import recommend as recommend
 from recsys_posttrain.serve import save_policy as save_policy
 from recsys_posttrain.studies.run import Run as Run
 from recsys_posttrain.studies.setup import Setup as Setup
+from recsys_posttrain.tomorrow.go_on import posttrain_from as posttrain_from
 from recsys_posttrain.training.ensemble import RewardEnsemble as RewardEnsemble
 from recsys_posttrain.training.posttrain import posttrain as posttrain
 from recsys_posttrain.training.pretrain import pretrain as pretrain

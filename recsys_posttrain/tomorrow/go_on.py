@@ -85,13 +85,15 @@ def posttrain_from(
     """
     saved = policy if isinstance(policy, SavedPolicy) else load_policy(policy)
     how = Continuation(algorithm, training, replay, seed)
-    check_rewards(how, saved, reward)
+    check_models(how, saved, reward, judge)
     before = None if past is None else source_of(saved, past, columns)
     logs = Logs(saved, source_of(saved, log, columns), before)
     return go_on(saved, how, logs.newest(replay, seed), reward, judge, device=device)
 
 
-def check_rewards(how: Continuation, saved: SavedPolicy, reward: RewardModel | None) -> None:
+def check_models(
+    how: Continuation, saved: SavedPolicy, reward: RewardModel | None, judge: RewardModel | None
+) -> None:
     """Raises: UserError where the method reads what is not there."""
     name = type(how.algorithm).__name__
     missing = saved.reward_scale.missing
@@ -104,6 +106,12 @@ def check_rewards(how: Continuation, saved: SavedPolicy, reward: RewardModel | N
         reward is not None or not reads_model(how.algorithm, saved.policy),
         f"{name} reads a reward model, and there is none: give one with --reward FOLDER (in "
         "Python reward=...), or take a method that reads none, such as BC.",
+    )
+    gap = how.posttraining.guard.gap
+    require(
+        gap is None or None not in (reward, judge),
+        f"posttraining.guard.gap={gap} is between a reward model and a judge: give the folders of "
+        "both, with --reward and --judge (in Python reward=..., judge=...), or guard.kl instead.",
     )
 
 

@@ -24,7 +24,7 @@ from recsys_posttrain.plan import METRICS
 from recsys_posttrain.progress import say
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.studies.saved_reward import beside, reward_of
-from recsys_posttrain.tomorrow.go_on import Continuation, check_rewards, go_on
+from recsys_posttrain.tomorrow.go_on import Continuation, check_models, go_on
 from recsys_posttrain.tomorrow.logs import Logs, source_of
 from recsys_posttrain.tomorrow.reads import reads_model
 
@@ -78,8 +78,8 @@ def continue_policy(asked: Asked) -> Path:
     of_policy, model = asked.reward or beside(folder), None
     if asked.reward or how.posttraining.guard.gap or reads_model(how.algorithm, saved.policy):
         model = None if of_policy is None else reward_of(folder, saved, of_policy)
-    check_rewards(how, saved, model)
     judge = None if asked.judge is None else reward_of(folder, saved, asked.judge)
+    check_models(how, saved, model, judge)
     sources = (
         None if each is None else source_of(saved, each, asked.columns, asked.data_root)
         for each in (asked.log, asked.past)
