@@ -10,7 +10,13 @@ from recsys_posttrain.errors import UserError
 
 
 def recommend(
-    policy: Annotated[Path, options.path_argument("POLICY_FOLDER", "A saved policy.")],
+    policy: Annotated[
+        Path, options.study_argument("STUDY", "A study, or the folder of a saved policy.")
+    ],
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Of a study: whose policy, as its table calls it."),
+    ] = None,
     users: Annotated[
         str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
     ] = None,
@@ -47,9 +53,9 @@ def recommend(
 
     \b
     Example:
-      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
-      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --log log_of_today.csv
-      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --tilt 0.3
+      recsys-posttrain recommend movielens_main-ml-100k --method ASFT --users 1,2 --output top.csv
+      recsys-posttrain recommend runs/my_study-log --method DPO --users 1,2 --log log_of_today.csv
+      recsys-posttrain recommend exported/policy --users 1,2,3 --tilt 0.3
     """
     if reward is not None and tilt is None:
         raise UserError("--reward is the reward model of a tilt: give --tilt TEMPERATURE too")
@@ -59,6 +65,9 @@ def recommend(
         raise UserError("--histories holds the events itself: leave out --dataset and --log")
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
 
+    from recsys_posttrain.studies.policies import policy_folder
+
+    policy = policy_folder(policy, method)
     from recsys_posttrain.recommendation import recommend as recommend_to
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
@@ -68,12 +77,17 @@ def recommend(
 
 
 def posttrain(
-    policy: Annotated[Path, options.path_option_named("--from", "The saved policy: its folder.")],
+    policy: Annotated[
+        Path,
+        typer.Option("--from", help="A saved policy's folder, or a study.", parser=options.study),
+    ],
     log: Annotated[
         str,
         typer.Option(help=f"Its newest events: {options.DATASET_WORDS}", callback=options.expanded),
     ],
-    method: Annotated[str, typer.Option(help="An algorithm, by its name.")] = "BC",
+    method: Annotated[
+        str, typer.Option(help="An algorithm, by its name; of a study, its policy goes on.")
+    ] = "BC",
     replay: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Of the loss, on events of the past; .5 by default."),
@@ -113,6 +127,10 @@ def posttrain(
       recsys-posttrain posttrain --from runs/stages/posttrain-0f3a --log today.csv --method ASFT
       recsys-posttrain posttrain --from POLICY --log log.csv --set posttraining.guard.kl=0.5
     """
+    from recsys_posttrain.studies.policies import CARD, policy_folder
+
+    if (policy / "run.json").is_file() and not (policy / CARD).is_file():
+        policy = policy_folder(policy, method)
     from recsys_posttrain.data.table_columns import mapping_of
     from recsys_posttrain.tomorrow.stage import Asked, continue_policy
 

@@ -12,6 +12,7 @@ from recsys_posttrain.cli_options import (
     Storage,
     StudyFolder,
     path_option,
+    study_option,
 )
 
 
@@ -26,19 +27,22 @@ def table(
     ] = None,
     against: Annotated[
         Path | None,
-        path_option("Another study's folder: print how alike the two rank the methods."),
+        study_option("Another study: print how alike the two rank the methods."),
+    ] = None,
+    output: Annotated[
+        Path | None, path_option("Write the table to this folder too, as .md, .tex and .csv.")
     ] = None,
 ) -> None:
-    """Print the table of a finished study again.
+    """Print the table of a finished study again; nothing is written without --output.
 
     \b
     Example:
-      recsys-posttrain table runs/movielens_main --relative-to RWR
-      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
+      recsys-posttrain table movielens_main-ml-100k --relative-to RWR --output paper
+      recsys-posttrain table main-ml-1m --against main-ml-1m-global-time
     """
     from recsys_posttrain.studies.study import study_table
 
-    study_table(folder, control, relative_to)
+    study_table(folder, control, relative_to, output)
     if against is not None:
         from recsys_posttrain.studies.agreement import study_agreement
 
@@ -55,8 +59,8 @@ def report(
 
     \b
     Example:
-      recsys-posttrain report runs/movielens_main-ml-1m
-      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
+      recsys-posttrain report movielens_main-ml-1m
+      recsys-posttrain report movielens_main-ml-1m --live runs/live-bench
     """
     from recsys_posttrain.report.page import write_report
 
@@ -68,7 +72,7 @@ def wandb_sync(folder: StudyFolder) -> None:
 
     \b
     Example:
-      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
+      recsys-posttrain wandb-sync movielens_main-ml-1m
     """
     from recsys_posttrain.tracking.mirror import sync
 

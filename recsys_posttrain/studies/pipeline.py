@@ -146,10 +146,10 @@ class Pipeline(SharedStages):
                 folder,
                 self.device,
                 log,
-                self.rewards.load_judge() if self.keys.reads_judge(run) else None,
+                judge=self.rewards.load_judge() if self.keys.reads_judge(run) else None,
             )
             self.save(folder, trained)
-            return fitted._asdict()
+            return fitted.record
 
         files = (*POLICY_FILES, METRICS, "step-*.safetensors")
         built = self.build(self.keys.posttrain(run), f"{run.label}, seed {run.seed}", make, *files)

@@ -87,7 +87,7 @@ class SharedStages:
                 setup.pretraining_loss,
             )
             self.save(folder, trained)
-            return fitted._asdict()
+            return fitted.record
 
         title = self.title("pretrained policy")
         return self.build(self.keys.pretrain, title, make, *POLICY_FILES, METRICS).folder

@@ -14,10 +14,11 @@ from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.newest import Newest
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.subsets import BySignal
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.plan import Fitted, Training
+from recsys_posttrain.plan import Training
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.rewards.control import ConstantReward
 from recsys_posttrain.serve import load_policy
@@ -174,7 +175,7 @@ def go_on(
         "old_targets": counts.get("old", 0),
         "replay": how.replay,
         "kl": float(kl_N.mean()),
-        **fitted._asdict(),
+        **fitted.record,
     }
     return Continued(policy, table, fitted, data, record)
 

@@ -6,7 +6,6 @@ two products with the catalogue.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,8 +86,7 @@ def measure_of(
 
 
 class Watch:
-    """kept: the weights of the last measurement within the bounds, of step `kept_step`; at first
-    those that training starts from. passed: what went beyond a bound first, in words."""
+    """measure: None: nothing has a bound. passed: what went beyond one first, in words."""
 
     def __init__(self, module: TrainingModule, measure: Measure | None) -> None:
         self.guard: Guard = module.training_plan.guard
@@ -98,51 +96,34 @@ class Watch:
         )
         self.module = module
         self.measure = measure
-        self.kept = self._weights()
-        self.kept_step = 0
         self.passed = ""
-
-    def _weights(self) -> dict[str, Tensor]:
-        if not self.guard.is_set or self.guard.action == "warn":
-            return {}
-        return {
-            name: each.detach().clone() for name, each in self.module.changing_weights().items()
-        }
 
     @property
     def has_stopped(self) -> bool:
         return bool(self.passed) and self.guard.action == "stop"
 
-    def is_due(self, step: int) -> bool:
-        if not self.guard.is_set:
-            return False
-        return step % self.guard.every == 0 or step == self.module.total_steps
+    @property
+    def keeps(self) -> bool:
+        """Whether weights are to be kept as the last ones within the bounds."""
+        return self.measure is not None and self.guard.action == "stop" and not self.passed
 
-    def look(self, step: int) -> dict[str, float]:
-        """What was measured after this step, to log; nothing without a bound."""
-        if not self.guard.is_set or self.measure is None:
-            return {}
-        found = self.measure()
+    def is_due(self, step: int) -> bool:
+        is_last = step == self.module.total_steps
+        return self.measure is not None and (step % self.guard.every == 0 or is_last)
+
+    def look(self, step: int, kept_step: int) -> dict[str, float]:
+        """What was measured after this step, to log; nothing without a bound.
+
+        kept_step: that of the weights that stay where this is beyond a bound."""
+        found = {} if self.measure is None else self.measure()
         beyond = [
-            f"{name} {found[name]:.3g} {UNITS[name]} > {bound:g}"
-            for name in UNITS
-            if (bound := getattr(self.guard, name)) is not None and not found[name] <= bound
+            f"{name} {value:.3g} {UNITS[name]} > {bound:g}"
+            for name, value in found.items()
+            if (bound := getattr(self.guard, name)) is not None and not value <= bound
         ]
         if beyond and not self.passed:
-            self.passed = f"{' and '.join(beyond)} at step {step}"
-            patience = self.module.training_plan.patience
-            kept = "the best weights" if patience else f"the weights of step {self.kept_step}"
-            end = f"stopped, {kept} stay" if self.guard.action == "stop" else "training goes on"
-            self.passed += f": {end}"
+            stops = f"stopped, the weights of step {kept_step} stay"
+            end = stops if self.guard.action == "stop" else "training goes on"
+            self.passed = f"{' and '.join(beyond)} at step {step}: {end}"
             note(f"guard: {self.passed}")
-        if not self.has_stopped:
-            self.kept, self.kept_step = self._weights(), step
         return {f"guard/{name}": value for name, value in found.items()}
-
-    @property
-    def progress(self) -> dict[str, Any]:
-        """What a checkpoint holds besides the weights."""
-        return {name: getattr(self, name) for name in ("kept_step", "passed")}
-
-    def restore(self, progress: dict[str, Any], kept: dict[str, Tensor]) -> None:
-        vars(self).update(progress, kept=kept)

@@ -133,7 +133,7 @@ def test_with_a_patience_the_best_of_the_steps_within_stays(tiny):
     policy, fitted = trained(
         tiny, Guard(kl=0.2, every=1), patience=9, validation_steps=1, learning_rate=0.02
     )
-    assert fitted.guard.endswith("stopped, the best weights stay")
+    assert fitted.guard.endswith(f"stopped, the weights of step {fitted.best_step} stay")
     assert kl(policy, tiny.policy, tiny.data) <= 0.2
     assert fitted.best_value is not None
 
