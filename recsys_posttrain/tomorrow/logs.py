@@ -17,8 +17,8 @@ from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.histories import as_read, log_of, read_alike
 from recsys_posttrain.models.checkpoint import SavedPolicy
-from recsys_posttrain.recommendation import as_read, log_of, read_alike
 from recsys_posttrain.types import Corpus, Interactions
 from recsys_posttrain.worlds.catalog import dataset_named
 

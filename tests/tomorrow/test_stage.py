@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from recsys_posttrain.cli import app
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import sha256_of
+from recsys_posttrain.histories import histories_of_dataset
 from recsys_posttrain.models.checkpoint import load_policy
-from recsys_posttrain.recommendation import histories_of_dataset, recommend
+from recsys_posttrain.recommendation import recommend
 from recsys_posttrain.training import fit as fit_file
 from recsys_posttrain.training.module import TrainingModule
 
