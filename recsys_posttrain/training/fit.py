@@ -92,12 +92,9 @@ def fit(
             torch.random.fork_rng(devices=[]),
             training_bar(title, stream.start, stream.stop) as keeper.show,
         ):
-            # A stream feeds itself: workers would only copy tensors between processes.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            # Each step sets the modes of the models itself.
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")
+            # A stream feeds itself without workers, and each step sets the modes of the models.
+            for text in ("many workers", "`IterableDataset` has", "LeafSpec", "in eval mode at"):
+                warnings.filterwarnings("ignore", message=f".*{text}.*")
             trainer = pl.Trainer(
                 max_epochs=1,
                 **hardware(device),
