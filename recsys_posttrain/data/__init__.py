@@ -7,6 +7,7 @@ from recsys_posttrain.data.audit import audit, audit_lines, rewards_line
 from recsys_posttrain.data.beliefs import MovieLensBeliefs
 from recsys_posttrain.data.global_time import GlobalTime
 from recsys_posttrain.data.hold_out import HoldOut
+from recsys_posttrain.data.joined import JoinedLogs
 from recsys_posttrain.data.kuairand import KuaiRand, KuaiRandUniform
 from recsys_posttrain.data.kuairec import KuaiRec
 from recsys_posttrain.data.movielens import MovieLens1M, MovieLens100K, MovieLensSmall
@@ -20,6 +21,7 @@ __all__ = [
     "Dataset",
     "GlobalTime",
     "HoldOut",
+    "JoinedLogs",
     "KuaiRand",
     "KuaiRandUniform",
     "KuaiRec",

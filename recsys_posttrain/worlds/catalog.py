@@ -88,6 +88,8 @@ def _rooted(dataset: Any, data_root: str | None) -> Any:
     """The dataset, or the ratings that a world is fitted to, read from data_root."""
     if data_root is None:
         return dataset
+    if hasattr(dataset, "logs"):
+        return replace(dataset, logs=tuple(_rooted(each, data_root) for each in dataset.logs))
     if hasattr(dataset, "source"):
         return replace(dataset, source=_rooted(dataset.source, data_root))
     return replace(dataset, data_root=data_root) if hasattr(dataset, "data_root") else dataset
