@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
@@ -69,6 +69,8 @@ def load(
     what may be shown, or "all". never_shown: ids of items that nobody is shown, and "@masked.txt"
     for those that a file holds, one a line.
     """
+    require_kinds(split=split, thresholds=thresholds)
+    require_kind("columns", columns, "items", 'give a dict such as {"rating": "watch_time"}')
     if isinstance(dataset, pd.DataFrame):
         source: Dataset = _Loaded(interactions_of(dataset, columns))
     else:
@@ -79,6 +81,8 @@ def load(
         )
         if isinstance(dataset, str | Path):
             dataset = dataset_named(str(dataset), data_root)
+        words = "give a data frame, the name of a dataset, a path, or a dataset such as rp.Jester()"
+        require_kind("dataset", dataset, "content_hash", words)
         source = dataset
     minimum = split.minimum_item_ratings
     corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)

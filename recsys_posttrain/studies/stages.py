@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from recsys_posttrain.algorithms.base import reads_rewards
-from recsys_posttrain.live_table import Look, Row
 from recsys_posttrain.plan import METRICS
+from recsys_posttrain.progress import Look, Row
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.store import partial_of

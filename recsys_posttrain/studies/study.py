@@ -24,8 +24,7 @@ from recsys_posttrain.files import (
     write_parquet,
     write_text,
 )
-from recsys_posttrain.live_table import live_table
-from recsys_posttrain.progress import Progress, console, say
+from recsys_posttrain.progress import Progress, console, live_table, say
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
