@@ -1,8 +1,8 @@
 """Mirrors a study's folder to Weights & Biases, while it runs and after: files are the source.
 
 One run per trial of trials.csv and per method and seed of rows.parquet, with its curves (per method
-of table.csv where the rows are not there), and one for the study: its table, its figures, and what each method
-is worth against the level of the noise and against the achieved quality of the reward model. A
+of table.csv where the rows are not there), and one for the study: its table, its figures, and what
+each method is worth against the level of the noise and the achieved quality of the reward model. A
 folder of `make live-bench` is one run.
 Every run is first written offline, below WANDB_DIR or the study's folder (offline_runs.py), under
 an id that digests its settings and not its results: a run that is unchanged is not written again, a
@@ -247,7 +247,8 @@ def _write(
         for axis, prefix in AXES.items():  # what a metric of a method is drawn against
             run.define_metric(axis)
             run.define_metric(f"{prefix}/*", step_metric=axis)
-        run.define_metric(f"{curves.PREFIX}*", step_metric=curves.STEP)
+        if entry.curve:
+            run.define_metric(f"{curves.PREFIX}*", step_metric=curves.STEP)
         for point in entry.curve:
             run.log(dict(point))
         if study is not None and entry.stage == "study":

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 
+import pandas as pd
 import pytest
 from study_factory import isolate_wandb
 
@@ -76,9 +77,7 @@ def test_a_run_that_went_on_replaces_itself_and_the_end_has_its_results(killed, 
     mirror(killed)
     (before,) = read(killed, capfd).values()
     partial = killed.parent / ".partial-posttrain-a"
-    (partial / "metrics.jsonl").write_text(
-        "".join(f"{json.dumps(x)}\n" for x in [*LINES, LINES[0]])
-    )
+    (partial / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in LINES))
     partial.rename(killed.parent / "moved")
     (killed.parent / "stages").mkdir()
     (killed.parent / "moved").rename(killed.parent / "stages" / "posttrain-a")
@@ -97,7 +96,11 @@ def test_a_run_that_went_on_replaces_itself_and_the_end_has_its_results(killed, 
     ended = read(killed, capfd)["PPO/clean/0"]
     assert ended["run_id"] == before["run_id"]
     assert [item.get("train/loss") for item in ended["history"]] == [2.5, 2.0, 1.5, None]
-    assert ended["history"][-1]["ndcg@10"] > 0
+    table = pd.read_csv(killed / "table.csv").set_index(["method", "column"])
+    low, high = table.loc[("PPO", "NDCG@10 all"), ["low", "high"]]
+    last = ended["history"][-1]
+    assert (last["NDCG@10 all/low"], last["NDCG@10 all/high"]) == pytest.approx((low, high))
+    assert last["ndcg@10"] > 0
 
 
 def test_without_a_plan_or_with_a_damaged_one_there_is_nothing(tmp_path):
