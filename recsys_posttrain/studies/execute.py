@@ -16,7 +16,9 @@ from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.choose import Trial, validation_frames
 from recsys_posttrain.studies.keys import EvalSplit
+from recsys_posttrain.studies.left_out import by_reason
 from recsys_posttrain.studies.load import Study, load_study
+from recsys_posttrain.studies.own_files import OwnFiles
 from recsys_posttrain.studies.parallel import answered, check_workers, cores
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.rules import validation_rows
@@ -30,7 +32,7 @@ class Options(NamedTuple):
     """What the command line gave; None: what the file says. workers: processes of one thread each
     for the runs; 1: this one, with all its threads; None: one per core. eval_split: the targets
     of the table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds,
-    methods: as in load_study."""
+    methods, own: as in load_study."""
 
     overrides: tuple[str, ...] = ()
     dataset: str | None = None
@@ -45,11 +47,13 @@ class Options(NamedTuple):
     rules: FileRules = FileRules()
     full_seeds: bool = False
     methods: str | None = None
+    own: OwnFiles = OwnFiles()
 
     def study(self, file: Path) -> Study:
         return load_study(
             file, self.overrides, self.dataset, self.seeds, self.data_root, self.eval_split,
             self.split, self.thresholds, self.rules, self.full_seeds, self.methods,
+            self.own,
         )  # fmt: skip
 
 
@@ -180,31 +184,6 @@ def number_of_workers(options: Options, study: Study) -> int:
     if device != "cpu":
         return 1
     return min(asked or min(cores(), MOST_WORKERS), len(study.runs) * len(study.seeds))
-
-
-def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
-    """By title, why the log cannot serve a run.
-
-    Raises: UserError where they serve none.
-    """
-    reasons = {
-        study.title(run): why for run in study.rows if (why := pipeline.at(run.setup).refusal(run))
-    }
-    require(
-        any(study.title(run) not in reasons for run in study.runs),
-        f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}: "
-        f"{by_reason(reasons)}; add BC or another that reads no rewards.",
-    )
-    return reasons
-
-
-def by_reason(left_out: dict[str, str]) -> str:
-    """ASFT, DPO (no rewards to read); RWR (seed 0: ...)."""
-    reasons = dict.fromkeys(left_out.values())
-    labels = {
-        why: ", ".join(name for name, each in left_out.items() if each == why) for why in reasons
-    }
-    return "; ".join(f"{names} ({why})" for why, names in labels.items())
 
 
 def build_in_processes(

@@ -42,11 +42,10 @@ from recsys_posttrain.studies.execute import (
     Results,
     build_in_processes,
     build_runs,
-    by_reason,
     number_of_workers,
-    refused,
 )
 from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_is_replaced
+from recsys_posttrain.studies.left_out import by_reason, refused
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.qualities import Qualities, measure_rewards, quality_caption
@@ -70,14 +69,18 @@ def run_study(file: Path, options: Options) -> Path:
     study = options.study(file)
     workers = number_of_workers(options, study)
     folder = options.output / study.name
-    changes = *options.overrides, *options.thresholds.options, *options.rules.options
+    changes = (
+        *options.overrides, *options.thresholds.options, *options.rules.options,
+        *options.own.options,
+    )  # fmt: skip
     claim(folder, study.definition(changes))
     progress = Progress()
     pipeline = Pipeline(study.runs[0].setup, options.output, options.device, progress.add)
     check_rule(study.rule, pipeline.data)
     say_the_data(pipeline)
     say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
-    left_out = refused(study, pipeline)
+    if left_out := refused(study, pipeline):
+        say(f"cannot be run, and is left out: {by_reason(left_out)}")
     if study.is_grid:
         candidates = 1 + max(study.strengths[run.label] for run in study.runs)
         over = liked if study.rule == OWN else all_targets
