@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.data.encode import as_text, encoder, numbers, some
 from recsys_posttrain.data.joined import Loaded
@@ -59,6 +59,8 @@ def load(
     what may be shown, or "all". never_shown: ids of items that nobody is shown, and "@masked.txt"
     for those that a file holds, one a line.
     """
+    require_kinds(split=split, thresholds=thresholds)
+    require_kind("columns", columns, "items", 'give a dict such as {"rating": "watch_time"}')
     if isinstance(dataset, pd.DataFrame):
         source: Dataset = Loaded(interactions_of(dataset, columns))
     else:
@@ -69,6 +71,8 @@ def load(
         )
         if isinstance(dataset, str | Path):
             dataset = dataset_named(str(dataset), data_root)
+        words = "give a data frame, the name of a dataset, a path, or a dataset such as rp.Jester()"
+        require_kind("dataset", dataset, "content_hash", words)
         source = dataset
     minimum = split.minimum_item_ratings
     corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)

@@ -6,10 +6,8 @@ unbroken run. Lightning's own checkpoint is a pickle and cannot resume inside an
 """
 
 import json
-import logging
 import signal
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -32,6 +30,7 @@ from recsys_posttrain.training.bar import Show, hidden, training_bar
 from recsys_posttrain.training.ema import WeightAverage
 from recsys_posttrain.training.metrics_log import MetricsLog
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.trainer import quiet_trainer
 from recsys_posttrain.training.watch import Measure, Watch
 from recsys_posttrain.types import Batch
 
@@ -86,25 +85,12 @@ def fit(
     stream.start = module.steps_done
     # A run may have been killed after its last step, or after the step that made it stop.
     if len(stream) and not keeper.is_over(module.steps_done):
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         with (
-            warnings.catch_warnings(),
             torch.random.fork_rng(devices=[]),
+            quiet_trainer(device, watching, logger) as trainer,
             training_bar(title, stream.start, stream.stop) as keeper.show,
         ):
-            # A stream feeds itself without workers, and each step sets the modes of the models.
-            for text in ("many workers", "`IterableDataset` has", "LeafSpec", "in eval mode at"):
-                warnings.filterwarnings("ignore", message=f".*{text}.*")
-            trainer = pl.Trainer(
-                max_epochs=1,
-                **hardware(device),
-                logger=logger or False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                callbacks=watching,
-                num_sanity_val_steps=0,
-            )
+            # A stream feeds itself: workers would only copy tensors between processes.
             loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
             try:
                 trainer.fit(module, loader)
@@ -114,13 +100,6 @@ def fit(
     best_step = keeper.best_step if keeper.best_weights else module.steps_done
     lines, passed = tuple(keeper.metrics.lines), keeper.watch.passed
     return Fitted(module.steps_done, best_step, keeper.best_value, lines, passed)
-
-
-def hardware(device: str) -> dict[str, Any]:
-    """Lightning's arguments for cpu, cuda (the first GPU) or cuda:1."""
-    if device == "cpu":
-        return {"accelerator": "cpu", "devices": 1}
-    return {"accelerator": "gpu", "devices": [torch.device(device).index or 0]}
 
 
 class _Keeper(Callback):
