@@ -102,6 +102,8 @@ def run(
     reward: options.RewardFormula = None,
     signals: options.SignalNames = None,
     columns: options.ColumnNames = None,
+    reward_model: options.RewardModelFile = None,
+    pretrained: options.PretrainedFile = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -116,8 +118,10 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --split global-time
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --reward "click + watch"
+      recsys-posttrain run experiments/movielens_main.py --reward-model predictions.parquet
     """
     from recsys_posttrain.studies.execute import Options
+    from recsys_posttrain.studies.own_files import OwnFiles
     from recsys_posttrain.studies.study import run_study
 
     run_study(
@@ -136,6 +140,7 @@ def run(
             rules=options.file_rules(duplicates, reward, signals, columns),
             full_seeds=full_seeds,
             methods=methods,
+            own=OwnFiles(reward_model, pretrained),
         ),
     )
 
