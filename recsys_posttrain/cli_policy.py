@@ -39,6 +39,10 @@ def recommend(
         ),
     ] = None,
     columns: options.ColumnNames = None,
+    at: Annotated[
+        str,
+        typer.Option(metavar="DATE", help="When: of a policy with dated windows; now."),
+    ] = "",
 ) -> None:
     """Recommend items to users with a saved policy.
 
@@ -64,4 +68,4 @@ def recommend(
 
     source = log_or_dataset(log, dataset, data_root)
     asked = policy, ids, histories, k, output, data_root, source, repeats, tilt, reward
-    recommend_to(*asked, columns or "")
+    recommend_to(*asked, columns or "", at)

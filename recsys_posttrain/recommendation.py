@@ -16,6 +16,7 @@ from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import check_writable, disk_is_explained, write_parquet, write_text
@@ -39,6 +40,7 @@ def recommend(
     tilt: float | None = None,
     reward: Path | None = None,
     columns: str = "",
+    at: str = "",
 ) -> pd.DataFrame:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -46,7 +48,8 @@ def recommend(
     histories: a ratings file of other users, with the same item ids. repeats: whether what a user
     had may be shown; None: as the policy's log had it. tilt: a temperature in stars; the policy's
     probabilities are multiplied by exp(r_hat / tilt). reward: the folder of that model; None: the
-    one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". The score
+    one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". at: a
+    date, at which windows say what may be shown; empty: now. The score
     is the logit, comparable within one user only. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
@@ -72,7 +75,7 @@ def recommend(
         else _of_file(saved, _named(RatingsFile(str(histories), minimum_events=1), columns))
     )
     saved = saved._replace(repeats=repeats or saved.repeats)
-    frame = lists(ranker, saved, user_ids, sequences, k)
+    frame = lists(ranker, saved, user_ids, sequences, k, at)
     if output is None:
         print(frame.to_string(index=False))
         return frame
@@ -86,10 +89,15 @@ def recommend(
 
 
 def lists(
-    ranker: Ranker, saved: SavedPolicy, user_ids: np.ndarray, sequences: Sequences, k: int
+    ranker: Ranker,
+    saved: SavedPolicy,
+    user_ids: np.ndarray,
+    sequences: Sequences,
+    k: int,
+    at: str = "",
 ) -> pd.DataFrame:
     """k items for each of these users, in the columns of `recommend`."""
-    removed = removed_items(sequences, saved.repeats, saved.never_shown_M)
+    removed = not_to_show(saved, sequences, at)
     items_NK, score_NK = top_items(*ranker.scores(sequences), k, removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
@@ -109,6 +117,18 @@ def lists(
             f"left to recommend: {some(rest)}"
         )
     return frame
+
+
+def not_to_show(saved: SavedPolicy, histories: Sequences, at: str = "") -> Excluded:
+    """What the policy may not show after these histories at a date; empty: now."""
+    require(not at or saved.windows is not None, f"--at {at}: this policy has no windows of items.")
+    try:
+        moment = pd.Timestamp(at or "now", tz="UTC")
+    except ValueError:
+        raise UserError(f"--at {at}: give a date such as 2024-01-31 or 2024-01-31T12:00.") from None
+    times_N = torch.full((len(histories),), int(moment.timestamp()))
+    mask = saved.never_shown_M, saved.windows, times_N
+    return removed_items(histories, saved.repeats, *mask)
 
 
 def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
