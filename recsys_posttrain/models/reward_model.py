@@ -16,9 +16,9 @@ from recsys_posttrain import ops
 from recsys_posttrain.config import require
 from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.cache import OutputCache
 from recsys_posttrain.models.next_action import next_batches, next_factors
-from recsys_posttrain.plan import Fitted
 from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.types import Batch, Corpus, Sequences
 

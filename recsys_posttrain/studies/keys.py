@@ -39,6 +39,7 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training import judge as judge_training
 from recsys_posttrain.training import posttrain, pretrain
 from recsys_posttrain.training import reward as reward_training
+from recsys_posttrain.training.bar import training_bar
 from recsys_posttrain.types import EvalSplit as EvalSplit
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import World, truth_of, world
@@ -101,12 +102,12 @@ class StageKeys:
         parts = setup.backbone, setup.pretraining, setup.pretraining_loss
         key |= dict(zip(("backbone", "training", "loss"), parts, strict=True))
         key["seed"] = setup.seed
-        key["code"] = code_digest([pretrain.pretrain, save_policy], parts)
+        key["code"] = code_digest([pretrain.pretrain, save_policy], parts, [training_bar])
         return self._stage("pretrain", key)
 
     def _reward(self, train: object, config: RewardConfig, read: object = None) -> dict[str, Any]:
         """read: a noise or a control that decides what the model learns from."""
-        without = [] if isinstance(read, RewardNoise) else [RewardNoise]
+        without = [training_bar, *([] if isinstance(read, RewardNoise) else [RewardNoise])]
         return {
             **self._data,
             "reward": config,
@@ -156,7 +157,8 @@ class StageKeys:
 
     def posttrain(self, run: Run) -> Stage:
         # Validation only decides which weights stay where there is a patience.
-        validation = [] if run.posttraining.patience else [evaluate.evaluate, subsets.liked]
+        without: list[object] = [training_bar]
+        without += [] if run.posttraining.patience else [evaluate.evaluate, subsets.liked]
         parts = run.algorithm, run.posttraining
         key = {
             "pretrained": self.pretrain.folder.name,
@@ -165,7 +167,7 @@ class StageKeys:
             "training": run.posttraining,
             "seed": run.seed,
             "liked": self.scale.liked,  # every validation has a metric of these targets
-            "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
+            "code": code_digest([posttrain.posttrain, save_policy], parts, without),
         }
         if run.with_reward_log:
             key["log"] = code_digest([both_logs])

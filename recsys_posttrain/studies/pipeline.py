@@ -150,7 +150,7 @@ class Pipeline(SharedStages):
                 log,
             )
             self.save(folder, trained)
-            return fitted._asdict()
+            return fitted.record
 
         files = (*POLICY_FILES, METRICS, "step-*.safetensors")
         built = self.build(self.keys.posttrain(run), f"{run.label}, seed {run.seed}", make, *files)

@@ -9,6 +9,7 @@ from typing import Any
 from recsys_posttrain.config import describe
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.split import untrained_items
+from recsys_posttrain.named import written
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.stats.undefined import undefined_values
 from recsys_posttrain.store import read_stage
@@ -110,7 +111,7 @@ def command_of(study: Study, options: Options) -> str:
         command += f" SPLIT={study.split}" if study.split else ""
         command += f" METHODS={shlex.quote(study.chosen)}" if study.methods else ""
         return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
-    command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
+    command = f"recsys-posttrain run {shlex.quote(written(study.file))}"
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += " --full-seeds" if options.full_seeds else ""

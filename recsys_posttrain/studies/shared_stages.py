@@ -95,7 +95,7 @@ class SharedStages:
             setup = self.setup
             if self.outside is not None:
                 self.save(folder, self.outside)
-                return without_steps(folder)._asdict()
+                return without_steps(folder).record
             trained, fitted = pretrain.pretrain(
                 self.data,
                 setup.backbone,
@@ -106,7 +106,7 @@ class SharedStages:
                 setup.pretraining_loss,
             )
             self.save(folder, trained)
-            return fitted._asdict()
+            return fitted.record
 
         title = self.title("pretrained policy")
         return self.build(self.keys.pretrain, title, make, *POLICY_FILES, METRICS).folder
