@@ -12,6 +12,7 @@ import torch
 
 from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
+from recsys_posttrain.data.available import with_windows
 from recsys_posttrain.data.encode import as_text, encoder, numbers, some
 from recsys_posttrain.data.joined import Loaded
 from recsys_posttrain.data.never_shown import with_never_shown
@@ -45,6 +46,7 @@ def load(
     catalogue: Catalogue = "eligible",
     columns: Mapping[str, str] = MappingProxyType({}),
     never_shown: Sequence[str | int] = (),
+    available: str | Path = "",
 ) -> Split:
     """The data, split: of a named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...), a .csv
     or .parquet file, a data frame with one row per event, or a dataset or world itself, such as
@@ -57,7 +59,8 @@ def load(
     (`data.corpus.reward_scale`). repeats: whether users choose items again, which decides what may
     be shown; None: measured in the log. catalogue: "eligible", so that policies are a softmax over
     what may be shown, or "all". never_shown: ids of items that nobody is shown, and "@masked.txt"
-    for those that a file holds, one a line.
+    for those that a file holds, one a line. available: a table of item_id, from, until: when items
+    may be shown.
     """
     require_kinds(split=split, thresholds=thresholds)
     require_kind("columns", columns, "items", 'give a dict such as {"rating": "watch_time"}')
@@ -76,7 +79,7 @@ def load(
         source = dataset
     minimum = split.minimum_item_ratings
     corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)
-    corpus = with_never_shown(corpus, never_shown)
+    corpus = with_windows(with_never_shown(corpus, never_shown), str(available))
     return split.split(replace(corpus, catalogue=catalogue))
 
 

@@ -58,6 +58,10 @@ def recommend(
         ),
     ] = None,
     columns: options.ColumnNames = None,
+    at: Annotated[
+        str,
+        typer.Option(metavar="DATE", help="When: of a policy with dated windows; now."),
+    ] = "",
 ) -> None:
     """Recommend items to users with a saved policy.
 
@@ -93,7 +97,7 @@ def recommend(
         tilt,
         reward,
     )
-    recommend_to(*asked, columns or "")
+    recommend_to(*asked, columns or "", at)
 
 
 def export(

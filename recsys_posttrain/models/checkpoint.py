@@ -15,6 +15,7 @@ import torch
 
 import recsys_posttrain.models as backbones
 from recsys_posttrain.config import describe, described_value, require
+from recsys_posttrain.data.available import windows_in, windows_rows
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
@@ -27,6 +28,7 @@ from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.store import RECORD, read_stage
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.types import Corpus, Repeats
+from recsys_posttrain.windows import Windows
 
 WEIGHTS = "policy.safetensors"
 CARD = "policy.json"
@@ -46,6 +48,7 @@ class SavedPolicy(NamedTuple):
     source: dict[str, Any]  # the dataset, as `describe` writes it
     reward_scale: RewardScale  # for a backbone that reads the rewards of a history
     never_shown_M: torch.Tensor | None = None  # items that it is never to show
+    windows: Windows | None = None  # when it may show items
     newest: int | None = None  # time of the log's last event, in seconds; of older versions None
     numbered_by: str = ""  # content hash of the log whose numbering of the items it has
 
@@ -72,6 +75,7 @@ def save_policy(
         "repeats": corpus.repeats,
         "item_ids": item_ids.tolist(),
         "never_shown": never_shown_ids(corpus),
+        "available": windows_rows(corpus),
         "reward_scale": asdict(corpus.reward_scale),
         "newest": int(corpus.sequences.timestamps_E.max()),
         "numbered_by": numbered_by or corpus.content_hash,
@@ -120,6 +124,7 @@ def load_policy(
         source["dataset"],
         scale_in(card),
         _never_shown(card, item_ids, folder),
+        _windows(card, item_ids, folder),
         card.get("newest"),
         card.get("numbered_by", card["content_hash"]),
     )
@@ -133,6 +138,14 @@ def _never_shown(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> to
     )
     require(is_mask, f"{folder / CARD}: never_shown is no list of ids of its items: {FIX}")
     return torch.tensor(sorted(known[each] for each in masked)) if masked else None
+
+
+def _windows(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> Windows | None:
+    known = {str(each): number for number, each in enumerate(item_ids.tolist(), start=1)}
+    try:
+        return windows_in(card.get("available"), known.__getitem__)
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError):
+        raise UserError(f"{folder / CARD}: available is no list of windows: {FIX}") from None
 
 
 def ids_array(ids: list[Any]) -> np.ndarray:

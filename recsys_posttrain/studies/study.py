@@ -11,6 +11,7 @@ import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.audit import rewards_line
+from recsys_posttrain.data.available import windows_sentence
 from recsys_posttrain.data.never_shown import never_shown_sentence
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
@@ -154,7 +155,7 @@ def say_the_data(pipeline: Pipeline) -> None:
     )
     console.print(rewards_line(corpus), markup=False, soft_wrap=True)
     lines = [repeats_sentence(pipeline.data, pipeline.setup.repeats is None)]
-    lines += filter(None, [never_shown_sentence(pipeline.data)])
+    lines += filter(None, [never_shown_sentence(pipeline.data), windows_sentence(pipeline.data)])
     if isinstance(pipeline.setup.dataset, World):
         lines += headroom_lines(corpus.name, headroom(pipeline.load_truth(), pipeline.data))
     console.print("\n".join(lines), markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, JoinedLogs, RatingsFile
-from recsys_posttrain.data.encode import as_text, encoder, left_out
+from recsys_posttrain.data.encode import LeftOut, as_text, encoder
 from recsys_posttrain.data.joined import Loaded, joined, lost_columns
 from recsys_posttrain.data.newest import Newest, newest
 from recsys_posttrain.data.notes import counted, note
@@ -129,10 +129,13 @@ def known_corpus(saved: SavedPolicy, interactions: Interactions) -> Corpus:
     found = encoder(corpus, saved.item_ids, len(saved.item_ids))
     known = corpus if found is None else found.corpus(corpus)
     if found is not None:
-        note(f"{corpus.name}: items are matched with the policy's by id; {left_out(corpus, known)}")
+        note(
+            f"{corpus.name}: items are matched with the policy's by id; {LeftOut().add(corpus, known)}"
+        )
     return replace(
         known,
         reward_scale=replace(saved.reward_scale, missing=missing or saved.reward_scale.missing),
         repeats=saved.repeats,
         never_shown_M=saved.never_shown_M,
+        windows=saved.windows,
     )
