@@ -18,7 +18,7 @@ from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.recommendation import lists
+from recsys_posttrain.recommendation import lists, say_emptied
 from recsys_posttrain.types import Split
 
 
@@ -77,4 +77,7 @@ def recommend(
             ranker, ids, corpus.content_hash, corpus.repeats, corpus.name, {}, scale, mask
         )
     user_ids, sequences = known(saved, corpus, rows_of(corpus, users, "users"), is_log=False)
-    return lists(ranker, saved, user_ids, sequences, k)
+    table, emptied = lists(ranker, saved, user_ids, sequences, k)
+    say_emptied(emptied)
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
