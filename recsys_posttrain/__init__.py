@@ -48,6 +48,7 @@ _HOME = {
     "compare": "api",
     "encode": "data.encode",
     "evaluate": "evaluation.evaluate",
+    "export_onnx": "export",
     "load": "api",
     "load_policy": "serve",
     "off_policy": "api",
