@@ -26,6 +26,7 @@ NAVIGATION = {
     "Understand": [
         "docs/results",
         "docs/noise",
+        "docs/tomorrow",
         "docs/worlds",
         "docs/protocol",
         "docs/statistics",

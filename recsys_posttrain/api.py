@@ -13,6 +13,7 @@ import torch
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.data.encode import as_text, encoder, numbers, some
+from recsys_posttrain.data.joined import Loaded
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
@@ -31,25 +32,8 @@ from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
 from recsys_posttrain.stats.bootstrap import bootstrap, interval
-from recsys_posttrain.types import Corpus, Interactions, Repeats, Split, Targets
+from recsys_posttrain.types import Corpus, Repeats, Split, Targets
 from recsys_posttrain.worlds.catalog import dataset_named
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """Interactions as a Dataset."""
-
-    interactions: Interactions
-
-    @property
-    def name(self) -> str:
-        return self.interactions.name
-
-    def content_hash(self) -> str:
-        return self.interactions.content_hash
-
-    def load(self) -> Interactions:
-        return self.interactions
 
 
 def load(
@@ -76,7 +60,7 @@ def load(
     for those that a file holds, one a line.
     """
     if isinstance(dataset, pd.DataFrame):
-        source: Dataset = _Loaded(interactions_of(dataset, columns))
+        source: Dataset = Loaded(interactions_of(dataset, columns))
     else:
         require(
             not columns,

@@ -30,6 +30,7 @@ from recsys_posttrain.tensors import save_tensors
 from recsys_posttrain.training.drift import drift
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.watch import measure_of
 from recsys_posttrain.types import Batch, LossOutput, Split
 
 POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
@@ -51,6 +52,7 @@ def posttrain(
     log: NoisyLog | None = None,
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
+    judge: RewardModel | None = None,
 ) -> tuple[Policy, Fitted]:
     """A post-trained copy of `policy`, which itself stays as it is.
 
@@ -62,6 +64,7 @@ def posttrain(
     log: replaces data.train. A noisy log and a noisy reward model (rewards/noise) are built
         beforehand with this `policy`; validation reads the noisy reward model too.
     logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
+    judge: for a bound of the plan's guard on the gap between reward model and judge.
 
     Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
     batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
@@ -166,6 +169,7 @@ def posttrain(
             title=type(algorithm).__name__,
             logger=logger,
             callbacks=callbacks,
+            measure=measure_of(training.guard, actors, data.validation, judge),
         )
     finally:
         actors.set_logits_dtype(None)
