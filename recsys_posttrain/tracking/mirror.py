@@ -22,8 +22,9 @@ import pandas as pd
 
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.files import read_json
-from recsys_posttrain.report import interactive
+from recsys_posttrain.report import charts, forest
 from recsys_posttrain.report.noise_quality import axis_of, noise_kinds, of_kind
+from recsys_posttrain.report.page import alone
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
     by_line,
@@ -33,6 +34,7 @@ from recsys_posttrain.report.study_folder import (
     trials_of,
     value_columns,
 )
+from recsys_posttrain.report.svg import Panel, draw
 from recsys_posttrain.store import locked
 from recsys_posttrain.tracking import offline_runs
 from recsys_posttrain.tracking.upload import is_logged_in, upload
@@ -236,15 +238,20 @@ def _log_study(run: Any, study: StudyFolder) -> None:
 
 
 def figures(study: StudyFolder) -> dict[str, Any]:
-    """All Plotly figures, by "group/title"."""
+    """All figures of the page as pages of their own, by "group/title"."""
+    import wandb
+
     points, trials = study.frame("curves.parquet"), study.trials
-    groups = {
-        "leaderboard": interactive.leaderboard(study)[:1],
-        "noise_against_quality": interactive.noise_against_quality(study, value_columns(study)[0]),
-        "over_optimisation": [] if points is None else interactive.over_optimisation(points),
-        "tuning": [] if trials is None else interactive.tuning(trials),
+    groups: dict[str, list[Panel]] = {
+        "noise_against_quality": charts.noise_against_quality(study, value_columns(study)[0]),
+        "over_optimisation": [] if points is None else charts.over_optimisation(points),
+        "tuning": [] if trials is None else charts.tuning(trials),
     }
-    return {f"{group}/{title}": figure for group, all_ in groups.items() for title, figure in all_}
+    drawn = {f"differences/{each.title}": forest.drawn(each) for each in forest.forests(study)}
+    drawn |= {
+        f"{group}/{each.title}": draw(each) for group, all_ in groups.items() for each in all_
+    }
+    return {name: wandb.Html(alone(body), inject=False) for name, body in drawn.items()}
 
 
 def noise_points(study: StudyFolder, column: str) -> Iterator[dict[str, float]]:

@@ -102,8 +102,8 @@ def test_the_study_has_its_axes_its_table_and_its_figures(mirrored, inspect):
     expected = rows.groupby(["method", "seed"])["ndcg@10"].mean()
     assert found["ndcg@10"].to_dict() == pytest.approx(expected.to_dict())
     assert "user_id" not in found  # only means leave the machine
-    drawn = {path.parent.name for path in media.rglob("*.plotly.json")}
-    assert drawn == {"leaderboard", "noise_against_quality", "over_optimisation", "tuning"}
+    drawn = {path.parent.name for path in media.rglob("*.html")}
+    assert drawn == {"differences", "noise_against_quality", "over_optimisation", "tuning"}
 
 
 def test_a_trial_is_a_run_and_a_failed_one_says_why(inspect):
