@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.named import study_file, study_path
+from recsys_posttrain.named import study_file
 
 if TYPE_CHECKING:
     from recsys_posttrain.data.table_file import FileRules
@@ -87,20 +87,8 @@ def path_argument(metavar: str, help: str) -> Any:
     return typer.Argument(metavar=metavar, help=help, parser=path)
 
 
-def _study(text: str | Path) -> Path:
-    return study_path(path(text))
-
-
 def _study_file(text: str | Path) -> Path:
     return study_file(path(text))
-
-
-def study_option(help: str) -> Any:
-    return typer.Option(help=help, parser=_study)
-
-
-def study_argument(metavar: str, help: str) -> Any:
-    return typer.Argument(metavar=metavar, help=help, parser=_study)
 
 
 def checked_device(text: str) -> str:
@@ -146,7 +134,7 @@ Storage = Annotated[
     ),
 ]
 StudyFolder = Annotated[
-    Path, study_argument("STUDY", "A study: its folder, or its name under runs/.")
+    Path, path_argument("STUDY", "A study: its folder, or its name under runs/.")
 ]
 ExperimentFile = Annotated[
     Path,
@@ -188,6 +176,26 @@ ColumnNames = Annotated[
     str | None,
     typer.Option(
         "--columns", metavar="NAME=COLUMN", help="In a file: which is which: user=uid,item=vid,..."
+    ),
+]
+RewardModelFile = Annotated[
+    str | None,
+    typer.Option(
+        "--reward-model",
+        metavar="FILE",
+        help="A reward model of your own: a table of user_id, item_id, prediction, or a Python "
+        "file (it is executed) that defines REWARD_MODEL.",
+        callback=_expanded_if_given,
+    ),
+]
+PretrainedFile = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained",
+        metavar="FILE",
+        help="A policy of your own in place of pretraining: a Python file (it is executed) that "
+        "defines PRETRAINED, a function that gives rp.policy_of(...).",
+        callback=_expanded_if_given,
     ),
 ]
 Repeats = Annotated[

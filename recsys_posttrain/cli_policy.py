@@ -8,21 +8,34 @@ import typer
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.errors import UserError
 
+Policy = Annotated[
+    Path, options.path_argument("STUDY", "A study, or the folder of a saved policy.")
+]
+Method = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="Of a study: whose policy, as its table calls it."),
+]
+Users = Annotated[
+    str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
+]
+Histories = Annotated[
+    Path | None, options.path_option("A .csv or .parquet file of other users' events.")
+]
+
+
+def _ids(
+    users: str | None, histories: Path | None, dataset: str | None, log: Path | None
+) -> list[str] | None:
+    if histories is not None and (dataset, log) != (None, None):
+        raise UserError("--histories holds the events itself: leave out --dataset and --log")
+    return None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+
 
 def recommend(
-    policy: Annotated[
-        Path, options.study_argument("STUDY", "A study, or the folder of a saved policy.")
-    ],
-    method: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Of a study: whose policy, as its table calls it."),
-    ] = None,
-    users: Annotated[
-        str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
-    ] = None,
-    histories: Annotated[
-        Path | None, options.path_option("A .csv or .parquet file of other users' events.")
-    ] = None,
+    policy: Policy,
+    method: Method = None,
+    users: Users = None,
+    histories: Histories = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
     data_root: options.DataRoot = None,
     output: Annotated[
@@ -61,16 +74,67 @@ def recommend(
         raise UserError("--reward is the reward model of a tilt: give --tilt TEMPERATURE too")
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
-    if histories is not None and (dataset, log) != (None, None):
-        raise UserError("--histories holds the events itself: leave out --dataset and --log")
-    ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+    ids = _ids(users, histories, dataset, log)
 
-    from recsys_posttrain.studies.policies import policy_folder
-
-    policy = policy_folder(policy, method)
     from recsys_posttrain.recommendation import recommend as recommend_to
+    from recsys_posttrain.studies.policies import policy_folder
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
     source = log_or_dataset(log, dataset, data_root)
-    asked = policy, ids, histories, k, output, data_root, source, repeats, tilt, reward
+    asked = (
+        policy_folder(policy, method),
+        ids,
+        histories,
+        k,
+        output,
+        data_root,
+        source,
+        repeats,
+        tilt,
+        reward,
+    )
     recommend_to(*asked, columns or "")
+
+
+def export(
+    policy: Policy,
+    method: Method = None,
+    onnx: Annotated[
+        Path | None, options.path_option("A new folder: the encoder as ONNX, and the item table.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, options.path_option("A .parquet file: item_id and vector of every item.")
+    ] = None,
+    states: Annotated[
+        Path | None,
+        options.path_option("A .parquet file: user_id and vector of --users or --histories."),
+    ] = None,
+    users: Users = None,
+    histories: Histories = None,
+    data_root: options.DataRoot = None,
+    dataset: options.DatasetNow = None,
+    log: options.LogNow = None,
+    columns: options.ColumnNames = None,
+) -> None:
+    """Write a saved policy for other systems: scores are products of user and item vectors.
+
+    \b
+    Example:
+      recsys-posttrain export movielens_main-ml-100k --method ASFT --onnx serving
+      recsys-posttrain export exported/policy --embeddings items.parquet
+      recsys-posttrain export exported/policy --states users.parquet --users 1,2,3
+    """
+    if onnx is embeddings is states is None:
+        raise UserError("export needs --onnx FOLDER, --embeddings FILE or --states FILE")
+    if (states is None) != (users is None and histories is None) or (users and histories):
+        raise UserError("--states FILE is of the users of --users IDS or of --histories FILE")
+    ids = _ids(users, histories, dataset, log)
+
+    from recsys_posttrain import export as write
+    from recsys_posttrain.studies.policies import policy_folder
+    from recsys_posttrain.worlds.catalog import log_or_dataset
+
+    targets = write.Targets(onnx, embeddings, states)
+    source = log_or_dataset(log, dataset, data_root)
+    folder = policy_folder(policy, method)
+    write.export(folder, targets, ids, histories, data_root, source, columns or "")

@@ -12,8 +12,8 @@ from recsys_posttrain.cli_options import (
     Storage,
     StudyFolder,
     path_option,
-    study_option,
 )
+from recsys_posttrain.named import study_path
 
 
 def table(
@@ -27,23 +27,27 @@ def table(
     ] = None,
     against: Annotated[
         Path | None,
-        study_option("Another study: print how alike the two rank the methods."),
+        path_option("Another study: print how alike the two rank the methods."),
+    ] = None,
+    output: Annotated[
+        Path | None, path_option("Write the table to this folder too, as .md, .tex and .csv.")
     ] = None,
 ) -> None:
-    """Print the table of a finished study again.
+    """Print the table of a finished study again; nothing is written without --output.
 
     \b
     Example:
-      recsys-posttrain table movielens_main-ml-100k --relative-to RWR
+      recsys-posttrain table movielens_main-ml-100k --relative-to RWR --output paper
       recsys-posttrain table main-ml-1m --against main-ml-1m-global-time
     """
     from recsys_posttrain.studies.study import study_table
 
-    study_table(folder, control, relative_to)
+    folder = study_path(folder)
+    study_table(folder, control, relative_to, output)
     if against is not None:
         from recsys_posttrain.studies.agreement import study_agreement
 
-        study_agreement(folder, against)
+        study_agreement(folder, study_path(against))
 
 
 def report(
@@ -61,7 +65,7 @@ def report(
     """
     from recsys_posttrain.report.page import write_report
 
-    write_report(folder, live)
+    write_report(study_path(folder), live)
 
 
 def wandb_sync(folder: StudyFolder) -> None:
@@ -73,7 +77,7 @@ def wandb_sync(folder: StudyFolder) -> None:
     """
     from recsys_posttrain.tracking.mirror import sync
 
-    typer.echo(sync(folder))
+    typer.echo(sync(study_path(folder)))
 
 
 def dashboard(

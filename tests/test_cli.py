@@ -131,16 +131,16 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
     for folder in ("runs/x", "runs/y", "p"):
         (tmp_path / folder).mkdir(parents=True)
     assert end("table", "runs/x") == 0
-    assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
+    assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO", "--output", "o") == 0
     assert end("table", "x", "--against", "y") == 0
     assert end("recommend", "p", "--users", "1, 22", "--k", "5") == 0
     given = "--histories", "h.csv", "--output", "o.csv", "--columns", "uid"
     assert end("recommend", "p", *given) == 0
     assert end("recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
     assert calls == [
-        ("study_table", Path("runs/x"), None, None),
-        ("study_table", Path("runs/x"), "DPO", "RWR"),
-        ("study_table", Path("runs/x"), None, None),
+        ("study_table", Path("runs/x"), None, None, None),
+        ("study_table", Path("runs/x"), "DPO", "RWR", Path("o")),
+        ("study_table", Path("runs/x"), None, None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
         ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None, None, None, ""),
         (

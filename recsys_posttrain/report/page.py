@@ -16,7 +16,12 @@ from recsys_posttrain.report import figures
 from recsys_posttrain.report.cells import counted
 from recsys_posttrain.report.charts import names
 from recsys_posttrain.report.sections import question, sections
-from recsys_posttrain.report.study_folder import StudyFolder, families_of, study_folder
+from recsys_posttrain.report.study_folder import (
+    StudyFolder,
+    families_of,
+    means_by_seed,
+    study_folder,
+)
 from recsys_posttrain.report.style import style_of
 from recsys_posttrain.report.svg import draw
 from recsys_posttrain.report.verdicts import answers
@@ -71,7 +76,7 @@ def page(study: StudyFolder, live: Path | None = None) -> str:
         control=study.control,
         sections=sections(study, live),
         families=_json(families_of(study.record)),
-        saved=_saved(study.path),
+        saved=_saved(study),
         css=own["css"],
         js=own["js"],
     )
@@ -94,12 +99,15 @@ def _facts(study: StudyFolder) -> list[str]:
     ]
 
 
-def _saved(folder: Path) -> list[tuple[str, str, str]]:
-    """Name, words and address of each file that can be saved from the page."""
+def _saved(study: StudyFolder) -> list[tuple[str, str, str]]:
+    """Name, words and address of each text that can be saved from the page."""
+    there = {name: study.path / name for name in SAVED if (study.path / name).is_file()}
+    texts = [(name, SAVED[name], path.read_bytes()) for name, path in there.items()]
+    means = means_by_seed(study).to_csv(index=False, lineterminator="\n")
+    texts.append(("seeds.csv", "the means of each seed", means.encode()))
     return [
-        (name, words, f"data:text/csv;base64,{base64.b64encode(path.read_bytes()).decode()}")
-        for name, words in SAVED.items()
-        if (path := folder / name).is_file()
+        (name, words, f"data:text/csv;base64,{base64.b64encode(text).decode()}")
+        for name, words, text in texts
     ]
 
 

@@ -5,18 +5,22 @@ from pathlib import Path
 from recsys_posttrain.config import require
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
+from recsys_posttrain.named import study_path
 from recsys_posttrain.report.record import study_record
 
 CARD = "policy.json"  # of models/checkpoint.py, whose import takes a second
 PRETRAINED = "pretrained"  # as run.json begins the names of its stages
 
 
-def policy_folder(folder: Path, method: str | None) -> Path:
+def policy_folder(given: Path, method: str | None) -> Path:
     """The folder of a saved policy: the one that is given, or that of a study's method. Of several
     seeds it is the first, which is said.
 
+    given: a folder, or the name of a study under runs/.
+
     Raises: UserError for a method without a policy, and where the study's stages are gone.
     """
+    folder = study_path(given)
     if (folder / CARD).is_file() or not (folder / "run.json").is_file():
         require(method is None, f"--method {method}: {folder} is no study; leave --method out.")
         return folder

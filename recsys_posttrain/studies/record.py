@@ -103,7 +103,8 @@ def seeds_text(record: Mapping[str, Any]) -> str:
 def command_of(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
-    changes = options.rules.given or options.thresholds.given or options.full_seeds
+    words = [*options.rules.options, *options.own.options]
+    changes = words or options.thresholds.given or options.full_seeds
     if study.file == MAIN_STUDY and study.eval_split == "test" and not changes:
         chosen = shlex.quote(study.dataset or study.runs[0].setup.dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
@@ -117,6 +118,6 @@ def command_of(study: Study, options: Options) -> str:
     command += f" --split {study.split}" if study.split else ""
     command += f" --methods {shlex.quote(study.chosen)}" if study.methods else ""
     command += "".join(f" {option}" for option in options.thresholds.options)
-    command += "".join(f" {shlex.quote(word)}" for word in options.rules.options)
+    command += "".join(f" {shlex.quote(word)}" for word in words)
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.eval_split == "test" else f" --eval-split {study.eval_split}")

@@ -1,6 +1,6 @@
 """A Setup: what post-training starts from, as one frozen value that many runs share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -11,6 +11,7 @@ from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
@@ -30,12 +31,15 @@ _KINDS = {"pretraining": Training}
 class Setup:
     """What runs are built on.
 
-    name: in the table, where a study has several; the backbone's class if left empty.
+    name: in the table, where a study has several; if left empty the backbone's class, or the name
+        of the function `pretrained`.
     thresholds: of the dataset's rewards, where its scale is not to say what is liked.
     repeats: whether users choose items again, which decides what may be shown; None: as measured
         in the log (data/repeats.py).
     never_shown: ids of items that nobody is shown (data/never_shown.py); "@masked.txt" stands for
         those that a file holds, one a line.
+    pretrained: a function that gives a policy from elsewhere (rp.policy_of, rp.load_policy); then
+        nothing is pretrained, so that backbone, pretraining and pretraining_loss are not read.
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
     judge_errors: correlations of the errors of further judges with those that a noise adds to the
@@ -54,6 +58,7 @@ class Setup:
     backbone: BackboneConfig = SASRec()
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
+    pretrained: Callable[[], Policy] | None = None
     reward: RewardConfig = RewardFactors()
     judge: RewardConfig | None = None
     judge_errors: tuple[float, ...] = ()
@@ -68,6 +73,11 @@ class Setup:
             f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
         )
         require(
+            self.pretrained is None or callable(self.pretrained),
+            f"Setup: pretrained={self.pretrained!r} must be a function that gives a "
+            "policy, or None.",
+        )
+        require(
             set(self.judge_errors) <= set(CORRELATIONS),
             f"Setup: judge_errors={self.judge_errors!r} can hold "
             f"{', '.join(f'{rho:g}' for rho in CORRELATIONS)}.",
@@ -80,7 +90,8 @@ class Setup:
 
     @property
     def label(self) -> str:
-        return self.name or type(self.backbone).__name__
+        own = getattr(self.pretrained, "__name__", type(self.backbone).__name__)
+        return self.name or str(own)
 
     @property
     def judge_config(self) -> RewardConfig:

@@ -29,6 +29,7 @@ from recsys_posttrain.report.study_folder import (
     StudyFolder,
     by_line,
     has_results,
+    means_by_seed,
     runs_of,
     study_folder,
     trials_of,
@@ -44,7 +45,6 @@ LIVE = "faults.csv"  # what make live-bench leaves
 CLEAN = "clean"  # in names, of no noise
 LEVEL, QUALITY = "noise/level", "reward_model/quality"
 AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against which axis
-METRICS = ("ndcg@10", "hr@10", "reward/proxy@10", "reward/judge@10", "reward/gold@5", "reward/gold")
 
 
 class Entry(NamedTuple):
@@ -146,7 +146,7 @@ def row_entries(study: StudyFolder) -> Iterator[Entry]:
     """One per method and seed: its Run, and its results."""
     runs = {label: (run, noise) for label, run, noise in runs_of(study.record)}
     quality = axis_of(study.cells)
-    for values in results(study).to_dict("records"):
+    for values in means_by_seed(study).to_dict("records"):
         named: dict[Any, Any] = {
             name: values.pop(name) for name in ("method", "seed") if name in values
         }
@@ -155,19 +155,6 @@ def row_entries(study: StudyFolder) -> Iterator[Entry]:
         axes = {LEVEL: noise.get("level", 0.0), QUALITY: noise.get(quality)}
         name = "/".join([named["method"], shown, *map(str, [*named.values()][1:])])
         yield Entry(name, "posttrain", {**run, **named}, _finite(axes | values))
-
-
-def results(study: StudyFolder) -> pd.DataFrame:
-    """One row per method and seed: means over targets. Without rows those of the table, over all
-    seeds."""
-    rows = study.frame("rows.parquet")
-    if rows is None or study.is_grid:  # a grid has a thousand, of which it chose some
-        cells = study.cells[study.cells["place"] == ""]
-        means = cells.pivot(index="method", columns="column", values="mean")
-        return means.loc[cells["method"].unique()].reset_index()
-    there = [name for name in METRICS if name in rows]
-    rows = rows.astype({"method": str, "seed": int})
-    return rows.groupby(["method", "seed"], sort=False)[there].mean().reset_index()
 
 
 def summary_entry(study: StudyFolder) -> Entry:
@@ -234,7 +221,7 @@ def _log_study(run: Any, study: StudyFolder) -> None:
 
     for point in noise_points(study, value_columns(study)[0]):
         run.log(point)
-    run.log({"rows": wandb.Table(dataframe=results(study)), **figures(study)})
+    run.log({"rows": wandb.Table(dataframe=means_by_seed(study)), **figures(study)})
 
 
 def figures(study: StudyFolder) -> dict[str, Any]:

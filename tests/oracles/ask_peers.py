@@ -1,6 +1,6 @@
 """Asks public packages for their losses on the inputs of inputs.py; writes peers.json.
 
-    pip install trl torchrl d3rlpy        (in an environment of its own)
+    pip install trl torchrl d3rlpy seaborn pyieoe; pip install --no-deps obp    (in one of its own)
     python tests/oracles/ask_peers.py
 
 Each loss is the package's own method, called on one row at a time, with what it asks of its trainer
@@ -19,7 +19,8 @@ from d3rlpy.algos.qlearning.torch.awac_impl import AWACImpl
 from d3rlpy.algos.qlearning.torch.cql_impl import DiscreteCQLImpl
 from d3rlpy.algos.qlearning.torch.crr_impl import CRRImpl
 from d3rlpy.algos.qlearning.torch.iql_impl import IQLImpl
-from inputs import ITEMS, ROWS, SAMPLES, inputs
+from inputs import ITEMS, ROWS, inputs
+from obp import ope
 from tensordict import TensorDict
 from torch import nn
 from torchrl.modules import QValueActor
@@ -33,16 +34,12 @@ GIVEN = {name: torch.from_numpy(values) for name, values in inputs().items()}
 torch.set_default_dtype(torch.float64)
 
 
-def same(value):
-    return value
-
-
 def trainer(**fields):
     """What a loss of TRL reads of its trainer."""
     machine = SimpleNamespace(
         device="cpu",
-        gather=same,
-        gather_for_metrics=same,
+        gather=torch.clone,
+        gather_for_metrics=torch.clone,
         num_processes=1,
         reduce=lambda value, reduction: value,
     )
@@ -228,41 +225,51 @@ def weight_of_iql(temperature, cap):
 def weight_of_crr(temperature, cap):
     kind = "binary" if temperature is None else "exp"
 
-    def weight(advantage):
-        asked = SimpleNamespace(
-            _compute_advantage=lambda *_: advantage,
-            _weight_type=kind,
-            _beta=temperature,
-            _max_weight=cap,
-        )
-        return float(CRRImpl._compute_weight(asked, None, None))
-
-    return [weight(each) for each in GIVEN["advantage"]]
+    asked = SimpleNamespace(
+        _compute_advantage=lambda *_: GIVEN["advantage"],
+        _weight_type=kind,
+        _beta=temperature,
+        _max_weight=cap,
+    )
+    return CRRImpl._compute_weight(asked, None, None).double().tolist()
 
 
 def weight_of_awac(temperature):
     """Of all rows as one batch: V = 0, so that Q is the advantage."""
     q = GIVEN["advantage"][:, None]
-    drawn = torch.zeros(ROWS, SAMPLES, 1)
+    draws = 4
 
     def expected(observations, actions, _):
-        return q if len(actions) == ROWS else torch.zeros(ROWS * SAMPLES, 1)
+        return q if len(actions) == ROWS else torch.zeros(ROWS * draws, 1)
 
     mean = torch.zeros(ROWS, 1)
     action = SimpleNamespace(mu=mean, squashed_mu=mean, logstd=mean)
     asked = SimpleNamespace(
         _q_func_forwarder=SimpleNamespace(compute_expected_q=expected),
         _modules=SimpleNamespace(policy=lambda _: action),
-        _n_action_samples=drawn.shape[1],
+        _n_action_samples=draws,
         action_size=1,
         _lam=temperature,
     )
     return AWACImpl._compute_weights(asked, torch.zeros(ROWS, 1), q).flatten().tolist()
 
 
+def value_of_policy(estimator):
+    """By the Open Bandit Pipeline: propensities are the reference's, q_RV is the reward model."""
+    logged = {
+        "reward": GIVEN["reward"].numpy(),
+        "action": GIVEN["action"].numpy(),
+        "pscore": GIVEN["reference_chosen"].exp().numpy(),
+        "action_dist": GIVEN["policy_RV"].numpy()[:, :, None],
+    }
+    model = {"estimated_rewards_by_reg_model": GIVEN["q_RV"].numpy()[:, :, None]}
+    asks_model = not isinstance(estimator, ope.InverseProbabilityWeighting)
+    return float(estimator.estimate_policy_value(**logged, **(model if asks_model else {})))
+
+
 def main():
     answers = {
-        "versions": {name: version(name) for name in ("trl", "torchrl", "d3rlpy", "torch")},
+        "versions": {name: version(name) for name in ("trl", "torchrl", "d3rlpy", "obp", "torch")},
         "trl/sigmoid": pair_loss("sigmoid", 0.7),
         "trl/ipo": pair_loss("ipo", 0.7),
         "trl/robust": pair_loss("robust", 0.7, 0.1),
@@ -277,6 +284,12 @@ def main():
         "d3rlpy/crr weight": weight_of_crr(0.5, 20.0),
         "d3rlpy/crr filter": weight_of_crr(None, 20.0),
         "d3rlpy/awac weight": weight_of_awac(0.5),
+        "obp/dm": value_of_policy(ope.DirectMethod()),
+        "obp/ips": value_of_policy(ope.InverseProbabilityWeighting()),
+        "obp/snips": value_of_policy(ope.SelfNormalizedInverseProbabilityWeighting()),
+        "obp/dr": value_of_policy(ope.DoublyRobust()),
+        "obp/sndr": value_of_policy(ope.SelfNormalizedDoublyRobust()),
+        "obp/switch-dr": value_of_policy(ope.SwitchDoublyRobust(tau=ROWS**0.5)),
     }
     lines = [f"{json.dumps(name)}: {json.dumps(answer)}" for name, answer in answers.items()]
     (FOLDER / "peers.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")

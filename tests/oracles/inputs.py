@@ -2,11 +2,11 @@
 
 import numpy as np
 
-ROWS, ITEMS, SAMPLES = 24, 11, 4
+ROWS, ITEMS = 24, 11
 
 
 def inputs():
-    """One number per row unless the name ends in _RV (items) or _RK (samples)."""
+    """One number per row unless the name ends in _RV (items)."""
     draw = np.random.default_rng(20260326)
     logits_RV = {name: draw.normal(0, 2, (ROWS, ITEMS)) for name in ("policy", "old", "reference")}
     log_RV = {
@@ -23,12 +23,12 @@ def inputs():
     return {
         **at,
         "action": chosen_R,
+        "policy_RV": np.exp(log_RV["policy"]),
         "q_RV": draw.normal(3, 1.5, (ROWS, ITEMS)),
         "reward": draw.integers(1, 6, ROWS).astype(float),
         "value": draw.normal(3, 1, ROWS),
         "q": draw.normal(3, 1.5, ROWS),
         "advantage": draw.normal(0, 1.5, ROWS),
-        "advantage_RK": draw.normal(0, 1.5, (ROWS, SAMPLES)),
         "kl": draw.normal(0, 1, ROWS),
         "is_good": draw.random(ROWS) < 0.5,
     }

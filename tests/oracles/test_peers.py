@@ -20,6 +20,7 @@ from recsys_posttrain.algorithms.kto import kto_loss
 from recsys_posttrain.algorithms.robust_dpo import robust_loss
 from recsys_posttrain.algorithms.surrogates import forward_kl, ppo_surrogate
 from recsys_posttrain.algorithms.weights import expectile_error, exponential_weight, value_error
+from recsys_posttrain.evaluation.off_policy import estimates
 
 PEERS = json.loads((Path(__file__).parent / "peers.json").read_text())
 
@@ -120,12 +121,24 @@ def test_weights_of_awac(given):
     assert_same_weight("d3rlpy/awac weight", row_softmax(given["advantage"] / 0.5, position))
 
 
+@pytest.mark.parametrize("name", ["dm", "ips", "snips", "dr", "sndr", "switch-dr"])
+def test_off_policy_estimates(given, name):
+    """The last has the cap that is ours by default, sqrt(rows)."""
+    action_R1 = given["action"][:, None]
+    model_R = given["q_RV"].gather(1, action_R1)[:, 0]
+    expected_R = (given["policy_RV"] * given["q_RV"]).sum(dim=1)
+    weight_R = (given["policy_chosen"] - given["reference_chosen"]).exp()
+    found = estimates(weight_R, given["reward"], model_R, expected_R)[f"reward/{name}"]
+    assert found.mean() == pytest.approx(PEERS[f"obp/{name}"], rel=1e-9)
+
+
 def test_inputs_reach_both_branches(given):
     """Otherwise the agreement would say nothing of a clip, a cap or a clamp."""
     ratio = (given["policy_chosen"] - given["old_chosen"]).exp()
     assert ((ratio > 1.2) & (given["advantage"] > 0)).any()
     assert ((ratio < 0.8) & (given["advantage"] < 0)).any()
     assert ((given["q"] - given["value"]) / 0.5 > torch.tensor(20.0).log()).any()
+    assert (given["policy_chosen"] - given["reference_chosen"]).exp().max() > len(ratio) ** 0.5
     assert (given["kl"] < 0).any()
     assert (given["kl"] > 0).any()
     assert 0 < given["is_good"].sum() < len(given["is_good"])

@@ -105,6 +105,11 @@ def _check_answer(html, read, folder):
     saved = base64.b64decode(read.links["drawn-table.csv"].partition("base64,")[2])
     table = pd.read_csv(io.BytesIO(saved)).query("column == 'reward gold@5'").set_index("method")
     assert table["mean"].to_dict() == pytest.approx(gold.mean().to_dict(), abs=1e-9)
+    seeds = base64.b64decode(read.links["drawn-seeds.csv"].partition("base64,")[2])
+    assert b"user_id" not in seeds
+    by_seed = pd.read_csv(io.BytesIO(seeds)).set_index(["method", "seed"])["ndcg@10"]
+    expected = rows.groupby(["method", "seed"])["ndcg@10"].mean()
+    assert by_seed.to_dict() == pytest.approx(expected.to_dict(), abs=1e-12)
     bounds = table.loc["Popularity", ["difference_low", "difference_high"]]
     assert [float(shown[2]), float(shown[3])] == pytest.approx(list(bounds), abs=0.5001e-4)
     assert float(shown[4]) == pytest.approx(table.loc["Popularity", "p_holm"], abs=0.5001e-3)
