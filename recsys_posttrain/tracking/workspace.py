@@ -56,7 +56,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
             ws.Section(name="Over-optimisation", panels=[gallery("over_optimisation")]),
             ws.Section(
                 name="Leaderboard",
-                panels=[wr.WeavePanelSummaryTable(table_name="rows"), gallery("leaderboard")],
+                panels=[wr.WeavePanelSummaryTable(table_name="rows"), gallery("differences")],
                 is_open=True,
             ),
             ws.Section(
