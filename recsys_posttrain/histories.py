@@ -52,17 +52,18 @@ def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
             f"the policy was trained on {saved.dataset} ({saved.source}), which cannot be read "
             f"from here by its description: {fix}"
         ) from None
-    path = getattr(found, "path", None)
-    if path is not None and not (Path(path).exists() or glob(path)):
-        raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
+    for path in (getattr(each, "path", None) for each in getattr(found, "logs", (found,))):
+        if path is not None and not (Path(path).exists() or glob(path)):
+            raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
     return found
 
 
-def _read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
+def read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
     """A file has its columns and its reward where the file that the policy was trained on had."""
-    if not (isinstance(log, RatingsFile) and saved.source.get("class") == "RatingsFile"):
+    source = saved.source.get("logs", [saved.source])[-1]  # of several, the newest
+    if not (isinstance(log, RatingsFile) and source.get("class") == "RatingsFile"):
         return log
-    own = {name: saved.source.get(name, "") for name in ("reward", "columns")}
+    own = {name: source.get(name, "") for name in ("reward", "columns")}
     return replace(log, **{name: rule for name, rule in own.items() if not getattr(log, name)})
 
 
@@ -74,7 +75,7 @@ def histories_of_dataset(
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all by their ids, for None), as the policy reads it:
     in its log where that was, or in `source`."""
-    dataset = log_of(saved, data_root) if source is None else _read_alike(saved, source)
+    dataset = log_of(saved, data_root) if source is None else read_alike(saved, source)
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
     return known(saved, corpus, rows_of(corpus, users, "--users"))
@@ -107,7 +108,7 @@ def named(log: Dataset, columns: str) -> Dataset:
 
 def _of_file(saved: SavedPolicy, file: Dataset) -> tuple[np.ndarray, Sequences]:
     """Of everybody in a ratings file, by their ids."""
-    corpus = corpus_of(_read_alike(saved, file).load())
+    corpus = corpus_of(read_alike(saved, file).load())
     return known(saved, corpus, rows_of(corpus, None, ""), is_log=False)
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 from torch import nn
 
-from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.errors import UserError
@@ -28,8 +28,7 @@ def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
 
     data: what it was trained on.
     """
-    require_kind("policy", policy, "backbone", "give what rp.pretrain returns first")
-    require_kind("data", data, "corpus", "give what rp.load(...) returns")
+    require_kinds(policy=policy, data=data)
     config: BackboneConfig | None = getattr(policy.backbone, "config", None)
     if config is None:
         raise UserError("policy: only one of rp.pretrain or rp.policy_of can be saved.")

@@ -25,3 +25,10 @@ def test_every_exception_is_a_line_that_would_be_broken(monkeypatch):
     made = {file: list(mutants.mutants_of(file)) for file, _ in excepted}
     for file, line in excepted:
         assert any(mutant.was.startswith(line) for mutant in made[file]), (file, line)
+
+
+def test_every_mutant_is_python():
+    made = [mutant for file in mutants.FILES for mutant in mutants.mutants_of(file)]
+    for mutant in made:
+        assert mutants.mutated(mutant) != (ROOT / mutant.file).read_text()
+    assert len(made) > 400

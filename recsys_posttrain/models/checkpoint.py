@@ -46,6 +46,8 @@ class SavedPolicy(NamedTuple):
     source: dict[str, Any]  # the dataset, as `describe` writes it
     reward_scale: RewardScale  # for a backbone that reads the rewards of a history
     never_shown_M: torch.Tensor | None = None  # items that it is never to show
+    newest: int | None = None  # time of the log's last event, in seconds; of older versions None
+    numbered_by: str = ""  # content hash of the log whose numbering of the items it has
 
 
 def save_policy(
@@ -54,11 +56,13 @@ def save_policy(
     backbone: BackboneConfig,
     corpus: Corpus,
     dataset: Dataset | None,
+    numbered_by: str = "",
 ) -> None:
     """Writes a policy into a folder.
 
     corpus: the log that the policy was trained on, prepared from `dataset`; None: from a data
-    frame, say, which nobody finds again.
+    frame, say, which nobody finds again. numbered_by: the content hash of the log that numbered the
+    items, where it is another one.
     """
     save_tensors(folder / WEIGHTS, policy.state_dict())
     item_ids = corpus.item_ids if policy.item_ids is None else policy.item_ids
@@ -69,6 +73,8 @@ def save_policy(
         "item_ids": item_ids.tolist(),
         "never_shown": never_shown_ids(corpus),
         "reward_scale": asdict(corpus.reward_scale),
+        "newest": int(corpus.sequences.timestamps_E.max()),
+        "numbered_by": numbered_by or corpus.content_hash,
     }
     write_json(folder / CARD, card)
     path = getattr(dataset, "path", None)
@@ -114,6 +120,8 @@ def load_policy(
         source["dataset"],
         scale_in(card),
         _never_shown(card, item_ids, folder),
+        card.get("newest"),
+        card.get("numbered_by", card["content_hash"]),
     )
 
 
@@ -143,6 +151,8 @@ def _card(folder: Path) -> dict[str, Any]:
         and isinstance(items[0], str | int)
         and card["repeats"] in get_args(Repeats)
         and isinstance(card["content_hash"], str)
+        and isinstance(card.get("newest"), int | None)
+        and isinstance(card.get("numbered_by", ""), str)
     )
     require(is_policy, f"{path} does not describe a policy: {FIX}")
     try:

@@ -168,7 +168,13 @@ class StageKeys:
         }
         if run.with_reward_log:
             key["log"] = code_digest([both_logs])
+        if self.reads_judge(run):
+            key["judge"] = self.judge.folder.name
         return self._stage("posttrain", key)
+
+    def reads_judge(self, run: Run) -> bool:
+        """Whether the guard of its training asks the judge, and there is one."""
+        return self.has_judge and run.posttraining.guard.gap is not None
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
         """What decides the rewards that the run's post-training reads."""

@@ -94,7 +94,7 @@ class SharedStages:
             setup = self.setup
             if self.outside is not None:
                 self.save(folder, self.outside)
-                return without_steps(folder)._asdict()
+                return without_steps(folder).record
             trained, fitted = pretrain.pretrain(
                 self.data,
                 setup.backbone,

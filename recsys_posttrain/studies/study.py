@@ -24,8 +24,7 @@ from recsys_posttrain.files import (
     write_parquet,
     write_text,
 )
-from recsys_posttrain.live_table import live_table
-from recsys_posttrain.progress import Progress, console, say
+from recsys_posttrain.progress import Progress, console, live_table, say
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
@@ -56,6 +55,7 @@ from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_me
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
 from recsys_posttrain.studies.stages import COLUMNS, Stages
+from recsys_posttrain.tracking.curves import streamed, write_plan
 from recsys_posttrain.tracking.mirror import track
 from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
@@ -97,7 +97,9 @@ def run_study(file: Path, options: Options) -> Path:
 
     def built(part: Study) -> Results:
         stages = Stages(part, pipeline, left_out, known)
-        with live_table(COLUMNS, stages.look, console):
+        if not study.is_grid:  # which has a thousand
+            write_plan(folder, stages.planned())
+        with live_table(COLUMNS, stages.look, console), streamed(lambda: track(folder)):
             if workers > 1:
                 build_in_processes(file, options, part, pipeline, progress, workers, left_out)
             return build_runs(part, pipeline, left_out, known)

@@ -1,8 +1,8 @@
-"""Mirrors a study's folder to Weights & Biases, after the fact: local files are the source.
+"""Mirrors a study's folder to Weights & Biases, while it runs and after: files are the source.
 
-One run per trial of trials.csv and per method and seed of rows.parquet (per method of table.csv
-where the rows are not there), and one for the study: its table, its figures, and what each method
-is worth against the level of the noise and against the achieved quality of the reward model. A
+One run per trial of trials.csv and per method and seed of rows.parquet, with its curves (per method
+of table.csv where the rows are not there), and one for the study: its table, its figures, and what
+each method is worth against the level of the noise and the achieved quality of the reward model. A
 folder of `make live-bench` is one run.
 Every run is first written offline, below WANDB_DIR or the study's folder (offline_runs.py), under
 an id that digests its settings and not its results: a run that is unchanged is not written again, a
@@ -14,7 +14,7 @@ data.
 import os
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from recsys_posttrain.report.study_folder import (
     by_line,
     has_results,
     means_by_seed,
+    noise_of,
     runs_of,
     study_folder,
     trials_of,
@@ -37,7 +38,7 @@ from recsys_posttrain.report.study_folder import (
 )
 from recsys_posttrain.report.svg import Panel, draw
 from recsys_posttrain.store import locked
-from recsys_posttrain.tracking import offline_runs
+from recsys_posttrain.tracking import curves, offline_runs
 from recsys_posttrain.tracking.upload import is_logged_in, upload
 
 PROJECT = "recsys-posttrain"
@@ -49,7 +50,8 @@ AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against whic
 
 class Entry(NamedTuple):
     """One W&B run. stage: its job type. values: its summary, logged once. failed: its state.
-    Two are the same run if `name`, `stage` and `about` are the same; None: `config`."""
+    Two are the same run if `name`, `stage` and `about` are the same; None: `config`. curve: logged
+    before the values, step by step."""
 
     name: str
     stage: str
@@ -57,6 +59,7 @@ class Entry(NamedTuple):
     values: dict[str, Any]
     failed: bool = False
     about: Any = None
+    curve: Sequence[Mapping[str, float]] = ()
 
 
 def track(folder: Path) -> str:
@@ -84,7 +87,7 @@ def track(folder: Path) -> str:
 
 def sync(folder: Path) -> str:
     """`track`, asked for by the user. Raises: UserError for no study, or with W&B turned off."""
-    if not (folder / LIVE).is_file():
+    if not (folder / LIVE).is_file() and not curves.planned(folder):
         study_folder(folder)
     require(
         os.environ.get("WANDB_MODE") != "disabled",
@@ -100,12 +103,14 @@ def wandb_folder(study: Path) -> Path:
 
 def mirror(folder: Path) -> tuple[int, set[str]]:
     """Writes what is not there yet as offline runs; returns their number, and the identities of all
-    that the study has. Of a study that is still running only the trials."""
+    that the study has. Of one that still runs, or was killed, the trials and curves so far."""
     trials = trials_of(folder)
     new = [] if trials is None else list(trial_entries(trials))
     study = study_folder(folder) if has_results(folder) else None
     if study is not None:
         new += [*row_entries(study), summary_entry(study)]
+    else:
+        new += running_entries(folder)
     if (folder / LIVE).is_file():
         new.append(live_entry(folder))
     group, there, written = folder.resolve().name, wandb_folder(folder), 0
@@ -145,7 +150,7 @@ def trial_entries(trials: pd.DataFrame) -> Iterator[Entry]:
 def row_entries(study: StudyFolder) -> Iterator[Entry]:
     """One per method and seed: its Run, and its results."""
     runs = {label: (run, noise) for label, run, noise in runs_of(study.record)}
-    quality = axis_of(study.cells)
+    quality, stages = axis_of(study.cells), study.record.get("stages", {})
     for values in means_by_seed(study).to_dict("records"):
         named: dict[Any, Any] = {
             name: values.pop(name) for name in ("method", "seed") if name in values
@@ -154,7 +159,29 @@ def row_entries(study: StudyFolder) -> Iterator[Entry]:
         shown = f"{noise['kind']}-{noise['level']:g}" if noise.get("kind") else CLEAN
         axes = {LEVEL: noise.get("level", 0.0), QUALITY: noise.get(quality)}
         name = "/".join([named["method"], shown, *map(str, [*named.values()][1:])])
-        yield Entry(name, "posttrain", {**run, **named}, _finite(axes | values))
+        ends = intervals(study, named["method"])
+        entry = Entry(name, "posttrain", {**run, **named}, _finite(axes | values | ends))
+        stage = stages.get("/".join(map(str, named.values())), {}).get("folder")
+        if stage is not None:
+            entry = entry._replace(about=stage, curve=curves.curve(study.path, stage))
+        yield entry
+
+
+def intervals(study: StudyFolder, method: str) -> dict[str, float]:
+    """The ends of the table's intervals, over all seeds."""
+    cells = study.cells[study.cells["method"] == method].to_dict("records")
+    return {f"{cell['column']}/{end}": cell[end] for cell in cells for end in ("low", "high")}
+
+
+def running_entries(folder: Path) -> Iterator[Entry]:
+    """One per method and seed whose training has begun; the same run as `row_entries` has later."""
+    for run in curves.planned(folder):
+        if curve := curves.curve(folder, run["stage"]):
+            _, kind, level = noise_of(run["config"].get("noise") or {})
+            shown = f"{kind}-{level:g}" if kind else CLEAN
+            name = f"{run['name']}/{shown}/{run['seed']}"
+            config = {**run["config"], "method": run["name"], "seed": run["seed"]}
+            yield Entry(name, "posttrain", config, {}, about=run["stage"], curve=curve)
 
 
 def summary_entry(study: StudyFolder) -> Entry:
@@ -209,9 +236,14 @@ def _write(
         for axis, prefix in AXES.items():  # what a metric of a method is drawn against
             run.define_metric(axis)
             run.define_metric(f"{prefix}/*", step_metric=axis)
+        if entry.curve:
+            run.define_metric(f"{curves.PREFIX}*", step_metric=curves.STEP)
+        for point in entry.curve:
+            run.log(dict(point))
         if study is not None and entry.stage == "study":
             _log_study(run, study)
-        run.log(entry.values)
+        if entry.values:
+            run.log(entry.values)
         run.finish(exit_code=int(entry.failed))
 
 
