@@ -29,6 +29,7 @@ from recsys_posttrain.progress import Progress, console, live_table, say
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
+from recsys_posttrain.report.page import write_page
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
 from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of
@@ -201,6 +202,7 @@ def write_study(
     _say_written(folder, table)
     if gains is not None:
         say(gains)
+    say(write_page(folder))
     say(track(folder))
 
 

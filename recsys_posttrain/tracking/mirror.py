@@ -22,18 +22,21 @@ import pandas as pd
 
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.files import read_json
-from recsys_posttrain.report import interactive
+from recsys_posttrain.report import charts, forest
 from recsys_posttrain.report.noise_quality import axis_of, noise_kinds, of_kind
+from recsys_posttrain.report.page import alone
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
     by_line,
     has_results,
+    means_by_seed,
     noise_of,
     runs_of,
     study_folder,
     trials_of,
     value_columns,
 )
+from recsys_posttrain.report.svg import Panel, draw
 from recsys_posttrain.store import locked
 from recsys_posttrain.tracking import curves, offline_runs
 from recsys_posttrain.tracking.upload import is_logged_in, upload
@@ -43,7 +46,6 @@ LIVE = "faults.csv"  # what make live-bench leaves
 CLEAN = "clean"  # in names, of no noise
 LEVEL, QUALITY = "noise/level", "reward_model/quality"
 AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against which axis
-METRICS = ("ndcg@10", "hr@10", "reward/proxy@10", "reward/judge@10", "reward/gold@5", "reward/gold")
 
 
 class Entry(NamedTuple):
@@ -149,7 +151,7 @@ def row_entries(study: StudyFolder) -> Iterator[Entry]:
     """One per method and seed: its Run, and its results."""
     runs = {label: (run, noise) for label, run, noise in runs_of(study.record)}
     quality, stages = axis_of(study.cells), study.record.get("stages", {})
-    for values in results(study).to_dict("records"):
+    for values in means_by_seed(study).to_dict("records"):
         named: dict[Any, Any] = {
             name: values.pop(name) for name in ("method", "seed") if name in values
         }
@@ -180,19 +182,6 @@ def running_entries(folder: Path) -> Iterator[Entry]:
             name = f"{run['name']}/{shown}/{run['seed']}"
             config = {**run["config"], "method": run["name"], "seed": run["seed"]}
             yield Entry(name, "posttrain", config, {}, about=run["stage"], curve=curve)
-
-
-def results(study: StudyFolder) -> pd.DataFrame:
-    """One row per method and seed: means over targets. Without rows those of the table, over all
-    seeds."""
-    rows = study.frame("rows.parquet")
-    if rows is None or study.is_grid:  # a grid has a thousand, of which it chose some
-        cells = study.cells[study.cells["place"] == ""]
-        means = cells.pivot(index="method", columns="column", values="mean")
-        return means.loc[cells["method"].unique()].reset_index()
-    there = [name for name in METRICS if name in rows]
-    rows = rows.astype({"method": str, "seed": int})
-    return rows.groupby(["method", "seed"], sort=False)[there].mean().reset_index()
 
 
 def summary_entry(study: StudyFolder) -> Entry:
@@ -264,19 +253,24 @@ def _log_study(run: Any, study: StudyFolder) -> None:
 
     for point in noise_points(study, value_columns(study)[0]):
         run.log(point)
-    run.log({"rows": wandb.Table(dataframe=results(study)), **figures(study)})
+    run.log({"rows": wandb.Table(dataframe=means_by_seed(study)), **figures(study)})
 
 
 def figures(study: StudyFolder) -> dict[str, Any]:
-    """All Plotly figures, by "group/title"."""
+    """All figures of the page as pages of their own, by "group/title"."""
+    import wandb
+
     points, trials = study.frame("curves.parquet"), study.trials
-    groups = {
-        "leaderboard": interactive.leaderboard(study)[:1],
-        "noise_against_quality": interactive.noise_against_quality(study, value_columns(study)[0]),
-        "over_optimisation": [] if points is None else interactive.over_optimisation(points),
-        "tuning": [] if trials is None else interactive.tuning(trials),
+    groups: dict[str, list[Panel]] = {
+        "noise_against_quality": charts.noise_against_quality(study, value_columns(study)[0]),
+        "over_optimisation": [] if points is None else charts.over_optimisation(points),
+        "tuning": [] if trials is None else charts.tuning(trials),
     }
-    return {f"{group}/{title}": figure for group, all_ in groups.items() for title, figure in all_}
+    drawn = {f"differences/{each.title}": forest.drawn(each) for each in forest.forests(study)}
+    drawn |= {
+        f"{group}/{each.title}": draw(each) for group, all_ in groups.items() for each in all_
+    }
+    return {name: wandb.Html(alone(body), inject=False) for name, body in drawn.items()}
 
 
 def noise_points(study: StudyFolder, column: str) -> Iterator[dict[str, float]]:
