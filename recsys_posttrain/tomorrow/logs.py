@@ -129,9 +129,8 @@ def known_corpus(saved: SavedPolicy, interactions: Interactions) -> Corpus:
     found = encoder(corpus, saved.item_ids, len(saved.item_ids))
     known = corpus if found is None else found.corpus(corpus)
     if found is not None:
-        note(
-            f"{corpus.name}: items are matched with the policy's by id; {LeftOut().add(corpus, known)}"
-        )
+        left = LeftOut().add(corpus, known)
+        note(f"{corpus.name}: items are matched with the policy's by id; {left}")
     return replace(
         known,
         reward_scale=replace(saved.reward_scale, missing=missing or saved.reward_scale.missing),
