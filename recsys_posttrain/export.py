@@ -83,6 +83,9 @@ def export(
         if (path := getattr(targets, option)) is not None:
             check_output(path, f"--{option}", (".parquet",))
     saved = load_policy(policy_folder)
+    if saved.windows is not None:
+        dated = counted(len(saved.windows.items_U), "item")
+        note(f"{dated} may be shown at some times only (policy.json), which no file here says")
     if targets.embeddings is not None:
         write_embeddings(saved, targets.embeddings)
     if targets.states is not None:

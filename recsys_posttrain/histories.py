@@ -57,7 +57,7 @@ def histories_of(
     """As `recommend` describes its arguments."""
     if histories is not None:
         file = named(RatingsFile(str(histories), minimum_events=1), columns)
-        file = cast(RatingsFile, _read_alike(saved, file))
+        file = cast(RatingsFile, read_alike(saved, file))
         if (found := parts_of(file)) is not None:
             return Asked(found[0], _of_parts(saved, file.name, found[1]))
         corpus = corpus_of(file.load(), repeats=saved.repeats)
@@ -104,17 +104,18 @@ def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
             f"the policy was trained on {saved.dataset} ({saved.source}), which cannot be read "
             f"from here by its description: {fix}"
         ) from None
-    path = getattr(found, "path", None)
-    if path is not None and not (Path(path).exists() or glob(path)):
-        raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
+    for path in (getattr(each, "path", None) for each in getattr(found, "logs", (found,))):
+        if path is not None and not (Path(path).exists() or glob(path)):
+            raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
     return found
 
 
-def _read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
+def read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
     """A file has its columns and its reward where the file that the policy was trained on had."""
-    if not (isinstance(log, RatingsFile) and saved.source.get("class") == "RatingsFile"):
+    source = saved.source.get("logs", [saved.source])[-1]  # of several, the newest
+    if not (isinstance(log, RatingsFile) and source.get("class") == "RatingsFile"):
         return log
-    own = {name: saved.source.get(name, "") for name in ("reward", "columns")}
+    own = {name: source.get(name, "") for name in ("reward", "columns")}
     return replace(log, **{name: rule for name, rule in own.items() if not getattr(log, name)})
 
 
@@ -129,7 +130,7 @@ def histories_of_dataset(
     in its log where that was, or in `source`."""
     require(source or not columns, f"--columns {columns}: is for a file: give --log FILE too")
     dataset = log_of(saved, data_root) if source is None else named(source, columns)
-    dataset = _read_alike(saved, dataset)
+    dataset = read_alike(saved, dataset)
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
     return known(saved, corpus, rows_of(corpus, users, "--users"))

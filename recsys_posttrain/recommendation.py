@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset
 from recsys_posttrain.data.encode import as_text, some
 from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.repeats import removed_items
+from recsys_posttrain.eligibility import Excluded
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import check_output, disk_is_explained, replacing
 from recsys_posttrain.histories import Asked, histories_of, states_of
@@ -36,6 +39,7 @@ def recommend(
     tilt: float | None = None,
     reward: Path | None = None,
     columns: str = "",
+    at: str = "",
 ) -> pd.DataFrame | None:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -43,8 +47,9 @@ def recommend(
     histories: a ratings file of other users, with the same item ids. repeats: whether what a user
     had may be shown; None: as the policy's log had it. tilt: a temperature in stars; the policy's
     probabilities are multiplied by exp(r_hat / tilt). reward: the folder of that model; None: the
-    one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". The score
-    is the logit, comparable within one user only. Written as .csv or .parquet, or printed.
+    one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". at: a
+    date, at which windows say what may be shown; empty: now. The score is the logit, comparable
+    within one user only. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
     counted in one line on stderr. Users come in the order of their ids; those of a large parquet
@@ -63,13 +68,14 @@ def recommend(
         from recsys_posttrain.untrained.tilt import tilted
 
         ranker = tilted(saved.policy, reward_of(policy_folder, saved, reward), tilt)
+    moment = moment_of(saved, at)
     saved_as = saved._replace(repeats=repeats or saved.repeats)
     asked = histories_of(saved, users, histories, data_root, source, columns)
     tables: list[pa.Table] = []
     emptied: list[str] = []
     with nullcontext(tables.append) if output is None else writing(output) as add:
         for user_ids, sequences in followed(asked, "users"):
-            table, all_had = lists(ranker, saved_as, user_ids, sequences, k)
+            table, all_had = lists(ranker, saved_as, user_ids, sequences, k, moment)
             emptied += all_had
             add(table)
     say_emptied(emptied)
@@ -116,9 +122,11 @@ def lists(
     user_ids: np.ndarray,
     sequences: Sequences,
     k: int,
+    moment: int | None = None,
 ) -> tuple[pa.Table, list[str]]:
-    """k items for each of these users, in the columns of `recommend`, and who had every item."""
-    removed = removed_items(sequences, saved.repeats, saved.never_shown_M)
+    """k items for each of these users, in the columns of `recommend`, and who had every item.
+    moment: as for `not_to_show`."""
+    removed = not_to_show(saved, sequences, moment)
     scores = (
         (states_of(ranker, sequences), ranker.item_embedding_VD)
         if isinstance(ranker, Policy)
@@ -147,3 +155,21 @@ def say_emptied(users: list[str]) -> None:
             f"{counted(len(users), 'user')} had every item that the policy may show, so nothing is "
             f"left to recommend: {some(users)}"
         )
+
+
+def moment_of(saved: SavedPolicy, at: str) -> int:
+    """A date in seconds; empty: now.
+
+    Raises: UserError for what is none, and where no item has a window."""
+    require(not at or saved.windows is not None, f"--at {at}: this policy has no windows of items.")
+    try:
+        return int(pd.Timestamp(at or "now", tz="UTC").timestamp())
+    except ValueError:
+        raise UserError(f"--at {at}: give a date such as 2024-01-31 or 2024-01-31T12:00.") from None
+
+
+def not_to_show(saved: SavedPolicy, histories: Sequences, moment: int | None = None) -> Excluded:
+    """What the policy may not show after these histories at a moment, in seconds; None: now."""
+    moment = moment_of(saved, "") if moment is None else moment
+    mask = saved.never_shown_M, saved.windows, torch.full((len(histories),), moment)
+    return removed_items(histories, saved.repeats, *mask)

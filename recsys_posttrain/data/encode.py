@@ -72,7 +72,10 @@ class Encoder:
         """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
         masked_M = self.never_shown(targets.never_shown_M)
-        known = replace(targets, history=history, items_N=items_N, never_shown_M=masked_M)
+        windows = targets.windows and targets.windows.numbered(self.number_V1)
+        known = replace(
+            targets, history=history, items_N=items_N, never_shown_M=masked_M, windows=windows
+        )
         return targets_where(known, (items_N > 0) & (history.lengths_N > 0))
 
     def corpus(self, corpus: Corpus) -> Corpus:
@@ -85,6 +88,7 @@ class Encoder:
             item_ids=self.item_ids,
             ticks_E=ticks_E,
             never_shown_M=self.never_shown(corpus.never_shown_M),
+            windows=corpus.windows and corpus.windows.numbered(self.number_V1),
         )
 
     def split(self, data: Split) -> Split:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset
-from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
@@ -23,6 +22,7 @@ from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.state import require_name
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
 from recsys_posttrain.progress import plain_console
+from recsys_posttrain.recommendation import not_to_show
 from recsys_posttrain.types import Repeats, Sequences
 
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
@@ -186,7 +186,7 @@ def write_lists(
 def best_others(saved: SavedPolicy, seen: Sequences, live_item: int, k: int) -> Tensor:
     """The k best that may be shown but the live one, best first, int64 [N, K]; 0 for none."""
     hidden_ND = states_of(saved.policy, seen)
-    removed = removed_items(seen, saved.repeats, saved.never_shown_M)
+    removed = not_to_show(saved, seen)
     items_NK1, _ = top_items(hidden_ND, saved.policy.item_embedding_VD, k + 1, removed)
     # A stable sort by "is it the live one" moves that one item, if it is there, to the end.
     order_NK1 = (items_NK1 == live_item).long().argsort(dim=1, stable=True)
