@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from recsys_posttrain.data.notes import heard, note
+from recsys_posttrain.data.numbered import numbered
 from recsys_posttrain.data.propensity import PROPENSITY, check_propensities
 from recsys_posttrain.data.signals import is_signal, signals_of
 from recsys_posttrain.data.sources import CACHE, cache_folder
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 6  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
-LOWER_MINIMUM = (
-    "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
-    "split=LeaveOneOut(minimum_item_ratings=1) in the experiment file)"
-)
 
 
 class Dataset(Protocol):
@@ -137,37 +134,14 @@ class _Tables(NamedTuple):
 
 def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     import numpy as np
-    import pandas as pd
     import pyarrow as pa
 
     from recsys_posttrain.data.impressions import shown_columns
 
-    frame = interactions.frame
     check_propensities(interactions)
-    # Text is compared here and nowhere after: in pandas it costs most of the time of preparing.
-    user_E, user_ids = pd.factorize(frame["user_id"])
-    item_E, item_ids = pd.factorize(frame["item_id"])
-    count_V = np.bincount(item_E)
-    kept_E = count_V[item_E] >= minimum_item_ratings
-    if not kept_E.any():
-        raise UserError(
-            f"{interactions.name} has no item with {minimum_item_ratings} ratings or more (the "
-            f"most is {count_V.max(initial=0)}); {LOWER_MINIMUM}."
-        )
-    left_out: list[Any] = []
-    if not kept_E.all():
-        if PROPENSITY in frame:
-            note(
-                f"{interactions.name}: {1 - kept_E.mean():.2%} of events are on items left out as "
-                "rare, so that off-policy estimates that are not self-normalised are about as much "
-                f"too high; to keep them {LOWER_MINIMUM}"
-            )
-        frame = frame[kept_E]
-        left_out = user_ids[np.bincount(user_E[kept_E], minlength=len(user_ids)) == 0].tolist()
-        user_E, found = pd.factorize(user_E[kept_E])
-        user_ids = user_ids[found]
-        item_E, found = pd.factorize(item_E[kept_E])
-        item_ids = item_ids[found]
+    frame, user_E, user_ids, item_E, item_ids, left_out = numbered(
+        interactions, minimum_item_ratings
+    )
     timestamp_E = frame["timestamp"].to_numpy()
     order_E = np.lexsort((timestamp_E, user_E))  # stable: ties keep the file's order
     offsets = pa.array(np.concatenate([[0], np.bincount(user_E).cumsum()]), type=pa.int32())

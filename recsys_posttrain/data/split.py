@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from recsys_posttrain.config import require, require_at_least
-from recsys_posttrain.data.prepare import LOWER_MINIMUM
+from recsys_posttrain.data.numbered import LOWER_MINIMUM
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,0 +1,65 @@
+"""Which items of a log are kept, and the numbers of its users and items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from recsys_posttrain.data.notes import note
+from recsys_posttrain.data.propensity import PROPENSITY
+from recsys_posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from recsys_posttrain.types import Interactions
+
+LOWER_MINIMUM = (
+    "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
+    "split=LeaveOneOut(minimum_item_ratings=1) in the experiment file)"
+)
+
+
+class Numbered(NamedTuple):
+    """The events that are kept, and of each the numbers from 0 of its user and its item, by first
+    appearance. left_out: the ids of users without such an event."""
+
+    frame: pd.DataFrame
+    user_E: np.ndarray
+    user_ids: Any
+    item_E: np.ndarray
+    item_ids: Any
+    left_out: list[Any]
+
+
+def numbered(interactions: Interactions, minimum_item_ratings: int) -> Numbered:
+    """Without the items that have fewer ratings. Raises: UserError where that leaves none."""
+    import numpy as np
+    import pandas as pd
+
+    frame = interactions.frame
+    # Text is compared here and nowhere after: in pandas it costs most of the time of preparing.
+    user_E, user_ids = pd.factorize(frame["user_id"])
+    item_E, item_ids = pd.factorize(frame["item_id"])
+    count_V = np.bincount(item_E)
+    kept_E = count_V[item_E] >= minimum_item_ratings
+    if not kept_E.any():
+        raise UserError(
+            f"{interactions.name} has no item with {minimum_item_ratings} ratings or more (the "
+            f"most is {count_V.max(initial=0)}); {LOWER_MINIMUM}."
+        )
+    left_out: list[Any] = []
+    if not kept_E.all():
+        if PROPENSITY in frame:
+            note(
+                f"{interactions.name}: {1 - kept_E.mean():.2%} of events are on items left out as "
+                "rare, so that off-policy estimates that are not self-normalised are about as much "
+                f"too high; to keep them {LOWER_MINIMUM}"
+            )
+        frame = frame[kept_E]
+        left_out = user_ids[np.bincount(user_E[kept_E], minlength=len(user_ids)) == 0].tolist()
+        user_E, found = pd.factorize(user_E[kept_E])
+        user_ids = user_ids[found]
+        item_E, found = pd.factorize(item_E[kept_E])
+        item_ids = item_ids[found]
+    return Numbered(frame, user_E, user_ids, item_E, item_ids, left_out)
