@@ -39,6 +39,14 @@ def recommend(
         ),
     ] = None,
     columns: options.ColumnNames = None,
+    items: Annotated[
+        Path | None,
+        options.path_option(
+            "A .parquet file of item_id and vectors: titles that are new to a policy with item "
+            "features, recommended like the others."
+        ),
+    ] = None,
+    unknown_users: options.UnknownUsers = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 
@@ -50,9 +58,15 @@ def recommend(
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --log log_of_today.csv
       recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --tilt 0.3
+      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --items new_titles.parquet
     """
     if reward is not None and tilt is None:
         raise UserError("--reward is the reward model of a tilt: give --tilt TEMPERATURE too")
+    if items is not None and tilt is not None:
+        raise UserError(
+            "--tilt reads a reward model, which does not know the titles of --items: "
+            "leave one of them out"
+        )
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
     if histories is not None and (dataset, log) != (None, None):
@@ -64,4 +78,4 @@ def recommend(
 
     source = log_or_dataset(log, dataset, data_root)
     asked = policy, ids, histories, k, output, data_root, source, repeats, tilt, reward
-    recommend_to(*asked, columns or "")
+    recommend_to(*asked, columns or "", items, unknown_users)

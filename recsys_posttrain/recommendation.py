@@ -14,14 +14,14 @@ from recsys_posttrain.data import Dataset, RatingsFile, prepare
 from recsys_posttrain.data.encode import as_text, encoder, left_out, some
 from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.prepare import corpus_of
-from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
-from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import check_writable, disk_is_explained, write_parquet, write_text
 from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
+from recsys_posttrain.models.new_items import add_items
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.types import Corpus, Repeats, Sequences
+from recsys_posttrain.unknown_users import UnknownUsers, tops, with_users
 from recsys_posttrain.worlds.catalog import dataset_described
 
 ALIKE = 0.75  # of difflib: short ids of other users are no misspellings
@@ -39,6 +39,8 @@ def recommend(
     tilt: float | None = None,
     reward: Path | None = None,
     columns: str = "",
+    items: Path | None = None,
+    unknown_users: UnknownUsers = None,
 ) -> pd.DataFrame:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -47,7 +49,9 @@ def recommend(
     had may be shown; None: as the policy's log had it. tilt: a temperature in stars; the policy's
     probabilities are multiplied by exp(r_hat / tilt). reward: the folder of that model; None: the
     one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". The score
-    is the logit, comparable within one user only. Written as .csv or .parquet, or printed.
+    is the logit, comparable within one user only. items: a file of new titles for `add_items`.
+    unknown_users: what those without a known item get; None: nothing, and ids that the log does not
+    have are refused. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
     counted in one line on stderr. Errors: UserError for unknown users, items or file types.
@@ -58,6 +62,7 @@ def recommend(
         require(not output.is_dir(), f"--output {output} is a folder: give the name of a file")
         check_writable(output.parent)
     saved = load_policy(policy_folder)
+    saved = saved if items is None else add_items(saved, items)
     ranker: Ranker = saved.policy
     if tilt is not None:
         require(tilt > 0, f"--tilt {tilt:g}: give a temperature above 0, such as 0.3.")
@@ -67,9 +72,13 @@ def recommend(
 
         ranker = tilted(saved.policy, reward_of(policy_folder, saved, reward), tilt)
     user_ids, sequences = (
-        histories_of_dataset(saved, users, data_root, source and _named(source, columns))
+        histories_of_dataset(
+            saved, users, data_root, source and _named(source, columns), unknown_users
+        )
         if histories is None
-        else _of_file(saved, _named(RatingsFile(str(histories), minimum_events=1), columns))
+        else _of_file(
+            saved, _named(RatingsFile(str(histories), minimum_events=1), columns), unknown_users
+        )
     )
     saved = saved._replace(repeats=repeats or saved.repeats)
     frame = lists(ranker, saved, user_ids, sequences, k)
@@ -89,8 +98,7 @@ def lists(
     ranker: Ranker, saved: SavedPolicy, user_ids: np.ndarray, sequences: Sequences, k: int
 ) -> pd.DataFrame:
     """k items for each of these users, in the columns of `recommend`."""
-    removed = removed_items(sequences, saved.repeats, saved.never_shown_M)
-    items_NK, score_NK = top_items(*ranker.scores(sequences), k, removed)
+    items_NK, score_NK = tops(ranker, saved, sequences, k)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
     row_R, rank_R = np.nonzero(real_NK)
@@ -143,13 +151,16 @@ def histories_of_dataset(
     users: list[str] | None,
     data_root: str | None,
     source: Dataset | None = None,
+    unknown_users: UnknownUsers = None,
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all by their ids, for None), as the policy reads it:
     in its log where that was, or in `source`."""
     dataset = log_of(saved, data_root) if source is None else _read_alike(saved, source)
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
-    return known(saved, corpus, rows_of(corpus, users, "--users"))
+    corpus = corpus if unknown_users is None else with_users(corpus, users or ())
+    rows_N = rows_of(corpus, users, "--users")
+    return known(saved, corpus, rows_N, unknown_users=unknown_users)
 
 
 def rows_of(corpus: Corpus, users: Sequence[str | int] | None, given: str) -> np.ndarray:
@@ -177,10 +188,12 @@ def _named(log: Dataset, columns: str) -> Dataset:
     return replace(log, columns=columns) if columns and isinstance(log, RatingsFile) else log
 
 
-def _of_file(saved: SavedPolicy, file: Dataset) -> tuple[np.ndarray, Sequences]:
+def _of_file(
+    saved: SavedPolicy, file: Dataset, unknown_users: UnknownUsers
+) -> tuple[np.ndarray, Sequences]:
     """Of everybody in a ratings file, by their ids."""
     corpus = corpus_of(_read_alike(saved, file).load())
-    return known(saved, corpus, rows_of(corpus, None, ""), is_log=False)
+    return known(saved, corpus, rows_of(corpus, None, ""), False, unknown_users)
 
 
 def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
@@ -191,10 +204,15 @@ def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
 
 
 def known(
-    saved: SavedPolicy, corpus: Corpus, rows_N: np.ndarray, is_log: bool = True
+    saved: SavedPolicy,
+    corpus: Corpus,
+    rows_N: np.ndarray,
+    is_log: bool = True,
+    unknown_users: UnknownUsers = None,
 ) -> tuple[np.ndarray, Sequences]:
-    """These users' events on items that the policy knows, and who has such. What is left out, and
-    that the log is not the one that the policy was trained on, is said in one line on stderr."""
+    """These users' events on items that the policy knows, and who has such; where the others get
+    what is popular, they too, without an event. What is left out, and that the log is not the one
+    that the policy was trained on, is said in one line on stderr."""
     longest = int(corpus.sequences.lengths_N.max())
     asked = Corpus(
         corpus.name,
@@ -217,15 +235,26 @@ def known(
         said or not is_log or empty_N.any()
     ):
         said.append(left_out(asked, encoded))
+    is_popular = unknown_users == "popularity"
+    if is_popular and saved.popularity_V is None:
+        raise UserError(
+            "--unknown-users popularity: the policy was saved by a version that did not keep how "
+            "often items were chosen; train it anew, or give --unknown-users nothing"
+        )
     require(
-        not empty_N.all(),
+        is_popular or not empty_N.all(),
         f"{corpus.name}: no user asked for ({some(as_text(asked.user_ids))}) has an item that the "
         "policy knows, so there is nothing to recommend from; give users with events on items of "
         f"{saved.dataset}, such as {as_text(saved.item_ids)[0]!r}",
     )
     if empty_N.any():
-        said.append("such users get no recommendation")
+        names = as_text(asked.user_ids[empty_N])
+        get = "the most popular items" if is_popular else "no recommendation"
+        said.append(
+            f"{counted(len(names), 'user')} without an item that the policy knows get {get}: {some(names)}"
+        )
     if said:
         note(f"{corpus.name}: " + "; ".join(said))
-    rows = torch.from_numpy(np.flatnonzero(~empty_N))
-    return asked.user_ids[~empty_N], latest_events(encoded.sequences, rows, longest)
+    kept_N = np.ones_like(empty_N) if is_popular else ~empty_N
+    rows = torch.from_numpy(np.flatnonzero(kept_N))
+    return asked.user_ids[kept_N], latest_events(encoded.sequences, rows, longest)

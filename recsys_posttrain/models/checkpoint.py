@@ -15,6 +15,7 @@ import torch
 
 import recsys_posttrain.models as backbones
 from recsys_posttrain.config import describe, described_value, require
+from recsys_posttrain.data.encode import numbers
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
@@ -32,6 +33,7 @@ WEIGHTS = "policy.safetensors"
 CARD = "policy.json"
 SOURCE = "source.json"
 POLICY_FILES = (WEIGHTS, CARD, SOURCE)
+NEVER = 1e-9  # events of an item without any
 FIX = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/posttrain-..."
 
 
@@ -46,6 +48,7 @@ class SavedPolicy(NamedTuple):
     source: dict[str, Any]  # the dataset, as `describe` writes it
     reward_scale: RewardScale  # for a backbone that reads the rewards of a history
     never_shown_M: torch.Tensor | None = None  # items that it is never to show
+    popularity_V: torch.Tensor | None = None  # log of how often each was chosen; None: not known
 
 
 def save_policy(
@@ -68,6 +71,7 @@ def save_policy(
         "repeats": corpus.repeats,
         "item_ids": item_ids.tolist(),
         "never_shown": never_shown_ids(corpus),
+        "events": event_counts_of(corpus, item_ids).tolist(),
         "reward_scale": asdict(corpus.reward_scale),
     }
     write_json(folder / CARD, card)
@@ -114,6 +118,7 @@ def load_policy(
         source["dataset"],
         scale_in(card),
         _never_shown(card, item_ids, folder),
+        _popularity(card, item_ids, folder),
     )
 
 
@@ -125,6 +130,29 @@ def _never_shown(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> to
     )
     require(is_mask, f"{folder / CARD}: never_shown is no list of ids of its items: {FIX}")
     return torch.tensor(sorted(known[each] for each in masked)) if masked else None
+
+
+def event_counts_of(corpus: Corpus, item_ids: np.ndarray) -> torch.Tensor:
+    """How often each of the items was chosen, [V]; 0 where the log does not have it."""
+    number_E = numbers(item_ids, corpus.item_ids)[corpus.sequences.items_E]
+    return torch.bincount(number_E, minlength=len(item_ids) + 1)[1:]
+
+
+def popularity(count_V: torch.Tensor) -> torch.Tensor:
+    """Logits of items in proportion to their number of events."""
+    return count_V.double().clamp(min=NEVER).log()
+
+
+def _popularity(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> torch.Tensor | None:
+    counts = card.get("events")
+    if counts is None:  # of an older version
+        return None
+    is_count = isinstance(counts, list) and all(type(each) is int and each >= 0 for each in counts)
+    require(
+        is_count and len(counts) == len(item_ids),
+        f"{folder / CARD}: events is no list of counts of its items: {FIX}",
+    )
+    return popularity(torch.tensor(counts))
 
 
 def ids_array(ids: list[Any]) -> np.ndarray:

@@ -76,10 +76,10 @@ class StageKeys:
     @cached_property
     def pretrain(self) -> Stage:
         setup = self.setup
-        parts = setup.backbone, setup.pretraining, setup.pretraining_loss
+        parts = setup.policy_backbone, setup.pretraining, setup.pretraining_loss
         key = {
             **self._data,
-            "backbone": setup.backbone,
+            "backbone": setup.policy_backbone,
             "training": setup.pretraining,
             "loss": setup.pretraining_loss,
             "repeats": self.corpus.repeats,

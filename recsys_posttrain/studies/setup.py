@@ -1,7 +1,7 @@
 """A Setup: what post-training starts from, as one frozen value that many runs share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from recsys_posttrain.config import require
@@ -11,6 +11,7 @@ from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.features import ItemFeatures
 from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
@@ -36,6 +37,8 @@ class Setup:
         in the log (data/repeats.py).
     never_shown: ids of items that nobody is shown (data/never_shown.py); "@masked.txt" stands for
         those that a file holds, one a line.
+    item_features: a .parquet file of vectors of items, which the backbone's item vectors read too
+        (models/features.py); empty: none.
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
     judge_errors: correlations of the errors of further judges with those that a noise adds to the
@@ -52,6 +55,7 @@ class Setup:
     catalogue: Catalogue = "eligible"
     never_shown: tuple[str, ...] = ()
     backbone: BackboneConfig = SASRec()
+    item_features: str = ""
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
     reward: RewardConfig = RewardFactors()
@@ -73,6 +77,10 @@ class Setup:
             f"{', '.join(f'{rho:g}' for rho in CORRELATIONS)}.",
         )
         require(
+            isinstance(self.item_features, str) and self.policy_backbone,  # which reads the file
+            f"Setup: item_features={self.item_features!r} must be the path of a .parquet file.",
+        )
+        require(
             isinstance(self.never_shown, tuple),
             f"Setup: never_shown={self.never_shown!r} must be a tuple of item ids, such as "
             '("12", "34") or ("@masked.txt",).',
@@ -81,6 +89,15 @@ class Setup:
     @property
     def label(self) -> str:
         return self.name or type(self.backbone).__name__
+
+    @property
+    def policy_backbone(self) -> BackboneConfig:
+        """The backbone with the item features."""
+        if not self.item_features:
+            return self.backbone
+        if isinstance(self.backbone, ItemFeatures):
+            return replace(self.backbone, path=self.item_features)
+        return ItemFeatures(self.item_features, self.backbone)
 
     @property
     def judge_config(self) -> RewardConfig:

@@ -70,7 +70,8 @@ class SharedStages:
         return read_parquet(folder / name, fix=store.delete(folder))
 
     def save(self, folder: Path, trained: Policy) -> None:
-        save_policy(folder, trained, self.setup.backbone, self.data.corpus, self.setup.dataset)
+        setup = self.setup
+        save_policy(folder, trained, setup.policy_backbone, self.data.corpus, setup.dataset)
 
     def pretrain(self) -> Path:
         """The folder of the pretrained policy."""
@@ -79,7 +80,7 @@ class SharedStages:
             setup = self.setup
             trained, fitted = pretrain.pretrain(
                 self.data,
-                setup.backbone,
+                setup.policy_backbone,
                 setup.pretraining,
                 setup.seed,
                 folder,

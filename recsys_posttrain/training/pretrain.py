@@ -53,6 +53,8 @@ def pretrain(
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids
+    if hasattr(backbone, "know"):  # models/features.py
+        backbone.know(policy.backbone, data)
     policy.logits_dtype = training.logits_dtype(device)
 
     per_position = loss.build(torch.bincount(data.train.items_E, minlength=num_items + 1)[1:])
