@@ -250,9 +250,8 @@ def known(
     if empty_N.any():
         names = as_text(asked.user_ids[empty_N])
         get = "the most popular items" if is_popular else "no recommendation"
-        said.append(
-            f"{counted(len(names), 'user')} without an item that the policy knows get {get}: {some(names)}"
-        )
+        who = f"{counted(len(names), 'user')} without an item that the policy knows"
+        said.append(f"{who} get {get}: {some(names)}")
     if said:
         note(f"{corpus.name}: " + "; ".join(said))
     kept_N = np.ones_like(empty_N) if is_popular else ~empty_N

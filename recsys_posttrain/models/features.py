@@ -8,8 +8,9 @@ is replaced by the fallback token at random, anew in every step: of each event t
 each item in the softmax. So W and the token learn to stand alone, as they must for a title that
 pretraining never saw.
 
-No gradient of the softmax reaches the row of a title without events: an alternative that nobody was
-given would be pushed down, and with it W for titles like it.
+A title without events was no alternative to what the log chose. Pretraining leaves it out of the
+softmax, which would teach states to shun it, and no gradient ever reaches its row, so that W is not
+taught to push titles like it down.
 
 W starts at 0, so that a policy starts as the one without features. An item without features keeps
 its own vector, always. F numbers of a row.
@@ -24,6 +25,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import as_text, numbers, some
 from recsys_posttrain.data.item_vectors import ItemVectors, vector_file
 from recsys_posttrain.data.notes import counted, note
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.models.backbone import Backbone, BackboneConfig
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.types import Split
@@ -159,9 +161,10 @@ class ItemFeatures:
         module.item_embedding = FeatureEmbedding(own, self.width, self.drop)
         return module
 
-    def know(self, backbone: Backbone, data: Split) -> None:
+    def know(self, backbone: Backbone, data: Split, rule: Rule) -> Rule:
         """Reads the file. What it covers is said in one line.
 
+        Returns: the rule of the training softmax, without the titles that have no event.
         Raises: UserError where it has a vector of no item of the log.
         """
         require(self.path, "ItemFeatures: path is missing; give the .parquet file of the vectors.")
@@ -183,6 +186,12 @@ class ItemFeatures:
         is_new_V = torch.bincount(data.train.items_E, minlength=count + 1)[1:] == 0
         table.fill(vectors, number_I, is_new_V)
         note(_coverage(self.path, corpus.name, as_text(corpus.item_ids), table, known, vectors))
+        if not is_new_V.any():
+            return rule
+        left_out_M = is_new_V.nonzero().squeeze(1) + 1
+        if rule.never_shown_M is not None:
+            left_out_M = torch.cat([left_out_M, rule.never_shown_M]).unique()
+        return rule._replace(never_shown_M=left_out_M)
 
 
 def _coverage(

@@ -53,8 +53,9 @@ def pretrain(
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids
+    rule = rule_of(data.corpus)
     if hasattr(backbone, "know"):  # models/features.py
-        backbone.know(policy.backbone, data)
+        rule = backbone.know(policy.backbone, data, rule)
     policy.logits_dtype = training.logits_dtype(device)
 
     per_position = loss.build(torch.bincount(data.train.items_E, minlength=num_items + 1)[1:])
@@ -69,7 +70,7 @@ def pretrain(
         generator.manual_seed(derived_seed(seed, "negatives"))
 
     module = TrainingModule(policy, objective, training, seed, dropout=True, reseed=reseed)
-    stream = training.batches(data.train, backbone.max_length, seed, rule_of(data.corpus))
+    stream = training.batches(data.train, backbone.max_length, seed, rule)
     fitted = fit(
         module,
         stream,
