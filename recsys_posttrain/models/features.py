@@ -1,22 +1,24 @@
-"""Item vectors that also read features, so that a title that nobody has chosen yet has one.
+"""Item vectors from features, so that a title that nobody has chosen yet has one.
 
-    vector(v) = own(v) + W f(v),    own(v) = the fallback token for a title without events
+    vector(v) = own(v),  or for a title without an event to train on:  token + W f(v)
 
 f(v) is the item's row of the user's file, each column with mean 0 and deviation 1 over the items
-of the log, divided by the root of the width. In pretraining the own vector of an item with features
-is replaced by the fallback token at random, anew in every step: of each event that is read, and of
-each item in the softmax. So W and the token learn to stand alone, as they must for a title that
-pretraining never saw.
+that are trained on, divided by the root of the width.
+
+Pretraining adds its own loss once more, at the same states, with a random share of the own vectors
+replaced by token + W f(v), anew in every step. Only the token and W learn from it: they learn to
+stand alone, and what is learnt of titles with events is, bit for bit, what is learnt without
+features.
 
 A title without events was no alternative to what the log chose. Pretraining leaves it out of the
-softmax, which would teach states to shun it, and no gradient ever reaches its row, so that W is not
-taught to push titles like it down.
-
-W starts at 0, so that a policy starts as the one without features. An item without features keeps
-its own vector, always. F numbers of a row.
+softmax, which would teach states to shun it. Post-training changes neither the token nor W.
+F numbers of a row.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +28,13 @@ from recsys_posttrain.data.encode import as_text, numbers, some
 from recsys_posttrain.data.item_vectors import ItemVectors, vector_file
 from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.repeats import Rule
-from recsys_posttrain.models.backbone import Backbone, BackboneConfig
+from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.types import Split
+from recsys_posttrain.types import Batch, Split
+
+# As losses/base.py has it, which stands above the models.
+Objective = Callable[[Policy, Batch, torch.Generator], Tensor]
 
 
 class FeatureEmbedding(nn.Module):
@@ -43,11 +49,11 @@ class FeatureEmbedding(nn.Module):
     mean_F: Tensor
     scale_F: Tensor
 
-    def __init__(self, own: nn.Embedding, width: int, drop: float) -> None:
+    def __init__(self, own: nn.Embedding, width: int) -> None:
         super().__init__()
         rows, dim = own.weight.shape
-        self.own, self.drop = own, drop
-        self.fallback = nn.Parameter(torch.randn(dim) * dim**-0.5 / 2)
+        self.own = own
+        self.token = nn.Parameter(torch.zeros(dim))
         self.projection = nn.Linear(width, dim, bias=False)
         nn.init.zeros_(self.projection.weight)
         self.register_buffer("features", torch.zeros(rows, width))
@@ -59,23 +65,31 @@ class FeatureEmbedding(nn.Module):
     @property
     def weight(self) -> Tensor:
         """All item vectors."""
-        vectors = self._vectors(self.own.weight, self.features, self.has_features, self.is_new)
-        return torch.where(self.is_new[:, None], vectors.detach(), vectors)
+        if not self.is_new.any():
+            return self.own.weight
+        return torch.where(self.is_new[:, None], self.stand_in(self.features), self.own.weight)
 
     def forward(self, items: Tensor) -> Tensor:
         """Those of the items, of any shape."""
-        of_items = (each[items] for each in (self.features, self.has_features, self.is_new))
-        return self._vectors(self.own(items), *of_items)
+        own: Tensor = self.own(items)
+        if not self.is_new.any():
+            return own
+        return torch.where(self.is_new[items][..., None], self.stand_in(self.features[items]), own)
 
-    def _vectors(
-        self, own: Tensor, features: Tensor, has_features: Tensor, is_new: Tensor
-    ) -> Tensor:
-        if self.training and self.drop:
-            drawn = torch.rand(is_new.shape, device=is_new.device) < self.drop
-            is_new = is_new | (drawn & has_features)
-        own = torch.where(is_new[..., None], self.fallback, own)
-        vectors: Tensor = own + self.projection(features)
+    def stand_in(self, features: Tensor) -> Tensor:
+        """token + W f, without a gradient: only `replaced` teaches it."""
+        with torch.no_grad():
+            return self._from(features)
+
+    def _from(self, features: Tensor) -> Tensor:
+        vectors: Tensor = self.token + self.projection(features)
         return vectors
+
+    def replaced(self, share: float, generator: torch.Generator) -> Tensor:
+        """All item vectors, that share of those with features from these; own ones are constant."""
+        drawn = torch.rand(len(self.is_new), generator=generator) < share
+        drawn = drawn.to(self.is_new.device) & self.has_features & ~self.is_new
+        return torch.where(drawn[:, None], self._from(self.features), self.weight.detach())
 
     @torch.no_grad()
     def fill(self, vectors: ItemVectors, number_I: Tensor, is_new_V: Tensor) -> None:
@@ -105,31 +119,44 @@ class FeatureEmbedding(nn.Module):
         """A copy in which these vectors are of titles behind the others."""
         rows, dim = self.own.weight.shape
         own = nn.Embedding(rows + len(vector_IF), dim, padding_idx=0).to(self.own.weight)
-        own.weight[:rows], own.weight[rows:] = self.own.weight, self.fallback
-        grown = FeatureEmbedding(own, vector_IF.shape[1], self.drop).to(self.own.weight)
+        own.weight[:rows], own.weight[rows:] = self.own.weight, self.token
+        grown = FeatureEmbedding(own, vector_IF.shape[1]).to(self.own.weight)
         state, new = self.state_dict(), torch.ones(len(vector_IF), dtype=torch.bool)
         behind = {"features": self.standardised(vector_IF), "has_features": new, "is_new": new}
         state |= {
             name: torch.cat([state[name], each.to(state[name])]) for name, each in behind.items()
         }
         grown.load_state_dict(state | {"own.weight": own.weight})
-        return grown.train(self.training).requires_grad_(self.fallback.requires_grad)
+        return grown.train(self.training).requires_grad_(self.token.requires_grad)
+
+
+class _Replaced(Policy):
+    """A policy at fixed states, with these item vectors."""
+
+    def __init__(self, policy: Policy, batch: Batch, weight: Tensor) -> None:
+        nn.Module.__init__(self)
+        self.logits_dtype = policy.logits_dtype
+        self.state_ND = policy.hidden_states(batch).detach()
+        self.backbone: Any = SimpleNamespace(item_embedding=SimpleNamespace(weight=weight))
+
+    def hidden_states(self, batch: Batch) -> Tensor:
+        return self.state_ND
 
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """A backbone whose item vectors also read features.
+    """A backbone with item features.
 
     path: a .parquet file of item_id beside a column of lists, or beside columns of numbers. A study
         knows it by its content; a saved policy holds its rows, and needs it no more.
     backbone: the one whose items they are; `--set backbone.dim=32` reaches its fields.
-    drop: the share of own vectors that the fallback token replaces in pretraining.
+    replaced: the share of own vectors that token and features replace in a step of pretraining.
     content_hash, width: of the file, which says them.
     """
 
     path: str = field(default="", compare=False)
     backbone: BackboneConfig = field(default=SASRec(), metadata={"inline": True})
-    drop: float = 0.2
+    replaced: float = 0.2
     content_hash: str = ""
     width: int = 0
 
@@ -140,8 +167,8 @@ class ItemFeatures:
             "SASRec().",
         )
         require(
-            isinstance(self.drop, float | int) and 0 <= self.drop < 1,
-            f"ItemFeatures: drop={self.drop!r} must be at least 0 and below 1.",
+            isinstance(self.replaced, float | int) and 0 < self.replaced < 1,
+            f"ItemFeatures: replaced={self.replaced!r} must be above 0 and below 1.",
         )
         if self.path:
             vectors, content_hash = vector_file(self.path)
@@ -158,10 +185,10 @@ class ItemFeatures:
         """The backbone, without a feature yet: `know` or the tensors of a saved policy fill it."""
         module = self.backbone.build(num_items)
         own: nn.Embedding = module.item_embedding  # type: ignore[assignment]
-        module.item_embedding = FeatureEmbedding(own, self.width, self.drop)
+        module.item_embedding = FeatureEmbedding(own, self.width)
         return module
 
-    def know(self, backbone: Backbone, data: Split, rule: Rule) -> Rule:
+    def know(self, policy: Policy, data: Split, rule: Rule) -> Rule:
         """Reads the file. What it covers is said in one line.
 
         Returns: the rule of the training softmax, without the titles that have no event.
@@ -173,7 +200,7 @@ class ItemFeatures:
             content_hash == self.content_hash,
             f"{self.path} has changed since it was given; start again.",
         )
-        corpus, table = data.corpus, backbone.item_embedding
+        corpus, table = data.corpus, policy.backbone.item_embedding
         assert isinstance(table, FeatureEmbedding)
         number_I = numbers(corpus.item_ids, vectors.ids)[1:]
         count, known = corpus.num_items, int((number_I > 0).sum())
@@ -192,6 +219,17 @@ class ItemFeatures:
         if rule.never_shown_M is not None:
             left_out_M = torch.cat([left_out_M, rule.never_shown_M]).unique()
         return rule._replace(never_shown_M=left_out_M)
+
+    def loss(self, per_position: Objective) -> Objective:
+        """`per_position`, and once more with own vectors replaced."""
+
+        def both(policy: Policy, batch: Batch, generator: torch.Generator) -> Tensor:
+            loss_N = per_position(policy, batch, generator)
+            table: Any = policy.backbone.item_embedding
+            weight = table.replaced(self.replaced, generator)
+            return loss_N + per_position(_Replaced(policy, batch, weight), batch, generator)
+
+        return both
 
 
 def _coverage(

@@ -11,6 +11,7 @@ from recsys_posttrain.evaluation.ranking import target_ranks
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.features import ItemFeatures
 from recsys_posttrain.models.policy import Policy, new_policy
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Fitted, Training
@@ -53,12 +54,12 @@ def pretrain(
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids
-    rule = rule_of(data.corpus)
-    if hasattr(backbone, "know"):  # models/features.py
-        rule = backbone.know(policy.backbone, data, rule)
-    policy.logits_dtype = training.logits_dtype(device)
-
     per_position = loss.build(torch.bincount(data.train.items_E, minlength=num_items + 1)[1:])
+    rule = rule_of(data.corpus)
+    if isinstance(backbone, ItemFeatures):
+        rule = backbone.know(policy, data, rule)
+        per_position = backbone.loss(per_position)
+    policy.logits_dtype = training.logits_dtype(device)
     generator = torch.Generator()
 
     def objective(batch: Batch) -> LossOutput:
