@@ -12,7 +12,7 @@ import recsys_posttrain as rp
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.data.encode import Encoder
 from recsys_posttrain.data.item_vectors import ItemVectors
-from recsys_posttrain.data.repeats import rule_of
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.models.features import FeatureEmbedding, ItemFeatures
 from recsys_posttrain.models.policy import new_policy
 
@@ -58,33 +58,31 @@ def data(frame):
     return replace(found, corpus=whole.corpus)
 
 
-def small_table(drop=0.0):
+def small_table():
     """Items 1 to 4: with features, with none, new with features, new with none."""
-    own = torch.nn.Embedding(5, 2, padding_idx=0)
-    table = FeatureEmbedding(own, width=1, drop=drop)
+    table = FeatureEmbedding(torch.nn.Embedding(5, 2, padding_idx=0), width=1)
     with torch.no_grad():
-        own.weight[1:] = torch.tensor([[1.0, 0], [2, 0], [3, 0], [4, 0]])
-        table.fallback.copy_(torch.tensor([7.0, 0]))
+        table.own.weight[1:] = torch.tensor([[1.0, 0], [2, 0], [3, 0], [4, 0]])
+        table.token.copy_(torch.tensor([7.0, 0]))
         table.projection.weight.copy_(torch.tensor([[0.0], [10.0]]))
     vectors = ItemVectors(np.array(["a", "c", "no"]), np.float32([[5.0], [9.0], [100.0]]))
     table.fill(vectors, torch.tensor([1, 3, 0]), torch.tensor([False, False, True, True]))
+    # Item 1 alone is trained with features, so its column is constant and says nothing.
+    assert not table.features.any()
+    table.features[1], table.features[3] = 0.5, 2.5
     return table
 
 
 def test_vectors_by_hand():
-    """Statistics are those of item 1 alone, the only one trained with features: a constant column,
-    which says nothing. With those of mean 4 and deviation 2 the features are 0.5 and 2.5."""
     table = small_table()
-    assert table.weight.tolist() == [[0, 0], [1, 0], [2, 0], [7, 0], [7, 0]]
-    table.features[1], table.features[3] = 0.5, 2.5
-    want = [[0.0, 0], [1, 5], [2, 0], [7, 25], [7, 0]]
+    want = [[0.0, 0], [1, 0], [2, 0], [7, 25], [7, 0]]
     assert table.weight.tolist() == want
     items = torch.tensor([[4, 3], [1, 0]])
     assert table(items).tolist() == [[want[4], want[3]], [want[1], want[0]]]
 
 
 def test_features_are_standardised_over_the_items_that_are_trained_on():
-    table = FeatureEmbedding(torch.nn.Embedding(4, 2, padding_idx=0), width=2, drop=0.0)
+    table = FeatureEmbedding(torch.nn.Embedding(4, 2, padding_idx=0), width=2)
     given = np.float32([[1.0, 5.0], [3.0, 5.0], [6.0, 5.1]])
     numbers = torch.tensor([2, 1, 3])
     table.fill(ItemVectors(np.array([*"bac"]), given), numbers, torch.tensor([False, False, True]))
@@ -93,45 +91,70 @@ def test_features_are_standardised_over_the_items_that_are_trained_on():
     np.testing.assert_allclose(table.features, want, rtol=1e-6)
 
 
-def test_own_vectors_give_way_at_the_stated_rate_in_training_only():
-    table = small_table(drop=0.25)
-    torch.manual_seed(0)
-    table.train()
-    drawn = torch.stack([table.weight[:, 0] for _ in range(4000)])
-    assert set(drawn[:, 1].tolist()) == {1.0, 7.0}
-    assert abs((drawn[:, 1] == 7).double().mean() - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
-    # One without features keeps what is all that it has, and so does padding.
-    assert set(drawn[:, 2].tolist()) == {2.0}
-    assert set(drawn[:, 0].tolist()) == {0.0}
-    read = table(torch.ones(4000, dtype=torch.int64))[:, 0]
-    assert abs((read == 7).double().mean() - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
-    table.eval()
-    assert table.weight[1, 0] == 1
+def test_own_vectors_are_replaced_at_the_stated_rate():
+    table, generator = small_table(), torch.Generator().manual_seed(0)
+    drawn = torch.stack([table.replaced(0.25, generator) for _ in range(4000)])
+    rows = {tuple(row) for row in drawn[:, 1].tolist()}
+    assert rows == {(1.0, 0.0), (7.0, 5.0)}
+    share = (drawn[:, 1, 0] == 7).double().mean()
+    assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
+    # The others are always what they are: without features, new, and padding.
+    assert torch.equal(drawn[:, [0, 2, 3, 4]], table.weight[[0, 2, 3, 4]].expand(4000, 4, 2))
 
 
-def test_no_gradient_reaches_the_row_of_a_new_title():
+def test_only_the_token_and_the_projection_learn_from_what_is_replaced():
     table = small_table()
-    table.features[1], table.features[3] = 0.5, 2.5
-    table.weight[3:].sum().backward()
-    assert all(each.grad is None or not each.grad.any() for each in table.parameters())
-    table.weight[1].sum().backward()
+    table.replaced(1 - 1e-9, torch.Generator().manual_seed(0)).sum().backward()
+    assert table.own.weight.grad is None
+    assert table.token.grad.tolist() == [1, 1]
     assert table.projection.weight.grad.flatten().tolist() == [0.5, 0.5]
-    assert table.own.weight.grad.sum() == 2
+    # And they learn from nothing else.
+    table.zero_grad()
+    (table.weight[1:].sum() + table(torch.arange(5)).sum()).backward()
+    assert table.token.grad is None
+    assert table.projection.weight.grad is None
+    assert table.own.weight.grad[:, 0].tolist() == [0, 2, 2, 0, 0]
 
 
-def test_it_starts_as_the_policy_without_features(data, config):
-    plain, features = (
-        new_policy(each, data.corpus.num_items, seed=4).eval() for each in (BACKBONE, config)
-    )
-    batch = batch_of(data.train, torch.arange(9), 10)
-    rule = config.know(features.backbone, data, rule_of(data.corpus))
+@pytest.mark.parametrize("loss", [rp.FullSoftmax(), rp.GBCE(negatives=4)], ids=["full", "gbce"])
+def test_titles_with_events_learn_bit_for_bit_what_they_learn_without_features(frame, config, loss):
+    data = rp.load(frame, split=rp.LeaveOneOut(minimum_item_ratings=1))
+    plan = replace(PLAN, steps=9, patience=2, validation_steps=3, ema_decay=0.9)
+    plain, fitted = rp.pretrain(data, BACKBONE, plan, loss=loss)
+    policy, again = rp.pretrain(data, config, plan, loss=loss)
+    assert again == fitted
+    found = {name.replace("own.", ""): each for name, each in policy.state_dict().items()}
+    for name, each in plain.state_dict().items():
+        assert torch.equal(each, found[name]), name
+    table = policy.backbone.item_embedding
+    assert table.token.any()
+    assert table.projection.weight.all()
+
+
+def test_the_loss_of_what_is_replaced_by_hand(data, config):
+    """In float64: a softmax over vectors of which some come from features; the states are fixed."""
+    policy = new_policy(config, data.corpus.num_items, seed=4).double().eval()
+    rule = config.know(policy, data, Rule())
     assert rule.never_shown_M.tolist() == [NEW]
-    assert torch.equal(
-        plain.hidden_states(batch), features.hidden_states(batch)
-    )  # no event of item NEW
-    others = [item for item in range(data.corpus.num_items) if item != NEW - 1]
-    found, want = features.item_embedding_VD[others], plain.item_embedding_VD[others]
-    assert torch.equal(found, want)
+    table, batch = policy.backbone.item_embedding, batch_of(data.train, torch.arange(9), 10)
+    with torch.no_grad():
+        table.token += 0.3
+        table.projection.weight += torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+    per_position = rp.FullSoftmax().build(torch.ones(data.corpus.num_items, dtype=torch.int64))
+    alone_N = per_position(policy, batch, torch.Generator())
+    both_N = config.loss(per_position)(policy, batch, torch.Generator().manual_seed(2))
+    drawn = torch.rand(13, generator=torch.Generator().manual_seed(2)) < config.replaced
+    number = {item: place for place, item in enumerate(data.corpus.item_ids, start=1)}
+    has = {number[f"i{item}"] for item in range(10)} - {NEW}
+    weight = policy.backbone.item_embedding.weight.clone()
+    picked = [item for item in range(1, 13) if drawn[item] and item in has]
+    assert picked
+    for item in picked:
+        weight[item] = table.token + table.projection.weight @ table.features[item]
+    logits_NV = policy.hidden_states(batch) @ weight[1:].T
+    row_N = torch.arange(len(alone_N))
+    want_N = logits_NV.logsumexp(dim=1) - logits_NV[row_N, batch.action_N - 1]
+    torch.testing.assert_close(both_N - alone_N, want_N)
 
 
 @pytest.mark.parametrize("loss", [rp.FullSoftmax(), rp.GBCE(negatives=4)], ids=["full", "gbce"])
@@ -142,9 +165,8 @@ def test_training_moves_all_but_the_new_titles_own_vector(data, config, loss, ca
     assert "vectors of 3 numbers for 10 of 12 items of the data frame; 2 items ('i1" in said
     assert f"1 item ('{data.corpus.item_ids[NEW - 1]}') without an event to train on" in said
     before, after = start.backbone.item_embedding, policy.backbone.item_embedding
-    for name in ("fallback", "projection.weight"):
-        moved = before.get_parameter(name) != after.get_parameter(name)
-        assert moved.any()
+    for name in ("token", "projection.weight"):
+        assert (before.get_parameter(name) != after.get_parameter(name)).any()
     same_V = (before.own.weight == after.own.weight).all(dim=1).nonzero().flatten()
     assert same_V.tolist() == [0, NEW]
     again, _ = rp.pretrain(data, config, replace(PLAN, weight_decay=0.0), loss=loss)
@@ -155,10 +177,10 @@ def test_a_saved_policy_needs_no_file_and_is_post_trained(data, config, tmp_path
     policy, _ = rp.pretrain(data, config, PLAN)
     reward, _ = rp.train_reward(data)
     better, _ = rp.posttrain(policy, data, rp.ASFT(), reward, PLAN)
-    assert not torch.equal(
-        policy.backbone.item_embedding.projection.weight,
-        better.backbone.item_embedding.projection.weight,
-    )
+    tables = [each.backbone.item_embedding for each in (policy, better)]
+    assert not torch.equal(tables[0].own.weight, tables[1].own.weight)
+    assert torch.equal(tables[0].projection.weight, tables[1].projection.weight)
+    assert torch.equal(tables[0].weight[NEW], tables[1].weight[NEW])
     for place, each in enumerate((policy, better)):
         rp.save_policy(each, tmp_path / f"{place}", data)
     (tmp_path / "vectors.parquet").unlink()
@@ -182,7 +204,7 @@ def test_settings_are_a_value_by_the_content_of_the_file(config, vectors, tmp_pa
 BAD = {
     "path is missing": {"path": ""},
     "has no method build": {"backbone": 5},
-    "drop=1 must be at least 0 and below 1": {"drop": 1},
+    "replaced=0 must be above 0 and below 1": {"replaced": 0},
 }
 
 

@@ -61,7 +61,7 @@ def test_a_new_title_has_the_token_and_what_its_features_say(data, policy, vecto
     given = np.stack(vectors["vector"].to_list())
     known, table = given[:12], policy.backbone.item_embedding
     features = (given[12:] - known.mean(axis=0)) / known.std(axis=0) / 4**0.5
-    want = table.fallback.detach().numpy() + features @ table.projection.weight.detach().numpy().T
+    want = table.token.detach().numpy() + features @ table.projection.weight.detach().numpy().T
     np.testing.assert_allclose(grown.item_embedding_VD[12:].detach(), want, atol=1e-6)
     assert len(policy.item_embedding_VD) == 12  # which is not the copy
 
