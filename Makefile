@@ -32,12 +32,14 @@ VENV := .venv/bin/python
 STAMP := .venv/.stamp
 PEERS := .venv-peers/bin/python
 PEERS_STAMP := .venv-peers/.stamp
+DOCS := .venv-docs/bin/python
+DOCS_STAMP := .venv-docs/.stamp
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check benchmark study sweep dashboard report theory kills mutants fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
+.PHONY: help setup test check docs benchmark study sweep dashboard report theory kills mutants fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -98,6 +100,16 @@ check: setup ## lint, format check, types, then the tests
 	$(VENV) -m ruff format --check .
 	$(VENV) -m mypy
 	$(TEST)
+
+docs: setup $(DOCS_STAMP) ## build the site of the documentation into build/site; a broken link is an error
+	@$(VENV) docs/generate.py
+	$(DOCS) -m sphinx -q -W --keep-going -n -c docs -d build/doctrees . build/site
+	@echo 'open build/site/index.html'
+
+$(DOCS_STAMP): docs/requirements.txt | setup
+	$(VENV) -m venv --clear .venv-docs
+	$(DOCS) -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r docs/requirements.txt
+	@touch $(DOCS_STAMP)
 
 benchmark: setup ## run the main study and print its table
 	$(VENV) -m recsys_posttrain run experiments/movielens_main.py --dataset "$(DATASET)" \
@@ -177,6 +189,6 @@ live-bench: setup ## kill the parts of a live service under 5,000 devices; needs
 doctor: setup ## check this machine and say what to do about each problem
 	@$(VENV) -m recsys_posttrain doctor
 
-clean: ## remove .venv, .venv-peers and caches; keep runs, results and downloaded data
-	rm -rf .venv .venv-peers build recsys_posttrain.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-docs, .venv-peers and caches; keep runs, results and downloaded data
+	rm -rf .venv .venv-docs .venv-peers build recsys_posttrain.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,13 +1,17 @@
 """Post-training for generative recommenders: pretrain, reward, post-train, evaluate, compare.
 
+    import pandas as pd
     import recsys_posttrain as rp
 
-    data = rp.load("ml-100k")
+    frame = pd.read_csv("my_log.csv")  # user_id, item_id, rating, timestamp
+    data = rp.load(frame)
     policy, _ = rp.pretrain(data)
     reward, _ = rp.train_reward(data)
-    better, _ = rp.posttrain(policy, data, rp.ASFT(temperature=0.5), reward)
+    better, _ = rp.posttrain(policy, data, rp.ASFT(), reward)
     results = {"Pretrained": rp.evaluate(policy, data), "ASFT": rp.evaluate(better, data)}
     print(rp.compare(results, control="Pretrained").markdown())
+    print(rp.recommend(better, frame, k=10))
+    rp.save_policy(better, "my_policy", data)
 
 Names are imported when they are first used, so that `recsys-posttrain --help` is instant.
 """
@@ -46,6 +50,7 @@ _HOME = {
     "compare": "api",
     "encode": "data.encode",
     "evaluate": "evaluation.evaluate",
+    "export_onnx": "export",
     "load": "api",
     "load_policy": "serve",
     "off_policy": "api",

@@ -12,6 +12,7 @@ from recsys_posttrain.data.encode import encode as encode
 from recsys_posttrain.errors import UserError as UserError
 from recsys_posttrain.evaluation.evaluate import evaluate as evaluate
 from recsys_posttrain.evaluation.true_value import true_value as true_value
+from recsys_posttrain.export import export_onnx as export_onnx
 from recsys_posttrain.losses import GBCE as GBCE
 from recsys_posttrain.losses import FullSoftmax as FullSoftmax
 from recsys_posttrain.losses import SampledSoftmax as SampledSoftmax

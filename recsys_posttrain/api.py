@@ -12,6 +12,7 @@ import torch
 
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
+from recsys_posttrain.data.encode import as_text, encoder, numbers, some
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
@@ -19,13 +20,18 @@ from recsys_posttrain.data.split import targets_at
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.evaluation.evaluate import Evaluation, evaluate
-from recsys_posttrain.evaluation.off_policy import ESTIMATORS, Support, support
+from recsys_posttrain.evaluation.off_policy import (
+    ESTIMATORS,
+    Support,
+    probability_of_target,
+    support,
+)
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
 from recsys_posttrain.stats.bootstrap import bootstrap, interval
-from recsys_posttrain.types import Interactions, Repeats, Split
+from recsys_posttrain.types import Corpus, Interactions, Repeats, Split, Targets
 from recsys_posttrain.worlds.catalog import dataset_named
 
 
@@ -111,21 +117,31 @@ def compare(
     )
 
 
+ESTIMATED = (
+    "propensities are estimated, by a behaviour policy: what it gets wrong is in the estimates and "
+    "in no interval"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class OffPolicy:
     """What a policy is worth by the log of another one.
 
     values: one row per estimator of evaluation/off_policy.py: value, low and high, the 95% interval
-        over users. rows: one per target. support: how far they can be believed.
+        over users. rows: one per target. support: how far they can be believed. is_estimated:
+        whether the propensities are those of a behaviour policy, not of the log.
     """
 
     values: pd.DataFrame
     rows: pd.DataFrame
     support: Support
+    is_estimated: bool = False
 
     def __str__(self) -> str:
         warning = self.support.warning
         lines = [self.values.to_string(float_format="{:.4g}".format), self.support.line]
+        if self.is_estimated:
+            lines.append(ESTIMATED)
         return "\n".join([*lines, f"not to be believed: {warning}"] if warning else lines)
 
 
@@ -136,6 +152,7 @@ def off_policy(
     reward: RewardModel | None = None,
     scale: RewardScale = RewardScale(),
     repeats: Repeats | None = None,
+    behaviour: Ranker | None = None,
 ) -> OffPolicy:
     """The off-policy value of a policy, from a data frame with one row per logged choice: user_id,
     item_id, rating, timestamp, and propensity, the probability of that choice.
@@ -143,15 +160,23 @@ def off_policy(
     Every event that has an earlier one of its user is a target. columns: by our name, that of the
     frame, such as {"rating": "watch_time"}; usual names need none. reward: of the same items; adds
     the estimators that need a model. scale: of the policy's own data, `data.corpus.reward_scale`,
-    where its rewards are no stars; repeats: as for `load`.
+    where its rewards are no stars; repeats: as for `load`. behaviour: for a frame without
+    propensities, a policy that was pretrained on the choices of *other* users, whose probabilities
+    stand in for them; the result says so.
 
     Raises: UserError where a column is missing or holds what it cannot, or no user has two events.
     """
     interactions = interactions_of(frame, columns or {})
+    has_propensity = "propensity" in interactions.frame
     require(
-        "propensity" in interactions.frame,
+        has_propensity or behaviour is not None,
         "the data frame has no column propensity: off-policy estimates need the probability with "
-        'which each item was chosen; name it with columns={"propensity": ...}.',
+        'which each item was chosen; name it with columns={"propensity": ...}, or estimate it with '
+        "behaviour=, a policy that was pretrained on the choices of other users.",
+    )
+    require(
+        not (has_propensity and behaviour is not None),
+        "the data frame has propensities, so that behaviour= is not needed: leave one of them out.",
     )
     corpus = corpus_of(interactions)
     rewards_E = scale.to_stars(corpus.sequences.rewards_E.numpy())
@@ -162,6 +187,8 @@ def off_policy(
     is_first_E = torch.zeros(len(rewards_E), dtype=torch.bool)
     is_first_E[sequences.offsets_N1[:-1]] = True
     targets = targets_at(corpus, (~is_first_E).nonzero().squeeze(1))
+    if behaviour is not None:
+        targets = replace(targets, propensities_N=_estimated(behaviour, corpus, targets))
     data = Split(corpus, sequences, targets, targets, sequences)
     rows = evaluate(policy, data, reward, targets=targets).per_user
     names = [name for name in ESTIMATORS if name in rows]
@@ -173,7 +200,28 @@ def off_policy(
     ).mean_and_draws
     found = [interval(mean, draws_R) for mean, draws_R in zip(mean_K, draws_RK.T, strict=True)]
     values = pd.DataFrame(found, index=[name.removeprefix("reward/") for name in names])
-    result = OffPolicy(values, rows, support(rows))
+    result = OffPolicy(values, rows, support(rows), behaviour is not None)
     if result.support.warning:
         note(f"off-policy estimates are not to be believed: {result.support.warning}")
     return result
+
+
+def _estimated(behaviour: Ranker, corpus: Corpus, targets: Targets) -> torch.Tensor:
+    """The propensities of targets, [N], by a behaviour policy that may number items otherwise.
+
+    Raises: UserError for an item that it does not know, of which it cannot say a probability.
+    """
+    require_kind("behaviour", behaviour, "scores", "give a policy of rp.pretrain on other users")
+    ids = corpus.item_ids if behaviour.item_ids is None else behaviour.item_ids
+    found = encoder(corpus, ids, len(ids))
+    asked = targets if found is None else found.targets(targets)
+    number_V = numbers(ids, corpus.item_ids)[1:]
+    unknown = corpus.item_ids[(number_V == 0).numpy()]
+    require(
+        len(unknown) == 0,
+        f"behaviour does not know {len(unknown):,} of {corpus.num_items:,} items of the data frame "
+        f"({some(as_text(unknown))}), so that their propensities cannot be estimated: leave their "
+        "rows out, or pretrain it on a log that has them.",
+    )
+    scores = behaviour.scores(asked.history, asked.times_N, asked.users_N)
+    return probability_of_target(*scores, asked)

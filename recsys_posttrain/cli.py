@@ -7,7 +7,7 @@ import typer
 
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.cli_data import app as data_app
-from recsys_posttrain.cli_policy import recommend
+from recsys_posttrain.cli_policy import export, recommend
 from recsys_posttrain.cli_report import dashboard, report, table, wandb_sync
 from recsys_posttrain.live.cli import app as live_app
 
@@ -103,6 +103,8 @@ def run(
     reward: options.RewardFormula = None,
     signals: options.SignalNames = None,
     columns: options.ColumnNames = None,
+    reward_model: options.RewardModelFile = None,
+    pretrained: options.PretrainedFile = None,
 ) -> None:
     """Run a study and print its table.
 
@@ -118,8 +120,10 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
       recsys-posttrain run experiments/movielens_main.py --item-features vectors.parquet
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --reward "click + watch"
+      recsys-posttrain run experiments/movielens_main.py --reward-model predictions.parquet
     """
     from recsys_posttrain.studies.execute import Options
+    from recsys_posttrain.studies.own_files import OwnFiles
     from recsys_posttrain.studies.study import run_study
 
     run_study(
@@ -142,6 +146,7 @@ def run(
             rules=options.file_rules(duplicates, reward, signals, columns),
             full_seeds=full_seeds,
             methods=methods,
+            own=OwnFiles(reward_model, pretrained),
         ),
     )
 
@@ -211,7 +216,7 @@ def sweep(
         write_report(folder)
 
 
-for verb in (dashboard, table, report, wandb_sync, recommend):
+for verb in (dashboard, table, report, wandb_sync, recommend, export):
     app.command()(verb)
 
 

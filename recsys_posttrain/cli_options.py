@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.named import study_file
 
 if TYPE_CHECKING:
     from recsys_posttrain.data.table_file import FileRules
@@ -86,6 +87,10 @@ def path_argument(metavar: str, help: str) -> Any:
     return typer.Argument(metavar=metavar, help=help, parser=path)
 
 
+def _study_file(text: str | Path) -> Path:
+    return study_file(path(text))
+
+
 def checked_device(text: str) -> str:
     """cpu, cuda or cuda:1, which this machine has.
 
@@ -128,9 +133,17 @@ Storage = Annotated[
         "belongs in PGPASSWORD or ~/.pgpass: every user of the machine can read arguments.",
     ),
 ]
-StudyFolder = Annotated[Path, path_argument("STUDY", "A study's folder.")]
+StudyFolder = Annotated[
+    Path, path_argument("STUDY", "A study: its folder, or its name under runs/.")
+]
 ExperimentFile = Annotated[
-    Path, path_argument("FILE", "A Python file. It is executed: run only files that you trust.")
+    Path,
+    typer.Argument(
+        metavar="STUDY",
+        help="A study of this package by its name (movielens_main), or a Python file. That is "
+        "executed: run only files that you trust.",
+        parser=_study_file,
+    ),
 ]
 Dataset = Annotated[
     str | None,
@@ -177,6 +190,26 @@ UnknownUsers = Annotated[
     typer.Option(
         help="What users without an item that the policy knows get: the most popular items, or "
         "nothing. By default nothing, and ids that the log does not have are refused."
+    ),
+]
+RewardModelFile = Annotated[
+    str | None,
+    typer.Option(
+        "--reward-model",
+        metavar="FILE",
+        help="A reward model of your own: a table of user_id, item_id, prediction, or a Python "
+        "file (it is executed) that defines REWARD_MODEL.",
+        callback=_expanded_if_given,
+    ),
+]
+PretrainedFile = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained",
+        metavar="FILE",
+        help="A policy of your own in place of pretraining: a Python file (it is executed) that "
+        "defines PRETRAINED, a function that gives rp.policy_of(...).",
+        callback=_expanded_if_given,
     ),
 ]
 Repeats = Annotated[

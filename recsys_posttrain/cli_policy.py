@@ -8,15 +8,34 @@ import typer
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.errors import UserError
 
+Policy = Annotated[
+    Path, options.path_argument("STUDY", "A study, or the folder of a saved policy.")
+]
+Method = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="Of a study: whose policy, as its table calls it."),
+]
+Users = Annotated[
+    str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
+]
+Histories = Annotated[
+    Path | None, options.path_option("A .csv or .parquet file of other users' events.")
+]
+
+
+def _ids(
+    users: str | None, histories: Path | None, dataset: str | None, log: Path | None
+) -> list[str] | None:
+    if histories is not None and (dataset, log) != (None, None):
+        raise UserError("--histories holds the events itself: leave out --dataset and --log")
+    return None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+
 
 def recommend(
-    policy: Annotated[Path, options.path_argument("POLICY_FOLDER", "A saved policy.")],
-    users: Annotated[
-        str | None, typer.Option(metavar="IDS", help="Comma-separated user ids of the dataset.")
-    ] = None,
-    histories: Annotated[
-        Path | None, options.path_option("A .csv or .parquet file of other users' events.")
-    ] = None,
+    policy: Policy,
+    method: Method = None,
+    users: Users = None,
+    histories: Histories = None,
     k: Annotated[int, typer.Option("--k", min=1, help="Items per user.")] = 10,
     data_root: options.DataRoot = None,
     output: Annotated[
@@ -55,10 +74,10 @@ def recommend(
 
     \b
     Example:
-      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --k 10 --output top.csv
-      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --log log_of_today.csv
-      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --tilt 0.3
-      recsys-posttrain recommend runs/stages/posttrain-0f3a --users 1,2,3 --items new_titles.parquet
+      recsys-posttrain recommend movielens_main-ml-100k --method ASFT --users 1,2 --output top.csv
+      recsys-posttrain recommend runs/my_study-log --method DPO --users 1,2 --log log_of_today.csv
+      recsys-posttrain recommend exported/policy --users 1,2,3 --tilt 0.3
+      recsys-posttrain recommend exported/policy --users 1,2,3 --items new_titles.parquet
     """
     if reward is not None and tilt is None:
         raise UserError("--reward is the reward model of a tilt: give --tilt TEMPERATURE too")
@@ -69,13 +88,67 @@ def recommend(
         )
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
-    if histories is not None and (dataset, log) != (None, None):
-        raise UserError("--histories holds the events itself: leave out --dataset and --log")
-    ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
+    ids = _ids(users, histories, dataset, log)
 
     from recsys_posttrain.recommendation import recommend as recommend_to
+    from recsys_posttrain.studies.policies import policy_folder
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
     source = log_or_dataset(log, dataset, data_root)
-    asked = policy, ids, histories, k, output, data_root, source, repeats, tilt, reward
+    asked = (
+        policy_folder(policy, method),
+        ids,
+        histories,
+        k,
+        output,
+        data_root,
+        source,
+        repeats,
+        tilt,
+        reward,
+    )
     recommend_to(*asked, columns or "", items, unknown_users)
+
+
+def export(
+    policy: Policy,
+    method: Method = None,
+    onnx: Annotated[
+        Path | None, options.path_option("A new folder: the encoder as ONNX, and the item table.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, options.path_option("A .parquet file: item_id and vector of every item.")
+    ] = None,
+    states: Annotated[
+        Path | None,
+        options.path_option("A .parquet file: user_id and vector of --users or --histories."),
+    ] = None,
+    users: Users = None,
+    histories: Histories = None,
+    data_root: options.DataRoot = None,
+    dataset: options.DatasetNow = None,
+    log: options.LogNow = None,
+    columns: options.ColumnNames = None,
+) -> None:
+    """Write a saved policy for other systems: scores are products of user and item vectors.
+
+    \b
+    Example:
+      recsys-posttrain export movielens_main-ml-100k --method ASFT --onnx serving
+      recsys-posttrain export exported/policy --embeddings items.parquet
+      recsys-posttrain export exported/policy --states users.parquet --users 1,2,3
+    """
+    if onnx is embeddings is states is None:
+        raise UserError("export needs --onnx FOLDER, --embeddings FILE or --states FILE")
+    if (states is None) != (users is None and histories is None) or (users and histories):
+        raise UserError("--states FILE is of the users of --users IDS or of --histories FILE")
+    ids = _ids(users, histories, dataset, log)
+
+    from recsys_posttrain import export as write
+    from recsys_posttrain.studies.policies import policy_folder
+    from recsys_posttrain.worlds.catalog import log_or_dataset
+
+    targets = write.Targets(onnx, embeddings, states)
+    source = log_or_dataset(log, dataset, data_root)
+    folder = policy_folder(policy, method)
+    write.export(folder, targets, ids, histories, data_root, source, columns or "")

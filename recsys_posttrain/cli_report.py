@@ -13,6 +13,7 @@ from recsys_posttrain.cli_options import (
     StudyFolder,
     path_option,
 )
+from recsys_posttrain.named import study_path
 
 
 def table(
@@ -26,23 +27,27 @@ def table(
     ] = None,
     against: Annotated[
         Path | None,
-        path_option("Another study's folder: print how alike the two rank the methods."),
+        path_option("Another study: print how alike the two rank the methods."),
+    ] = None,
+    output: Annotated[
+        Path | None, path_option("Write the table to this folder too, as .md, .tex and .csv.")
     ] = None,
 ) -> None:
-    """Print the table of a finished study again.
+    """Print the table of a finished study again; nothing is written without --output.
 
     \b
     Example:
-      recsys-posttrain table runs/movielens_main --relative-to RWR
-      recsys-posttrain table runs/main-ml-1m --against runs/main-ml-1m-global-time
+      recsys-posttrain table movielens_main-ml-100k --relative-to RWR --output paper
+      recsys-posttrain table main-ml-1m --against main-ml-1m-global-time
     """
     from recsys_posttrain.studies.study import study_table
 
-    study_table(folder, control, relative_to)
+    folder = study_path(folder)
+    study_table(folder, control, relative_to, output)
     if against is not None:
         from recsys_posttrain.studies.agreement import study_agreement
 
-        study_agreement(folder, against)
+        study_agreement(folder, study_path(against))
 
 
 def report(
@@ -55,12 +60,12 @@ def report(
 
     \b
     Example:
-      recsys-posttrain report runs/movielens_main-ml-1m
-      recsys-posttrain report runs/movielens_main-ml-1m --live runs/live-bench
+      recsys-posttrain report movielens_main-ml-1m
+      recsys-posttrain report movielens_main-ml-1m --live runs/live-bench
     """
     from recsys_posttrain.report.page import write_report
 
-    write_report(folder, live)
+    write_report(study_path(folder), live)
 
 
 def wandb_sync(folder: StudyFolder) -> None:
@@ -68,11 +73,11 @@ def wandb_sync(folder: StudyFolder) -> None:
 
     \b
     Example:
-      recsys-posttrain wandb-sync runs/movielens_main-ml-1m
+      recsys-posttrain wandb-sync movielens_main-ml-1m
     """
     from recsys_posttrain.tracking.mirror import sync
 
-    typer.echo(sync(folder))
+    typer.echo(sync(study_path(folder)))
 
 
 def dashboard(

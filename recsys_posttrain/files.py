@@ -69,6 +69,15 @@ def check_writable(folder: Path, option: str = "--output") -> None:
         ) from error
 
 
+def check_output(path: Path, option: str, suffixes: tuple[str, ...]) -> None:
+    """Whether a file of such a name can be written; as `check_writable`."""
+    if path.suffix not in suffixes:
+        raise UserError(f"{option} {path}: the name must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder: give the name of a file")
+    check_writable(path.parent, option)
+
+
 def _existing(path: Path) -> Path:
     """The path or the nearest one above it that exists."""
     path = path.absolute()

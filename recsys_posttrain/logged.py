@@ -79,10 +79,23 @@ class Shown:
 
     items_S: Tensor  # int64, 1..V
     offsets_E1: Tensor  # int64
+    # float32, as the log has them: places in the slate of the events, and of what was shown with
+    # them; None: not known.
+    positions_E: Tensor | None = None
+    positions_S: Tensor | None = None
 
     def __getitem__(self, index: Tensor) -> "Shown":
         """Of these events."""
-        return Shown(*excluded_spans(self.items_S, self.offsets_E1[index], self.counts[index])[:2])
+        place_S = torch.arange(len(self.items_S), device=self.items_S.device)
+        place_S, offsets_E1 = excluded_spans(place_S, self.offsets_E1[index], self.counts[index])[
+            :2
+        ]
+        return Shown(
+            self.items_S[place_S],
+            offsets_E1,
+            rows_of(self.positions_E, index),
+            rows_of(self.positions_S, place_S),
+        )
 
     @property
     def counts(self) -> Tensor:
@@ -90,13 +103,16 @@ class Shown:
         return self.offsets_E1.diff()
 
     def to(self, device: torch.device | None) -> "Shown":
-        return Shown(self.items_S.to(device), self.offsets_E1.to(device))
+        moved = (None if each is None else each.to(device) for each in vars(self).values())
+        return Shown(*moved)  # type: ignore[arg-type]
 
     def numbered(self, number_V1: Tensor) -> "Shown":
         """In another numbering, without the items that have no number (0) there."""
         items_S = number_V1[self.items_S]
-        kept_S1 = torch.cat([items_S.new_zeros(1), (items_S > 0).cumsum(0)])
-        return Shown(items_S[items_S > 0], kept_S1[self.offsets_E1])
+        is_kept_S = items_S > 0
+        kept_S1 = torch.cat([items_S.new_zeros(1), is_kept_S.cumsum(0)])
+        positions_S = rows_of(self.positions_S, is_kept_S)
+        return Shown(items_S[is_kept_S], kept_S1[self.offsets_E1], self.positions_E, positions_S)
 
 
 Rows = TypeVar("Rows", Tensor, Signals, Shown)

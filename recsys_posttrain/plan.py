@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
@@ -113,11 +112,3 @@ class Training:
     def logits_dtype(self, device: str) -> torch.dtype | None:
         """The value of `Policy.logits_dtype` on this device."""
         return fast_products(device) if self.bfloat16 else None
-
-
-class Fitted(NamedTuple):
-    """How long a model was trained."""
-
-    steps: int  # optimiser steps taken
-    best_step: int  # after which its weights were kept; without a patience, the last one
-    best_value: float | None  # of the monitored metric at best_step; None without a patience

@@ -33,13 +33,14 @@ def time_left(units: float, seconds_each: float) -> str:
     return str(timedelta(seconds=round(units * seconds_each)))
 
 
-class _Left(bars.ProgressColumn):
+class Left(bars.ProgressColumn):
     """At the mean pace so far: rich's own goes by the last tasks, which processes end together."""
 
     def render(self, task: bars.Task) -> Text:
         if not task.completed or task.remaining is None:
             return Text("-:--:--")
-        return Text(time_left(task.remaining, (task.elapsed or 0.0) / task.completed))
+        here = task.completed - task.fields.get("start_at", 0)  # not by an earlier attempt
+        return Text(time_left(task.remaining, (task.elapsed or 0.0) / here) if here else "-:--:--")
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def progress_bar(
         count(),
         bars.TimeElapsedColumn(),
         bars.TextColumn("left", markup=False),
-        _Left(),
+        Left(),
     )
     with bars.Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=total)

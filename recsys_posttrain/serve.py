@@ -12,12 +12,13 @@ from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.histories import known, rows_of
 from recsys_posttrain.models import checkpoint
 from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.checkpoint import SavedPolicy, event_counts_of, popularity
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.recommendation import known, lists, rows_of
+from recsys_posttrain.recommendation import lists
 from recsys_posttrain.types import Split
 from recsys_posttrain.unknown_users import UnknownUsers, with_users
 

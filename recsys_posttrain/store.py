@@ -59,6 +59,11 @@ def stage_folder(root: Path, name: str, key: Mapping[str, Any]) -> Path:
     return root / "stages" / f"{name}-{digest(key)}"
 
 
+def partial_of(folder: Path) -> Path:
+    """Where a stage is until it is complete."""
+    return folder.parent.parent / f".partial-{folder.name}"
+
+
 def build(
     folder: Path,
     key: Mapping[str, Any],
@@ -75,7 +80,7 @@ def build(
 
     Errors: UserError when the disk is full (the partial folder stays) or `folder` is damaged.
     """
-    root, partial = folder.parent.parent, folder.parent.parent / f".partial-{folder.name}"
+    root, partial = folder.parent.parent, partial_of(folder)
     lock = locked(root / ".locks" / folder.name, "another process is building it; waiting")
     seconds = None
     with disk_is_explained(root), lock:

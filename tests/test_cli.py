@@ -126,18 +126,21 @@ def test_everything_is_passed_on(verb, tmp_path, monkeypatch, calls, end):
     assert calls == [(name, file, default), (name, file, given)]
 
 
-def test_table_and_recommend_pass_everything_on(calls, end):
+def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, end):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/x", "runs/y", "p"):
+        (tmp_path / folder).mkdir(parents=True)
     assert end("table", "runs/x") == 0
-    assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO") == 0
-    assert end("table", "runs/x", "--against", "runs/y") == 0
+    assert end("table", "runs/x", "--relative-to", "RWR", "--control", "DPO", "--output", "o") == 0
+    assert end("table", "x", "--against", "y") == 0
     assert end("recommend", "p", "--users", "1, 22", "--k", "5") == 0
     given = "--histories", "h.csv", "--output", "o.csv", "--columns", "uid"
     assert end("recommend", "p", *given) == 0
     assert end("recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
     assert calls == [
-        ("study_table", Path("runs/x"), None, None),
-        ("study_table", Path("runs/x"), "DPO", "RWR"),
-        ("study_table", Path("runs/x"), None, None),
+        ("study_table", Path("runs/x"), None, None, None),
+        ("study_table", Path("runs/x"), "DPO", "RWR", Path("o")),
+        ("study_table", Path("runs/x"), None, None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
         ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None, None, None, ""),
         (
@@ -194,11 +197,18 @@ def test_how_a_command_ends(tmp_path, monkeypatch, capsys, error, code, printed,
         (["recommend", "p"], "recommend needs --users IDS or --histories FILE, and not both"),
         (["recommend", "p", "--users", "1", "--histories", "h.csv"], "and not both"),
         (["recommend", "p", "--users", "1", "--k", "0"], "--k"),
+        (["recommend", "q", "--users", "1"], "q: there is no such study or folder"),
+        (["recommend", "p", "--users", "1", "--method", "BC"], "p is no study; leave --method"),
+        (["run", "movielens"], "did you mean 'movielens_main'?"),
         (["data", "audit", "ml-100"], "did you mean 'ml-100k'"),
         (["data", "fetch", "none.csv"], "none.csv"),
     ],
 )
-def test_a_users_mistake_exits_with_2_and_names_it(arguments, printed, capsys, end):
+def test_a_users_mistake_exits_with_2_and_names_it(
+    arguments, printed, tmp_path, monkeypatch, capsys, end
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p").mkdir()
     assert end(*arguments) == 2
     message = capsys.readouterr().err
     assert printed in message

@@ -121,15 +121,14 @@ def test_what_a_record_says_of_rewards_and_of_methods_left_out_is_checked(
     assert all(f"run.json: {key}" in each for each in said)
 
 
-def test_a_table_that_cannot_be_written_is_printed_all_the_same(study, monkeypatch, capsys):
+def test_a_table_that_cannot_be_written_is_refused_at_once(study, monkeypatch, capsys):
     before = (study / "table.md").read_bytes()
 
     def refused(*arguments, **options):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("pathlib.Path.touch", refused)
-    study_table(study, None, None)
-    printed = capsys.readouterr().out
-    assert "Pretrained" in printed
-    assert "not written: [Errno 30] Read-only file system: give a folder that you may" in printed
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\)"):
+        study_table(study, None, None, study)
+    assert not capsys.readouterr().out
     assert (study / "table.md").read_bytes() == before

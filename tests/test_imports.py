@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "recsys_posttrain"
 WORLDS = "recsys_posttrain.worlds"
 # Every other module is sealed, so a new one is too. "": the root.
 OPEN = ("advise", "api", "cli", "cli_data", "cli_policy", "cli_report", "evaluation", "live")
-OPEN += ("recommendation",)
+OPEN += ("export", "histories", "recommendation")
 OPEN += ("report", "serve", "stats", "studies", "sweep", "tracking", "worlds", "__main__", "")
 
 

@@ -129,3 +129,28 @@ def test_items_that_the_frame_never_shows_are_said(frame, capsys):
 def test_what_is_refused(frame, change, columns, sentence):
     with pytest.raises(UserError, match=sentence):
         rp.off_policy(ranker(), change(frame), columns)
+
+
+def test_propensities_of_a_behaviour_policy(frame, capsys):
+    """One that is the log's own gives the estimates of the log's propensities, whatever the order
+    of its items; and the result says that they are estimated."""
+    plain = frame.drop(columns="propensity")
+    turned = SameForAll(torch.from_numpy(np.log(B_V[::-1]).copy()), ITEMS[::-1].copy())
+    found = rp.off_policy(ranker(), plain, behaviour=turned)
+    wanted = rp.off_policy(ranker(), frame)
+    pd.testing.assert_frame_equal(found.values, wanted.values, rtol=1e-6)
+    assert found.is_estimated
+    assert not wanted.is_estimated
+    assert "propensities are estimated" in str(found)
+    assert "estimated" not in str(wanted)
+
+
+def test_a_behaviour_policy_that_cannot_serve(frame):
+    plain = frame.drop(columns="propensity")
+    three = SameForAll(torch.zeros(3), ITEMS[:3])
+    with pytest.raises(UserError, match=r"behaviour does not know 1 of 4 items .*'d'"):
+        rp.off_policy(ranker(), plain, behaviour=three)
+    with pytest.raises(UserError, match="has propensities, so that behaviour= is not needed"):
+        rp.off_policy(ranker(), frame, behaviour=three)
+    with pytest.raises(UserError, match="behaviour"):
+        rp.off_policy(ranker(), plain, behaviour="a policy")

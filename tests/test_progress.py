@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recsys_posttrain.progress import _Left, plain_console, progress_bar, time_left
+from recsys_posttrain.progress import Left, plain_console, progress_bar, time_left
 
 
 def test_the_time_left_in_hours_minutes_and_seconds():
@@ -19,8 +19,8 @@ def test_the_time_left_in_hours_minutes_and_seconds():
 )
 def test_it_goes_by_the_mean_pace(completed, remaining, elapsed, shown):
     """Nothing is known before the first unit is done, nor where nobody knows how many there are."""
-    task = SimpleNamespace(completed=completed, remaining=remaining, elapsed=elapsed)
-    assert str(_Left().render(task)) == shown  # type: ignore[arg-type]
+    task = SimpleNamespace(completed=completed, remaining=remaining, elapsed=elapsed, fields={})
+    assert str(Left().render(task)) == shown  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

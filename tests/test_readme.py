@@ -1,13 +1,16 @@
 """README, docs/ and ADDING say what is true: code runs, commands parse, paths and links exist."""
 
+import json
 import re
 import shlex
-import textwrap
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer.main
+from doc_pages import ADDING, DOCS, FENCE, PACKAGE, PAGES, README, ROOT, blocks, name_of, spans
 from typer.testing import CliRunner
 
 import recsys_posttrain as rp
@@ -18,14 +21,9 @@ from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.reward import train_reward
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "recsys_posttrain"
-README, ADDING = ROOT / "README.md", PACKAGE / "ADDING.md"
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ADDING, *DOCS]
+CODE = ROOT / "docs" / "code.md"
 NOTES, PAPERS = ROOT / "benchmarks" / "NOTES.md", PACKAGE / "algorithms" / "PAPERS.md"
 LOGS = [ROOT / "CHANGELOG.md", ROOT / "experiments" / "README.md"]
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 COMMAND = typer.main.get_command(app)
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -33,34 +31,19 @@ VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
 IS_OURS = ("benchmarks/", "docs/", "experiments/", "recsys_posttrain/", "tests/")
 
 
-def _name(page):
-    return str(page.relative_to(ROOT))
-
-
-def _blocks(page, kind):
-    found = FENCE.findall(page.read_text(encoding="utf-8"))
-    return [text for language, text in found if language == kind]
-
-
-def _spans(page):
-    """What stands in the text between backticks, on one line each."""
-    text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
-
-
 def _lines(start):
     """Lines of the shell that begin so, without their comment -> a page."""
     return {
-        line.partition(" #")[0].strip(): _name(page)
+        line.partition(" #")[0].strip(): name_of(page)
         for page in PAGES
-        for block in _blocks(page, "sh")
+        for block in blocks(page, "sh")
         for line in block.splitlines()
         if line.startswith(start)
     }
 
 
 def _spans_with(start):
-    return [span for page in PAGES for span in _spans(page) if span.startswith(start)]
+    return [span for page in PAGES for span in spans(page) if span.startswith(start)]
 
 
 def _command(words):
@@ -91,7 +74,7 @@ def _with_one_epoch(default):
     return default
 
 
-SNIPPETS = [(_name(page), text) for page in (README, *DOCS) for text in _blocks(page, "python")]
+SNIPPETS = [(name_of(page), text) for page in (README, *DOCS) for text in blocks(page, "python")]
 STUDIES = [each for each in SNIPPETS if "\nRUNS = " in each[1]]
 
 
@@ -99,7 +82,7 @@ STUDIES = [each for each in SNIPPETS if "\nRUNS = " in each[1]]
 def test_a_snippet_runs_as_printed(page, snippet, small_ratings_csv, tmp_path, monkeypatch, capsys):
     """On a small file instead of ml-100k, and one epoch instead of the default number. Those of
     ADDING are followed in test_adding.py."""
-    assert snippet.count('"ml-100k"') == 1
+    assert snippet.count('"ml-100k"') + snippet.count('"my_log.csv"') == 1
     monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path))
     for function in (pretrain, train_reward, posttrain):
         fewer = tuple(_with_one_epoch(each) for each in function.__defaults__ or ())
@@ -108,8 +91,13 @@ def test_a_snippet_runs_as_printed(page, snippet, small_ratings_csv, tmp_path, m
     here, names = tmp_path / "here", {}
     here.mkdir()
     monkeypatch.chdir(here)
-    exec(snippet.replace("ml-100k", str(small_ratings_csv)), names)
-    assert not any(here.iterdir()), "nothing is left behind"
+    for name in ("ml-100k", "my_log.csv"):
+        snippet = snippet.replace(name, str(small_ratings_csv))
+    exec(snippet, names)
+    saved = re.findall(r'save_policy\(\w+, "(\w+)"', snippet)
+    assert [path.name for path in here.iterdir()] == saved, "nothing else is left behind"
+    for name in saved:
+        assert len(rp.recommend(rp.load_policy(name), names["data"], k=2)) == 2 * 60
     printed = capsys.readouterr().out
     for each in [names["evaluation"]] if "evaluation" in names else names["results"].values():
         assert len(each.per_user) == 60
@@ -135,14 +123,6 @@ def test_an_experiment_file_runs_as_printed(
     (table,) = (tmp_path / "runs").glob("printed-*/table.md")
     rows = re.findall(r"^\| \**(\w+)\b", table.read_text(encoding="utf-8"), re.MULTILINE)
     assert {*re.findall(r"algorithm=(\w+)", snippet)} <= {*rows}, page
-
-
-def test_the_front_page_is_short():
-    assert len(README.read_text(encoding="utf-8").splitlines()) < 250
-    (snippet,) = _blocks(README, "python")
-    indented = rp.__doc__.partition("    ")[2].partition("\n\nNames")[0]
-    assert snippet == textwrap.dedent(f"    {indented}\n"), "the package's docstring shows it too"
-    assert len([line for line in snippet.splitlines() if line]) < 10
 
 
 @pytest.mark.parametrize("line", _lines("recsys-posttrain "))
@@ -179,13 +159,35 @@ def test_every_make_target_and_variable_exists():
 
 def test_every_variable_in_the_text_is_read_by_something():
     ours = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
-    spans = [span for page in PAGES for span in _spans(page)]
-    names = {found[1] for span in spans if (found := re.match(r"([A-Z][A-Z_]{2,})=", span))}
+    words = [span for page in PAGES for span in spans(page)]
+    names = {found[1] for span in words if (found := re.match(r"([A-Z][A-Z_]{2,})=", span))}
     assert {name for name in names - VARIABLES if name not in ours} == set()
 
 
+def test_every_code_block_is_executed_or_parsed():
+    """Python is run above, or followed in test_adding.py; what is not Python is parsed here."""
+    for page in PAGES:
+        languages = {language for language, _ in FENCE.findall(page.read_text(encoding="utf-8"))}
+        assert languages <= {"sh", "python", "json", *([""] if page == CODE else [])}, page
+        for block in blocks(page, "json"):
+            json.loads(block)
+        for block in blocks(page, "sh"):
+            done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
+            assert done.returncode == 0, (page, done.stderr)
+            assert "$ " not in block, "a prompt cannot be pasted"
+
+
+@pytest.mark.parametrize("line", _lines("python "))
+def test_a_script_exists_with_its_options(line):
+    script, *rest = shlex.split(line)[1:]
+    words = [sys.executable, ROOT / script, "--help"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
+        assert f" {option} " in shown, option
+
+
 def _tree():
-    (block,) = (text for text in _blocks(README, "") if "\nrecsys_posttrain/\n" in text)
+    (block,) = (text for text in blocks(CODE, "") if "\nrecsys_posttrain/\n" in text)
     names = [(line.split()[0], line.startswith("  ")) for line in block.splitlines()]
     return [f"recsys_posttrain/{name}" if inside else name for name, inside in names]
 
@@ -215,7 +217,7 @@ def test_no_file_is_longer_than_one_reads_at_once():
 
 def test_the_core_exists_and_reads_in_an_hour():
     """The files that a loss passes through: at most 5,000 lines."""
-    text = README.read_text(encoding="utf-8")
+    text = CODE.read_text(encoding="utf-8")
     core = text.partition("<!-- core:start -->")[2].partition("<!-- core:end -->")[0]
     paths = [PACKAGE / name for name in re.findall(r"`([\w/.]+)`", core)]
     assert len(paths) > 20
@@ -224,11 +226,11 @@ def test_the_core_exists_and_reads_in_an_hour():
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 5000
 
 
-@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS], ids=_name)
+@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS], ids=name_of)
 def test_paths_in_the_text_exist(page):
     """Those of the repository, and every Python file, unless ADDING says to write it."""
     to_write = re.findall(r"[Ww]rite `([\w/]+\.py)`", page.read_text(encoding="utf-8"))
-    for span in _spans(page):
+    for span in spans(page):
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", span) or span in to_write:
             continue
         places = [ROOT / span, PACKAGE / span, page.parent / span]
@@ -236,7 +238,7 @@ def test_paths_in_the_text_exist(page):
             assert any(place.exists() for place in places), span
 
 
-@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS, *LOGS], ids=_name)
+@pytest.mark.parametrize("page", [*PAGES, NOTES, PAPERS, *LOGS], ids=name_of)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if target.startswith("https://"):
@@ -264,21 +266,3 @@ def test_names_of_the_python_interface_exist():
     for page in PAGES:
         for name in re.findall(r"\brp\.(\w+)", page.read_text(encoding="utf-8")):
             assert name in to_write or hasattr(rp, name), (page.name, name)
-
-
-def test_the_table_is_the_committed_one():
-    """Fewer columns, but each cell as it stands there."""
-    committed = ROOT / "experiments" / "results" / "movielens_main-ml-100k" / "table.md"
-
-    def rows(text):
-        block = text[text.index("| method | NDCG") :].partition("\n\n")[0]
-        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()]
-        del cells[1]
-        return {line[0]: line[1:] for line in cells}
-
-    ours = rows(README.read_text(encoding="utf-8"))
-    theirs = rows(committed.read_text(encoding="utf-8"))
-    assert list(ours) == list(theirs)
-    place = [theirs["method"].index(name) for name in ours["method"]]
-    for method, cells in ours.items():
-        assert cells == [theirs[method][each] for each in place], method

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import recsys_posttrain as rp
+from recsys_posttrain.histories import log_of
 from recsys_posttrain.models.frozen import FrozenPolicy
-from recsys_posttrain.recommendation import log_of
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_saved_policy_gives_the_same_lists_for_a_frame_in_another_order(
     for each in (policy, better):
         rp.save_policy(each, tmp_path / "policy", data)
         saved = rp.load_policy(tmp_path / "policy")
-        with pytest.raises(rp.UserError, match=r"cannot be read from here .* --log FILE"):
+        with pytest.raises(rp.UserError, match=r"does not say where its log is .* --log FILE"):
             log_of(saved)  # a data frame is nowhere
         want = rp.recommend(each, data, k=4)
         shuffled = frame.sample(frac=1, random_state=1)

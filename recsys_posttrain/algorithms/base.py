@@ -37,8 +37,11 @@ def heads_of(algorithm: Algorithm, dim: int, num_items: int) -> dict[str, nn.Mod
 
 
 def reads_rewards(algorithm: object) -> bool:
-    """Whether a method, with training or without, reads logged rewards or the reward model."""
-    return bool(getattr(algorithm, "reads_rewards", True))
+    """Whether a method, with training or without, needs logged rewards or the reward model: a part
+    of it, as ShownPairs, may take their place."""
+    parts = (getattr(algorithm, name, None) for name in ("pairs", "negatives"))
+    default = all(getattr(part, "reads_rewards", True) for part in parts)
+    return bool(getattr(algorithm, "reads_rewards", default))
 
 
 def beats_cloning(algorithm: Algorithm) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.reward_scale import Thresholds
     from recsys_posttrain.types import Corpus, Interactions, Repeats
 
-FORMAT_VERSION = 5  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 6  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 LOWER_MINIMUM = (
     "lower minimum_item_ratings, a field of the split (run --set split.minimum_item_ratings=1, or "
@@ -222,7 +222,7 @@ def _corpus(
     import numpy as np
     import torch
 
-    from recsys_posttrain.data.impressions import shown_of
+    from recsys_posttrain.data.impressions import SHOWN_COLUMNS, shown_of
     from recsys_posttrain.data.repeats import measured_repeats
     from recsys_posttrain.reward_scale import RewardScale, Thresholds, scale_of
     from recsys_posttrain.types import Corpus, Sequences
@@ -254,9 +254,7 @@ def _corpus(
         torch.from_numpy(offsets_N1),
         torch.from_numpy(events("propensities")) if "propensities" in users.column_names else None,
         signals,
-        shown_of(events("shown_counts"), events("shown"))
-        if "shown" in users.column_names
-        else None,
+        shown_of({name: events(name) for name in SHOWN_COLUMNS if name in users.column_names}),
     )
     return Corpus(
         name=name,

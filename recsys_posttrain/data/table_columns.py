@@ -16,9 +16,12 @@ ALIASES = {
     ),
     "chosen": ("chosen", "ischosen", "waschosen"),
     "shown": ("shown", "isshown", "wasshown"),
+    "slate": ("slate", "slateid", "session", "sessionid", "impressionid", "requestid"),
+    "position": ("position", "slateposition", "rank"),
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
-OPTIONAL = ("rating", "propensity", "chosen", "shown")
+OF_SLATES = ("slate", "position")  # read where a column says what was chosen
+OPTIONAL = ("rating", "propensity", "chosen", "shown", *OF_SLATES)
 SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
 NEAR = 0.8  # of difflib: one letter of six wrong; "duration" is none
 AS_IT_IS = "column/"  # before the name of a column that a formula reads
@@ -66,7 +69,8 @@ def chosen_columns(
 
     columns = {}
     for wanted, aliases in ALIASES.items():
-        if wanted == "rating" and has_reward:
+        is_unread = wanted in OF_SLATES and "chosen" not in columns and wanted not in mapping
+        if is_unread or (wanted == "rating" and has_reward):
             continue
         found = named(mapping.get(wanted, wanted))
         if not found and wanted not in mapping:

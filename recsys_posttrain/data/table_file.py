@@ -182,7 +182,7 @@ class RatingsFile:
         import pandas as pd
 
         from recsys_posttrain.data.columns import read_ids, read_propensities, read_ratings
-        from recsys_posttrain.data.impressions import chosen_rows, shown_rows
+        from recsys_posttrain.data.impressions import chosen_rows, shown_rows, slate_columns
         from recsys_posttrain.data.times import read_times
         from recsys_posttrain.types import Interactions
 
@@ -205,6 +205,8 @@ class RatingsFile:
         )
         if "propensity" in columns:
             frame["propensity"] = read_propensities(columns["propensity"], is_chosen_E)
+        for name, values in slate_columns(columns).items():
+            frame[name] = values
         shown = None
         if is_chosen_E is not None and not is_chosen_E.all():
             shown = shown_rows(frame, is_chosen_E, columns)

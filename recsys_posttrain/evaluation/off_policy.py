@@ -140,6 +140,14 @@ def estimates(
 
 
 @torch.no_grad()
+def probability_of_target(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> Tensor:
+    """Of each target's item by the softmax of a ranker's scores over what may be shown, [N]."""
+    shown_N1, removed = targets.items_N[:, None], removed_for(targets)
+    log_pi_N1 = log_prob(state_NR, factor_VR, shown_N1, excluded=removed)
+    return log_pi_N1[:, 0].double().exp().cpu()
+
+
+@torch.no_grad()
 def off_policy_columns(
     state_NR: Tensor,
     factor_VR: Tensor,
@@ -153,9 +161,8 @@ def off_policy_columns(
     """
     assert targets.propensities_N is not None
     scale = corpus.reward_scale
-    shown = targets.items_N[:, None]
-    log_pi_N1 = log_prob(state_NR, factor_VR, shown, excluded=removed_for(targets))
-    weight_N = (log_pi_N1[:, 0].double().exp().cpu() / targets.propensities_N).numpy()
+    chosen_N = probability_of_target(state_NR, factor_VR, targets)
+    weight_N = (chosen_N / targets.propensities_N).numpy()
     model = None, None
     if reward is not None and not reward.sums_exactly:
         note(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from recsys_posttrain.cli_options import DataRoot, DatasetNow, LogNow, path_argument, path_option
+from recsys_posttrain.cli_options import (
+    ColumnNames,
+    DataRoot,
+    DatasetNow,
+    LogNow,
+    path_argument,
+    path_option,
+)
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import running
@@ -83,6 +90,7 @@ def materialize(
         Literal["never", "allowed"] | None,
         typer.Option(help="Whether to show what a user had before; default: as the policy says."),
     ] = None,
+    columns: ColumnNames = None,
 ) -> None:
     """Write every user's recommendations for each stage of an event, before it.
 
@@ -99,7 +107,8 @@ def materialize(
 
     ids = None if users is None else [part.strip() for part in users.split(",") if part.strip()]
     source = log_or_dataset(log, dataset, data_root)
-    manifest = write(policy, EventRules.read(rules), k, output, ids, data_root, source, repeats)
+    asked = ids, data_root, source, repeats, columns or ""
+    manifest = write(policy, EventRules.read(rules), k, output, *asked)
     typer.echo(
         f"{output}: event {manifest['event']}, stages {', '.join(manifest['stages'])}; "
         f"{manifest['users']:,} users, at most {k} items each; version {manifest['version'][:16]}"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import torch
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset
@@ -18,11 +18,11 @@ from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import disk_is_explained, read_json, replacing, sha256_of, write_json
+from recsys_posttrain.histories import histories_of
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.state import require_name
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
 from recsys_posttrain.progress import plain_console
-from recsys_posttrain.recommendation import histories_of_dataset
 from recsys_posttrain.types import Repeats, Sequences
 
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
@@ -95,6 +95,8 @@ def materialize(
     data_root: str | None = None,
     source: Dataset | None = None,
     repeats: Repeats | None = None,
+    columns: str = "",
+    encoder: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Writes k items per user and stage into the folder `output`; returns the manifest.
 
@@ -103,12 +105,13 @@ def materialize(
     What an earlier call wrote there stays valid until the new manifest takes its place in one
     rename; two calls must not write to one folder at a time.
 
-    users, data_root, source, repeats: as for `recommend`. Users without an item that the policy
+    users, data_root, source, repeats, columns: as for `recommend`. encoder: as for
+    `load_policy`. Users without an item that the policy
     knows are left out, and counted in a line on stderr.
     Errors: UserError for rules that k or the policy cannot meet, unknown users, a full disk.
     """
     rules.check_places(k)
-    saved = load_policy(policy_folder)
+    saved = load_policy(policy_folder, encoder=encoder)
     count = len(saved.item_ids)
     require(k < count, f"--k {k}: give at most {count - 1}, the policy's items but the live title")
     live_item = _live_item(saved, rules.live_title)
@@ -119,7 +122,7 @@ def materialize(
         "another title, or a policy that was trained without it in never_shown",
     )
     wanted = None if users is None else list(dict.fromkeys(users))
-    user_ids, histories = histories_of_dataset(saved, wanted, data_root, source)
+    user_ids, histories = histories_of(saved, wanted, None, data_root, source, columns)
     saved = saved._replace(repeats=repeats or saved.repeats)
     require(not output.is_file(), f"--output {output} is a file: give a folder")
     with disk_is_explained(output):

@@ -7,7 +7,8 @@ products with the item embedding. A saved policy holds its weights and the name 
 the class: `rp.load_policy(folder, encoder=...)` is given a module of that class again.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -124,6 +125,40 @@ def policy_of(
     _try(deepcopy(backbone).eval(), len(ids))
     backbone.config = replace(config, module=None)  # type: ignore[assignment]
     return Policy(backbone, ids)
+
+
+def made_by(make: Callable[[], Any]) -> Policy:
+    """The policy that a function of the user's own gives.
+
+    Raises: UserError where it raises, or gives anything but a policy that knows the ids of its
+    items and how it is built.
+    """
+    name = f"pretrained={getattr(make, '__name__', make)}"
+    try:
+        found = make()
+    except UserError as refusal:
+        raise UserError(f"{name}: {refusal}") from refusal
+    except Exception as error:
+        reason = (str(error).strip() or "without a word").splitlines()[0]
+        raise UserError(f"{name} raised {type(error).__name__} ({reason}); correct it.") from error
+    policy = getattr(found, "policy", found)  # of what load_policy returns
+    require(
+        isinstance(policy, Policy)
+        and policy.item_ids is not None
+        and getattr(policy.backbone, "config", None) is not None,
+        f"{name} gave {type(found).__name__}; return what rp.policy_of or rp.load_policy gives.",
+    )
+    assert isinstance(policy, Policy)
+    return policy
+
+
+def weights_digest(policy: Policy) -> str:
+    """Of all its weights."""
+    found = hashlib.sha256()
+    for name, tensor in policy.state_dict().items():
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        found.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 @torch.no_grad()

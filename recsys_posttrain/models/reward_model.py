@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from recsys_posttrain import ops
 from recsys_posttrain.config import require
 from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.errors import UserError
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.cache import OutputCache
 from recsys_posttrain.models.next_action import next_batches, next_factors
-from recsys_posttrain.plan import Fitted
 from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.types import Batch, Corpus, Sequences
 
@@ -26,6 +27,10 @@ GIVEN_ITEMS = (
     "a method that reads given items, such as ASFT(reward=model_reward, baseline=user_mean), "
     "GRPO() or DPO(pairs=SampledPairs(width=0)), or a reward model such as RewardFactors"
 )
+
+
+class NeedsSums(UserError):
+    """A model that scores given items only was asked for the rewards of the whole catalogue."""
 
 
 class Interval(NamedTuple):
@@ -71,11 +76,11 @@ class RewardModel(nn.Module):
         The state at t depends on events strictly before the action at t, and on their rewards.
         """
         name, scored = type(self).__name__, type(self).score is not RewardModel.score
-        require(
-            not scored,
-            f"{name} scores given items only, and here the rewards of the whole catalogue are "
-            f"needed: take {GIVEN_ITEMS}.",
-        )
+        if scored:
+            raise NeedsSums(
+                f"{name} scores given items only, and here the rewards of the whole catalogue are "
+                f"needed: take {GIVEN_ITEMS}."
+            )
         raise TypeError(f"{name} does not define member_factors")
 
     @property

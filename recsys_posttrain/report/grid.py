@@ -21,8 +21,8 @@ from recsys_posttrain.report.noise_quality import (
     of_kind,
     swept,
 )
-from recsys_posttrain.report.render import terminal
 from recsys_posttrain.report.study_folder import ACHIEVED, runs_of
+from recsys_posttrain.report.terminal import OnTerminal
 from recsys_posttrain.stats.bootstrap import FEW_USERS
 
 WHERE = {"model": "reward model's predictions", "log": "logged rewards"}
@@ -59,7 +59,7 @@ class Grid(NamedTuple):
         if (main := shown.get("equal_kl")) is not None:
             clean = self.equal_kl["place"] == ""
             main = equal_kl_sheet(self.equal_kl[clean], self.about) if clean.any() else main
-        return Group(*([terminal(main)] if main else []), terminal(shown["table"]))
+        return Group(*([OnTerminal(main)] if main else []), OnTerminal(shown["table"]))
 
     @property
     def files(self) -> tuple[str, ...]:

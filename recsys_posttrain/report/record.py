@@ -43,7 +43,7 @@ _KINDS: dict[str, Kind] = {
     "?runs": [_RUN],
     "?noise": {str: {"?model": _ACHIEVED, "?log": {str: float}}},
     "?left_out": {str: str},
-    "?stages": {str: {"?seconds": float}},
+    "?stages": {str: {"?seconds": float, "?folder": str}},
     "?sweep": {},
 }
 FIX = "restore the file or run the study again"

@@ -1,21 +1,14 @@
-"""Cells as Markdown, LaTeX, HTML and text for a terminal. Each escapes on its own."""
+"""Cells as Markdown, LaTeX and HTML. Each escapes on its own."""
 
 import html as standard
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-
-from rich import box
-from rich.console import Group
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report.cells import NOTHING, Block, Cell, Heading, Row, Sheet, write_sheet
 
 DAGGER = "†"
-COLUMNS_PER_TABLE = 9  # what fits into a terminal of 100 characters
 
 
 def write(sheet: Sheet, folder: Path, name: str) -> None:
@@ -132,48 +125,6 @@ def _latex(text: str) -> str:
     """Escaped text; a minus sign before a number is set as one."""
     escaped = text.translate(_LATEX)
     return f"$-${escaped[1:]}" if text.startswith("-") else escaped
-
-
-def terminal(sheet: Sheet) -> Group:
-    """The interval below its value; a block of more columns than fit is several tables."""
-    shown: list[RichTable | Text] = []
-    for block in (piece for whole in sheet.blocks for piece in _pieces(whole)):
-        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.title = Text(block.title) if block.title else None
-        table.title_justify = "left"
-        # A narrow terminal may cut figures, but never which method they belong to.
-        longest = max((len(row[0].text) for row in block.rows), default=0)
-        table.add_column(Text(block.columns[0].name), overflow="fold", min_width=min(longest, 16))
-        for column in block.columns[1:]:
-            lines = f"{column.first}{column.arrow}\n{column.second}"
-            header = Text(lines if column.first else column.name)
-            table.add_column(header, justify="right", no_wrap=True)
-        for group, rows in block.by_group():
-            if group:
-                table.add_section()
-                table.add_row(Text(group, style="italic"))
-            for name, *cells in rows:
-                table.add_row(Text(name.text), *map(_terminal_cell, cells))
-        shown.append(table)
-    return Group(*shown, Text(sheet.caption, style="dim"))
-
-
-def _pieces(block: Block) -> list[Block]:
-    """The block in parts of COLUMNS_PER_TABLE columns, each with the names of the rows."""
-    parts = []
-    for start in range(1, len(block.columns), COLUMNS_PER_TABLE):
-        part = slice(start, start + COLUMNS_PER_TABLE)
-        rows = [[row[0], *row[part]] for row in block.rows]
-        columns = [block.columns[0], *block.columns[part]]
-        parts.append(replace(block, columns=columns, rows=rows))
-    return parts
-
-
-def _terminal_cell(cell: Cell) -> Text:
-    text = Text(cell.text, style="bold" if cell.bold else "")
-    text.append(DAGGER if cell.dagger else "")
-    small = _small(cell)
-    return text.append(f"\n{small}", style="dim not bold") if small else text
 
 
 def html_sheet(sheet: Sheet) -> str:

@@ -35,6 +35,7 @@ from recsys_posttrain.report.cells import (
 )
 from recsys_posttrain.report.cutoffs import cutoffs_sheet, trade_offs
 from recsys_posttrain.report.pairs import best_sentence, pairs_sheet, tests_text
+from recsys_posttrain.report.terminal import OnTerminal
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.bootstrap import RESAMPLES
 from recsys_posttrain.stats.columns import Column, columns_of, cutoff_columns
@@ -116,11 +117,11 @@ class Table:
         return render.latex(self.sheet)
 
     def rich(self) -> Group:
-        """For rich.print: fits into 100 columns."""
+        """For rich.print: fits into any width."""
         lines = [best_sentence(*self._compared)]
         if self.cutoff_columns:
             lines.append(trade_offs(self.comparison, self.control))
-        return Group(render.terminal(self.sheet), Text("\n".join(filter(None, lines))))
+        return Group(OnTerminal(self.sheet), Text("\n".join(filter(None, lines))))
 
     @property
     def parts(self) -> dict[str, tuple[Sheet, pd.DataFrame]]:

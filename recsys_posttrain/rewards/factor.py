@@ -20,8 +20,9 @@ from torch import Tensor
 
 from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.files import write_text
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.reward_model import RewardData, RewardModel
-from recsys_posttrain.plan import METRICS, Fitted
+from recsys_posttrain.plan import METRICS
 from recsys_posttrain.rewards.factor_fit import fit_factors
 from recsys_posttrain.types import Batch
 
@@ -177,9 +178,9 @@ class RewardFactors:
         model.mean_VQ.copy_(torch.from_numpy(factors.mean_VQ))
         model.covariance_VX.copy_(_lower(torch.from_numpy(factors.covariance_VQQ)))
         model.noise_V.copy_(torch.from_numpy(factors.noise_V))
+        lines = [
+            json.dumps({"step": n + 1, "bound": each}) for n, each in enumerate(factors.bounds)
+        ]
         if folder is not None:
-            lines = (
-                {"step": step + 1, "bound": bound} for step, bound in enumerate(factors.bounds)
-            )
-            write_text(folder / METRICS, "".join(f"{json.dumps(line)}\n" for line in lines))
-        return model, Fitted(self.rounds, self.rounds, None)
+            write_text(folder / METRICS, "".join(f"{line}\n" for line in lines))
+        return model, Fitted(self.rounds, self.rounds, None, tuple(lines))

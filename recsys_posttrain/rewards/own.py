@@ -20,8 +20,9 @@ from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.data.batching import fixed_batches
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_text
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.reward_model import RewardData
-from recsys_posttrain.plan import METRICS, Fitted
+from recsys_posttrain.plan import METRICS
 from recsys_posttrain.rewards.own_rows import ROWS, OwnFunction, Rows, RowsModel, asked, checked
 from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.types import Batch

@@ -21,8 +21,8 @@ from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.read_table import read_tables
 from recsys_posttrain.data.table_columns import ALIASES, plain
 from recsys_posttrain.data.table_paths import table_hash, table_paths
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.reward_model import RewardData, RewardModel
-from recsys_posttrain.plan import Fitted
 from recsys_posttrain.rewards.own import without_steps
 from recsys_posttrain.types import Batch, Corpus
 

@@ -8,21 +8,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
-from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
-from recsys_posttrain.studies.choose import NOTHING, Trial, validation_frames
-from recsys_posttrain.studies.keys import EvalSplit, Stage
+from recsys_posttrain.studies.choose import Trial, validation_frames
+from recsys_posttrain.studies.keys import EvalSplit
+from recsys_posttrain.studies.left_out import by_reason
 from recsys_posttrain.studies.load import Study, load_study
-from recsys_posttrain.studies.parallel import check_workers, cores, finished
+from recsys_posttrain.studies.own_files import OwnFiles
+from recsys_posttrain.studies.parallel import answered, check_workers, cores
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.rules import validation_rows
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.studies.stages import stages_of, tried
 
 MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
@@ -31,7 +32,7 @@ class Options(NamedTuple):
     """What the command line gave; None: what the file says. workers: processes of one thread each
     for the runs; 1: this one, with all its threads; None: one per core. eval_split: the targets
     of the table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds,
-    methods: as in load_study."""
+    methods, own: as in load_study."""
 
     overrides: tuple[str, ...] = ()
     dataset: str | None = None
@@ -46,11 +47,13 @@ class Options(NamedTuple):
     rules: FileRules = FileRules()
     full_seeds: bool = False
     methods: str | None = None
+    own: OwnFiles = OwnFiles()
 
     def study(self, file: Path) -> Study:
         return load_study(
             file, self.overrides, self.dataset, self.seeds, self.data_root, self.eval_split,
             self.split, self.thresholds, self.rules, self.full_seeds, self.methods,
+            self.own,
         )  # fmt: skip
 
 
@@ -84,12 +87,13 @@ def build_runs(
     left_out: dict[str, str] | None = None,
     known: Known | None = None,
 ) -> Results:
-    """Builds what is not there yet. left_out: by title, why a run is not run. known: what an
-    earlier call read, by title and seed; what this one reads is added.
+    """Builds what is not there yet. left_out: by title, why a run is not run; those that fail are
+    added. known: what an earlier call read, by title and seed; what this one reads is added.
 
     Raises: UserError where the training of every run fails.
     """
-    left_out, known = dict(left_out or {}), {} if known is None else known
+    left_out = {} if left_out is None else left_out
+    known = {} if known is None else known
     rows = []
     trained: dict[str, Path] = {}
     points: list[pd.DataFrame] = []
@@ -104,13 +108,13 @@ def build_runs(
         except TrainingFailed as failure:
             left_out[title] = f"seed {seed}: {failure}"
             continue
-        built, tried = known[title, seed]
+        built, chosen_by = known[title, seed]
         rows.append((title, _named(study, built.rows, **run.row, seed=seed)))
         if built.trained is not None:
             trained[f"{title}/{seed}"] = built.trained
         trials += [
             Trial(title, {**run.row, "strength": strength, "seed": seed}, targets)
-            for strength, targets in tried.items()
+            for strength, targets in chosen_by.items()
         ]
         if built.points is not None:
             points.append(built.points.assign(method=title, seed=seed))
@@ -147,40 +151,11 @@ def _build_run(
     """All that the study needs of a run, and by strength what can be chosen by."""
     stages = pipeline.at(run.setup)
     built = stages.build_run(run, study.eval_split)
-    tried = _tried(study, run, pipeline, built.trained or run)
+    policies = tried(study, run, pipeline, built.trained or run)
     return built, {
         strength: validation_rows(stages.evaluate(policy, "validation", run.noise))
-        for strength, policy in tried.items()
+        for strength, policy in policies.items()
     }
-
-
-def _tried(study: Study, run: Run, pipeline: Pipeline, policy: Path | Run) -> dict[str, Path | Run]:
-    """In a grid, the run's own policy, and where its method has several strengths doing nothing."""
-    if not (study.is_grid and _is_choice(run)):
-        return {}
-    own = {run.strength: policy}
-    nothing = pipeline.at(run.setup).keys.pretrain.folder
-    return {NOTHING: nothing, **own} if study.strengths.get(run.label, 1) > 1 else own
-
-
-def _is_choice(run: Run) -> bool:
-    """Whether its strength is to be chosen. What reads no rewards has none, and validation is
-    never by the truth."""
-    if run.is_trained:
-        return True
-    is_true = isinstance(run.control, TrueRewards) or run.noise.reads_truth
-    return reads_rewards(run.algorithm) and not is_true
-
-
-def _stages_of(study: Study, run: Run, pipeline: Pipeline) -> list[Stage]:
-    stages = pipeline.at(run.setup)
-    found = stages.stages_of(run, study.eval_split)
-    policy = found[0].folder if run.is_trained else run
-    for each in _tried(study, run, pipeline, policy).values():
-        found.append(stages.keys.rows(each, "validation", run.noise))
-    if study.is_grid and run.noise != RewardNoise():
-        found.append(stages.keys.noise_report(run.noise))
-    return found
 
 
 def _noise_report(study: Study, run: Run, pipeline: Pipeline) -> dict[str, dict[str, float]]:
@@ -211,31 +186,6 @@ def number_of_workers(options: Options, study: Study) -> int:
     return min(asked or min(cores(), MOST_WORKERS), len(study.runs) * len(study.seeds))
 
 
-def refused(study: Study, pipeline: Pipeline) -> dict[str, str]:
-    """By title, why the log cannot serve a run.
-
-    Raises: UserError where they serve none.
-    """
-    reasons = {
-        study.title(run): why for run in study.rows if (why := pipeline.at(run.setup).refusal(run))
-    }
-    require(
-        any(study.title(run) not in reasons for run in study.runs),
-        f"{study.file}: none of its methods can be run on {pipeline.data.corpus.name}: "
-        f"{by_reason(reasons)}; add BC or another that reads no rewards.",
-    )
-    return reasons
-
-
-def by_reason(left_out: dict[str, str]) -> str:
-    """ASFT, DPO (no rewards to read); RWR (seed 0: ...)."""
-    reasons = dict.fromkeys(left_out.values())
-    labels = {
-        why: ", ".join(name for name, each in left_out.items() if each == why) for why in reasons
-    }
-    return "; ".join(f"{names} ({why})" for why, names in labels.items())
-
-
 def build_in_processes(
     file: Path,
     options: Options,
@@ -253,14 +203,14 @@ def build_in_processes(
         (study.title(run), seed)
         for seed, run in study.with_seeds()
         if study.title(run) not in left_out
-        and not all(stage.folder.exists() for stage in _stages_of(study, run, pipeline))
+        and not all(stage.folder.exists() for stage in stages_of(study, run, pipeline))
     ]
     if not missing:
         return
     there = set((pipeline.root / "stages").glob("*"))
     work = partial(_build, file, options)
     log = options.output / study.name / "workers.log"
-    for (title, _), (stages, failure) in finished(work, missing, count, "post-training", log):
+    for (title, _), (stages, failure) in answered(work, missing, count, log):
         if failure:
             left_out.setdefault(title, failure)
         for done in stages:

@@ -11,14 +11,14 @@ from types import ModuleType
 from recsys_posttrain.errors import UserError
 
 
-def experiment_module(file: Path) -> ModuleType:
-    """The experiment file, run as a module.
+def experiment_module(file: Path, kind: str = "experiment") -> ModuleType:
+    """The experiment file, run as a module. kind: of what it defines, in the module's name.
 
     Raises: UserError with file and line for whatever ends it, `sys.exit` too; an interrupt stays.
     """
     if file.suffix != ".py" or file.is_dir():
         raise UserError(f"{file} is not a Python file; give an experiment such as experiments/*.py")
-    specification = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
+    specification = importlib.util.spec_from_file_location(f"{kind}_{file.stem}", file)
     assert specification is not None
     assert specification.loader is not None
     experiment = importlib.util.module_from_spec(specification)

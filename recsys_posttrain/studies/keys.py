@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
+from recsys_posttrain.config import digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import FORMAT_VERSION
@@ -18,6 +19,8 @@ from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation import evaluate, judged_value, projected, subsets, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.models.checkpoint import save_policy
+from recsys_posttrain.models.own import weights_digest
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (
@@ -35,6 +38,7 @@ from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training import judge as judge_training
 from recsys_posttrain.training import posttrain, pretrain
 from recsys_posttrain.training import reward as reward_training
+from recsys_posttrain.training.bar import training_bar
 from recsys_posttrain.types import EvalSplit as EvalSplit
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import World, truth_of, world
@@ -53,8 +57,11 @@ class StageKeys:
     each policy is evaluated, and no reward model.
     """
 
-    def __init__(self, setup: Setup, data: Split, root: Path) -> None:
+    def __init__(
+        self, setup: Setup, data: Split, root: Path, outside: Policy | None = None
+    ) -> None:
         self.setup = setup
+        self.outside = outside
         self.corpus = data.corpus
         self.scale = data.corpus.reward_scale
         self.has_judge = data.judge is not None and not self.scale.missing
@@ -65,7 +72,10 @@ class StageKeys:
 
     @cached_property
     def _data(self) -> dict[str, Any]:
+        # A policy from elsewhere numbers the items.
+        numbers = {} if self.outside is None else {"items": digest(self.corpus.item_ids.tolist())}
         return {
+            **numbers,
             "content_hash": self.corpus.content_hash,
             "format": FORMAT_VERSION,
             "rewards": self.scale.map,
@@ -76,23 +86,25 @@ class StageKeys:
     @cached_property
     def pretrain(self) -> Stage:
         setup = self.setup
-        parts = setup.policy_backbone, setup.pretraining, setup.pretraining_loss
         key = {
             **self._data,
-            "backbone": setup.policy_backbone,
-            "training": setup.pretraining,
-            "loss": setup.pretraining_loss,
             "repeats": self.corpus.repeats,
             "catalogue": self.corpus.catalogue,
             "never shown": never_shown_ids(self.corpus),
-            "seed": setup.seed,
-            "code": code_digest([pretrain.pretrain, save_policy], parts),
         }
+        if self.outside is not None:
+            key["weights"] = weights_digest(self.outside)
+            key["code"] = code_digest([save_policy], setup.pretrained)
+            return self._stage("pretrain", key)
+        parts = setup.policy_backbone, setup.pretraining, setup.pretraining_loss
+        key |= dict(zip(("backbone", "training", "loss"), parts, strict=True))
+        key["seed"] = setup.seed
+        key["code"] = code_digest([pretrain.pretrain, save_policy], parts, [training_bar])
         return self._stage("pretrain", key)
 
     def _reward(self, train: object, config: RewardConfig, read: object = None) -> dict[str, Any]:
         """read: a noise or a control that decides what the model learns from."""
-        without = [] if isinstance(read, RewardNoise) else [RewardNoise]
+        without = [training_bar, *([] if isinstance(read, RewardNoise) else [RewardNoise])]
         return {
             **self._data,
             "reward": config,
@@ -142,7 +154,8 @@ class StageKeys:
 
     def posttrain(self, run: Run) -> Stage:
         # Validation only decides which weights stay where there is a patience.
-        validation = [] if run.posttraining.patience else [evaluate.evaluate, subsets.liked]
+        without: list[object] = [training_bar]
+        without += [] if run.posttraining.patience else [evaluate.evaluate, subsets.liked]
         parts = run.algorithm, run.posttraining
         key = {
             "pretrained": self.pretrain.folder.name,
@@ -151,7 +164,7 @@ class StageKeys:
             "training": run.posttraining,
             "seed": run.seed,
             "liked": self.scale.liked,  # every validation has a metric of these targets
-            "code": code_digest([posttrain.posttrain, save_policy], parts, validation),
+            "code": code_digest([posttrain.posttrain, save_policy], parts, without),
         }
         if run.with_reward_log:
             key["log"] = code_digest([both_logs])

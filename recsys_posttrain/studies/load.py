@@ -12,7 +12,7 @@ import pandas as pd
 from recsys_posttrain.config import describe, digest, require
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.override import override, suggestion
+from recsys_posttrain.override import override
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.seeding import require_seeds
@@ -22,6 +22,8 @@ from recsys_posttrain.studies.experiment import experiment_module, explained
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.methods import asked_for, runs_of
+from recsys_posttrain.studies.overridden import overridden
+from recsys_posttrain.studies.own_files import OwnFiles
 from recsys_posttrain.studies.rules import OWN, rule_of
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
@@ -157,6 +159,7 @@ def load_study(
     rules: FileRules = FileRules(),
     full_seeds: bool = False,
     methods: str | None = None,
+    own: OwnFiles = OwnFiles(),
 ) -> Study:
     """The Run values of `RUNS` in an experiment file, changed as asked; its `SEEDS` by default.
     `BASELINES`, a list of methods, takes the place of METHODS (baselines.py); empty: of the rows
@@ -181,7 +184,7 @@ def load_study(
         if split is not None:
             setup = replace(setup, split=split_named(split))
         changed.append(replace(run, setup=setup))
-    runs = _overridden(tuple(changed), overrides)
+    runs = overridden(tuple(own.changed(changed)), overrides)
     rows = baselines_of(experiment, file, runs, is_grid)
     if asked:
         rows = tuple(run for run in rows if not run.is_trained or run.label in asked)
@@ -189,7 +192,7 @@ def load_study(
     name = f"{file.stem}-{runs[0].setup.dataset.name}"
     if split is not None:
         name += f"-{split}"
-    if changes := sorted([*overrides, *thresholds.options, *rules.options, *asked]):
+    if changes := sorted([*overrides, *thresholds.options, *rules.options, *own.options, *asked]):
         name += f"-{digest(changes, 6)}"
     full_seeds = full_seeds or _flag(experiment, "FULL_SEEDS", file)
     if full_seeds:
@@ -253,30 +256,6 @@ def reading(
     return setup
 
 
-def _overridden(runs: tuple[Run, ...], assignments: Sequence[str]) -> tuple[Run, ...]:
-    """Each assignment changes every run that has the field; at least one must have it."""
-    for assignment in assignments:
-        changed, refusals = [], []
-        for run in runs:
-            try:
-                changed.append(override(run, assignment))
-            except UserError as refusal:
-                if "has no field" not in str(refusal):  # it has it, and refuses the value
-                    raise
-                changed.append(run)
-                refusals.append(refusal)
-        if len(refusals) == len(runs):
-            if len({str(refusal) for refusal in refusals}) == 1:
-                raise refusals[0]
-            labels = ", ".join(run.label for run in runs)
-            raise UserError(
-                f"--set {assignment}: no run of the study has this field"
-                f"{suggestion(runs, assignment)} (its runs: {labels})"
-            )
-        runs = tuple(changed)
-    return runs
-
-
 def _check(runs: tuple[Run, ...], file: Path, is_grid: bool) -> None:
     titles = [run.title if is_grid else run.label for run in runs]
     twice = {title for title in titles if titles.count(title) > 1}
@@ -289,10 +268,10 @@ def _check(runs: tuple[Run, ...], file: Path, is_grid: bool) -> None:
     setups: dict[str, Setup] = {}
     for setup in (run.setup for run in runs):
         require(
-            setup.data == runs[0].setup.data,
-            f"{file}: all runs of one study must share dataset, split, thresholds, repeats and "
-            "never_shown, because its table compares them on the same targets; put the others into "
-            "a study of their own",
+            (setup.data, setup.pretrained) == (runs[0].setup.data, runs[0].setup.pretrained),
+            f"{file}: all runs of one study must share dataset, split, thresholds, repeats, "
+            "never_shown and pretrained, because its table compares them on the same targets; put "
+            "the others into a study of their own",
         )
         require(
             setups.setdefault(setup.label, setup) == setup,

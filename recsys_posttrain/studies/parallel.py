@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -21,7 +21,7 @@ import torch
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.progress import console, progress_bar, say
+from recsys_posttrain.progress import say
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -53,16 +53,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def finished(
-    work: Callable[[Task], Result], tasks: Sequence[Task], processes: int, title: str, log: Path
-) -> Iterator[tuple[Task, Result]]:
-    """Yields what `answered` does, under a progress bar."""
-    with progress_bar(title, len(tasks), console) as advance:
-        for pair in answered(work, tasks, processes, log):
-            advance(1)
-            yield pair
 
 
 def answered(

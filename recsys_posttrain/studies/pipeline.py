@@ -7,8 +7,6 @@ corpus -> pretrain -> posttrain -> evaluate, and a curve (where weights on the w
 Each verb builds what is missing, and reads the rest.
 """
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,19 +16,20 @@ import pandas as pd
 import torch
 
 from recsys_posttrain.algorithms.base import reads_rewards
-from recsys_posttrain.algorithms.signals import Logged
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation import evaluate, judged_value, true_value
 from recsys_posttrain.evaluation.over_optimisation import curve_point
 from recsys_posttrain.logged import check_signal
-from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy
+from recsys_posttrain.models.checkpoint import POLICY_FILES
 from recsys_posttrain.models.ranker import Ranker
-from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.models.reward_model import GIVEN_ITEMS, RewardModel
 from recsys_posttrain.plan import METRICS
+from recsys_posttrain.rewards.control import ShuffledRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.rewards.noise.base import is_resampled
 from recsys_posttrain.rewards.noise.correlated import judge_column
+from recsys_posttrain.studies.given_items import needs_sums, signals_read
 from recsys_posttrain.studies.keys import EvalSplit, Stage
 from recsys_posttrain.studies.reward_stages import RewardStages
 from recsys_posttrain.studies.run import Run
@@ -68,8 +67,10 @@ class Pipeline(SharedStages):
                 other.on_stage = self.on_stage
                 return other
         other = Pipeline(setup, self.root, self.device, self.on_stage)
-        if (setup.data, setup.catalogue) == (self.setup.data, self.setup.catalogue):
-            other.data = self.data
+        if setup.pretrained == self.setup.pretrained:
+            other.outside = self.outside
+            if (setup.data, setup.catalogue) == (self.setup.data, self.setup.catalogue):
+                other.data = self.data
         self._others.append(other)
         return other
 
@@ -84,11 +85,12 @@ class Pipeline(SharedStages):
             return str(refusal).rstrip(".")
         if not self.rewards.missing:
             ranks_by_reward = isinstance(run.algorithm, RewardArgmax | Tilt) and run.control is None
+            only = f"{type(self.setup.reward).__name__} scores given items only, and this"
             if ranks_by_reward and not self.rewards.gives_sums:
-                return (
-                    f"{type(self.setup.reward).__name__} scores given items only, and this ranks "
-                    "the whole catalogue by it"
-                )
+                return f"{only} ranks the whole catalogue by it"
+            asks_model = run.control is None or isinstance(run.control, ShuffledRewards)
+            if asks_model and not self.rewards.gives_sums and needs_sums(run.algorithm):
+                return f"{only} needs the rewards of the whole catalogue: take {GIVEN_ITEMS}"
             return ""
         is_changed = run.is_trained and (run.control is not None or run.noise != RewardNoise())
         reads = is_changed or reads_rewards(run.algorithm)
@@ -148,7 +150,7 @@ class Pipeline(SharedStages):
                 log,
             )
             self.save(folder, trained)
-            return fitted._asdict()
+            return fitted.record
 
         files = (*POLICY_FILES, METRICS, "step-*.safetensors")
         built = self.build(self.keys.posttrain(run), f"{run.label}, seed {run.seed}", make, *files)
@@ -188,9 +190,7 @@ class Pipeline(SharedStages):
         data, judge = self.data, self.rewards.load_judge()
         targets = data.targets(eval_split)
         ranker: Ranker = (
-            load_policy(policy).policy
-            if isinstance(policy, Path)
-            else self._ranker(policy, targets)
+            self.load(policy) if isinstance(policy, Path) else self._ranker(policy, targets)
         )
         reference = self.load_pretrained()
         rows = evaluate.evaluate(
@@ -253,7 +253,7 @@ class Pipeline(SharedStages):
             )
             rows = [{"step": 0, **point(reference)}]
             for step in _kept_steps(posttrained):
-                policy = load_policy(posttrained, posttrain.SNAPSHOT.format(step)).policy
+                policy = self.load(posttrained, posttrain.SNAPSHOT.format(step))
                 rows.append({"step": step, **point(policy)})
             curve = pd.DataFrame(rows)
             opinions = [f"reward/{name}" for name in models]
@@ -263,15 +263,6 @@ class Pipeline(SharedStages):
         stage = self.keys.curve(posttrained, eval_split, noise)
         title = f"{eval_split} curve of {posttrained.name}"
         return self.build_frame(stage, title, compute, "curve.parquet")
-
-
-def signals_read(value: object) -> Iterator[str]:
-    """The names of all `Logged` signals of a method, however deep."""
-    if isinstance(value, Logged):
-        yield value.name
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from signals_read(getattr(value, field.name))
 
 
 def _kept_steps(posttrained: Path) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 from recsys_posttrain.config import describe
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.split import untrained_items
+from recsys_posttrain.named import written
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.stats.undefined import undefined_values
 from recsys_posttrain.store import read_stage
@@ -102,20 +103,21 @@ def seeds_text(record: Mapping[str, Any]) -> str:
 def command_of(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
-    changes = options.rules.given or options.thresholds.given or options.full_seeds
+    words = [*options.rules.options, *options.own.options]
+    changes = words or options.thresholds.given or options.full_seeds
     if study.file == MAIN_STUDY and study.eval_split == "test" and not changes:
         chosen = shlex.quote(study.dataset or study.runs[0].setup.dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
         command += f" SPLIT={study.split}" if study.split else ""
         command += f" METHODS={shlex.quote(study.chosen)}" if study.methods else ""
         return command + (f" SET={shlex.quote(' '.join(overrides))}" if overrides else "")
-    command = f"recsys-posttrain run {shlex.quote(str(study.file))}"
+    command = f"recsys-posttrain run {shlex.quote(written(study.file))}"
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += " --full-seeds" if options.full_seeds else ""
     command += f" --split {study.split}" if study.split else ""
     command += f" --methods {shlex.quote(study.chosen)}" if study.methods else ""
     command += "".join(f" {option}" for option in options.thresholds.options)
-    command += "".join(f" {shlex.quote(word)}" for word in options.rules.options)
+    command += "".join(f" {shlex.quote(word)}" for word in words)
     command += "".join(f" --set {shlex.quote(assignment)}" for assignment in overrides)
     return command + ("" if study.eval_split == "test" else f" --eval-split {study.eval_split}")

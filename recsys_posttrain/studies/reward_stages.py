@@ -13,8 +13,9 @@ from torch import Tensor
 from recsys_posttrain import ops
 from recsys_posttrain.data.user_holdout import both_logs
 from recsys_posttrain.evaluation.projected import projected_correlation
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.reward_model import RewardConfig, RewardModel
-from recsys_posttrain.plan import METRICS, Fitted
+from recsys_posttrain.plan import METRICS
 from recsys_posttrain.rewards import noise_report
 from recsys_posttrain.rewards.control import (
     ConstantReward,
@@ -106,7 +107,7 @@ class RewardStages:
         def make(folder: Path) -> dict[str, Any]:
             model, fitted = train(shared.data, config, shared.setup.seed, folder, shared.device)
             save_tensors(folder / WEIGHTS, model.state_dict())
-            return fitted._asdict()
+            return fitted.record
 
         return shared.build(stage, shared.title(title), make, WEIGHTS, METRICS).folder
 

@@ -1,6 +1,6 @@
 """A Setup: what post-training starts from, as one frozen value that many runs share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -12,6 +12,7 @@ from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.features import ItemFeatures
+from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
@@ -31,7 +32,8 @@ _KINDS = {"pretraining": Training}
 class Setup:
     """What runs are built on.
 
-    name: in the table, where a study has several; the backbone's class if left empty.
+    name: in the table, where a study has several; if left empty the backbone's class, or the name
+        of the function `pretrained`.
     thresholds: of the dataset's rewards, where its scale is not to say what is liked.
     repeats: whether users choose items again, which decides what may be shown; None: as measured
         in the log (data/repeats.py).
@@ -39,6 +41,8 @@ class Setup:
         those that a file holds, one a line.
     item_features: a .parquet file of vectors of items, which the backbone's item vectors read too
         (models/features.py); empty: none.
+    pretrained: a function that gives a policy from elsewhere (rp.policy_of, rp.load_policy); then
+        nothing is pretrained, so that backbone, pretraining and pretraining_loss are not read.
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
     judge_errors: correlations of the errors of further judges with those that a noise adds to the
@@ -58,6 +62,7 @@ class Setup:
     item_features: str = ""
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
+    pretrained: Callable[[], Policy] | None = None
     reward: RewardConfig = RewardFactors()
     judge: RewardConfig | None = None
     judge_errors: tuple[float, ...] = ()
@@ -72,6 +77,11 @@ class Setup:
             f'Setup: catalogue={self.catalogue!r} must be "eligible" or "all".',
         )
         require(
+            self.pretrained is None or callable(self.pretrained),
+            f"Setup: pretrained={self.pretrained!r} must be a function that gives a "
+            "policy, or None.",
+        )
+        require(
             set(self.judge_errors) <= set(CORRELATIONS),
             f"Setup: judge_errors={self.judge_errors!r} can hold "
             f"{', '.join(f'{rho:g}' for rho in CORRELATIONS)}.",
@@ -81,6 +91,11 @@ class Setup:
             f"Setup: item_features={self.item_features!r} must be the path of a .parquet file.",
         )
         require(
+            self.pretrained is None or not self.item_features,
+            f"Setup: item_features={self.item_features!r} is for pretraining, and pretrained=... "
+            "gives a policy from elsewhere; leave one of them out.",
+        )
+        require(
             isinstance(self.never_shown, tuple),
             f"Setup: never_shown={self.never_shown!r} must be a tuple of item ids, such as "
             '("12", "34") or ("@masked.txt",).',
@@ -88,7 +103,8 @@ class Setup:
 
     @property
     def label(self) -> str:
-        return self.name or type(self.backbone).__name__
+        own = getattr(self.pretrained, "__name__", type(self.backbone).__name__)
+        return self.name or str(own)
 
     @property
     def policy_backbone(self) -> BackboneConfig:

@@ -10,13 +10,16 @@ import pandas as pd
 
 from recsys_posttrain import store
 from recsys_posttrain.data import prepare
+from recsys_posttrain.data.encode import encode
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.files import read_parquet, write_parquet
-from recsys_posttrain.models.checkpoint import POLICY_FILES, load_policy, save_policy
+from recsys_posttrain.models.checkpoint import POLICY_FILES, WEIGHTS, load_policy, save_policy
 from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.own import OwnModule, made_by
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.plan import METRICS
 from recsys_posttrain.progress import Done
+from recsys_posttrain.rewards.own import without_steps
 from recsys_posttrain.studies.keys import Stage, StageKeys
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training import pretrain
@@ -44,11 +47,21 @@ class SharedStages:
         minimum = split.minimum_item_ratings
         corpus = prepare(dataset, minimum, repeats=repeats, thresholds=thresholds)
         corpus = with_never_shown(corpus, never_shown)
-        return split.split(replace(corpus, catalogue=self.setup.catalogue))
+        data = split.split(replace(corpus, catalogue=self.setup.catalogue))
+        if self.outside is None:
+            return data
+        assert self.outside.item_ids is not None
+        return encode(data, self.outside.item_ids)
+
+    @cached_property
+    def outside(self) -> Policy | None:
+        """The pretrained policy, where it comes from elsewhere; data are in its numbering."""
+        make = self.setup.pretrained
+        return None if make is None else made_by(make)
 
     @cached_property
     def keys(self) -> StageKeys:
-        return StageKeys(self.setup, self.data, self.root)
+        return StageKeys(self.setup, self.data, self.root, self.outside)
 
     def build(self, stage: Stage, title: str, make: Make, *files: str) -> store.Built:
         """files: what `make` leaves."""
@@ -70,14 +83,18 @@ class SharedStages:
         return read_parquet(folder / name, fix=store.delete(folder))
 
     def save(self, folder: Path, trained: Policy) -> None:
-        setup = self.setup
-        save_policy(folder, trained, setup.policy_backbone, self.data.corpus, setup.dataset)
+        own: Any = None if self.outside is None else self.outside.backbone
+        backbone = self.setup.policy_backbone if own is None else own.config
+        save_policy(folder, trained, backbone, self.data.corpus, self.setup.dataset)
 
     def pretrain(self) -> Path:
         """The folder of the pretrained policy."""
 
         def make(folder: Path) -> dict[str, Any]:
             setup = self.setup
+            if self.outside is not None:
+                self.save(folder, self.outside)
+                return without_steps(folder).record
             trained, fitted = pretrain.pretrain(
                 self.data,
                 setup.policy_backbone,
@@ -88,7 +105,7 @@ class SharedStages:
                 setup.pretraining_loss,
             )
             self.save(folder, trained)
-            return fitted._asdict()
+            return fitted.record
 
         title = self.title("pretrained policy")
         return self.build(self.keys.pretrain, title, make, *POLICY_FILES, METRICS).folder
@@ -97,12 +114,18 @@ class SharedStages:
         """Of a stage that another seed of the setup has too."""
         return f"{what}, seed {self.setup.seed}" if self.setup.seed else what
 
+    def load(self, folder: Path, weights: str = WEIGHTS) -> FrozenPolicy:
+        """A policy of this setup."""
+        own = None if self.outside is None else self.outside.backbone
+        encoder = own.encoder if isinstance(own, OwnModule) else None
+        return load_policy(folder, weights, encoder).policy
+
     def load_pretrained(self) -> FrozenPolicy:
         return self._pretrained
 
     @cached_property
     def _pretrained(self) -> FrozenPolicy:
-        return load_policy(self.pretrain()).policy
+        return self.load(self.pretrain())
 
     def load_truth(self) -> Truth:
         """Raises: UserError where the dataset is no world."""

@@ -14,12 +14,18 @@ from recsys_posttrain.data.audit import rewards_line
 from recsys_posttrain.data.never_shown import never_shown_sentence
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
-from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.headroom import headroom, headroom_lines
 from recsys_posttrain.evaluation.subsets import all_targets, liked
-from recsys_posttrain.files import read_csv, read_parquet, write_json, write_parquet, write_text
+from recsys_posttrain.files import (
+    check_writable,
+    read_csv,
+    read_parquet,
+    write_json,
+    write_parquet,
+    write_text,
+)
+from recsys_posttrain.live_table import live_table
 from recsys_posttrain.progress import Progress, console, say
-from recsys_posttrain.report import render
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
@@ -27,6 +33,7 @@ from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
 from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of
 from recsys_posttrain.report.table import Table, comparison_table
+from recsys_posttrain.report.terminal import OnTerminal
 from recsys_posttrain.reward_scale import scale_in
 from recsys_posttrain.stats.pairs import MARGIN
 from recsys_posttrain.studies.choose import NOTHING, TRIAL, few_targets
@@ -36,11 +43,10 @@ from recsys_posttrain.studies.execute import (
     Results,
     build_in_processes,
     build_runs,
-    by_reason,
     number_of_workers,
-    refused,
 )
 from recsys_posttrain.studies.folder import RECORD, claim, result_set, say_what_is_replaced
+from recsys_posttrain.studies.left_out import by_reason, refused
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.qualities import Qualities, measure_rewards, quality_caption
@@ -48,6 +54,7 @@ from recsys_posttrain.studies.record import command_of, record_of, seeds_text
 from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_means
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
+from recsys_posttrain.studies.stages import COLUMNS, Stages
 from recsys_posttrain.tracking.mirror import track
 from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
@@ -62,14 +69,18 @@ def run_study(file: Path, options: Options) -> Path:
     study = options.study(file)
     workers = number_of_workers(options, study)
     folder = options.output / study.name
-    changes = *options.overrides, *options.thresholds.options, *options.rules.options
+    changes = (
+        *options.overrides, *options.thresholds.options, *options.rules.options,
+        *options.own.options,
+    )  # fmt: skip
     claim(folder, study.definition(changes))
     progress = Progress()
     pipeline = Pipeline(study.runs[0].setup, options.output, options.device, progress.add)
     check_rule(study.rule, pipeline.data)
     say_the_data(pipeline)
     say_what_is_replaced(folder, pipeline.data.corpus.content_hash)
-    left_out = refused(study, pipeline)
+    if left_out := refused(study, pipeline):
+        say(f"cannot be run, and is left out: {by_reason(left_out)}")
     if study.is_grid:
         candidates = 1 + max(study.strengths[run.label] for run in study.runs)
         over = liked if study.rule == OWN else all_targets
@@ -84,14 +95,15 @@ def run_study(file: Path, options: Options) -> Path:
     known: Known = {}
 
     def built(part: Study) -> Results:
-        if workers > 1:
-            build_in_processes(file, options, part, pipeline, progress, workers, left_out)
-        return build_runs(part, pipeline, left_out, known)
+        stages = Stages(part, pipeline, left_out, known)
+        with live_table(COLUMNS, stages.look, console):
+            if workers > 1:
+                build_in_processes(file, options, part, pipeline, progress, workers, left_out)
+            return build_runs(part, pipeline, left_out, known)
 
     part = study if study.next_runs is None else study.grown((), pd.DataFrame())
     results = built(part)
     while study.next_runs is not None:
-        left_out |= results.left_out
         grown = study.grown(part.rows, results.validation)
         if len(grown.rows) == len(part.rows):
             break
@@ -182,18 +194,22 @@ def write_study(
             what = f"{pipeline.data.corpus.name}, {study.eval_split} targets"
             gains = write_curves(pd.concat(results.points, ignore_index=True), new, what)
         write_json(new / RECORD, record)
-    _show(qualities.rewards, table, f"written: {folder}/{', '.join(table.files)}")
+    _show(qualities.rewards, table)
+    _say_written(folder, table)
     if gains is not None:
         say(gains)
     say(track(folder))
 
 
-def study_table(folder: Path, control: str | None, relative_to: str | None) -> None:
-    """Prints and writes table.md, table.tex and table.csv from rows.parquet and run.json.
+def study_table(
+    folder: Path, control: str | None, relative_to: str | None, output: Path | None = None
+) -> None:
+    """Prints the table again, from rows.parquet and run.json, and writes its files to `output`.
 
-    control: BC by default, or the first run of a study without it. Where they cannot be written
-    the table is printed all the same.
+    control: BC by default, or the first run of a study without it.
     """
+    if output is not None:
+        check_writable(output)
     record, rows = study_record(folder, NEEDED), read_rows(folder)
     chosen_by = None
     if (folder / VALIDATION).exists():
@@ -203,19 +219,21 @@ def study_table(folder: Path, control: str | None, relative_to: str | None) -> N
     table = _table(rows, chosen_by, record, control, relative_to)
     path = folder / "reward_models.parquet"
     quality = read_parquet(path, dict.fromkeys(SHORT.values(), float)) if path.exists() else None
-    try:
-        table.write(folder)
-        written = f"written: {folder}/{', '.join(table.files)}"
-    except UserError as refusal:
-        written = f"not written: {refusal}"
-    _show(quality, table, written)
+    _show(quality, table)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        table.write(output)
+        _say_written(output, table)
 
 
-def _show(quality: pd.DataFrame | None, table: Table | Grid, written: str) -> None:
+def _show(quality: pd.DataFrame | None, table: Table | Grid) -> None:
     if quality is not None:
-        console.print(render.terminal(terminal_sheet(quality)))
+        console.print(OnTerminal(terminal_sheet(quality)))
     console.print(table.rich())
-    say(f"\n{written}")
+
+
+def _say_written(folder: Path, table: Table | Grid) -> None:
+    say(f"\nwritten: {folder}/{', '.join(table.files)}")
 
 
 def _control(rows: pd.DataFrame, record: dict[str, Any]) -> str:

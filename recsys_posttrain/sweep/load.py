@@ -8,6 +8,7 @@ from typing import NamedTuple
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.named import written
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.studies.experiment import experiment_module
 from recsys_posttrain.studies.load import reading
@@ -72,7 +73,7 @@ class Options(NamedTuple):
         }
         words = [w for name, v in given.items() if v is not None for w in (f"--{name}", str(v))]
         return shlex.join(
-            ["recsys-posttrain", "sweep", str(file), *words, *self.thresholds.options]
+            ["recsys-posttrain", "sweep", written(file), *words, *self.thresholds.options]
         )
 
 

@@ -16,8 +16,9 @@ from recsys_posttrain.report.grid import selection_block
 from recsys_posttrain.report.render import markdown
 from recsys_posttrain.studies.baselines import alone, baselines
 from recsys_posttrain.studies.choose import HINDSIGHT, selections
-from recsys_posttrain.studies.execute import build_runs, refused
+from recsys_posttrain.studies.execute import build_runs
 from recsys_posttrain.studies.folder import result_set
+from recsys_posttrain.studies.left_out import refused
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.qualities import measure_rewards
 from recsys_posttrain.studies.rules import OWN, RULES

@@ -11,10 +11,11 @@ from functools import cache, partial
 from pathlib import Path
 
 from recsys_posttrain.errors import TrainingFailed
-from recsys_posttrain.progress import console, progress_bar, say, time_left
+from recsys_posttrain.live_table import Look, Row, live_table
+from recsys_posttrain.progress import console, say, time_left
 from recsys_posttrain.studies.parallel import answered
 from recsys_posttrain.studies.pipeline import Pipeline
-from recsys_posttrain.sweep.ledger import Job, Ledger
+from recsys_posttrain.sweep.ledger import CellState, Job, Ledger
 from recsys_posttrain.sweep.load import Options
 from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.queue import STATES, Outcome, Queue
@@ -39,11 +40,17 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
     here = partial(_here, ledger.objective, folder / "training.log")
     elsewhere = partial(_elsewhere, file, options._replace(storage=None))
     work = here if options.workers == 1 else elsewhere
-    began, total = time.monotonic(), sum(state.left for state in ledger.states())
-    left = total
+    began, first = time.monotonic(), ledger.states()
+    states, total = first, _left(first)
+
+    def look() -> Look:
+        busy = [job.cell for job in [*running.values()]]
+        rows = [_row(*pair, busy) for pair in zip(first, states, strict=True)]
+        return Look(rows, total - _left(states), _left(states))
+
     try:
         with (
-            progress_bar("sweep", total, console) as advance,
+            live_table(("method", "trials", "final runs"), look, console),
             heartbeats(ledger.storage, running),
             closing(answered(work, jobs(), options.workers, folder / "workers.log")) as answers,
         ):
@@ -51,13 +58,32 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
                 queue = ledger.queue_of(job)
                 queue.finish(job.trial, outcome)
                 del running[job.trial._trial_id]
-                before, left = left, sum(state.left for state in ledger.states())
-                advance(before - left)
+                states = ledger.states()
+                left = _left(states)
                 seconds_each = (time.monotonic() - began) / max(1, total - left)
                 say(_line(job, queue, outcome, time_left(left, seconds_each)))
     finally:  # not the settings' fault: an interrupt, a full disk, a mistake of ours
         for job in running.values():
             ledger.queue_of(job).requeue_mine()
+
+
+def _left(states: list[CellState]) -> int:
+    return sum(state.left for state in states)
+
+
+def _row(first: CellState, now: CellState, busy: list[str]) -> Row:
+    """Of the live table. first: before this command did anything. busy: the cells of what runs."""
+    running = busy.count(now.cell.label)
+    is_tuned = len(now.trials) >= now.cell.trials
+    words = [f"{len(now.trials)} of {now.cell.trials}", f"{len(now.finals)} done"]
+    words[0] += f", {len(first.trials)} reused" if first.trials else ""
+    words[1] += f", {len(first.finals)} reused" if first.finals else ""
+    if not is_tuned:
+        words[1] = ""
+    elif now.setting is None:
+        words[1] = "does nothing" if now.does_nothing else "no trial completed"
+    words[is_tuned] += f", {running} running" if running else ""
+    return Row(now.cell.label, tuple(words), running > 0, not now.left)
 
 
 def _line(job: Job, queue: Queue, outcome: Outcome, left: str) -> str:

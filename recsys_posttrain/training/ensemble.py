@@ -8,9 +8,10 @@ import torch
 
 from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.reward_model import RewardData
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.plan import Fitted, Training
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.baselines import judged_events
 from recsys_posttrain.rewards.ensemble import EnsembleModule, bootstrap_weights
 from recsys_posttrain.rewards.predictions import predict_logged
@@ -78,6 +79,11 @@ class RewardEnsemble:
             model, objective, self.training, seed, dropout=True, undecayed=("item_bias",)
         )
         stream = self.training.batches(fit_on, length, seed)
-        monitor = "negative_rmse"
-        fitted = fit(module, stream, folder, device=device, validate=validate, monitor=monitor)
+        fitted = fit(
+            *(module, stream, folder),
+            device=device,
+            validate=validate,
+            monitor="negative_rmse",
+            title="reward model",
+        )
         return model.eval(), fitted

@@ -8,28 +8,29 @@ unbroken run. Lightning's own checkpoint is a pickle and cannot resume inside an
 import json
 import logging
 import signal
-import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.endings import Stopped
-from recsys_posttrain.files import write_text
-from recsys_posttrain.plan import METRICS, Fitted
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.store import delete
 from recsys_posttrain.tensors import load_tensors, save_tensors
+from recsys_posttrain.training.bar import Show, hidden, training_bar
 from recsys_posttrain.training.ema import WeightAverage
+from recsys_posttrain.training.metrics_log import MetricsLog
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch
 
@@ -46,38 +47,45 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int | None = None,
     monitor: str = "",
+    title: str = "training",
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Fitted:
     """Trains the module's model in place; resumes where the folder has a checkpoint.
 
     stream: the batches; its first step is set to that of the checkpoint.
-    folder: holds the checkpoint during training and metrics.jsonl afterwards; None: no files.
+    folder: holds the checkpoint during training, and metrics.jsonl; None: no files.
     device: cpu, cuda (the first GPU) or cuda:1.
     validate: returns metrics; called with the model in evaluation mode.
     validate_every: steps between validations; None: an epoch.
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
+    title: of the bar. logger, callbacks: of Lightning; the former gets what metrics.jsonl gets.
 
     Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
     """
     module.total_steps = stream.stop
     keeper = _Keeper(
         folder,
+        MetricsLog(folder, logger),
         validate_every or stream.steps_per_epoch,
         validate,
         monitor,
         module.training_plan.patience,
         WeightAverage(module.model, decay) if (decay := module.training_plan.ema_decay) else None,
     )
-    callbacks: list[Callback] = [keeper]
+    watching: list[Callback] = [keeper, *callbacks]
     if keeper.checkpoint is not None and keeper.checkpoint.exists():
-        callbacks.append(_RestoreOptimizer(keeper.load(module)))
+        watching.append(_RestoreOptimizer(keeper.load(module)))
+    keeper.metrics.begin(keeper.metrics.lines)
     stream.start = module.steps_done
-    on_terminal = sys.stderr.isatty()
-    if on_terminal:
-        callbacks.append(RichProgressBar(leave=False))
     # A run may have been killed after its last step, or after the step that ended its patience.
     if len(stream) and not keeper.is_out_of_patience(module.steps_done):
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        with (
+            warnings.catch_warnings(),
+            torch.random.fork_rng(devices=[]),
+            training_bar(title, stream.start, stream.stop) as keeper.show,
+        ):
             # A stream feeds itself: workers would only copy tensors between processes.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
@@ -87,11 +95,11 @@ def fit(
             trainer = pl.Trainer(
                 max_epochs=1,
                 **hardware(device),
-                logger=False,
+                logger=logger or False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
-                enable_progress_bar=on_terminal,
-                callbacks=callbacks,
+                enable_progress_bar=False,
+                callbacks=watching,
                 num_sanity_val_steps=0,
             )
             loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
@@ -101,7 +109,7 @@ def fit(
                 raise Stopped(signal.SIGTERM) from None
     keeper.finish(module)
     best_step = keeper.best_step if keeper.best_weights else module.steps_done
-    return Fitted(module.steps_done, best_step, keeper.best_value)
+    return Fitted(module.steps_done, best_step, keeper.best_value, tuple(keeper.metrics.lines))
 
 
 def hardware(device: str) -> dict[str, Any]:
@@ -117,6 +125,7 @@ class _Keeper(Callback):
     def __init__(
         self,
         folder: Path | None,
+        metrics: MetricsLog,
         validate_every: int,
         validate: Callable[[], dict[str, float]] | None,
         monitor: str,
@@ -125,8 +134,8 @@ class _Keeper(Callback):
     ) -> None:
         self.average = average
         self.folder = folder
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        self.metrics = metrics
+        self.show: Show = hidden
         self.validate_every = validate_every
         self.validate = validate
         self.monitor = monitor
@@ -134,7 +143,6 @@ class _Keeper(Callback):
         self.best_value: float | None = None
         self.best_step = 0
         self.best_weights: dict[str, Tensor] = {}
-        self.lines: list[str] = []
         self.saved_at = time.monotonic()
 
     @property
@@ -147,9 +155,10 @@ class _Keeper(Callback):
         step = module.steps_done
         if self.average is not None:
             self.average.update(step)
+        self.show(step, float(module.latest["loss"]))
         validates = step % self.validate_every == 0
         if validates or step % STEPS_BETWEEN_LOG_LINES == 0:
-            self._log(step, {name: float(value) for name, value in module.latest.items()})
+            self.metrics.add(step, {name: float(value) for name, value in module.latest.items()})
         if validates and self.validate is not None:
             module.model.eval()
             with self._kept_weights():
@@ -165,7 +174,7 @@ class _Keeper(Callback):
 
     def _judge(self, trainer: pl.Trainer, module: Any, metrics: dict[str, float]) -> None:
         """With a patience: keeps the best weights (the first of equals), and stops without them."""
-        self._log(module.steps_done, metrics)
+        self.metrics.add(module.steps_done, metrics)
         if self.patience is None:
             return
         value = metrics[self.monitor]
@@ -179,9 +188,6 @@ class _Keeper(Callback):
         if self.patience is None or self.best_value is None:
             return False
         return step - self.best_step >= self.patience * self.validate_every
-
-    def _log(self, step: int, metrics: dict[str, float]) -> None:
-        self.lines.append(json.dumps({"step": step, **metrics}))
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """Writes the checkpoint, atomically."""
@@ -198,7 +204,7 @@ class _Keeper(Callback):
             "steps_done": module.steps_done,
             "best_value": self.best_value,
             "best_step": self.best_step,
-            "lines": self.lines,
+            "lines": self.metrics.lines,
         }
         tensors["progress"] = torch.tensor(list(json.dumps(progress).encode()), dtype=torch.uint8)
         save_tensors(self.checkpoint, {name: value.contiguous() for name, value in tensors.items()})
@@ -214,7 +220,7 @@ class _Keeper(Callback):
         progress = json.loads(bytes(tensors.pop("progress").tolist()))
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
-        self.lines = progress["lines"]
+        self.metrics.lines = progress["lines"]
         optimizer: dict[int, dict[str, Tensor]] = {}
         weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
         for name, value in tensors.items():
@@ -231,15 +237,12 @@ class _Keeper(Callback):
         return optimizer
 
     def finish(self, module: TrainingModule) -> None:
-        """Ends training with the best weights or else the average, writes the log as a file, and
-        removes the checkpoint."""
+        """Ends training with the best weights or else the average; removes the checkpoint."""
         if self.best_weights:
             module.load_changing_weights(self.best_weights)
         elif self.average is not None:
             module.model.load_state_dict(self.average.weights, strict=False)
-        if self.folder is not None and self.checkpoint is not None:
-            text = "".join(line + "\n" for line in self.lines)
-            write_text(self.folder / METRICS, text)
+        if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.split import latest_events
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.reward_model import RewardConfig, RewardModel
-from recsys_posttrain.plan import Fitted
 from recsys_posttrain.rewards.baselines import BLOCK, NAIVE_BASELINES, judged_events
 from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.rewards.predictions import predict_logged

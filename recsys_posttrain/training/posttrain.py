@@ -1,10 +1,13 @@
 """Post-training: one algorithm, from one pretrained policy, with one frozen reward model."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 
 from recsys_posttrain.algorithms.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.algorithms.base import Algorithm, after_step, heads_of
@@ -16,10 +19,11 @@ from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.subsets import liked
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
-from recsys_posttrain.plan import Fitted, Training
+from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
@@ -45,6 +49,8 @@ def posttrain(
     folder: Path | None = None,
     device: str = "cpu",
     log: NoisyLog | None = None,
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[Policy, Fitted]:
     """A post-trained copy of `policy`, which itself stays as it is.
 
@@ -55,6 +61,7 @@ def posttrain(
     folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are saved there too.
     log: replaces data.train. A noisy log and a noisy reward model (rewards/noise) are built
         beforehand with this `policy`; validation reads the noisy reward model too.
+    logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
 
     Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
     batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
@@ -156,6 +163,9 @@ def posttrain(
                 -(-stream.stop // VALIDATIONS), min(training.validation_steps, stream.stop)
             ),
             monitor="validation/ndcg@10",
+            title=type(algorithm).__name__,
+            logger=logger,
+            callbacks=callbacks,
         )
     finally:
         actors.set_logits_dtype(None)

@@ -1,20 +1,24 @@
 """Next-item pretraining of the policy that every algorithm starts from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
 
 from recsys_posttrain.config import require_kind
 from recsys_posttrain.data.repeats import removed_for, rule_of
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.features import ItemFeatures
 from recsys_posttrain.models.policy import Policy, new_policy
 from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.plan import Fitted, Training
+from recsys_posttrain.plan import Training
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule
@@ -39,11 +43,14 @@ def pretrain(
     folder: Path | None = None,
     device: str = "cpu",
     loss: PretrainingLoss = FullSoftmax(),
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[Policy, Fitted]:
     """A policy that minimises `loss` at every next item of `data.train`, with dropout.
 
     folder: where checkpoints, from which it resumes, and metrics.jsonl are written; None: nowhere.
     device: cpu, cuda (the first GPU) or cuda:1.
+    logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
 
     Returns: the policy in evaluation mode, and how long it was trained. Where the training plan has
     a patience, its weights are those with the best validation `ndcg@10`.
@@ -80,6 +87,9 @@ def pretrain(
         validate=lambda: {"ndcg@10": validation_ndcg(policy, data)},
         validate_every=_steps_between_validations(stream.steps_per_epoch, training),
         monitor="ndcg@10",
+        title="pretraining",
+        logger=logger,
+        callbacks=callbacks,
     )
     policy.clear_cache()
     policy.logits_dtype = None

@@ -9,8 +9,8 @@ from torch import Tensor
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.split import whole_sequences
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.reward_model import RewardConfig, RewardData, RewardModel
-from recsys_posttrain.plan import Fitted
 from recsys_posttrain.rewards.factor import RewardFactors
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import derived_seed

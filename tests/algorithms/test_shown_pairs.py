@@ -10,7 +10,8 @@ import torch
 from data_factory import made_sequences
 
 from recsys_posttrain.algorithms import DPO, IPO
-from recsys_posttrain.algorithms.shown_pairs import ShownPairs, is_excluded
+from recsys_posttrain.algorithms.shown_items import is_excluded
+from recsys_posttrain.algorithms.shown_pairs import ShownPairs
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.data.prepare import corpus_of
@@ -89,10 +90,14 @@ def test_training_moves_what_was_chosen_above_what_was_shown_with_it(algorithm):
 def test_what_may_not_be_shown_is_found():
     items_N = torch.tensor([4, 9, 2, 7])
     excluded = Excluded(torch.tensor([1, 4, 9, 3, 7]), torch.tensor([0, 2, 2, 4, 5]))
-    assert is_excluded(excluded, items_N).tolist() == [True, False, False, True]
+    both_NK = torch.stack([items_N, items_N.flip(0)], dim=1)
+    assert is_excluded(excluded, both_NK).T.tolist() == [
+        [True, False, False, True],
+        [False, False, True, False],
+    ]
     masked = excluded._replace(everywhere_M=torch.tensor([2, 8]), but_N=torch.tensor([1, 2, 3, 4]))
-    assert is_excluded(masked, items_N).tolist() == [True, False, True, True]
-    assert not is_excluded(None, items_N).any()
+    assert is_excluded(masked, items_N[:, None])[:, 0].tolist() == [True, False, True, True]
+    assert not is_excluded(None, both_NK).any()
 
 
 def test_a_log_without_them_is_refused():

@@ -13,7 +13,7 @@ from recsys_posttrain.algorithms import ASFT, signals
 from recsys_posttrain.config import describe
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.logged import Signals
-from recsys_posttrain.studies.pipeline import signals_read
+from recsys_posttrain.studies.given_items import signals_read
 from recsys_posttrain.types import Batch
 
 REFERENCE_XV = doubles([0.5, 0.5], [0.25, 0.75])

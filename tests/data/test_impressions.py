@@ -143,3 +143,78 @@ def test_what_cannot_be_read_is_one_sentence(change, columns, says):
 def test_a_column_of_another_name_is_named():
     frame = log().rename(columns={"chosen": "tap"})
     assert len(interactions_of(frame, {"chosen": "tap"}).frame) == USERS * EVENTS
+
+
+def in_slates():
+    """Two slates of one user at one time, in one file order; ids are text."""
+    rows = [
+        ("a", "x", 5, 1, "s1", 3),
+        ("a", "y", 5, 0, "s1", 1),
+        ("a", "z", 5, 1, "s2", 1),
+        ("a", "w", 6, 0, "s2", 2),
+        ("a", "y", 6, 0, "s2", 4),
+        ("b", "y", 1, 1, "s2", 9),
+        ("b", "w", 2, 1, "s3", 8),
+        ("b", "x", 2, 0, "s3", 5),
+    ]
+    columns = ["user_id", "item_id", "timestamp", "chosen", "session", "position"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def slates_of(sequences, item_ids):
+    """By item chosen: its position, and what was shown with it, with positions."""
+    shown, found = sequences.shown, {}
+    for event, item in enumerate(sequences.items_E.tolist()):
+        place = slice(int(shown.offsets_E1[event]), int(shown.offsets_E1[event + 1]))
+        names = item_ids[shown.items_S[place].numpy() - 1].tolist()
+        beside = dict(zip(names, shown.positions_S[place].tolist(), strict=True))
+        found[event, item_ids[item - 1]] = float(shown.positions_E[event]), beside
+    return found
+
+
+def test_a_slate_says_what_was_shown_together_and_positions_go_with_it(tmp_path):
+    in_slates().to_csv(tmp_path / "log.csv", index=False)
+    source = RatingsFile(str(tmp_path / "log.csv"))
+    corpus = [prepare(source, 1, cache=tmp_path) for _ in range(2)][1]
+    wanted = {
+        (0, "x"): (3.0, {"y": 1.0}),
+        (1, "z"): (1.0, {"w": 2.0, "y": 4.0}),
+        (2, "y"): (9.0, {}),
+        (3, "w"): (8.0, {"x": 5.0}),
+    }
+    assert slates_of(corpus.sequences, corpus.item_ids) == wanted
+    number_V1 = torch.tensor([0, 4, 0, 2, 3])  # of x, z, y, w; without z
+    assert corpus.item_ids.tolist() == ["x", "z", "y", "w"]
+    ids = np.array(["-", "y", "w", "x"], dtype=object)
+    found = Encoder(ids, number_V1).sequences(corpus.sequences)
+    kept = {
+        (0, "x"): (3.0, {"y": 1.0}),
+        (1, "y"): (9.0, {}),
+        (2, "w"): (8.0, {"x": 5.0}),
+    }
+    assert slates_of(found, ids) == kept
+    batch = batch_of(corpus.sequences, torch.tensor([0, 1]), 10)
+    assert batch.shown.positions_E.tolist() == [1.0, 8.0]
+    assert batch.shown.positions_S.tolist() == [2.0, 4.0, 5.0]
+
+
+def test_without_a_column_of_choices_these_are_other_columns():
+    plain = in_slates().drop(columns=["chosen"]).drop_duplicates(["user_id", "item_id"])
+    blank = plain.assign(session=None)
+    assert corpus_of(interactions_of(blank, {})).sequences.shown is None
+    asked = corpus_of(interactions_of(blank, {"position": "position"})).sequences
+    assert asked.shown.positions_E.tolist() == plain["position"].tolist()
+    assert asked.shown.counts.tolist() == [0] * len(plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (dict(session=[None, *"bcdefgh"]), "needs a value in session"),
+        (dict(position=[1, 2, 3, 4, 5, 6, 7, None]), "position must be a number in every row"),
+        (dict(timestamp=[1, 2, 3, None, 5, 6, 7, 8]), "timestamp"),
+    ],
+)
+def test_an_impression_without_a_session_a_place_or_a_time_is_refused(change, says):
+    with pytest.raises(UserError, match=says):
+        interactions_of(in_slates().assign(**change), {})

@@ -8,10 +8,14 @@ import pytest
 import torch
 from data_factory import unseen_by_sorting
 
+import recsys_posttrain as rp
+from recsys_posttrain.data import RatingsFile
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.live import materialize as module
 from recsys_posttrain.live.materialize import EventRules, materialize, placed
 from recsys_posttrain.live.materialized import Materialized
+from recsys_posttrain.models import SASRec
+from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.recommendation import recommend
 
 
@@ -207,3 +211,25 @@ def test_a_place_beyond_the_list_is_refused():
     rules.check_places(5)
     with pytest.raises(UserError, match="stage 'live' places the live title at 5, beyond the 4"):
         rules.check_places(4)
+
+
+def test_a_policy_of_save_policy_with_a_log_of_other_names(
+    policy_folder, rules, small_ratings_csv, tmp_path
+):
+    """It does not say where its log is; the lists are those of a stage."""
+    saved = load_policy(policy_folder)
+    frame = pd.read_csv(small_ratings_csv)
+    data = rp.load(frame)
+    saved.policy.backbone.config = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
+    rp.save_policy(saved.policy, tmp_path / "own", data)
+    with pytest.raises(UserError, match=r"does not say where its log is .*--log FILE"):
+        materialize(tmp_path / "own", rules, 5, tmp_path / "final")
+    names = {"user_id": "uid", "item_id": "vid"}
+    frame.rename(columns=names).to_csv(tmp_path / "log.csv", index=False)
+    source, columns = RatingsFile(str(tmp_path / "log.csv")), "user=uid,item=vid"
+    materialize(tmp_path / "own", rules, 5, tmp_path / "final", source=source, columns=columns)
+    materialize(policy_folder, rules, 5, tmp_path / "stage")
+    ours, theirs = (Materialized.open(tmp_path / name) for name in ("final", "stage"))
+    users = [str(user) for user in frame["user_id"].unique()]
+    assert len(users) == 60
+    assert all(ours.of(user) == theirs.of(user) is not None for user in users)

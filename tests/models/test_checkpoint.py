@@ -10,10 +10,10 @@ from recsys_posttrain import store as stages
 from recsys_posttrain.data import MovieLens100K, RatingsFile, prepare
 from recsys_posttrain.data.batching import batch_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.histories import log_of
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.models.checkpoint import POLICY_FILES, ids_array, load_policy, save_policy
 from recsys_posttrain.models.policy import new_policy
-from recsys_posttrain.recommendation import log_of
 
 BACKBONE = SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
 

@@ -10,6 +10,7 @@ from recsys_posttrain.report import render
 from recsys_posttrain.report.cells import Block, Cell, Heading, Sheet, read_sheet, write_sheet
 from recsys_posttrain.report.study_folder import families_of
 from recsys_posttrain.report.table import comparison_table, in_families
+from recsys_posttrain.report.terminal import OnTerminal
 from recsys_posttrain.stats.columns import Column
 
 SHEET = Sheet(
@@ -55,7 +56,7 @@ def test_html_by_hand():
 
 def test_the_terminal_names_each_group_once_before_its_rows():
     out = StringIO()
-    Console(file=out, width=60, color_system=None).print(render.terminal(SHEET))
+    Console(file=out, width=60, color_system=None).print(OnTerminal(SHEET))
     lines = [line.strip() for line in out.getvalue().splitlines() if line.strip()]
     shown = [line.split("  ")[0] for line in lines if not line.startswith("─")]
     assert shown[-5:] == ["no *training*", "A", "B", "w & v", "C"]

@@ -4,13 +4,13 @@ import pandas as pd
 from rich.console import Console
 
 from recsys_posttrain.report.quality import terminal_sheet
-from recsys_posttrain.report.render import terminal
+from recsys_posttrain.report.terminal import OnTerminal
 
 
 def printed(quality):
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(terminal(terminal_sheet(quality)))
+        console.print(OnTerminal(terminal_sheet(quality)))
     return capture.get()
 
 

@@ -16,7 +16,7 @@ from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import Flips, Independent, ItemBias, RewardNoise
 from recsys_posttrain.studies.baselines import TEMPERATURES, alone, baselines
-from recsys_posttrain.studies.execute import refused
+from recsys_posttrain.studies.left_out import refused
 from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run

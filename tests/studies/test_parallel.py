@@ -12,7 +12,7 @@ import pytest
 
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.studies import parallel
-from recsys_posttrain.studies.parallel import answered, cores, finished
+from recsys_posttrain.studies.parallel import answered, cores
 
 PID = "__import__('os').getpid()"
 KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
@@ -25,7 +25,7 @@ def log(tmp_path):
 
 
 def evaluated(expressions, log, processes=2):
-    return list(finished(eval, expressions, processes, "expressions", log))
+    return list(answered(eval, expressions, processes, log))
 
 
 def is_alive(pid):
@@ -91,7 +91,7 @@ def test_a_users_mistake_in_a_worker_is_the_same_sentence_here(log):
 def test_a_killed_worker_is_one_sentence_and_the_others_end(log, tmp_path):
     """The first result is there before another worker is killed."""
     wait = f"open({str(tmp_path / 'pid')!r}, 'w').write(str({PID})) and {SLOWLY.format(100)}"
-    pairs = finished(eval, ["1 + 1", f"{SLOWLY.format(0.5)} and {KILL}", wait], 2, "x", log)
+    pairs = answered(eval, ["1 + 1", f"{SLOWLY.format(0.5)} and {KILL}", wait], 2, log)
     assert next(pairs) == ("1 + 1", 2)
     with pytest.raises(UserError, match=r"was killed .* is kept: run .* with fewer --workers\.$"):
         list(pairs)
@@ -131,7 +131,7 @@ def test_a_task_is_asked_for_when_a_process_is_free(log, processes, monkeypatch)
 
 
 def test_who_stops_asking_ends_the_workers(log):
-    pairs = finished(eval, [PID, SLOWLY.format(100)], 2, "x", log)
+    pairs = answered(eval, [PID, SLOWLY.format(100)], 2, log)
     _, pid = next(pairs)
     assert is_alive(pid)
     began = time.monotonic()
@@ -152,7 +152,7 @@ processes.PRELOADED = ["recsys_posttrain.studies.parallel"]
 folder = Path(sys.argv[1])
 write = "open({!r}, 'w').write(str(__import__('os').getpid())) and __import__('time').sleep(100)"
 tasks = [write.format(str(folder / name)) for name in ("pid-1", "pid-2", "pid-3")]
-cli.app = lambda **_: list(processes.finished(eval, tasks, 2, "sleep", folder / "log"))
+cli.app = lambda **_: list(processes.answered(eval, tasks, 2, folder / "log"))
 sys.exit(main())
 """
 

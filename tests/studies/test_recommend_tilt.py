@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.histories import histories_of_dataset
 from recsys_posttrain.models.checkpoint import load_policy
-from recsys_posttrain.recommendation import histories_of_dataset, recommend
+from recsys_posttrain.recommendation import recommend
 from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 

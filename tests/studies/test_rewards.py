@@ -115,7 +115,7 @@ def test_a_record_says_the_scale_and_the_table_is_made_by_it_again(units):
     assert "liked: reward ≥ 1; top: ≥ 2; disliked: ≤ -1; weighted: by reward above -3." in caption
     assert "temperatures count in stars of 1." in caption
     before = (folder / "table.csv").read_bytes()
-    study_table(folder, None, None)
+    study_table(folder, None, None, folder)
     assert (folder / "table.csv").read_bytes() == before
 
 

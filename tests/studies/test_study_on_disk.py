@@ -77,11 +77,14 @@ def test_a_damaged_stage_is_named_and_nothing_else_is_touched(run, finished, cop
 
 def test_the_table_again_and_relative_to_another(finished, copied, capsys):
     folder = copied / "study-small"
-    study_table(folder, "BC", None)
+    study_table(folder, "BC", None, folder)
     assert result(copied) == result(finished)
+    study_table(folder, "BC", "ExpRSFT", copied / "paper" / "first")
+    assert "percent of ExpRSFT" in capsys.readouterr().out
+    assert b"percent of ExpRSFT" in (copied / "paper" / "first" / "table.md").read_bytes()
     study_table(folder, "BC", "ExpRSFT")
-    assert "ExpRSFT" in capsys.readouterr().out
-    assert b"percent of ExpRSFT" in (folder / "table.md").read_bytes()
+    assert "percent of ExpRSFT" in capsys.readouterr().out
+    assert result(copied) == result(finished), "only printed"
     with pytest.raises(UserError, match="no method 'PPO'"):
         study_table(folder, "PPO", None)
     with pytest.raises(UserError, match=r"run.json does not exist: give the folder of a finished"):

@@ -94,7 +94,7 @@ def test_two_workers_make_the_same_bytes_and_a_rerun_starts_none(
     assert len([title for title in said if title.startswith("reward model, ")]) == 1
 
     before = stages(tmp_path)
-    monkeypatch.setattr(study_runs, "finished", None)
+    monkeypatch.setattr(study_runs, "answered", None)
     assert result(run(tmp_path, workers=2)) == result(alone)
     assert stages(tmp_path) == before
     again = capsys.readouterr().out
@@ -116,7 +116,7 @@ def test_a_stage_that_one_worker_made_is_not_reused_because_another_found_it(
         ((0, 0), ([Done("old", old, None), Done("new", new, None)], "")),
         ((1, 0), ([Done("old", old, None), Done("new", new, 0.3)], "")),
     ]
-    monkeypatch.setattr(study_runs, "finished", lambda *arguments: iter(heard))
+    monkeypatch.setattr(study_runs, "answered", lambda *arguments: iter(heard))
     said, file = [], Path("study.py")
     progress = Progress(said.append)
     missing = SimpleNamespace(stages_of=lambda *_: [SimpleNamespace(folder=tmp_path / "missing")])
@@ -126,7 +126,7 @@ def test_a_stage_that_one_worker_made_is_not_reused_because_another_found_it(
 
 
 def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, monkeypatch):
-    finished = study_runs.finished
+    finished = study_runs.answered
 
     def interrupted(*arguments):
         pairs = finished(*arguments)
@@ -134,12 +134,12 @@ def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, mo
         pairs.close()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(study_runs, "finished", interrupted)
+    monkeypatch.setattr(study_runs, "answered", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, workers=2)
     before = stages(tmp_path)
     assert len([name for name in before if name.startswith("evaluate-")]) < 2 + 3
-    monkeypatch.setattr(study_runs, "finished", finished)
+    monkeypatch.setattr(study_runs, "answered", finished)
     folder = run(tmp_path, workers=2)
     assert result(folder) == result(alone)
     after = stages(tmp_path)

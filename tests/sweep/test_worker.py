@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.sweep.queue import Outcome
-from recsys_posttrain.sweep.worker import _line, outcome_of
+from recsys_posttrain.sweep.worker import _line, _row, outcome_of
 
 SETTING = {"algorithm.temperature": 0.25}
 QUEUE = SimpleNamespace(numbers=(0, 1, 2), outcomes=lambda: {0: "done", 1: "done"})
@@ -31,6 +31,26 @@ def job(seed=None, setting=SETTING):
 def test_a_line_for_each_outcome(what, outcome, line):
     wanted = f"ASFT, ItemBias 1: {line} (0:00:08 left)"
     assert _line(what, QUEUE, outcome, "0:00:08") == wanted
+
+
+def cell_state(trials, finals, setting=None, left=1, does_nothing=False):
+    cell = SimpleNamespace(label="BC", trials=8)
+    known = {"trials": range(trials), "finals": range(finals), "setting": setting, "left": left}
+    return SimpleNamespace(cell=cell, does_nothing=does_nothing, **known)
+
+
+@pytest.mark.parametrize(
+    ("now", "busy", "cells"),
+    [
+        (cell_state(3, 0), ["BC", "x", "BC"], ("3 of 8, 2 reused, 2 running", "")),
+        (cell_state(8, 1, SETTING), ["BC"], ("8 of 8, 2 reused", "1 done, 1 running")),
+        (cell_state(8, 0, left=0), [], ("8 of 8, 2 reused", "no trial completed")),
+        (cell_state(8, 0, None, 0, True), [], ("8 of 8, 2 reused", "does nothing")),
+    ],
+)
+def test_a_row_of_the_live_table(now, busy, cells):
+    row = _row(cell_state(2, 0), now, busy)
+    assert row == ("BC", cells, "BC" in busy, not now.left)
 
 
 def objective(end):

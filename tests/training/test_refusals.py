@@ -23,7 +23,7 @@ from recsys_posttrain.algorithms.losers import LoggedVersusLosers
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
-from recsys_posttrain.studies.execute import refused
+from recsys_posttrain.studies.left_out import refused
 from recsys_posttrain.studies.load import load_study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.training.ensemble import RewardEnsemble

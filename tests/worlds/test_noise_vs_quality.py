@@ -113,7 +113,7 @@ def test_the_whole_study_in_a_reduced_form(
     for name in (*sheets, "pairs.csv", "frontier.csv", "quality.png", "frontier.png"):
         assert (folder / name).stat().st_size > 0, name
     before = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
-    study_table(folder, None, None)
+    study_table(folder, None, None, folder)
     assert before == {path.name: path.read_bytes() for path in folder.glob("*.csv")}
     html = page(study_folder(folder))
     assert html.index("Equal distance") < html.index("Choosing a strength")

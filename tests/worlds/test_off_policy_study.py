@@ -1,5 +1,6 @@
 """experiments/off_policy.py: the log's policy in a world of MovieLens, and orders by hand."""
 
+import estimated_propensities
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +9,9 @@ from small_world import SMALL
 from worlds.choices import choices_at
 
 import recsys_posttrain as rp
-from recsys_posttrain.data import LeaveOneOut
+from recsys_posttrain.data import LeaveOneOut, UserHoldout
 from recsys_posttrain.evaluation.off_policy import ESTIMATORS
+from recsys_posttrain.models import SASRec
 
 
 @pytest.fixture
@@ -69,3 +71,15 @@ def test_orders_by_hand():
 
 def _lists(sequences):
     return [each.tolist() for each in sequences.items_E.split(sequences.lengths_N.tolist())]
+
+
+def test_estimated_propensities_in_a_reduced_form(small, monkeypatch):
+    """The pretrained policy has weights of 1 by itself, so its IPS is the log's mean reward; the
+    other columns know nothing of who estimated."""
+    monkeypatch.setattr(estimated_propensities, "BACKBONE", SASRec(dim=8, blocks=1))
+    data = rp.load(SMALL, split=UserHoldout(minimum_item_ratings=1, seed=1))
+    table = estimated_propensities.measured(SMALL, data, steps=2).set_index("method")
+    logged = data.corpus.reward_scale.from_stars(data.test.rewards_N.double().numpy()).mean()
+    assert table.loc["Pretrained", "ips estimated"] == pytest.approx(logged, rel=1e-6)
+    assert not np.isclose(table["dr"], table["dr estimated"], rtol=1e-6).any()
+    assert table.loc["Uniform", "gold"] < table.loc["Tilt(0.3)", "gold"]

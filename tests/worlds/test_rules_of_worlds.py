@@ -73,7 +73,7 @@ def test_strengths_are_chosen_by_the_estimate(small_jester, file: Path, tmp_path
     assert selection.loc["dr", "strength"] == best
     text = (folder / "table.md").read_text()
     assert "the strength that the doubly robust estimate on validation targets chose" in text
-    study_table(folder, None, None)
+    study_table(folder, None, None, folder)
     assert (folder / "table.md").read_text() == text
 
 

@@ -1,0 +1,32 @@
+"""What training returns beside the model."""
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How long a model was trained, and what was logged meanwhile."""
+
+    steps: int  # optimiser steps taken
+    best_step: int  # after which its weights were kept; without a patience, the last one
+    best_value: float | None  # of the monitored metric at best_step; None without a patience
+    lines: tuple[str, ...] = field(default=(), repr=False, compare=False)  # of metrics.jsonl
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a stage keeps of it, beside metrics.jsonl."""
+        return {name: getattr(self, name) for name in ("steps", "best_step", "best_value")}
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """One row per step that was logged: the loss, the metrics of the method, and those of
+        validation, NaN where a step has none."""
+        import pandas as pd
+
+        rows = pd.DataFrame([json.loads(line) for line in self.lines] or {"step": []})
+        return rows.groupby("step", sort=True).first()

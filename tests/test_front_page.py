@@ -1,0 +1,139 @@
+"""The front page is short, and what it claims stands in the committed results that it names."""
+
+import importlib.util
+import json
+import re
+import textwrap
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from doc_pages import PACKAGE, README, ROOT, blocks, table, text_of
+
+import recsys_posttrain as rp
+from recsys_posttrain import algorithms
+
+RESULTS = ROOT / "experiments" / "results"
+NUMBER = re.compile(r"(?<![\w.])\d*\.\d{3,4}\b")
+
+
+def _module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_front_page_is_short():
+    assert len(text_of(README).splitlines()) < 200
+    (snippet,) = blocks(README, "python")
+    indented = rp.__doc__.partition("    ")[2].partition("\n\nNames")[0]
+    assert snippet == textwrap.dedent(f"    {indented}\n"), "the package's docstring shows it too"
+    assert len([line for line in snippet.splitlines() if line]) <= 11
+
+
+def _numbers(text):
+    return {number.lstrip("0") for number in NUMBER.findall(text)}
+
+
+def test_every_figure_of_the_advice_stands_in_the_file_that_its_row_links():
+    rows = table(text_of(README), "| your situation")[2:]
+    assert len(rows) > 5
+    checked = 0
+    for situation, _method, evidence in rows:
+        links = [ROOT / each for each in re.findall(r"\]\(([^)]+\.md)\)", evidence)]
+        theirs = {number for link in links for number in _numbers(text_of(link))}
+        ours = _numbers(evidence)
+        assert ours <= theirs, (situation, ours - theirs)
+        checked += len(ours)
+    assert checked > 15
+
+
+def test_the_best_trained_method_of_the_advice_is_the_best_of_its_table():
+    """In expected true reward at KL .1 on Jester, and in lists of five."""
+    folder = RESULTS / "whole_field-jester"
+    at_kl = table(text_of(folder / "equal_kl.md"), "| method | KL 0.01 |")
+    place = at_kl[0].index("KL 0.1")
+    gains = {row[0]: re.sub(r"[*+]| ±.*", "", row[place]) for row in at_kl[2:] if "±" in row[place]}
+    best = max((gain for name, gain in gains.items() if name != "Tilt"), key=Decimal)
+    lists = {
+        row[0]: row[1].split()[0] for row in table(text_of(folder / "table.md"), "|  | value")[2:]
+    }
+    listed = max(lists[name] for name in lists if name.partition("(")[0] in vars(algorithms))
+    page = text_of(README)
+    assert f"+{gains['Tilt']} ±.0055, the best trained method +{best} (" in page
+    assert f"{lists['ItemMean']}, `Tilt` {lists['Tilt']}, trained methods {listed} at most" in page
+
+
+def test_no_trained_method_is_separated_from_the_tilt_and_the_pretrained_policy():
+    rows = table(text_of(RESULTS / "movielens_main-ml-100k" / "pairs.md"), "| method | NDCG@10 all")
+    letters = {row[0]: {*row[1].strip("*")} for row in rows[2:]}
+    trained = [name for name in letters if name.partition("(")[0] in vars(algorithms)]
+    assert len(trained) > 20
+    for name in trained:
+        for other in ("Tilt", "Pretrained"):
+            assert letters[name] & letters[other], (name, other)
+
+
+def test_every_method_is_listed_with_the_paper_of_its_row():
+    listed = dict(table(text_of(README), "| family | methods |")[2:])
+    named = [name for cell in listed.values() for name in re.findall(r"`(\w+)`", cell)]
+    assert len(named) == len({*named})
+    assert {*named} >= {name for name in vars(algorithms) if name[:1].isupper()}
+    papers = text_of(PACKAGE / "algorithms" / "PAPERS.md")
+    for cell in listed.values():
+        for part in cell.split(", `"):
+            names, numbers = re.findall(r"(\w+)`", part), re.findall(r"\d{4}\.\d{5}", part)
+            rows = [
+                line
+                for name in names
+                for line in papers.splitlines()
+                if line.startswith(f"| `{name}` ")
+            ]
+            assert all(number in row for row in rows for number in numbers), part
+    for family, cell in listed.items():
+        for name in re.findall(r"`(\w+)`", cell):
+            assert getattr(getattr(rp, name)(), "family", "no training") == family, name
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/speed.md"])
+def test_speed_is_the_measured_one(page):
+    measured = json.loads(text_of(ROOT / "benchmarks" / "results" / "peers.json"))
+    events, seconds = (
+        measured[f"{name}_median"] for name in ("events_per_second", "recommend_seconds")
+    )
+    keys = {"ours": "ours-64", "RecTools 0.19.0": "rectools", "RePlay 0.22.0": "replay"}
+    rows = {
+        row[0]: row[1:] for row in table(text_of(ROOT / page), "| | training, real events/s")[2:]
+    }
+    for name, key in keys.items():
+        assert rows[name] == [f"{events[key]:,}", f"{seconds[key]:.2f}"], name
+
+
+def test_the_picture_is_drawn_from_the_committed_results(tmp_path):
+    """Drawn again it is the committed picture, and its figures are those of the tables."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    figure = _module(ROOT / "docs" / "figure.py")
+    gains, lists = figure.gains(), figure.under_bias()
+    assert f"{gains.loc['Tilt', 'gain']:.4f}" == "0.0828"
+    assert f"{lists.loc[('OfflinePPO', 0.6), 'mean']:.3f}" == "3.118"
+    figure.draw(tmp_path / "front.png")
+    again, committed = (
+        plt.imread(each) for each in (tmp_path / "front.png", ROOT / "docs/front.png")
+    )
+    np.testing.assert_array_equal(again, committed)
+
+
+def test_the_table_of_results_is_the_committed_one():
+    """Fewer columns, but each cell as it stands there."""
+    committed = RESULTS / "movielens_main-ml-100k" / "table.md"
+
+    def rows(page):
+        cells = table(text_of(page), "| method | NDCG")
+        return {line[0]: line[1:] for line in [cells[0], *cells[2:]]}
+
+    ours, theirs = rows(ROOT / "docs" / "results.md"), rows(committed)
+    assert list(ours) == list(theirs)
+    place = [theirs["method"].index(name) for name in ours["method"]]
+    for method, cells in ours.items():
+        assert cells == [theirs[method][each] for each in place], method
