@@ -15,11 +15,18 @@ NAVIGATION = {
         "docs/study",
         "docs/settings",
     ],
+    "Tutorials": [
+        "docs/generated/tutorials/own_data",
+        "docs/generated/tutorials/new_algorithm",
+        "docs/generated/tutorials/noise",
+        "docs/generated/tutorials/deliver",
+    ],
     "Your data": ["docs/data", "docs/table"],
     "Methods": ["docs/choosing", "docs/generated/methods", "recsys_posttrain/algorithms/PAPERS"],
     "Understand": [
         "docs/results",
         "docs/noise",
+        "docs/tomorrow",
         "docs/worlds",
         "docs/protocol",
         "docs/statistics",
@@ -29,7 +36,7 @@ NAVIGATION = {
     ],
     "Go on": ["docs/sweeps", "docs/tracking", "docs/recommend", "docs/live"],
     "Reference": ["docs/commands", "docs/generated/commands", "docs/generated/api"],
-    "Change it": ["docs/code", "recsys_posttrain/ADDING"],
+    "Change it": ["docs/code", "recsys_posttrain/ADDING", "CONTRIBUTING"],
     "When in doubt": ["docs/troubleshooting", "docs/security", "docs/README"],
     "Log": ["experiments/README", "experiments/DESIGN", "benchmarks/NOTES", "CHANGELOG"],
 }
@@ -39,7 +46,15 @@ extensions = ["myst_parser"]
 root_doc = "README"
 include_patterns = ["README.md", *(f"{page}.md" for pages in NAVIGATION.values() for page in pages)]
 include_patterns += ["docs/generated/**", "experiments/results/**.md", "benchmarks/results/**.md"]
-HOMES = {"README.md", "CHANGELOG.md", "docs", "experiments", "benchmarks", "recsys_posttrain"}
+HOMES = {
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs",
+    "experiments",
+    "benchmarks",
+    "recsys_posttrain",
+}
 exclude_patterns = [path.name for path in ROOT.iterdir() if path.name not in HOMES]
 myst_heading_anchors = 4
 myst_enable_extensions = ["strikethrough"]

@@ -1,8 +1,9 @@
 """Writes the pages of the site that code and committed results say already, into docs/generated/.
 
-One page for each method, the Python names, the commands. `make docs` runs it before Sphinx.
+One page for each method and tutorial, the Python names, the commands. `make docs` runs it first.
 """
 
+import ast
 import inspect
 import re
 import shutil
@@ -19,7 +20,9 @@ import recsys_posttrain as rp
 from recsys_posttrain import algorithms, untrained
 from recsys_posttrain.cli import app
 
-ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+TUTORIALS = ("own_data", "new_algorithm", "noise", "deliver")  # in reading order
 PAPERS = ROOT / "recsys_posttrain" / "algorithms" / "PAPERS.md"
 TITLE = re.compile(r"^(Limits|Source|Departures): ", re.MULTILINE)
 PARAMETER = re.compile(r"^([a-z][\w\\]*(?:, [a-z][\w\\]*)*|Raises): ", re.MULTILINE)
@@ -150,7 +153,11 @@ def command_paths(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple
 def write(folder: Path) -> None:
     """All generated pages, in place of those of the last time."""
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "methods").mkdir(parents=True)
+    for name in ("methods", "tutorials"):
+        (folder / name).mkdir(parents=True)
+    for name in TUTORIALS:
+        page = tutorial_page(HERE / "tutorials" / f"{name}.py")
+        (folder / "tutorials" / f"{name}.md").write_text(page, encoding="utf-8")
     papers = papers_rows()
     listed: dict[str, list[str]] = {}
     for package in (untrained, algorithms):
@@ -162,6 +169,26 @@ def write(folder: Path) -> None:
     (folder / "methods.md").write_text(index(listed), encoding="utf-8")
     (folder / "api.md").write_text(api_page(), encoding="utf-8")
     (folder / "commands.md").write_text(commands_page(), encoding="utf-8")
+
+
+def tutorial_page(script: Path) -> str:
+    """A script as a page: its docstring and the comments between statements are the text."""
+    text = script.read_text(encoding="utf-8")
+    doc = ast.get_docstring(ast.parse(text)) or ""
+    title, _, about = doc.partition("\n\n")
+    parts = [f"# {title.rstrip('.')}", prose(about)]
+    code: list[str] = []
+    for block in re.split(r"\n\n+", text.partition('\n"""\n')[2].strip()):
+        if all(line.startswith("#") for line in block.splitlines()):
+            parts += [*_code(code), re.sub(r"^# ?", "", block, flags=re.MULTILINE)]
+            code = []
+        else:
+            code.append(block)
+    return "\n\n".join([*parts, *_code(code)]) + "\n"
+
+
+def _code(blocks: list[str]) -> list[str]:
+    return ["```python\n" + "\n\n".join(blocks) + "\n```"] if blocks else []
 
 
 def index(listed: dict[str, list[str]]) -> str:
@@ -176,4 +203,4 @@ def index(listed: dict[str, list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).with_name("generated"))
+    write(HERE / "generated")

@@ -13,6 +13,7 @@ from recsys_posttrain.errors import UserError as UserError
 from recsys_posttrain.evaluation.evaluate import evaluate as evaluate
 from recsys_posttrain.evaluation.true_value import true_value as true_value
 from recsys_posttrain.export import export_onnx as export_onnx
+from recsys_posttrain.guard import Guard as Guard
 from recsys_posttrain.losses import GBCE as GBCE
 from recsys_posttrain.losses import FullSoftmax as FullSoftmax
 from recsys_posttrain.losses import SampledSoftmax as SampledSoftmax
@@ -32,6 +33,7 @@ from recsys_posttrain.serve import recommend as recommend
 from recsys_posttrain.serve import save_policy as save_policy
 from recsys_posttrain.studies.run import Run as Run
 from recsys_posttrain.studies.setup import Setup as Setup
+from recsys_posttrain.tomorrow.go_on import posttrain_from as posttrain_from
 from recsys_posttrain.training.ensemble import RewardEnsemble as RewardEnsemble
 from recsys_posttrain.training.posttrain import posttrain as posttrain
 from recsys_posttrain.training.pretrain import pretrain as pretrain

@@ -1,31 +1,36 @@
-"""`recsys-posttrain advise`: which algorithm the committed studies support for a reward model as
-good as yours. Quality is what the study's own axis measures (report/noise_quality.py); where the
-studies do not decide, it says so."""
+"""`recsys-posttrain advise`: what to do with a reward model as good as yours, in five lines, and
+the evidence: the log itself, and the committed studies whose reward models were as good, the one
+with the most similar log first."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.data.user_holdout import UserHoldout
-from recsys_posttrain.report import evidence
-from recsys_posttrain.report.cells import between, decimal
-from recsys_posttrain.report.evidence import Condition
-from recsys_posttrain.report.noise_quality import AXES
-from recsys_posttrain.report.study_folder import (
-    StudyFolder,
-    has_results,
-    study_folder,
-    value_columns,
-)
+from recsys_posttrain.evaluation.off_policy import support
+from recsys_posttrain.report.answer import TEMPERATURES, OwnGains, answer, is_known, own_lines
+from recsys_posttrain.report.findings import Finding, finding, is_evidence
+from recsys_posttrain.report.nearest import Log, distance, log_in, logs_of
+from recsys_posttrain.report.study_folder import StudyFolder, has_results, study_folder
 from recsys_posttrain.rewards.noise import RewardNoise
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap, interval
+from recsys_posttrain.stats.columns import COLUMNS, OFF_POLICY_COLUMNS
+from recsys_posttrain.stats.runs import per_user
 from recsys_posttrain.studies.pipeline import Pipeline
+from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.untrained import Pretrained, Tilt
 from recsys_posttrain.worlds.catalog import dataset_named
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"  # of a checkout
+LIKED = next(column for column in COLUMNS if column.name == "NDCG@10 liked")
+DOUBLY_ROBUST = next(column for column in OFF_POLICY_COLUMNS if column.source == "reward/dr")
+IN_FULL = 2  # of the studies that are near
 
 
 def advise_on(
@@ -36,19 +41,18 @@ def advise_on(
     device: str,
     rules: FileRules = FileRules(),
 ) -> str:
-    """Trains and measures the default reward model on the dataset (a stage, reused), and where a
-    study's axis asks for them a policy and a judge; reads every study of noise in `studies`, by
-    default the checkout's results.
+    """Trains a policy, a judge and the default reward model on the dataset (stages, reused), tilts
+    the one by the other, and reads every study in `studies`, by default the checkout's results.
 
     Raises: UserError for an unknown dataset, or where there is no such study.
     """
     folder = RESULTS if studies is None else studies
     ended = [study_folder(path) for path in sorted(folder.glob("*")) if has_results(path)]
-    found = [study for study in ended if evidence.has_noisy_models(study)]
+    known = [study for study in ended if is_evidence(study)]
     require(
-        found,
-        f"{folder} holds no study of noise in the reward model; give --studies experiments/results "
-        "of a checkout, or run make study.",
+        known,
+        f"{folder} holds no study that compares methods; give --studies experiments/results of a "
+        "checkout, or run make study.",
     )
     setup = Setup(dataset=dataset_named(dataset, data_root, rules), split=UserHoldout())
     pipeline = Pipeline(setup, output, device)
@@ -59,116 +63,86 @@ def advise_on(
         "a dataset with rewards.",
     )
     assert quality is not None
-    model = quality.iloc[-1]  # after the baselines
-    if any(evidence.axis_of_models(study).startswith("projected") for study in found):
-        model = pd.concat([model, pd.Series(pipeline.rewards.measure_axis(RewardNoise()))])
-    return "\n".join(
-        [
-            f"Studies in {folder}",
-            f"Your reward model on {pipeline.data.corpus.name}, trained with the defaults",
-            *_measured(quality),
-            *(line for study in found for line in advice(study, setup.dataset.name, model)),
-        ]
-    )
+    axis = pd.Series(pipeline.rewards.measure_axis(RewardNoise()), dtype=float)
+    model = pd.concat([quality.iloc[-1], axis])
+    mine = _log_of(pipeline)
+    found = findings(ended, known, model, mine)
+    if not is_known(quality):
+        why = "how good your model is, is not known."
+        found = [(log, each._replace(is_near=False, verdict=why)) for log, each in found]
+    own = own_gains(pipeline)
+    lines = [
+        f"Advice for {pipeline.data.corpus.name}: {mine.line}",
+        *answer(quality, own, [each for _, each in found]),
+        "",
+        *own_lines(own),
+        "",
+        f"Studies in {folder}, nearest log first; 95% intervals, not corrected for their number",
+        *_studies(found),
+        "",
+        _next(pipeline),
+    ]
+    return "\n".join(lines)
 
 
-def advice(study: StudyFolder, dataset: str, model: pd.Series) -> Iterator[str]:
-    """Evidence and verdict of one study for a reward model with this row of `quality_frame`, and
-    what `measure_axis` measured."""
-    axis = evidence.axis_of_models(study)
-    # A model of logged data has a judge; its projected correlation is compared all the same.
-    own = axis if axis in model else "projected_judge"
-    quality, low, high = (float(model[f"{own}{end}"]) for end in ("", "_low", "_high"))
-    conditions = evidence.conditions_at(study, low, quality, high)
-    yield ""
-    yield (
-        f"Evidence: {study.path.name} (commit {study.record['commit']}), "
-        f"{value_columns(study)[0]} minus {study.control}, 95% intervals, nearest to yours, "
-        f"{AXES[own]} {decimal(quality)} {between(low, high)}, by {AXES[axis]}"
-    )
-    clean, noisy = ([c for c in conditions if bool(c.level) == is_noisy] for is_noisy in (0, 1))
-    yield from (_line(each) for each in sorted(clean, key=lambda c: not c.is_near)[:1])
-    yield from (_line(each) for each in noisy)
-    name, bound = evidence.safest(conditions)
-    yield (
-        f"  largest worst case over all of these: {name}, at least {decimal(bound, sign=True)} "
-        "(lower end of its interval)"
-    )
-    yield f"Verdict: {verdict(study, dataset, low, high, conditions)}"
-    yield (
-        "Not measured: which errors your model makes, errors in the logged rewards (under them the "
-        "order can be the reverse), and other strengths than those of the study."
-    )
+def findings(
+    studies: list[StudyFolder], known: list[StudyFolder], model: pd.Series, mine: Log
+) -> list[tuple[Log | None, Finding]]:
+    """Of the known ones, with the log of each, the one most like `mine` first. studies: all, since
+    an old one has its log from a newer one."""
+    logs = logs_of(study.record for study in studies)
+    pairs = [
+        (log_in(study.record) or logs.get(study.dataset), finding(study, model)) for study in known
+    ]
+    return sorted(pairs, key=lambda pair: distance(mine, pair[0]))
 
 
-def verdict(
-    study: StudyFolder, dataset: str, low: float, high: float, conditions: list[Condition]
-) -> str:
-    """One paragraph; "not enough evidence" unless one method is supported under all errors."""
-    lowest, highest = evidence.studied_range(study)
-    if study.dataset != dataset:
-        return (
-            f"not enough evidence: the study is of {study.dataset}, and whether its order of "
-            f"methods holds on {dataset} was not tested."
-        )
-    if high < lowest or low > highest:
-        return (
-            f"not enough evidence: your model, {decimal(low)} to {decimal(high)}, is outside of "
-            f"what was studied, {decimal(lowest)} to {decimal(highest)}."
-        )
-    best = evidence.supported(conditions)
-    if not best:
-        return (
-            "not enough evidence: it depends on your model's errors, as no method is among the "
-            "best under all that were studied."
-        )
-    paying = evidence.paying(conditions, best)
-    if not paying:
-        return (
-            f"not enough evidence that post-training pays: {_names(best - {*evidence.UNTRAINED})} "
-            "is among the best, but its interval overlaps that of a policy trained without rewards."
-        )
-    if len(paying) > 1:
-        return f"not enough evidence to choose: the intervals of {_names(paying)} overlap."
+def own_gains(pipeline: Pipeline) -> OwnGains:
+    """By the doubly robust estimate, where the log has propensities that allow it, otherwise by
+    what users chose and liked."""
+    setup, scale = pipeline.setup, pipeline.data.corpus.reward_scale
+    base = pipeline.evaluate(Run(Pretrained(), setup))
+    rows = {each: pipeline.evaluate(Run(Tilt(each), setup)) for each in TEMPERATURES}
+    has_propensities = DOUBLY_ROBUST.source in base
+    distrust = ""
+    if has_propensities:
+        warnings = {each: support(frame).warning for each, frame in rows.items()}
+        distrust = support(base).warning or min(warnings.values(), key=len)
+        rows = rows if distrust else {each: rows[each] for each in rows if not warnings[each]}
+    column = DOUBLY_ROBUST if has_propensities and not distrust else LIKED
+    values_CMSN, weights_CN = per_user(
+        {"": [base], **{str(each): [frame] for each, frame in rows.items()}}, [column], scale
+    )
+    drawn = bootstrap(
+        values_CMSN[0, 1:] - values_CMSN[0, :1],
+        weights_KN=weights_CN,
+        resamples=RESAMPLES,
+        rng=np.random.default_rng(derived_seed(setup.seed, "advice")),
+    )
+    ends = (interval(value, drawn.draws_RK[:, place]) for place, value in enumerate(drawn.mean_K))
+    gains = {each: (end.value, end.low, end.high) for each, end in zip(rows, ends, strict=True)}
+    return OwnGains(column.name, gains, has_propensities, distrust)
+
+
+def _log_of(pipeline: Pipeline) -> Log:
+    corpus = pipeline.data.corpus
+    events, users = len(corpus.sequences.items_E), int((corpus.sequences.lengths_N > 0).sum())
+    return Log(corpus.num_items, events / (users * corpus.num_items))
+
+
+def _studies(found: list[tuple[Log | None, Finding]]) -> Iterator[str]:
+    """One line each; the first that are near with their evidence."""
+    near = [each for _, each in found if each.is_near]
+    for log, each in found:
+        about = log.line if log is not None else "its log is not known"
+        yield f"  {each.study} ({about}): {each.verdict}"
+        yield from each.lines if each in near[:IN_FULL] else ()
+
+
+def _next(pipeline: Pipeline) -> str:
+    """What serves the tilt, from the stages that this left."""
+    policy, reward = pipeline.pretrain(), pipeline.rewards.train()
     return (
-        f"use {_names(paying)}: under every error that was studied at your quality it is among "
-        "the best and above the policies that are trained without rewards."
+        f"To tilt: recsys-posttrain recommend {policy} --reward {reward} --tilt TEMPERATURE "
+        "--users IDS"
     )
-
-
-def _measured(quality: pd.DataFrame) -> Iterator[str]:
-    """The model beside the best naive baseline, by both measures."""
-    naive, model = quality.iloc[:-1], quality.iloc[-1]
-    for title, name, sign in (("pairwise accuracy", "pairwise_accuracy", 1), ("RMSE", "rmse", -1)):
-        best = naive.iloc[int((sign * naive[name]).to_numpy().argmax())]
-        gap = sign * (model[name] - best[name])
-        overlap = model[f"{name}_low"] <= best[f"{name}_high"]
-        overlap &= best[f"{name}_low"] <= model[f"{name}_high"]
-        outcome = "intervals overlap" if overlap else "better" if gap > 0 else "worse"
-        yield f"  {title:<18} {_interval(model, name)}; best naive: {best.name}, " + (
-            f"{_interval(best, name)}; gap {decimal(gap, sign=True)}, {outcome}"
-        )
-    counts = f"{model['events']:,.0f} events of {model['users']:,.0f} users"
-    yield f"  {counts} that it did not learn from"
-
-
-def _interval(row: pd.Series, name: str) -> str:
-    return f"{decimal(row[name])} {between(row[f'{name}_low'], row[f'{name}_high'])}"
-
-
-def _line(condition: Condition) -> str:
-    first, *others = condition.ordered
-    value, low, high = condition.differences[first]
-    equal = [name for name in others if name in condition.best]
-    far = "" if condition.is_near else " (its qualities are not near yours)"
-    which = f"not distinguished from {', '.join(equal)}" if equal else "distinguished from all"
-    level = f"{condition.kind} {condition.level:g}" if condition.level else "no noise"
-    return (
-        f"    {level:<20} at {decimal(condition.quality)}: {first} "
-        f"{decimal(value, sign=True)} [{decimal(low, sign=True)}, {decimal(high, sign=True)}], "
-        f"{which}{far}"
-    )
-
-
-def _names(methods: frozenset[str]) -> str:
-    return ", ".join(sorted(methods)) or "none"

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
+from recsys_posttrain.data.available import with_windows
 from recsys_posttrain.data.encode import as_text, encoder, numbers, some
+from recsys_posttrain.data.joined import Loaded
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
@@ -31,25 +33,8 @@ from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.reward_scale import RewardScale, Thresholds
 from recsys_posttrain.stats.bootstrap import bootstrap, interval
-from recsys_posttrain.types import Corpus, Interactions, Repeats, Split, Targets
+from recsys_posttrain.types import Corpus, Repeats, Split, Targets
 from recsys_posttrain.worlds.catalog import dataset_named
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """Interactions as a Dataset."""
-
-    interactions: Interactions
-
-    @property
-    def name(self) -> str:
-        return self.interactions.name
-
-    def content_hash(self) -> str:
-        return self.interactions.content_hash
-
-    def load(self) -> Interactions:
-        return self.interactions
 
 
 def load(
@@ -61,6 +46,7 @@ def load(
     catalogue: Catalogue = "eligible",
     columns: Mapping[str, str] = MappingProxyType({}),
     never_shown: Sequence[str | int] = (),
+    available: str | Path = "",
 ) -> Split:
     """The data, split: of a named dataset ("ml-100k", "ml-1m", "jester", "semi-ml-1m", ...), a .csv
     or .parquet file, a data frame with one row per event, or a dataset or world itself, such as
@@ -73,10 +59,13 @@ def load(
     (`data.corpus.reward_scale`). repeats: whether users choose items again, which decides what may
     be shown; None: measured in the log. catalogue: "eligible", so that policies are a softmax over
     what may be shown, or "all". never_shown: ids of items that nobody is shown, and "@masked.txt"
-    for those that a file holds, one a line.
+    for those that a file holds, one a line. available: a table of item_id, from, until: when items
+    may be shown.
     """
+    require_kinds(split=split, thresholds=thresholds)
+    require_kind("columns", columns, "items", 'give a dict such as {"rating": "watch_time"}')
     if isinstance(dataset, pd.DataFrame):
-        source: Dataset = _Loaded(interactions_of(dataset, columns))
+        source: Dataset = Loaded(interactions_of(dataset, columns))
     else:
         require(
             not columns,
@@ -85,10 +74,12 @@ def load(
         )
         if isinstance(dataset, str | Path):
             dataset = dataset_named(str(dataset), data_root)
+        words = "give a data frame, the name of a dataset, a path, or a dataset such as rp.Jester()"
+        require_kind("dataset", dataset, "content_hash", words)
         source = dataset
     minimum = split.minimum_item_ratings
     corpus = prepare(source, minimum, repeats=repeats, thresholds=thresholds)
-    corpus = with_never_shown(corpus, never_shown)
+    corpus = with_windows(with_never_shown(corpus, never_shown), str(available))
     return split.split(replace(corpus, catalogue=catalogue))
 
 

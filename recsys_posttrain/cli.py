@@ -7,7 +7,7 @@ import typer
 
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.cli_data import app as data_app
-from recsys_posttrain.cli_policy import export, recommend
+from recsys_posttrain.cli_policy import export, posttrain, recommend
 from recsys_posttrain.cli_report import dashboard, report, table, wandb_sync
 from recsys_posttrain.live.cli import app as live_app
 
@@ -216,7 +216,7 @@ def sweep(
         write_report(folder)
 
 
-for verb in (dashboard, table, report, wandb_sync, recommend, export):
+for verb in (dashboard, table, report, wandb_sync, recommend, export, posttrain):
     app.command()(verb)
 
 

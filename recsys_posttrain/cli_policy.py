@@ -58,6 +58,10 @@ def recommend(
         ),
     ] = None,
     columns: options.ColumnNames = None,
+    at: Annotated[
+        str,
+        typer.Option(metavar="DATE", help="When: of a policy with dated windows; now."),
+    ] = "",
     items: Annotated[
         Path | None,
         options.path_option(
@@ -107,7 +111,7 @@ def recommend(
         tilt,
         reward,
     )
-    recommend_to(*asked, columns or "", items, unknown_users)
+    recommend_to(*asked, columns or "", at, items, unknown_users)
 
 
 def export(
@@ -152,3 +156,79 @@ def export(
     source = log_or_dataset(log, dataset, data_root)
     folder = policy_folder(policy, method)
     write.export(folder, targets, ids, histories, data_root, source, columns or "")
+
+
+def posttrain(
+    policy: Annotated[
+        Path,
+        typer.Option("--from", help="A saved policy's folder, or a study.", parser=options.path),
+    ],
+    log: Annotated[
+        str,
+        typer.Option(help=f"Its newest events: {options.DATASET_WORDS}", callback=options.expanded),
+    ],
+    method: Annotated[
+        str, typer.Option(help="An algorithm, by its name; of a study, its policy goes on.")
+    ] = "BC",
+    replay: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Of the loss, on events of the past; .5 by default."),
+    ] = None,
+    past: Annotated[
+        str | None,
+        typer.Option(
+            help="The log that the policy was trained on, where it is not there any more."
+        ),
+    ] = None,
+    reward: Annotated[
+        Path | None,
+        options.path_option(
+            "The folder of a reward model; by default the one that the policy was trained with."
+        ),
+    ] = None,
+    judge: Annotated[
+        Path | None, options.path_option("The folder of a judge, for a bound on the gap to it.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
+    ] = None,
+    columns: options.ColumnNames = None,
+    device: options.Device = "cpu",
+    data_root: options.DataRoot = None,
+    output: options.Output = Path("runs"),
+) -> None:
+    """Continue from a saved policy on the newest events of its log.
+
+    Events after the policy's newest one are trained on; the last of them, by time, are the new
+    targets. Old events are replayed. The table says what was gained on new targets and forgotten
+    on old ones. What is finished already is reused; a run that was killed goes on.
+
+    \b
+    Example:
+      recsys-posttrain posttrain --from runs/stages/posttrain-0f3a --log today.csv --method ASFT
+      recsys-posttrain posttrain --from POLICY --log log.csv --set posttraining.guard.kl=0.5
+    """
+    from recsys_posttrain.data.table_columns import mapping_of
+    from recsys_posttrain.named import study_path
+    from recsys_posttrain.studies.policies import CARD, policy_folder
+    from recsys_posttrain.tomorrow.stage import Asked, continue_policy
+
+    policy = study_path(policy)
+    if (policy / "run.json").is_file() and not (policy / CARD).is_file():
+        policy = policy_folder(policy, method)
+    given = [*(overrides or ()), *([] if replay is None else [f"replay={replay}"])]
+    asked = Asked(
+        policy,
+        log,
+        method,
+        given,
+        past,
+        reward,
+        judge,
+        mapping_of(columns or ""),
+        data_root,
+        output,
+        device,
+    )
+    continue_policy(asked)

@@ -9,9 +9,10 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 from recsys_posttrain.errors import UserError
@@ -45,6 +46,51 @@ def require_at_least(owner: object, least: float, *fields: str) -> None:
     for name in fields:
         value = getattr(owner, name)
         require(value >= least, f"{type(owner).__name__}: {name}={value} must be at least {least}.")
+
+
+# By argument what its object can do, and how to get one.
+_KINDS = {
+    "algorithm": ("loss", "give one such as rp.ASFT(temperature=0.5)"),
+    "backbone": ("build", "give a configuration such as rp.SASRec()"),
+    "config": ("build", "give a configuration such as rp.RewardFactors()"),
+    "data": ("corpus", "give what rp.load(...) returns"),
+    "folder": ("mkdir", 'give a path, as pathlib.Path("runs/mine")'),
+    "judge": ("factors", "give the model that rp.train_reward returns first"),
+    "logger": ("log_metrics", 'give one of Lightning\'s, such as CSVLogger("logs")'),
+    "loss": ("build", "give one such as rp.FullSoftmax()"),
+    "policy": ("hidden_states", "give what rp.pretrain returns first"),
+    "ranker": ("scores", "give a policy, or rp.Tilt(...).ranker(rp.Given(...))"),
+    "reference": ("hidden_states", "give the policy that rp.pretrain returns first"),
+    "reward": ("factors", "give the model that rp.train_reward returns first"),
+    "seed": ("__index__", "give a whole number"),
+    "split": ("minimum_item_ratings", "give one such as rp.LeaveOneOut()"),
+    "targets": ("history", "give data.test or data.validation"),
+    "thresholds": ("liked", "give rp.Thresholds(liked=4)"),
+    "training": ("batches", "give a plan such as rp.Training(steps=100)"),
+}
+
+
+def require_kinds(may_miss: Mapping[str, object] = MappingProxyType({}), **given: object) -> None:
+    """Raises UserError for the first argument, by its name, of a wrong kind.
+
+    may_miss: arguments that may be None too.
+    """
+    for name, value in {**given, **may_miss}.items():
+        if value is not None or name in given:
+            require_kind(name, value, *_KINDS[name])
+
+
+def require_trainer(device: str, callbacks: object) -> None:
+    """Raises UserError for a device that is no word for one, and for what are no callbacks."""
+    require(
+        isinstance(device, str) and re.fullmatch(r"cpu|cuda(:\d+)?", device) is not None,
+        f"device={device!r}: give cpu, cuda, or one GPU by its number as cuda:1.",
+    )
+    fix = "give a list of Lightning's callbacks"
+    require_kind("callbacks", callbacks, "__iter__", fix)
+    assert hasattr(callbacks, "__iter__")
+    for each in callbacks:
+        require_kind("one of the callbacks", each, "on_train_batch_end", fix)
 
 
 def require_kind(name: str, value: object, can: str, fix: str) -> None:

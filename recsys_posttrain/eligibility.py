@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from recsys_posttrain.windows import Windows
+
 # What a policy is a softmax over: "eligible" is what may be shown, "all" the whole catalogue, as an
 # ablation. Where users choose items again, everything may be shown that is not masked.
 Catalogue = Literal["eligible", "all"]
@@ -13,12 +15,15 @@ Catalogue = Literal["eligible", "all"]
 
 class Excluded(NamedTuple):
     """Items that are not eligible: row n excludes items_E[offsets_N1[n] : offsets_N1[n + 1]], where
-    an item may stand twice, and the block everywhere_M (M numbers, not [N, M]) but for but_N[n]."""
+    an item may stand twice, the block everywhere_M (M numbers, not [N, M]), and what windows close
+    at times_N[n]; but_N[n] stays, where there is one, of the latter two."""
 
     items_E: Tensor  # int64, 1..V
     offsets_N1: Tensor  # int64
     everywhere_M: Tensor | None = None  # int64, 1..V, each once
     but_N: Tensor | None = None  # int64, 1..V
+    windows: Windows | None = None
+    times_N: Tensor | None = None  # int64, seconds; where there are windows
 
     def to(self, device: torch.device | None) -> "Excluded":
         fields = {
@@ -29,15 +34,19 @@ class Excluded(NamedTuple):
     def rows(self, rows: slice) -> "Excluded":
         """Of consecutive rows, without a copy."""
         but_N = None if self.but_N is None else self.but_N[rows]
+        times_N = None if self.times_N is None else self.times_N[rows]
         offsets_N1 = self.offsets_N1[rows.start : rows.stop + 1]
-        return Excluded(self.items_E, offsets_N1, self.everywhere_M, but_N)
+        return self._replace(offsets_N1=offsets_N1, but_N=but_N, times_N=times_N)
 
     def every(self, step: int) -> "Excluded":
         """Of the rows 0, step, 2 step and so on."""
         length_N = self.offsets_N1.diff()
         found = excluded_spans(self.items_E, self.offsets_N1[:-1][::step], length_N[::step])
         but_N = self.but_N if self.but_N is None else self.but_N[::step]
-        return found._replace(everywhere_M=self.everywhere_M, but_N=but_N)
+        times_N = self.times_N if self.times_N is None else self.times_N[::step]
+        return self._replace(
+            items_E=found.items_E, offsets_N1=found.offsets_N1, but_N=but_N, times_N=times_N
+        )
 
 
 def excluded_spans(items_E: Tensor, start_N: Tensor, length_N: Tensor) -> Excluded:
@@ -60,12 +69,17 @@ def leave_out(values_CV: Tensor, excluded_C: Excluded | None, value: float = -ma
     place_E = before_C.repeat_interleave(length_C, output_size=last - first)
     place_E += excluded_C.items_E[first:last].to(values_CV.device)
     values_CV.view(-1).index_fill_(0, place_E, value)
-    if excluded_C.everywhere_M is None:
+    if excluded_C.everywhere_M is None and excluded_C.windows is None:
         return values_CV
-    column_M = excluded_C.everywhere_M.to(values_CV.device) - 1
-    if excluded_C.but_N is None:
-        return values_CV.index_fill_(1, column_M, value)
-    own = torch.arange(rows, device=values_CV.device), excluded_C.but_N.to(values_CV.device) - 1
-    kept_C = values_CV[own]
-    values_CV.index_fill_(1, column_M, value)[own] = kept_C
+    own = None
+    if excluded_C.but_N is not None:
+        own = torch.arange(rows, device=values_CV.device), excluded_C.but_N.to(values_CV.device) - 1
+        kept_C = values_CV[own]
+    if excluded_C.everywhere_M is not None:
+        values_CV.index_fill_(1, excluded_C.everywhere_M.to(values_CV.device) - 1, value)
+    if excluded_C.windows is not None and excluded_C.times_N is not None:
+        windows = excluded_C.windows.to(values_CV.device)
+        windows.leave_out(values_CV, excluded_C.times_N.to(values_CV.device), value)
+    if own is not None:
+        values_CV[own] = kept_C
     return values_CV

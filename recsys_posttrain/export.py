@@ -29,15 +29,14 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.stable_top import stable_top
 from recsys_posttrain.files import (
     check_output,
-    disk_is_explained,
     new_folder,
-    replacing,
     write_json,
 )
-from recsys_posttrain.histories import histories_of
+from recsys_posttrain.histories import histories_of, states_of
 from recsys_posttrain.models.backbone import last_hidden_states
 from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
 from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.recommendation import followed, writing
 from recsys_posttrain.types import History
 
 EXTRA = ("onnx", "onnxscript", "onnxruntime")
@@ -84,13 +83,16 @@ def export(
         if (path := getattr(targets, option)) is not None:
             check_output(path, f"--{option}", (".parquet",))
     saved = load_policy(policy_folder)
+    if saved.windows is not None:
+        dated = counted(len(saved.windows.items_U), "item")
+        note(f"{dated} may be shown at some times only (policy.json), which no file here says")
     if targets.embeddings is not None:
         write_embeddings(saved, targets.embeddings)
     if targets.states is not None:
         asked = histories_of(saved, users, histories, data_root, source, columns)
-        user_ids, sequences = asked
-        states_ND = saved.policy.last_hidden_states(sequences)
-        _write(table_of("user_id", user_ids, states_ND), targets.states, "--states")
+        with writing(targets.states, "--states") as add:
+            for user_ids, sequences in followed(asked, "users"):
+                add(table_of("user_id", user_ids, states_of(saved.policy, sequences)))
     if targets.onnx is not None:
         export_onnx(saved, targets.onnx)
 
@@ -103,15 +105,8 @@ def write_embeddings(saved: SavedPolicy, path: Path) -> None:
         masked = counted(len(saved.never_shown_M), "item")
         note(f"{path}: left out: {masked} that the policy is never to show")
     vectors_VD = saved.policy.item_embedding_VD[torch.from_numpy(kept_V)]
-    table = table_of("item_id", saved.item_ids[kept_V], vectors_VD)
-    _write(table, path, "--embeddings")
-
-
-def _write(table: pa.Table, path: Path, option: str) -> None:
-    with disk_is_explained(path.parent, option):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, option) as temporary:
-        pq.write_table(table, temporary, write_page_checksum=True)
+    with writing(path, "--embeddings") as add:
+        add(table_of("item_id", saved.item_ids[kept_V], vectors_VD))
 
 
 class Encoder(nn.Module):

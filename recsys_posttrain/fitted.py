@@ -16,11 +16,13 @@ class Fitted:
     best_step: int  # after which its weights were kept; without a patience, the last one
     best_value: float | None  # of the monitored metric at best_step; None without a patience
     lines: tuple[str, ...] = field(default=(), repr=False, compare=False)  # of metrics.jsonl
+    guard: str = ""  # which bound was passed, and what was done; empty: none
 
     @property
     def record(self) -> dict[str, Any]:
         """What a stage keeps of it, beside metrics.jsonl."""
-        return {name: getattr(self, name) for name in ("steps", "best_step", "best_value")}
+        kept = "steps", "best_step", "best_value", "guard"
+        return {name: getattr(self, name) for name in kept}
 
     @property
     def history(self) -> "pd.DataFrame":

@@ -1,26 +1,50 @@
 """What users did, as a saved policy reads it: of its own log, another one, or a file of others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset, RatingsFile, prepare
-from recsys_posttrain.data.encode import as_text, encoder, left_out, some
-from recsys_posttrain.data.notes import counted, note
+from recsys_posttrain.data.encode import (
+    Encoder,
+    LeftOut,
+    as_text,
+    encoder,
+    numbers,
+    same_items,
+    some,
+)
+from recsys_posttrain.data.notes import counted, heard, note
+from recsys_posttrain.data.parts import note_of_all, parts_of
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.models.checkpoint import SavedPolicy
-from recsys_posttrain.types import Corpus, Sequences
-from recsys_posttrain.unknown_users import UnknownUsers, with_users
+from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.types import Corpus, Interactions, Sequences
+from recsys_posttrain.unknown_users import with_users
 from recsys_posttrain.worlds.catalog import dataset_described
 
 ALIKE = 0.75  # of difflib: short ids of other users are no misspellings
+USERS_AT_A_TIME = 1 << 14
+EVENTS_AT_A_TIME = 32 * 200  # of a batch, padding included: what a cache holds
+
+
+class Asked(NamedTuple):
+    """Who is asked for, and what they did, some thousand users at a time.
+
+    users: how many there are, at most. parts: yields ids, and the histories of these users.
+    """
+
+    users: int
+    parts: Iterator[tuple[np.ndarray, Sequences]]
 
 
 def histories_of(
@@ -30,15 +54,41 @@ def histories_of(
     data_root: str | None = None,
     source: Dataset | None = None,
     columns: str = "",
-    unknown_users: UnknownUsers = None,
-) -> tuple[np.ndarray, Sequences]:
-    """Who is asked for, and what they did: as `recommend` describes its arguments."""
-    if histories is None:
-        require(source or not columns, f"--columns {columns}: is for a file: give --log FILE too")
-        source = source and named(source, columns)
-        return histories_of_dataset(saved, users, data_root, source, unknown_users)
-    file = named(RatingsFile(str(histories), minimum_events=1), columns)
-    return _of_file(saved, file, unknown_users)
+) -> Asked:
+    """As `recommend` describes its arguments."""
+    if histories is not None:
+        file = named(RatingsFile(str(histories), minimum_events=1), columns)
+        file = cast(RatingsFile, read_alike(saved, file))
+        if (found := parts_of(file)) is not None:
+            return Asked(found[0], _of_parts(saved, file.name, found[1]))
+        corpus = corpus_of(file.load(), repeats=saved.repeats)
+        whole = known(saved, corpus, rows_of(corpus, None, ""), is_log=False)
+    else:
+        whole = histories_of_dataset(saved, users, data_root, source, columns)
+    return Asked(len(whole[0]), _pieces(*whole))
+
+
+def _pieces(user_ids: np.ndarray, sequences: Sequences) -> Iterator[tuple[np.ndarray, Sequences]]:
+    longest = int(sequences.lengths_N.max())
+    for start in range(0, len(user_ids), USERS_AT_A_TIME):
+        rows_N = torch.arange(start, min(start + USERS_AT_A_TIME, len(user_ids)))
+        yield user_ids[start : start + USERS_AT_A_TIME], latest_events(sequences, rows_N, longest)
+
+
+def _of_parts(
+    saved: SavedPolicy, name: str, parts: Iterator[Interactions]
+) -> Iterator[tuple[np.ndarray, Sequences]]:
+    """What is said of each part is said once, at the end."""
+    left, users = LeftOut(), 0
+    with heard(keep=True) as said:
+        for part in parts:
+            corpus = corpus_of(part, repeats=saved.repeats)
+            found = _matched(saved, corpus, np.arange(len(corpus.user_ids)), left)
+            users += len(found[0])
+            if len(found[0]):
+                yield from _pieces(*found)
+    note_of_all(said)
+    _say(saved, name, left, users, [str(left)] if left.events else [])
 
 
 def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
@@ -55,17 +105,18 @@ def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
             f"the policy was trained on {saved.dataset} ({saved.source}), which cannot be read "
             f"from here by its description: {fix}"
         ) from None
-    path = getattr(found, "path", None)
-    if path is not None and not (Path(path).exists() or glob(path)):
-        raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
+    for path in (getattr(each, "path", None) for each in getattr(found, "logs", (found,))):
+        if path is not None and not (Path(path).exists() or glob(path)):
+            raise UserError(f"the policy was trained on {path}, which is not there any more: {fix}")
     return found
 
 
-def _read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
+def read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
     """A file has its columns and its reward where the file that the policy was trained on had."""
-    if not (isinstance(log, RatingsFile) and saved.source.get("class") == "RatingsFile"):
+    source = saved.source.get("logs", [saved.source])[-1]  # of several, the newest
+    if not (isinstance(log, RatingsFile) and source.get("class") == "RatingsFile"):
         return log
-    own = {name: saved.source.get(name, "") for name in ("reward", "columns")}
+    own = {name: source.get(name, "") for name in ("reward", "columns")}
     return replace(log, **{name: rule for name, rule in own.items() if not getattr(log, name)})
 
 
@@ -74,16 +125,17 @@ def histories_of_dataset(
     users: list[str] | None,
     data_root: str | None,
     source: Dataset | None = None,
-    unknown_users: UnknownUsers = None,
+    columns: str = "",
 ) -> tuple[np.ndarray, Sequences]:
     """The whole history of the named users (of all by their ids, for None), as the policy reads it:
     in its log where that was, or in `source`."""
-    dataset = log_of(saved, data_root) if source is None else _read_alike(saved, source)
+    require(source or not columns, f"--columns {columns}: is for a file: give --log FILE too")
+    dataset = log_of(saved, data_root) if source is None else named(source, columns)
+    dataset = read_alike(saved, dataset)
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
-    corpus = corpus if unknown_users is None else with_users(corpus, users or ())
-    rows_N = rows_of(corpus, users, "--users")
-    return known(saved, corpus, rows_N, unknown_users=unknown_users)
+    corpus = with_users(saved, corpus, users)
+    return known(saved, corpus, rows_of(corpus, users, "--users"))
 
 
 def rows_of(corpus: Corpus, users: Sequence[str | int] | None, given: str) -> np.ndarray:
@@ -111,12 +163,17 @@ def named(log: Dataset, columns: str) -> Dataset:
     return replace(log, columns=columns) if columns and isinstance(log, RatingsFile) else log
 
 
-def _of_file(
-    saved: SavedPolicy, file: Dataset, unknown_users: UnknownUsers
-) -> tuple[np.ndarray, Sequences]:
-    """Of everybody in a ratings file, by their ids."""
-    corpus = corpus_of(_read_alike(saved, file).load())
-    return known(saved, corpus, rows_of(corpus, None, ""), False, unknown_users)
+def states_of(policy: Policy, histories: Sequences) -> Tensor:
+    """The state after each history, [N, D]. Short ones go through the encoder many at a time: of
+    few, most of the time is that of the calls."""
+    lengths_N = histories.lengths_N.clamp(max=policy.max_length)
+    power_N = lengths_N.double().log2().ceil().long()
+    states_ND = torch.empty(len(histories), policy.item_embedding_VD.shape[1])
+    for power in power_N.unique().tolist():
+        rows_N = (power_N == power).nonzero().squeeze(1)
+        part = latest_events(histories, rows_N, policy.max_length)
+        states_ND[rows_N] = policy.last_hidden_states(part, rows=EVENTS_AT_A_TIME >> power)
+    return states_ND
 
 
 def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
@@ -127,15 +184,29 @@ def as_read(saved: SavedPolicy, corpus: Corpus) -> Sequences:
 
 
 def known(
-    saved: SavedPolicy,
-    corpus: Corpus,
-    rows_N: np.ndarray,
-    is_log: bool = True,
-    unknown_users: UnknownUsers = None,
+    saved: SavedPolicy, corpus: Corpus, rows_N: np.ndarray, is_log: bool = True
 ) -> tuple[np.ndarray, Sequences]:
-    """These users' events on items that the policy knows, and who has such; where the others get
-    what is popular, they too, without an event. What is left out, and that the log is not the one
-    that the policy was trained on, is said in one line on stderr."""
+    """These users' events on items that the policy knows, and who has such. What is left out, and
+    that the log is not the one that the policy was trained on, is said in one line on stderr."""
+    encoder(corpus, saved.item_ids, len(saved.item_ids))  # raises where it knows no item
+    left, said = LeftOut(), []
+    found = _matched(saved, corpus, rows_N, left)
+    if is_log and corpus.content_hash != saved.content_hash:
+        said.append(
+            f"not what the policy was trained on (SHA-256 {corpus.content_hash[:12]}..., not "
+            f"{saved.content_hash[:12]}...), so items are matched by id"
+        )
+    # Of its own log, a policy leaves out the items that were too rare to learn.
+    if left.events and (said or not is_log or left.users):
+        said.append(str(left))
+    _say(saved, corpus.name, left, len(found[0]), said)
+    return found
+
+
+def _matched(
+    saved: SavedPolicy, corpus: Corpus, rows_N: np.ndarray, left: LeftOut
+) -> tuple[np.ndarray, Sequences]:
+    """As `known`; what is left out is added to `left`."""
     longest = int(corpus.sequences.lengths_N.max())
     asked = Corpus(
         corpus.name,
@@ -144,39 +215,33 @@ def known(
         corpus.item_ids,
         corpus.content_hash,
     )
-    found = encoder(corpus, saved.item_ids, len(saved.item_ids))
-    encoded = asked if found is None else found.corpus(asked)
-    said = []
-    if is_log and corpus.content_hash != saved.content_hash:
-        said.append(
-            f"not what the policy was trained on (SHA-256 {corpus.content_hash[:12]}..., not "
-            f"{saved.content_hash[:12]}...), so items are matched by id"
-        )
-    empty_N = (encoded.sequences.lengths_N == 0).numpy()
-    # Of its own log, a policy leaves out the items that were too rare to learn.
-    if len(encoded.sequences.items_E) < len(asked.sequences.items_E) and (
-        said or not is_log or empty_N.any()
-    ):
-        said.append(left_out(asked, encoded))
-    is_popular = unknown_users == "popularity"
-    if is_popular and saved.popularity_V is None:
-        raise UserError(
-            "--unknown-users popularity: the policy was saved by a version that did not keep how "
-            "often items were chosen; train it anew, or give --unknown-users nothing"
-        )
+    is_same = same_items(saved.item_ids, corpus.item_ids)
+    if is_same and saved.unknown_users is None:
+        return asked.user_ids, asked.sequences
+    numbers_V1 = numbers(saved.item_ids, corpus.item_ids)
+    encoded = asked if is_same else Encoder(saved.item_ids, numbers_V1).corpus(asked)
+    left.add(asked, encoded)
+    left.add_users(asked.user_ids[(asked.sequences.lengths_N == 0).numpy()])
+    kept_N = encoded.sequences.lengths_N > 0
+    if saved.unknown_users == "popularity":
+        kept_N = torch.ones_like(kept_N)
+    rows = kept_N.nonzero().squeeze(1)
+    return asked.user_ids[kept_N.numpy()], latest_events(encoded.sequences, rows, longest)
+
+
+def _say(saved: SavedPolicy, name: str, left: LeftOut, users: int, said: list[str]) -> None:
+    """In one line; users: with something that the policy knows. Raises: UserError for none."""
     require(
-        is_popular or not empty_N.all(),
-        f"{corpus.name}: no user asked for ({some(as_text(asked.user_ids))}) has an item that the "
-        "policy knows, so there is nothing to recommend from; give users with events on items of "
+        users,
+        f"{name}: no user asked for ({some(left.first_users)}) has an item that the policy knows, "
+        "so there is nothing to recommend from; give users with events on items of "
         f"{saved.dataset}, such as {as_text(saved.item_ids)[0]!r}",
     )
-    if empty_N.any():
-        names = as_text(asked.user_ids[empty_N])
-        get = "the most popular items" if is_popular else "no recommendation"
-        who = f"{counted(len(names), 'user')} without an item that the policy knows"
-        said.append(f"{who} get {get}: {some(names)}")
+    if left.users and saved.unknown_users is None:
+        said.append("such users get no recommendation")
+    elif left.users:
+        get = "no recommendation" if saved.unknown_users == "nothing" else "the most popular items"
+        who = f"{counted(left.users, 'user')} without an item that the policy knows"
+        said.append(f"{who} get {get} ({some(left.first_users)})")
     if said:
-        note(f"{corpus.name}: " + "; ".join(said))
-    kept_N = np.ones_like(empty_N) if is_popular else ~empty_N
-    rows = torch.from_numpy(np.flatnonzero(kept_N))
-    return asked.user_ids[kept_N], latest_events(encoded.sequences, rows, longest)
+        note(f"{name}: " + "; ".join(said))

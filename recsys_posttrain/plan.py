@@ -8,6 +8,7 @@ import torch
 from recsys_posttrain.config import require, require_counts
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.repeats import EVERYTHING, Rule
+from recsys_posttrain.guard import Guard
 from recsys_posttrain.ops.logsumexp import fast_products
 from recsys_posttrain.types import Sequences
 
@@ -39,6 +40,7 @@ class Training:
     tokens: positions in a batch, to bound its size, in place of `batch_size`; None: no such bound.
     snapshots: in post-training, number of times that weights are saved on the way, for the curve of
         their value.
+    guard: in post-training, bounds on how far the policy may go.
     """
 
     epochs: int | None = None
@@ -55,6 +57,7 @@ class Training:
     random_windows: float = 0.0
     tokens: int | None = None
     snapshots: int = 0
+    guard: Guard = Guard()
 
     def __post_init__(self) -> None:
         require(

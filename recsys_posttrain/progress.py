@@ -1,16 +1,24 @@
-"""How far work is: a bar on a terminal, the time left, and a line per stage of a study."""
+"""How far work is: a bar or a live table on a terminal, the time left, and a line per stage."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
+from rich import box
 from rich import progress as bars
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.table import Table
 from rich.text import Text
+
+REFRESHES_PER_SECOND = 2
+FRAME = 5  # lines around the rows of a live table: head, rule, and what is left
 
 
 def plain_console(**options: Any) -> Console:
@@ -101,3 +109,74 @@ class Progress:
         reused = sum(done.seconds is None for done in self._seen.values())
         built = len(self._seen) - reused
         say(f"{reused} stages reused, {built} built, {seconds:.0f} s")
+
+
+drawn = Event()  # set while a live table is: two displays would write over each other
+
+
+class Row(NamedTuple):
+    """Of a live table: what each column says of a method, and whether that is done."""
+
+    name: str
+    cells: tuple[str, ...]
+    is_running: bool = False
+    is_done: bool = False
+
+
+class Look(NamedTuple):
+    """What is known now. done, left: units of work since the table began, in parts too."""
+
+    rows: Sequence[Row]
+    done: float
+    left: float
+
+
+class _Board:
+    def __init__(self, columns: Sequence[str], look: Callable[[], Look]) -> None:
+        self.columns, self.look, self.began = columns, look, time.monotonic()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        look, seconds = self.look(), time.monotonic() - self.began
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        longest = max(cell_len(row.name) for row in look.rows)
+        for place, column in enumerate(self.columns):
+            table.add_column(column, no_wrap=True, min_width=0 if place else longest)
+        for row in in_sight(look.rows, console.height - FRAME):
+            style = "" if row.is_running else "dim"
+            table.add_row(Text(row.name), *map(Text, row.cells), style=style)
+        yield table
+        done = sum(row.is_done for row in look.rows)
+        left = time_left(look.left, seconds / look.done) if look.done else "-:--:--"
+        took = timedelta(seconds=round(seconds))
+        yield Text(f"{done} of {len(look.rows)} done, {took} so far, {left} left", no_wrap=True)
+
+
+def in_sight(rows: Sequence[Row], room: int) -> list[Row]:
+    """Where not all rows have room those that run, then those that wait, then the latest others;
+    in their order."""
+
+    def last(place: int) -> tuple[bool, bool, int]:
+        row = rows[place]
+        return not row.is_running, row.is_done, -place if row.is_done else place
+
+    kept = sorted(range(len(rows)), key=last)[: max(1, room)]
+    return [rows[place] for place in sorted(kept)]
+
+
+@contextmanager
+def live_table(
+    columns: Sequence[str], look: Callable[[], Look], console: Console
+) -> Iterator[None]:
+    """Shows what `look` says, asked twice a second from another thread, until the block ends; on a
+    terminal alone. The first column names the rows. The time left is at the mean pace so far."""
+    if not console.is_terminal or console.is_dumb_terminal or not look().rows:
+        yield
+        return
+    board = _Board(columns, look)
+    live = Live(board, console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
+    drawn.set()
+    try:
+        with live:
+            yield
+    finally:
+        drawn.clear()

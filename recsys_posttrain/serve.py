@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pandas as pd
 from torch import nn
 
-from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.errors import UserError
@@ -18,9 +18,9 @@ from recsys_posttrain.models.backbone import BackboneConfig
 from recsys_posttrain.models.checkpoint import SavedPolicy, event_counts_of, popularity
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.recommendation import lists
+from recsys_posttrain.recommendation import lists, moment_of, say_emptied
 from recsys_posttrain.types import Split
-from recsys_posttrain.unknown_users import UnknownUsers, with_users
+from recsys_posttrain.unknown_users import UnknownUsers, asked_for, with_users
 
 
 def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
@@ -29,8 +29,7 @@ def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
 
     data: what it was trained on.
     """
-    require_kind("policy", policy, "backbone", "give what rp.pretrain returns first")
-    require_kind("data", data, "corpus", "give what rp.load(...) returns")
+    require_kinds(policy=policy, data=data)
     config: BackboneConfig | None = getattr(policy.backbone, "config", None)
     if config is None:
         raise UserError("policy: only one of rp.pretrain or rp.policy_of can be saved.")
@@ -52,6 +51,7 @@ def recommend(
     k: int = 10,
     users: Sequence[str | int] | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
+    at: str = "",
     unknown_users: UnknownUsers = None,
 ) -> pd.DataFrame:
     """k items for each user: columns user_id, item_id, score (the logit, comparable within one user
@@ -60,8 +60,9 @@ def recommend(
     policy: of `pretrain`, `posttrain` or `load_policy`. histories: what users did before, as the
     data of `load` or as a data frame with one row per event; items are matched by id, and what the
     policy does not know is left out and counted. users: ids; None: all. columns: as for `load`.
-    unknown_users: what those without such an item get, "popularity" or "nothing"; None: nothing,
-    and ids that the histories do not have are refused.
+    at: a date, where items may be shown at some times only; empty: now. unknown_users: what those
+    without such an item get, "popularity" or "nothing"; None: nothing, and ids that the histories
+    do not have are refused.
 
     Raises: UserError for an unknown user, and where nobody has an item that the policy knows.
     """
@@ -76,20 +77,16 @@ def recommend(
     else:
         require_kind("policy", policy, "scores", "give what rp.posttrain returns first")
         ids = corpus.item_ids if policy.item_ids is None else policy.item_ids
-        scale, mask = corpus.reward_scale, corpus.never_shown_M
+        scale, mask = corpus.reward_scale, (corpus.never_shown_M, corpus.windows)
         ranker = FrozenPolicy(deepcopy(policy))  # which it is not to freeze
         saved = SavedPolicy(
-            ranker,
-            ids,
-            corpus.content_hash,
-            corpus.repeats,
-            corpus.name,
-            {},
-            scale,
-            mask,
-            popularity(event_counts_of(corpus, ids)),
+            *(ranker, ids, corpus.content_hash, corpus.repeats, corpus.name, {}, scale, *mask),
+            popularity_V=popularity(event_counts_of(corpus, ids)),
         )
-    corpus = corpus if unknown_users is None else with_users(corpus, users or ())
-    rows_N = rows_of(corpus, users, "users")
-    user_ids, sequences = known(saved, corpus, rows_N, False, unknown_users)
-    return lists(ranker, saved, user_ids, sequences, k)
+    saved = asked_for(saved, unknown_users)
+    corpus = with_users(saved, corpus, users)
+    user_ids, sequences = known(saved, corpus, rows_of(corpus, users, "users"), is_log=False)
+    table, emptied = lists(ranker, saved, user_ids, sequences, k, moment_of(saved, at))
+    say_emptied(emptied)
+    frame: pd.DataFrame = table.to_pandas()
+    return frame

@@ -25,6 +25,7 @@ from recsys_posttrain.logged import Interactions as Interactions
 from recsys_posttrain.logged import Shown as Shown
 from recsys_posttrain.logged import Signals as Signals
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.windows import Windows
 
 # Whether users choose items again: "never" leaves out of every ranking what a user had before.
 Repeats = Literal["never", "allowed"]
@@ -79,7 +80,8 @@ class Targets:
     propensities_N: Tensor | None = None  # float64: of the items; None: the log has none
     signals: Signals | None = None  # of the items
     never_shown_M: Tensor | None = None  # int64, ascending: items that nobody is shown; None: none
-    masked: int = 0  # events dropped because their item is never shown
+    windows: Windows | None = None  # when items may be shown; None: always
+    masked: int = 0  # events dropped because their item is not shown, or no other is
 
     def __repr__(self) -> str:
         return f"Targets({len(self.items_N):,})"
@@ -97,6 +99,7 @@ class Corpus:
     repeats: whether its users choose items again (data/repeats.py).
     catalogue: what policies are a softmax over.
     never_shown_M: numbers of the items that nobody is shown, ascending; None: none.
+    windows: when items may be shown; None: always.
     ticks_E: exact time of each event; None: whole seconds are exact.
     ticks_per_second: unit of `ticks_E`.
     left_out_user_ids: the users of the source whose items all have too few ratings.
@@ -117,6 +120,7 @@ class Corpus:
     signal_scales: Mapping[str, RewardScale] = field(default_factory=dict)
     catalogue: Catalogue = "eligible"
     never_shown_M: Tensor | None = None
+    windows: Windows | None = None
 
     def __repr__(self) -> str:
         return f"Corpus({self.name}: {self.sequences}, {self.num_items:,} items)"

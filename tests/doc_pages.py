@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "recsys_posttrain"
 README, ADDING = ROOT / "README.md", PACKAGE / "ADDING.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, ADDING, *DOCS]
+PAGES = [README, ADDING, ROOT / "CONTRIBUTING.md", *DOCS]
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 

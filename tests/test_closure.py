@@ -127,7 +127,7 @@ def runs(mine):
 def names_of(runs, root):
     """The folder's name of every stage of these runs."""
     corpus = SimpleNamespace(content_hash="1", reward_scale=RewardScale(), never_shown_M=None)
-    corpus.repeats, corpus.catalogue = "never", "eligible"
+    corpus.repeats, corpus.catalogue, corpus.windows = "never", "eligible", None
     data = SimpleNamespace(corpus=corpus, judge=object())
     keys = StageKeys(runs["bc"].setup, data, root)
     found = {"pretrain": keys.pretrain, "reward": keys.reward(), "judge": keys.judge}

@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from recsys_posttrain import live_table as module
-from recsys_posttrain.live_table import Look, Row, in_sight, live_table
-from recsys_posttrain.progress import plain_console
+from recsys_posttrain import progress as module
+from recsys_posttrain.progress import Look, Row, in_sight, live_table, plain_console
 
 ROWS = [
     Row("Pretrained [b]", ("none", "reused"), is_done=True),
@@ -32,7 +31,7 @@ def shown(is_terminal, rows=ROWS, width=80, **environment):
 def test_a_terminal_shows_the_rows_and_the_time_left(monkeypatch):
     """1.25 units in 50 seconds are 110 seconds for the other 2.75."""
     moments = iter([100.0])
-    monkeypatch.setattr(module, "monotonic", lambda: next(moments, 150.0))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(moments, 150.0))
     text = shown(True)
     assert "a line meanwhile" in text
     lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).split() for line in text.splitlines()]

@@ -36,8 +36,8 @@ def test_an_unknown_study_names_the_nearest(runs):
         study_path(Path("other/main-ml-100"))
     with pytest.raises(UserError, match=r"xyz: .*; there are main-ml-1m, strengths-ml-1m$"):
         study_path(Path("xyz"))
-    (runs / "main-ml-1m" / "run.json").unlink()
-    (runs / "strengths-ml-1m" / "run.json").unlink()
+    for record in runs.glob("*/run.json"):
+        record.unlink()
     with pytest.raises(UserError, match="no study has ended yet"):
         study_path(Path("xyz"))
 
@@ -49,7 +49,7 @@ def test_a_study_of_the_package_by_name(runs):
     assert "base_search" not in study_names()  # a script
     with pytest.raises(UserError, match=r"no study of that name.*; did you mean 'movielens_main'"):
         study_file(Path("movielens_man"))
-    with pytest.raises(UserError, match="its own are length, movielens_main,"):
+    with pytest.raises(UserError, match=r"its own are .*length, movielens_main,"):
         study_file(Path("xyz"))
 
 

@@ -236,7 +236,7 @@ def test_the_rule_of_the_log_travels_with_the_policy(work, tmp_path, monkeypatch
     found = recommend(policy, ["u1"], None, 2, None)
     assert set(found["item_id"]) == {"A", "B"}
     capsys.readouterr()
-    assert recommend(policy, ["u1"], None, 2, tmp_path / "top.csv", repeats="never").empty
+    assert recommend(policy, ["u1"], None, 2, None, repeats="never").empty
     assert capsys.readouterr().err == (
         "1 user had every item that the policy may show, so nothing is left to recommend: 'u1'\n"
     )

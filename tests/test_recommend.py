@@ -68,11 +68,12 @@ def test_users_of_a_file_get_unseen_items_and_unknown_items_are_left_out(policy_
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_written_as_csv_or_parquet(policy_folder, tmp_path, suffix, capsys):
     path = tmp_path / f"top.{suffix}"
-    frame = recommend(policy_folder, ["1", "2"], None, 3, path)
+    assert recommend(policy_folder, ["1", "2"], None, 3, path) is None
+    assert capsys.readouterr().out == ""
+    frame = recommend(policy_folder, ["1", "2"], None, 3, None)
     read = pd.read_csv(path) if suffix == "csv" else pd.read_parquet(path)
     pd.testing.assert_frame_equal(read, frame, check_dtype=suffix == "parquet")
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
-    assert capsys.readouterr().out == ""
 
 
 def test_mistakes_are_one_sentence_each(policy_folder, tmp_path):

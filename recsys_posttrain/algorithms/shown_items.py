@@ -94,4 +94,8 @@ def is_excluded(excluded: Excluded | None, items_NK: Tensor) -> Tensor:
         found_N[row_E[excluded.items_E[first:last] == items_N[row_E]]] = True
     if excluded.everywhere_M is not None:
         found_NK |= torch.isin(items_NK, excluded.everywhere_M)
+    if excluded.windows is not None and excluded.times_N is not None:
+        times_NK = excluded.times_N[:, None].expand_as(items_NK)
+        closed = excluded.windows.closed_items(items_NK.flatten(), times_NK.flatten())
+        found_NK |= closed.view_as(found_NK)
     return found_NK

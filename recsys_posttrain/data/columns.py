@@ -24,12 +24,14 @@ WHOLE = r"^-?(0|[1-9][0-9]{0,17})(\.0+)?$"
 @dataclass(frozen=True, eq=False)
 class Column:
     """values: a pyarrow ChunkedArray, in the order of the file. name: as the file writes it. ends:
-    of several files, the name of each and the row after its last."""
+    of several files, the name of each and the row after its last. first: of a part of a file, the
+    row that it begins with."""
 
     path: str
     name: str
     values: pa.ChunkedArray
     ends: tuple[tuple[str, int], ...] = ()
+    first: int = 0
 
     @property
     def is_text(self) -> bool:
@@ -68,7 +70,7 @@ class Column:
 
     def place(self, row: int) -> str:
         """In words. Rows are counted from 1, without the header."""
-        first = 0
+        row, first = row + self.first, 0
         for name, end in self.ends:
             if row < end:
                 return f"row {row - first + 1} of {name}"

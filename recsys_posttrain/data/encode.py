@@ -7,7 +7,7 @@ written: the text "1" and the number 1 are one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -72,7 +72,10 @@ class Encoder:
         """Without those whose item, or every item of whose history, has no number."""
         history, items_N = self.sequences(targets.history), self.number_V1[targets.items_N]
         masked_M = self.never_shown(targets.never_shown_M)
-        known = replace(targets, history=history, items_N=items_N, never_shown_M=masked_M)
+        windows = targets.windows and targets.windows.numbered(self.number_V1)
+        known = replace(
+            targets, history=history, items_N=items_N, never_shown_M=masked_M, windows=windows
+        )
         return targets_where(known, (items_N > 0) & (history.lengths_N > 0))
 
     def corpus(self, corpus: Corpus) -> Corpus:
@@ -85,6 +88,7 @@ class Encoder:
             item_ids=self.item_ids,
             ticks_E=ticks_E,
             never_shown_M=self.never_shown(corpus.never_shown_M),
+            windows=corpus.windows and corpus.windows.numbered(self.number_V1),
         )
 
     def split(self, data: Split) -> Split:
@@ -141,28 +145,43 @@ def encode(data: Split, item_ids: np.ndarray) -> Split:
             f"{data.corpus.name}: no {name} target is of an item that the policy knows and has a "
             "history that it can read; give data with more of the items that it was trained on.",
         )
-    sentence = left_out(data.corpus, encoded.corpus)
+    sentence = str(LeftOut().add(data.corpus, encoded.corpus))
     if before > after:
         sentence += f", so {before - after:,} of {before:,} targets"
     note(f"{data.corpus.name}: items are matched with the policy's by id; {sentence}")
     return encoded
 
 
-def left_out(before: Corpus, after: Corpus) -> str:
-    """What an encoder left out of a corpus, in words: events, items, and users without others."""
-    events = len(before.sequences.items_E) - len(after.sequences.items_E)
-    known = set(as_text(after.item_ids))
-    number_V = torch.unique(before.sequences.items_E).tolist()
-    items = [each for each in (str(before.item_ids[n - 1]) for n in number_V) if each not in known]
-    emptied_N = (before.sequences.lengths_N > 0) & (after.sequences.lengths_N == 0)
-    users = as_text(before.user_ids[emptied_N.numpy()])
-    if not events:
-        return "nothing is left out"
-    text = f"left out: {counted(events, 'event')} on {counted(len(items), 'item')} that the policy "
-    text += f"does not know ({some(items)})"
-    return text + (
-        f", and {counted(len(users), 'user')} with no other ({some(users)})" if users else ""
-    )
+@dataclass
+class LeftOut:
+    """What an encoder left out of a corpus, or of one after another: events, their items, and users
+    without others. As text: a sentence."""
+
+    events: int = 0
+    items: dict[str, None] = field(default_factory=dict)
+    users: int = 0
+    first_users: list[str] = field(default_factory=list)
+
+    def add(self, before: Corpus, after: Corpus) -> "LeftOut":
+        self.events += len(before.sequences.items_E) - len(after.sequences.items_E)
+        known = set(as_text(after.item_ids))
+        ids = as_text(before.item_ids[torch.unique(before.sequences.items_E).numpy() - 1])
+        self.items |= dict.fromkeys(each for each in ids if each not in known)
+        emptied_N = (before.sequences.lengths_N > 0) & (after.sequences.lengths_N == 0)
+        self.add_users(before.user_ids[emptied_N.numpy()])
+        return self
+
+    def add_users(self, users: np.ndarray) -> None:
+        self.users += len(users)
+        self.first_users = [*self.first_users, *as_text(users[: NAMED + 1])][: NAMED + 1]
+
+    def __str__(self) -> str:
+        if not self.events:
+            return "nothing is left out"
+        text = f"left out: {counted(self.events, 'event')} on {counted(len(self.items), 'item')} "
+        text += f"that the policy does not know ({some(list(self.items))})"
+        users = f"{counted(self.users, 'user')} with no other ({some(self.first_users)})"
+        return text + (f", and {users}" if self.users else "")
 
 
 def some(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _heard: list[list[str]] = []  # where `heard` keeps them; the innermost last
+_kept: list[bool] = []  # whether it keeps them from stderr
 
 
 def counted(count: int, noun: str) -> str:
@@ -13,16 +14,19 @@ def counted(count: int, noun: str) -> str:
 
 def note(text: str) -> None:
     """One line on stderr, so that stdout stays the result."""
-    print(text, file=sys.stderr, flush=True)
+    if True not in _kept[-1:]:
+        print(text, file=sys.stderr, flush=True)
     for said in _heard[-1:]:
         said.append(text)
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
-    """Yields the list of the notes until the block ends."""
+def heard(keep: bool = False) -> Iterator[list[str]]:
+    """Yields the list of the notes until the block ends. keep: they are not printed."""
     _heard.append([])
+    _kept.append(keep)
     try:
         yield _heard[-1]
     finally:
         _heard.pop()
+        _kept.pop()

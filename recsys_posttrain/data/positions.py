@@ -34,6 +34,7 @@ class TrainingPositions:
             and self.max_length == other.max_length
             and self.rule.history == other.rule.history
             and self.rule.never_shown_M is other.rule.never_shown_M
+            and self.rule.windows is other.rule.windows
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys_posttrain.eligibility import Excluded, excluded_spans
 from recsys_posttrain.types import Corpus, Repeats, Sequences, Split, Targets
+from recsys_posttrain.windows import Windows
 
 # The least share of repeated choices that counts as a habit of the users. Below it they are slips
 # of the log, such as an item that was rated twice; in MovieLens there are none.
@@ -35,10 +36,11 @@ class Rule(NamedTuple):
 
     history: bool = False  # what its user had before
     never_shown_M: Tensor | None = None  # items that nobody is shown, int64, 1..V, ascending
+    windows: Windows | None = None  # when items may be shown
 
     @property
     def leaves_out_nothing(self) -> bool:
-        return not self.history and self.never_shown_M is None
+        return not self.history and self.never_shown_M is None and self.windows is None
 
 
 EVERYTHING = Rule()
@@ -47,20 +49,28 @@ EVERYTHING = Rule()
 def rule_of(corpus: Corpus) -> Rule:
     """What a policy's softmax leaves out."""
     is_had = corpus.repeats == "never"
-    return EVERYTHING if corpus.catalogue == "all" else Rule(is_had, corpus.never_shown_M)
+    rule = Rule(is_had, corpus.never_shown_M, corpus.windows)
+    return EVERYTHING if corpus.catalogue == "all" else rule
 
 
-def removed_items(histories: Sequences, repeats: Repeats, never_shown_M: Tensor | None) -> Excluded:
-    """What may not be shown after each history."""
+def removed_items(
+    histories: Sequences,
+    repeats: Repeats,
+    never_shown_M: Tensor | None,
+    windows: Windows | None = None,
+    times_N: Tensor | None = None,
+) -> Excluded:
+    """What may not be shown after each history, at these times."""
+    masks = never_shown_M, None, windows, None if windows is None else times_N
     if repeats == "never":
-        return Excluded(histories.items_E, histories.offsets_N1, never_shown_M)
-    nothing_N1 = torch.zeros_like(histories.offsets_N1)
-    return Excluded(histories.items_E[:0], nothing_N1, never_shown_M)
+        return Excluded(histories.items_E, histories.offsets_N1, *masks)
+    return Excluded(histories.items_E[:0], torch.zeros_like(histories.offsets_N1), *masks)
 
 
 def removed_for(targets: Targets) -> Excluded:
     """What may not be shown at each target: it leaves rankings, lists and expectations."""
-    return removed_items(targets.history, targets.repeats, targets.never_shown_M)
+    mask = targets.never_shown_M, targets.windows, targets.times_N
+    return removed_items(targets.history, targets.repeats, *mask)
 
 
 def excluded_for(targets: Targets) -> Excluded | None:
@@ -75,9 +85,11 @@ def not_eligible(sequences: Sequences, event_N: Tensor, rule: Rule) -> Excluded 
     nothing_N1 = torch.zeros(len(event_N) + 1, dtype=torch.int64)
     nothing = Excluded(sequences.items_E[:0], nothing_N1)
     seen = seen_before(sequences, event_N) if rule.history else nothing
-    if rule.never_shown_M is None:
+    if rule.never_shown_M is None and rule.windows is None:
         return seen
-    return seen._replace(everywhere_M=rule.never_shown_M, but_N=sequences.items_E[event_N])
+    times_N = None if rule.windows is None else sequences.timestamps_E[event_N]
+    own_N = sequences.items_E[event_N]
+    return Excluded(*seen[:2], rule.never_shown_M, own_N, rule.windows, times_N)
 
 
 def seen_before(sequences: Sequences, event_N: Tensor) -> Excluded:

@@ -115,20 +115,21 @@ def whole_sequences(sequences: Sequences, rows_N: Tensor) -> Sequences:
 def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
     """Targets for the events at given indices of the corpus, each with its user's whole history.
 
-    An event on an item that is never shown is left out, and where the corpus has repeats="never"
-    one on an item in its history.
+    An event on an item that is never shown, or not at that time, is left out, and where the corpus
+    has repeats="never" one on an item in its history.
 
     Raises: UserError where that leaves none.
     """
     import torch
 
+    from recsys_posttrain.data.available import open_events, with_a_choice
     from recsys_posttrain.data.never_shown import shown_events
     from recsys_posttrain.data.repeats import had_before
     from recsys_posttrain.logged import rows_of
     from recsys_posttrain.types import Targets
 
     sequences, asked = corpus.sequences, len(event_N)
-    event_N = shown_events(corpus, event_N)
+    event_N = open_events(corpus, shown_events(corpus, event_N))
     shown = len(event_N)
     if corpus.repeats == "never":
         event_N = event_N[~had_before(_before(sequences, event_N), sequences.items_E[event_N])]
@@ -138,7 +139,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
             'repeats="never" does not show again; allow repeats (--repeats allowed).',
         )
     users_N = torch.searchsorted(sequences.offsets_N1, event_N, right=True) - 1
-    return Targets(
+    targets = Targets(
         history=_before(sequences, event_N),
         items_N=sequences.items_E[event_N],
         rewards_N=sequences.rewards_E[event_N],
@@ -150,8 +151,10 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         propensities_N=rows_of(sequences.propensities_E, event_N),
         signals=rows_of(sequences.signals, event_N),
         never_shown_M=corpus.never_shown_M,
+        windows=corpus.windows,
         masked=asked - shown,
     )
+    return with_a_choice(targets, corpus.num_items)
 
 
 def _before(sequences: Sequences, event_N: Tensor) -> Sequences:

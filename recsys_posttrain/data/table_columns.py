@@ -88,11 +88,12 @@ def chosen_columns(
             raise UserError(
                 f"{path} has no column {mapping[wanted]!r}, given for {wanted}{hint} ({there})."
             )
-        elif wanted not in OPTIONAL:
-            raise UserError(
-                f"{path} has no column {wanted}; {there}; rename one to {wanted}, or say which it "
-                f"is with --columns {wanted}=NAME."
-            )
+    missing = [wanted for wanted in ALIASES if wanted not in (*columns, *OPTIONAL)]
+    require(
+        not missing,
+        f"{path} has no column {', '.join(missing)}; {there}; rename them, or say which is which "
+        f"with --columns {','.join(f'{wanted}=NAME' for wanted in missing)}.",
+    )
     for name in dict.fromkeys(read):
         found = named(name)
         if len(found) != 1:

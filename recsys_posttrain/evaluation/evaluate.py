@@ -1,6 +1,6 @@
 """Evaluation of a ranker on held-out targets: one row of metrics per target."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from recsys_posttrain import ops
-from recsys_posttrain.config import require, require_kind
-from recsys_posttrain.data.encode import encode, encoder, numbers, same_items
+from recsys_posttrain.config import require, require_kinds
+from recsys_posttrain.data.encode import encode, encoder
 from recsys_posttrain.data.repeats import excluded_for, had_before, removed_for
 from recsys_posttrain.data.signals import own_unit
-from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, per_user_frame
+from recsys_posttrain.errors import did_you_mean, nearest
+from recsys_posttrain.evaluation.metrics import CUTOFF_LENGTH, LIST_LENGTH, LISTS, per_user_frame
 from recsys_posttrain.evaluation.off_policy import off_policy_columns
 from recsys_posttrain.evaluation.ranking import ranks_and_lists
+from recsys_posttrain.evaluation.reference import scores_of
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel, score_next
@@ -28,14 +30,24 @@ class Evaluation:
     """The metrics of one ranker.
 
     per_user: one row per target (a user may have several), rewards in the log's own unit;
-        `metrics.per_user_frame` has the columns.
+        `metrics.per_user_frame` has the columns. Items of lists are 1..V.
     num_items: V, for coverage.
     reward_scale: of the data.
+    item_ids: of the items 1..V.
     """
 
     per_user: pd.DataFrame
     num_items: int
     reward_scale: RewardScale
+    item_ids: np.ndarray
+
+    @property
+    def per_target(self) -> pd.DataFrame:
+        """`per_user` with the ids of the log in its lists too: best first, without empty places."""
+        lists = {name: self.per_user[name] for name in LISTS if name in self.per_user}
+        ids = self.item_ids
+        named = {name: [ids[row[row > 0] - 1].tolist() for row in lists[name]] for name in lists}
+        return self.per_user.assign(**named)
 
     def __repr__(self) -> str:
         mean, count = f"{self.mean():.4f}".lstrip("0"), len(self.per_user)
@@ -43,6 +55,8 @@ class Evaluation:
 
     def mean(self, metric: str = "ndcg@10") -> float:
         """The mean of a metric over targets."""
+        close = did_you_mean(nearest(metric, self.per_user.columns.astype(str)))
+        require(metric in self.per_user, f"there is no metric {metric!r}{close}.")
         return float(self.per_user[metric].mean())
 
 
@@ -73,8 +87,8 @@ def evaluate(
     Raises: UserError where a model does not know an item, a score is not finite, or a target is in
     its own history although the log does not repeat items.
     """
-    require_kind("ranker", ranker, "scores", "give a policy, or rp.Tilt(...).ranker(rp.Given(...))")
-    require_kind("data", data, "corpus", "give what rp.load(...) returns")
+    others = {"reward": reward, "reference": reference, "targets": targets, "judge": judge}
+    require_kinds(others, ranker=ranker, data=data)
     targets, ids = data.test if targets is None else targets, ranker.item_ids
     if ids is not None and (found := encoder(data.corpus, ids, len(ids))) is not None:
         data, targets = encode(data, ids), found.targets(targets)
@@ -90,33 +104,10 @@ def evaluate(
     if targets.signals is not None:
         frame = frame.assign(**own_unit(targets.signals, corpus.signal_scales))
     if reference is not None:
-        of_reference = _of_reference(reference, ids, targets)
+        of_reference = scores_of(reference, ids, targets)
         kl_N2 = ops.kl_and_entropy(*scores, *of_reference, excluded=excluded_for(targets))
         frame["kl"], frame["entropy"] = kl_N2.double().cpu().numpy().T
-    return Evaluation(frame, corpus.num_items, corpus.reward_scale)
-
-
-def _of_reference(
-    reference: Policy, ids: np.ndarray | None, targets: Targets
-) -> tuple[Tensor, Tensor]:
-    """The reference's scores, in the ranker's numbering of the items.
-
-    Raises: UserError where the two do not know the same items: no KL is defined between them.
-    """
-    history, reference_ids, number_V1 = targets.history, reference.item_ids, None
-    if ids is not None and reference_ids is not None and not same_items(ids, reference_ids):
-        number_V1 = numbers(reference_ids, ids)
-        require(
-            len(ids) == len(reference_ids) and bool((number_V1[1:] > 0).all()),
-            f"the policy knows {len(ids):,} items and the reference {len(reference_ids):,}, not "
-            "the same ones, so that there is no KL between them; give the policy that it was "
-            "post-trained from.",
-        )
-        history = replace(history, items_E=number_V1[history.items_E])
-    hidden_ND, item_embedding_VD = reference.scores(history, targets.times_N)
-    if number_V1 is not None:
-        item_embedding_VD = item_embedding_VD[number_V1[1:] - 1]
-    return hidden_ND, item_embedding_VD
+    return Evaluation(frame, corpus.num_items, corpus.reward_scale, corpus.item_ids)
 
 
 def _frame(

@@ -16,6 +16,7 @@ from recsys_posttrain.basic_statistics import Floats, ratio
 CUTOFFS = (1, 5, 10, 20, 50)
 LIST_LENGTH = 10
 CUTOFF_LENGTH = 50  # of the lists that coverage and popularity at several cutoffs need
+LISTS = f"top{LIST_LENGTH}", f"top{CUTOFF_LENGTH}"  # columns of lists
 SHOWN = (1, 5, 10, 50)
 
 
@@ -116,6 +117,6 @@ def per_user_frame(
     if count_V is not None:
         rank_V = popularity_rank(count_V)
         columns |= {f"popularity@{k}": shown_popularity(top_items_NK, rank_V, k) for k in SHOWN}
-    columns[f"top{LIST_LENGTH}"] = list(top_items_NK[:, :LIST_LENGTH].astype(np.int64))
-    columns[f"top{CUTOFF_LENGTH}"] = list(top_items_NK.astype(np.int32))
+    columns[LISTS[0]] = list(top_items_NK[:, :LIST_LENGTH].astype(np.int64))
+    columns[LISTS[1]] = list(top_items_NK.astype(np.int32))
     return pd.DataFrame(columns)

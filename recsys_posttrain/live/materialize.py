@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset
-from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import disk_is_explained, read_json, replacing, sha256_of, write_json
-from recsys_posttrain.histories import histories_of
+from recsys_posttrain.histories import histories_of_dataset, states_of
 from recsys_posttrain.live.materialized import MANIFEST, lists_name, version_of
 from recsys_posttrain.live.state import require_name
 from recsys_posttrain.models.checkpoint import WEIGHTS, SavedPolicy, load_policy
 from recsys_posttrain.progress import plain_console
+from recsys_posttrain.recommendation import not_to_show
 from recsys_posttrain.types import Repeats, Sequences
 
 # Memory is that of so many users. Histories are padded to the longest of a few dozen, so larger
@@ -122,7 +122,7 @@ def materialize(
         "another title, or a policy that was trained without it in never_shown",
     )
     wanted = None if users is None else list(dict.fromkeys(users))
-    user_ids, histories = histories_of(saved, wanted, None, data_root, source, columns)
+    user_ids, histories = histories_of_dataset(saved, wanted, data_root, source, columns)
     saved = saved._replace(repeats=repeats or saved.repeats)
     require(not output.is_file(), f"--output {output} is a file: give a folder")
     with disk_is_explained(output):
@@ -185,8 +185,8 @@ def write_lists(
 
 def best_others(saved: SavedPolicy, seen: Sequences, live_item: int, k: int) -> Tensor:
     """The k best that may be shown but the live one, best first, int64 [N, K]; 0 for none."""
-    hidden_ND = saved.policy.last_hidden_states(seen)
-    removed = removed_items(seen, saved.repeats, saved.never_shown_M)
+    hidden_ND = states_of(saved.policy, seen)
+    removed = not_to_show(saved, seen)
     items_NK1, _ = top_items(hidden_ND, saved.policy.item_embedding_VD, k + 1, removed)
     # A stable sort by "is it the live one" moves that one item, if it is there, to the end.
     order_NK1 = (items_NK1 == live_item).long().argsort(dim=1, stable=True)

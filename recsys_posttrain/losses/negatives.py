@@ -91,4 +91,10 @@ def excluded_draws(excluded: Excluded, items_K: Tensor, numbers: int) -> Exclude
     found, everywhere_M = draws_of(excluded.items_E), excluded.everywhere_M
     # Where the logged item is one of them, its own draws drop in any case.
     everywhere_M = None if everywhere_M is None else draws_of(everywhere_M).items_E
-    return Excluded(found.items_E, found.offsets_N1[excluded.offsets_N1], everywhere_M)
+    windows = excluded.windows
+    if windows is not None:
+        count_U = drawn_V1[windows.items_U]
+        numbers_W = draws_of(windows.items_U).items_E
+        windows = windows.repeated(numbers_W, count_U) if len(numbers_W) else None
+    offsets_N1 = found.offsets_N1[excluded.offsets_N1]
+    return Excluded(found.items_E, offsets_N1, everywhere_M, None, windows, excluded.times_N)

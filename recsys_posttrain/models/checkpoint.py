@@ -8,13 +8,14 @@ the dataset with its settings, and a file by its absolute path.
 
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 
 import recsys_posttrain.models as backbones
 from recsys_posttrain.config import describe, described_value, require
+from recsys_posttrain.data.available import windows_in, windows_rows
 from recsys_posttrain.data.encode import numbers
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import Dataset
@@ -28,6 +29,7 @@ from recsys_posttrain.reward_scale import RewardScale, scale_in
 from recsys_posttrain.store import RECORD, read_stage
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.types import Corpus, Repeats
+from recsys_posttrain.windows import Windows
 
 WEIGHTS = "policy.safetensors"
 CARD = "policy.json"
@@ -48,7 +50,11 @@ class SavedPolicy(NamedTuple):
     source: dict[str, Any]  # the dataset, as `describe` writes it
     reward_scale: RewardScale  # for a backbone that reads the rewards of a history
     never_shown_M: torch.Tensor | None = None  # items that it is never to show
+    windows: Windows | None = None  # when it may show items
+    newest: int | None = None  # time of the log's last event, in seconds; of older versions None
+    numbered_by: str = ""  # content hash of the log whose numbering of the items it has
     popularity_V: torch.Tensor | None = None  # log of how often each was chosen; None: not known
+    unknown_users: Literal["popularity", "nothing"] | None = None  # as for `recommend`
 
 
 def save_policy(
@@ -57,11 +63,13 @@ def save_policy(
     backbone: BackboneConfig,
     corpus: Corpus,
     dataset: Dataset | None,
+    numbered_by: str = "",
 ) -> None:
     """Writes a policy into a folder.
 
     corpus: the log that the policy was trained on, prepared from `dataset`; None: from a data
-    frame, say, which nobody finds again.
+    frame, say, which nobody finds again. numbered_by: the content hash of the log that numbered the
+    items, where it is another one.
     """
     save_tensors(folder / WEIGHTS, policy.state_dict())
     item_ids = corpus.item_ids if policy.item_ids is None else policy.item_ids
@@ -71,8 +79,11 @@ def save_policy(
         "repeats": corpus.repeats,
         "item_ids": item_ids.tolist(),
         "never_shown": never_shown_ids(corpus),
+        "available": windows_rows(corpus),
         "events": event_counts_of(corpus, item_ids).tolist(),
         "reward_scale": asdict(corpus.reward_scale),
+        "newest": int(corpus.sequences.timestamps_E.max()),
+        "numbered_by": numbered_by or corpus.content_hash,
     }
     write_json(folder / CARD, card)
     path = getattr(dataset, "path", None)
@@ -118,6 +129,9 @@ def load_policy(
         source["dataset"],
         scale_in(card),
         _never_shown(card, item_ids, folder),
+        _windows(card, item_ids, folder),
+        card.get("newest"),
+        card.get("numbered_by", card["content_hash"]),
         _popularity(card, item_ids, folder),
     )
 
@@ -132,6 +146,14 @@ def _never_shown(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> to
     return torch.tensor(sorted(known[each] for each in masked)) if masked else None
 
 
+def _windows(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> Windows | None:
+    known = {str(each): number for number, each in enumerate(item_ids.tolist(), start=1)}
+    try:
+        return windows_in(card.get("available"), known.__getitem__)
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError):
+        raise UserError(f"{folder / CARD}: available is no list of windows: {FIX}") from None
+
+
 def event_counts_of(corpus: Corpus, item_ids: np.ndarray) -> torch.Tensor:
     """How often each of the items was chosen, [V]; 0 where the log does not have it."""
     number_E = numbers(item_ids, corpus.item_ids)[corpus.sequences.items_E]
@@ -140,7 +162,7 @@ def event_counts_of(corpus: Corpus, item_ids: np.ndarray) -> torch.Tensor:
 
 def popularity(count_V: torch.Tensor) -> torch.Tensor:
     """Logits of items in proportion to their number of events."""
-    return count_V.double().clamp(min=NEVER).log()
+    return count_V.double().clamp(min=NEVER).log().float()
 
 
 def _popularity(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> torch.Tensor | None:
@@ -171,6 +193,8 @@ def _card(folder: Path) -> dict[str, Any]:
         and isinstance(items[0], str | int)
         and card["repeats"] in get_args(Repeats)
         and isinstance(card["content_hash"], str)
+        and isinstance(card.get("newest"), int | None)
+        and isinstance(card.get("numbered_by", ""), str)
     )
     require(is_policy, f"{path} does not describe a policy: {FIX}")
     try:

@@ -1,18 +1,34 @@
 """One self-contained HTML page of a study, and its figures as PDF and PNG.
 
-The page needs no network: plotly.js is in it, once. Its tables are the study's own table.md and
-the like, so its numbers are theirs; the panels are drawn from the same folder's CSV files.
+The page needs no network and draws without a script: its charts are SVG. Its tables are the study's
+own table.md and the like, so its numbers are theirs; the answer, the differences and the panels are
+of the same folder's CSV files, which it holds to be saved.
 """
 
+import base64
+import json
 from importlib.resources import files
 from pathlib import Path
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import check_writable, write_text
-from recsys_posttrain.report import figures, interactive
+from recsys_posttrain.report import figures
 from recsys_posttrain.report.cells import counted
-from recsys_posttrain.report.sections import Section, question, sections
-from recsys_posttrain.report.study_folder import StudyFolder, study_folder
+from recsys_posttrain.report.charts import names
+from recsys_posttrain.report.sections import question, sections
+from recsys_posttrain.report.study_folder import (
+    StudyFolder,
+    families_of,
+    means_by_seed,
+    study_folder,
+)
+from recsys_posttrain.report.style import style_of
+from recsys_posttrain.report.svg import draw
+from recsys_posttrain.report.verdicts import answers
+
+PAGE = "report.html"
+# Not pairs.csv, which is long, and not rows.parquet, which names users.
+SAVED = {"table.csv": "the table", "cutoffs.csv": "the cut-offs", "trials.csv": "the trials"}
 
 
 def write_report(folder: Path, live: Path | None = None) -> Path:
@@ -24,34 +40,51 @@ def write_report(folder: Path, live: Path | None = None) -> Path:
     """
     study = study_folder(folder)
     check_writable(folder, "report")
-    write_text(folder / "report.html", page(study, live))
+    write_text(folder / PAGE, page(study, live))
     try:
         written = figures.write_figures(study, folder / "figures")
-        print(f"written: {folder}/report.html and {len(written)} figures in {folder}/figures")
+        print(f"written: {folder}/{PAGE} and {len(written)} figures in {folder}/figures")
     except UserError as refusal:
-        print(f"written: {folder}/report.html; no PDF and PNG figures: {refusal}")
-    return folder / "report.html"
+        print(f"written: {folder}/{PAGE}; no PDF and PNG figures: {refusal}")
+    return folder / PAGE
+
+
+def write_page(folder: Path) -> str:
+    """Writes the page alone, which a study ends with; returns a line that says so."""
+    try:
+        write_text(folder / PAGE, page(study_folder(folder)))
+    except UserError as refusal:
+        return f"no page: {refusal}"
+    return f"page: {folder}/{PAGE}"
 
 
 def page(study: StudyFolder, live: Path | None = None) -> str:
     """The page as text; the same folder gives the same bytes."""
     from jinja2 import Environment, StrictUndefined
-    from plotly.offline import get_plotlyjs
 
     own = {name: _resource(f"page.{name}") for name in ("html", "css", "js")}
-    shown = sections(study, live)
+    found = list(answers(study))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.globals |= {"draw": draw, "names": names, "style_of": style_of}
+    clean = [each for each in found if not each.goal.startswith("With ")]
     return environment.from_string(own["html"]).render(
         title=study.name,
         question=question(study),
         facts=_facts(study),
-        sections=shown,
-        figures={section.identifier: _json(section) for section in shown},
-        styles=list(zip(interactive.COLORS, interactive.SVG_DASHES, strict=True)),
+        answers=clean,
+        under_noise=found[len(clean) :],
+        control=study.control,
+        sections=sections(study, live),
+        families=_json(families_of(study.record)),
+        saved=_saved(study),
         css=own["css"],
-        plotly=get_plotlyjs(),
         js=own["js"],
     )
+
+
+def alone(body: str) -> str:
+    """A part of the page as a page of its own, with its style."""
+    return f"<!doctype html><meta charset=utf-8><style>{_resource('page.css')}</style>{body}"
 
 
 def _facts(study: StudyFolder) -> list[str]:
@@ -66,9 +99,21 @@ def _facts(study: StudyFolder) -> list[str]:
     ]
 
 
-def _json(section: Section) -> list[str]:
-    """Figures as JSON that may stand in a script element: Plotly escapes what could end it."""
-    return [str(figure.to_json()) for _, figure in section.panels]
+def _saved(study: StudyFolder) -> list[tuple[str, str, str]]:
+    """Name, words and address of each text that can be saved from the page."""
+    there = {name: study.path / name for name in SAVED if (study.path / name).is_file()}
+    texts = [(name, SAVED[name], path.read_bytes()) for name, path in there.items()]
+    means = means_by_seed(study).to_csv(index=False, lineterminator="\n")
+    texts.append(("seeds.csv", "the means of each seed", means.encode()))
+    return [
+        (name, words, f"data:text/csv;base64,{base64.b64encode(text).decode()}")
+        for name, words, text in texts
+    ]
+
+
+def _json(value: object) -> str:
+    """As JSON that may stand in a script element: what could end it is escaped."""
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 def _resource(name: str) -> str:

@@ -6,17 +6,15 @@ import html
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from recsys_posttrain.config import require
 from recsys_posttrain.files import read_csv
-from recsys_posttrain.report import interactive, render
+from recsys_posttrain.report import charts, forest, render
 from recsys_posttrain.report.cells import Block, frame_block
 from recsys_posttrain.report.noise_quality import methods_drawn
-from recsys_posttrain.report.study_folder import StudyFolder, by_line, value_columns
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+from recsys_posttrain.report.study_folder import StudyFolder, value_columns
+from recsys_posttrain.report.svg import Panel
 
 # Title and lead of the sections that are one sheet.
 EQUAL_KL = "Equal distance", "What methods gain at the same KL to the policy that all start from."
@@ -26,26 +24,23 @@ SELECTION = (
     "Choosing a strength",
     "What each method would be worth had another rule chosen its strength.",
 )
-Panels = Sequence[tuple[str, "Figure"]]
 
 
 class Section(NamedTuple):
     """A part of the page.
 
     lead: a sentence below the title.
-    panels: figures with their titles.
+    panels: charts, with one legend for all of their lines.
     html: what stands below the panels.
-    legend: names of lines that all panels share, each with its style's number.
-    one_at_a_time: whether the reader chooses a panel, instead of a grid of all.
+    choice: tables of which the reader chooses one, by their titles.
     """
 
     identifier: str
     title: str
     lead: str
-    panels: Panels = ()
+    panels: Sequence[Panel] = ()
     html: str = ""
-    legend: tuple[str, ...] = ()
-    one_at_a_time: bool = False
+    choice: Sequence[tuple[str, str]] = ()
 
 
 def question(study: StudyFolder) -> str:
@@ -60,11 +55,13 @@ def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
         section
         for section in (
             sheet_section(study, "equal_kl", *EQUAL_KL),
+            forest_section(study),
             noise_section(study),
             leaderboard_section(study),
             sheet_section(study, "pairs", *PAIRS),
             sheet_section(study, "cutoffs", *CUTOFFS),
             over_optimisation_section(study),
+            training_section(study),
             sheet_section(study, "selection", *SELECTION),
             reward_section(study),
             calibration_section(study),
@@ -76,9 +73,20 @@ def sections(study: StudyFolder, live: Path | None = None) -> list[Section]:
     ]
 
 
+def forest_section(study: StudyFolder) -> Section | None:
+    shown = list(forest.forests(study))
+    lead = (
+        f"The paired difference of each method to {study.control}, with its 95% interval. Filled: "
+        "better (blue) or worse (red), p ≤ .05 after Holm's correction; hollow: undecided."
+    )
+    choice = [(each.title, forest.drawn(each)) for each in shown]
+    title = f"Differences to {study.control}"
+    return Section("differences", title, lead, choice=choice) if shown else None
+
+
 def noise_section(study: StudyFolder) -> Section | None:
     column = value_columns(study)[0]
-    panels = interactive.noise_against_quality(study, column)
+    panels = charts.noise_against_quality(study, column)
     if not panels:
         return None
     sheet = study.sheet("table")
@@ -87,15 +95,11 @@ def noise_section(study: StudyFolder) -> Section | None:
         f"<details><summary>{html.escape(block.title)}</summary>{render.html(block)}</details>"
         for block in blocks
     ]
-    return Section(
-        "noise",
-        "Noise against quality",
+    lead = (
         f"The {column} of each method as its reward model, or its log, gets worse. To the left the "
-        "rewards are good; bars are 95% intervals.",
-        panels,
-        "".join(folded),
-        tuple(methods_drawn(by_line(study, column))),
+        "rewards are good; bars are 95% intervals."
     )
+    return Section("noise", "Noise against quality", lead, panels, "".join(folded))
 
 
 def leaderboard_section(study: StudyFolder) -> Section:
@@ -103,15 +107,14 @@ def leaderboard_section(study: StudyFolder) -> Section:
     if sheet is not None:
         blocks = sheet.blocks[:1] if study.is_grid else sheet.blocks
         body = tables(blocks) + caption(sheet.caption)
-    return Section(
-        "leaderboard",
-        "Leaderboard",
-        f"Mean and 95% interval of each method. † and colour: differs from "
-        f"{study.control} (p ≤ .05, Holm-corrected).",
-        interactive.leaderboard(study),
-        body,
-        one_at_a_time=True,
-    )
+    lead = f"Mean and 95% interval of each method. † differs from {study.control}."
+    return Section("leaderboard", "Leaderboard", lead, html=body)
+
+
+def training_section(study: StudyFolder) -> Section | None:
+    panels = charts.training(study)
+    lead = "What training logged on its way, of each method's first seed."
+    return Section("training", "Training curves", lead, panels) if panels else None
 
 
 def sheet_section(study: StudyFolder, name: str, title: str, lead: str) -> Section | None:
@@ -125,14 +128,12 @@ def over_optimisation_section(study: StudyFolder) -> Section | None:
     title = "Over-optimisation"
     if points is not None:
         lead = "What each run gained over the reference on its way, by the proxy and in truth."
-        legend = interactive.GAINS
-        return Section("way", title, lead, interactive.over_optimisation(points), body, legend)
+        return Section("way", title, lead, charts.over_optimisation(points), body)
     if frontier is not None:
         # Controls have one strength, so no line.
         frontier = frontier[frontier["method"].isin(methods_drawn(frontier))]
         lead = "Value against the distance from the reference, at every strength that was tried."
-        legend = tuple(dict.fromkeys(frontier["method"]))
-        return Section("way", title, lead, interactive.frontiers(frontier), body, legend)
+        return Section("way", title, lead, charts.frontiers(frontier), body)
     return None
 
 
@@ -159,15 +160,14 @@ def tuning_sections(study: StudyFolder) -> Iterator[Section]:
     trials = study.trials
     if trials is None:
         return
-    panels = interactive.tuning(trials)
+    panels = charts.tuning(trials)
     counts = trials.groupby(["algorithm", "noise"], sort=False)["state"].value_counts()
     table = counts.unstack(fill_value=0).reset_index().rename_axis(columns=None)
     lead = (
         f"{len(trials)} trials, chosen on validation only. Stairs: the best so far; triangles: "
         "ended early, behind the others; crosses: failed."
     )
-    noises = tuple(str(noise) or "no noise" for noise in trials["noise"].unique())
-    yield Section("tuning", "Tuning history", lead, panels, tables([frame_block(table)]), noises)
+    yield Section("tuning", "Tuning history", lead, panels, tables([frame_block(table)]))
     failed = trials[trials["state"] == "failed"]
     lead = f"{len(failed)} of {len(trials)} trials failed; each counts as one of its budget."
     shown = failed[["algorithm", "noise", "trial", "reason"]]
@@ -194,17 +194,17 @@ def environment_section(study: StudyFolder) -> Section:
     record = study.record
     versions = "\n".join(f"{name:<20}{version}" for name, version in record["versions"].items())
     stages = record.get("stages", {})
-    seconds = sum(stage["seconds"] for stage in stages.values() if "seconds" in stage)
     facts = {
         "commit": record.get("commit"),
         "data, SHA-256": record.get("content_hash"),
         "tuning": record.get("tuning"),
-        "stages": f"{len(stages)}, {seconds:,.0f} s to build" if seconds else None,
+        "stages": f"{len(stages)} (seconds of each: run.json)" if stages else None,
         "not in this folder": "; ".join(study.missing),
     }
     shown = {name: html.escape(str(value)) for name, value in facts.items() if value}
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in shown.items())
-    commands = f"{record['command']}\nrecsys-posttrain report {shlex.quote(study.path.name)}"
+    name = shlex.quote(study.path.resolve().name)
+    commands = f"{record['command']}\nrecsys-posttrain report {name}"
     body = f"{fenced(commands)}<dl>{listed}</dl>{fenced(versions)}"
     lead = "To get these numbers again."
     return Section("environment", "Environment and commands", lead, html=body)

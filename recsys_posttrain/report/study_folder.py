@@ -21,6 +21,8 @@ ACHIEVED = ("pairwise_accuracy", "rmse", "projected_truth", "projected_judge")
 ALWAYS = ACHIEVED[:2]
 TABLE = "table.csv"
 JUDGED_BY = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
+# Of rows per target, what a seed's means are of.
+METRICS = ("ndcg@10", "hr@10", "reward/proxy@10", "reward/judge@10", "reward/gold@5", "reward/gold")
 TEXTS = ("place", "kind", "strength", "noise", "reason")  # without noise the kind is empty
 _CELL = {
     **dict.fromkeys(("method", "column"), str),
@@ -122,6 +124,19 @@ def trials_of(path: Path) -> pd.DataFrame | None:
     """Of a sweep's folder; None of another's."""
     file = path / "trials.csv"
     return read_csv(file, COLUMNS[file.name], TEXTS, FIX) if file.exists() else None
+
+
+def means_by_seed(study: StudyFolder) -> pd.DataFrame:
+    """One row per method and seed: means over targets. Without rows those of the table, over all
+    seeds."""
+    rows = study.frame("rows.parquet")
+    if rows is None or study.is_grid:  # a grid has a thousand, of which it chose some
+        cells = study.cells[study.cells["place"] == ""]
+        means = cells.pivot(index="method", columns="column", values="mean")
+        return means.loc[cells["method"].unique()].reset_index()
+    there = [name for name in METRICS if name in rows]
+    rows = rows.astype({"method": str, "seed": int})
+    return rows.groupby(["method", "seed"], sort=False)[there].mean().reset_index()
 
 
 def has_results(path: Path) -> bool:

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.encode import as_text, numbers, same_items, some
-from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.types import Batch, Sequences
 
@@ -63,9 +62,13 @@ class Renumbered(RewardModel):
         history_BT, actions_BT = self.number_V1[batch.history_BT], self.number_V1[batch.actions_BT]
         excluded = batch.excluded
         if excluded is not None:
-            items_E, offsets_N1, *others = excluded
-            numbered = (each if each is None else self.number_V1[each] for each in others)
-            excluded = Excluded(self.number_V1[items_E], offsets_N1, *numbered)
+            numbered = {
+                name: self.number_V1[each]
+                for name in ("items_E", "everywhere_M", "but_N")
+                if (each := getattr(excluded, name)) is not None
+            }
+            windows = excluded.windows and excluded.windows.numbered(self.number_V1)
+            excluded = excluded._replace(**numbered, windows=windows)
         return batch._replace(history_BT=history_BT, actions_BT=actions_BT, excluded=excluded)
 
     def next_factors(

@@ -13,6 +13,7 @@ from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.closure import code_digest
 from recsys_posttrain.config import digest
 from recsys_posttrain.data import prepare
+from recsys_posttrain.data.available import windows_rows
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.data.user_holdout import both_logs
@@ -92,6 +93,8 @@ class StageKeys:
             "catalogue": self.corpus.catalogue,
             "never shown": never_shown_ids(self.corpus),
         }
+        if windows := windows_rows(self.corpus):
+            key["available"] = windows
         if self.outside is not None:
             key["weights"] = weights_digest(self.outside)
             key["code"] = code_digest([save_policy], setup.pretrained)
@@ -168,7 +171,13 @@ class StageKeys:
         }
         if run.with_reward_log:
             key["log"] = code_digest([both_logs])
+        if self.reads_judge(run):
+            key["judge"] = self.judge.folder.name
         return self._stage("posttrain", key)
+
+    def reads_judge(self, run: Run) -> bool:
+        """Whether the guard of its training asks the judge, and there is one."""
+        return self.has_judge and run.posttraining.guard.gap is not None
 
     def _rewards_read(self, run: Run) -> dict[str, Any]:
         """What decides the rewards that the run's post-training reads."""

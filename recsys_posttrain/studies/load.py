@@ -270,8 +270,8 @@ def _check(runs: tuple[Run, ...], file: Path, is_grid: bool) -> None:
         require(
             (setup.data, setup.pretrained) == (runs[0].setup.data, runs[0].setup.pretrained),
             f"{file}: all runs of one study must share dataset, split, thresholds, repeats, "
-            "never_shown and pretrained, because its table compares them on the same targets; put "
-            "the others into a study of their own",
+            "never_shown, available and pretrained, because its table compares them on the same "
+            "targets; put the others into a study of their own",
         )
         require(
             setups.setdefault(setup.label, setup) == setup,

@@ -148,6 +148,7 @@ class Pipeline(SharedStages):
                 folder,
                 self.device,
                 log,
+                judge=self.rewards.load_judge() if self.keys.reads_judge(run) else None,
             )
             self.save(folder, trained)
             return fitted.record

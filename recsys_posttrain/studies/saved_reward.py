@@ -24,13 +24,19 @@ def reward_of(policy_folder: Path, saved: SavedPolicy, folder: Path | None = Non
 
     Errors: UserError where there is none, or it was trained on another log than the policy.
     """
-    folder = _beside(policy_folder) if folder is None else folder
+    folder = folder or beside(policy_folder)
+    require(
+        folder is not None,
+        f"{policy_folder} does not say which reward model it was post-trained with (a pretrained "
+        f"policy has none): {GIVE}.",
+    )
+    assert folder is not None
     require((folder / WEIGHTS).is_file(), f"{folder} holds no reward model ({WEIGHTS}): {GIVE}.")
     key = read_stage(folder)["key"]
     require(
-        key.get("content_hash") == saved.content_hash,
+        key.get("content_hash") == saved.numbered_by,
         f"the reward model in {folder} was trained on another log than the policy (SHA-256 "
-        f"{str(key.get('content_hash'))[:12]}..., not {saved.content_hash[:12]}...): {GIVE}, of "
+        f"{str(key.get('content_hash'))[:12]}..., not {saved.numbered_by[:12]}...): {GIVE}, of "
         "the same log.",
     )
     try:
@@ -43,12 +49,8 @@ def reward_of(policy_folder: Path, saved: SavedPolicy, folder: Path | None = Non
     return model.requires_grad_(False).eval()
 
 
-def _beside(policy_folder: Path) -> Path:
+def beside(policy_folder: Path) -> Path | None:
+    """The folder of the reward model that a policy was post-trained with; None: it says of none."""
     key = read_stage(policy_folder)["key"] if (policy_folder / RECORD).is_file() else {}
     name = key.get("reward")
-    require(
-        isinstance(name, str),
-        f"--tilt: {policy_folder} does not say which reward model it was post-trained with (a "
-        f"pretrained policy has none): {GIVE}.",
-    )
-    return policy_folder.parent / str(name)
+    return policy_folder.parent / name if isinstance(name, str) else None

@@ -43,6 +43,7 @@ class Setup:
         (models/features.py); empty: none.
     pretrained: a function that gives a policy from elsewhere (rp.policy_of, rp.load_policy); then
         nothing is pretrained, so that backbone, pretraining and pretraining_loss are not read.
+    available: a table of item_id, from, until: when items may be shown (data/available.py).
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
     judge_errors: correlations of the errors of further judges with those that a noise adds to the
@@ -58,6 +59,7 @@ class Setup:
     repeats: Repeats | None = None
     catalogue: Catalogue = "eligible"
     never_shown: tuple[str, ...] = ()
+    available: str = ""
     backbone: BackboneConfig = SASRec()
     item_features: str = ""
     pretraining: Training = PRETRAINING
@@ -123,9 +125,12 @@ class Setup:
         return self.reward if getattr(self.reward, "learns", True) else RewardFactors()
 
     @property
-    def data(self) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None, tuple[str, ...]]:
+    def data(
+        self,
+    ) -> tuple[Dataset, SplitConfig, Thresholds, Repeats | None, tuple[str, ...], str]:
         """What decides on which users and targets a policy is trained and evaluated."""
-        return self.dataset, self.split, self.thresholds, self.repeats, self.never_shown
+        mask = self.never_shown, self.available
+        return self.dataset, self.split, self.thresholds, self.repeats, *mask
 
 
 def check_parts(value: object, methods: Mapping[str, str], kinds: Mapping[str, type]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from recsys_posttrain import store
 from recsys_posttrain.data import prepare
+from recsys_posttrain.data.available import with_windows
 from recsys_posttrain.data.encode import encode
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.files import read_parquet, write_parquet
@@ -43,10 +44,10 @@ class SharedStages:
 
     @cached_property
     def data(self) -> Split:
-        dataset, split, thresholds, repeats, never_shown = self.setup.data
+        dataset, split, thresholds, repeats, never_shown, available = self.setup.data
         minimum = split.minimum_item_ratings
         corpus = prepare(dataset, minimum, repeats=repeats, thresholds=thresholds)
-        corpus = with_never_shown(corpus, never_shown)
+        corpus = with_windows(with_never_shown(corpus, never_shown), available)
         data = split.split(replace(corpus, catalogue=self.setup.catalogue))
         if self.outside is None:
             return data

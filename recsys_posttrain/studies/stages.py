@@ -4,10 +4,12 @@ import json
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from recsys_posttrain.algorithms.base import reads_rewards
-from recsys_posttrain.live_table import Look, Row
+from recsys_posttrain.config import describe
 from recsys_posttrain.plan import METRICS
+from recsys_posttrain.progress import Look, Row
 from recsys_posttrain.rewards.control import TrueRewards
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.store import partial_of
@@ -72,6 +74,20 @@ class Stages:
         runs = [each for several in self.of.values() for each in several]
         self.there = {s.folder for _, stages in runs for s in stages if s.folder.exists()}
         self.count = sum(any(s.folder not in self.there for s in stages) for _, stages in runs)
+
+    def planned(self) -> list[dict[str, Any]]:
+        """For tracking/curves.py: of each run that is trained its stage."""
+        return [
+            {
+                "name": title,
+                "seed": run.seed,
+                "stage": stages[0].folder.name,
+                "config": describe(run),
+            }
+            for title, runs in self.of.items()
+            for run, stages in runs
+            if run.is_trained
+        ]
 
     def look(self) -> Look:
         rows = [self._row(title, runs) for title, runs in self.of.items()]

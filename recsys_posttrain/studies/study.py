@@ -11,6 +11,7 @@ import pandas as pd
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.audit import rewards_line
+from recsys_posttrain.data.available import windows_sentence
 from recsys_posttrain.data.never_shown import never_shown_sentence
 from recsys_posttrain.data.repeats import repeats_sentence
 from recsys_posttrain.data.split import LeaveOneOut
@@ -24,11 +25,11 @@ from recsys_posttrain.files import (
     write_parquet,
     write_text,
 )
-from recsys_posttrain.live_table import live_table
-from recsys_posttrain.progress import Progress, console, say
+from recsys_posttrain.progress import Progress, console, live_table, say
 from recsys_posttrain.report.caption import Provenance
 from recsys_posttrain.report.grid import Grid
 from recsys_posttrain.report.over_optimisation import write_curves
+from recsys_posttrain.report.page import write_page
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
 from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of
@@ -55,6 +56,7 @@ from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_me
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
 from recsys_posttrain.studies.stages import COLUMNS, Stages
+from recsys_posttrain.tracking.curves import streamed, write_plan
 from recsys_posttrain.tracking.mirror import track
 from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
@@ -96,7 +98,9 @@ def run_study(file: Path, options: Options) -> Path:
 
     def built(part: Study) -> Results:
         stages = Stages(part, pipeline, left_out, known)
-        with live_table(COLUMNS, stages.look, console):
+        if not study.is_grid:  # which has a thousand
+            write_plan(folder, stages.planned())
+        with live_table(COLUMNS, stages.look, console), streamed(lambda: track(folder)):
             if workers > 1:
                 build_in_processes(file, options, part, pipeline, progress, workers, left_out)
             return build_runs(part, pipeline, left_out, known)
@@ -152,7 +156,7 @@ def say_the_data(pipeline: Pipeline) -> None:
     )
     console.print(rewards_line(corpus), markup=False, soft_wrap=True)
     lines = [repeats_sentence(pipeline.data, pipeline.setup.repeats is None)]
-    lines += filter(None, [never_shown_sentence(pipeline.data)])
+    lines += filter(None, [never_shown_sentence(pipeline.data), windows_sentence(pipeline.data)])
     if isinstance(pipeline.setup.dataset, World):
         lines += headroom_lines(corpus.name, headroom(pipeline.load_truth(), pipeline.data))
     console.print("\n".join(lines), markup=False, soft_wrap=True)
@@ -198,6 +202,7 @@ def write_study(
     _say_written(folder, table)
     if gains is not None:
         say(gains)
+    say(write_page(folder))
     say(track(folder))
 
 

@@ -11,8 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from recsys_posttrain.errors import TrainingFailed
-from recsys_posttrain.live_table import Look, Row, live_table
-from recsys_posttrain.progress import console, say, time_left
+from recsys_posttrain.progress import Look, Row, console, live_table, say, time_left
 from recsys_posttrain.studies.parallel import answered
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.sweep.ledger import CellState, Job, Ledger

@@ -1,8 +1,8 @@
-"""Mirrors a study's folder to Weights & Biases, after the fact: local files are the source.
+"""Mirrors a study's folder to Weights & Biases, while it runs and after: files are the source.
 
-One run per trial of trials.csv and per method and seed of rows.parquet (per method of table.csv
-where the rows are not there), and one for the study: its table, its figures, and what each method
-is worth against the level of the noise and against the achieved quality of the reward model. A
+One run per trial of trials.csv and per method and seed of rows.parquet, with its curves (per method
+of table.csv where the rows are not there), and one for the study: its table, its figures, and what
+each method is worth against the level of the noise and the achieved quality of the reward model. A
 folder of `make live-bench` is one run.
 Every run is first written offline, below WANDB_DIR or the study's folder (offline_runs.py), under
 an id that digests its settings and not its results: a run that is unchanged is not written again, a
@@ -14,7 +14,7 @@ data.
 import os
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,19 +22,23 @@ import pandas as pd
 
 from recsys_posttrain.config import digest, require
 from recsys_posttrain.files import read_json
-from recsys_posttrain.report import interactive
+from recsys_posttrain.report import charts, forest
 from recsys_posttrain.report.noise_quality import axis_of, noise_kinds, of_kind
+from recsys_posttrain.report.page import alone
 from recsys_posttrain.report.study_folder import (
     StudyFolder,
     by_line,
     has_results,
+    means_by_seed,
+    noise_of,
     runs_of,
     study_folder,
     trials_of,
     value_columns,
 )
+from recsys_posttrain.report.svg import Panel, draw
 from recsys_posttrain.store import locked
-from recsys_posttrain.tracking import offline_runs
+from recsys_posttrain.tracking import curves, offline_runs
 from recsys_posttrain.tracking.upload import is_logged_in, upload
 
 PROJECT = "recsys-posttrain"
@@ -42,12 +46,12 @@ LIVE = "faults.csv"  # what make live-bench leaves
 CLEAN = "clean"  # in names, of no noise
 LEVEL, QUALITY = "noise/level", "reward_model/quality"
 AXES = {LEVEL: "by_level", QUALITY: "by_quality"}  # what is logged against which axis
-METRICS = ("ndcg@10", "hr@10", "reward/proxy@10", "reward/judge@10", "reward/gold@5", "reward/gold")
 
 
 class Entry(NamedTuple):
     """One W&B run. stage: its job type. values: its summary, logged once. failed: its state.
-    Two are the same run if `name`, `stage` and `about` are the same; None: `config`."""
+    Two are the same run if `name`, `stage` and `about` are the same; None: `config`. curve: logged
+    before the values, step by step."""
 
     name: str
     stage: str
@@ -55,6 +59,7 @@ class Entry(NamedTuple):
     values: dict[str, Any]
     failed: bool = False
     about: Any = None
+    curve: Sequence[Mapping[str, float]] = ()
 
 
 def track(folder: Path) -> str:
@@ -82,7 +87,7 @@ def track(folder: Path) -> str:
 
 def sync(folder: Path) -> str:
     """`track`, asked for by the user. Raises: UserError for no study, or with W&B turned off."""
-    if not (folder / LIVE).is_file():
+    if not (folder / LIVE).is_file() and not curves.planned(folder):
         study_folder(folder)
     require(
         os.environ.get("WANDB_MODE") != "disabled",
@@ -98,12 +103,14 @@ def wandb_folder(study: Path) -> Path:
 
 def mirror(folder: Path) -> tuple[int, set[str]]:
     """Writes what is not there yet as offline runs; returns their number, and the identities of all
-    that the study has. Of a study that is still running only the trials."""
+    that the study has. Of one that still runs, or was killed, the trials and curves so far."""
     trials = trials_of(folder)
     new = [] if trials is None else list(trial_entries(trials))
     study = study_folder(folder) if has_results(folder) else None
     if study is not None:
         new += [*row_entries(study), summary_entry(study)]
+    else:
+        new += running_entries(folder)
     if (folder / LIVE).is_file():
         new.append(live_entry(folder))
     group, there, written = folder.resolve().name, wandb_folder(folder), 0
@@ -143,8 +150,8 @@ def trial_entries(trials: pd.DataFrame) -> Iterator[Entry]:
 def row_entries(study: StudyFolder) -> Iterator[Entry]:
     """One per method and seed: its Run, and its results."""
     runs = {label: (run, noise) for label, run, noise in runs_of(study.record)}
-    quality = axis_of(study.cells)
-    for values in results(study).to_dict("records"):
+    quality, stages = axis_of(study.cells), study.record.get("stages", {})
+    for values in means_by_seed(study).to_dict("records"):
         named: dict[Any, Any] = {
             name: values.pop(name) for name in ("method", "seed") if name in values
         }
@@ -152,20 +159,29 @@ def row_entries(study: StudyFolder) -> Iterator[Entry]:
         shown = f"{noise['kind']}-{noise['level']:g}" if noise.get("kind") else CLEAN
         axes = {LEVEL: noise.get("level", 0.0), QUALITY: noise.get(quality)}
         name = "/".join([named["method"], shown, *map(str, [*named.values()][1:])])
-        yield Entry(name, "posttrain", {**run, **named}, _finite(axes | values))
+        ends = intervals(study, named["method"])
+        entry = Entry(name, "posttrain", {**run, **named}, _finite(axes | values | ends))
+        stage = stages.get("/".join(map(str, named.values())), {}).get("folder")
+        if stage is not None:
+            entry = entry._replace(about=stage, curve=curves.curve(study.path, stage))
+        yield entry
 
 
-def results(study: StudyFolder) -> pd.DataFrame:
-    """One row per method and seed: means over targets. Without rows those of the table, over all
-    seeds."""
-    rows = study.frame("rows.parquet")
-    if rows is None or study.is_grid:  # a grid has a thousand, of which it chose some
-        cells = study.cells[study.cells["place"] == ""]
-        means = cells.pivot(index="method", columns="column", values="mean")
-        return means.loc[cells["method"].unique()].reset_index()
-    there = [name for name in METRICS if name in rows]
-    rows = rows.astype({"method": str, "seed": int})
-    return rows.groupby(["method", "seed"], sort=False)[there].mean().reset_index()
+def intervals(study: StudyFolder, method: str) -> dict[str, float]:
+    """The ends of the table's intervals, over all seeds."""
+    cells = study.cells[study.cells["method"] == method].to_dict("records")
+    return {f"{cell['column']}/{end}": cell[end] for cell in cells for end in ("low", "high")}
+
+
+def running_entries(folder: Path) -> Iterator[Entry]:
+    """One per method and seed whose training has begun; the same run as `row_entries` has later."""
+    for run in curves.planned(folder):
+        if curve := curves.curve(folder, run["stage"]):
+            _, kind, level = noise_of(run["config"].get("noise") or {})
+            shown = f"{kind}-{level:g}" if kind else CLEAN
+            name = f"{run['name']}/{shown}/{run['seed']}"
+            config = {**run["config"], "method": run["name"], "seed": run["seed"]}
+            yield Entry(name, "posttrain", config, {}, about=run["stage"], curve=curve)
 
 
 def summary_entry(study: StudyFolder) -> Entry:
@@ -220,9 +236,14 @@ def _write(
         for axis, prefix in AXES.items():  # what a metric of a method is drawn against
             run.define_metric(axis)
             run.define_metric(f"{prefix}/*", step_metric=axis)
+        if entry.curve:
+            run.define_metric(f"{curves.PREFIX}*", step_metric=curves.STEP)
+        for point in entry.curve:
+            run.log(dict(point))
         if study is not None and entry.stage == "study":
             _log_study(run, study)
-        run.log(entry.values)
+        if entry.values:
+            run.log(entry.values)
         run.finish(exit_code=int(entry.failed))
 
 
@@ -232,19 +253,24 @@ def _log_study(run: Any, study: StudyFolder) -> None:
 
     for point in noise_points(study, value_columns(study)[0]):
         run.log(point)
-    run.log({"rows": wandb.Table(dataframe=results(study)), **figures(study)})
+    run.log({"rows": wandb.Table(dataframe=means_by_seed(study)), **figures(study)})
 
 
 def figures(study: StudyFolder) -> dict[str, Any]:
-    """All Plotly figures, by "group/title"."""
+    """All figures of the page as pages of their own, by "group/title"."""
+    import wandb
+
     points, trials = study.frame("curves.parquet"), study.trials
-    groups = {
-        "leaderboard": interactive.leaderboard(study)[:1],
-        "noise_against_quality": interactive.noise_against_quality(study, value_columns(study)[0]),
-        "over_optimisation": [] if points is None else interactive.over_optimisation(points),
-        "tuning": [] if trials is None else interactive.tuning(trials),
+    groups: dict[str, list[Panel]] = {
+        "noise_against_quality": charts.noise_against_quality(study, value_columns(study)[0]),
+        "over_optimisation": [] if points is None else charts.over_optimisation(points),
+        "tuning": [] if trials is None else charts.tuning(trials),
     }
-    return {f"{group}/{title}": figure for group, all_ in groups.items() for title, figure in all_}
+    drawn = {f"differences/{each.title}": forest.drawn(each) for each in forest.forests(study)}
+    drawn |= {
+        f"{group}/{each.title}": draw(each) for group, all_ in groups.items() for each in all_
+    }
+    return {name: wandb.Html(alone(body), inject=False) for name, body in drawn.items()}
 
 
 def noise_points(study: StudyFolder, column: str) -> Iterator[dict[str, float]]:

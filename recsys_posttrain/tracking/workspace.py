@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recsys_posttrain.report.study_folder import StudyFolder, study_folder, value_columns
+from recsys_posttrain.report.study_folder import (
+    StudyFolder,
+    means_by_seed,
+    study_folder,
+    value_columns,
+)
 from recsys_posttrain.tracking import mirror
 
 if TYPE_CHECKING:
@@ -22,7 +27,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces.reports.v2 import interface as wr
 
-    logged = mirror.results(study).columns.drop(["method", "seed"], errors="ignore")
+    logged = means_by_seed(study).columns.drop(["method", "seed"], errors="ignore")
     quality = [
         wr.LinePlot(title=f"{noise} ({axis})", x=axis, y=[*names])
         for axis in (mirror.QUALITY, mirror.LEVEL)
@@ -51,7 +56,7 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
             ws.Section(name="Over-optimisation", panels=[gallery("over_optimisation")]),
             ws.Section(
                 name="Leaderboard",
-                panels=[wr.WeavePanelSummaryTable(table_name="rows"), gallery("leaderboard")],
+                panels=[wr.WeavePanelSummaryTable(table_name="rows"), gallery("differences")],
                 is_open=True,
             ),
             ws.Section(

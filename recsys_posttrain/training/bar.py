@@ -9,8 +9,7 @@ from typing import Any
 
 from rich import progress as bars
 
-from recsys_posttrain.live_table import drawn
-from recsys_posttrain.progress import Left, plain_console, time_left
+from recsys_posttrain.progress import Left, drawn, plain_console, time_left
 
 Show = Callable[[int, float], None]
 SECONDS_BETWEEN_UPDATES = 0.25  # of a notebook

@@ -6,10 +6,8 @@ unbroken run. Lightning's own checkpoint is a pickle and cannot resume inside an
 """
 
 import json
-import logging
 import signal
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -32,6 +30,8 @@ from recsys_posttrain.training.bar import Show, hidden, training_bar
 from recsys_posttrain.training.ema import WeightAverage
 from recsys_posttrain.training.metrics_log import MetricsLog
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.trainer import quiet_trainer
+from recsys_posttrain.training.watch import Measure, Watch
 from recsys_posttrain.types import Batch
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -50,6 +50,7 @@ def fit(
     title: str = "training",
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
+    measure: Measure | None = None,
 ) -> Fitted:
     """Trains the module's model in place; resumes where the folder has a checkpoint.
 
@@ -60,6 +61,7 @@ def fit(
     validate_every: steps between validations; None: an epoch.
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
     title: of the bar. logger, callbacks: of Lightning; the former gets what metrics.jsonl gets.
+    measure: what the bounds of the plan's guard are about (watch.py).
 
     Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
     """
@@ -72,36 +74,23 @@ def fit(
         monitor,
         module.training_plan.patience,
         WeightAverage(module.model, decay) if (decay := module.training_plan.ema_decay) else None,
+        Watch(module, measure),
     )
+    if keeper.watch.keeps:
+        keeper.keep(module)  # where the first measurement is beyond a bound
     watching: list[Callback] = [keeper, *callbacks]
     if keeper.checkpoint is not None and keeper.checkpoint.exists():
         watching.append(_RestoreOptimizer(keeper.load(module)))
     keeper.metrics.begin(keeper.metrics.lines)
     stream.start = module.steps_done
-    # A run may have been killed after its last step, or after the step that ended its patience.
-    if len(stream) and not keeper.is_out_of_patience(module.steps_done):
-        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    # A run may have been killed after its last step, or after the step that made it stop.
+    if len(stream) and not keeper.is_over(module.steps_done):
         with (
-            warnings.catch_warnings(),
             torch.random.fork_rng(devices=[]),
+            quiet_trainer(device, watching, logger) as trainer,
             training_bar(title, stream.start, stream.stop) as keeper.show,
         ):
             # A stream feeds itself: workers would only copy tensors between processes.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*`IterableDataset` has `__len__`.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            # Each step sets the modes of the models itself.
-            warnings.filterwarnings("ignore", message=".*in eval mode at the start.*")
-            trainer = pl.Trainer(
-                max_epochs=1,
-                **hardware(device),
-                logger=logger or False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                callbacks=watching,
-                num_sanity_val_steps=0,
-            )
             loader: DataLoader[Batch] = DataLoader(stream, batch_size=None)
             try:
                 trainer.fit(module, loader)
@@ -109,14 +98,8 @@ def fit(
                 raise Stopped(signal.SIGTERM) from None
     keeper.finish(module)
     best_step = keeper.best_step if keeper.best_weights else module.steps_done
-    return Fitted(module.steps_done, best_step, keeper.best_value, tuple(keeper.metrics.lines))
-
-
-def hardware(device: str) -> dict[str, Any]:
-    """Lightning's arguments for cpu, cuda (the first GPU) or cuda:1."""
-    if device == "cpu":
-        return {"accelerator": "cpu", "devices": 1}
-    return {"accelerator": "gpu", "devices": [torch.device(device).index or 0]}
+    lines, passed = tuple(keeper.metrics.lines), keeper.watch.passed
+    return Fitted(module.steps_done, best_step, keeper.best_value, lines, passed)
 
 
 class _Keeper(Callback):
@@ -131,8 +114,10 @@ class _Keeper(Callback):
         monitor: str,
         patience: int | None,
         average: WeightAverage | None,
+        watch: Watch,
     ) -> None:
         self.average = average
+        self.watch = watch
         self.folder = folder
         self.metrics = metrics
         self.show: Show = hidden
@@ -159,11 +144,16 @@ class _Keeper(Callback):
         validates = step % self.validate_every == 0
         if validates or step % STEPS_BETWEEN_LOG_LINES == 0:
             self.metrics.add(step, {name: float(value) for name, value in module.latest.items()})
-        if validates and self.validate is not None:
+        if validates or self.watch.is_due(step):
             module.model.eval()
             with self._kept_weights():
-                metrics = self.validate()
-                self._judge(trainer, module, metrics)
+                if found := self.watch.look(step, self.best_step):
+                    self.metrics.add(step, found)
+                if validates and self.validate is not None and not self.watch.has_stopped:
+                    self._judge(module, self.validate())
+                if self.watch.keeps and self.best_value is None:
+                    self.keep(module)
+            trainer.should_stop |= self.is_over(step)
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)
@@ -172,19 +162,26 @@ class _Keeper(Callback):
         """A block in which the model has the weights that are validated: the average, if any."""
         return nullcontext() if self.average is None else self.average.in_place()
 
-    def _judge(self, trainer: pl.Trainer, module: Any, metrics: dict[str, float]) -> None:
-        """With a patience: keeps the best weights (the first of equals), and stops without them."""
+    def _judge(self, module: Any, metrics: dict[str, float]) -> None:
+        """With a patience: keeps the best weights (the first of equals)."""
         self.metrics.add(module.steps_done, metrics)
         if self.patience is None:
             return
         value = metrics[self.monitor]
         if self.best_value is None or value > self.best_value:
-            self.best_value, self.best_step = value, module.steps_done
-            self.best_weights = _copy(module.changing_weights())
-        trainer.should_stop = self.is_out_of_patience(module.steps_done)
+            self.best_value = value
+            self.keep(module)
 
-    def is_out_of_patience(self, step: int) -> bool:
-        """Whether too many validations have passed since the best one."""
+    def keep(self, module: TrainingModule) -> None:
+        """These weights stay unless better ones come."""
+        weights = module.changing_weights()
+        self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
+        self.best_step = module.steps_done
+
+    def is_over(self, step: int) -> bool:
+        """Whether a bound was passed, or too many validations since the best one."""
+        if self.watch.has_stopped:
+            return True
         if self.patience is None or self.best_value is None:
             return False
         return step - self.best_step >= self.patience * self.validate_every
@@ -205,6 +202,7 @@ class _Keeper(Callback):
             "best_value": self.best_value,
             "best_step": self.best_step,
             "lines": self.metrics.lines,
+            "passed": self.watch.passed,
         }
         tensors["progress"] = torch.tensor(list(json.dumps(progress).encode()), dtype=torch.uint8)
         save_tensors(self.checkpoint, {name: value.contiguous() for name, value in tensors.items()})
@@ -220,7 +218,7 @@ class _Keeper(Callback):
         progress = json.loads(bytes(tensors.pop("progress").tolist()))
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
-        self.metrics.lines = progress["lines"]
+        self.metrics.lines, self.watch.passed = progress["lines"], progress["passed"]
         optimizer: dict[int, dict[str, Tensor]] = {}
         weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
         for name, value in tensors.items():
@@ -256,7 +254,3 @@ class _RestoreOptimizer(Callback):
         optimizer = trainer.optimizers[0]
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": self.state, "param_groups": groups})
-
-
-def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in weights.items()}

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 
 from recsys_posttrain.algorithms.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.algorithms.base import Algorithm, after_step, heads_of
-from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.config import require, require_kinds, require_trainer
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.encode import encode, encoder
 from recsys_posttrain.data.positions import TrainingPositions
@@ -30,6 +30,7 @@ from recsys_posttrain.tensors import save_tensors
 from recsys_posttrain.training.drift import drift
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.watch import measure_of
 from recsys_posttrain.types import Batch, LossOutput, Split
 
 POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
@@ -51,17 +52,25 @@ def posttrain(
     log: NoisyLog | None = None,
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
+    judge: RewardModel | None = None,
 ) -> tuple[Policy, Fitted]:
     """A post-trained copy of `policy`, which itself stays as it is.
 
-    Every algorithm gets the same batches in the same order for one seed, without dropout.
+        better, fitted = rp.posttrain(policy, data, rp.ASFT(temperature=0.5), reward, seed=1)
+        fitted.history  # a frame: by step the loss, the KL to `policy`, NDCG@10 on validation
 
+    policy, reward: what `pretrain` and `train_reward` return first. data: of `load`.
+    algorithm: one such as `BC()`, `DPO()`, `GRPO()`; its fields are its hyper-parameters.
+    training: how long and how fast. seed: of batches and draws: every algorithm gets the same
+        batches in the same order, without dropout.
+    device: cpu, cuda (the first GPU) or cuda:1.
     data, reward: items may be numbered otherwise than in the policy; they are matched by id
         (data/encode.py).
     folder: as for `pretrain`; the weights after the steps of `snapshot_steps` are saved there too.
     log: replaces data.train. A noisy log and a noisy reward model (rewards/noise) are built
         beforehand with this `policy`; validation reads the noisy reward model too.
     logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
+    judge: for a bound of the plan's guard on the gap between reward model and judge.
 
     Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
     batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
@@ -71,10 +80,9 @@ def posttrain(
     Returns: the policy in evaluation mode, and how long it was trained.
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
-    require_kind("policy", policy, "hidden_states", "give what rp.pretrain returns first")
-    require_kind("data", data, "corpus", "give what rp.load(...) returns")
-    require_kind("algorithm", algorithm, "loss", "give one such as rp.ASFT(temperature=0.5)")
-    require_kind("reward", reward, "factors", "give the model that rp.train_reward returns first")
+    given = {"policy": policy, "data": data, "algorithm": algorithm, "reward": reward}
+    require_kinds({"folder": folder, "logger": logger}, **given, training=training, seed=seed)
+    require_trainer(device, callbacks)
     num_items, scale = len(policy.item_embedding_VD), data.corpus.reward_scale
     if encoder(data.corpus, policy.item_ids, num_items) is not None:
         assert policy.item_ids is not None
@@ -166,6 +174,7 @@ def posttrain(
             title=type(algorithm).__name__,
             logger=logger,
             callbacks=callbacks,
+            measure=measure_of(training.guard, actors, data.validation, judge),
         )
     finally:
         actors.set_logits_dtype(None)

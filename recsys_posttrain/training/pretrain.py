@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
-from recsys_posttrain.config import require_kind
+from recsys_posttrain.config import require_kinds, require_trainer
 from recsys_posttrain.data.repeats import removed_for, rule_of
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
@@ -56,8 +56,9 @@ def pretrain(
     a patience, its weights are those with the best validation `ndcg@10`.
     Raises: TrainingFailed where the loss diverges; UserError where there is nothing to train on.
     """
-    require_kind("data", data, "corpus", "give what rp.load(...) returns")
-    require_kind("backbone", backbone, "build", "give a configuration such as rp.SASRec()")
+    given = {"data": data, "backbone": backbone, "training": training, "seed": seed, "loss": loss}
+    require_kinds({"folder": folder, "logger": logger}, **given)
+    require_trainer(device, callbacks)
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids

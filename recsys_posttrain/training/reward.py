@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recsys_posttrain.config import require, require_kind
+from recsys_posttrain.config import require, require_kinds, require_trainer
 from recsys_posttrain.data.split import whole_sequences
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.fitted import Fitted
@@ -58,8 +58,8 @@ def train_reward(
     Returns: the model in evaluation mode, and how long it was trained.
     Raises: UserError where the log has no rewards, or too few users.
     """
-    require_kind("data", data, "corpus", "give what rp.load(...) returns")
-    require_kind("config", config, "build", "give a configuration such as rp.RewardFactors()")
+    require_kinds({"folder": folder}, data=data, config=config, seed=seed)
+    require_trainer(device, ())
     missing = data.corpus.reward_scale.missing
     require(
         not missing,

@@ -1,15 +1,17 @@
 """The dataset, world or split that a word on the command line means."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from recsys_posttrain import data
 from recsys_posttrain.config import described_value, require
+from recsys_posttrain.data.kuairand import Version
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.data.table_paths import SUFFIXES, is_table, suffix_of
+from recsys_posttrain.data.yambda import Size
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 
 Known = TypeVar("Known")
@@ -18,8 +20,9 @@ Known = TypeVar("Known")
 def dataset_named(
     text: str, data_root: str | None = None, rules: FileRules = FileRules()
 ) -> Dataset:
-    """ml-100k, ml-1m, ml-latest-small, a world (jester, semi-ml-100k, semi-ml-1m), or the path of
-    a table file (`SUFFIXES`), of a folder of such files, or a pattern that they fit.
+    """ml-100k, ml-1m, ml-latest-small, a world (jester, semi-ml-100k, semi-ml-1m), a log that lies
+    in data_root (kuairec, ...), or the path of a table file (`SUFFIXES`), of a folder of such
+    files, or a pattern that they fit.
 
     rules: of `RatingsFile`, which nothing else has.
 
@@ -33,7 +36,7 @@ def dataset_named(
     kinds = (data.MovieLens100K, data.MovieLens1M, data.MovieLensSmall)
     known: dict[str, Dataset] = {kind(data_root).name: kind(data_root) for kind in kinds}
     if text not in known:
-        known |= {world.name: world for world in _worlds(data_root)}
+        known |= {each.name: each for each in (*_worlds(data_root), *_published(data_root))}
     if text not in known and is_table(text):  # a folder
         check_data_root(data_root, text)
         return data.RatingsFile(text)
@@ -74,9 +77,9 @@ def dataset_described(described: dict[str, Any], data_root: str | None) -> Datas
 
     Raises: UserError: it is none of this package's.
     """
-    from recsys_posttrain.worlds import jester, semi_synthetic, tabular
+    from recsys_posttrain.worlds import full_matrix, jester, semi_synthetic, tabular
 
-    names = vars(semi_synthetic) | vars(jester) | vars(tabular) | vars(data)
+    names = vars(semi_synthetic) | vars(full_matrix) | vars(jester) | vars(tabular) | vars(data)
     found: Dataset = _rooted(described_value(described, names), data_root)
     return found
 
@@ -85,32 +88,48 @@ def _rooted(dataset: Any, data_root: str | None) -> Any:
     """The dataset, or the ratings that a world is fitted to, read from data_root."""
     if data_root is None:
         return dataset
+    if hasattr(dataset, "logs"):
+        return replace(dataset, logs=tuple(_rooted(each, data_root) for each in dataset.logs))
     if hasattr(dataset, "source"):
         return replace(dataset, source=_rooted(dataset.source, data_root))
     return replace(dataset, data_root=data_root) if hasattr(dataset, "data_root") else dataset
 
 
-def by_rules(dataset: Dataset, rules: FileRules) -> Dataset:
-    """The table file, read by other rules.
+def by_rules(dataset: Any, rules: FileRules) -> Dataset:
+    """The table file, or another log with formulas of its own, read by other rules.
 
-    Raises: UserError: the dataset is no table file.
+    Raises: UserError: the dataset has no such rules.
     """
-    if not isinstance(dataset, data.RatingsFile):
+    if not rules.given.keys() <= {field.name for field in fields(dataset)}:
         raise UserError(
             f"{' '.join(rules.options)} is for table files ({', '.join(SUFFIXES)}), and the "
             f"dataset is {dataset.name}; leave it out."
         )
-    return replace(dataset, **rules.given)  # type: ignore[arg-type]
+    found: Dataset = replace(dataset, **rules.given)
+    return found
 
 
 def _worlds(data_root: str | None) -> tuple[Dataset, ...]:
     # Imported where they are asked for: what fits a world takes a second to load.
+    from recsys_posttrain.worlds.full_matrix import KuaiRecWorld
     from recsys_posttrain.worlds.jester import Jester
     from recsys_posttrain.worlds.semi_synthetic import SemiSyntheticMovieLens
 
     sources = (data.MovieLens100K(data_root), data.MovieLens1M(data_root))
     semi_synthetic = (SemiSyntheticMovieLens(source) for source in sources)
-    return Jester(data_root=data_root), *semi_synthetic
+    return Jester(data_root=data_root), KuaiRecWorld(data_root=data_root), *semi_synthetic
+
+
+def _published(data_root: str | None) -> tuple[Dataset, ...]:
+    """Those that are too large to be fetched, with their defaults."""
+    rand = [
+        kind(version, data_root=data_root)
+        for kind in (data.KuaiRand, data.KuaiRandUniform)
+        for version in get_args(Version)
+    ]
+    listens = [data.Yambda(size, data_root=data_root) for size in get_args(Size)]
+    beliefs = data.MovieLensBeliefs(data_root)
+    return data.KuaiRec(data_root=data_root), *rand, *listens, beliefs
 
 
 def split_named(text: str) -> data.SplitConfig:

@@ -41,7 +41,7 @@ def test_each_stage_has_the_live_title_at_its_place_and_the_policys_best_around_
     monkeypatch.setattr(module, "USERS_PER_CHUNK", chunk)
     materialize(policy_folder, rules, 5, tmp_path)
     lists = Materialized.open(tmp_path)
-    without = recommend(policy_folder, None, None, 5, tmp_path / "top.csv")
+    without = recommend(policy_folder, None, None, 5, None)
     assert 0 < (without["item_id"] == 19).sum() < 60
     others = others_of(policy_folder, small_ratings_csv, "19")
     assert len(others) == 60

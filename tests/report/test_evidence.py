@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recsys_posttrain.advise import advice
 from recsys_posttrain.report import evidence
 from recsys_posttrain.report.evidence import conditions_at, paying, safest, supported
+from recsys_posttrain.report.findings import Finding, of_errors
 from recsys_posttrain.report.study_folder import StudyFolder
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
@@ -34,10 +34,10 @@ def _study(conditions: dict[tuple[str, str, float], tuple[float, ...]], half: fl
     return StudyFolder(Path("noise_vs_quality-jester"), record, frame, "BC", None, ())
 
 
-def _advice(study: StudyFolder, accuracy: float, dataset: str = "jester") -> str:
+def _finding(study: StudyFolder, accuracy: float) -> Finding:
     names = ["pairwise_accuracy", "pairwise_accuracy_low", "pairwise_accuracy_high"]
     bounds = [accuracy, accuracy - 0.01, accuracy + 0.01]
-    return "\n".join(advice(study, dataset, pd.Series(dict(zip(names, bounds, strict=True)))))
+    return of_errors(study, pd.Series(dict(zip(names, bounds, strict=True))))
 
 
 def test_the_levels_around_the_accuracy_are_the_evidence() -> None:
@@ -60,7 +60,7 @@ def test_a_study_with_the_projected_correlation_is_read_by_it() -> None:
     assert sorted({each.quality for each in found}) == pytest.approx([0.2, 0.4])
     names = ["projected_judge", "projected_judge_low", "projected_judge_high", "pairwise_accuracy"]
     model = pd.Series(dict(zip(names, (0.3, 0.29, 0.31, 0.7), strict=True)))
-    text = "\n".join(advice(study, "jester", model))
+    text = "\n".join(of_errors(study, model).lines)
     assert "projected correlation (judge) .3000 [.2900, .3100]" in text
     assert "by projected correlation (truth)" in text
     study.cells.loc[0, "projected_truth"] = float("nan")
@@ -86,34 +86,45 @@ def test_the_safest_has_the_best_worst_case() -> None:
     assert (name, bound) == ("ASFT", pytest.approx(0.25))
 
 
-def test_one_method_under_both_errors_is_advised() -> None:
-    assert "Verdict: use PPO" in _advice(_study(PPO_WINS | HARMLESS, 0.05), 0.6)
+def test_one_method_under_both_errors_is_supported() -> None:
+    found = _finding(_study(PPO_WINS | HARMLESS, 0.05), 0.6)
+    assert found.best == ("PPO",)
+    assert found.is_near
+    assert not found.has_tilt
+    assert "PPO is above policies trained without rewards under every error" in found.verdict
 
 
 @pytest.mark.parametrize(
-    ("study", "accuracy", "dataset", "why"),
+    ("study", "accuracy", "why"),
     [
-        (_study(PPO_WINS | HARMLESS, 0.05), 0.6, "ml-1m", "the study is of jester"),
-        (_study(PPO_WINS | HARMLESS, 0.05), 0.8, "jester", "outside of what was studied"),
-        (_study(PPO_WINS | HARMLESS, 0.05), 0.4, "jester", "outside of what was studied"),
-        (_study(ASFT_WINS | HARMLESS, 0.04), 0.5, "jester", "no method is among the best"),
-        (_study(PPO_WINS | HARMLESS, 0.3), 0.6, "jester", "post-training pays"),
+        (_study(PPO_WINS | HARMLESS, 0.05), 0.8, "outside of what was studied"),
+        (_study(PPO_WINS | HARMLESS, 0.05), 0.4, "outside of what was studied"),
+        (_study(ASFT_WINS | HARMLESS, 0.04), 0.5, "no method is among the best"),
+        (_study(PPO_WINS | HARMLESS, 0.3), 0.6, "no interval is above"),
     ],
-    ids=["domain", "above", "below", "depends", "overlap"],
+    ids=["above", "below", "depends", "overlap"],
 )
-def test_no_verdict_without_evidence(
-    study: StudyFolder, accuracy: float, dataset: str, why: str
+def test_nothing_is_supported_where_the_intervals_say_nothing(
+    study: StudyFolder, accuracy: float, why: str
 ) -> None:
-    text = _advice(study, accuracy, dataset)
-    assert "Verdict: not enough evidence" in text
-    assert why in text
+    found = _finding(study, accuracy)
+    assert found.best == ()
+    assert why in found.verdict
+    assert found.is_near == ("outside" not in why)
 
 
-def test_two_that_pay_are_not_told_apart() -> None:
-    close = {CLEAN: (0.7, 0.5, 0.45, 0.1), BIAS: (0.5, 0.5, 0.45, 0.1)}
-    independent = {OTHER: (0.5, 0.5, 0.45, 0.1)}
-    text = _advice(_study(close | independent, 0.05), 0.6)
-    assert "not enough evidence to choose: the intervals of ASFT, PPO overlap" in text
+def test_two_that_pay_are_both_supported_the_surer_one_first() -> None:
+    close = {CLEAN: (0.7, 0.45, 0.5, 0.1), BIAS: (0.5, 0.45, 0.5, 0.1)}
+    found = _finding(_study(close | {OTHER: (0.5, 0.45, 0.5, 0.1)}, 0.05), 0.6)
+    assert found.best == ("ASFT", "PPO")
+    assert "ASFT and 1 more, not told apart, are" in found.verdict
+
+
+def test_the_strength_is_what_was_chosen_where_the_quality_is_near() -> None:
+    study = _study(PPO_WINS | HARMLESS, 0.05)
+    chosen = {"": "KL 1", "ItemBias": "KL 3", "Independent": "KL 1"}
+    study.cells["strength"] = study.cells["kind"].map(chosen)
+    assert _finding(study, 0.6).strengths["PPO"] == "KL 1 or KL 3"
 
 
 def test_the_published_study_decides_nothing_at_its_own_quality() -> None:
@@ -122,4 +133,4 @@ def test_the_published_study_decides_nothing_at_its_own_quality() -> None:
 
     study = study_folder(RESULTS / "noise_vs_quality-jester")
     assert evidence.studied_range(study) == pytest.approx((0.501, 0.587), abs=5e-4)  # table.md
-    assert "not enough evidence" in _advice(study, 0.587)
+    assert _finding(study, 0.587).best == ()

@@ -61,7 +61,7 @@ def test_overrides_that_cannot_be(override, message, tmp_path, small_ratings_csv
         (
             STUDY + "from recsys_posttrain.data import GlobalTime\n"
             "RUNS += [replace(BASE, name='x', setup=replace(SETUP, split=GlobalTime()))]",
-            "all runs of one study must share dataset, split, thresholds, repeats, never_shown and",
+            "all runs of one study must share dataset, split, thresholds, repeats, never_shown, ",
         ),
         (STUDY + "FULL_SEEDS = 1", "FULL_SEEDS=1 must be True or False"),
         (STUDY + "EQUAL_WITHIN = 0.0", "EQUAL_WITHIN=0.0 must be a share above 0"),

@@ -48,10 +48,10 @@ def test_saved_policies_obey_without_being_told(studied, small_ratings_csv):
     policies = sorted(Path("runs/stages").glob("*train-*"))
     assert len(policies) == 4
     for folder in policies:
-        shown = recommend(folder, None, None, 40, Path("top.csv"))
+        shown = recommend(folder, None, None, 40, None)
         assert shown["item_id"].nunique() > 30
         assert not shown["item_id"].astype(str).isin(MASK).any()
-    histories = recommend(policies[0], None, small_ratings_csv, 40, Path("top.csv"))
+    histories = recommend(policies[0], None, small_ratings_csv, 40, None)
     assert not histories["item_id"].astype(str).isin(MASK).any()
 
 

@@ -228,7 +228,7 @@ def test_a_policy_reads_the_rewards_of_a_file_as_those_that_it_was_trained_on(un
     save_policy(tmp_path, policy, backbone, corpus, RatingsFile("signed.csv"))
 
     def scores(users, file):
-        return recommend(tmp_path, users, file, 3, tmp_path / "top.csv")["score"].to_numpy()
+        return recommend(tmp_path, users, file, 3, None)["score"].to_numpy()
 
     of_dataset = scores(sorted(map(str, corpus.user_ids), key=int), None)
     np.testing.assert_allclose(scores(None, Path("signed.csv")), of_dataset, rtol=1e-6)

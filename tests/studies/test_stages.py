@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_posttrain.live_table import Row
+from recsys_posttrain.progress import Row
 from recsys_posttrain.store import partial_of
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.pipeline import Pipeline

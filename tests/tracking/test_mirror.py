@@ -11,7 +11,7 @@ import pytest
 from study_factory import isolate_wandb
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.report.study_folder import study_folder
+from recsys_posttrain.report.study_folder import means_by_seed, study_folder
 from recsys_posttrain.tracking import mirror as tracking
 from recsys_posttrain.tracking import upload
 from recsys_posttrain.tracking.mirror import LEVEL, QUALITY, sync, track
@@ -102,8 +102,8 @@ def test_the_study_has_its_axes_its_table_and_its_figures(mirrored, inspect):
     expected = rows.groupby(["method", "seed"])["ndcg@10"].mean()
     assert found["ndcg@10"].to_dict() == pytest.approx(expected.to_dict())
     assert "user_id" not in found  # only means leave the machine
-    drawn = {path.parent.name for path in media.rglob("*.plotly.json")}
-    assert drawn == {"leaderboard", "noise_against_quality", "over_optimisation", "tuning"}
+    drawn = {path.parent.name for path in media.rglob("*.html")}
+    assert drawn == {"differences", "noise_against_quality", "over_optimisation", "tuning"}
 
 
 def test_a_trial_is_a_run_and_a_failed_one_says_why(inspect):
@@ -125,7 +125,7 @@ def test_of_a_running_study_what_is_new_is_written(finished_study):
 
 def test_without_rows_the_table_is_mirrored(finished_study):
     (finished_study / "rows.parquet").unlink()
-    means = tracking.results(study_folder(finished_study)).set_index("method")
+    means = means_by_seed(study_folder(finished_study)).set_index("method")
     assert list(means.index) == ["Popularity", "Pretrained", "BC", "PPO"]
     table = pd.read_csv(finished_study / "table.csv").set_index(["method", "column"])["mean"]
     assert means.loc["BC", "NDCG@10 all"] == table["BC", "NDCG@10 all"]

@@ -26,6 +26,8 @@ def test_every_panel_reads_what_is_logged(finished_study):
     assert scattered >= {"summary:ndcg@10", "summary:reward/gold@5"}
     (curves,) = of_kind("Over-optimisation", "Media Browser")
     assert curves["media_keys"] == ["over_optimisation/PPO"]
+    (forest,) = of_kind("Leaderboard", "Media Browser")
+    assert forest["media_keys"][0] == "differences/reward gold@5"
     (parallel,) = of_kind("Trials", "Parallel Coordinates Plot")
     axes = [column["accessor"] for column in parallel["columns"]]
     # A key with a dot is a path in W&B: the config of a trial is nested likewise.

@@ -10,8 +10,8 @@ import torch
 from data_factory import made_sequences
 
 from recsys_posttrain.data.batching import BatchStream
-from recsys_posttrain.live_table import drawn
 from recsys_posttrain.plan import Training
+from recsys_posttrain.progress import drawn
 from recsys_posttrain.training import bar
 from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule

@@ -17,6 +17,7 @@ import torch
 
 from recsys_posttrain.algorithms import ASFT, OfflinePPO
 from recsys_posttrain.data import LeaveOneOut, RatingsFile, prepare
+from recsys_posttrain.guard import Guard
 from recsys_posttrain.losses import SampledSoftmax
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
@@ -62,6 +63,12 @@ def ppo(tiny, folder):
 def asft(tiny, folder):
     """A head with weights and an optimiser state of its own."""
     return posttrain(tiny.policy, tiny.data, ASFT(), tiny.reward, PLAN, 0, folder)
+
+
+def guarded(tiny, folder):
+    """Stopped by a bound, with the weights of an earlier step."""
+    plan = replace(PLAN, guard=Guard(kl=0.1, every=2))
+    return posttrain(tiny.policy, tiny.data, ASFT(), tiny.reward, plan, 0, folder)
 
 
 def reached(folder, trained):
@@ -127,7 +134,7 @@ def until_it_ends(train, tiny, folder, error=Killed):
     raise AssertionError("no attempt got further than the one before")
 
 
-ALL = (without_patience, with_patience, with_average, with_negatives, ppo, asft)
+ALL = (without_patience, with_patience, with_average, with_negatives, ppo, asft, guarded)
 DEATHS = [(Killed, BEFORE, train) for train in ALL]
 DEATHS += [
     (error, moment, train)
@@ -175,7 +182,7 @@ def test_interrupted_while_an_epoch_is_judged(
     assert_same(result, unbroken(train))
 
 
-@pytest.mark.parametrize("train", [without_patience, with_patience, asft])
+@pytest.mark.parametrize("train", [without_patience, with_patience, asft, guarded])
 def test_killed_after_the_last_step(
     train, tiny, unbroken, tmp_path, monkeypatch, checkpoint_every_step
 ):
@@ -203,6 +210,11 @@ def test_killed_after_the_last_step(
 def test_patience_ended_that_run_early(unbroken):
     fitted = unbroken(with_patience)[1]
     assert fitted.best_step + 4 == fitted.steps < 36
+
+
+def test_the_guard_stopped_that_run_on_the_way(unbroken):
+    fitted = unbroken(guarded)[1]
+    assert 0 < fitted.best_step == fitted.steps - 2 < STEPS - 2
 
 
 def test_a_checkpoint_is_written_only_now_and_then(tiny, tmp_path, monkeypatch):
