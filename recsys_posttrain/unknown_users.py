@@ -33,7 +33,7 @@ def asked_for(saved: SavedPolicy, unknown_users: UnknownUsers) -> SavedPolicy:
 
 def with_users(saved: SavedPolicy, corpus: Corpus, users: Sequence[str | int] | None) -> Corpus:
     """Where it was said what unknown users get: with those of the users that the log does not have,
-    without an event, behind the others. Ids are text then."""
+    without an event, behind the others. Ids are text where lists name them too."""
     if saved.unknown_users is None or users is None:
         return corpus
     known = as_text(corpus.user_ids)
@@ -41,12 +41,13 @@ def with_users(saved: SavedPolicy, corpus: Corpus, users: Sequence[str | int] | 
     missing = [each for each in dict.fromkeys(map(str, users)) if each not in there]
     if not missing:
         return corpus
+    ids = known if saved.unknown_users == "popularity" else corpus.user_ids.tolist()
     offsets_N1 = corpus.sequences.offsets_N1
     offsets_N1 = torch.cat([offsets_N1, offsets_N1[-1:].expand(len(missing))])
     return replace(
         corpus,
         sequences=replace(corpus.sequences, offsets_N1=offsets_N1),
-        user_ids=np.array([*known, *missing], dtype=object),
+        user_ids=np.array([*ids, *missing], dtype=object),
     )
 
 
