@@ -18,7 +18,9 @@ from recsys_posttrain.losses import GBCE as GBCE
 from recsys_posttrain.losses import FullSoftmax as FullSoftmax
 from recsys_posttrain.losses import SampledSoftmax as SampledSoftmax
 from recsys_posttrain.models import HSTU as HSTU
+from recsys_posttrain.models import ItemFeatures as ItemFeatures
 from recsys_posttrain.models import SASRec as SASRec
+from recsys_posttrain.models.new_items import add_items as add_items
 from recsys_posttrain.models.own import policy_of as policy_of
 from recsys_posttrain.plan import Training as Training
 from recsys_posttrain.reward_scale import Thresholds as Thresholds

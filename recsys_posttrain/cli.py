@@ -89,6 +89,7 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
+    item_features: options.ItemFeatures = None,
     methods: Annotated[
         str | None,
         typer.Option(metavar="LABELS", help="Only these, by label: BC,DPO. BC is always there."),
@@ -117,6 +118,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --methods BC,ASFT,DPO
       recsys-posttrain run experiments/movielens_main.py --split global-time
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --liked 80%
+      recsys-posttrain run experiments/movielens_main.py --item-features vectors.parquet
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --reward "click + watch"
       recsys-posttrain run experiments/movielens_main.py --reward-model predictions.parquet
     """
@@ -127,7 +129,11 @@ def run(
     run_study(
         file,
         Options(
-            overrides=(*(overrides or ()), *([f"repeats={repeats}"] if repeats else ())),
+            overrides=(
+                *(overrides or ()),
+                *([f"repeats={repeats}"] if repeats else ()),
+                *([f"item_features={item_features}"] if item_features else ()),
+            ),
             dataset=dataset,
             seeds=seeds,
             workers=workers,

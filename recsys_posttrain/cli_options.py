@@ -178,6 +178,20 @@ ColumnNames = Annotated[
         "--columns", metavar="NAME=COLUMN", help="In a file: which is which: user=uid,item=vid,..."
     ),
 ]
+ItemFeatures = Annotated[
+    Path | None,
+    path_option(
+        "A .parquet file of item_id and vectors, which the policy's item vectors read too, so that "
+        "it can score titles without events."
+    ),
+]
+UnknownUsers = Annotated[
+    Literal["popularity", "nothing"] | None,
+    typer.Option(
+        help="What users without an item that the policy knows get: the most popular items, or "
+        "nothing. By default nothing, and ids that the log does not have are refused."
+    ),
+]
 RewardModelFile = Annotated[
     str | None,
     typer.Option(

@@ -62,6 +62,14 @@ def recommend(
         str,
         typer.Option(metavar="DATE", help="When: of a policy with dated windows; now."),
     ] = "",
+    items: Annotated[
+        Path | None,
+        options.path_option(
+            "A .parquet file of item_id and vectors: titles that are new to a policy with item "
+            "features, recommended like the others."
+        ),
+    ] = None,
+    unknown_users: options.UnknownUsers = None,
 ) -> None:
     """Recommend items to users with a saved policy.
 
@@ -73,9 +81,15 @@ def recommend(
       recsys-posttrain recommend movielens_main-ml-100k --method ASFT --users 1,2 --output top.csv
       recsys-posttrain recommend runs/my_study-log --method DPO --users 1,2 --log log_of_today.csv
       recsys-posttrain recommend exported/policy --users 1,2,3 --tilt 0.3
+      recsys-posttrain recommend exported/policy --users 1,2,3 --items new_titles.parquet
     """
     if reward is not None and tilt is None:
         raise UserError("--reward is the reward model of a tilt: give --tilt TEMPERATURE too")
+    if items is not None and tilt is not None:
+        raise UserError(
+            "--tilt reads a reward model, which does not know the titles of --items: "
+            "leave one of them out"
+        )
     if (users is None) == (histories is None):
         raise UserError("recommend needs --users IDS or --histories FILE, and not both")
     ids = _ids(users, histories, dataset, log)
@@ -97,7 +111,7 @@ def recommend(
         tilt,
         reward,
     )
-    recommend_to(*asked, columns or "", at)
+    recommend_to(*asked, columns or "", at, items, unknown_users)
 
 
 def export(

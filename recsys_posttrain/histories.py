@@ -21,7 +21,7 @@ from recsys_posttrain.data.encode import (
     same_items,
     some,
 )
-from recsys_posttrain.data.notes import heard, note
+from recsys_posttrain.data.notes import counted, heard, note
 from recsys_posttrain.data.parts import note_of_all, parts_of
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.split import latest_events
@@ -29,6 +29,7 @@ from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.types import Corpus, Interactions, Sequences
+from recsys_posttrain.unknown_users import with_users
 from recsys_posttrain.worlds.catalog import dataset_described
 
 ALIKE = 0.75  # of difflib: short ids of other users are no misspellings
@@ -133,6 +134,7 @@ def histories_of_dataset(
     dataset = read_alike(saved, dataset)
     # All items: which are rare is for the log of the training to say, not for the one of today.
     corpus = prepare(dataset, minimum_item_ratings=1)
+    corpus = with_users(saved, corpus, users)
     return known(saved, corpus, rows_of(corpus, users, "--users"))
 
 
@@ -213,12 +215,16 @@ def _matched(
         corpus.item_ids,
         corpus.content_hash,
     )
-    if same_items(saved.item_ids, corpus.item_ids):
+    is_same = same_items(saved.item_ids, corpus.item_ids)
+    if is_same and saved.unknown_users is None:
         return asked.user_ids, asked.sequences
     numbers_V1 = numbers(saved.item_ids, corpus.item_ids)
-    encoded = Encoder(saved.item_ids, numbers_V1).corpus(asked)
+    encoded = asked if is_same else Encoder(saved.item_ids, numbers_V1).corpus(asked)
     left.add(asked, encoded)
+    left.add_users(asked.user_ids[(asked.sequences.lengths_N == 0).numpy()])
     kept_N = encoded.sequences.lengths_N > 0
+    if saved.unknown_users == "popularity":
+        kept_N = torch.ones_like(kept_N)
     rows = kept_N.nonzero().squeeze(1)
     return asked.user_ids[kept_N.numpy()], latest_events(encoded.sequences, rows, longest)
 
@@ -231,7 +237,11 @@ def _say(saved: SavedPolicy, name: str, left: LeftOut, users: int, said: list[st
         "so there is nothing to recommend from; give users with events on items of "
         f"{saved.dataset}, such as {as_text(saved.item_ids)[0]!r}",
     )
-    if left.users:
+    if left.users and saved.unknown_users is None:
         said.append("such users get no recommendation")
+    elif left.users:
+        get = "no recommendation" if saved.unknown_users == "nothing" else "the most popular items"
+        who = f"{counted(left.users, 'user')} without an item that the policy knows"
+        said.append(f"{who} get {get} ({some(left.first_users)})")
     if said:
         note(f"{name}: " + "; ".join(said))

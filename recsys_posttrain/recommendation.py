@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,12 @@ from recsys_posttrain.evaluation.ranking import top_items
 from recsys_posttrain.files import check_output, disk_is_explained, replacing
 from recsys_posttrain.histories import Asked, histories_of, states_of
 from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
+from recsys_posttrain.models.new_items import add_items
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.progress import plain_console, progress_bar
 from recsys_posttrain.types import Repeats, Sequences
+from recsys_posttrain.unknown_users import UnknownUsers, asked_for, or_popular
 
 
 def recommend(
@@ -40,6 +43,8 @@ def recommend(
     reward: Path | None = None,
     columns: str = "",
     at: str = "",
+    items: Path | None = None,
+    unknown_users: UnknownUsers = None,
 ) -> pd.DataFrame | None:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -48,7 +53,9 @@ def recommend(
     had may be shown; None: as the policy's log had it. tilt: a temperature in stars; the policy's
     probabilities are multiplied by exp(r_hat / tilt). reward: the folder of that model; None: the
     one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". at: a
-    date, at which windows say what may be shown; empty: now. The score is the logit, comparable
+    date, at which windows say what may be shown; empty: now. items: a file of new titles for
+    `add_items`. unknown_users: what those without a known item get; None: nothing, and ids that the
+    log does not have are refused. The score is the logit, comparable
     within one user only. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
@@ -59,7 +66,8 @@ def recommend(
     """
     if output is not None:
         check_output(output, "--output", (".csv", ".parquet"))
-    saved = load_policy(policy_folder)
+    saved = asked_for(load_policy(policy_folder), unknown_users)
+    saved = saved if items is None else add_items(saved, items)
     ranker: Ranker = saved.policy
     if tilt is not None:
         require(tilt > 0, f"--tilt {tilt:g}: give a temperature above 0, such as 0.3.")
@@ -127,11 +135,7 @@ def lists(
     """k items for each of these users, in the columns of `recommend`, and who had every item.
     moment: as for `not_to_show`."""
     removed = not_to_show(saved, sequences, moment)
-    scores = (
-        (states_of(ranker, sequences), ranker.item_embedding_VD)
-        if isinstance(ranker, Policy)
-        else ranker.scores(sequences)
-    )
+    scores = or_popular(saved, sequences, partial(_scores, ranker))
     items_NK, score_NK = top_items(*scores, k, removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
     real_NK = (items_NK > 0).numpy()
@@ -147,6 +151,12 @@ def lists(
         }
     )
     return table, as_text(user_ids[~real_NK.any(axis=1)])
+
+
+def _scores(ranker: Ranker, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor]:
+    if isinstance(ranker, Policy):
+        return states_of(ranker, sequences), ranker.item_embedding_VD
+    return ranker.scores(sequences)
 
 
 def say_emptied(users: list[str]) -> None:

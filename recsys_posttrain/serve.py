@@ -15,11 +15,12 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.histories import known, rows_of
 from recsys_posttrain.models import checkpoint
 from recsys_posttrain.models.backbone import BackboneConfig
-from recsys_posttrain.models.checkpoint import SavedPolicy
+from recsys_posttrain.models.checkpoint import SavedPolicy, event_counts_of, popularity
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.recommendation import lists, moment_of, say_emptied
 from recsys_posttrain.types import Split
+from recsys_posttrain.unknown_users import UnknownUsers, asked_for, with_users
 
 
 def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
@@ -51,6 +52,7 @@ def recommend(
     users: Sequence[str | int] | None = None,
     columns: Mapping[str, str] = MappingProxyType({}),
     at: str = "",
+    unknown_users: UnknownUsers = None,
 ) -> pd.DataFrame:
     """k items for each user: columns user_id, item_id, score (the logit, comparable within one user
     only), rank (from 1).
@@ -58,7 +60,9 @@ def recommend(
     policy: of `pretrain`, `posttrain` or `load_policy`. histories: what users did before, as the
     data of `load` or as a data frame with one row per event; items are matched by id, and what the
     policy does not know is left out and counted. users: ids; None: all. columns: as for `load`.
-    at: a date, where items may be shown at some times only; empty: now.
+    at: a date, where items may be shown at some times only; empty: now. unknown_users: what those
+    without such an item get, "popularity" or "nothing"; None: nothing, and ids that the histories
+    do not have are refused.
 
     Raises: UserError for an unknown user, and where nobody has an item that the policy knows.
     """
@@ -76,8 +80,11 @@ def recommend(
         scale, mask = corpus.reward_scale, (corpus.never_shown_M, corpus.windows)
         ranker = FrozenPolicy(deepcopy(policy))  # which it is not to freeze
         saved = SavedPolicy(
-            ranker, ids, corpus.content_hash, corpus.repeats, corpus.name, {}, scale, *mask
+            *(ranker, ids, corpus.content_hash, corpus.repeats, corpus.name, {}, scale, *mask),
+            popularity_V=popularity(event_counts_of(corpus, ids)),
         )
+    saved = asked_for(saved, unknown_users)
+    corpus = with_users(saved, corpus, users)
     user_ids, sequences = known(saved, corpus, rows_of(corpus, users, "users"), is_log=False)
     table, emptied = lists(ranker, saved, user_ids, sequences, k, moment_of(saved, at))
     say_emptied(emptied)

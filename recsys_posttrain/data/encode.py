@@ -168,10 +168,12 @@ class LeftOut:
         ids = as_text(before.item_ids[torch.unique(before.sequences.items_E).numpy() - 1])
         self.items |= dict.fromkeys(each for each in ids if each not in known)
         emptied_N = (before.sequences.lengths_N > 0) & (after.sequences.lengths_N == 0)
-        users = before.user_ids[emptied_N.numpy()]
+        self.add_users(before.user_ids[emptied_N.numpy()])
+        return self
+
+    def add_users(self, users: np.ndarray) -> None:
         self.users += len(users)
         self.first_users = [*self.first_users, *as_text(users[: NAMED + 1])][: NAMED + 1]
-        return self
 
     def __str__(self) -> str:
         if not self.events:

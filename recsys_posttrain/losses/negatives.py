@@ -69,7 +69,8 @@ def candidates(policy: Policy, batch: Batch, negatives: Negatives) -> Candidates
     weight: Tensor = policy.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
     negatives = Negatives(negatives.items_K.to(weight.device), negatives.expected_K.to(weight))
     items_N = batch.action_N
-    looked_up = functional.embedding(torch.cat([items_N, negatives.items_K]), weight, sparse=True)
+    asked = torch.cat([items_N, negatives.items_K])
+    looked_up = functional.embedding(asked, weight, sparse=weight.is_leaf)  # else it is computed
     chosen_ND, negative_KD = looked_up[: len(items_N)], looked_up[len(items_N) :]
     excluded = batch.excluded and excluded_draws(batch.excluded, negatives.items_K, len(weight))
     return Candidates(items_N, chosen_ND, negatives, negative_KD, excluded)

@@ -8,7 +8,7 @@ the dataset with its settings, and a file by its absolute path.
 
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ import torch
 import recsys_posttrain.models as backbones
 from recsys_posttrain.config import describe, described_value, require
 from recsys_posttrain.data.available import windows_in, windows_rows
+from recsys_posttrain.data.encode import numbers
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.errors import UserError
@@ -34,6 +35,7 @@ WEIGHTS = "policy.safetensors"
 CARD = "policy.json"
 SOURCE = "source.json"
 POLICY_FILES = (WEIGHTS, CARD, SOURCE)
+NEVER = 1e-9  # events of an item without any
 FIX = "give the folder of a pretrained or post-trained policy, e.g. runs/stages/posttrain-..."
 
 
@@ -51,6 +53,8 @@ class SavedPolicy(NamedTuple):
     windows: Windows | None = None  # when it may show items
     newest: int | None = None  # time of the log's last event, in seconds; of older versions None
     numbered_by: str = ""  # content hash of the log whose numbering of the items it has
+    popularity_V: torch.Tensor | None = None  # log of how often each was chosen; None: not known
+    unknown_users: Literal["popularity", "nothing"] | None = None  # as for `recommend`
 
 
 def save_policy(
@@ -76,6 +80,7 @@ def save_policy(
         "item_ids": item_ids.tolist(),
         "never_shown": never_shown_ids(corpus),
         "available": windows_rows(corpus),
+        "events": event_counts_of(corpus, item_ids).tolist(),
         "reward_scale": asdict(corpus.reward_scale),
         "newest": int(corpus.sequences.timestamps_E.max()),
         "numbered_by": numbered_by or corpus.content_hash,
@@ -127,6 +132,7 @@ def load_policy(
         _windows(card, item_ids, folder),
         card.get("newest"),
         card.get("numbered_by", card["content_hash"]),
+        _popularity(card, item_ids, folder),
     )
 
 
@@ -146,6 +152,29 @@ def _windows(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> Window
         return windows_in(card.get("available"), known.__getitem__)
     except (TypeError, ValueError, KeyError, RuntimeError, OverflowError):
         raise UserError(f"{folder / CARD}: available is no list of windows: {FIX}") from None
+
+
+def event_counts_of(corpus: Corpus, item_ids: np.ndarray) -> torch.Tensor:
+    """How often each of the items was chosen, [V]; 0 where the log does not have it."""
+    number_E = numbers(item_ids, corpus.item_ids)[corpus.sequences.items_E]
+    return torch.bincount(number_E, minlength=len(item_ids) + 1)[1:]
+
+
+def popularity(count_V: torch.Tensor) -> torch.Tensor:
+    """Logits of items in proportion to their number of events."""
+    return count_V.double().clamp(min=NEVER).log().float()
+
+
+def _popularity(card: dict[str, Any], item_ids: np.ndarray, folder: Path) -> torch.Tensor | None:
+    counts = card.get("events")
+    if counts is None:  # of an older version
+        return None
+    is_count = isinstance(counts, list) and all(type(each) is int and each >= 0 for each in counts)
+    require(
+        is_count and len(counts) == len(item_ids),
+        f"{folder / CARD}: events is no list of counts of its items: {FIX}",
+    )
+    return popularity(torch.tensor(counts))
 
 
 def ids_array(ids: list[Any]) -> np.ndarray:

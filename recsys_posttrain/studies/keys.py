@@ -99,7 +99,7 @@ class StageKeys:
             key["weights"] = weights_digest(self.outside)
             key["code"] = code_digest([save_policy], setup.pretrained)
             return self._stage("pretrain", key)
-        parts = setup.backbone, setup.pretraining, setup.pretraining_loss
+        parts = setup.policy_backbone, setup.pretraining, setup.pretraining_loss
         key |= dict(zip(("backbone", "training", "loss"), parts, strict=True))
         key["seed"] = setup.seed
         key["code"] = code_digest([pretrain.pretrain, save_policy], parts, [training_bar])

@@ -1,7 +1,7 @@
 """A Setup: what post-training starts from, as one frozen value that many runs share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from recsys_posttrain.config import require
@@ -11,6 +11,7 @@ from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.features import ItemFeatures
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardConfig
 from recsys_posttrain.models.sasrec import SASRec
@@ -38,6 +39,8 @@ class Setup:
         in the log (data/repeats.py).
     never_shown: ids of items that nobody is shown (data/never_shown.py); "@masked.txt" stands for
         those that a file holds, one a line.
+    item_features: a .parquet file of vectors of items, which the backbone's item vectors read too
+        (models/features.py); empty: none.
     pretrained: a function that gives a policy from elsewhere (rp.policy_of, rp.load_policy); then
         nothing is pretrained, so that backbone, pretraining and pretraining_loss are not read.
     available: a table of item_id, from, until: when items may be shown (data/available.py).
@@ -58,6 +61,7 @@ class Setup:
     never_shown: tuple[str, ...] = ()
     available: str = ""
     backbone: BackboneConfig = SASRec()
+    item_features: str = ""
     pretraining: Training = PRETRAINING
     pretraining_loss: PretrainingLoss = FullSoftmax()
     pretrained: Callable[[], Policy] | None = None
@@ -85,6 +89,15 @@ class Setup:
             f"{', '.join(f'{rho:g}' for rho in CORRELATIONS)}.",
         )
         require(
+            isinstance(self.item_features, str) and self.policy_backbone,  # which reads the file
+            f"Setup: item_features={self.item_features!r} must be the path of a .parquet file.",
+        )
+        require(
+            self.pretrained is None or not self.item_features,
+            f"Setup: item_features={self.item_features!r} is for pretraining, and pretrained=... "
+            "gives a policy from elsewhere; leave one of them out.",
+        )
+        require(
             isinstance(self.never_shown, tuple),
             f"Setup: never_shown={self.never_shown!r} must be a tuple of item ids, such as "
             '("12", "34") or ("@masked.txt",).',
@@ -94,6 +107,15 @@ class Setup:
     def label(self) -> str:
         own = getattr(self.pretrained, "__name__", type(self.backbone).__name__)
         return self.name or str(own)
+
+    @property
+    def policy_backbone(self) -> BackboneConfig:
+        """The backbone with the item features."""
+        if not self.item_features:
+            return self.backbone
+        if isinstance(self.backbone, ItemFeatures):
+            return replace(self.backbone, path=self.item_features)
+        return ItemFeatures(self.item_features, self.backbone)
 
     @property
     def judge_config(self) -> RewardConfig:

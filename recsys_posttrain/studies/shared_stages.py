@@ -85,7 +85,7 @@ class SharedStages:
 
     def save(self, folder: Path, trained: Policy) -> None:
         own: Any = None if self.outside is None else self.outside.backbone
-        backbone = self.setup.backbone if own is None else own.config
+        backbone = self.setup.policy_backbone if own is None else own.config
         save_policy(folder, trained, backbone, self.data.corpus, self.setup.dataset)
 
     def pretrain(self) -> Path:
@@ -98,7 +98,7 @@ class SharedStages:
                 return without_steps(folder).record
             trained, fitted = pretrain.pretrain(
                 self.data,
-                setup.backbone,
+                setup.policy_backbone,
                 setup.pretraining,
                 setup.seed,
                 folder,

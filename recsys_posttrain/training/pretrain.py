@@ -15,6 +15,7 @@ from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.losses.base import PretrainingLoss
 from recsys_posttrain.losses.full_softmax import FullSoftmax
 from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.features import ItemFeatures
 from recsys_posttrain.models.policy import Policy, new_policy
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
@@ -61,9 +62,12 @@ def pretrain(
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids
-    policy.logits_dtype = training.logits_dtype(device)
-
     per_position = loss.build(torch.bincount(data.train.items_E, minlength=num_items + 1)[1:])
+    rule = rule_of(data.corpus)
+    if isinstance(backbone, ItemFeatures):
+        rule = backbone.know(policy, data, rule)
+        per_position = backbone.loss(per_position)
+    policy.logits_dtype = training.logits_dtype(device)
     generator = torch.Generator()
 
     def objective(batch: Batch) -> LossOutput:
@@ -75,7 +79,7 @@ def pretrain(
         generator.manual_seed(derived_seed(seed, "negatives"))
 
     module = TrainingModule(policy, objective, training, seed, dropout=True, reseed=reseed)
-    stream = training.batches(data.train, backbone.max_length, seed, rule_of(data.corpus))
+    stream = training.batches(data.train, backbone.max_length, seed, rule)
     fitted = fit(
         module,
         stream,
