@@ -28,17 +28,8 @@ OPTIONS = ["-x", "--assert=plain", "-pno:cacheprovider", "-ppytest_timeout", "--
 ALGORITHMS = ("signals", "weights", "clipped", "pairs")
 ALGORITHMS += ("bc", "filtered_bc", "rwr", "exp_rsft", "asft", "offline_ppo", "exact_ppo", "dpo")
 ALGORITHMS += ("cql", "wbc", "iql", "awac", "crr", "topk_reinforce", "surrogates", "grpo")
-ALGORITHMS += (
-    "margin",
-    "shown_items",
-    "shown_pairs",
-    "ipo",
-    "robust_dpo",
-    "losers",
-    "sdpo",
-    "kto",
-    "pessimistic",
-)
+ALGORITHMS += ("margin", "shown_items", "shown_pairs", "ipo", "robust_dpo", "losers", "sdpo")
+ALGORITHMS += ("kto", "pessimistic")
 ALGORITHMS += ("q_head", "q_learning", "snqn", "sa2c", "ada_grpo", "return_conditioned")
 LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]

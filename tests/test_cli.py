@@ -142,7 +142,7 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
         ("study_table", Path("runs/x"), "DPO", "RWR", Path("o")),
         ("study_table", Path("runs/x"), None, None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, None, None, None, None, None, None, ""),
+        ("recommend", Path("p"), ["1", "22"], None, 5, *[None] * 6, "", ""),
         (
             "recommend",
             Path("p"),
@@ -152,8 +152,9 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
             Path("o.csv"),
             *[None] * 5,
             "uid",
+            "",
         ),
-        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", None, None, None, None, ""),
+        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", *[None] * 4, "", ""),
     ]
 
 

@@ -17,8 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from recsys_posttrain.config import require
 from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.propensity import PROPENSITY
@@ -131,5 +129,5 @@ def _before_a_click(clicks: pd.DataFrame, passed: pd.DataFrame, patience: int) -
         tolerance=patience,
     )
     kept = found[found["clicked_at"].notna()]
-    times_S = kept["clicked_at"].to_numpy().astype(np.int64)
+    times_S = kept["clicked_at"].to_numpy().astype("int64")
     return kept[["user_id", "item_id"]].assign(timestamp=times_S).reset_index(drop=True)

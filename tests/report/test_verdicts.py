@@ -113,5 +113,8 @@ def test_the_forest_has_bars_colours_and_coverage():
     assert [line.count(">.5000<") + line.count(">.2500<") for line in lines] == [2, 0, 1, 0]
     dots = [float(line.split('cx="')[1].split("%")[0]) for line in (lines[0], lines[1], lines[3])]
     assert (dots[1] - dots[2]) / (dots[0] - dots[2]) == pytest.approx(4 / 7, abs=0.01)
+    zero = float(lines[2].split('x1="')[1].split("%")[0])
+    assert dots[0] > dots[1] > zero > dots[2]  # more is to the right
+    assert (zero - dots[2]) / (dots[0] - dots[2]) == pytest.approx(2 / 7, abs=0.01)
     assert "circle" not in lines[2]
     assert html.count("minus BC [95%]") == 1
