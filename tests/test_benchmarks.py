@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from benchmark_runs import FOLDER, printed, record_in
@@ -90,6 +91,22 @@ def test_materialising_writes_and_looks_up(script):
     assert result["users"] == 30
     assert result["seconds"] > 0
     assert result["look_ups_per_second"] > 0
+
+
+def test_recommending_and_loading_in_small(script, tmp_path):
+    recommending, loading = script("benchmarks/recommend.py"), script("benchmarks/load.py")
+    recommending.write_policy(tmp_path / "policy")
+    events = recommending.write_log(tmp_path / "log.parquet", 300)
+    assert 2500 < events < 6000
+    assert recommending.measure(tmp_path)["seconds"] > 0
+    assert len(pd.read_parquet(tmp_path / "top.parquet")) == 3000
+    (tmp_path / "logs").mkdir()
+    loading.write_logs(tmp_path / "logs", 2000, 50, 100)
+    for end in ("csv", "parquet"):
+        result = loading.measure(tmp_path / "logs" / f"log.{end}")
+        assert (result["users"], result["items"], result["events"]) == (100, 50, 2000)
+    for name in ("recommend", "load"):
+        assert record_in(FOLDER / "results", name)["machine"]["threads"] == 1
 
 
 @pytest.mark.parametrize(
