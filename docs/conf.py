@@ -18,7 +18,7 @@ NAVIGATION = {
     "Tutorials": [
         "docs/generated/tutorials/own_data",
         "docs/generated/tutorials/new_algorithm",
-        "docs/generated/tutorials/noise",
+        "docs/generated/tutorials/noise_and_quality",
         "docs/generated/tutorials/deliver",
     ],
     "Your data": ["docs/data", "docs/table"],

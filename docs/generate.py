@@ -22,7 +22,7 @@ from recsys_posttrain.cli import app
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-TUTORIALS = ("own_data", "new_algorithm", "noise", "deliver")  # in reading order
+TUTORIALS = ("own_data", "new_algorithm", "noise_and_quality", "deliver")  # in reading order
 PAPERS = ROOT / "recsys_posttrain" / "algorithms" / "PAPERS.md"
 TITLE = re.compile(r"^(Limits|Source|Departures): ", re.MULTILINE)
 PARAMETER = re.compile(r"^([a-z][\w\\]*(?:, [a-z][\w\\]*)*|Raises): ", re.MULTILINE)

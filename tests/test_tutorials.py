@@ -52,7 +52,7 @@ def test_new_algorithm(run):
 
 def test_noise(run):
     """The policy that nothing changes has one value; what asks the model has others as it errs."""
-    printed, _ = run("noise")
+    printed, _ = run("noise_and_quality")
     head, *rows = [re.split(r"  +", line.strip()) for line in printed.strip().splitlines()[-6:]]
     assert head == ["Pretrained", "Tilt", "ASFT", "ASFT(model)", "OfflinePPO"]
     rows = [[float(cell) for cell in row] for row in rows[1:]]

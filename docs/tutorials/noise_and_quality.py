@@ -1,6 +1,6 @@
 """Noise against quality: which methods bear a reward model that errs?
 
-    python docs/tutorials/noise.py
+    python docs/tutorials/noise_and_quality.py
 
 About three minutes. We draw a world, so the true stars of everybody for every film are known. The
 reward model is the truth plus an error of each film, the same for everyone: a film that the model
