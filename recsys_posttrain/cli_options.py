@@ -140,8 +140,8 @@ ExperimentFile = Annotated[
     Path,
     typer.Argument(
         metavar="STUDY",
-        help="A study of this package by its name (movielens_main), or a Python file. That is "
-        "executed: run only files that you trust.",
+        help="A study of this package by name (movielens_main), or a Python file. It is executed: "
+        "run only files that you trust.",
         parser=_study_file,
     ),
 ]

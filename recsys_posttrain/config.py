@@ -60,7 +60,7 @@ _KINDS = {
     "loss": ("build", "give one such as rp.FullSoftmax()"),
     "policy": ("hidden_states", "give what rp.pretrain returns first"),
     "ranker": ("scores", "give a policy, or rp.Tilt(...).ranker(rp.Given(...))"),
-    "reference": ("hidden_states", "give the policy that rp.pretrain returns first"),
+    "reference": ("scores", "give the policy that rp.pretrain returns first"),
     "reward": ("factors", "give the model that rp.train_reward returns first"),
     "seed": ("__index__", "give a whole number"),
     "split": ("minimum_item_ratings", "give one such as rp.LeaveOneOut()"),

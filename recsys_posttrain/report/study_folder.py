@@ -29,6 +29,7 @@ _CELL = {
     **dict.fromkeys(("mean", "low", "high", "difference"), float),
     "significant": bool,
 }
+_MAY_BE = ("difference_low", "difference_high", "p_holm")
 _OF_GRID = {"place": str, "kind": str, "level": float, **dict.fromkeys(ALWAYS, float)}
 COLUMNS: dict[str, dict[str, type]] = {
     TABLE: _CELL,
@@ -108,8 +109,8 @@ def study_folder(path: Path) -> StudyFolder:
     record = study_record(path, ("commit", "command", "versions"))
     cells = read_csv(path / TABLE, COLUMNS[TABLE], TEXTS, FIX)
     is_grid = "strength" in cells  # its rows say their noise
-    if is_grid:
-        cells = read_csv(path / TABLE, COLUMNS[TABLE] | _OF_GRID, TEXTS, FIX)
+    more = (_OF_GRID if is_grid else {}) | {name: float for name in _MAY_BE if name in cells}
+    cells = read_csv(path / TABLE, COLUMNS[TABLE] | more, TEXTS, FIX)
     return StudyFolder(
         path,
         record,

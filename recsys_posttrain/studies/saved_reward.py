@@ -5,6 +5,7 @@ from pathlib import Path
 import recsys_posttrain.models as backbones
 from recsys_posttrain.config import described_value, require
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.guard import Guard
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import Training
@@ -13,7 +14,7 @@ from recsys_posttrain.store import RECORD, delete, read_stage
 from recsys_posttrain.studies.reward_stages import WEIGHTS
 from recsys_posttrain.training.ensemble import RewardEnsemble
 
-KINDS = (Training, RewardEnsemble, RewardFactors)
+KINDS = (Training, Guard, RewardEnsemble, RewardFactors)
 CLASSES = {**vars(backbones), **{kind.__name__: kind for kind in KINDS}}
 GIVE = "give the folder of a reward model with --reward, such as runs/stages/reward-..."
 

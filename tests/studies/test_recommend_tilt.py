@@ -66,7 +66,7 @@ def test_what_is_no_reward_model_of_this_log_is_named(finished, tmp_path):
     other = shutil.copytree(policy, tmp_path / "policy")
     card = json.loads((other / "policy.json").read_text())
     (other / "stage.json").unlink()
-    (other / "policy.json").write_text(json.dumps(card | {"content_hash": "0" * 64}))
+    (other / "policy.json").write_text(json.dumps(card | {"numbered_by": "0" * 64}))
     with pytest.raises(UserError, match=r"was trained on another log than the policy \(SHA-256 "):
         recommend(other, USERS, None, 5, None, tilt=0.1, reward=own)
     with pytest.raises(UserError, match=r"--tilt -1: give a temperature above 0"):

@@ -130,7 +130,7 @@ def test_a_reward_model_in_another_numbering_says_the_same_of_every_batch(
             model.score(batch, batch.action_N[:, None]),
             named.reward.score(ours, ours.action_N[:, None]),
         )
-        items_E, _, everywhere_M, but_N = asked[-2].excluded
+        items_E, _, everywhere_M, but_N, *_ = asked[-2].excluded
         assert torch.equal(items_E, ours.excluded.items_E)
         assert everywhere_M.sort().values.tolist() == [4, 9]
         assert torch.equal(but_N, ours.action_N)
