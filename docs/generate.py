@@ -138,8 +138,12 @@ def commands_page() -> str:
     """What --help says of every command."""
     parts = ["# What are the options of every command?"]
     for words in command_paths(typer.main.get_command(app)):
-        widths = {"terminal_width": 84, "max_content_width": 84}  # what the site shows unscrolled
-        run = CliRunner().invoke(app, [*words, "--help"], prog_name="recsys-posttrain", **widths)
+        run = CliRunner().invoke(
+            app,
+            [*words, "--help"],
+            prog_name="recsys-posttrain",
+            terminal_width=84,  # what the site shows without scrolling
+        )
         shown = run.output
         parts += [f"## {' '.join(['recsys-posttrain', *words])}", f"```text\n{shown.strip()}\n```"]
     return "\n\n".join(parts) + "\n"
