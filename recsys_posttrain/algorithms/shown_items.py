@@ -45,7 +45,6 @@ def beside(
     return torch.cat([items_N1, items_NK], dim=1), torch.cat([signed_N1, signed_NK], dim=1)
 
 
-@torch.no_grad()
 def drawn(
     batch: Batch, generator: torch.Generator, draws: int, owner: str
 ) -> tuple[Tensor, Tensor]:
@@ -60,8 +59,8 @@ def drawn(
     assert shown is not None
     count_N1 = shown.counts[:, None]
     uniform_NK = torch.rand(len(count_N1), draws, generator=generator, dtype=torch.float64)
+    # At most 1 - 2^-53, so that its product with a count stays below it in float64.
     place_NK = (uniform_NK.to(count_N1.device) * count_N1).long()
-    place_NK = place_NK.minimum((count_N1 - 1).clamp(min=0))
     index_NK = (shown.offsets_E1[:-1, None] + place_NK).clamp(max=max(0, len(shown.items_S) - 1))
     items_NK = chosen_N[:, None].expand_as(place_NK)
     if len(shown.items_S):

@@ -6,8 +6,6 @@ No reward model is asked. A pair holds no item that the policy may not show (`Ba
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.algorithms.pairs import Pairs
 from recsys_posttrain.algorithms.shown_items import drawn
@@ -20,7 +18,6 @@ class ShownPairs:
 
     reads_rewards: ClassVar[bool] = False
 
-    @torch.no_grad()
     def __call__(self, batch: Batch, actors: Actors) -> Pairs:
         rejected_N1, kept_N1 = drawn(batch, actors.generator, 1, "ShownPairs")
         return Pairs(batch.action_N, rejected_N1[:, 0], kept_N1[:, 0])

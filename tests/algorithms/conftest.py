@@ -14,6 +14,7 @@ from torch import nn
 
 from recsys_posttrain.algorithms.actors import Actors, LoggedRewards
 from recsys_posttrain.algorithms.base import heads_of
+from recsys_posttrain.logged import Shown
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
@@ -98,6 +99,14 @@ def build_batch(history=((1,),), actions=((1,),), rewards=((0.0,),), history_rew
     )
 
 
+def with_shown(batch, *slates, positions=None):
+    """The batch, and items that were shown with each of its positions."""
+    ends = np.cumsum([0, *map(len, slates)])
+    items_S = torch.tensor([item for slate in slates for item in slate], dtype=torch.int64)
+    shown = Shown(items_S, torch.tensor(ends), positions)
+    return type(batch)(*batch._replace(shown=shown))
+
+
 def random_world(algorithm=None, members=1, seed=0, contexts=3, catalogue=5):
     """Policy, old and reference all differ; two sequences of lengths 3 and 2."""
     generator = torch.Generator().manual_seed(seed)
@@ -143,6 +152,7 @@ def tabular():
         actors=build_actors,
         batch=build_batch,
         random=random_world,
+        with_shown=with_shown,
         tables=tables,
         clipped_term=clipped_term,
     )

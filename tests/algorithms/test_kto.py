@@ -6,6 +6,7 @@ import torch
 from data_factory import doubles
 
 from recsys_posttrain.algorithms.kto import KTO, kto_loss
+from recsys_posttrain.algorithms.shown_items import ShownItems
 from recsys_posttrain.algorithms.signals import item_mean, learned_value, reference_value, user_mean
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.ops.softmax import masked_mean
@@ -126,6 +127,15 @@ def test_a_batch_of_good_items_alone_has_finite_metrics(tabular):
     output = KTO(threshold=half).loss(tabular.batch(rewards=[[1.0]]), tabular.actors())
     assert output.metrics["rewards/rejected"] == 0
     assert masked_mean(output.loss_N, output.counts_N).item() == 0.5
+
+
+def test_a_choice_is_good_where_all_rewards_are_equal(tabular):
+    """pi = pi_ref: a choice loses 1/2 of 3, and what was shown 1/2 of 5 times its weight of 0.4."""
+    batch = tabular.with_shown(tabular.batch([[1, 1]], [[1, 2]], [[3.0, 3.0]]), [2], [])
+    algorithm = KTO(2.0, good_weight=3.0, bad_weight=5.0, negatives=ShownItems(0.4, draws=2))
+    output = algorithm.loss(batch, tabular.actors(rewards=[3.0] * 5))
+    torch.testing.assert_close(output.loss_N.detach(), doubles(1.5 + 1.0, 1.5))
+    assert output.metrics["kto/good"] == 1
 
 
 def test_what_it_cannot_learn_from_is_refused(tabular):

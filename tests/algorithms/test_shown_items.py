@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,27 +9,24 @@ from data_factory import doubles
 
 from recsys_posttrain.algorithms import BC, DPO, KTO, WBC
 from recsys_posttrain.algorithms.base import reads_rewards
-from recsys_posttrain.algorithms.shown_items import ShownItems, slate_position
+from recsys_posttrain.algorithms.shown_items import (
+    ShownItems,
+    drawn,
+    is_excluded,
+    slate_position,
+)
 from recsys_posttrain.algorithms.shown_pairs import ShownPairs
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.logged import Shown
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.control import ConstantReward
 from recsys_posttrain.training.posttrain import posttrain
-
-
-def with_shown(batch, *slates, positions=None):
-    """The batch, and items for each of its positions."""
-    ends = np.cumsum([0, *map(len, slates)])
-    items_S = torch.tensor([item for slate in slates for item in slate], dtype=torch.int64)
-    shown = Shown(items_S, torch.tensor(ends), positions)
-    return type(batch)(*batch._replace(shown=shown))
+from recsys_posttrain.windows import Windows
 
 
 def test_wbc_adds_a_bad_example_for_each_slate_by_hand(tabular):
@@ -39,7 +35,7 @@ def test_wbc_adds_a_bad_example_for_each_slate_by_hand(tabular):
     algorithm = WBC(negatives=ShownItems(weight=1.5, draws=3))
     logits, even = doubles([1.0, 3.0, 2.0]).log(), [[0.0] * 3]
     actors = tabular.actors(even, logits, even, algorithm=algorithm)
-    batch = with_shown(tabular.batch([[1, 1]], [[2, 2]], [[5.0, 2.0]]), [3], [])
+    batch = tabular.with_shown(tabular.batch([[1, 1]], [[2, 2]], [[5.0, 2.0]]), [3], [])
     loss_N = algorithm.loss(batch, actors).loss_N
     expected = doubles(-2 * math.log(0.75) + 1.5 * math.log(3), math.log(4))
     torch.testing.assert_close(loss_N.detach(), expected)
@@ -52,7 +48,7 @@ def test_kto_adds_a_bad_example_for_each_slate_by_hand(tabular):
     """pi = pi_ref, so the point is 0 and every ratio too: a good item loses 1/2 of 3, a bad one 1/2
     of 5, and what was shown beside the first 1/2 of 5 times its weight of 0.4."""
     algorithm = KTO(2.0, ones, 3.0, 5.0, negatives=ShownItems(weight=0.4, draws=2))
-    batch = with_shown(tabular.batch([[1, 1]], [[1, 2]], [[2.0, 0.0]]), [2, 2], [])
+    batch = tabular.with_shown(tabular.batch([[1, 1]], [[1, 2]], [[2.0, 0.0]]), [2, 2], [])
     actors = tabular.actors()
     output = algorithm.loss(batch, actors)
     torch.testing.assert_close(output.loss_N.detach(), doubles(1.5 + 1.0, 2.5))
@@ -69,7 +65,7 @@ def ones(batch, actors):
 @pytest.mark.parametrize("kind", [WBC, KTO])
 def test_without_what_was_shown_nothing_changes(kind, tabular):
     batch, actors = tabular.random(algorithm=kind())
-    nothing = with_shown(batch, *[[]] * len(batch.action_N))
+    nothing = tabular.with_shown(batch, *[[]] * len(batch.action_N))
     found = []
     for algorithm, each in ((kind(), batch), (kind(negatives=ShownItems()), nothing)):
         actors.generator.manual_seed(3)
@@ -80,12 +76,41 @@ def test_without_what_was_shown_nothing_changes(kind, tabular):
         kind(negatives=ShownItems()).loss(batch, actors)
 
 
+def test_draws_are_even_places_of_the_position_s_own_slate(tabular):
+    """The numbers behind them are drawn again from the seed."""
+    slates = [[5], [6, 7, 8, 9], [], [4, 3], []]
+    batch = tabular.batch([[1] * 5], [[1, 1, 2, 1, 2]], [[0.0] * 5])
+    batch = tabular.with_shown(batch, *slates)
+    items_NK, is_kept_NK = drawn(batch, torch.Generator().manual_seed(3), 50, "x")
+    generator = torch.Generator().manual_seed(3)
+    uniform_NK = torch.rand(5, 50, generator=generator, dtype=torch.float64).tolist()
+    for items, kept, uniform, slate in zip(
+        items_NK.tolist(), is_kept_NK.tolist(), uniform_NK, slates, strict=True
+    ):
+        assert items == [slate[math.floor(u * len(slate))] if slate else 2 for u in uniform]
+        assert set(items) == set(slate or [2])
+        assert all(kept) if slate else not any(kept)
+
+
+def test_what_its_windows_close_is_excluded():
+    """Item 3 may be shown from 10 s to 20 s, item 5 from 10 s to 30 s, item 2 always."""
+    windows = Windows(
+        torch.tensor([3, 5]), torch.tensor([[10, 10]]), until_LU=torch.tensor([[20, 30]])
+    )
+    nothing = torch.tensor([], dtype=torch.int64)
+    times_N = torch.tensor([15, 25])
+    excluded = Excluded(nothing, torch.tensor([0, 0, 0]), windows=windows, times_N=times_N)
+    items_NK = torch.tensor([[3, 5, 2], [2, 5, 3]])
+    assert is_excluded(excluded, items_NK).tolist() == [[False] * 3, [False, False, True]]
+    assert not is_excluded(excluded._replace(windows=None), items_NK).any()
+
+
 def test_what_may_not_be_shown_and_the_choice_itself_are_no_negatives(tabular):
     """Only item 3 of three counts, in about a third of the draws."""
     algorithm = WBC(negatives=ShownItems(draws=600))
     logits, even = doubles([1.0, 3.0, 2.0, 5.0]).log(), [[0.0] * 4]
     actors = tabular.actors(even, logits, even, algorithm=algorithm)
-    batch = with_shown(tabular.batch([[1]], [[2]], [[5.0]]), [2, 3, 4])
+    batch = tabular.with_shown(tabular.batch([[1]], [[2]], [[5.0]]), [2, 3, 4])
     excluded = Excluded(torch.tensor([4]), torch.tensor([0, 1]))
     batch = type(batch)(*batch._replace(excluded=excluded))
     more = algorithm.loss(batch, actors).loss_N.item() + 2 * math.log(0.75)
@@ -132,8 +157,8 @@ def test_choices_rise_above_what_was_shown_where_all_rewards_are_equal(algorithm
 
 
 def test_a_position_is_a_signal(tabular):
-    batch = with_shown(tabular.batch([[1, 1]], [[2, 2]], [[5.0, 2.0]]), [1], [])
+    batch = tabular.with_shown(tabular.batch([[1, 1]], [[2, 2]], [[5.0, 2.0]]), [1], [])
     with pytest.raises(UserError, match="slate_position: the log has no column position"):
         slate_position(batch, None)
-    batch = with_shown(batch, [1], [], positions=torch.tensor([4.0, 7.0]))
+    batch = tabular.with_shown(batch, [1], [], positions=torch.tensor([4.0, 7.0]))
     assert slate_position(batch, None).tolist() == [4.0, 7.0]

@@ -7,6 +7,7 @@ from data_factory import doubles
 from sklearn.metrics import log_loss
 
 from recsys_posttrain.algorithms import WBC
+from recsys_posttrain.algorithms.shown_items import ShownItems
 from recsys_posttrain.algorithms.signals import model_reward
 from recsys_posttrain.algorithms.wbc import wbc_loss
 from recsys_posttrain.errors import UserError
@@ -87,6 +88,18 @@ def test_the_reward_can_be_the_model(tabular):
     )
     output = algorithm.loss(tabular.batch([[1]], [[2]], [[1.0]]), actors)
     torch.testing.assert_close(output.loss_N.item(), math.log(4 / 3))
+
+
+def test_a_choice_has_a_signal_of_1_where_all_rewards_are_equal(tabular):
+    """Logits (0, log 3, log 2): both choices have a sigmoid of 3/4; what was shown beside the first
+    has one of 2/3, and weighs 1.5."""
+    algorithm = WBC(negatives=ShownItems(weight=1.5, draws=3))
+    logits, even = doubles([1.0, 3.0, 2.0]).log(), [[0.0] * 3]
+    actors = tabular.actors(even, logits, even, rewards=[3.0] * 5, algorithm=algorithm)
+    batch = tabular.with_shown(tabular.batch([[1, 1]], [[2, 2]], [[3.0, 3.0]]), [3], [])
+    loss_N = algorithm.loss(batch, actors).loss_N.detach()
+    choice = math.log(4 / 3)
+    torch.testing.assert_close(loss_N, doubles(choice + 1.5 * math.log(3), choice))
 
 
 @pytest.mark.parametrize(("centre", "rewards"), [(1.0, [1, 3]), (5.5, [1, 5]), (None, [3, 3])])

@@ -13,6 +13,7 @@ from recsys_posttrain.algorithms.weights import (
     explained_share,
     exponential_weight,
     learned_bias,
+    means,
     value_error,
     value_head,
     weight_metrics,
@@ -120,6 +121,12 @@ def test_weight_metrics_by_hand():
 
 def test_weight_metrics_of_weights_that_vanish():
     assert [value.item() for value in weight_metrics(doubles(0.0, 0.0)).values()] == [0, 0, 0, 0]
+
+
+def test_means_have_no_gradient():
+    metrics = means({"a": doubles(1.0, 4.0, grad=True), "b": doubles([0.0, 1.0], [1.0, 1.0])})
+    assert {name: each.item() for name, each in metrics.items()} == {"a": 2.5, "b": 0.75}
+    assert not metrics["a"].requires_grad
 
 
 def test_value_head_starts_at_zero_and_draws_nothing():

@@ -6,7 +6,14 @@ from fractions import Fraction
 import pytest
 import torch
 
-from recsys_posttrain.losses.negatives import Negatives, candidates, draw, proposal
+from recsys_posttrain.eligibility import Excluded
+from recsys_posttrain.losses.negatives import (
+    Negatives,
+    candidates,
+    draw,
+    excluded_draws,
+    proposal,
+)
 
 TENTHS = [Fraction(n, 10) for n in (1, 2, 3, 4)]
 
@@ -68,6 +75,16 @@ def test_draws_are_a_function_of_the_generator():
     first, same, other = (draw(share_V, 50, generator_of(n)).items_K for n in (0, 0, 1))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_a_draw_is_excluded_where_its_item_is():
+    """Draws 1 and 2 are of item 2, draw 3 is of item 5; items 1, 3 and 4 were not drawn."""
+    excluded = Excluded(torch.tensor([5, 3, 2, 5, 1]), torch.tensor([0, 1, 4, 5]))
+    excluded = excluded._replace(everywhere_M=torch.tensor([4, 2]))
+    found = excluded_draws(excluded, torch.tensor([2, 2, 5]), 6)
+    assert found.items_E.tolist() == [3, 1, 2, 3]
+    assert found.offsets_N1.tolist() == [0, 1, 4, 4]
+    assert found.everywhere_M.tolist() == [1, 2]
 
 
 def test_vectors_are_rows_of_the_table_and_so_is_their_gradient(world):

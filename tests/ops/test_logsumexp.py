@@ -9,6 +9,7 @@ from data_factory import doubles
 
 from recsys_posttrain.ops import logsumexp
 from recsys_posttrain.ops.logsumexp import (
+    exponentials,
     fast_products,
     linear_logsumexp,
     positions_per_chunk,
@@ -61,6 +62,23 @@ def test_logsumexp_of_huge_logits():
     torch.testing.assert_close(lse, doubles(1000 + math.log(2), 2000.0))
 
 
+def test_exponentials_of_huge_logits_are_shifted_by_the_largest():
+    """Logits (100, 100, -100) and (90, 90, -90) of items (1, 1, -1): exp leaves float32, so the
+    largest one is the shift, and lse is that plus log 2. Of (1, 1, -1) there is no shift."""
+    table, logits = torch.tensor([[1.0], [1.0], [-1.0]]), torch.empty(2, 3)
+    hidden = torch.tensor([[100.0], [90.0]])
+    torch.mm(hidden, table.T, out=logits)
+    shift, lse = exponentials(logits, hidden, table, torch.float32, None)
+    assert logits.tolist() == [[1, 1, 0]] * 2
+    assert shift.tolist() == [100, 90]
+    torch.testing.assert_close(lse, torch.tensor([100.0, 90.0]) + math.log(2))
+    logits = table.T.clone()
+    shift, lse = exponentials(logits, torch.ones(1, 1), table, torch.float32, None)
+    torch.testing.assert_close(logits, torch.tensor([[math.e, math.e, 1 / math.e]]))
+    assert shift.tolist() == [0]
+    torch.testing.assert_close(lse, torch.tensor([math.log(2 * math.e + 1 / math.e)]))
+
+
 @CHUNKS
 @upstreams
 def test_weighted_nll_value_and_gradient(world, chunk, kind, passes):
@@ -111,9 +129,11 @@ def test_weighted_nll_where_the_exponential_overflows(passes):
 
 
 def test_a_large_catalogue_is_walked_in_smaller_chunks():
-    """512 positions of 2^16 logits are 2^25; of 10^6 logits 33 would fit, and 64 are taken."""
+    """512 positions of 2^16 logits are 2^25; of 10^6 logits 33 would fit, and 64 are taken. Four
+    arrays at once share the room."""
     sizes = [1, 3416, 2**16, 2**17, 10**6, 10**9]
     assert [positions_per_chunk(items) for items in sizes] == [512, 512, 512, 256, 64, 64]
+    assert positions_per_chunk(2**16, arrays=4) == 128
 
 
 def test_one_token_and_one_item():

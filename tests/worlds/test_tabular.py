@@ -158,6 +158,13 @@ def test_what_has_no_share_is_never_drawn():
     np.testing.assert_array_equal(edges_NT, [[1, 3, 3]])
 
 
+def test_shares_that_rounding_leaves_below_1_still_draw_the_last_outcome():
+    """And a total of 4 is no other distribution: 0.2 and 0.3 of it are 0.8 and 1.2."""
+    last = 1 - 2**-53
+    assert _inverse(np.array([[0.5, last]]), np.array([[last]])).tolist() == [[1]]
+    assert _inverse(np.array([[1.0, 4.0]]), np.array([[0.2, 0.3]])).tolist() == [[0, 1]]
+
+
 def test_it_goes_the_way_of_any_dataset(tmp_path):
     corpus = prepare(WORLD, cache=tmp_path)
     assert corpus.num_items == 2
