@@ -138,7 +138,13 @@ def commands_page() -> str:
     """What --help says of every command."""
     parts = ["# What are the options of every command?"]
     for words in command_paths(typer.main.get_command(app)):
-        shown = CliRunner(env={"COLUMNS": "100"}).invoke(app, [*words, "--help"]).output
+        run = CliRunner().invoke(
+            app,
+            [*words, "--help"],
+            prog_name="recsys-posttrain",
+            terminal_width=84,  # what the site shows without scrolling
+        )
+        shown = run.output
         parts += [f"## {' '.join(['recsys-posttrain', *words])}", f"```text\n{shown.strip()}\n```"]
     return "\n\n".join(parts) + "\n"
 

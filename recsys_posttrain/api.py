@@ -1,6 +1,8 @@
 """The functions of the Python interface that no stage needs: load data, compare results, and judge
 a policy from a log of another one."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

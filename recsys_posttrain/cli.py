@@ -182,7 +182,7 @@ def sweep(
     signals: options.SignalNames = None,
     columns: options.ColumnNames = None,
 ) -> None:
-    """Tune every method alike on validation targets, and compare what was chosen.
+    """Tune every method alike, and compare what was chosen. Tuning sees validation targets only.
 
     What is finished already is reused; other machines join with the same --storage.
 
@@ -234,7 +234,7 @@ def advise(
     signals: options.SignalNames = None,
     columns: options.ColumnNames = None,
 ) -> None:
-    """Measure your reward model, and say which algorithm the studies support at its quality.
+    """Measure your reward model, and say which method to take. Evidence: studies at its quality.
 
     \b
     Example:

@@ -134,7 +134,7 @@ def export(
     log: options.LogNow = None,
     columns: options.ColumnNames = None,
 ) -> None:
-    """Write a saved policy for other systems: scores are products of user and item vectors.
+    """Write a saved policy for other systems. Scores are products of user and item vectors.
 
     \b
     Example:

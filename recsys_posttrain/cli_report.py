@@ -33,7 +33,7 @@ def table(
         Path | None, path_option("Write the table to this folder too, as .md, .tex and .csv.")
     ] = None,
 ) -> None:
-    """Print the table of a finished study again; nothing is written without --output.
+    """Print the table of a finished study again. Nothing is written without --output.
 
     \b
     Example:
@@ -56,7 +56,7 @@ def report(
         Path | None, path_option("A folder of make live-bench: its faults get a section.")
     ] = None,
 ) -> None:
-    """Write a finished study as one HTML page, report.html, and its figures as PDF and PNG.
+    """Write a finished study as one HTML page, report.html. Its figures come as PDF and PNG.
 
     \b
     Example:
@@ -69,7 +69,7 @@ def report(
 
 
 def wandb_sync(folder: StudyFolder) -> None:
-    """Mirror a study to Weights & Biases: offline, or uploaded where you are logged in.
+    """Mirror a study to Weights & Biases. Offline, or uploaded where you are logged in.
 
     \b
     Example:

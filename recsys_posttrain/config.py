@@ -171,6 +171,15 @@ def digest(value: object, length: int = 16) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:length]
 
 
+def as_called(value: Any) -> str:
+    """A dataclass in short: the fields that differ from their defaults."""
+    given = {
+        each.name: (getattr(value, each.name), each.default) for each in dataclasses.fields(value)
+    }
+    words = [f"{name}={at!r}" for name, (at, default) in given.items() if at != default]
+    return f"{type(value).__name__}({', '.join(words)})"
+
+
 def annotation_of(owner: type, field: "dataclasses.Field[Any]") -> Any:
     """The field's type; Any where its annotation names something imported for type checks only."""
     module = sys.modules.get(owner.__module__)

@@ -6,6 +6,8 @@ The best items of a user are those with the largest products, without what the u
 policy's log does not repeat items. The tables are parquet, a vector a row.
 """
 
+from __future__ import annotations
+
 import logging
 import sys
 import warnings

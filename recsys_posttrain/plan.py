@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recsys_posttrain.config import require, require_counts
+from recsys_posttrain.config import as_called, require, require_counts
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.guard import Guard
@@ -93,6 +93,9 @@ class Training:
             f"Training: random_windows={self.random_windows} must be a share from 0 to 1.",
         )
 
+    def __repr__(self) -> str:
+        return as_called(self)
+
     def batches(
         self, sequences: Sequences, max_length: int, seed: int, rule: Rule = EVERYTHING
     ) -> BatchStream:
@@ -101,16 +104,9 @@ class Training:
         rule: as for `batch_of`.
         """
         return BatchStream(
-            sequences,
-            max_length,
-            self.batch_size,
-            self.epochs,
-            seed,
-            self.steps,
-            self.random_windows,
-            self.tokens,
-            rule,
-        )
+            sequences, max_length, self.batch_size, self.epochs, seed, self.steps,
+            self.random_windows, self.tokens, rule,
+        )  # fmt: skip
 
     def logits_dtype(self, device: str) -> torch.dtype | None:
         """The value of `Policy.logits_dtype` on this device."""

@@ -1,5 +1,7 @@
 """Policies in Python: saved, loaded again, and asked for recommendations."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path

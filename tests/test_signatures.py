@@ -34,5 +34,19 @@ def test_signatures_are_those_that_were_frozen():
     assert not list(difflib.unified_diff(frozen, signatures(names), lineterm=""))
 
 
+def test_help_shows_a_signature_that_can_be_read():
+    """Short names of types, and of a default plan only what is set."""
+    functions = [name for name in rp.__all__ if inspect.isfunction(getattr(rp, name))]
+    assert {"load", "pretrain", "posttrain", "evaluate", "recommend", "encode"} < {*functions}
+    for name in functions:
+        shown = str(inspect.signature(getattr(rp, name)))
+        assert "recsys_posttrain." not in shown, name
+        assert len(shown) <= 650, name
+    training = inspect.signature(rp.posttrain).parameters["training"]
+    assert str(training).endswith(
+        "= Training(batch_size=64, learning_rate=0.0003, steps=100, decay=True)"
+    )
+
+
 if __name__ == "__main__":
     print("\n".join(signatures(rp.__all__)))

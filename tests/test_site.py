@@ -70,6 +70,11 @@ def test_the_reference_has_every_name_and_every_option(generated):
     sections = text_of(generated / "commands.md").split("\n## recsys-posttrain")[1:]
     by_name = {section.partition("\n")[0].strip(): section for section in sections}
 
+    usage, _, listed = by_name[""].partition("Commands:\n")
+    assert "Usage: recsys-posttrain [OPTIONS]" in usage
+    assert "doctor" in listed
+    assert "..." not in listed, "a summary that a terminal cuts"
+
     def check(command, path):
         for parameter in command.params:
             for option in parameter.opts:
@@ -99,8 +104,8 @@ def test_every_page_is_in_the_navigation_once():
 def test_the_site_builds_without_a_warning(generated, tmp_path):
     """A link that leads nowhere is a warning, and a warning is an error."""
     python = ROOT / ".venv-docs" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("make docs was not run, so there is no .venv-docs")
+    if not (ROOT / ".venv-docs" / ".stamp").exists():
+        pytest.skip("make docs was not run, so there is no Sphinx in .venv-docs")
     subprocess.run([sys.executable, "docs/generate.py"], cwd=ROOT, check=True)
     words = [
         "-m",

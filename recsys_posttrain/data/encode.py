@@ -6,6 +6,8 @@ of its items, and whatever it meets is brought into its numbering here. Ids comp
 written: the text "1" and the number 1 are one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -162,7 +164,7 @@ class LeftOut:
     users: int = 0
     first_users: list[str] = field(default_factory=list)
 
-    def add(self, before: Corpus, after: Corpus) -> "LeftOut":
+    def add(self, before: Corpus, after: Corpus) -> LeftOut:
         self.events += len(before.sequences.items_E) - len(after.sequences.items_E)
         known = set(as_text(after.item_ids))
         ids = as_text(before.item_ids[torch.unique(before.sequences.items_E).numpy() - 1])

@@ -1,5 +1,7 @@
 """Evaluation of a ranker on held-out targets: one row of metrics per target."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

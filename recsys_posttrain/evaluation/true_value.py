@@ -13,6 +13,8 @@ seen, "unseen" below. Columns, all in reward units, NaN where nothing may be sho
 A user with fewer unseen items has as many as there are.
 """
 
+from __future__ import annotations
+
 import pandas as pd
 from torch import Tensor
 

@@ -67,7 +67,7 @@ class _NamesTheExtra(TyperGroup):
 
 app = typer.Typer(
     cls=_NamesTheExtra,
-    help="Live events: prefetched recommendations, shown by one small broadcast.",
+    help="Live events: prefetched lists, shown by one small broadcast.",
     no_args_is_help=True,
 )
 

@@ -1,5 +1,7 @@
 """Titles that appear after pretraining: a policy with item features takes their vectors."""
 
+from __future__ import annotations
+
 from copy import deepcopy
 from pathlib import Path
 from typing import overload

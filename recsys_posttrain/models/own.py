@@ -7,6 +7,8 @@ products with the item embedding. A saved policy holds its weights and the name 
 the class: `rp.load_policy(folder, encoder=...)` is given a module of that class again.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy

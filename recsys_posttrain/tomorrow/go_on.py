@@ -1,5 +1,7 @@
 """A saved policy, its newest events and a method: the continued policy, and what it is worth."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

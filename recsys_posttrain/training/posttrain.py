@@ -1,5 +1,7 @@
 """Post-training: one algorithm, from one pretrained policy, with one frozen reward model."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Next-item pretraining of the policy that every algorithm starts from."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,14 +27,9 @@ from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Split
 
 PRETRAINING = Training(
-    epochs=32,
-    batch_size=32,
-    learning_rate=2e-3,
-    ema_decay=0.998,
-    random_windows=0.5,
-    patience=6,
-    validation_steps=40,
-)
+    epochs=32, batch_size=32, learning_rate=2e-3, ema_decay=0.998, random_windows=0.5,
+    patience=6, validation_steps=40,
+)  # fmt: skip
 
 
 def pretrain(

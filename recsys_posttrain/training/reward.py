@@ -1,5 +1,7 @@
 """Training of a reward model of any class."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import NamedTuple
 

@@ -6,6 +6,8 @@ of the log: the column `propensity` of `Interactions.frame`. Only evaluation may
 training and model selection work on the log (tests/test_truth_is_sealed.py).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -30,7 +32,7 @@ class Truth:
     user_ids: np.ndarray
     item_ids: np.ndarray
 
-    def aligned(self, corpus: Corpus) -> "Truth":
+    def aligned(self, corpus: Corpus) -> Truth:
         """The same truth with the users and items of a corpus, in its order (row v - 1 is item v).
 
         Raises: UserError when the corpus has a user or an item that this world does not know.
