@@ -185,6 +185,10 @@ ItemFeatures = Annotated[
         "it can score titles without events."
     ),
 ]
+Available = Annotated[
+    Path | None,
+    path_option("A table of item_id, from and until: when items may be shown; others always may."),
+]
 NewItems = Annotated[
     Path | None,
     path_option(
