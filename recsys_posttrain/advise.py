@@ -2,7 +2,9 @@
 the evidence: the log itself, and the committed studies whose reward models were as good, the one
 with the most similar log first."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,14 @@ from recsys_posttrain.report.answer import TEMPERATURES, OwnGains, answer, is_kn
 from recsys_posttrain.report.findings import Finding, finding, is_evidence
 from recsys_posttrain.report.nearest import Log, distance, log_in, logs_of
 from recsys_posttrain.report.study_folder import StudyFolder, has_results, study_folder
+from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.stats.bootstrap import RESAMPLES, bootstrap, interval
 from recsys_posttrain.stats.columns import COLUMNS, OFF_POLICY_COLUMNS
 from recsys_posttrain.stats.runs import per_user
+from recsys_posttrain.studies.overridden import overridden
+from recsys_posttrain.studies.own_files import OwnFiles
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
@@ -40,11 +45,18 @@ def advise_on(
     output: Path,
     device: str,
     rules: FileRules = FileRules(),
+    thresholds: Thresholds = Thresholds(),
+    changes: Sequence[str] = (),
+    own: OwnFiles = OwnFiles(),
 ) -> str:
     """Trains a policy, a judge and the default reward model on the dataset (stages, reused), tilts
     the one by the other, and reads every study in `studies`, by default the checkout's results.
 
-    Raises: UserError for an unknown dataset, or where there is no such study.
+    rules, thresholds, changes, own: of the log, of fields of the setup as `--set` has them, and a
+    reward model and a policy of one's own.
+
+    Raises: UserError for an unknown dataset, a reward model that does not score the whole
+    catalogue, or where there is no such study.
     """
     folder = RESULTS if studies is None else studies
     ended = [study_folder(path) for path in sorted(folder.glob("*")) if has_results(path)]
@@ -55,7 +67,11 @@ def advise_on(
         "checkout, or run make study.",
     )
     setup = Setup(dataset=dataset_named(dataset, data_root, rules), split=UserHoldout())
-    pipeline = Pipeline(setup, output, device)
+    setup = replace(setup, thresholds=thresholds)
+    run = overridden(tuple(own.changed([Run(Tilt(TEMPERATURES[0]), setup)])), changes)[0]
+    setup, pipeline = run.setup, Pipeline(run.setup, output, device)
+    why = "" if pipeline.rewards.missing else pipeline.refusal(run)
+    require(not why, f"advise weighs what tilting by the reward model does, and {why}.")
     quality = pipeline.rewards.measure()
     require(
         quality is not None,
@@ -70,17 +86,17 @@ def advise_on(
     if not is_known(quality):
         why = "how good your model is, is not known."
         found = [(log, each._replace(is_near=False, verdict=why)) for log, each in found]
-    own = own_gains(pipeline)
+    gains = own_gains(pipeline)
     lines = [
         f"Advice for {pipeline.data.corpus.name}: {mine.line}",
-        *answer(quality, own, [each for _, each in found]),
+        *answer(quality, gains, [each for _, each in found]),
         "",
-        *own_lines(own),
+        *own_lines(gains),
         "",
         f"Studies in {folder}, nearest log first; 95% intervals, not corrected for their number",
         *_studies(found),
         "",
-        _next(pipeline),
+        _next(pipeline, dataset, own),
     ]
     return "\n".join(lines)
 
@@ -139,8 +155,11 @@ def _studies(found: list[tuple[Log | None, Finding]]) -> Iterator[str]:
         yield from each.lines if each in near[:IN_FULL] else ()
 
 
-def _next(pipeline: Pipeline) -> str:
-    """What serves the tilt, from the stages that this left."""
+def _next(pipeline: Pipeline, dataset: str, own: OwnFiles) -> str:
+    """What serves the tilt, from the stages that this left; parts of one's own are in none."""
+    if own.options:
+        given = shlex.join(["--dataset", dataset, *own.options])
+        return f"To tilt, and to compare methods: recsys-posttrain run movielens_main {given}"
     policy, reward = pipeline.pretrain(), pipeline.rewards.train()
     return (
         f"To tilt: recsys-posttrain recommend {policy} --reward {reward} --tilt TEMPERATURE "

@@ -15,7 +15,7 @@ import torch
 from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data import Dataset, LeaveOneOut, SplitConfig, prepare
 from recsys_posttrain.data.available import with_windows
-from recsys_posttrain.data.encode import as_text, encoder, numbers, some
+from recsys_posttrain.data.encode import LeftOut, as_text, encoder, numbers, some
 from recsys_posttrain.data.joined import Loaded
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
@@ -30,6 +30,7 @@ from recsys_posttrain.evaluation.off_policy import (
     probability_of_target,
     support,
 )
+from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.report.table import Table, comparison_table
@@ -139,13 +140,15 @@ class OffPolicy:
 
 
 def off_policy(
-    policy: Ranker,
+    policy: Ranker | SavedPolicy,
     frame: pd.DataFrame,
     columns: Mapping[str, str] | None = None,
     reward: RewardModel | None = None,
-    scale: RewardScale = RewardScale(),
+    scale: RewardScale | None = None,
     repeats: Repeats | None = None,
     behaviour: Ranker | None = None,
+    never_shown: Sequence[str | int] = (),
+    available: str | Path = "",
 ) -> OffPolicy:
     """The off-policy value of a policy, from a data frame with one row per logged choice: user_id,
     item_id, rating, timestamp, and propensity, the probability of that choice.
@@ -153,7 +156,8 @@ def off_policy(
     Every event that has an earlier one of its user is a target. columns: by our name, that of the
     frame, such as {"rating": "watch_time"}; usual names need none. reward: of the same items; adds
     the estimators that need a model. scale: of the policy's own data, `data.corpus.reward_scale`,
-    where its rewards are no stars; repeats: as for `load`. behaviour: for a frame without
+    where its rewards are no stars; repeats, never_shown, available: as for `load`, what the policy
+    may not show. One of `load_policy` brings all four with it. behaviour: for a frame without
     propensities, a policy that was pretrained on the choices of *other* users, whose probabilities
     stand in for them; the result says so.
 
@@ -171,15 +175,27 @@ def off_policy(
         not (has_propensity and behaviour is not None),
         "the data frame has propensities, so that behaviour= is not needed: leave one of them out.",
     )
+    saved, policy = (policy, policy.policy) if isinstance(policy, SavedPolicy) else (None, policy)
     corpus = corpus_of(interactions)
+    if saved is not None:
+        scale, repeats = scale or saved.reward_scale, repeats or saved.repeats
+    if saved is not None or never_shown or available:
+        corpus = _masked(corpus, policy.item_ids, saved, never_shown, str(available))
+    scale = scale or RewardScale()
     rewards_E = scale.to_stars(corpus.sequences.rewards_E.numpy())
     sequences = replace(corpus.sequences, rewards_E=torch.from_numpy(rewards_E))
     corpus = replace(
         corpus, sequences=sequences, reward_scale=scale, repeats=repeats or corpus.repeats
     )
     is_first_E = torch.zeros(len(rewards_E), dtype=torch.bool)
-    is_first_E[sequences.offsets_N1[:-1]] = True
+    is_first_E[sequences.offsets_N1[:-1][sequences.lengths_N > 0]] = True
     targets = targets_at(corpus, (~is_first_E).nonzero().squeeze(1))
+    if targets.masked:
+        note(
+            f"{corpus.name}: {targets.masked:,} of {int((~is_first_E).sum()):,} targets are left "
+            "out: their item may not be shown then, or no other may; estimates that are not "
+            "self-normalised are too high by about that share"
+        )
     if behaviour is not None:
         targets = replace(targets, propensities_N=_estimated(behaviour, corpus, targets))
     data = Split(corpus, sequences, targets, targets, sequences)
@@ -197,6 +213,24 @@ def off_policy(
     if result.support.warning:
         note(f"off-policy estimates are not to be believed: {result.support.warning}")
     return result
+
+
+def _masked(
+    corpus: Corpus,
+    item_ids: np.ndarray | None,
+    saved: SavedPolicy | None,
+    never_shown: Sequence[str | int],
+    available: str,
+) -> Corpus:
+    """In the numbering of the policy, which may know items that nobody chose here, with its mask or
+    with what is given in its place."""
+    found = None if item_ids is None else encoder(corpus, item_ids, len(item_ids))
+    if found is not None:
+        before, corpus = corpus, found.corpus(corpus)
+        note(f"{corpus.name}: items are matched by id; {LeftOut().add(before, corpus)}")
+    if saved is not None:
+        corpus = replace(corpus, never_shown_M=saved.never_shown_M, windows=saved.windows)
+    return with_windows(with_never_shown(corpus, never_shown), available)
 
 
 def _estimated(behaviour: Ranker, corpus: Corpus, targets: Targets) -> torch.Tensor:

@@ -7,6 +7,7 @@ import typer
 
 from recsys_posttrain import cli_options as options
 from recsys_posttrain.cli_data import app as data_app
+from recsys_posttrain.cli_given import Given, on_a_log
 from recsys_posttrain.cli_policy import export, posttrain, recommend
 from recsys_posttrain.cli_report import dashboard, report, table, wandb_sync
 from recsys_posttrain.live.cli import app as live_app
@@ -58,6 +59,7 @@ def doctor() -> None:
 
 
 @app.command()
+@on_a_log
 def run(
     file: options.ExperimentFile,
     overrides: Annotated[
@@ -89,22 +91,11 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="leave-one-out, global-time or user-holdout.")
     ] = None,
-    item_features: options.ItemFeatures = None,
     methods: Annotated[
         str | None,
         typer.Option(metavar="LABELS", help="Only these, by label: BC,DPO. BC is always there."),
     ] = None,
-    repeats: options.Repeats = None,
-    liked: options.Liked = None,
-    top: options.Top = None,
-    disliked: options.Disliked = None,
-    reward_zero: options.Zero = None,
-    duplicates: options.Duplicates = None,
-    reward: options.RewardFormula = None,
-    signals: options.SignalNames = None,
-    columns: options.ColumnNames = None,
-    reward_model: options.RewardModelFile = None,
-    pretrained: options.PretrainedFile = None,
+    given: Given = Given(),
 ) -> None:
     """Run a study and print its table.
 
@@ -123,17 +114,12 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --reward-model predictions.parquet
     """
     from recsys_posttrain.studies.execute import Options
-    from recsys_posttrain.studies.own_files import OwnFiles
     from recsys_posttrain.studies.study import run_study
 
     run_study(
         file,
         Options(
-            overrides=(
-                *(overrides or ()),
-                *([f"repeats={repeats}"] if repeats else ()),
-                *([f"item_features={item_features}"] if item_features else ()),
-            ),
+            overrides=(*(overrides or ()), *given.changes),
             dataset=dataset,
             seeds=seeds,
             workers=workers,
@@ -142,16 +128,17 @@ def run(
             output=output,
             eval_split=eval_split,
             split=split,
-            thresholds=options.thresholds(liked, top, disliked, reward_zero),
-            rules=options.file_rules(duplicates, reward, signals, columns),
+            thresholds=given.thresholds,
+            rules=given.rules,
             full_seeds=full_seeds,
             methods=methods,
-            own=OwnFiles(reward_model, pretrained),
+            own=given.own,
         ),
     )
 
 
 @app.command()
+@on_a_log
 def sweep(
     file: options.ExperimentFile,
     dataset: options.Dataset = None,
@@ -172,15 +159,7 @@ def sweep(
     report: Annotated[
         bool, typer.Option("--report", help="Write the page of `report` at the end.")
     ] = False,
-    repeats: options.Repeats = None,
-    liked: options.Liked = None,
-    top: options.Top = None,
-    disliked: options.Disliked = None,
-    reward_zero: options.Zero = None,
-    duplicates: options.Duplicates = None,
-    reward: options.RewardFormula = None,
-    signals: options.SignalNames = None,
-    columns: options.ColumnNames = None,
+    given: Given = Given(),
 ) -> None:
     """Tune every method alike, and compare what was chosen. Tuning sees validation targets only.
 
@@ -190,6 +169,7 @@ def sweep(
     Example:
       recsys-posttrain sweep experiments/sweep_noise.py --dataset ml-1m --workers 2
       recsys-posttrain sweep experiments/sweep_noise.py --storage postgresql://me@host/sweeps
+      recsys-posttrain sweep experiments/sweep_noise.py --dataset log.csv --item-features v.parquet
     """
     from recsys_posttrain.sweep.run import Options, run_sweep
 
@@ -205,9 +185,10 @@ def sweep(
             device=device,
             data_root=data_root,
             output=output,
-            thresholds=options.thresholds(liked, top, disliked, reward_zero),
-            repeats=repeats,
-            rules=options.file_rules(duplicates, reward, signals, columns),
+            thresholds=given.thresholds,
+            rules=given.rules,
+            changes=given.changes,
+            own=given.own,
         ),
     )
     if report:
@@ -221,6 +202,7 @@ for verb in (dashboard, table, report, wandb_sync, recommend, export, posttrain)
 
 
 @app.command()
+@on_a_log
 def advise(
     dataset: Annotated[str, typer.Option(help=options.DATASET_WORDS, callback=options.expanded)],
     data_root: options.DataRoot = None,
@@ -229,18 +211,23 @@ def advise(
     ] = None,
     output: options.Output = Path("runs"),
     device: options.Device = "cpu",
-    duplicates: options.Duplicates = None,
-    reward: options.RewardFormula = None,
-    signals: options.SignalNames = None,
-    columns: options.ColumnNames = None,
+    given: Given = Given(),
 ) -> None:
     """Measure your reward model, and say which method to take. Evidence: studies at its quality.
 
     \b
     Example:
       recsys-posttrain advise --dataset ml-100k
+      recsys-posttrain advise --dataset log.csv --reward-model predictions.parquet --liked 80%
     """
     from recsys_posttrain.advise import advise_on
 
-    rules = options.file_rules(duplicates, reward, signals, columns)
-    typer.echo(advise_on(dataset, data_root, studies, output, device, rules))
+    typer.echo(
+        advise_on(
+            *(dataset, data_root, studies, output, device),
+            rules=given.rules,
+            thresholds=given.thresholds,
+            changes=given.changes,
+            own=given.own,
+        )
+    )

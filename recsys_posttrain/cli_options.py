@@ -185,6 +185,17 @@ ItemFeatures = Annotated[
         "it can score titles without events."
     ),
 ]
+Available = Annotated[
+    Path | None,
+    path_option("A table of item_id, from and until: when items may be shown; others always may."),
+]
+NewItems = Annotated[
+    Path | None,
+    path_option(
+        "A .parquet file of item_id and vectors: titles that are new to a policy with item "
+        "features, which it then knows like the others."
+    ),
+]
 UnknownUsers = Annotated[
     Literal["popularity", "nothing"] | None,
     typer.Option(

@@ -62,13 +62,7 @@ def recommend(
         str,
         typer.Option(metavar="DATE", help="When: of a policy with dated windows; now."),
     ] = "",
-    items: Annotated[
-        Path | None,
-        options.path_option(
-            "A .parquet file of item_id and vectors: titles that are new to a policy with item "
-            "features, recommended like the others."
-        ),
-    ] = None,
+    items: options.NewItems = None,
     unknown_users: options.UnknownUsers = None,
 ) -> None:
     """Recommend items to users with a saved policy.
@@ -127,12 +121,21 @@ def export(
         Path | None,
         options.path_option("A .parquet file: user_id and vector of --users or --histories."),
     ] = None,
+    grown: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            help="A new folder: the policy itself, which knows the titles of --items.",
+            parser=options.path,
+        ),
+    ] = None,
     users: Users = None,
     histories: Histories = None,
     data_root: options.DataRoot = None,
     dataset: options.DatasetNow = None,
     log: options.LogNow = None,
     columns: options.ColumnNames = None,
+    items: options.NewItems = None,
 ) -> None:
     """Write a saved policy for other systems. Scores are products of user and item vectors.
 
@@ -141,9 +144,14 @@ def export(
       recsys-posttrain export movielens_main-ml-100k --method ASFT --onnx serving
       recsys-posttrain export exported/policy --embeddings items.parquet
       recsys-posttrain export exported/policy --states users.parquet --users 1,2,3
+      recsys-posttrain export exported/policy --items new_titles.parquet --policy grown
     """
-    if onnx is embeddings is states is None:
-        raise UserError("export needs --onnx FOLDER, --embeddings FILE or --states FILE")
+    if onnx is embeddings is states is grown is None:
+        raise UserError(
+            "export needs --onnx FOLDER, --embeddings FILE, --states FILE or --policy FOLDER"
+        )
+    if grown is not None and items is None:
+        raise UserError("--policy FOLDER is a policy that knows more titles: give --items FILE")
     if (states is None) != (users is None and histories is None) or (users and histories):
         raise UserError("--states FILE is of the users of --users IDS or of --histories FILE")
     ids = _ids(users, histories, dataset, log)
@@ -152,10 +160,10 @@ def export(
     from recsys_posttrain.studies.policies import policy_folder
     from recsys_posttrain.worlds.catalog import log_or_dataset
 
-    targets = write.Targets(onnx, embeddings, states)
+    targets = write.Targets(onnx, embeddings, states, grown)
     source = log_or_dataset(log, dataset, data_root)
     folder = policy_folder(policy, method)
-    write.export(folder, targets, ids, histories, data_root, source, columns or "")
+    write.export(folder, targets, ids, histories, data_root, source, columns or "", items)
 
 
 def posttrain(
@@ -193,6 +201,7 @@ def posttrain(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Change a field; may be repeated."),
     ] = None,
+    items: options.NewItems = None,
     columns: options.ColumnNames = None,
     device: options.Device = "cpu",
     data_root: options.DataRoot = None,
@@ -208,6 +217,7 @@ def posttrain(
     Example:
       recsys-posttrain posttrain --from runs/stages/posttrain-0f3a --log today.csv --method ASFT
       recsys-posttrain posttrain --from POLICY --log log.csv --set posttraining.guard.kl=0.5
+      recsys-posttrain posttrain --from POLICY --log today.csv --items titles_of_today.parquet
     """
     from recsys_posttrain.data.table_columns import mapping_of
     from recsys_posttrain.named import study_path
@@ -230,5 +240,6 @@ def posttrain(
         data_root,
         output,
         device,
+        items,
     )
     continue_policy(asked)

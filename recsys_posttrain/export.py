@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
+from copy import deepcopy
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,7 @@ from recsys_posttrain.files import (
 from recsys_posttrain.histories import histories_of, states_of
 from recsys_posttrain.models.backbone import last_hidden_states
 from recsys_posttrain.models.checkpoint import SavedPolicy, load_policy
+from recsys_posttrain.models.new_items import add_items, save_grown
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.recommendation import followed, writing
 from recsys_posttrain.types import History
@@ -67,6 +69,7 @@ class Targets(NamedTuple):
     onnx: Path | None = None
     embeddings: Path | None = None
     states: Path | None = None
+    policy: Path | None = None
 
 
 def export(
@@ -77,15 +80,19 @@ def export(
     data_root: str | None = None,
     source: Dataset | None = None,
     columns: str = "",
+    items: Path | None = None,
 ) -> None:
     """Writes what is asked for. All but `targets` is as for `recommend`."""
     if targets.onnx is not None:
         check_onnx(targets.onnx)
+    if targets.policy is not None:
+        check_new(targets.policy, "--policy")
     for option in ("embeddings", "states"):
         if (path := getattr(targets, option)) is not None:
             check_output(path, f"--{option}", (".parquet",))
     saved = load_policy(policy_folder)
-    if saved.windows is not None:
+    saved = saved if items is None else add_items(saved, items)
+    if saved.windows is not None and targets != Targets(policy=targets.policy):
         dated = counted(len(saved.windows.items_U), "item")
         note(f"{dated} may be shown at some times only (policy.json), which no file here says")
     if targets.embeddings is not None:
@@ -97,6 +104,9 @@ def export(
                 add(table_of("user_id", user_ids, states_of(saved.policy, sequences)))
     if targets.onnx is not None:
         export_onnx(saved, targets.onnx)
+    if targets.policy is not None:
+        with new_folder(targets.policy, "--policy") as temporary:
+            save_grown(policy_folder, temporary, saved)
 
 
 def write_embeddings(saved: SavedPolicy, path: Path) -> None:
@@ -111,6 +121,17 @@ def write_embeddings(saved: SavedPolicy, path: Path) -> None:
         add(table_of("item_id", saved.item_ids[kept_V], vectors_VD))
 
 
+def _plain(backbone: nn.Module) -> nn.Module:
+    """The backbone with item vectors as they are, where features compute them: which titles are new
+    is a branch that no trace holds."""
+    table: Any = backbone.item_embedding
+    if isinstance(table, nn.Embedding):
+        return backbone
+    plain = deepcopy(backbone)
+    plain.item_embedding = nn.Embedding.from_pretrained(table.weight.detach(), padding_idx=0)
+    return plain
+
+
 class Encoder(nn.Module):
     """Histories, right-padded -> the state after the last event of each, [B, D].
 
@@ -119,7 +140,7 @@ class Encoder(nn.Module):
 
     def __init__(self, policy: Policy, names: Collection[str] = tuple(INPUTS)) -> None:
         super().__init__()
-        self.backbone, self.names = policy.backbone, tuple(names)
+        self.backbone, self.names = _plain(policy.backbone), tuple(names)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         given = dict(zip(self.names, inputs, strict=True))
@@ -136,9 +157,13 @@ class Encoder(nn.Module):
         return last_hidden_states(self.backbone, history.to(weight), length_B)
 
 
+def check_new(folder: Path, option: str) -> None:
+    require(not folder.exists(), f"{option} {folder} is there already: give a new folder")
+
+
 def check_onnx(folder: Path) -> None:
     """Raises: UserError where a package of the extra is missing, or the folder is there."""
-    require(not folder.exists(), f"--onnx {folder} is there already: give a new folder")
+    check_new(folder, "--onnx")
     if missing := [name for name in EXTRA if find_spec(name) is None]:
         raise UserError(
             f"an export to ONNX needs {', '.join(missing)}, which "

@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from recsys_posttrain import advise
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.plan import Training
-from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.reward_scale import RewardScale, Thresholds
+from recsys_posttrain.studies.own_files import OwnFiles
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.ensemble import RewardEnsemble
 
@@ -43,6 +45,43 @@ def test_advice_on_a_file(small_ratings_csv, tmp_path, own_cache, small_reward):
     assert re.search("recommend .*pretrain-.* --reward .*reward-.* --tilt", lines[-1])
     again = advise.advise_on(str(small_ratings_csv), None, None, tmp_path, "cpu")
     assert again == text  # from the stages
+
+
+def test_advice_on_a_reward_model_of_ones_own(tmp_path, own_cache, small_reward, monkeypatch):
+    """One that knows what was logged finds what is liked; one of given items cannot tilt."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, item, float(rng.integers(1, 6)), place)
+        for user in range(200)
+        for place, item in enumerate(rng.permutation(20)[:10])
+    ]
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    log.to_csv("log.csv", index=False)
+    pairs = pd.MultiIndex.from_product([log["user_id"].unique(), log["item_id"].unique()])
+    known = log.set_index(["user_id", "item_id"])["rating"].reindex(pairs, fill_value=3.0)
+    known.rename("prediction").rename_axis(["user_id", "item_id"]).reset_index().to_parquet(
+        "preds.parquet"
+    )
+    text = advise.advise_on(
+        *("log.csv", None, None, tmp_path, "cpu"),
+        thresholds=Thresholds(liked=3.0),
+        changes=["repeats=allowed"],
+        own=OwnFiles("preds.parquet"),
+    )
+    # The ratings are dice, so that no other model than this one finds what is liked.
+    assert re.search(r"temperature 0\.03 +\+\.\d+ \[\+", text)
+    asked = "recsys-posttrain run movielens_main --dataset log.csv --reward-model preds.parquet"
+    assert asked in text.splitlines()[-1]
+    Path("mine.py").write_text(
+        "import recsys_posttrain as rp\n"
+        "def reward(frame):\n    return frame['item_id'] % 5\n"
+        "REWARD_MODEL = rp.RewardFunction(reward)\n"
+    )
+    shutil.rmtree("stages")
+    with pytest.raises(UserError, match=r"advise weighs .* RewardFunction scores given items only"):
+        advise.advise_on(*("log.csv", None, None, tmp_path, "cpu"), own=OwnFiles("mine.py"))
+    assert not Path("stages").exists()
 
 
 def test_the_logs_own_estimate_where_it_has_propensities(tmp_path, own_cache, small_reward):

@@ -14,6 +14,7 @@ from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.studies import execute
+from recsys_posttrain.studies.own_files import OwnFiles
 from recsys_posttrain.sweep import run as sweep_run
 
 
@@ -77,10 +78,14 @@ GIVEN = {
     "run": (
         "--set a=1 --set b.c=2 --dataset ml-1m --seeds 3 --workers 4 --output ~/out "
         "--eval-split validation --split global-time --liked 80% --reward-zero -3 "
-        "--duplicates first --repeats never --data-root=~/x.zip",
+        "--duplicates first --repeats never --data-root=~/x.zip --available ~/w.csv "
+        "--item-features v.parquet --reward-model m.py --pretrained=~/p.py",
         execute.Options(),
         execute.Options(
-            overrides=("a=1", "b.c=2", "repeats=never"),
+            overrides=(
+                *("a=1", "b.c=2", "repeats=never"),
+                *("available=/home/me/w.csv", "item_features=v.parquet"),
+            ),
             dataset="ml-1m",
             seeds=3,
             workers=4,
@@ -90,12 +95,14 @@ GIVEN = {
             split="global-time",
             thresholds=Thresholds(liked="80%", zero=-3.0),
             rules=FileRules(duplicates="first"),
+            own=OwnFiles("m.py", "/home/me/p.py"),
         ),
     ),
     "sweep": (
         "--dataset ml-1m --trials 4 --seeds 3 --workers 2 --storage postgresql://a/b "
         "--accept-changes --data-root x.zip --output out "
-        "--top 4.5 --disliked 1 --duplicates last --repeats never",
+        "--top 4.5 --disliked 1 --duplicates last --repeats never --available w.csv "
+        "--item-features v.parquet --reward-model m.py --pretrained=p.py",
         sweep_run.Options(),
         sweep_run.Options(
             dataset="ml-1m",
@@ -107,8 +114,9 @@ GIVEN = {
             data_root="x.zip",
             output=Path("out"),
             thresholds=Thresholds(top=4.5, disliked=1.0),
-            repeats="never",
+            changes=("repeats=never", "available=w.csv", "item_features=v.parquet"),
             rules=FileRules(duplicates="last"),
+            own=OwnFiles("m.py", "p.py"),
         ),
     ),
 }
@@ -142,7 +150,7 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
         ("study_table", Path("runs/x"), "DPO", "RWR", Path("o")),
         ("study_table", Path("runs/x"), None, None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, *[None] * 6, "", ""),
+        ("recommend", Path("p"), ["1", "22"], None, 5, *[None] * 6, "", "", *[None] * 2),
         (
             "recommend",
             Path("p"),
@@ -153,8 +161,9 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
             *[None] * 5,
             "uid",
             "",
+            *[None] * 2,
         ),
-        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", *[None] * 4, "", ""),
+        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", *[None] * 4, "", "", *[None] * 2),
     ]
 
 

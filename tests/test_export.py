@@ -1,19 +1,24 @@
 """What other systems get: products against a sort per user, onnxruntime against PyTorch."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from data_factory import made_corpus, unseen_by_sorting
+from safetensors.torch import load_file
 from torch import nn
 
+import recsys_posttrain as rp
 from recsys_posttrain import export as module
+from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.export import Targets, export, export_onnx
 from recsys_posttrain.models import HSTU, SASRec
 from recsys_posttrain.models.checkpoint import load_policy, save_policy
+from recsys_posttrain.models.features import ItemFeatures
 from recsys_posttrain.models.own import policy_of
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.types import History
@@ -103,6 +108,97 @@ def test_onnxruntime_scores_as_pytorch_does_for_any_batch_and_length(tmp_path, c
         assert np.abs(ours - theirs).max() < 1e-5 * np.abs(ours).max()
         assert (np.argsort(-ours)[:, :10] == np.argsort(-theirs)[:, :10]).all()
     assert len({tuple(row[:10]) for row in np.argsort(-expected).tolist()}) == len(rows)
+
+
+def with_titles(folder):
+    """A policy with item features, whose item 3 is without an event; and features of new titles."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"film-{n}" for n in range(ITEMS)], dtype=object)
+    vectors = pd.DataFrame({"item_id": ids, "vector": list(rng.standard_normal((ITEMS, 3)))})
+    vectors.to_parquet(folder / "vectors.parquet")
+    new = pd.DataFrame({"item_id": ["new a", "new b"], "vector": [[1.0, 0, 2], [-3.0, 1, 0]]})
+    new.to_parquet(folder / "new.parquet")
+    items = [n for n in range(1, ITEMS + 1) if n != 3]
+    corpus = made_corpus([29, 29], items * 2, [1.0] * 58, item_ids=ids)
+    config = ItemFeatures(str(folder / "vectors.parquet"), CONFIGS[0])
+    policy = new_policy(config, ITEMS, seed=0)
+    policy.item_ids = ids
+    config.know(policy, SimpleNamespace(corpus=corpus, train=corpus.sequences), Rule())
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    (folder / "policy").mkdir()
+    save_policy(folder / "policy", policy, config, corpus, None)
+    return folder / "policy", folder / "new.parquet"
+
+
+def test_onnxruntime_scores_titles_that_only_their_features_tell_of(tmp_path):
+    """With two that were added, also in histories. By hand: an embedding of the vectors."""
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra [onnx]")
+    pytest.importorskip("onnxscript", reason="needs the extra [onnx]")
+    folder, new = with_titles(tmp_path)
+    export(folder, Targets(onnx=tmp_path / "onnx"), items=new)
+    table = pd.read_parquet(tmp_path / "onnx" / "items.parquet")
+    assert table["item_id"].tolist() == [*(f"film-{n}" for n in range(ITEMS)), "new a", "new b"]
+    state = load_file(folder / "policy.safetensors")
+    stand_in = expected_vectors(state, tmp_path)
+    vectors = np.stack(table["vector"])
+    np.testing.assert_allclose(vectors[[2, ITEMS, ITEMS + 1]], stand_in, atol=1e-5)
+    plain = new_policy(CONFIGS[0], ITEMS + 2, seed=1)
+    kept = {k: v for k, v in state.items() if "item_embedding" not in k}
+    kept["backbone.item_embedding.weight"] = torch.from_numpy(np.vstack([0 * vectors[:1], vectors]))
+    plain.load_state_dict(kept)
+    session = runtime.InferenceSession(str(tmp_path / "onnx" / "encoder.onnx"))
+    rows = list(histories())
+    for items, *_ in rows:  # what was added is read as history too
+        items[-1], items[0] = ITEMS + 1, ITEMS + 2
+    expected = np.array([scores_of(plain.eval(), row) for row in rows])
+    (states,) = session.run(None, {"items": padded(rows, 12)["items"]})
+    assert np.abs(expected - states @ vectors.T).max() < 1e-5 * np.abs(expected).max()
+
+
+def expected_vectors(state, folder):
+    """token + W f of item 3 and the new ones, in float64 from the files."""
+    old, new = (pd.read_parquet(folder / f"{name}.parquet") for name in ("vectors", "new"))
+    given = np.stack(old["vector"])
+    trained = np.delete(given, 2, axis=0)
+    asked = np.vstack([given[2], *new["vector"]])
+    features = (asked - trained.mean(axis=0)) / trained.std(axis=0) / 3**0.5
+    table = "backbone.item_embedding."
+    weight = state[f"{table}projection.weight"].double().numpy()
+    return state[f"{table}token"].double().numpy() + features @ weight.T
+
+
+def test_a_policy_that_knows_more_titles_is_written(tmp_path, capsys):
+    """Known by both files alone: the card, and what it recommends."""
+    folder, new = with_titles(tmp_path)
+    export(folder, Targets(policy=tmp_path / "grown"), items=new)
+    assert "2 new items ('new a', 'new b')" in capsys.readouterr().err
+    cards = [
+        json.loads((each / "policy.json").read_text()) for each in (folder, tmp_path / "grown")
+    ]
+    assert cards[1].pop("item_ids") == [*cards[0].pop("item_ids"), "new a", "new b"]
+    assert cards[1].pop("events") == [*cards[0].pop("events"), 0, 0]
+    assert cards[1].pop("numbered_by") != cards[0].pop("numbered_by")
+    assert cards[1] == cards[0]
+    grown = load_policy(tmp_path / "grown")
+    np.testing.assert_allclose(
+        grown.policy.item_embedding_VD[ITEMS:],
+        expected_vectors(load_file(folder / "policy.safetensors"), tmp_path)[1:],
+        atol=1e-5,
+    )
+    assert torch.equal(
+        grown.policy.item_embedding_VD[:ITEMS], load_policy(folder).policy.item_embedding_VD
+    )
+    events = pd.DataFrame({"user_id": ["u"], "item_id": ["new a"], "timestamp": [1]})
+    lists = rp.recommend(grown, events.assign(rating=1.0), k=ITEMS + 2)
+    assert set(lists["item_id"]) == set(grown.item_ids) - {"new a"}
+    with pytest.raises(UserError, match=r"the policy knows all 2 items already"):
+        export(tmp_path / "grown", Targets(policy=tmp_path / "more"), items=new)
+    with pytest.raises(UserError, match=r"--policy .*grown is there already: give a new folder"):
+        export(folder, Targets(policy=tmp_path / "grown"), items=new)
+    assert not (tmp_path / "more").exists()
 
 
 class Mean(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from copy import deepcopy
 from pathlib import Path
 from typing import overload
@@ -14,10 +15,20 @@ from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.encode import as_text, numbers, some
 from recsys_posttrain.data.item_vectors import item_vectors
 from recsys_posttrain.data.notes import counted, note
-from recsys_posttrain.models.checkpoint import SavedPolicy, ids_array, popularity
+from recsys_posttrain.files import read_record, write_json
+from recsys_posttrain.models.checkpoint import (
+    CARD,
+    FIX,
+    SOURCE,
+    WEIGHTS,
+    SavedPolicy,
+    ids_array,
+    popularity,
+)
 from recsys_posttrain.models.features import FeatureEmbedding
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
+from recsys_posttrain.tensors import save_tensors
 
 
 @overload
@@ -42,8 +53,28 @@ def add_items(
         if popularity_V is not None:  # nobody has chosen the new ones yet
             none_V = torch.zeros(len(ids) - len(popularity_V))
             popularity_V = torch.cat([popularity_V, popularity(none_V)])
-        return policy._replace(policy=grown, item_ids=ids, popularity_V=popularity_V)
+        # No reward model has this numbering.
+        number = f"{policy.numbered_by} {as_text(ids)}".encode()
+        return policy._replace(
+            policy=grown,
+            item_ids=ids,
+            popularity_V=popularity_V,
+            numbered_by=hashlib.sha256(number).hexdigest(),
+        )
     return _grown(policy, features)
+
+
+def save_grown(before: Path, folder: Path, saved: SavedPolicy) -> None:
+    """Writes a policy that `add_items` made of the one in `before`: all that is known of its log
+    stays, and nobody has chosen the new titles."""
+    card = read_record(before / CARD, ("item_ids",), FIX)
+    new = len(saved.item_ids) - len(card["item_ids"])
+    card |= {"item_ids": saved.item_ids.tolist(), "numbered_by": saved.numbered_by}
+    if "events" in card:  # an older version does not count them
+        card["events"] += [0] * new
+    save_tensors(folder / WEIGHTS, saved.policy.state_dict())
+    write_json(folder / CARD, card)
+    write_json(folder / SOURCE, read_record(before / SOURCE, ("name", "dataset"), FIX))
 
 
 def _grown(policy: Policy, features: str | Path | pd.DataFrame) -> Policy:

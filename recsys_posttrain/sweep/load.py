@@ -5,22 +5,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys_posttrain.config import require
+from recsys_posttrain.config import digest, require
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import written
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.studies.experiment import experiment_module
 from recsys_posttrain.studies.load import reading
+from recsys_posttrain.studies.overridden import overridden
+from recsys_posttrain.studies.own_files import OwnFiles
 from recsys_posttrain.sweep.definition import Sweep
 from recsys_posttrain.sweep.sampler import Grid
-from recsys_posttrain.types import Repeats
+
+REPEATS = "repeats="
 
 
 class Options(NamedTuple):
     """What the command line gave; None: what the file says.
 
     trials: per cell. seeds: how many, from 0. storage: None is a file in the sweep's folder.
+    changes: of fields of the setup, as `--set` has them. own: a reward model and a policy.
     """
 
     dataset: str | None = None
@@ -33,8 +37,15 @@ class Options(NamedTuple):
     data_root: str | None = None
     output: Path = Path("runs")
     thresholds: Thresholds = Thresholds()
-    repeats: Repeats | None = None
     rules: FileRules = FileRules()
+    changes: tuple[str, ...] = ()
+    own: OwnFiles = OwnFiles()
+
+    @property
+    def told_apart(self) -> list[str]:
+        """What its folder is told apart by, beside repeats."""
+        changes = [each for each in self.changes if not each.startswith(REPEATS)]
+        return sorted([*changes, *self.own.options])
 
     def sweep(self, file: Path) -> Sweep:
         sweep = getattr(experiment_module(file), "SWEEP", None)
@@ -50,35 +61,35 @@ class Options(NamedTuple):
         )
         setup = sweep.base.setup
         setup = reading(setup, self.dataset, self.data_root, self.thresholds, self.rules)
-        if self.repeats:
-            setup = replace(setup, repeats=self.repeats)
+        base = self.own.changed([replace(sweep.base, setup=setup)])
         return replace(
             sweep,
-            base=replace(sweep.base, setup=setup),
+            base=overridden(tuple(base), self.changes)[0],
             trials=sweep.trials if self.trials is None else self.trials,
             seeds=sweep.seeds if self.seeds is None else tuple(range(self.seeds)),
         )
 
     def command(self, file: Path) -> str:
         """The command line again, without the storage, which may hold a password."""
+        changed = [each.split("=", 1) for each in self.changes]
         given = {
             "dataset": self.dataset,
             "trials": self.trials,
             "seeds": self.seeds,
-            "repeats": self.repeats,
             "data-root": self.data_root,
+            **{name.replace("_", "-"): value for name, value in changed},
             **self.rules.given,
             "device": self.device if self.device != "cpu" else None,
             "output": self.output if self.output != Path("runs") else None,
         }
         words = [w for name, v in given.items() if v is not None for w in (f"--{name}", str(v))]
-        return shlex.join(
-            ["recsys-posttrain", "sweep", written(file), *words, *self.thresholds.options]
-        )
+        words += [*self.own.options, *self.thresholds.options]
+        return shlex.join(["recsys-posttrain", "sweep", written(file), *words])
 
 
-def name_of(file: Path, sweep: Sweep) -> str:
+def name_of(file: Path, sweep: Sweep, options: Options = Options()) -> str:
     """Of its folder, and of all that it keeps in a storage."""
     setup = sweep.base.setup
     rule = f"-repeats-{setup.repeats}" if setup.repeats else ""
-    return f"{file.stem}-{setup.dataset.name}{rule}"
+    more = f"-{digest(options.told_apart, 6)}" if options.told_apart else ""
+    return f"{file.stem}-{setup.dataset.name}{rule}{more}"

@@ -21,6 +21,7 @@ from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.choose import few_targets
 from recsys_posttrain.studies.keys import EvalSplit
+from recsys_posttrain.studies.left_out import by_reason
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.rules import validation_rows, weighted_mean
 from recsys_posttrain.studies.run import Run
@@ -61,11 +62,16 @@ class Objective:
         choose by."""
         sweep, pipeline = self.sweep, self.pipeline
         corpus = pipeline.data.corpus
-        reasons = [pipeline.refusal(cell.run({}, 0)) for cell in sweep.cells]
+        reasons = {cell.label: pipeline.refusal(cell.run({}, 0)) for cell in sweep.cells}
+        missing = corpus.reward_scale.missing
         require(
-            not all(reasons),
-            f"Sweep: none of its methods can be tuned on {corpus.name}, whose rewards are "
-            f"uninformative ({corpus.reward_scale.missing}); give methods that read no rewards.",
+            not all(reasons.values()),
+            f"Sweep: none of its methods can be tuned on {corpus.name}"
+            + (
+                f", whose rewards are uninformative ({missing}); give methods that read no rewards."
+                if missing
+                else f": {by_reason(reasons)}; give others."
+            ),
         )
         if sweep.metric in ESTIMATORS:
             require(

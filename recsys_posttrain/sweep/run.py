@@ -33,8 +33,8 @@ def run_sweep(file: Path, options: Options) -> Path:
     """
     check_workers(options.workers, options.device)
     sweep = options.sweep(file)
-    folder = options.output / name_of(file, sweep)
-    chosen = " ".join(options.thresholds.options)
+    folder = options.output / name_of(file, sweep, options)
+    chosen = " ".join([*options.thresholds.options, *options.told_apart])
     claim(folder, definition(file, sweep.base.setup.dataset, kind="sweep", set=chosen))
     with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)

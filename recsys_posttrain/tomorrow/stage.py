@@ -19,6 +19,7 @@ from recsys_posttrain.models.checkpoint import (
     load_policy,
     save_policy,
 )
+from recsys_posttrain.models.new_items import add_items
 from recsys_posttrain.override import override
 from recsys_posttrain.plan import METRICS
 from recsys_posttrain.progress import say
@@ -45,6 +46,7 @@ class Asked(NamedTuple):
     data_root: str | None
     output: Path
     device: str
+    items: Path | None = None
 
 
 def method_named(name: str) -> Algorithm:
@@ -76,10 +78,18 @@ def continue_policy(asked: Asked) -> Path:
     check_writable(asked.output)
     folder, saved = asked.policy, load_policy(asked.policy)
     of_policy, model = asked.reward or beside(folder), None
-    if asked.reward or how.posttraining.guard.gap or reads_model(how.algorithm, saved.policy):
+    reads = asked.reward or how.posttraining.guard.gap or reads_model(how.algorithm, saved.policy)
+    require(
+        asked.items is None or not (reads or asked.judge),
+        f"--items {asked.items}: no reward model knows these titles, and {asked.method} is to read "
+        "one; take a method that reads none, such as BC, without --reward, --judge and guard.gap.",
+    )
+    if reads:
         model = None if of_policy is None else reward_of(folder, saved, of_policy)
     judge = None if asked.judge is None else reward_of(folder, saved, asked.judge)
     check_models(how, saved, model, judge)
+    if asked.items is not None:
+        saved = add_items(saved, asked.items)
     sources = (
         None if each is None else source_of(saved, each, asked.columns, asked.data_root)
         for each in (asked.log, asked.past)
@@ -96,7 +106,9 @@ def continue_policy(asked: Asked) -> Path:
         "judge": asked.judge and asked.judge.name,
         "code": code_digest([go_on, Logs.newest, save_policy], [how]),
     }
-    if of_policy is not None:  # for whoever goes on from here, or tilts
+    if asked.items is not None:
+        key["items"] = sha256_of(asked.items)
+    elif of_policy is not None:  # for whoever goes on from here, or tilts
         here = of_policy.absolute().parent == (asked.output / "stages").absolute()
         key["reward"] = of_policy.name if here else str(of_policy.absolute())
     stage = store.stage_folder(asked.output, "posttrain", key)

@@ -98,7 +98,8 @@ def test_what_a_policy_is_a_softmax_over_is_in_the_names_of_its_stages():
 
 def test_a_sweep_takes_the_rule_into_its_base_and_its_name():
     file = HERE / "small_sweep.py"
-    ruled, plain = (SweepOptions(str(LOG), repeats=rule).sweep(file) for rule in ("never", None))
+    changes = ("repeats=never",), ()
+    ruled, plain = (SweepOptions(str(LOG), changes=each).sweep(file) for each in changes)
     assert (ruled.base.setup.repeats, plain.base.setup.repeats) == ("never", None)
     assert name_of(file, plain) + "-repeats-never" == name_of(file, ruled)
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from continued import STEPS, posttrain
 
-from recsys_posttrain.cli import app
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import sha256_of
 from recsys_posttrain.histories import histories_of_dataset
@@ -15,19 +14,6 @@ from recsys_posttrain.models.checkpoint import load_policy
 from recsys_posttrain.recommendation import recommend
 from recsys_posttrain.training import fit as fit_file
 from recsys_posttrain.training.module import TrainingModule
-
-STEPS = 12
-
-
-def posttrain(drift, output, *words, policy=None, log="tuesday.csv"):
-    few = ["--set", f"posttraining.steps={STEPS}", "--set", "posttraining.batch_size=32"]
-    asked = ["posttrain", "--from", str(policy or drift.policy), "--log", str(drift.folder / log)]
-    done = CliRunner().invoke(app, [*asked, *few, "--output", str(output), *words])
-    if isinstance(done.exception, UserError):
-        raise done.exception
-    assert done.exit_code == 0, done.exception
-    (said,) = (line for line in done.output.splitlines() if line.startswith("policy: "))
-    return Path(said.removeprefix("policy: ").removesuffix(" (reused)")), done.output
 
 
 @pytest.fixture(scope="module")
