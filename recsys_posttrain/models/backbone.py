@@ -45,7 +45,7 @@ def last_hidden_states(backbone: nn.Module, history: History, length_B: Tensor) 
         state_BD: Tensor = last(history, length_B)
         return state_BD
     hidden_BTD: Tensor = backbone(history)
-    return hidden_BTD[torch.arange(len(length_B), device=length_B.device), length_B - 1]
+    return hidden_BTD[torch.arange(length_B.shape[0], device=length_B.device), length_B - 1]
 
 
 def check_sizes(config: Any) -> None:

@@ -76,7 +76,7 @@ class _Block(nn.Module):
         if at_B is None:
             gate, query, key, value = silu(self.projection(normed_BTD)).chunk(4, dim=-1)
         else:
-            row_B = torch.arange(len(at_B), device=at_B.device)
+            row_B = torch.arange(at_B.shape[0], device=at_B.device)
             x_BTD, normed_B1D = x_BTD[row_B, at_B, None], normed_BTD[row_B, at_B, None]
             own, shared = self.projection.weight.chunk(2)
             gate, query = silu(linear(normed_B1D, own)).chunk(2, dim=-1)

@@ -59,7 +59,7 @@ class _Block(nn.Module):
         is W_v (sum_t a_t n_t) + b_v. Letters: H heads, C width of a head.
         """
         normed_BTD = self.attention_norm(x_BTD)
-        row_B = torch.arange(len(at_B), device=at_B.device)
+        row_B = torch.arange(at_B.shape[0], device=at_B.device)
         batch, _, dim = x_BTD.shape
         width = dim // self.heads
         query_weight, key_weight, value_weight = self.query_key_value.weight.chunk(3)

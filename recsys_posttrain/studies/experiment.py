@@ -23,8 +23,9 @@ def experiment_module(file: Path, kind: str = "experiment") -> ModuleType:
     assert specification.loader is not None
     experiment = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = experiment  # an algorithm defined there can then be found
-    if str(file.parent) not in sys.path:  # as Python does for a script: it may import from there
-        sys.path.append(str(file.parent))
+    # As Python does for a script: it may import from there. Python keeps where "." first was.
+    if (folder := str(file.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     with explained(file):
         specification.loader.exec_module(experiment)
     return experiment

@@ -113,7 +113,9 @@ def test_a_sweep_by_dr_is_refused_before_its_first_trial(over, known, sentence) 
     if known:
         p_N = data.validation.rewards_N.double()
         data = replace(data, validation=replace(data.validation, propensities_N=p_N))
-    sweep = SimpleNamespace(cells=[SimpleNamespace(run=lambda *_: None)], metric="reward/dr")
+    sweep = SimpleNamespace(
+        cells=[SimpleNamespace(label="BC", run=lambda *_: None)], metric="reward/dr"
+    )
     sweep.over = over
     pipeline = SimpleNamespace(data=data, refusal=lambda _: "")
     with pytest.raises(UserError, match=sentence):
