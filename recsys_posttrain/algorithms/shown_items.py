@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.config import require, require_above_0, require_counts
-from recsys_posttrain.eligibility import Excluded
+from recsys_posttrain.data.excluded import is_excluded
 from recsys_posttrain.types import Batch
 
 
@@ -78,23 +78,3 @@ def slate_position(batch: Batch, _actors: Actors) -> Tensor:
     )
     assert found is not None
     return found.to(batch.reward_N)
-
-
-def is_excluded(excluded: Excluded | None, items_NK: Tensor) -> Tensor:
-    """Whether an item, other than the position's own action, is not eligible there, bool [N, K]."""
-    found_NK = torch.zeros_like(items_NK, dtype=torch.bool)
-    if excluded is None:
-        return found_NK
-    row_E = torch.arange(len(items_NK), device=items_NK.device).repeat_interleave(
-        excluded.offsets_N1.diff()
-    )
-    first, last = int(excluded.offsets_N1[0]), int(excluded.offsets_N1[-1])
-    for found_N, items_N in zip(found_NK.unbind(1), items_NK.unbind(1), strict=True):
-        found_N[row_E[excluded.items_E[first:last] == items_N[row_E]]] = True
-    if excluded.everywhere_M is not None:
-        found_NK |= torch.isin(items_NK, excluded.everywhere_M)
-    if excluded.windows is not None and excluded.times_N is not None:
-        times_NK = excluded.times_N[:, None].expand_as(items_NK)
-        closed = excluded.windows.closed_items(items_NK.flatten(), times_NK.flatten())
-        found_NK |= closed.view_as(found_NK)
-    return found_NK

@@ -12,11 +12,11 @@ from recsys_posttrain.algorithms.base import reads_rewards
 from recsys_posttrain.algorithms.shown_items import (
     ShownItems,
     drawn,
-    is_excluded,
     slate_position,
 )
 from recsys_posttrain.algorithms.shown_pairs import ShownPairs
 from recsys_posttrain.data import LeaveOneOut
+from recsys_posttrain.data.excluded import is_excluded
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.eligibility import Excluded

@@ -10,10 +10,10 @@ import torch
 from data_factory import made_sequences
 
 from recsys_posttrain.algorithms import DPO, IPO
-from recsys_posttrain.algorithms.shown_items import is_excluded
 from recsys_posttrain.algorithms.shown_pairs import ShownPairs
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.excluded import is_excluded
 from recsys_posttrain.data.prepare import corpus_of
 from recsys_posttrain.data.repeats import Rule
 from recsys_posttrain.data.table_file import interactions_of
