@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from noise_vs_quality import FREE_PPO, base_of
 
-from recsys_posttrain.algorithms import ASFT, BC, DPO, ExpRSFT
+from recsys_posttrain.algorithms import ASFT, DPO, ExpRSFT
 from recsys_posttrain.algorithms.signals import model_reward, reference_value
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.rewards.control import TrueRewards
