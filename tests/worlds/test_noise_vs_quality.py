@@ -1,6 +1,7 @@
 """experiments/noise_vs_quality.py in a reduced form, by the commands that everybody has."""
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -44,6 +45,7 @@ RUNS = small
 BASELINES = ()
 """
 MODEL = "ASFT(model)"
+CONDITION = ["place", "kind", "level", "method", "strength"]
 
 
 def test_the_whole_study_in_a_reduced_form(
@@ -121,3 +123,24 @@ def test_the_whole_study_in_a_reduced_form(
     assert set(gains["column"]) == {"reward gold", "reward gold@5"}
     assert set(gains["method"]) == {"BC", "ASFT", MODEL, "BC, constant reward"}
     assert "Noise against quality" in html
+    check_published(folder, tmp_path / "published")
+
+
+def check_published(folder: Path, results: Path) -> None:
+    """The means of the table follow from rows that name nobody."""
+    from publish import main, publish
+
+    there = publish(folder, results)
+    assert {"run.json", "table.md", "selection.csv", "rows.parquet"} <= set(os.listdir(there))
+    assert not (there / "plan.json").exists()
+    rows, table = pd.read_parquet(there / "rows.parquet"), study_folder(folder).cells
+    assert [*rows] == [*CONDITION, "seed", "user", "reward/gold", "reward/gold@5", "kl"]
+    assert rows["user"].nunique() == rows["user"].max() + 1
+    assert {*table["column"]} == {"true reward of the top 5"}
+    means = rows.groupby(CONDITION)["reward/gold@5"].mean()
+    expected = table.set_index(CONDITION)["mean"]
+    both = (each[means.index].astype(float) for each in (means, expected))
+    pd.testing.assert_series_equal(*both, check_names=False, atol=1e-4, rtol=0)
+    missing = set(table["method"]) - set(means.index.get_level_values("method"))
+    assert missing <= set(table.loc[table["strength"] == NOTHING, "method"])
+    assert main([str(results / "nowhere")]) == 2
