@@ -50,7 +50,6 @@ def caption_of(
     relative: bool,
     provenance: Provenance,
     scale: RewardScale,
-    resamples: int,
 ) -> str:
     seeds, shown = comparison.seeds, {column.name for column in columns}
     source = [
@@ -96,7 +95,7 @@ def caption_of(
         "Bold: best of the column, every row is eligible"
         + (f" (not used for {', '.join(plain)}: a useless ranker can win these)." if plain else ".")
     )
-    sentences.append(f"† differs from {control} (p ≤ .05, {tests_text(comparison, resamples)}).")
+    sentences.append(f"† differs from {control} (p ≤ .05, {tests_text(comparison)}).")
     undefined = {
         name: count for name, count in comparison.undefined.items() if count and name in shown
     }

@@ -11,8 +11,8 @@ import pandas as pd
 
 from recsys_posttrain.report.cells import NOTHING, Block, Cell, Heading, Sheet, decimal, plus_minus
 from recsys_posttrain.report.noise_quality import WHERE
+from recsys_posttrain.stats.bootstrap import ALPHA
 from recsys_posttrain.stats.equal_kl import CONDITION, KLS, REFERENCE, TILT
-from recsys_posttrain.stats.pairs import ALPHA
 from recsys_posttrain.stats.significance import holm
 
 

@@ -30,7 +30,7 @@ WHERE["shared"] = "logged rewards, from which the reward model learns"
 MEASURES = {**AXES, "pairwise_accuracy": "pairwise accuracy", "rmse": "rmse"}
 
 FRAMES = ("table", "equal_kl", "pairs", "frontier", "selection")
-RESAMPLES = 2_000  # of each noise, of which there are many
+RESAMPLES = 2_000  # at least, of each noise, of which there are many
 
 
 class Grid(NamedTuple):
@@ -111,7 +111,8 @@ def about(record: Mapping[str, Any], num_users: int) -> str:
     few = "; a t distribution over users" if num_users < FEW_USERS else ""
     return (
         f"{record['dataset']}, {record['split']}; {counted(num_users, 'user')}{few}; "
-        f"{counted(seeds, 'seed')}{own}; {RESAMPLES:,} draws."
+        f"{counted(seeds, 'seed')}{own}; at least {RESAMPLES:,} draws, and as many as a test needs "
+        "to be significant after correction."
     )
 
 

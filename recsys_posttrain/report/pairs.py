@@ -17,15 +17,13 @@ from recsys_posttrain.report.cells import (
     p_text,
 )
 from recsys_posttrain.report.study_folder import JUDGED_BY
-from recsys_posttrain.stats.bootstrap import smallest_p
+from recsys_posttrain.stats.bootstrap import ALPHA, smallest_p
 from recsys_posttrain.stats.columns import Column
 from recsys_posttrain.stats.comparison import Comparison
-from recsys_posttrain.stats.pairs import ALPHA, equal, letters, separated
+from recsys_posttrain.stats.pairs import equal, letters, separated
 
 
-def pairs_sheet(
-    comparison: Comparison, columns: Sequence[Column], control: str, resamples: int
-) -> Sheet:
+def pairs_sheet(comparison: Comparison, columns: Sequence[Column], control: str) -> Sheet:
     """Letters of all methods, and the p-values of their equivalence with the control."""
     methods = comparison.methods
     tested = [column for column in columns if column.of_lists is None]
@@ -50,7 +48,7 @@ def pairs_sheet(
     others = [row for row in equal_MC if row[0].text != control]
     caption = (
         "Methods that share a letter are separated by no test (p ≤ .05, "
-        f"{tests_text(comparison, resamples)}); bold: those that none separates from the best of "
+        f"{tests_text(comparison)}); bold: those that none separates from the best of "
         f"the column. Second block: p of equivalence with {control} (two one-sided tests, "
         f"Holm-corrected alike); † equal, p ≤ .05. Margin: {comparison.margin:.0%} of {control}'s "
         f"value, of rewards {comparison.margin:.0%} of a star. All pairs: pairs.csv."
@@ -88,11 +86,14 @@ def best_sentence(comparison: Comparison, columns: Sequence[Column]) -> str:
     return ""
 
 
-def tests_text(comparison: Comparison, resamples: int) -> str:
+def tests_text(comparison: Comparison) -> str:
     """`p ≤ .05, ...`: how tests are corrected, for a caption."""
     number = len(comparison.methods) * (len(comparison.methods) - 1) // 2
-    floor = f"{smallest_p(resamples):.1g}".removeprefix("0")
-    return (
-        f"bootstrap, {resamples:,} draws, so that no p is below {floor}, "
+    smallest = smallest_p(comparison.resamples)
+    text = (
+        f"bootstrap, {comparison.resamples:,} draws, so that no p is below "
+        f"{f'{smallest:.1g}'.removeprefix('0')}, "
         f"Holm-corrected over the {counted(number, 'pair')} of methods of a column"
     )
+    none = ": too many for any to be marked, so choose fewer methods with --methods"
+    return text + (none if smallest * number > ALPHA else "")

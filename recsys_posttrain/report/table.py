@@ -56,7 +56,6 @@ class Table:
     variance: pd.DataFrame
     control: str
     relative: bool
-    resamples: int
     caption: str
     families: Mapping[str, str] = field(default_factory=dict)
 
@@ -131,7 +130,7 @@ class Table:
             "pairs": (self.pairs, self._of(self.columns, self.comparison.pairs)),
         }
         if self.cutoff_columns:
-            tests = tests_text(self.comparison, self.resamples)
+            tests = tests_text(self.comparison)
             sheet = cutoffs_sheet(self.comparison, self.control, tests)
             found["cutoffs"] = sheet, self._of(self.cutoff_columns, self.comparison.cells)
         return found
@@ -139,7 +138,7 @@ class Table:
     @property
     def pairs(self) -> Sheet:
         """Which methods differ and which are equal, in every column with a test."""
-        return pairs_sheet(*self._compared, self.control, self.resamples)
+        return pairs_sheet(*self._compared, self.control)
 
     @property
     def _compared(self) -> tuple[Comparison, tuple[Column, ...]]:
@@ -212,16 +211,14 @@ def comparison_table(
         margin=margin,
     )
     relative = relative_to is not None
-    caption = caption_of(
-        comparison, tuple(columns), against, relative, provenance, scale, resamples
-    )
+    caption = caption_of(comparison, tuple(columns), against, relative, provenance, scale)
     if num_items <= LIST_LENGTH and any(c.source == f"hr@{LIST_LENGTH}" for c in columns):
         caption += f" A list of {LIST_LENGTH} holds all {num_items} items: HR@{LIST_LENGTH} is 1."
     variance = variance_components(rows, columns, scale)
     said = (caption, variance_sentence(variance, against), support_sentence(rows))
     caption = " ".join(filter(None, said))
     return Table(
-        comparison, tuple(columns), by_cutoff, variance, against, relative, resamples, caption,
+        comparison, tuple(columns), by_cutoff, variance, against, relative, caption,
         families,
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ import pandas as pd
 from recsys_posttrain.report.cells import decimal, p_text
 from recsys_posttrain.report.noise_quality import BOUNDS, CONDITION, WHERE
 from recsys_posttrain.report.study_folder import StudyFolder, runs_of, value_columns
+from recsys_posttrain.stats.bootstrap import ALPHA
 from recsys_posttrain.stats.columns import COLUMNS, OPTIONAL_COLUMNS
-from recsys_posttrain.stats.pairs import ALPHA
 
 Verdict = Literal["better", "worse", "undecided", "control"]
 UNITS = {column.name: column for column in (*COLUMNS, *OPTIONAL_COLUMNS)}

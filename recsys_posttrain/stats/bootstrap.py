@@ -20,6 +20,7 @@ seed the t interval of the user means. From 100 users on both hold it alike.
 All statistics of one call see the same draws.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ from recsys_posttrain.basic_statistics import Floats, ratio, resampled_sums
 
 RESAMPLES = 20_000
 CONFIDENCE = 0.95
+ALPHA = 0.05
+MOST_BYTES = 2**30  # of the draws of one comparison
 FEW_USERS = 100
 
 
@@ -216,6 +219,15 @@ def p_value(draws_R: Floats) -> float:
 def smallest_p(resamples: int) -> float:
     """The smallest that `p_value` can be."""
     return min(1.0, 2 / (resamples + 1))
+
+
+def draws_for(tests: int, at_least: int, statistics: int = 0) -> int:
+    """So many draws that a test can be significant after Holm's correction over a family of
+    `tests`: the smallest p times their number is then at most `ALPHA`. Fewer where the draws of
+    so many statistics would take more than `MOST_BYTES`; captions say when that is so."""
+    needed = math.ceil(2 * tests / ALPHA)
+    room = MOST_BYTES // (8 * statistics) if statistics else needed
+    return max(at_least, min(needed, room))
 
 
 def equivalence_p(draws_R: Floats, margin: float) -> float:

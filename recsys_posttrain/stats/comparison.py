@@ -1,6 +1,6 @@
 """The numbers of a comparison table: per method and column a mean, a difference, a test."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,20 @@ from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.aggregates import improvement, iqm_freedom, iqm_over_seeds
-from recsys_posttrain.stats.bootstrap import FEW_USERS, Bootstrap, bootstrap, interval
+from recsys_posttrain.stats.bootstrap import (
+    ALPHA,
+    FEW_USERS,
+    Bootstrap,
+    bootstrap,
+    draws_for,
+    interval,
+)
 from recsys_posttrain.stats.columns import Column
-from recsys_posttrain.stats.pairs import ALPHA, FIELDS, MARGIN, compared_pairs, margin_of
+from recsys_posttrain.stats.pairs import FIELDS, MARGIN, compared_pairs, margin_of
 from recsys_posttrain.stats.runs import Runs, per_user, runs_of, undefined_anywhere
 from recsys_posttrain.stats.significance import effect_size
 
+PAIRS = 64  # whose draws are in memory at the same time
 DECIMALS = 4  # printed; equal at this precision counts as equally good
 
 
@@ -32,6 +40,7 @@ class Comparison:
     pairs: one row per column and pair of methods, `stats.pairs.FIELDS`.
     margin: up to which share of the control's value, or of a star, two methods count as equal.
     few: the number of users of the columns over few (stats/bootstrap.py).
+    resamples: the number of draws, `draws_for` its pairs.
     single_run: the methods with one seed where others have more.
     undefined: of each column, the number of targets left out because a method has no value there.
     nothing: why columns are empty.
@@ -48,6 +57,7 @@ class Comparison:
     nothing: dict[str, str]
     margin: float
     few: dict[str, int]
+    resamples: int
 
     @property
     def over_seeds(self) -> bool:
@@ -68,7 +78,8 @@ def compare(
     margin: float = MARGIN,
 ) -> Comparison:
     """All pairs of methods, and all against `control`, on the same users, seeds and bootstrap
-    draws. margin: see `margin_of`."""
+    draws. resamples: at least so many; more where that many pairs need them (`draws_for`). margin:
+    see `margin_of`."""
     runs, seeds = runs_of(rows, columns)
     methods = tuple(runs)
     if control not in runs:
@@ -86,19 +97,21 @@ def compare(
     if sampled:
         values_CMSN, weights_CN = per_user(runs, sampled, scale)
         higher_C = np.array([column.higher_is_better for column in sampled])
+        first_P, second_P = np.triu_indices(len(methods), 1)
+        statistics = 3 * len(sampled) * len(methods)
+        resamples = draws_for(len(first_P), resamples, statistics)
         drawn = _bootstrapped(values_CMSN, weights_CN, higher_C, at, resamples, rng)
         shape = (3, len(sampled), len(methods))
         value_3CM, draws_R3CM = (
             drawn.mean_K.reshape(shape),
             drawn.draws_RK.reshape(resamples, *shape),
         )
-        first_P, second_P = np.triu_indices(len(methods), 1)
         for c, column in enumerate(sampled):
-            value_P, draws_RP = drawn.differences(
-                c * len(methods) + first_P, c * len(methods) + second_P
-            )
             within = margin_of(column, value_3CM[0, c, at], scale, margin)
-            of_pairs = compared_pairs(column.name, methods, value_P, draws_RP, within)
+            differences = _differences(
+                drawn, c * len(methods) + first_P, c * len(methods) + second_P
+            )
+            of_pairs = compared_pairs(column.name, methods, differences, within)
             pairs += of_pairs
             if 0 < (size := int((weights_CN[c] > 0).sum())) < FEW_USERS:
                 few[column.name] = size
@@ -107,12 +120,11 @@ def compare(
                 mean, iqm, better = zip(value_3CM[:, c, m], draws_R3CM[:, :, c, m].T, strict=True)
                 cell = _bounds("mean", *mean) | _bounds("iqm", *iqm)
                 if m != at:
-                    sign = 1 if m < at else -1
                     p = int(np.flatnonzero((first_P == min(m, at)) & (second_P == max(m, at)))[0])
+                    both = (np.array([c * len(methods) + each]) for each in (m, at))
+                    value_1, draws_R1 = drawn.differences(*both)
                     against = value_3CM[0, c, at], draws_R3CM[:, 0, c, at]
-                    cell |= _difference(
-                        sign * value_P[p], sign * draws_RP[:, p], *against, relative
-                    )
+                    cell |= _difference(value_1[0], draws_R1[:, 0], *against, relative)
                     cell |= _bounds("improvement", better[0], better[1].clip(0, 1))
                     cell["effect_size"] = effect_size(
                         values_CMSN[c, m] - values_CMSN[c, at], weights_CN[c]
@@ -136,6 +148,7 @@ def compare(
         nothing={each.name: why for each in columns if (why := each.nothing(targets, scale))},
         margin=margin,
         few=few,
+        resamples=resamples,
     )
 
 
@@ -146,6 +159,16 @@ _FIELDS = (
     *("iqm", "iqm_low", "iqm_high"),
     *("improvement", "improvement_low", "improvement_high"),
 )
+
+
+def _differences(
+    drawn: Bootstrap, first_P: NDArray[np.int64], second_P: NDArray[np.int64]
+) -> Iterator[tuple[float, Floats]]:
+    """Value and draws of each pair, of a few pairs at a time."""
+    for start in range(0, len(first_P), PAIRS):
+        part = slice(start, start + PAIRS)
+        value_P, draws_RP = drawn.differences(first_P[part], second_P[part])
+        yield from zip(value_P.tolist(), draws_RP.T, strict=True)
 
 
 def bootstrap_levels(

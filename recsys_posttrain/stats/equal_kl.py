@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from recsys_posttrain.basic_statistics import Floats, ratio, resampled_sums
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import draws_of_seeds, interval, p_value
+from recsys_posttrain.stats.bootstrap import draws_for, draws_of_seeds, interval, p_value
 from recsys_posttrain.stats.columns import OPTIONAL_COLUMNS, Column, value_columns
 from recsys_posttrain.stats.runs import per_user, runs_of
 
@@ -43,7 +43,8 @@ def equal_kl(
 
     gain: NaN outside the method's points. lead: what is gained more than by the tilt at decode time
     (the method `TILT`) at that KL, where the rows have it. points: the number of strengths.
-    largest_kl: the largest KL that every seed reached. Empty without the reference or without a
+    largest_kl: the largest KL that every seed reached. resamples: at least so many draws; more
+    where so many leads need them. Empty without the reference or without a
     method of several strengths.
     """
     columns = columns_at_equal_kl(list(rows.columns))
@@ -94,6 +95,8 @@ def _of_condition(
     runs, _ = runs_of(together, [KL, *columns])
     values_CMSN, weights_CN = per_user(runs, [KL, *columns], scale)
     place = {name: number for number, name in enumerate(runs)}
+    tests = len(KLS) * points["method"].nunique()
+    resamples = draws_for(tests, resamples, values_CMSN[..., 0].size)
     observed_CMS, drawn_RCMS = _means(values_CMSN, weights_CN, resamples, rng)
     seeds_rng = int(rng.integers(2**32))
     users = int((weights_CN[0] > 0).sum())

@@ -5,7 +5,7 @@ equivalences; each is corrected after Holm. Two methods that no test separates n
 that is a claim of its own, with a margin and a p-value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.reward_scale import RewardScale
-from recsys_posttrain.stats.bootstrap import equivalence_p, interval, p_value
+from recsys_posttrain.stats.bootstrap import ALPHA, equivalence_p, interval, p_value
 from recsys_posttrain.stats.columns import Column
 from recsys_posttrain.stats.significance import holm
 
-ALPHA = 0.05
 MARGIN = 0.1  # of the control's value, or of a star
 FIELDS = (
     *("column", "method", "other", "difference", "low", "high", "p_value", "p_holm"),
@@ -34,16 +33,17 @@ def margin_of(column: Column, of_control: float, scale: RewardScale, share: floa
 def compared_pairs(
     column: str,
     methods: Sequence[str],
-    values_P: Floats,
-    draws_RP: Floats,
+    differences: Iterable[tuple[float, Floats]],
     margin: float,
 ) -> list[dict[str, object]]:
-    """A row for each pair, the first in the order of the table: `FIELDS`. values_P, draws_RP: the
-    first minus the second, in the order of np.triu_indices."""
+    """A row for each pair, the first in the order of the table: `FIELDS`. differences: value and
+    draws [R] of the first minus the second, in the order of np.triu_indices."""
     first_P, second_P = np.triu_indices(len(methods), 1)
-    p_P = [p_value(draws_R) for draws_R in draws_RP.T]
-    equal_P = [equivalence_p(draws_R, margin) for draws_R in draws_RP.T]
-    bounds_P = [interval(*pair) for pair in zip(values_P, draws_RP.T, strict=True)]
+    p_P, equal_P, bounds_P = [], [], []
+    for value, draws_R in differences:
+        p_P.append(p_value(draws_R))
+        equal_P.append(equivalence_p(draws_R, margin))
+        bounds_P.append(interval(value, draws_R))
     return [
         {
             "column": column,

@@ -6,9 +6,12 @@ import pytest
 from scipy import stats
 
 from recsys_posttrain.stats.bootstrap import (
+    ALPHA,
     FEW_USERS,
+    MOST_BYTES,
     bootstrap,
     bootstrap_interval,
+    draws_for,
     equivalence_p,
     interval,
     p_value,
@@ -270,3 +273,13 @@ def test_p_value_and_interval_agree():
         assert p <= 0.05 + 2 / 1000 if excludes else p > 0.05
         outside += excludes
     assert 20 < outside < 180
+
+
+@pytest.mark.parametrize("tests", [1, 3, 703, 4950])
+def test_so_many_draws_that_a_corrected_test_can_be_significant(tests):
+    found = draws_for(tests, at_least=1)
+    assert smallest_p(found) * tests <= ALPHA
+    assert smallest_p(found - 2) * tests > ALPHA
+    assert draws_for(tests, at_least=10**6) == 10**6
+    assert draws_for(tests, at_least=1, statistics=10**8) == 1, "no room for the draws"
+    assert draws_for(10**9, 1, 1000) * 8 * 1000 <= MOST_BYTES

@@ -12,6 +12,7 @@ from recsys_posttrain.report.cells import p_text
 from recsys_posttrain.report.render import latex, markdown
 from recsys_posttrain.report.table import comparison_table, write_table
 from recsys_posttrain.reward_scale import RewardScale
+from recsys_posttrain.stats import bootstrap as bootstrap_module
 from recsys_posttrain.stats.bootstrap import bootstrap, equivalence_p, interval, p_value
 from recsys_posttrain.stats.columns import Column
 from recsys_posttrain.stats.pairs import compared_pairs, equal, letters, margin_of, separated
@@ -133,7 +134,7 @@ def test_who_differs_and_who_is_equal():
 
 def test_one_pair_without_a_value_has_no_p():
     nan = np.full((10, 1), np.nan)
-    (row,) = compared_pairs("x", ("A", "B"), np.array([np.nan]), nan, 0.1)
+    (row,) = compared_pairs("x", ("A", "B"), [(np.nan, nan[:, 0])], 0.1)
     assert np.isnan([row["p_value"], row["p_holm"], row["p_equal"], row["low"]]).all()
 
 
@@ -185,3 +186,18 @@ def test_p_values_have_a_floor():
     assert [p_text(p) for p in (0.0004, 0.001, 0.0123, 0.5, 1.0)] == [
         *("≤ .001", "≤ .001", ".012", ".500", "1.000")
     ]
+
+
+def test_what_lies_far_apart_is_marked_however_many_methods_there_are(monkeypatch):
+    """With 60 draws no p is below .03, and 45 pairs would make it 1."""
+    rows = pd.concat([drawn(seeds=1), *(drawn(seeds=1).assign(method=lambda r, n=n: r["method"] + n)
+                                        for n in ("1", "2"))])  # fmt: skip
+    found = comparison_table(rows, num_items=9, control="A", columns=(NDCG,), resamples=60)
+    pairs = found.comparison.pairs.set_index(["method", "other"])
+    assert pairs.loc[("A", "D"), "p_holm"] <= 0.05
+    assert "2,640 draws, so that no p is below .0008" in found.caption
+    assert "too many" not in found.caption
+    monkeypatch.setattr(bootstrap_module, "MOST_BYTES", 0)
+    few = comparison_table(rows, num_items=9, control="A", columns=(NDCG,), resamples=60)
+    assert few.comparison.pairs["p_holm"].min() > 0.05
+    assert "66 pairs of methods of a column: too many for any to be marked" in few.caption
