@@ -41,8 +41,9 @@ class Results:
 
     def _read(self, name: str) -> pd.DataFrame:
         frame = pd.read_csv(self.folder / name, keep_default_na=False, na_values=[""])
-        texts = [each for each in ("place", "kind", "strength") if each in frame]
-        return frame.fillna(dict.fromkeys(texts, ""))
+        for name in {"place", "kind", "strength"} & {*frame}:
+            frame[name] = frame[name].astype("object").fillna("")
+        return frame
 
     @cached_property
     def table(self) -> pd.DataFrame:

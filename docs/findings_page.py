@@ -7,10 +7,11 @@ pages hold them between two marks; a test writes them again and finds no differe
 """
 
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from findings import Refuted, Results, claim, is_method, listed, plain, trained, with_interval
+from findings import Refuted, Results, claim, is_method, plain, trained, with_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = "<!-- written by docs/findings_page.py -->", "<!-- end -->"
@@ -26,11 +27,12 @@ def tilt_leads(field: Results) -> str:
     at = field.gains(GOLD, 0.1)
     best = at.loc[trained(at.index), "gain"].idxmax()
     return (
-        f"**No trained method gains as much as the tilt at the same distance.** Expected true reward "
-        f"in Jester, {cells['method'].nunique()} trained methods, five full seeds: at KL .1 "
-        f"`{TILT}` gains {with_interval(at.loc[TILT], 'gain')} stars, the best trained method, `{best}`, "
-        f"{with_interval(at.loc[best], 'gain')}. All {len(cells)} leads that could be measured at five KLs "
-        f"are below 0, each with its 95% interval ([equal KL]({field.link}/equal_kl.md))."
+        "**No trained method gains as much as the tilt at the same distance.** Expected true "
+        f"reward in Jester, {cells['method'].nunique()} trained methods, five seeds: at KL .1 "
+        f"`{TILT}` gains {with_interval(at.loc[TILT], 'gain')} stars, the best trained method, "
+        f"`{best}`, {with_interval(at.loc[best], 'gain')}. All {len(cells)} leads that could be "
+        "measured at five KLs are below 0, each with its 95% interval "
+        f"([equal KL]({field.link}/equal_kl.md))."
     )
 
 
@@ -51,11 +53,11 @@ def one_list_for_everyone(field: Results) -> str:
         f"**In lists of five, methods that train nothing are ahead of all that train.** Jester: "
         f"argmax of the reward model {value['RewardArgmax']}, item mean {value['ItemMean']}, "
         f"`{TILT}` {value[TILT]}, the best trained method (`{best}`) {value[best]}, the pretrained "
-        f"policy {value[REFERENCE]}, the worst trained one (`{worst}`) {plain(at[worst])}. The first "
-        "three differ from BC after correction for all pairs, no trained method does. One list for "
-        f"everyone could reach {value['BestFixedList']}, a list for each person {value['Oracle']}, "
-        f"so what is missing is knowledge of people, which the reward model of this log hardly has "
-        f"([table]({field.link}/table.md))."
+        f"policy {value[REFERENCE]}, the worst trained one (`{worst}`) {plain(at[worst])}. The "
+        "first three differ from BC after correction for all pairs, no trained method does. One "
+        f"list for everyone could reach {value['BestFixedList']}, a list for each person "
+        f"{value['Oracle']}, so what is missing is knowledge of people, which the reward model of "
+        f"this log hardly has ([table]({field.link}/table.md))."
     )
 
 
@@ -78,12 +80,13 @@ def controls_hold(field: Results) -> str:
     }
     claim(set(owed) == {"SA2C"}, "of shuffled rewards SA2C alone gains expected reward")
     return (
-        f"**What methods gain they owe to the rewards, with one exception.** With shuffled or constant "
-        f"rewards none of {len(given) - 2} rows is above BC given the same. In expected reward "
-        f"`SA2C` gains {plain(gain['SA2C'], '+.3f')}, and {plain(owed['SA2C'], '+.3f')} with shuffled "
-        "rewards: nearly all of it is not the rewards' doing. With the *true* reward, drawn fresh in "
-        f"every step, lists are worth {plain(true['mean'])}, no more than with the model's: at this "
-        "length the policy, not the reward model, is what holds lists back."
+        "**What methods gain they owe to the rewards, with one exception.** With shuffled or "
+        f"constant rewards none of {len(given) - 2} rows is above BC given the same. In expected "
+        f"reward `SA2C` gains {plain(gain['SA2C'], '+.3f')}, and "
+        f"{plain(owed['SA2C'], '+.3f')} with shuffled rewards: nearly all of it is not the "
+        "rewards' doing. With the *true* reward, drawn fresh in every step, lists are worth "
+        f"{plain(true['mean'])}, no more than with the model's: what such a training does to a "
+        f"policy holds lists back too ([table]({field.link}/table.md))."
     )
 
 
@@ -98,12 +101,12 @@ def lists_and_expectations(field: Results) -> str:
     claim(of_kl > 0.9, "the gain in expectation follows the distance")
     spread = means.max() - means.min()
     return (
-        f"**Lists and expectations disagree.** Over the trained methods "
-        f"at their chosen strengths expected reward differs by {plain(spread['reward/gold'])}, the "
-        f"value of a list by {plain(spread['reward/gold@5'])}; their rank correlation is "
-        f"{plain(rank, '.2f')}. The first follows the distance from the pretrained policy (rank "
-        f"correlation with KL {plain(of_kl, '.2f')}), so a table of expected reward at chosen "
-        "strengths mostly says who went furthest."
+        "**Lists and expectations disagree.** Over the trained methods at their chosen strengths "
+        f"expected reward differs by {plain(spread['reward/gold'])}, the value of a list by "
+        f"{plain(spread['reward/gold@5'])}; their rank correlation is {plain(rank, '.2f')}. The "
+        "first follows the distance from the pretrained policy (rank correlation with KL "
+        f"{plain(of_kl, '.2f')}), so a table of expected reward at chosen strengths mostly says "
+        f"who went furthest ([rows]({field.link}/rows.parquet))."
     )
 
 
@@ -113,14 +116,16 @@ def a_sft_and_exp_rsft(field: Results) -> str:
         (pairs["method"] == "ExpRSFT") & (pairs["other"] == "ASFT") & (pairs["place"] == "")
     ].itertuples()
     claim(row.p_holm > 0.05 and row.p_equal_holm <= 0.05, "ASFT and ExpRSFT count as equal")
-    at = field.gains(GOLD, 0.03)["gain"]
+    at, lists = field.gains(GOLD, 0.03)["gain"], field.at()["mean"]
+    apart = lists[trained(lists.index)]
+    claim(row.margin > apart.max() - apart.min(), "the margin is wider than all lie apart")
     return (
-        f"**A-SFT and Exp-RSFT are equal here.** In lists ExpRSFT is {plain(row.difference, '+.3f')} "
-        f"[{plain(row.low, '+.3f')}, {plain(row.high, '+.3f')}] ahead: not separated, and equal within "
-        f"{plain(row.margin, '.1f')} stars (p {plain(row.p_equal_holm)}, corrected), a margin that is "
-        "wider than all trained methods lie apart. At KL .03 they gain "
-        f"{plain(at['ExpRSFT'], '+.4f')} and {plain(at['ASFT'], '+.4f')} in expected reward: a "
-        "baseline that is one saves nothing that a temperature does not."
+        "**A-SFT and Exp-RSFT are equal here.** In lists ExpRSFT is "
+        f"{plain(row.difference, '+.3f')} [{plain(row.low, '+.3f')}, {plain(row.high, '+.3f')}] "
+        f"ahead: not separated, and equal within {plain(row.margin, '.1f')} stars (p "
+        f"{plain(row.p_equal_holm)}, corrected), a margin that is wider than all trained methods "
+        f"lie apart. At KL .03 they gain {plain(at['ExpRSFT'], '+.4f')} and "
+        f"{plain(at['ASFT'], '+.4f')} in expected reward ([pairs]({field.link}/pairs.csv))."
     )
 
 
@@ -135,9 +140,15 @@ FINDINGS: tuple[tuple[Callable[[Results], str], str], ...] = (
 
 def findings(root: Path) -> str:
     """root: the folder of the results."""
-    return "\n\n".join(
+    texts = (
         f"{number}. {finding(Results(name, root))}"
         for number, (finding, name) in enumerate(FINDINGS, start=1)
+    )
+    return "\n".join(
+        textwrap.fill(
+            text, 120, subsequent_indent="   ", break_on_hyphens=False, break_long_words=False
+        )
+        for text in texts
     )
 
 

@@ -54,7 +54,9 @@ def test_the_best_trained_method_of_the_advice_is_the_best_of_its_table():
     folder = RESULTS / "whole_field-jester"
     at_kl = table(text_of(folder / "equal_kl.md"), "| method | KL 0.01 |")
     place = at_kl[0].index("KL 0.1")
-    gains = {row[0]: re.sub(r"[*+†]| ±.*", "", row[place]) for row in at_kl[2:] if "±" in row[place]}
+    gains = {
+        row[0]: re.sub(r"[*+†]| ±.*", "", row[place]) for row in at_kl[2:] if "±" in row[place]
+    }
     best = max((gain for name, gain in gains.items() if name != "Tilt"), key=Decimal)
     lists = {
         row[0]: row[1].split()[0] for row in table(text_of(folder / "table.md"), "|  | value")[2:]

@@ -1,0 +1,99 @@
+"""The findings page says what the committed results say, and nothing else."""
+
+import re
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from doc_pages import ROOT, text_of
+
+sys.path.insert(0, str(ROOT / "docs"))
+import findings_page
+from findings import RESULTS, Refuted, Results, claim, listed, plain
+
+FOLDERS = sorted({name for _, name in findings_page.FINDINGS})
+FILES = ("table.csv", "equal_kl.csv", "pairs.csv", "selection.csv", "rows.parquet")
+
+
+@pytest.fixture
+def copied(tmp_path):
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+        for file in FILES:
+            shutil.copy(RESULTS / name / file, tmp_path / name / file)
+    return tmp_path
+
+
+def test_the_page_is_what_the_results_give():
+    page = text_of(ROOT / "docs" / "results.md")
+    assert page == findings_page.between(page, findings_page.findings(RESULTS))
+    assert page.index(findings_page.MARKS[0]) < 1_500, "first on the page"
+
+
+@pytest.mark.parametrize(
+    ("finding", "name"), findings_page.FINDINGS, ids=lambda each: getattr(each, "__name__", each)
+)
+def test_no_finding_outlives_its_rows(copied, finding, name):
+    """With other rows in a file that it reads, its sentences are refuted or its figures change; and
+    every figure of it comes from a file."""
+    before = finding(Results(name, copied))
+    read = [file for file in FILES if _differs(finding, name, copied, file, before)]
+    assert read, "it reads none of the files"
+    figures = re.findall(r"[+-]?\d*\.\d+", re.sub(r"\]\(.*?\)", "", before))
+    assert len(figures) > 2
+
+
+def _differs(finding, name, root, file, before):
+    """Whether the finding notices that all numbers of a file are others."""
+    path = root / name / file
+    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    kept = {"seed", "user", "level", "kl"} if file != "rows.parquet" else {"seed", "user", "level"}
+    numbers = [each for each in frame.select_dtypes("number") if each not in kept]
+    turned = frame.assign(**{each: -1.5 * frame[each] for each in numbers})
+    if path.suffix == ".parquet":
+        turned.to_parquet(path)
+    else:
+        turned.to_csv(path, index=False)
+    try:
+        return finding(Results(name, root)) != before
+    except Refuted:
+        return True
+    finally:
+        shutil.copy(RESULTS / name / file, path)
+
+
+def test_the_means_of_the_tables_follow_from_the_published_rows():
+    """With pandas alone, as publish.py says."""
+    by = ["place", "kind", "level", "method", "strength"]
+    for name in FOLDERS:
+        rows = pd.read_parquet(RESULTS / name / "rows.parquet")
+        means = rows.groupby(by)["reward/gold@5"].mean()
+        table = Results(name).table
+        of_lists = table[table["column"] == "true reward of the top 5"].set_index(by)["mean"]
+        assert means.index.isin(of_lists.index).all()
+        assert len(means) > 20
+        np.testing.assert_allclose(means, of_lists[means.index], atol=1e-4, rtol=0)
+
+
+def test_a_refuted_sentence_stops_the_page(capsys, monkeypatch, tmp_path):
+    claim(True, "so it is")
+    with pytest.raises(Refuted, match="no longer say: so it is"):
+        claim(False, "so it is")
+
+    def refuted(_):
+        raise Refuted("the committed results no longer say: x")
+
+    monkeypatch.setattr(findings_page, "FINDINGS", ((refuted, FOLDERS[0]),))
+    before = text_of(ROOT / "docs" / "results.md")
+    assert findings_page.main() == 1
+    assert "no longer say: x" in capsys.readouterr().err
+    assert text_of(ROOT / "docs" / "results.md") == before
+
+
+def test_numbers_as_the_page_prints_them():
+    assert [plain(x) for x in (0.1234, -0.05, 3.5, 0.0)] == [".123", "-.050", "3.500", ".000"]
+    assert plain(0.5, "+.2f") == "+.50"
+    assert listed(["A"]) == "`A`"
+    assert listed(["A", "B", "C"]) == "`A`, `B` and `C`"
