@@ -17,10 +17,10 @@ RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
 KL = 0.03  # the largest of the table that methods on logged rewards reach
 TRAINED = ("DPO", "ASFT", "ExpRSFT", "OfflinePPO", "ASFT(model)", "IQL", "GRPO")
 BIASED = {  # colour, marker and line of each method under errors
-    "ASFT": ("#0072b2", "o", "-"),
+    "Tilt": ("#0072b2", "o", "-"),
     "DPO": ("#009e73", "^", "--"),
-    "ASFT(model)": ("#d55e00", "s", "--"),
     "OfflinePPO": ("#cc79a7", "v", "--"),
+    "RewardArgmax": ("#d55e00", "s", ":"),
 }
 
 

@@ -4,9 +4,10 @@ A sentence of the page is checked before its figures are filled in: `claim` stop
 otherwise, so a page can neither keep an old figure nor an old conclusion.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from recsys_posttrain import algorithms
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
 CLEAN = ("", "", 0.0)  # place, kind and level without noise
 CONDITION = ["place", "kind", "level"]
+Frame = Any  # of pandas, whose cells have no type
 # Named after their class, with a remark behind a comma where they are no method that one may take.
 TRAINED = frozenset(name for name in vars(algorithms) if name[:1].isupper())
 
@@ -46,51 +48,51 @@ class Results:
         return frame
 
     @cached_property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Frame:
         return self._read("table.csv")
 
     @cached_property
-    def equal_kl(self) -> pd.DataFrame:
+    def equal_kl(self) -> Frame:
         return self._read("equal_kl.csv")
 
     @cached_property
-    def selection(self) -> pd.DataFrame:
+    def selection(self) -> Frame:
         return self._read("selection.csv")
 
     @cached_property
-    def pairs(self) -> pd.DataFrame:
+    def pairs(self) -> Frame:
         return self._read("pairs.csv")
 
     @cached_property
-    def rows(self) -> pd.DataFrame:
+    def rows(self) -> Frame:
         return pd.read_parquet(self.folder / "rows.parquet")
 
     @property
     def link(self) -> str:
         return f"../experiments/results/{self.name}"
 
-    def at(self, condition: tuple[str, str, float] = CLEAN) -> pd.DataFrame:
+    def at(self, condition: tuple[str, str, float] = CLEAN) -> Frame:
         """Rows of the table under one noise, by method."""
         found = self.table[(self.table[CONDITION] == list(condition)).all(axis=1)]
         return found.set_index("method")
 
-    def gains(self, column: str, kl: float) -> pd.DataFrame:
+    def gains(self, column: str, kl: float) -> Frame:
         """At one KL, without noise, by method: those that every seed took so far."""
         frame = self.equal_kl
         kept = (frame["column"] == column) & (frame["kl"] == kl) & (frame["place"] == "")
         return frame[kept & frame["gain"].notna()].set_index("method")
 
 
-def trained(labels: Collection[str]) -> list[str]:
-    return [label for label in labels if is_method(label)]
+def trained(labels: Iterable[Hashable]) -> list[str]:
+    return [str(label) for label in labels if is_method(str(label))]
 
 
-def with_interval(row: pd.Series, name: str, low: str = "low", high: str = "high") -> str:
+def with_interval(row: Any, name: str, low: str = "low", high: str = "high") -> str:
     """+.123 ±.004; half of the interval's width."""
     return f"{plain(row[name], '+.3f')} ±{plain((row[high] - row[low]) / 2, '.3f')}"
 
 
-def plain(number: float, how: str = ".3f") -> str:
+def plain(number: Any, how: str = ".3f") -> str:
     """Without the zero before the point."""
     return format(number, how).replace("0.", ".", 1) if abs(number) < 1 else format(number, how)
 

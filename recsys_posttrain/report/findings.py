@@ -1,6 +1,7 @@
 """What one study says for a reward model as good as yours, as advice reads it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -78,8 +79,13 @@ def of_methods(study: StudyFolder, model: pd.Series) -> Finding:
 def of_errors(study: StudyFolder, model: pd.Series) -> Finding:
     """Of a study of errors in the reward model, read at the quality of this one: its axis decides
     (report/noise_quality.py)."""
+    # A model of logged data has a judge. A study's correlation with its judge is what that compares
+    # with; where it has the one with the truth alone, it is compared all the same.
+    judged = replace(study, cells=study.cells.drop(columns="projected_truth", errors="ignore"))
+    by_judge = "projected_judge" in model and "projected_truth" not in model
+    if by_judge and evidence.axis_of_models(judged) == "projected_judge":
+        study = judged
     axis = evidence.axis_of_models(study)
-    # A model of logged data has a judge; its projected correlation is compared all the same.
     own = axis if axis in model else "projected_judge"
     quality, low, high = (float(model[f"{own}{end}"]) for end in ("", "_low", "_high"))
     conditions = evidence.conditions_at(study, low, quality, high)

@@ -67,12 +67,31 @@ def comparisons(
     clean = kept[kept["place"] == ""]
     repeated = clean[~clean["method"].isin(methods.controlled)]
     for (place, kind, level), noisy in kept.groupby(CONDITION, sort=False):
-        unchanged = repeated[~repeated["method"].isin(set(noisy["method"]))]
+        changed = (rows[CONDITION] == [place, kind, level]).all(axis=1)
+        unchanged = repeated[~repeated["method"].isin(set(rows.loc[changed, "method"]))]
         parts = [untrained, unchanged, noisy] if place else [untrained, clean]
         together: pd.DataFrame = pd.concat(parts)
         for control, part in together.groupby(together["method"].map(own), sort=False):
             noise = NoiseLevel(str(place), str(kind), float(str(level)))
             yield noise, _compared(str(control), part, columns, num_items, scale)
+
+
+def with_unjudged(selected: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The chosen strengths, and those of methods that ran under a noise without being validated
+    there: validation never asks for the truth, which `TruthShare` mixes into the model by which the
+    tilt ranks. They have the strength chosen without noise, or their only one."""
+    clean = selected[selected["place"] == ""].set_index("method")["strength"]
+    ran = rows.loc[rows["method"].isin(clean.index), TRIAL].drop_duplicates()
+    judged = {tuple(key) for key in selected[METHOD].itertuples(index=False)}
+    found = [
+        (*key, strength)
+        for key, of_method in ran.groupby(METHOD, sort=False)["strength"]
+        if key not in judged
+        for strength in of_method
+        if strength == clean[str(key[-1])] or len(of_method) == 1
+    ]
+    more = pd.DataFrame(found, columns=TRIAL).assign(at_edge=False)
+    return pd.concat([selected, more], ignore_index=True) if found else selected
 
 
 def grid_of(
@@ -86,7 +105,7 @@ def grid_of(
     run.json."""
     methods, given = Methods.of(record, control), (record["num_items"], scale_in(record))
     rule = record.get("chosen_by", OWN)  # of an older record
-    selected = chosen(validation, rule)
+    selected = with_unjudged(chosen(validation, rule), rows)
     candidates = with_nothing(rows, validation)
     compared = list(comparisons(candidates, selected, methods, *given))
     table, pairs = (

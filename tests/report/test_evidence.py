@@ -127,10 +127,27 @@ def test_the_strength_is_what_was_chosen_where_the_quality_is_near() -> None:
     assert _finding(study, 0.6).strengths["PPO"] == "KL 1 or KL 3"
 
 
-def test_the_published_study_decides_nothing_at_its_own_quality() -> None:
-    """At .587 no method is above the pretrained policy by more than both intervals."""
+def test_a_published_study_decides_nothing_outside_of_its_qualities() -> None:
+    """No method of the semi-synthetic study is advised for a model that is better than its own."""
+    from recsys_posttrain.report.study_folder import study_folder
+
+    study = study_folder(RESULTS / "noise_vs_quality-semi-ml-100k")
+    low, high = evidence.studied_range(study)
+    assert _finding(study, high + 0.1).best == ()
+    assert low < high
+
+
+def test_a_model_with_a_judge_is_read_by_the_studys_judge() -> None:
+    """Jester's clean model agrees .837 with its judge and .361 with the truth: one that agrees .83
+    with its own judge is as good as that one. Independent errors leave both correlations, and take
+    the argmax down, so nothing is supported under every error."""
     from recsys_posttrain.report.study_folder import study_folder
 
     study = study_folder(RESULTS / "noise_vs_quality-jester")
-    assert evidence.studied_range(study) == pytest.approx((0.501, 0.587), abs=5e-4)  # table.md
-    assert _finding(study, 0.587).best == ()
+    assert evidence.studied_range(study) == pytest.approx((-0.040, 0.364), abs=5e-4)  # table.md
+    names = ["projected_judge", "projected_judge_low", "projected_judge_high", "pairwise_accuracy"]
+    model = pd.Series(dict(zip(names, (0.83, 0.82, 0.84, 0.6), strict=True)))
+    found = of_errors(study, model)
+    assert found.is_near
+    assert found.best == ()
+    assert "by projected correlation (judge)" in "\n".join(found.lines)

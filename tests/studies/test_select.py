@@ -15,7 +15,7 @@ from recsys_posttrain.studies.choose import (
     with_nothing,
 )
 from recsys_posttrain.studies.rules import OWN, RULES, validation_means
-from recsys_posttrain.studies.select import Methods, comparisons
+from recsys_posttrain.studies.select import Methods, comparisons, with_unjudged
 
 CLEAN, BIASED = ("", "", 0.0), ("model", "ItemBias", 1.0)
 Row = tuple[tuple[str, str, float], str, str, float]
@@ -126,6 +126,35 @@ def test_methods_are_compared_under_each_noise_and_others_keep_their_value() -> 
         CLEAN: {"Pretrained": 2.05, "BC": 2.05, "PPO": 3.05, "bound": 4.05},
         BIASED: {"Pretrained": 2.05, "BC": 2.05, "PPO": 1.05},
     }
+
+
+def test_a_method_without_validation_under_a_noise_has_its_own_value_there() -> None:
+    """Nothing is chosen by a truth that is mixed into the model, so the tilt has the strength that
+    was chosen without noise, and the argmax the only one it has. Neither keeps its clean value."""
+    better = ("model", "TruthShare", 0.5)
+    chosen_clean: list[Row] = [
+        (CLEAN, "BC", "", 2.0),
+        (CLEAN, "RewardArgmax", "", 3.0),
+        (CLEAN, "Tilt", "temperature 1", 3.5),
+        (CLEAN, "ASFT", "temperature 2", 2.5),
+    ]
+    under: list[Row] = [
+        (better, "RewardArgmax", "", 4.0),
+        (better, "Tilt", "temperature 1", 4.5),
+        (better, "Tilt", "temperature 3", 9.0),
+        (better, "ASFT", "temperature 1", 9.0),
+        (better, "ASFT", "temperature 3", 9.0),
+    ]
+    rows = _rows(*chosen_clean, *under)
+    selected = with_unjudged(_selected(*chosen_clean).assign(at_edge=True), rows)
+    assert selected["at_edge"].tolist() == [True] * 4 + [False] * 2
+    compared = {
+        noise.kind: found.cells for noise, found in _compared(rows, selected, Methods("BC"))
+    }
+    means = compared["TruthShare"].set_index("method")["mean"].round(6).to_dict()
+    assert means == {"Pretrained": 2.05, "BC": 2.05, "RewardArgmax": 4.05, "Tilt": 4.55}
+    same = with_unjudged(selected, rows)
+    pd.testing.assert_frame_equal(same, selected)
 
 
 def _validation(trials: dict[str, dict[str, list[float]]], liked: list[int]) -> pd.DataFrame:
