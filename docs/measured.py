@@ -27,8 +27,8 @@ TABLES = (
         ("Pretrained",),
         None,
         "Jester, true reward of lists of five while errors that belong to an item are added to the "
-        "reward model (level: their sd in stars). The first study, "
-        "[since corrected]({root}/experiments/README.md#corrections-to-the-first-study).",
+        "reward model (level: their sd in stars). Three seeds; validation chose the strength, and "
+        "may choose to do nothing.",
     ),
     (
         "noise_vs_quality-jester/table.md",

@@ -47,7 +47,7 @@ def test_a_page_has_formula_source_settings_and_measured_rows(generated):
     assert rows["OfflinePPO"][2] == "+.1259† ±.0054"
     assert rows["Tilt"][2] == "**+.1443** ±.0055"
     biased = table(page.partition("are added to the reward model")[2], "|  | level 0 |")
-    assert [row[3] for row in biased if row[0] == "OfflinePPO"] == ["3.118 ±0.084 (KL 0.3)"]
+    assert [row[3] for row in biased if row[0] == "OfflinePPO"] == ["3.531 ±0.040 (do nothing)"]
     ours = table(page, "| method | NDCG@10 all")
     assert ours[0] == [
         "method",
