@@ -143,18 +143,14 @@ def test_the_gain_is_the_mean_difference_of_the_estimates_that_can_be_believed()
 def test_a_study_with_the_projected_correlation_asks_for_it(
     small_ratings_csv, tmp_path, own_cache, small_reward, monkeypatch
 ):
-    """By the judge, since a file has no truth."""
+    """By the judge, since a file has no truth; the study has its own judge to compare with."""
     folder = tmp_path / "studies" / "mine"
     shutil.copytree(advise.RESULTS / "noise_vs_quality-jester", folder)
-    table = pd.read_csv(folder / "table.csv")
-    table.assign(projected_truth=table["pairwise_accuracy"] - 0.5).to_csv(
-        folder / "table.csv", index=False
-    )
     monkeypatch.setattr(advise, "is_known", lambda _: True)
     text = advise.advise_on(str(small_ratings_csv), None, folder.parent, tmp_path, "cpu")
     assert re.search(
         r"noise_vs_quality-jester .* your model, \[-?\.\d+, -?\.\d+\], is outside|"
-        r"nearest to your projected correlation \(judge\) .*, by projected correlation \(truth\)",
+        r"nearest to your projected correlation \(judge\) .*, by projected correlation \(judge\)",
         text,
     )
 
