@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 
 from recsys_posttrain import algorithms
+from recsys_posttrain.files import read_csv, read_parquet
+from recsys_posttrain.report.noise_quality import CONDITION
+from recsys_posttrain.report.study_folder import TEXTS
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
 CLEAN = ("", "", 0.0)  # place, kind and level without noise
-CONDITION = ["place", "kind", "level"]
 Frame = Any  # of pandas, whose cells have no type
 # Named after their class, with a remark behind a comma where they are no method that one may take.
 TRAINED = frozenset(name for name in vars(algorithms) if name[:1].isupper())
@@ -42,10 +44,7 @@ class Results:
         self.name, self.folder = name, root / name
 
     def _read(self, name: str) -> pd.DataFrame:
-        frame = pd.read_csv(self.folder / name, keep_default_na=False, na_values=[""])
-        for name in {"place", "kind", "strength"} & {*frame}:
-            frame[name] = frame[name].astype("object").fillna("")
-        return frame
+        return read_csv(self.folder / name, texts=TEXTS)
 
     @cached_property
     def table(self) -> Frame:
@@ -65,7 +64,7 @@ class Results:
 
     @cached_property
     def rows(self) -> Frame:
-        return pd.read_parquet(self.folder / "rows.parquet")
+        return read_parquet(self.folder / "rows.parquet")
 
     @property
     def link(self) -> str:
@@ -87,9 +86,9 @@ def trained(labels: Iterable[Hashable]) -> list[str]:
     return [str(label) for label in labels if is_method(str(label))]
 
 
-def with_interval(row: Any, name: str, low: str = "low", high: str = "high") -> str:
+def with_interval(row: Any, name: str) -> str:
     """+.123 ±.004; half of the interval's width."""
-    return f"{plain(row[name], '+.3f')} ±{plain((row[high] - row[low]) / 2, '.3f')}"
+    return f"{plain(row[name], '+.3f')} ±{plain((row['high'] - row['low']) / 2)}"
 
 
 def plain(number: Any, how: str = ".3f") -> str:

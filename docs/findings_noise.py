@@ -3,7 +3,7 @@
 from typing import Any
 
 import pandas as pd
-from findings import Results, claim, plain
+from findings import Results, claim, listed, plain
 from findings_field import REFERENCE, TILT
 
 ASK = ("ASFT", "ASFT(model)", "OfflinePPO", "DPO")  # trained methods that errors of the model reach
@@ -42,15 +42,16 @@ def without_a_choice(study: Results) -> str:
     argmax = [each.loc["RewardArgmax", "mean"] for each in at]
     reference = study.at().loc[REFERENCE, "mean"]
     claim(max(argmax) < reference, "under an item bias the argmax is below the pretrained policy")
-    nothing = [set(each.index[each["strength"] == "do nothing"]) for each in at]
-    claim(all({"ASFT(model)", "OfflinePPO", "DPO"} <= each for each in nothing), "they do nothing")
+    nothing = set.intersection(*({*each.index[each["strength"] == "do nothing"]} for each in at))
+    left = ASK[1:]
+    claim({*left} <= nothing, f"under an item bias {listed(left)} do nothing")
     fitted = study.at(("model", "Independent", 2.4))["mean"]
     claim(fitted["OfflinePPO"] > reference > fitted["RewardArgmax"] + 0.2, "a fit averages errors")
     return (
         "**Errors that belong to an item make doing nothing the best choice; errors that belong "
         "to one prediction average out in a fit.** From an item bias of .3 stars on, validation "
-        f"chooses to leave the policy as it is ({plain(reference)}) for every method trained on "
-        "the model's rewards, and the argmax of the model falls to "
+        f"chooses to leave the policy as it is ({plain(reference)}) for {listed(left)}, "
+        "and the argmax of the model falls to "
         f"{', '.join(map(plain, argmax))} at {', '.join(f'{each:g}' for each in levels)} stars. "
         "Under independent errors of 2.4 stars for each person and item `OfflinePPO` still has "
         f"{plain(fitted['OfflinePPO'])} and the argmax {plain(fitted['RewardArgmax'])} "
@@ -63,11 +64,14 @@ def a_better_model(study: Results) -> str:
     clean = study.at()["mean"]
     names = [*ASK[1:], TILT, "RewardArgmax"]
     gain = at.loc[names, "mean"] - clean[names]
-    claim(gain[[TILT, "RewardArgmax"]].min() > 0.2, "a better model helps who asks it at serving")
+    claim(
+        gain[[TILT, "RewardArgmax"]].min() > 0.2,
+        "a better model helps the methods that use it while serving",
+    )
     claim(gain[list(ASK[1:])].abs().max() < 0.02, "and changes nothing for trained methods")
     moved = at["projected_truth"].iloc[0], study.at()["projected_truth"].max()
     return (
-        "**A better reward model helps those who ask it while serving, not those who train on "
+        "**A better reward model helps methods that use it while serving, not methods trained on "
         "it.** With half of the truth mixed in, lists of the argmax go from "
         f"{plain(clean['RewardArgmax'])} to {plain(at.loc['RewardArgmax', 'mean'])} and of the "
         f"tilt from {plain(clean[TILT])} to {plain(at.loc[TILT, 'mean'])}; "

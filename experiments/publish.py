@@ -19,6 +19,7 @@ import pandas as pd
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.files import write_parquet
 from recsys_posttrain.report.study_folder import study_folder
+from recsys_posttrain.studies.choose import TRIAL
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TABLES = ("table", "equal_kl", "selection", "pairs", "cutoffs", "frontier", "validation")
@@ -31,7 +32,6 @@ PUBLISHED = (
     *(f"{name}{ending}" for name in TABLES for ending in (".csv", ".json", ".md", ".tex")),
     *(f"{name}{ending}" for name in MODELS for ending in (".json", ".md")),
 )
-CONDITION = ["place", "kind", "level", "method", "strength"]
 VALUES = ["reward/gold", "reward/gold@5", "kl"]
 DIGITS = 4
 
@@ -42,16 +42,17 @@ def published_rows(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     A method that the noise cannot change has no rows under it, nor has "do nothing": the table
     takes theirs from without noise, and from the pretrained policy.
     """
-    compared = table[CONDITION].drop_duplicates()
-    found = rows[[*CONDITION, "seed", "user_id", *VALUES]].merge(compared, on=CONDITION)
+    compared = table[TRIAL].drop_duplicates()
+    found = rows[[*TRIAL, "seed", "user_id", *VALUES]].merge(compared, on=TRIAL)
     found["user"] = pd.factorize(found.pop("user_id"), sort=True)[0]
     found[VALUES] = found[VALUES].round(DIGITS).astype("float32")
-    return found[[*CONDITION, "seed", "user", *VALUES]]
+    return found[[*TRIAL, "seed", "user", *VALUES]]
 
 
 def publish(folder: Path, results: Path = RESULTS) -> Path:
     """Returns the folder written, in place of what stood there. Raises: UserError."""
     study = study_folder(folder)
+    rows = study.frame("rows.parquet")
     target = results / folder.resolve().name
     target.mkdir(parents=True, exist_ok=True)
     for old in target.iterdir():
@@ -59,7 +60,6 @@ def publish(folder: Path, results: Path = RESULTS) -> Path:
     for name in PUBLISHED:
         if (folder / name).exists():
             shutil.copy(folder / name, target / name)
-    rows = study.frame("rows.parquet")
     if rows is not None and "reward/gold" in rows:
         found = published_rows(rows, study.cells)
         write_parquet(found, target / "rows.parquet")
