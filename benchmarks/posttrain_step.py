@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.workload import LENGTH, machine, ml_1m_or_synthetic, parsed, parser_of, show_result
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
@@ -32,6 +33,7 @@ from recsys_posttrain.report.cells import Block, Sheet, cells, headings
 from recsys_posttrain.report.render import markdown
 from recsys_posttrain.report.table import in_families
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.training.catalogue import with_sample
 from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
@@ -44,7 +46,14 @@ from movielens_main import ON_REQUEST, RUNS
 Step = Callable[[Batch], None]
 
 
-def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel) -> Step:
+def step_of(
+    run: Run,
+    data: Split,
+    reference: FrozenPolicy,
+    reward: RewardModel,
+    share_V: Tensor | None = None,
+) -> Step:
+    """share_V: the proposal that a sample of the catalogue is drawn from; None: sums are exact."""
     num_items, algorithm = data.corpus.num_items, run.algorithm
     assert not isinstance(algorithm, Untrained)
     heads = heads_of(algorithm, reference.item_embedding_VD.shape[1], num_items)
@@ -53,6 +62,9 @@ def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel)
 
     def objective(batch: Batch) -> LossOutput:
         actors.clear_cache()
+        if share_V is not None:
+            number = run.posttraining.sampled_items
+            batch = with_sample(batch, share_V, number, actors.generator)
         return algorithm.loss(batch, actors)
 
     module = TrainingModule(actors, objective, run.posttraining, seed=0, dropout=False)
@@ -61,6 +73,7 @@ def step_of(run: Run, data: Split, reference: FrozenPolicy, reward: RewardModel)
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         module.training_step(batch, 0).backward()
+        module.on_after_backward()
         optimizer.step()
         actors.step += 1
         after_step(algorithm, actors)

@@ -58,28 +58,48 @@ def excluded_spans(items_E: Tensor, start_N: Tensor, length_N: Tensor) -> Exclud
     return Excluded(items_E.index_select(0, index_E), offsets_N1)
 
 
-def leave_out(values_CV: Tensor, excluded_C: Excluded | None, value: float = -math.inf) -> Tensor:
-    """`values_CV` with those of excluded items overwritten by `value`, in place."""
+def leave_out(
+    values_CV: Tensor,
+    excluded_C: Excluded | None,
+    value: float = -math.inf,
+    first: int | None = None,
+) -> Tensor:
+    """`values_CV` with those of excluded items overwritten by `value`, in place.
+
+    first: column 0 is of item `first` + 1, and not all items have one; None: the whole catalogue.
+    """
     if excluded_C is None:
         return values_CV
-    rows, num_items = values_CV.shape
-    first, last = int(excluded_C.offsets_N1[0]), int(excluded_C.offsets_N1[-1])
+    rows, columns = values_CV.shape
+    start, stop = int(excluded_C.offsets_N1[0]), int(excluded_C.offsets_N1[-1])
+
+    def columns_of(items_E: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The column of each item, and whether it is here; None: all are."""
+        column_E = items_E.to(values_CV.device) - (1 + (first or 0))
+        return column_E, None if first is None else (column_E >= 0) & (column_E < columns)
+
     length_C = excluded_C.offsets_N1.diff().to(values_CV.device)
-    before_C = torch.arange(rows, device=values_CV.device) * num_items - 1
-    place_E = before_C.repeat_interleave(length_C, output_size=last - first)
-    place_E += excluded_C.items_E[first:last].to(values_CV.device)
-    values_CV.view(-1).index_fill_(0, place_E, value)
+    row_C = torch.arange(rows, device=values_CV.device)
+    place_E = (row_C * columns).repeat_interleave(length_C, output_size=stop - start)
+    column_E, is_here_E = columns_of(excluded_C.items_E[start:stop])
+    values_CV.view(-1).index_fill_(0, _those(place_E.add_(column_E), is_here_E), value)
     if excluded_C.everywhere_M is None and excluded_C.windows is None:
         return values_CV
     own = None
     if excluded_C.but_N is not None:
-        own = torch.arange(rows, device=values_CV.device), excluded_C.but_N.to(values_CV.device) - 1
+        column_C, is_here_C = columns_of(excluded_C.but_N)
+        own = _those(row_C, is_here_C), _those(column_C, is_here_C)
         kept_C = values_CV[own]
     if excluded_C.everywhere_M is not None:
-        values_CV.index_fill_(1, excluded_C.everywhere_M.to(values_CV.device) - 1, value)
+        values_CV.index_fill_(1, _those(*columns_of(excluded_C.everywhere_M)), value)
     if excluded_C.windows is not None and excluded_C.times_N is not None:
         windows = excluded_C.windows.to(values_CV.device)
+        windows = windows if first is None else windows.within(first, columns)
         windows.leave_out(values_CV, excluded_C.times_N.to(values_CV.device), value)
     if own is not None:
         values_CV[own] = kept_C
     return values_CV
+
+
+def _those(values_E: Tensor, chosen_E: Tensor | None) -> Tensor:
+    return values_E if chosen_E is None else values_E[chosen_E]

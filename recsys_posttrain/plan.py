@@ -41,6 +41,8 @@ class Training:
     snapshots: in post-training, number of times that weights are saved on the way, for the curve of
         their value.
     guard: in post-training, bounds on how far the policy may go.
+    exact_items: the largest catalogue that post-training sums over exactly; sums over a larger one
+        are estimated from `sampled_items` draws in each step (training/catalogue.py).
     """
 
     epochs: int | None = None
@@ -58,6 +60,8 @@ class Training:
     tokens: int | None = None
     snapshots: int = 0
     guard: Guard = Guard()
+    exact_items: int = 50_000
+    sampled_items: int = 8_192
 
     def __post_init__(self) -> None:
         require(
@@ -71,6 +75,8 @@ class Training:
             batch_size=self.batch_size,
             validation_steps=self.validation_steps,
             tokens=self.tokens,
+            exact_items=self.exact_items,
+            sampled_items=self.sampled_items,
         )
         require_counts(
             *("Training", 0, MOST_STEPS), warmup_steps=self.warmup_steps, patience=self.patience

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_posttrain.catalogue_sample import CatalogueSample
 from recsys_posttrain.eligibility import Catalogue, Excluded
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.logged import Interactions as Interactions
@@ -207,6 +208,7 @@ class PaddedBatch(NamedTuple):
     propensities_BT: Tensor | None = None  # float32: of the actions; None: the log has none
     signals: Signals | None = None  # of the actions at the N real positions
     shown: Shown | None = None  # with the actions at the N real positions, and not chosen
+    catalogue_sample: CatalogueSample | None = None  # for sums over items; None: over all of them
 
 
 class Batch(PaddedBatch):

@@ -48,6 +48,12 @@ class Windows(NamedTuple):
             found_CU = values_CV[:, column_U]
             values_CV[:, column_U] = found_CU.masked_fill_(self.closed(times_C, part), value)
 
+    def within(self, first: int, count: int) -> "Windows":
+        """Of `count` items from item `first` + 1 on, which are then numbered from 1."""
+        low, high = (int(torch.searchsorted(self.items_U, first + 1 + n)) for n in (0, count))
+        part = slice(low, high)
+        return Windows(self.items_U[part] - first, self.from_LU[:, part], self.until_LU[:, part])
+
     def numbered(self, number_V1: Tensor) -> "Windows | None":
         """In another numbering, without the items that have no number (0) there; None: none has."""
         number_U = number_V1[self.items_U]

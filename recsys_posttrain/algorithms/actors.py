@@ -22,7 +22,8 @@ ARRAYS = 8  # [chunk, V] temporaries that `over_catalogue` holds at once, about
 
 
 class CatalogueChunk(NamedTuple):
-    """C positions against the whole catalogue.
+    """C positions against the whole catalogue, or against the places of a sample of it, whose
+    weights the log-probabilities hold.
 
     Items that are not eligible have log-probability -1e30, so probability 0 and ratios of 1.
     """
@@ -144,36 +145,38 @@ class Actors(nn.Module):
         function: (CatalogueChunk, *extra_C) -> [C, ...].
         extra_N: further arguments, cut into the same rows as the chunk.
         """
-        state_NR, factor_VR = self.reward.factors(batch)
+        state_NR, factor_VR = self.reward.place_factors(batch)
+        policy = self.policy.softmax(batch)
+        with torch.no_grad():
+            old, reference = (actor.softmax(batch) for actor in (self.old, self.reference))
 
-        def log_prob(policy: Policy, hidden_CD: Tensor, excluded_C: Excluded | None) -> Tensor:
-            logits_CV = hidden_CD @ policy.item_embedding_VD.T
+        def log_prob(hidden_CE: Tensor, vectors_ME: Tensor, excluded_C: Excluded | None) -> Tensor:
+            logits_CV = hidden_CE @ vectors_ME.T
             return leave_out(logits_CV, excluded_C, NEVER).log_softmax(dim=1)
 
         def on_rows(
-            policy_CD: Tensor,
-            old_CD: Tensor,
-            reference_CD: Tensor,
+            policy_CE: Tensor,
+            old_CE: Tensor,
+            reference_CE: Tensor,
             state_CR: Tensor,
             excluded_C: Excluded | None,
             *extra_C: Tensor,
         ) -> Tensor:
             chunk = CatalogueChunk(
-                log_prob(self.policy, policy_CD, excluded_C),
-                log_prob(self.old, old_CD, excluded_C),
-                log_prob(self.reference, reference_CD, excluded_C),
+                log_prob(policy_CE, policy.vectors_ME, excluded_C),
+                log_prob(old_CE, old.vectors_ME, excluded_C),
+                log_prob(reference_CE, reference.vectors_ME, excluded_C),
                 state_CR @ factor_VR.T,
             )
             return function(chunk, *extra_C)
 
-        with torch.no_grad():
-            frozen_hidden = [actor.hidden_states(batch) for actor in (self.old, self.reference)]
         return ops.map_chunks(
             on_rows,
-            self.policy.hidden_states(batch),
-            *frozen_hidden,
+            policy.hidden_NE,
+            old.hidden_NE,
+            reference.hidden_NE,
             state_NR,
-            batch.excluded,
+            policy.excluded,
             *extra_N,
             chunk=positions_per_chunk(len(factor_VR), ARRAYS),
             recompute=True,

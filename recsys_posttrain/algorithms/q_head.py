@@ -40,12 +40,16 @@ class QValues(NamedTuple):
 
     @torch.no_grad()
     def best(self, batch: Batch, logits_dtype: torch.dtype | None) -> Tensor:
-        """The eligible item of the largest Q, [N, 1]; the level has no part in it."""
-        best_N = torch.empty_like(batch.action_N)
-        how = How(lowered(self.direction_ND, logits_dtype), None, batch.excluded)
-        for rows, value_CV, _ in logits_in_chunks(self.direction_ND, self.vector_VD, how):
-            best_N[rows] = value_CV.argmax(dim=1) + 1
-        return best_N[:, None]
+        """The eligible item of the largest Q, [N, 1], or where the batch has a sample of the
+        catalogue, the largest there; the level has no part in it."""
+        best_N, sample = torch.empty_like(batch.action_N), batch.catalogue_sample
+        vectors_MD, excluded = self.vector_VD, batch.excluded
+        if sample is not None:
+            vectors_MD, excluded = sample.rows(vectors_MD), sample.excluded
+        how = How(lowered(self.direction_ND, logits_dtype), None, excluded)
+        for rows, value_CM, _ in logits_in_chunks(self.direction_ND, vectors_MD, how):
+            best_N[rows] = value_CM.argmax(dim=1) + 1
+        return best_N[:, None] if sample is None else sample.items_M[best_N - 1][:, None]
 
 
 def q_heads(dim: int) -> dict[str, nn.Module]:

@@ -23,7 +23,6 @@ from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.algorithms.signals import Signal, observed_reward
 from recsys_posttrain.algorithms.weights import means, scalar_head
 from recsys_posttrain.config import require
-from recsys_posttrain.ops.logsumexp import weighted_nll
 from recsys_posttrain.types import Batch, LossOutput
 
 
@@ -49,10 +48,6 @@ class ReturnConditioned:
         policy, gap_N = actors.policy, self.reward(batch, actors) - outcome
         shift_ND = gap_N[:, None] * actors.head("outcome", batch, trains_policy=True)
         state_ND = policy.hidden_states(batch)
-        nll_N = weighted_nll(
-            *(state_ND + shift_ND, policy.item_embedding_VD, batch.action_N),
-            *(torch.ones_like(gap_N), policy.logits_dtype),
-            excluded=batch.excluded,
-        )
+        nll_N = policy.weighted_nll(batch, torch.ones_like(gap_N), state_ND + shift_ND)
         share_N = shift_ND.norm(dim=1) / state_ND.norm(dim=1).clamp(min=1e-6)
         return LossOutput(nll_N, means({"outcome/gap": gap_N, "outcome/shift": share_N}))

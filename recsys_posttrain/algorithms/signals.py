@@ -133,13 +133,12 @@ class ReferenceSoftValue:
     def __call__(self, batch: Batch, actors: Actors) -> Tensor:
         # log pi_ref + r_hat / temperature is itself a product of a state and a table (up to the
         # normaliser of pi_ref), so that nothing of size [positions, catalogue] is needed.
-        state_NR, factor_VR = actors.reward.factors(batch)
-        hidden_ND = actors.reference.hidden_states(batch)
-        item_embedding_VD = actors.reference.item_embedding_VD
+        state_NR, factor_VR = actors.reward.place_factors(batch)
+        hidden_NE, vectors_ME, excluded, _ = actors.reference.softmax(batch)
         tilted_N = linear_logsumexp(
-            torch.cat([hidden_ND, state_NR / self.temperature], dim=1),
-            torch.cat([item_embedding_VD, factor_VR], dim=1),
-            excluded=batch.excluded,
+            torch.cat([hidden_NE, state_NR / self.temperature], dim=1),
+            torch.cat([vectors_ME, factor_VR], dim=1),
+            excluded=excluded,
         )
-        plain_N = linear_logsumexp(hidden_ND, item_embedding_VD, excluded=batch.excluded)
+        plain_N = linear_logsumexp(hidden_NE, vectors_ME, excluded=excluded)
         return self.temperature * (tilted_N - plain_N)

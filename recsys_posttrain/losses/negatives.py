@@ -62,9 +62,9 @@ def draw(share_V: Tensor, number: int, generator: torch.Generator) -> Negatives:
 def candidates(policy: Policy, batch: Batch, negatives: Negatives) -> Candidates:
     """The logged items of a batch and its negatives, with their vectors, looked up together.
 
-    The gradient of this look-up is sparse: it has only the rows that were looked up. It is added to
-    the dense gradient of the history's look-up, which AdamW needs. That dense gradient and AdamW's
-    pass over it are all that a step costs per item of the catalogue.
+    The gradient of this look-up is sparse: it has only the rows that were looked up. The one dense
+    gradient that AdamW needs, and its pass over it, are all that a step costs per item of the
+    catalogue.
     """
     weight: Tensor = policy.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
     negatives = Negatives(negatives.items_K.to(weight.device), negatives.expected_K.to(weight))

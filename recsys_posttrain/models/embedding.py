@@ -6,6 +6,11 @@ from torch import Tensor, nn
 from recsys_posttrain.models.dropout import Dropout
 from recsys_posttrain.types import History
 
+# From so many items on, the gradient of a look-up holds the rows that were looked up: a dense one
+# per block of rows would be filled with zeros and added each time. training/module.py makes it
+# dense once, for the optimiser.
+SPARSE_FROM = 2**16
+
 
 class EventEmbedding(nn.Module):
     """Base class of a backbone, with x = dropout(item + position + f(reward)), f a small network.
@@ -24,7 +29,8 @@ class EventEmbedding(nn.Module):
         super().__init__()
         self.dim = dim
         self.max_length = max_length
-        self.item_embedding = nn.Embedding(num_items + 1, dim, padding_idx=0)
+        is_sparse = num_items >= SPARSE_FROM
+        self.item_embedding = nn.Embedding(num_items + 1, dim, padding_idx=0, sparse=is_sparse)
         self.position_embedding = nn.Embedding(max_length, dim)
         self.reward_embedding = (
             nn.Sequential(nn.Linear(1, dim), nn.GELU(), nn.Linear(dim, dim))

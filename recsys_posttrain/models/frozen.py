@@ -36,7 +36,7 @@ class FrozenPolicy(Policy):
 
     def _scalars(self, name: str, batch: Batch, of_batch: Callable[[Batch], Tensor]) -> Tensor:
         """of_batch(batch), [N], from the cache where there is one."""
-        if not self._cache.holds(1):
+        if batch.catalogue_sample is not None or not self._cache.holds(1):
             return of_batch(batch)
         return self._cache.get(name, batch, of_batch, self.item_embedding_VD)
 

@@ -1,6 +1,6 @@
 """A policy: a backbone and the softmax over the catalogue that its item embedding defines."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from recsys_posttrain import ops
 from recsys_posttrain.data.batching import history_batches
+from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.models.backbone import BackboneConfig, last_hidden_states
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.ops.log_prob import LossOfLogProb, log_prob, loss_of_log_prob
-from recsys_posttrain.ops.logsumexp import linear_logsumexp, weighted_nll
+from recsys_posttrain.ops.logsumexp import graph_logsumexp, linear_logsumexp, weighted_nll
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, History, Sequences
 
@@ -40,10 +41,24 @@ def _blocks(lengths: list[int]) -> list[tuple[slice, int]]:
     ]
 
 
+class Softmax(NamedTuple):
+    """A policy's softmax at N positions, over the catalogue or over what stands for it.
+
+    Letters: M places, which are the items 1..V or those of a CatalogueSample; E columns.
+    """
+
+    hidden_NE: Tensor
+    vectors_ME: Tensor
+    excluded: Excluded | None  # places that do not count
+    action_N: Tensor  # the place of the logged item, 1..M
+
+
 class Policy(nn.Module):
     """The policy pi(item | history) = softmax over items of hidden state . item embedding.
 
-    It is a softmax over the items that are eligible at each position (`Batch.excluded`).
+    It is a softmax over the items that are eligible at each position (`Batch.excluded`). Where the
+    batch has a sample of a large catalogue, sums over items are estimated from that; items are
+    1..V all the same.
 
     Several parts of a loss need the hidden states of one batch, so the latest batch's are cached
     until `clear_cache`, which an objective calls at the start of every step.
@@ -90,24 +105,35 @@ class Policy(nn.Module):
             self._latest = cached
         return cached[2]
 
-    def _softmax(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What every function of ops takes first."""
-        return self.hidden_states(batch), self.item_embedding_VD
+    def softmax(self, batch: Batch, hidden_ND: Tensor | None = None) -> Softmax:
+        """What sums over the catalogue take. hidden_ND: None: `hidden_states`."""
+        hidden_ND = self.hidden_states(batch) if hidden_ND is None else hidden_ND
+        sample = batch.catalogue_sample
+        if sample is None:
+            return Softmax(hidden_ND, self.item_embedding_VD, batch.excluded, batch.action_N)
+        weight: Tensor = self.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
+        vectors_ME, hidden_NE = sample.vectors(weight), sample.states(hidden_ND)
+        return Softmax(hidden_NE, vectors_ME, sample.excluded, sample.action_N)
 
     def logits(self, batch: Batch, items_NK: Tensor) -> Tensor:
         """The logits of given items, [N, K], with a gradient: log pi up to a constant of each n."""
-        return ops.chosen_logits(*self._softmax(batch), items_NK)
+        hidden_ND = self.hidden_states(batch)
+        if batch.catalogue_sample is None:
+            return ops.chosen_logits(hidden_ND, self.item_embedding_VD, items_NK)
+        weight: Tensor = self.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
+        return ops.chosen_logits(hidden_ND, weight, items_NK + 1, sparse=weight.is_leaf)
 
     @torch.no_grad()
     def log_normaliser(self, batch: Batch) -> Tensor:
         """The log-normaliser log sum_v exp(logit_v), [N], without a gradient."""
-        return linear_logsumexp(*self._softmax(batch), self.logits_dtype, excluded=batch.excluded)
+        hidden_NE, vectors_ME, excluded, _ = self.softmax(batch)
+        return linear_logsumexp(hidden_NE, vectors_ME, self.logits_dtype, excluded=excluded)
 
     def expected_reward(self, batch: Batch, reward: RewardModel) -> Tensor:
-        """The exact expected reward E_{a ~ pi}[r_hat(x, a)] over the eligible items, [N]."""
-        return ops.expected_score(
-            *self._softmax(batch), *reward.factors(batch), excluded=batch.excluded
-        )
+        """The expected reward E_{a ~ pi}[r_hat(x, a)] over the eligible items, [N]."""
+        hidden_NE, vectors_ME, excluded, _ = self.softmax(batch)
+        factors = reward.place_factors(batch)
+        return ops.expected_score(hidden_NE, vectors_ME, *factors, excluded=excluded)
 
     def log_prob(
         self,
@@ -124,20 +150,24 @@ class Policy(nn.Module):
         if items_NK is None:
             one_N1 = batch.action_N[:, None]
             return self.log_prob(batch, one_N1, constant_normaliser=constant_normaliser)[:, 0]
-        softmax = self._softmax(batch)
-        if softmax[0].requires_grad and not constant_normaliser:
-            return log_prob(*softmax, items_NK, self.logits_dtype, excluded=batch.excluded)
-        return self.logits(batch, items_NK) - self.log_normaliser(batch)[:, None]
+        how: Any = {"logits_dtype": self.logits_dtype}
+        if not self.hidden_states(batch).requires_grad or constant_normaliser:
+            return self.logits(batch, items_NK) - self.log_normaliser(batch)[:, None]
+        hidden_NE, vectors_ME, how["excluded"], _ = self.softmax(batch)
+        if batch.catalogue_sample is None:
+            return log_prob(hidden_NE, vectors_ME, items_NK, **how)
+        return self.logits(batch, items_NK) - graph_logsumexp(hidden_NE, vectors_ME, **how)[:, None]
 
-    def weighted_nll(self, batch: Batch, weight_N: Tensor) -> Tensor:
+    def weighted_nll(
+        self, batch: Batch, weight_N: Tensor, hidden_ND: Tensor | None = None
+    ) -> Tensor:
         """-weight log pi of the logged actions, [N], in one pass over the catalogue.
 
-        weight_N: constants; no gradient flows into them.
+        weight_N: constants; no gradient flows into them. hidden_ND: None: `hidden_states`.
         """
-        return weighted_nll(
-            *(*self._softmax(batch), batch.action_N, weight_N, self.logits_dtype),
-            excluded=batch.excluded,
-        )
+        hidden_NE, vectors_ME, excluded, action_N = self.softmax(batch, hidden_ND)
+        given = hidden_NE, vectors_ME, action_N, weight_N, self.logits_dtype
+        return weighted_nll(*given, excluded=excluded)
 
     def loss_of_log_prob(
         self, batch: Batch, items_NK: Tensor, loss_of: LossOfLogProb, *extra_N: Tensor
@@ -149,15 +179,20 @@ class Policy(nn.Module):
 
         Returns: loss_N, and log pi of the items, [N, K], without a gradient.
         """
-        hidden_ND, item_embedding_VD = self._softmax(batch)
-        how: Any = {"logits_dtype": self.logits_dtype, "excluded": batch.excluded}
+        if batch.catalogue_sample is not None:
+            log_prob_NK = self.log_prob(batch, items_NK)
+            return loss_of(log_prob_NK, *extra_N), log_prob_NK.detach()
+        hidden_ND, item_embedding_VD, excluded, _ = self.softmax(batch)
+        how: Any = {"logits_dtype": self.logits_dtype, "excluded": excluded}
         return loss_of_log_prob(hidden_ND, item_embedding_VD, items_NK, loss_of, *extra_N, **how)
 
     def sample(self, batch: Batch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """`count` independent draws per position and log pi of each, [N, count]."""
-        return ops.sample_items(
-            *self._softmax(batch), count, generator, self.logits_dtype, excluded=batch.excluded
+        hidden_NE, vectors_ME, excluded, _ = self.softmax(batch)
+        drawn = ops.sample_items(
+            hidden_NE, vectors_ME, count, generator, self.logits_dtype, excluded=excluded
         )
+        return _items(batch, *drawn)
 
     def sample_with_value(
         self, batch: Batch, count: int, generator: torch.Generator, reward: RewardModel
@@ -166,10 +201,13 @@ class Policy(nn.Module):
 
         The expectation is over all eligible items, and rounds as `logits_dtype` does.
         """
-        return ops.sample_and_expect(
-            *(*self._softmax(batch), count, generator, *reward.factors(batch), self.logits_dtype),
-            excluded=batch.excluded,
+        hidden_NE, vectors_ME, excluded, _ = self.softmax(batch)
+        factors = reward.place_factors(batch)
+        places_NK, log_prob_NK, expected_N = ops.sample_and_expect(
+            *(hidden_NE, vectors_ME, count, generator, *factors, self.logits_dtype),
+            excluded=excluded,
         )
+        return *_items(batch, places_NK, log_prob_NK), expected_N
 
     def scores(
         self, histories: Sequences, times_N: Tensor | None = None, users_N: Tensor | None = None
@@ -196,6 +234,14 @@ class Policy(nn.Module):
                 self.backbone, history.to(item_embedding_VD), length_B.to(item_embedding_VD.device)
             )
         return hidden_ND
+
+
+def _items(batch: Batch, places_NK: Tensor, log_prob_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """The items at these places, and log pi of an item: that of its place holds its weight too."""
+    if batch.catalogue_sample is None:
+        return places_NK, log_prob_NK
+    items_M, log_weight_M, _ = batch.catalogue_sample
+    return items_M[places_NK - 1], log_prob_NK - log_weight_M[places_NK - 1]
 
 
 def new_policy(backbone: BackboneConfig, num_items: int, seed: int) -> Policy:

@@ -139,6 +139,14 @@ class RewardModel(nn.Module):
         """state_NR and factor_VR of width M x R, whose product is the mean over members."""
         return _flattened(*self.frozen_factors(batch))
 
+    def place_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`factors` of all items, or of the places of the batch's sample of them."""
+        state_NR, factor_VR = self.factors(batch)
+        return (
+            state_NR,
+            factor_VR if batch.catalogue_sample is None else batch.catalogue_sample.rows(factor_VR),
+        )
+
     def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
         """Each member's prediction for given items, [M, N, K], in stars."""
         state_MNR, factor_MVR = self.frozen_factors(batch)

@@ -64,6 +64,22 @@ def weighted_nll(
     return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)
 
 
+def graph_logsumexp(
+    hidden_ND: Tensor,
+    item_embedding_VD: Tensor,
+    logits_dtype: torch.dtype | None = None,
+    chunk: int | None = None,
+    excluded: Excluded | None = None,
+) -> Tensor:
+    """lse_n = log sum_v exp(h_n . e_v), [N], differentiable once."""
+    how, one_N = How(lowered(hidden_ND, logits_dtype), chunk, excluded), hidden_ND.new_ones(())
+    one_N = one_N.expand(len(hidden_ND))
+    lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
+        hidden_ND, item_embedding_VD, one_N, how
+    )
+    return lse_N
+
+
 @torch.no_grad()
 def linear_logsumexp(
     hidden_ND: Tensor,

@@ -2,13 +2,14 @@
 
 A policy is pi(v | n) = softmax_v(h_n . e_v): h_n is the hidden state of position n, a row of
 hidden_ND, and e_v the output vector of item v, a row of item_embedding_VD. The functions walk N
-real positions in chunks (None: `positions_per_chunk`), so the largest temporary is [chunk, V].
+real positions in chunks (None: `positions_per_chunk`), so the largest temporary is [chunk, V];
+expectation and KL walk a large catalogue in parts too.
 Item ids are 1..V. Excluded items (`excluded`, as in logsumexp.py) have probability 0; a position
 where all are gives NaN. The normaliser and the likelihood losses are in logsumexp.py and
 log_prob.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from recsys_posttrain.ops.logsumexp import (
     positions_per_chunk,
 )
 
+PART = 2**16  # items that expectation and KL look at together: bounds memory, as chunks do
 SAMPLING_BLOCK = 16  # items, about the root of thousands of items over 8 draws
 
 
@@ -37,9 +39,14 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
 
 
-def chosen_logits(hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor) -> Tensor:
-    """The logits h_n . e_v of K chosen items per position, [N, K]."""
-    chosen_NKD = torch.nn.functional.embedding(items_NK - 1, item_embedding_VD)
+def chosen_logits(
+    hidden_ND: Tensor, item_embedding_VD: Tensor, items_NK: Tensor, *, sparse: bool = False
+) -> Tensor:
+    """The logits h_n . e_v of K chosen items per position, [N, K].
+
+    sparse: whether the gradient in the item embedding holds the chosen rows alone.
+    """
+    chosen_NKD = torch.nn.functional.embedding(items_NK - 1, item_embedding_VD, sparse=sparse)
     return torch.einsum("nd,nkd->nk", hidden_ND, chosen_NKD)
 
 
@@ -185,18 +192,23 @@ def expected_score(
 
     state_NR, factor_VR: the reward model's, see models/reward_model.py.
     """
+    num_items = len(item_embedding_VD)
 
     def expectation(hidden_CD: Tensor, state_CR: Tensor, excluded_C: Excluded | None) -> Tensor:
-        logits_CV = leave_out(hidden_CD @ item_embedding_VD.T, excluded_C)
-        mean_CR = logits_CV.softmax(dim=1) @ factor_VR
-        return (mean_CR * state_CR).sum(dim=1)
+        lse_C, value_C = [], []
+        for part, first in _parts(num_items):
+            logits_CS = leave_out(hidden_CD @ item_embedding_VD[part].T, excluded_C, first=first)
+            mean_CR = logits_CS.softmax(dim=1) @ factor_VR[part]
+            value_C.append((mean_CR * state_CR).sum(dim=1))
+            lse_C.append(value_C[0] if first is None else logits_CS.logsumexp(dim=1))
+        return _mean_over_parts(value_C, torch.stack(lse_C).softmax(dim=0))
 
     return map_chunks(
         expectation,
         hidden_ND,
         state_NR,
         excluded,
-        chunk=chunk or positions_per_chunk(len(item_embedding_VD), 2),
+        chunk=chunk or positions_per_chunk(min(num_items, PART), 2),
     )
 
 
@@ -214,22 +226,50 @@ def kl_and_entropy(
     In float32, rounding gives the KL an absolute error of about 5e-7 of either sign: a mean below
     1e-6 is noise.
     """
+    num_items = len(item_embedding_VD)
 
     def both(hidden_CD: Tensor, other_CD: Tensor, excluded_C: Excluded | None) -> Tensor:
-        logits = hidden_CD @ item_embedding_VD.T, other_CD @ other_embedding_VD.T
-        log_pi_CV, log_other_CV = (
-            leave_out(each, excluded_C).log_softmax(dim=1) for each in logits
-        )
-        pi_CV = log_pi_CV.exp()
-        for each_CV in (log_pi_CV, log_other_CV):
-            leave_out(each_CV, excluded_C, 0.0)  # times pi = 0, where -inf would be NaN
-        kl_C = -log_other_CV.sub_(log_pi_CV).mul_(pi_CV).sum(dim=1)
-        return torch.stack([kl_C, -log_pi_CV.mul_(pi_CV).sum(dim=1)], dim=1)
+        kl_C, entropy_C, lse_C, other_lse_C = [], [], [], []
+        for part, first in _parts(num_items):
+            logits = hidden_CD @ item_embedding_VD[part].T, other_CD @ other_embedding_VD[part].T
+            for each_CS in logits:
+                leave_out(each_CS, excluded_C, first=first)
+            if first is not None:
+                lse_C.append(logits[0].logsumexp(dim=1))
+                other_lse_C.append(logits[1].logsumexp(dim=1))
+            log_pi_CS, log_other_CS = (each_CS.log_softmax(dim=1) for each_CS in logits)
+            pi_CS = log_pi_CS.exp()
+            for each_CS in (log_pi_CS, log_other_CS):
+                leave_out(each_CS, excluded_C, 0.0, first)  # times pi = 0, where -inf would be NaN
+            kl_C.append(-log_other_CS.sub_(log_pi_CS).mul_(pi_CS).sum(dim=1))
+            entropy_C.append(-log_pi_CS.mul_(pi_CS).sum(dim=1))
+        if not lse_C:
+            return torch.stack([kl_C[0], entropy_C[0]], dim=1)
+        # The chain rule: of the part that an item is in, and of the item in its part.
+        log_SC, log_other_SC = (torch.stack(lse).log_softmax(0) for lse in (lse_C, other_lse_C))
+        kl_C = [kl + log - other for kl, log, other in zip(kl_C, log_SC, log_other_SC, strict=True)]
+        entropy_C = [entropy - log for entropy, log in zip(entropy_C, log_SC, strict=True)]
+        means = (_mean_over_parts(each, log_SC.exp()) for each in (kl_C, entropy_C))
+        return torch.stack([*means], dim=1)
 
     return map_chunks(
         both,
         hidden_ND,
         other_hidden_ND,
         excluded,
-        chunk=chunk or positions_per_chunk(len(item_embedding_VD), 3),
+        chunk=chunk or positions_per_chunk(min(num_items, PART), 5),
     )
+
+
+def _parts(num_items: int) -> list[tuple[slice, int | None]]:
+    """The parts of a large catalogue, and the number of items before each; None: it is whole."""
+    if num_items <= PART:
+        return [(slice(0, num_items), None)]
+    return [(slice(first, first + PART), first) for first in range(0, num_items, PART)]
+
+
+def _mean_over_parts(value_C: Sequence[Tensor], share_SC: Tensor) -> Tensor:
+    """The mean of a value of each part by the parts' shares; NaN where these are."""
+    if len(value_C) == 1:
+        return value_C[0]
+    return (share_SC * torch.where(share_SC > 0, torch.stack([*value_C]), 0)).sum(dim=0)

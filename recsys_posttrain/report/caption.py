@@ -26,6 +26,7 @@ class Provenance:
     command: str = ""
     left_out: str = ""  # methods without a row, and why
     seeds: str = ""  # what they are of
+    sums: str = ""  # of training, over a large catalogue, that were estimated
     chosen: str = ""  # the methods asked for, where these are not all of the study
 
 
@@ -60,6 +61,7 @@ def caption_of(
         + ", ".join(map(str, seeds))
         + (f" {provenance.seeds}" if provenance.seeds else ""),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
+        provenance.sums,
         f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
         f"chosen: {provenance.chosen}" if provenance.chosen else "",
         f"left out: {provenance.left_out}" if provenance.left_out else "",

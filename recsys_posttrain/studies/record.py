@@ -100,6 +100,24 @@ def seeds_text(record: Mapping[str, Any]) -> str:
     return "of post-training, from one pretrained policy and one reward model"
 
 
+def sums_text(record: Mapping[str, Any]) -> str:
+    """For the caption: which sums over the catalogue were estimated; empty where none was."""
+    num_items, plans = (
+        record["num_items"],
+        [run["posttraining"] for run in record.get("runs", ()) if run.get("trained", True)],
+    )
+    drawn = {
+        plan["sampled_items"] for plan in plans if num_items > plan.get("exact_items", num_items)
+    }
+    if not drawn:
+        return ""
+    counts = " or ".join(f"{count:,}" for count in sorted(drawn))
+    return (
+        f"sums of training over {num_items:,} items estimated from {counts} draws in each step, "
+        "what is measured exact"
+    )
+
+
 def command_of(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides

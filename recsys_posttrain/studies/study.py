@@ -51,7 +51,7 @@ from recsys_posttrain.studies.left_out import by_reason, refused
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.qualities import Qualities, measure_rewards, quality_caption
-from recsys_posttrain.studies.record import command_of, record_of, seeds_text
+from recsys_posttrain.studies.record import command_of, record_of, seeds_text, sums_text
 from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_means
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
@@ -274,6 +274,7 @@ def _table(
             steps=" or ".join(f"{count:,}" for count in record["steps"])
             + (" equal" if len(record["steps"]) == 1 else ""),
             seeds=seeds_text(record),
+            sums=sums_text(record),
             tuning=record["tuning"],
             chosen=", ".join(record.get("methods", ())),
             left_out=by_reason(record.get("left_out", {})),

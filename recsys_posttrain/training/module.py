@@ -115,6 +115,12 @@ class TrainingModule(pl.LightningModule):
         self.latest = {"loss": loss.detach(), **output.metrics}
         return loss
 
+    def on_after_backward(self) -> None:
+        """AdamW takes dense gradients only; that of a large item embedding is sparse till here."""
+        for parameter in self.model.parameters():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.to_dense()
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.steps_done += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.rewards.noise import NoisyLog
 from recsys_posttrain.rewards.renumbered import in_numbering
 from recsys_posttrain.tensors import save_tensors
+from recsys_posttrain.training.catalogue import proposal_of, with_sample
 from recsys_posttrain.training.drift import drift
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
 from recsys_posttrain.training.module import TrainingModule
@@ -105,11 +107,15 @@ def posttrain(
     actors = Actors(reference, reward, logged, heads)
     stream = training.batches(log.sequences, policy.max_length, seed, rule_of(data.corpus))
     snapshots = snapshot_steps(training.snapshots, stream.stop)
+    is_large = num_items > training.exact_items
+    share_V = proposal_of(reference, islice(stream, 1)) if is_large else None
 
     def objective(batch: Batch) -> LossOutput:
         actors.clear_cache()
         if log.redraw is not None:
             batch = log.redraw(batch, actors.generator.initial_seed())
+        if share_V is not None:
+            batch = with_sample(batch, share_V, training.sampled_items, actors.generator)
         try:
             output = algorithm.loss(batch, actors)
         except UserError as refusal:

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from data_factory import made_sequences
+from data_factory import made_sequences, random_sequences
 from torch import nn
 
 from recsys_posttrain.data.batching import BatchStream, batch_of
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.models import SASRec, embedding
+from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule
@@ -133,3 +135,35 @@ def test_weight_decay_leaves_some_parameters_alone():
         module.objective = lambda batch, weight=weight: LossOutput(0 * weight * batch.reward_N, {})
         fit(module, stream_of(module), None)
         assert float(weight.detach()) == pytest.approx(expected)
+
+
+def test_a_sparse_gradient_of_a_large_item_embedding_is_dense_for_the_optimiser(monkeypatch):
+    """It is that of a dense look-up, and AdamW decays rows that nobody looked up."""
+    batch = batch_of(random_sequences([9, 5, 3], 8, seed=1), torch.arange(3), 8)
+
+    def after_one_step(sparse_from):
+        monkeypatch.setattr(embedding, "SPARSE_FROM", sparse_from)
+        policy = new_policy(
+            SASRec(dim=8, blocks=1, feed_forward=8, max_length=8), 20, seed=0
+        ).eval()
+        table = policy.backbone.item_embedding
+        assert table.sparse == (sparse_from == 20)
+        plan = Training(steps=2, learning_rate=0.1, weight_decay=0.5, warmup_steps=0)
+
+        def objective(batch):
+            return LossOutput(policy.hidden_states(batch).sigmoid().square().sum(dim=1), {})
+
+        module = TrainingModule(policy, objective, plan, seed=0, dropout=False)
+        optimizer = module.configure_optimizers()
+        module.training_step(batch, 0).backward()
+        assert table.weight.grad.is_sparse == table.sparse
+        module.on_after_backward()
+        gradient, before = table.weight.grad.clone(), table.weight.detach().clone()
+        optimizer.step()
+        torch.testing.assert_close(table.weight[9:].detach(), 0.95 * before[9:])
+        return gradient
+
+    dense, sparse = after_one_step(21), after_one_step(20)
+    assert not sparse.is_sparse
+    assert sparse.abs().sum() > 0
+    torch.testing.assert_close(sparse, dense, rtol=1e-5, atol=1e-7)
