@@ -66,6 +66,10 @@ class Results:
     def rows(self) -> Frame:
         return read_parquet(self.folder / "rows.parquet")
 
+    def beside(self, name: str) -> "Results":
+        """Another folder of the same results."""
+        return Results(name, self.folder.parent)
+
     @property
     def link(self) -> str:
         return f"../experiments/results/{self.name}"

@@ -2,9 +2,9 @@
 
     python docs/findings_page.py
 
-Each function of findings_field.py and findings_noise.py is one finding: it checks its sentences and
-fills in the figures (findings.py). The page holds them between two marks; a test writes them again
-and finds no difference.
+Each function of findings_field.py, findings_noise.py and findings_ml_1m.py is one finding: it
+checks its sentences and fills in the figures (findings.py). The page holds them between two marks;
+a test writes them again and finds no difference.
 """
 
 import sys
@@ -21,6 +21,7 @@ from findings_field import (
     one_list_for_everyone,
     tilt_leads,
 )
+from findings_ml_1m import do_answers_carry, what_people_chose
 from findings_noise import a_better_model, which_axis, who_should_choose, without_a_choice
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,8 @@ FINDINGS: tuple[tuple[Callable[[Results], str], str], ...] = (
     (without_a_choice, "noise_vs_quality-jester"),
     (a_better_model, "noise_vs_quality-jester"),
     (which_axis, "noise_vs_quality-jester"),
+    (what_people_chose, "movielens_main-ml-1m"),
+    (do_answers_carry, "movielens_main-ml-1m"),
 )
 
 

@@ -21,9 +21,13 @@ FILES = ("table.csv", "equal_kl.csv", "pairs.csv", "selection.csv", "rows.parque
 def copied(tmp_path):
     for name in FOLDERS:
         (tmp_path / name).mkdir()
-        for file in FILES:
+        for file in files_of(name):
             shutil.copy(RESULTS / name / file, tmp_path / name / file)
     return tmp_path
+
+
+def files_of(name):
+    return [file for file in FILES if (RESULTS / name / file).exists()]
 
 
 def test_the_page_is_what_the_results_give():
@@ -39,7 +43,7 @@ def test_no_finding_outlives_its_rows(copied, finding, name):
     """With other rows in a file that it reads, its sentences are refuted or its figures change; and
     every figure of it comes from a file."""
     before = finding(Results(name, copied))
-    read = [file for file in FILES if _differs(finding, name, copied, file, before)]
+    read = [file for file in files_of(name) if _differs(finding, name, copied, file, before)]
     assert read, "it reads none of the files"
     figures = re.findall(r"[+-]?\d*\.\d+", re.sub(r"\]\(.*?\)", "", before))
     assert len(figures) > 2
@@ -67,7 +71,9 @@ def _differs(finding, name, root, file, before):
 def test_the_means_of_the_tables_follow_from_the_published_rows():
     """With pandas alone, as publish.py says."""
     by = ["place", "kind", "level", "method", "strength"]
-    for name in FOLDERS:
+    worlds = [name for name in FOLDERS if "rows.parquet" in files_of(name)]
+    assert len(worlds) == 3, "rows of people are not published, those of worlds are"
+    for name in worlds:
         rows = pd.read_parquet(RESULTS / name / "rows.parquet")
         means = rows.groupby(by)["reward/gold@5"].mean()
         table = Results(name).table
