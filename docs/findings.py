@@ -66,6 +66,10 @@ class Results:
     def rows(self) -> Frame:
         return read_parquet(self.folder / "rows.parquet")
 
+    @property
+    def seeds(self) -> int:
+        return int(self.rows["seed"].nunique())
+
     def beside(self, name: str) -> "Results":
         """Another folder of the same results."""
         return Results(name, self.folder.parent)

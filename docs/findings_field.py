@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from findings import Results, claim, is_method, plain, trained, with_interval
+from findings import Results, claim, is_method, listed, plain, trained, with_interval
 
 from recsys_posttrain.stats.significance import holm
 
@@ -129,10 +129,9 @@ def another_world(field: Results) -> str:
     corrected = in_block.assign(p_holm=holm(in_block["p_value"].to_numpy(dtype=float)))
     leads = corrected[corrected["method"].map(is_method) & corrected["lead"].notna()]
     above, below = leads[leads["lead_low"] > 0], leads[leads["lead_high"] < 0]
-    kept = above[above["p_holm"] <= 0.05]
-    claim(len(kept) == 1, "one lead above the tilt survives correction")
+    claim(above["p_holm"].min() > 0.05, "no lead above the tilt survives correction")
     claim(len(below) > len(leads) / 2 and len(above) > 0, "most leads are below 0, a few above")
-    best = kept.iloc[0]
+    best = above.loc[above["p_holm"].idxmin()]
     tilt = field.gains(GOLD, best["kl"]).loc[TILT]
     at = field.at()["mean"]
     first = str(at[trained(at.index)].idxmax())
@@ -140,12 +139,14 @@ def another_world(field: Results) -> str:
     claim(at[order].is_monotonic_decreasing, f"lists of five: {' > '.join(order)}")
     value = {name: plain(at[name]) for name in order}
     return (
-        "**The other world agrees in part.** In semi-ml-100k, with three seeds and few test users, "
-        f"{len(below)} of {len(leads)} leads over the tilt are below 0 and {len(above)} above, one "
-        f"of which survives the correction: `{best['method']}` at KL {plain(best['kl'], 'g')}, "
-        f"{with_interval(best, 'gain')} against {with_interval(tilt, 'gain')} ([equal KL]"
-        f"({field.link}/equal_kl.md)). The plan asked for two neighbouring KL levels in two worlds "
-        "before calling that a win, so it is open. In lists argmax "
+        f"**The other world agrees in part.** In semi-ml-100k, with {field.seeds} seeds and few "
+        f"test users, {len(below)} of {len(leads)} leads over the tilt are below 0 "
+        f"({int((below['p_holm'] <= 0.05).sum())} after correction) and {len(above)} above, of "
+        f"{listed(sorted(set(above['method'])))}, none after correction: the nearest is "
+        f"`{best['method']}` at KL {plain(best['kl'], 'g')}, {with_interval(best, 'gain')} against "
+        f"{with_interval(tilt, 'gain')}, p {plain(best['p_holm'])} "
+        f"([equal KL]({field.link}/equal_kl.md)). With three seeds it had survived: the plan asks "
+        "for two neighbouring KL levels in two worlds before a win is called one. In lists argmax "
         f"({value['RewardArgmax']}) and item mean ({value['ItemMean']}) are ahead of every trained "
         f"method (`{first}` {value[first]}), as in Jester. But training on the *true* reward gives "
         f"{value['OfflinePPO, true reward']} where the pretrained policy has {value[REFERENCE]}: "

@@ -35,7 +35,14 @@ LOSSES = ("negatives", "one_pass", "sampled_softmax", "gbce")
 FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]
 FILES += [f"algorithms/{name}.py" for name in ALGORITHMS]
 FILES += [f"losses/{name}.py" for name in LOSSES]
+FILES += ["catalogue_sample.py", "training/catalogue.py"]
 FILES += ["models/pessimistic.py", "evaluation/over_optimisation.py", "worlds/tabular.py"]
+# Tests that are not in the file of the same name.
+TESTS = {
+    "ops/softmax.py": ["tests/ops/test_softmax.py", "tests/ops/test_parts.py"],
+    "catalogue_sample.py": ["tests/contract/test_catalogue_sample.py"],
+    "training/catalogue.py": ["tests/contract/test_catalogue_sample.py"],
+}
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
 SWAPPED = {
@@ -43,7 +50,7 @@ SWAPPED = {
         ("batch.real(batch.history_rewards_BT", "batch.real(batch.rewards_BT"),
         ("return batch.reward_N", "return batch.real(batch.history_rewards_BT)"),
         ("trains_policy=False", "trains_policy=True"),
-        ("actors.reference.hidden_states", "actors.policy.hidden_states"),
+        ("actors.reference.softmax", "actors.policy.softmax"),
     ],
     "algorithms/bc.py": [
         ("torch.ones_like(", "-torch.ones_like("),
@@ -106,7 +113,7 @@ SWAPPED = {
     ],
     "algorithms/q_head.py": [
         ('trains_policy=name == "q"', "trains_policy=False"),
-        ("None, batch.excluded)", "None, None)"),
+        ("None, excluded)", "None, None)"),
         ("leave_out(counts_NK, excluded, False)", "counts_NK"),
     ],
     "algorithms/q_learning.py": [
@@ -159,6 +166,7 @@ SAME = {
     ("losses/negatives.py", "index_K = torch.searchsorted("): "the last share is 1 up to rounding",
     ("losses/negatives.py", "index_K = index_K.clamp_("): "it only catches rounding",
     ("algorithms/q_learning.py", "goal_N, goal_NK = goal_N *"): "a sign is its own inverse",
+    ("training/catalogue.py", "@torch.no_grad()"): "the reference is frozen",
     ("algorithms/pairs.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/margin.py", "with torch.no_grad():"): "the reference is frozen",
     ("algorithms/losers.py", "@torch.no_grad()"): "the models that it reads are frozen",
@@ -182,8 +190,8 @@ class Mutant(NamedTuple):
     was: str
 
 
-def tests_of(file: str) -> str:
-    return str(Path("tests") / Path(file).with_name(f"test_{Path(file).name}"))
+def tests_of(file: str) -> list[str]:
+    return TESTS.get(file, [str(Path("tests") / Path(file).with_name(f"test_{Path(file).name}"))])
 
 
 def mutants_of(file: str) -> Iterator[Mutant]:
@@ -262,7 +270,7 @@ def run(mutant: Mutant | str) -> tuple[Mutant | str, int]:
         os.dup2(silence, 2)
         package = importlib.import_module("recsys_posttrain")
         assert Path(str(package.__file__)).is_relative_to(copy), "the copy must be what is run"
-        return mutant, int(pytest.main([*OPTIONS, tests_of(file)]))
+        return mutant, int(pytest.main([*OPTIONS, *tests_of(file)]))
 
 
 def main(patterns: list[str]) -> int:
@@ -279,7 +287,7 @@ def main(patterns: list[str]) -> int:
     with multiprocessing.get_context("fork").Pool(WORKERS, maxtasksperchild=1) as pool:
         for file, code in pool.imap_unordered(run, files):
             if code != 0:
-                sys.exit(f"error: {tests_of(str(file))} fails without any mutation")
+                sys.exit(f"error: {' '.join(tests_of(str(file)))} fails without any mutation")
         for done, (mutant, code) in enumerate(pool.imap_unordered(run, mutants), start=1):
             assert isinstance(mutant, Mutant)
             if code not in (1, 2, 4):  # a test failed; it, or its conftest, could not be imported

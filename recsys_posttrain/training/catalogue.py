@@ -21,7 +21,7 @@ from recsys_posttrain.catalogue_sample import CatalogueSample
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.losses.negatives import Negatives, draw, excluded_draws
 from recsys_posttrain.models.policy import Policy
-from recsys_posttrain.ops.logsumexp import How, exponentials, logits_in_chunks, lowered
+from recsys_posttrain.ops.logsumexp import How, cut, exponentials, logits_in_chunks, lowered
 from recsys_posttrain.types import Batch
 
 EVEN = 0.25
@@ -40,8 +40,9 @@ def proposal_of(reference: Policy, batches: Iterable[Batch]) -> Tensor:
         excluded = batch.excluded and batch.excluded.every(every)
         how = How(lowered(hidden_ND, reference.logits_dtype), None, excluded)
         for rows, logits_CV, low_VD in logits_in_chunks(hidden_ND, weight_VD, how):
-            cut = None if excluded is None else excluded.rows(rows)
-            shift_C, lse_C = exponentials(logits_CV, hidden_ND[rows], low_VD, hidden_ND.dtype, cut)
+            shift_C, lse_C = exponentials(
+                logits_CV, hidden_ND[rows], low_VD, hidden_ND.dtype, cut(excluded, rows)
+            )
             share_C1 = (shift_C - lse_C).exp()[:, None].to(logits_CV)
             square_V += logits_CV.mul_(share_C1).square_().sum(dim=0).double()
     reference.clear_cache()

@@ -208,6 +208,22 @@ def test_the_proposal_is_the_root_mean_square_of_the_reference(world, small):
     assert variance(found_V.numpy()) <= variance(best_V) / (1 - EVEN)
 
 
+def test_the_proposal_where_float32_overflows(small):
+    """Logits of hundreds: one item is certain at each position, and none that is not eligible."""
+    batch, actors = small.batch(LENGTHS, ITEMS), small.actors(BC(), ITEMS, scale=3e3)
+    with torch.no_grad():
+        logits_NV = actors.reference.hidden_states(batch) @ actors.reference.item_embedding_VD.T
+    assert logits_NV.abs().max() > 200
+    share_NV = leave_out(logits_NV.double(), batch.excluded).softmax(dim=1)
+    root_V = share_NV.square().mean(dim=0).sqrt()
+    expected_V = (1 - EVEN) * root_V / root_V.sum() + EVEN / ITEMS
+    torch.testing.assert_close(
+        proposal_of(actors.reference, [batch]), expected_V, rtol=1e-3, atol=1e-5
+    )
+    alone = batch._replace(excluded=None)
+    assert not torch.equal(proposal_of(actors.reference, [alone]), expected_V)
+
+
 def test_what_is_logged_of_a_sample_of_everything_is_exact(world):
     """Every item once, each with weight 1: KL, entropy and expected reward are those without."""
     batch, actors = world

@@ -78,3 +78,9 @@ def test_sums_over_parts_are_sums_over_the_whole(monkeypatch, excluded, size, sc
     mean_N = (share_NV * (state_NR @ factor_VR.T)).sum(dim=1)
     torch.testing.assert_close(whole[is_left_N, 2], mean_N[is_left_N])
     assert is_left_N.sum() >= ROWS - 1
+
+
+def test_a_catalogue_is_whole_up_to_a_part(monkeypatch):
+    monkeypatch.setattr(softmax, "PART", 4)
+    assert softmax._parts(4) == [(slice(0, 4), None)]
+    assert softmax._parts(9) == [(slice(0, 4), 0), (slice(4, 8), 4), (slice(8, 12), 8)]
