@@ -142,10 +142,8 @@ class RewardModel(nn.Module):
     def place_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """`factors` of all items, or of the places of the batch's sample of them."""
         state_NR, factor_VR = self.factors(batch)
-        return (
-            state_NR,
-            factor_VR if batch.catalogue_sample is None else batch.catalogue_sample.rows(factor_VR),
-        )
+        sample = batch.catalogue_sample
+        return state_NR, factor_VR if sample is None else sample.rows(factor_VR)
 
     def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
         """Each member's prediction for given items, [M, N, K], in stars."""
