@@ -39,7 +39,7 @@ TEST := OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check docs benchmark study sweep dashboard report theory kills mutants fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
+.PHONY: help setup test check docs benchmark study sweep dashboard report theory kills mutants quality fuzz bench bench-growth bench-peers live-demo live-bench doctor clean
 
 help: ## print this
 	@echo 'Usage: make TARGET [NAME=value ...]'; echo; echo 'Targets'
@@ -154,11 +154,18 @@ kills: setup ## kill a study and a sweep 150 times at random moments: nothing is
 mutants: setup ## break signs and detaches of the formulas one by one; a test must fail each time
 	$(VENV) tests/mutants.py
 
+# The first call trains, the second evaluates the same policies on validation targets.
+QUALITY := experiments/quality.py --dataset ml-100k
+quality: setup ## compare fast paths with the exact one: the same metrics within its seeds (15 minutes)
+	$(VENV) -m recsys_posttrain run $(QUALITY) $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+	$(VENV) -m recsys_posttrain run $(QUALITY) --eval-split validation $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+	$(VENV) benchmarks/quality_check.py runs/quality-ml-100k runs/quality-ml-100k-validation
+
 fuzz: setup ## run the commands on 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py
 
 bench: setup ## measure speed and memory of our steps (minutes)
-	@for file in $(filter-out %/growth.py %/kills.py %/live_bench.py %/live_demo.py %/live_device.py %/peers.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out %/growth.py %/kills.py %/live_bench.py %/live_demo.py %/live_device.py %/peers.py %/quality_check.py %/large_catalogue.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
 	done
 

@@ -33,6 +33,7 @@ NAVIGATION = {
         "docs/off_policy",
         "docs/reproducing",
         "docs/speed",
+        "docs/converging",
         "docs/peers",
     ],
     "Go on": ["docs/sweeps", "docs/tracking", "docs/recommend", "docs/live"],
