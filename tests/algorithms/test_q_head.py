@@ -6,6 +6,8 @@ from torch.nn.functional import pad
 from recsys_posttrain.algorithms import SNQN
 from recsys_posttrain.algorithms.q_head import drawn_items, q_values, renew_target
 from recsys_posttrain.eligibility import Excluded
+from recsys_posttrain.losses.negatives import Negatives
+from recsys_posttrain.training.catalogue import sample_of
 
 LOGITS = doubles([1.0, -2.0])  # of the only context: its state
 
@@ -58,6 +60,24 @@ def test_the_best_item_is_eligible_whatever_the_level(tabular):
     without = batch._replace(excluded=Excluded(out_N, torch.arange(6)))
     table_NV[torch.arange(5), out_N - 1] = -torch.inf
     assert q.best(without, None).squeeze(1).tolist() == (table_NV.argmax(dim=1) + 1).tolist()
+
+
+def test_the_best_item_of_a_sample_is_the_best_that_is_in_it(tabular):
+    """Items 2 and 4 were drawn; beside them each position has its logged item, and no other's."""
+    batch, actors = tabular.random(SNQN())
+    with torch.no_grad():
+        for parameter in actors.heads["q"].parameters():
+            parameter.copy_(torch.linspace(-1, 1, parameter.numel()).sin().view_as(parameter))
+    drawn = Negatives(torch.tensor([2, 4]), torch.ones(2))
+    sampled = batch._replace(catalogue_sample=sample_of(batch, drawn, 5))
+    q = q_values("q", sampled, actors)
+    table_NV = q.of_shared(torch.arange(1, 6)).detach()
+    expected = [
+        max({2, 4, own}, key=lambda item, row_V=row_V: row_V[item - 1])
+        for row_V, own in zip(table_NV.tolist(), batch.action_N.tolist(), strict=True)
+    ]
+    assert q.best(sampled, None).squeeze(1).tolist() == expected
+    assert len(set(expected)) > 1
 
 
 def test_the_target_is_renewed_every_few_steps(tabular):
