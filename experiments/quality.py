@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2)
 FULL_SEEDS = True
 TUNING = "none: settings are those of movielens_main.py"
 
-CONTROL = Setup(pretraining=replace(PRETRAINING, bfloat16=False))
+CONTROL = Setup(pretraining=replace(PRETRAINING, bfloat16=False), name="exact")
 EXACT = replace(POSTTRAINING, bfloat16=False)
 BASES = {
     "exact": CONTROL,
@@ -47,7 +47,7 @@ METHODS: dict[str, Algorithm] = {
 
 def runs_on(dataset: Dataset = CONTROL.dataset) -> list[Run]:
     bases = [
-        Run(Pretrained(), replace(setup, dataset=dataset), f"pretraining, {path}")
+        Run(Pretrained(), replace(setup, dataset=dataset, name=path), f"pretraining, {path}")
         for path, setup in BASES.items()
     ]
     start = replace(CONTROL, dataset=dataset)
