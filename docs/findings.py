@@ -59,6 +59,14 @@ class Results:
         return self._read("selection.csv")
 
     @cached_property
+    def frontier(self) -> Frame:
+        return self._read("frontier.csv")
+
+    @cached_property
+    def validation(self) -> Frame:
+        return self._read("validation.csv")
+
+    @cached_property
     def pairs(self) -> Frame:
         return self._read("pairs.csv")
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from findings import Refuted, Results
+from findings_claims import table
 from findings_field import (
     a_sft_and_exp_rsft,
     another_world,
@@ -26,6 +27,8 @@ from findings_noise import a_better_model, which_axis, who_should_choose, withou
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = "<!-- written by docs/findings_page.py -->", "<!-- end -->"
+CLAIM_MARKS = "<!-- claims, written by docs/findings_page.py -->", "<!-- end of claims -->"
+CLAIMS_OF = "noise_vs_quality-jester"
 
 FINDINGS: tuple[tuple[Callable[[Results], str], str], ...] = (
     (tilt_leads, "whole_field-jester"),
@@ -57,20 +60,26 @@ def findings(root: Path) -> str:
     )
 
 
-def between(page: str, text: str) -> str:
+def between(page: str, text: str, marks: tuple[str, str] = MARKS) -> str:
     """The page with a text in place of what stands between its marks."""
-    start, end = (page.index(mark) for mark in MARKS)
-    return f"{page[: start + len(MARKS[0])]}\n\n{text}\n\n{page[end:]}"
+    start, end = (page.index(mark) for mark in marks)
+    return f"{page[: start + len(marks[0])]}\n\n{text}\n\n{page[end:]}"
+
+
+def written(page: str, root: Path) -> str:
+    """The page as the results in this folder give it."""
+    page = between(page, findings(root))
+    return between(page, table(Results(CLAIMS_OF, root)), CLAIM_MARKS)
 
 
 def main() -> int:
+    page = ROOT / "docs" / "results.md"
     try:
-        text = findings(ROOT / "experiments" / "results")
+        text = written(page.read_text(encoding="utf-8"), ROOT / "experiments" / "results")
     except Refuted as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    page = ROOT / "docs" / "results.md"
-    page.write_text(between(page.read_text(encoding="utf-8"), text), encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     print(page)
     return 0
 
