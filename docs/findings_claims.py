@@ -46,7 +46,7 @@ def over_fit(noise: Results) -> tuple[str, str, str]:
         f"Jester, {', '.join(f'`{name}`' for name in OF_MODEL)}: with errors that belong to an "
         f"item {item} of {items} strengths raise the model's opinion and lose over "
         f"{plain(LOSS, '.2f')} stars in lists, with errors of their own for each prediction {own} "
-        f"of {owns}, without noise {clean} of {cleans}; not a matter of PPO or DPO, but of the model",
+        f"of {owns}, without noise {clean} of {cleans}; so it is a matter of the model",
     )
 
 
