@@ -156,10 +156,10 @@ mutants: setup ## break signs and detaches of the formulas one by one; a test mu
 
 # The first call trains, the second evaluates the same policies on validation targets.
 QUALITY := experiments/quality.py --dataset ml-100k
-quality: setup ## compare fast paths with the exact one: the same metrics within its seeds (15 minutes)
+quality: setup ## compare fast paths with the exact one: the same metrics within its seeds (40 minutes)
 	$(VENV) -m recsys_posttrain run $(QUALITY) $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 	$(VENV) -m recsys_posttrain run $(QUALITY) --eval-split validation $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
-	$(VENV) benchmarks/quality_check.py runs/quality-ml-100k runs/quality-ml-100k-validation
+	$(VENV) benchmarks/quality_check.py runs/quality-ml-100k-full-seeds runs/quality-ml-100k-full-seeds-validation
 
 fuzz: setup ## run the commands on 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py

@@ -1,7 +1,7 @@
 """Judges the rows of experiments/quality.py: has every fast path the quality of the exact one?
 
     make quality
-    python benchmarks/quality_check.py runs/quality-ml-100k [--renew]
+    python benchmarks/quality_check.py runs/quality-ml-100k-full-seeds [--renew]
 
 A path passes where each of its METRICS, a mean over targets and seeds, is within the interval of
 the control: mean +- t sd sqrt(2 / S) over the S seeds, which holds the mean of S other seeds 95
