@@ -22,6 +22,7 @@ _RUN: Kind = {
     "?family": str,
     "algorithm": {"class": str},
     "?control": {"class": str},
+    "?posttraining": {"?exact_items": int, "?sampled_items": int},
     "?noise": {"?model": _NOISE, "?log": _NOISE, "?shared": bool},
 }
 _ACHIEVED = {

@@ -102,11 +102,11 @@ def seeds_text(record: Mapping[str, Any]) -> str:
 
 def sums_text(record: Mapping[str, Any]) -> str:
     """For the caption: which sums over the catalogue were estimated; empty where none was."""
-    num_items, plans = (
-        record["num_items"],
-        [run["posttraining"] for run in record.get("runs", ()) if run.get("trained", True)],
-    )
-    drawn = {
+    num_items = record["num_items"]
+    plans = [
+        run.get("posttraining", {}) for run in record.get("runs", ()) if run.get("trained", True)
+    ]
+    drawn = {  # older records know of exact sums alone
         plan["sampled_items"] for plan in plans if num_items > plan.get("exact_items", num_items)
     }
     if not drawn:

@@ -119,6 +119,7 @@ def test_settings_that_cannot_be_are_refused(name):
 def test_the_caption_says_which_sums_were_estimated():
     run = {"trained": True, "posttraining": {"exact_items": 50_000, "sampled_items": 8_192}}
     old = {"trained": True, "posttraining": {}}
+    assert sums_text({"num_items": 9, "runs": [{"trained": True}, old]}) == ""
     untrained = {"trained": False, "posttraining": {"exact_items": 1, "sampled_items": 7}}
     assert sums_text({"num_items": 50_000, "runs": [run, old, untrained]}) == ""
     assert sums_text({"num_items": 50_001, "runs": [old, run, untrained]}) == (
