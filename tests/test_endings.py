@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT at any moment: the exit code, one line, and never a table of a part."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -76,11 +77,12 @@ def until(condition, process, seconds=200.0):
 
 
 def children(pid):
-    """Of all generations."""
+    """Of all generations. A thread may end between the listing and the look."""
     found = []
     for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in file.read_text().split():
-            found += [int(child), *children(child)]
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for child in file.read_text().split():
+                found += [int(child), *children(child)]
     return found
 
 
