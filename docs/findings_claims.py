@@ -10,9 +10,8 @@ from findings_ml_1m import leads_over
 
 GOLD, LIKED = "reward gold", "NDCG@10 liked"
 OF_MODEL = ("OfflinePPO", "DPO", "ASFT(model)")
-LOSS = (
-    0.01  # stars in lists of five, from which on a policy counts as worse than the pretrained one
-)
+# Stars in lists of five, from which on a policy counts as worse than the pretrained one.
+LOSS = 0.01
 
 
 def over_fitted(noise: Results, kind: str) -> tuple[int, int]:

@@ -40,8 +40,7 @@ class QValues(NamedTuple):
 
     @torch.no_grad()
     def best(self, batch: Batch, logits_dtype: torch.dtype | None) -> Tensor:
-        """The eligible item of the largest Q, [N, 1], or where the batch has a sample of the
-        catalogue, the largest there; the level has no part in it."""
+        """The eligible item of the largest Q, [N, 1], of the batch's sample where it has one."""
         best_N, sample = torch.empty_like(batch.action_N), batch.catalogue_sample
         vectors_MD, excluded = self.vector_VD, batch.excluded
         if sample is not None:

@@ -77,10 +77,15 @@ class Policy(nn.Module):
         self._latest: tuple[Batch, bool, Tensor] | None = None
 
     @property
+    def _weight_V1D(self) -> Tensor:
+        """The item embedding with its padding row."""
+        embedding: nn.Embedding = self.backbone.item_embedding  # type: ignore[assignment]
+        return embedding.weight
+
+    @property
     def item_embedding_VD(self) -> Tensor:
         """The output vectors of items 1..V: the item embedding without its padding row."""
-        embedding: nn.Embedding = self.backbone.item_embedding  # type: ignore[assignment]
-        return embedding.weight[1:]
+        return self._weight_V1D[1:]
 
     @property
     def max_length(self) -> int:
@@ -111,8 +116,7 @@ class Policy(nn.Module):
         sample = batch.catalogue_sample
         if sample is None:
             return Softmax(hidden_ND, self.item_embedding_VD, batch.excluded, batch.action_N)
-        weight: Tensor = self.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
-        vectors_ME, hidden_NE = sample.vectors(weight), sample.states(hidden_ND)
+        vectors_ME, hidden_NE = sample.vectors(self._weight_V1D), sample.states(hidden_ND)
         return Softmax(hidden_NE, vectors_ME, sample.excluded, sample.action_N)
 
     def logits(self, batch: Batch, items_NK: Tensor) -> Tensor:
@@ -120,7 +124,7 @@ class Policy(nn.Module):
         hidden_ND = self.hidden_states(batch)
         if batch.catalogue_sample is None:
             return ops.chosen_logits(hidden_ND, self.item_embedding_VD, items_NK)
-        weight: Tensor = self.backbone.item_embedding.weight  # type: ignore[union-attr,assignment]
+        weight = self._weight_V1D
         return ops.chosen_logits(hidden_ND, weight, items_NK + 1, sparse=weight.is_leaf)
 
     @torch.no_grad()

@@ -54,12 +54,7 @@ def weighted_nll(
     weight_N: constants; no gradient flows into them.
     """
     weight_N, how = weight_N.detach(), How(lowered(hidden_ND, logits_dtype), chunk, excluded)
-    if torch.is_grad_enabled() and (hidden_ND.requires_grad or item_embedding_VD.requires_grad):
-        weighted_lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-            hidden_ND, item_embedding_VD, weight_N, how
-        )
-    else:
-        weighted_lse_N = weight_N * logsumexp(hidden_ND, item_embedding_VD, how)[0]
+    weighted_lse_N = _weighted(hidden_ND, item_embedding_VD, weight_N, how)
     chosen_ND = torch.nn.functional.embedding(items_N - 1, item_embedding_VD)
     return weighted_lse_N - weight_N * (hidden_ND * chosen_ND).sum(dim=1)
 
@@ -72,12 +67,17 @@ def graph_logsumexp(
     excluded: Excluded | None = None,
 ) -> Tensor:
     """lse_n = log sum_v exp(h_n . e_v), [N], differentiable once."""
-    how, one_N = How(lowered(hidden_ND, logits_dtype), chunk, excluded), hidden_ND.new_ones(())
-    one_N = one_N.expand(len(hidden_ND))
-    lse_N: Tensor = _WeightedLogSumExp.apply(  # type: ignore[no-untyped-call]
-        hidden_ND, item_embedding_VD, one_N, how
-    )
-    return lse_N
+    how = How(lowered(hidden_ND, logits_dtype), chunk, excluded)
+    return _weighted(hidden_ND, item_embedding_VD, hidden_ND.new_ones(len(hidden_ND)), how)
+
+
+def _weighted(hidden_ND: Tensor, item_embedding_VD: Tensor, weight_N: Tensor, how: How) -> Tensor:
+    """weight_n lse_n, with gradients where they are asked for."""
+    if torch.is_grad_enabled() and (hidden_ND.requires_grad or item_embedding_VD.requires_grad):
+        given = hidden_ND, item_embedding_VD, weight_N, how
+        weighted_lse_N: Tensor = _WeightedLogSumExp.apply(*given)  # type: ignore[no-untyped-call]
+        return weighted_lse_N
+    return weight_N * logsumexp(hidden_ND, item_embedding_VD, how)[0]
 
 
 @torch.no_grad()

@@ -200,7 +200,10 @@ def expected_score(
             logits_CS = leave_out(hidden_CD @ item_embedding_VD[part].T, excluded_C, first=first)
             mean_CR = logits_CS.softmax(dim=1) @ factor_VR[part]
             value_C.append((mean_CR * state_CR).sum(dim=1))
-            lse_C.append(value_C[0] if first is None else logits_CS.logsumexp(dim=1))
+            if first is not None:
+                lse_C.append(logits_CS.logsumexp(dim=1))
+        if not lse_C:
+            return value_C[0]
         return _mean_over_parts(value_C, torch.stack(lse_C).softmax(dim=0))
 
     return map_chunks(
@@ -270,6 +273,4 @@ def _parts(num_items: int) -> list[tuple[slice, int | None]]:
 
 def _mean_over_parts(value_C: Sequence[Tensor], share_SC: Tensor) -> Tensor:
     """The mean of a value of each part by the parts' shares; NaN where these are."""
-    if len(value_C) == 1:
-        return value_C[0]
     return (share_SC * torch.where(share_SC > 0, torch.stack([*value_C]), 0)).sum(dim=0)
