@@ -45,8 +45,7 @@ class MovieLensBeliefs:
         """What people expect of movies that they have not chosen: user_id, item_id, rating,
         timestamp, with at least this certainty (1 to 5); of each pair the last answer.
 
-        What a reward model predicts for these can be judged by them (`rewards.quality`): no log of
-        choices holds such movies.
+        The judge of a study learns from them (data/expected.py): no log of choices holds them.
         """
         import pandas as pd
 

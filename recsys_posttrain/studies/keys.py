@@ -14,6 +14,7 @@ from recsys_posttrain.closure import code_digest
 from recsys_posttrain.config import digest
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.available import windows_rows
+from recsys_posttrain.data.expected import expected_digest
 from recsys_posttrain.data.never_shown import never_shown_ids
 from recsys_posttrain.data.prepare import FORMAT_VERSION
 from recsys_posttrain.data.user_holdout import both_logs
@@ -66,6 +67,7 @@ class StageKeys:
         self.corpus = data.corpus
         self.scale = data.corpus.reward_scale
         self.has_judge = data.judge is not None and not self.scale.missing
+        self.expected = expected_digest(data, setup.dataset)
         self.root = root
 
     def _stage(self, name: str, key: dict[str, Any]) -> Stage:
@@ -131,7 +133,10 @@ class StageKeys:
     @cached_property
     def judge(self) -> Stage:
         key = self._reward(judge_training.train_judge, self.setup.judge_config)
-        return self._stage("judge", {**key, "users": "judge"})
+        key["users"] = "judge"
+        if self.expected:
+            key["expected"] = self.expected
+        return self._stage("judge", key)
 
     def quality(self, name: str, trained: Path, measure: object) -> Stage:
         key = {"reward": trained.name, "code": code_digest([measure])}

@@ -40,12 +40,16 @@ def _together(by_setup: dict[str, list[pd.DataFrame]]) -> pd.DataFrame | None:
     return pd.concat(named)
 
 
-def quality_caption(what: str, study: Study, pipeline: Pipeline) -> str:
+def quality_caption(study: Study, pipeline: Pipeline, is_judge: bool = False) -> str:
     seeds = f"Seed {pipeline.setup.seed}."
     if study.full_seeds:
         shown = ", ".join(map(str, study.seeds))
         seeds = f"Mean over seeds {shown}, of values and of ends of intervals."
+    rewards = "logged reward"
+    if is_judge and pipeline.keys.expected:
+        rewards += ", and each answer to what was expected of an item,"
     return (
-        f"{what} on {pipeline.data.corpus.name}: each logged reward predicted from what the "
-        f"user did before it, for users that no model was trained on. Bootstrap over users. {seeds}"
+        f"{'Judge' if is_judge else 'Reward models'} on {pipeline.data.corpus.name}: each "
+        f"{rewards} predicted from what the user did before it, for users that no model was "
+        f"trained on. Bootstrap over users. {seeds}"
     )

@@ -12,6 +12,7 @@ from recsys_posttrain import store
 from recsys_posttrain.data import prepare
 from recsys_posttrain.data.available import with_windows
 from recsys_posttrain.data.encode import encode
+from recsys_posttrain.data.expected import with_expected
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.files import read_parquet, write_parquet
 from recsys_posttrain.models.checkpoint import POLICY_FILES, WEIGHTS, load_policy, save_policy
@@ -49,6 +50,7 @@ class SharedStages:
         corpus = prepare(dataset, minimum, repeats=repeats, thresholds=thresholds)
         corpus = with_windows(with_never_shown(corpus, never_shown), available)
         data = split.split(replace(corpus, catalogue=self.setup.catalogue))
+        data = with_expected(data, dataset)
         if self.outside is None:
             return data
         assert self.outside.item_ids is not None

@@ -186,10 +186,10 @@ def write_study(
             write_parquet(results.targets, new / TARGETS)
         if qualities.rewards is not None:
             write_parquet(qualities.rewards, new / "reward_models.parquet")
-            caption = quality_caption("Reward models", study, pipeline)
+            caption = quality_caption(study, pipeline)
             write_quality(qualities.rewards, caption, new / "reward_models.md")
         if qualities.judges is not None:
-            caption = quality_caption("Judge", study, pipeline)
+            caption = quality_caption(study, pipeline, is_judge=True)
             write_quality(qualities.judges, caption, new / "judge.md")
         for name, text in texts.items():
             write_text(new / name, text)
