@@ -1,15 +1,17 @@
 """Base models: each backbone, pretrained with the default recipe from several seeds.
 
-    python experiments/base_models.py [--dataset ml-1m] [--seeds 3] [--only SASRec]
+    python experiments/base_models.py [--dataset ml-1m] [--seeds 3] [--only SASRec] [--epochs 64]
 
 A script and not a list of RUNS: here the pretraining is what differs. It uses the same stages, so
-it continues where it was interrupted, and `make benchmark` finds the policy of seed 0 ready.
+it continues where it was interrupted, and with the default epochs `make benchmark` finds the policy
+of seed 0 ready. More epochs never read the test targets: validation ends them.
 Intervals are over users and pretraining seeds. `HSTU, target time` knows when its target happens
 (see models/hstu.py) and is not to be compared with the others.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from recsys_posttrain.stats.bootstrap import bootstrap_interval
 from recsys_posttrain.store import read_stage
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.setup import Setup
+from recsys_posttrain.training.pretrain import PRETRAINING
 from recsys_posttrain.worlds.catalog import dataset_named
 
 BACKBONES: dict[str, BackboneConfig] = {
@@ -45,16 +48,20 @@ def main() -> None:
     parser.add_argument("--data-root")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", choices=BACKBONES, action="append", help="may be given twice")
+    parser.add_argument("--epochs", type=int, default=PRETRAINING.epochs, help="at most")
     parser.add_argument("--stages", type=Path, default=Path("runs"))
     parser.add_argument("--output", type=Path, default=Path("experiments/results"))
     arguments = parser.parse_args()
 
     dataset = dataset_named(arguments.dataset, arguments.data_root)
+    training = replace(PRETRAINING, epochs=arguments.epochs)
     stages: dict[str, list[dict[str, Any]]] = {}
     rows = []
     for name in arguments.only or BACKBONES:
         for seed in range(arguments.seeds):
-            setup = Setup(dataset=dataset, backbone=BACKBONES[name], seed=seed)
+            setup = Setup(
+                dataset=dataset, backbone=BACKBONES[name], pretraining=training, seed=seed
+            )
             pipeline = Pipeline(setup, arguments.stages)
             stages.setdefault(name, []).append(read_stage(pipeline.pretrain()))
             frame = evaluate(pipeline.load_pretrained(), pipeline.data).per_user
@@ -65,7 +72,8 @@ def main() -> None:
                 flush=True,
             )
 
-    folder = arguments.output / f"base_models-{dataset.name}"
+    longer = f"-{training.epochs}-epochs" if training != PRETRAINING else ""
+    folder = arguments.output / f"base_models-{dataset.name}{longer}"
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.concat(rows, ignore_index=True)
     write_parquet(frame, folder / "rows.parquet")

@@ -13,7 +13,9 @@ class Fitted:
     """How long a model was trained, and what was logged meanwhile."""
 
     steps: int  # optimiser steps taken
-    best_step: int  # after which its weights were kept; without a patience, the last one
+    # After which its weights were kept: the best with a patience, the last within the bounds with a
+    # guard that stops, otherwise the last.
+    best_step: int
     best_value: float | None  # of the monitored metric at best_step; None without a patience
     lines: tuple[str, ...] = field(default=(), repr=False, compare=False)  # of metrics.jsonl
     guard: str = ""  # which bound was passed, and what was done; empty: none

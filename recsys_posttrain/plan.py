@@ -23,14 +23,15 @@ class Training:
 
     epochs, steps: at least one is given, and the shorter one ends the training; None: no limit.
     batch_size: sequences in a batch.
-    learning_rate: of AdamW, after the warm-up.
+    learning_rate: of AdamW; warm-up and decay multiply it.
     weight_decay: of AdamW.
     warmup_steps: steps over which the learning rate rises linearly to its value.
     patience: validations without a better value before training stops and the best weights are
         kept; None: train to the end and keep the last weights.
     validation_steps: validations are at least this many steps apart. In pretraining they follow
         epochs, and patience is not used up where an epoch is a few steps.
-    decay: after the warm-up the learning rate falls linearly, to 0 at the last step.
+    decay: multiply the rate of step s = 0, 1, ... by 1 - s / steps, during the warm-up too: 100
+        steps with a warm-up of 50 peak at .51 of `learning_rate`.
     ema_decay: of the moving average of the weights (training/ema.py), which is then what is
         validated and kept; 0: no average.
     bfloat16: compute a policy's softmax over the catalogue, and its gradient, from bfloat16

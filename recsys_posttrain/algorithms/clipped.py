@@ -63,11 +63,11 @@ def sample_metrics(
     """Metrics of the same actions, one number per action; `means` reduces them."""
     _, kl, ratio = sampled_terms(log_prob, old, reference, advantage, clip=clip)
     below, above = is_clipped(ratio, torch.ones_like(ratio), advantage, clip)
-    return {"kl": kl, "ratio/mean": ratio, **clip_metrics(below.to(ratio), above.to(ratio))}
+    return {"kl/loss": kl, "ratio/mean": ratio, **clip_metrics(below.to(ratio), above.to(ratio))}
 
 
 def check_clipped(method: object, clip: float) -> None:
-    """Raises UserError where a field that both methods share is out of range."""
+    """Raises UserError where a field that clipped methods share is out of range."""
     require(0 < clip < 1, f"{type(method).__name__}: clip={clip} must be above 0 and below 1.")
     require_at_least(method, 0, "kl_coefficient")
     require_at_least(method, 1, "refresh_every")

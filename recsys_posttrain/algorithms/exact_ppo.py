@@ -62,7 +62,7 @@ class ExactPPO:
 
         sums_N5 = actors.over_catalogue(batch, sums)
         surrogate_N, kl_N, below_N, above_N, reward_N = sums_N5.unbind(dim=1)
-        metrics = {"kl": kl_N, "reward/expected": reward_N, **clip_metrics(below_N, above_N)}
+        metrics = {"kl/loss": kl_N, "reward/expected": reward_N, **clip_metrics(below_N, above_N)}
         return LossOutput(surrogate_N + self.kl_coefficient * kl_N, means(metrics))
 
     def after_step(self, actors: Actors) -> None:

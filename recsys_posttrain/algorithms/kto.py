@@ -76,5 +76,5 @@ class KTO:
         metrics = side_metrics("chosen", *both, sign_N > 0, self.beta)
         metrics |= side_metrics("rejected", *both, sign_N < 0, self.beta)
         metrics["rewards/margins"] = metrics["rewards/chosen"] - metrics["rewards/rejected"]
-        metrics |= {"kl": kl_N.mean(), "kto/good": (sign_N > 0).to(gap_N).mean()}
+        metrics |= {"kl/loss": kl_N.mean(), "kto/good": (sign_N > 0).to(gap_N).mean()}
         return LossOutput(loss_N, metrics, (sign_NK != 0).any(dim=1))

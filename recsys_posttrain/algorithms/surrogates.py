@@ -71,7 +71,7 @@ def group_metrics(
     ratio_NK, spread_N = (log_prob_NK - old_NK).exp(), reward_NK.std(dim=1)
     below_NK, above_NK = is_clipped(ratio_NK, torch.ones_like(ratio_NK), advantage_NK, clip)
     return {
-        "kl": forward_kl(log_prob_NK, reference_NK),
+        "kl/loss": forward_kl(log_prob_NK, reference_NK),
         "ratio/mean": ratio_NK,
         **clip_metrics(below_NK.to(ratio_NK), above_NK.to(ratio_NK)),
         "reward": reward_NK,

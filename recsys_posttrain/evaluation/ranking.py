@@ -54,7 +54,7 @@ def ranks_and_lists(
     k: the length of the lists; None: no lists.
     seen: what each row has seen, or is never shown, ids 1..V.
     item_bias_V: added to every score.
-    chunk: rows at a time, rounded up to blocks; it changes no result.
+    chunk: rows at a time, rounded down to whole blocks, at least one; it changes no result.
 
     Returns, on the CPU: rank_N (float64), items_NK (int64, ids 1..V) and scores_NK (float32), empty
     where they were not asked for. A row with fewer than k unseen items ends in item 0 with score

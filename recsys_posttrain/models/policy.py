@@ -185,7 +185,8 @@ class Policy(nn.Module):
         """
         if batch.catalogue_sample is not None:
             log_prob_NK = self.log_prob(batch, items_NK)
-            return loss_of(log_prob_NK, *extra_N), log_prob_NK.detach()
+            constants_N = (each.detach() for each in extra_N)
+            return loss_of(log_prob_NK, *constants_N), log_prob_NK.detach()
         hidden_ND, item_embedding_VD, excluded, _ = self.softmax(batch)
         how: Any = {"logits_dtype": self.logits_dtype, "excluded": excluded}
         return loss_of_log_prob(hidden_ND, item_embedding_VD, items_NK, loss_of, *extra_N, **how)

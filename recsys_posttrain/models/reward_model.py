@@ -55,9 +55,8 @@ class RewardModel(nn.Module):
     """Base class of reward models: a subclass defines `member_factors`, all else follows from it.
 
     A class that can only predict given items defines `score` instead; where the rewards of the
-    whole catalogue are needed it is refused. Several parts of a loss need the factors of one batch,
-    so the latest batch's are cached until `clear_cache`. Everything but `member_factors` is
-    therefore for a model that is frozen.
+    whole catalogue are needed it is refused. Parts of a loss share the factors of one batch, which
+    are cached until `clear_cache`; so all but `member_factors` is for a model that is frozen.
     """
 
     max_length: int  # the longest history that it reads, in events
@@ -90,7 +89,7 @@ class RewardModel(nn.Module):
         return type(self).member_factors is not RewardModel.member_factors
 
     def know(self, corpus: Corpus) -> None:
-        """Whose users and items it will be asked about."""
+        """Whose items it will be asked about."""
         self.item_ids = corpus.item_ids
 
     def restore(self, path: Path, fix: str) -> None:
@@ -102,7 +101,7 @@ class RewardModel(nn.Module):
         self._latest = None
 
     def resample(self, seed: int | None) -> None:
-        """Draws noise that is resampled from this seed; None: without noise. Others do nothing."""
+        """Draws its noise anew from this seed; None: no noise. Others do nothing."""
 
     def set_positions(self, positions: TrainingPositions | None) -> None:
         """From now on every batch consists of these positions; None: of any others.
@@ -147,11 +146,10 @@ class RewardModel(nn.Module):
 
     def member_scores(self, batch: Batch, items_NK: Tensor) -> Tensor:
         """Each member's prediction for given items, [M, N, K], in stars."""
-        state_MNR, factor_MVR = self.frozen_factors(batch)
         return torch.stack(
             [
                 torch.einsum("nr,nkr->nk", state_NR, factor_VR[items_NK - 1])
-                for state_NR, factor_VR in zip(state_MNR, factor_MVR, strict=True)
+                for state_NR, factor_VR in zip(*self.frozen_factors(batch), strict=True)
             ]
         )
 
@@ -168,29 +166,33 @@ class RewardModel(nn.Module):
     def interval(self, batch: Batch, items_NK: Tensor, width: float = 1.0) -> Interval:
         """`score`, and `score` -+ `width` standard deviations of it."""
         mean_NK = self.score(batch, items_NK)
+        if width == 0:  # also of a model that does not say how sure it is
+            return Interval(mean_NK, mean_NK, mean_NK)
         spread_NK = width * self.variance(batch, items_NK).sqrt()
         return Interval(mean_NK, mean_NK - spread_NK, mean_NK + spread_NK)
 
     def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
-        """How uncertain the predictions of given items are, [N, K]: their variance over members."""
-        return self.member_scores(batch, items_NK).var(dim=0, correction=0)
+        """How unsure the predictions are, [N, K]: their variance over members. Raises: UserError
+        where there is one member, which would always be sure."""
+        return self._several(self.member_scores(batch, items_NK)).var(dim=0, correction=0)
 
     def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
         """The standard deviation of r_hat(first) - r_hat(second), [N, K], in stars: over members.
 
-        What is wrong about both items alike cancels, which it does not in two intervals.
-
-        Raises: UserError where there is one member: two items would always be told apart.
+        What is wrong about both items alike cancels, which it does not in two intervals. Raises: as
+        `variance`.
         """
-        scores = self.member_scores(batch, torch.cat([first_NK, second_NK], dim=1))
-        require(
-            len(scores) > 1,
-            f"{type(self).__name__} is one model, which does not say how sure it is of the order "
-            "of two items, and pairs are chosen by that: give RewardFactors or a RewardEnsemble of "
-            "several members, or take a method without pairs, such as OfflinePPO.",
-        )
-        first_MNK, second_MNK = scores.chunk(2, dim=2)
+        scores_MNX = self.member_scores(batch, torch.cat([first_NK, second_NK], dim=1))
+        first_MNK, second_MNK = self._several(scores_MNX).chunk(2, dim=2)
         return (first_MNK - second_MNK).std(dim=0, correction=0)
+
+    def _several(self, scores_MNK: Tensor) -> Tensor:
+        require(
+            len(scores_MNK) > 1,
+            f"{type(self).__name__} is one model, which does not say how sure it is, and that is "
+            "asked: give RewardFactors or several members, or take a method such as OfflinePPO.",
+        )
+        return scores_MNK
 
     def least_difference(
         self, batch: Batch, first_NK: Tensor, second_NK: Tensor, width: float

@@ -64,6 +64,10 @@ class ConstantReward(RewardModel):
         state_N1 = self.factor_V1.new_ones(len(batch.action_N), 1)
         return state_N1[None], self.factor_V1[None]
 
+    def variance(self, batch: Batch, items_NK: Tensor) -> Tensor:
+        """Zero: it is what it is."""
+        return self.factor_V1.new_zeros(items_NK.shape)
+
     def difference_spread(self, batch: Batch, first_NK: Tensor, second_NK: Tensor) -> Tensor:
         """Zero: all items are the same to it."""
         return self.factor_V1.new_zeros(first_NK.shape)

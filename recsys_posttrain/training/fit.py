@@ -58,7 +58,8 @@ def fit(
     folder: holds the checkpoint during training, and metrics.jsonl; None: no files.
     device: cpu, cuda (the first GPU) or cuda:1.
     validate: returns metrics; called with the model in evaluation mode.
-    validate_every: steps between validations; None: an epoch.
+    validate_every: steps between validations, the last of which follows the last step; None: an
+        epoch.
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
     title: of the bar. logger, callbacks: of Lightning; the former gets what metrics.jsonl gets.
     measure: what the bounds of the plan's guard are about (watch.py).
@@ -141,7 +142,7 @@ class _Keeper(Callback):
         if self.average is not None:
             self.average.update(step)
         self.show(step, float(module.latest["loss"]))
-        validates = step % self.validate_every == 0
+        validates = step % self.validate_every == 0 or step == module.total_steps
         if validates or step % STEPS_BETWEEN_LOG_LINES == 0:
             self.metrics.add(step, {name: float(value) for name, value in module.latest.items()})
         if validates or self.watch.is_due(step):
@@ -150,7 +151,7 @@ class _Keeper(Callback):
                 if found := self.watch.look(step, self.best_step):
                     self.metrics.add(step, found)
                 if validates and self.validate is not None and not self.watch.has_stopped:
-                    self._judge(module, self.validate())
+                    self._keep_if_best(module, self.validate())
                 if self.watch.keeps and self.best_value is None:
                     self.keep(module)
             trainer.should_stop |= self.is_over(step)
@@ -162,7 +163,7 @@ class _Keeper(Callback):
         """A block in which the model has the weights that are validated: the average, if any."""
         return nullcontext() if self.average is None else self.average.in_place()
 
-    def _judge(self, module: Any, metrics: dict[str, float]) -> None:
+    def _keep_if_best(self, module: Any, metrics: dict[str, float]) -> None:
         """With a patience: keeps the best weights (the first of equals)."""
         self.metrics.add(module.steps_done, metrics)
         if self.patience is None:

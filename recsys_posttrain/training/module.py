@@ -96,7 +96,11 @@ class TrainingModule(pl.LightningModule):
             group["lr"] = self._learning_rate()
 
     def _learning_rate(self) -> float:
-        """The rate of the coming step: a function of its number only, so that resuming is exact."""
+        """The rate of the coming step: a function of its number only, so that resuming is exact.
+
+        learning_rate min(1, (s + 1) / warmup_steps) (1 - s / total_steps), s steps being done; the
+        last factor with `decay` only.
+        """
         plan = self.training_plan
         share = min(1.0, (self.steps_done + 1) / max(1, plan.warmup_steps))
         if plan.decay and self.total_steps is not None:

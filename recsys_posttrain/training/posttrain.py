@@ -76,12 +76,14 @@ def posttrain(
     logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
     judge: for a bound of the plan's guard on the gap between reward model and judge.
 
-    Logged every few steps: the loss, the algorithm's own metrics (in stars), and on the current
-    batch the exact `kl` to the reference, the `entropy` and, in the log's unit, `reward/proxy` =
-    E_pi[r_hat]. Four times, `validation_steps` apart at least: the same on validation targets,
-    with `ndcg@10` over all of them and over the liked ones.
+    Logged every few steps: the loss, the algorithm's own metrics (rewards in stars), and on the
+    current batch the exact `kl` to the reference, the `entropy` and, in the log's unit,
+    `reward/proxy` = E_pi[r_hat]. About four times, `validation_steps` apart at least, and after the
+    last step: the same on validation targets, with `ndcg@10` over all of them and over the liked
+    ones.
 
-    Returns: the policy in evaluation mode, and how long it was trained.
+    Returns: the policy in evaluation mode, and how long it was trained. With a patience it has the
+        weights of the best `validation/ndcg@10` over all targets.
     Raises: TrainingFailed where it diverges, or the algorithm refuses its settings or the data.
     """
     given = {"policy": policy, "data": data, "algorithm": algorithm, "reward": reward}

@@ -33,7 +33,8 @@ def user_parts(sequences: Sequences, held_out: float, seed: int) -> UserParts:
     Raises: UserError where fewer than three users have two events.
     """
     usable_N = (sequences.lengths_N >= 2).nonzero().squeeze(1)
-    half = max(1, round(len(usable_N) * held_out / 2))
+    half = min(round(len(usable_N) * held_out / 2), (len(usable_N) - 1) // 2)
+    half = max(1, half)
     if len(usable_N) < 2 * half + 1:
         raise UserError(
             f"a reward model cannot be trained: {len(usable_N)} users have two training events, "

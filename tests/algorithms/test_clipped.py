@@ -89,7 +89,7 @@ def test_sampled_terms_by_hand():
     expected = doubles(-1.2), doubles(2 * math.log(4) - 1.5), doubles(2.0)
     torch.testing.assert_close(tuple(each.detach() for each in found), expected)
     metrics = means(sample_metrics(log_prob, *constants, clip=0.2))
-    numbers = {"kl": 2 * math.log(4) - 1.5, "ratio/mean": 2.0}
+    numbers = {"kl/loss": 2 * math.log(4) - 1.5, "ratio/mean": 2.0}
     numbers |= {"clip_ratio": 1.0, "clip_ratio/high": 1.0, "clip_ratio/low": 0.0}
     assert {name: each.item() for name, each in metrics.items()} == pytest.approx(numbers)
     assert not any(each.requires_grad for each in metrics.values())

@@ -24,7 +24,7 @@ def test_exact_loss_and_metrics_against_a_numpy_oracle(tabular):
         below.append((old[x] * (advantage < 0) * (ratio < 0.9)).sum())
         above.append((old[x] * (advantage > 0) * (ratio > 1.1)).sum())
     torch.testing.assert_close(output.loss_N.detach(), torch.from_numpy(expected))
-    torch.testing.assert_close(output.metrics["kl"].item(), float(np.mean(kl)))
+    torch.testing.assert_close(output.metrics["kl/loss"].item(), float(np.mean(kl)))
     torch.testing.assert_close(output.metrics["reward/expected"].item(), float(np.mean(rewards)))
     shares = {"/low": np.mean(below), "/high": np.mean(above), "": np.mean(np.add(below, above))}
     for side, share in shares.items():

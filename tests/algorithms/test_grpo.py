@@ -31,7 +31,7 @@ def test_whole_loss_against_a_numpy_oracle(scale, tabular):
             kl.append(np.exp(d) - d - 1)
             expected[n] += (0.3 * kl[-1] - min(ratio * advantage, held * advantage)) / 6
     np.testing.assert_allclose(output.loss_N.detach().numpy(), expected, rtol=0, atol=1e-9)
-    torch.testing.assert_close(output.metrics["kl"].item(), float(np.mean(kl)))
+    torch.testing.assert_close(output.metrics["kl/loss"].item(), float(np.mean(kl)))
     torch.testing.assert_close(output.metrics["reward_std"].item(), float(np.mean(spread)))
     assert not any(value.requires_grad for value in output.metrics.values())
 

@@ -94,7 +94,7 @@ def test_whole_loss_and_metrics_against_a_numpy_oracle(tabular):
         "rewards/margins": implied[good].mean() - implied[~good].mean(),
         "logps/chosen": log_probs[good].mean(),
         "logps/rejected": log_probs[~good].mean(),
-        "kl": np.mean(kls),
+        "kl/loss": np.mean(kls),
         "kto/good": 0.4,
     }
     assert output.metrics.keys() == expected.keys()

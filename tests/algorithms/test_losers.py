@@ -89,7 +89,8 @@ def test_an_item_is_never_rejected_for_itself(tabular, monkeypatch):
 def test_draws_come_from_the_reference_and_are_eligible(tabular):
     """The reference never draws item 3, and the policy only it; item 2 is not eligible."""
     reference, policy = doubles([0.0, 0.0, -1e4, 0.0]), doubles([-1e4, -1e4, 0.0, -1e4])
-    actors = tabular.actors(reference, policy, [[1.0, 2.0, 3.0, 4.0]], old=policy)
+    scores = [[[1.0, 2.0, 3.0, 4.0]]] * 2  # two members that agree
+    actors = tabular.actors(reference, policy, scores, old=policy)
     batch = tabular.batch([[1] * 50], [[1] * 50], [[9.0] * 50])
     out = Excluded(torch.tensor([2] * 50), torch.arange(51))
     for source in (SampledLosers(), LoggedVersusLosers(), LoggedVersusLosers(width=None)):

@@ -3,6 +3,8 @@ import torch
 
 from recsys_posttrain.algorithms.offline_ppo import OfflinePPO
 from recsys_posttrain.algorithms.signals import learned_value
+from recsys_posttrain.losses.negatives import Negatives
+from recsys_posttrain.training.catalogue import sample_of
 
 
 def test_sampled_loss_against_a_numpy_oracle(tabular):
@@ -22,7 +24,7 @@ def test_sampled_loss_against_a_numpy_oracle(tabular):
             kl.append(p / o * np.log(p / r) - p / o + r / o)
     torch.testing.assert_close(output.loss_N.detach(), torch.from_numpy(expected))
     torch.testing.assert_close(output.metrics["ratio/mean"].item(), float(np.mean(ratios)))
-    torch.testing.assert_close(output.metrics["kl"].item(), float(np.mean(kl)))
+    torch.testing.assert_close(output.metrics["kl/loss"].item(), float(np.mean(kl)))
     assert 0 < output.metrics["clip_ratio"].item() <= np.mean(np.abs(np.array(ratios) - 1) > 0.1)
     assert not any(value.requires_grad for value in output.metrics.values())
 
@@ -40,6 +42,16 @@ def test_a_learned_critic_regresses_on_the_sampled_rewards(tabular):
     assert output.metrics["value/error"].item() == 1
     assert not output.metrics["value/error"].requires_grad
     assert OfflinePPO().heads(1, 1) == {}
+
+
+def test_with_a_sample_for_the_catalogue_none_comes_through_the_advantage_either(tabular):
+    algorithm = OfflinePPO(baseline=learned_value)
+    actors = tabular.actors([[0.0]], [[0.0]], [[2.0]], algorithm=algorithm)
+    one = Negatives(torch.tensor([1]), torch.ones(1))
+    batch = tabular.batch()
+    sampled = batch._replace(catalogue_sample=sample_of(batch, one, 1))
+    algorithm.loss(sampled, actors).loss_N.sum().backward()
+    assert actors.heads["value"].bias.grad.tolist() == [60.0]
 
 
 def test_old_shares_the_policys_states_until_the_policy_steps(tabular, monkeypatch):

@@ -60,7 +60,8 @@ def test_candidates_come_from_the_reference(tabular):
     """The reference never draws item 3 and the policy only it."""
     reference, policy = doubles([0.0, 0.0, -1e4]), doubles([-1e4, -1e4, 0.0])
     batch = tabular.batch([[1] * 50], [[3] * 50], [[9.0] * 50])
-    actors = tabular.actors(reference, policy, [[1.0, 2.0, 3.0]], old=policy)
+    scores = [[[1.0, 2.0, 3.0]]] * 2  # two members that agree
+    actors = tabular.actors(reference, policy, scores, old=policy)
     for source in (SampledPairs(), LoggedVersusSampled()):
         assert 3 not in source(batch, actors).rejected_N
     assert 3 not in SampledPairs()(batch, actors).chosen_N
@@ -84,7 +85,7 @@ def test_no_item_that_the_user_has_had_is_in_a_pair(tabular):
     """Of four items the best and the worst, 1 and 4, were seen, and the logged item is 2: pairs are
     of items 3 and 2 alone. Without the mask they are of items 1 and 4. At a position where item 2
     alone is left no pair is kept."""
-    actors = tabular.actors([[0.0] * 4], [[0.0] * 4], [[5.0, 2.0, 3.0, 1.0]])
+    actors = tabular.actors([[0.0] * 4], [[0.0] * 4], [[[5.0, 2.0, 3.0, 1.0]]] * 2)
     plain = tabular.batch([[1, 1]], [[2, 2]], [[9.0, 9.0]])
     seen = Excluded(torch.tensor([4, 1, 3, 4, 1]), torch.tensor([0, 2, 5]))
     for source, chosen, rejected in (

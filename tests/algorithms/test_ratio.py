@@ -48,4 +48,4 @@ def test_at_the_start_every_ratio_is_1_and_every_kl_is_0(backbone, logits_dtype,
     metrics = OfflinePPO().loss(batch, actors).metrics
     assert metrics["ratio/mean"] == 1
     assert metrics["clip_ratio"] == 0
-    assert metrics["kl"] == 0
+    assert metrics["kl/loss"] == 0

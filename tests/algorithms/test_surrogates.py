@@ -120,5 +120,5 @@ def test_metrics_by_hand():
     torch.testing.assert_close(found["reward_std"], doubles(math.sqrt(8), 0.0))
     assert found["frac_reward_zero_std"].tolist() == [0, 1]
     kl = doubles([2 / 3 - 1 + math.log(1.5), 1 - math.log(2)], [0, 0])
-    torch.testing.assert_close(found["kl"], kl)
+    torch.testing.assert_close(found["kl/loss"], kl)
     assert torch.equal(found["reward"], reward)

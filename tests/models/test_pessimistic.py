@@ -82,7 +82,11 @@ def test_sums_over_the_catalogue_are_refused(batch):
 
 def test_a_model_that_knows_no_doubt_is_refused(batch):
     """One member, or members that agree."""
-    for members in ([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]] * 2):
+    one = [1.0, 2.0, 3.0]
+    for members, said in (
+        ([one], "is one model, which does not say how sure it is"),
+        ([one, one], "nothing of how unsure it is; give RewardFactors"),
+    ):
         model = PessimisticReward(Members(*members), 0.5)
-        with pytest.raises(UserError, match=r"nothing of how unsure it is; give RewardFactors"):
+        with pytest.raises(UserError, match=said):
             model.score(batch, torch.tensor([[1, 2]] * 2))

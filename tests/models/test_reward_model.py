@@ -70,6 +70,8 @@ def test_scores_of_candidates_are_the_slow_loop(model, batch):
         np.testing.assert_allclose(mean, expected.mean(axis=0), atol=1e-6)
         np.testing.assert_allclose(mean - lower, width * expected.std(axis=0), atol=1e-5)
         np.testing.assert_allclose(upper - mean, width * expected.std(axis=0), atol=1e-5)
+    for bound in model.interval(batch, items_NK, 0):
+        np.testing.assert_allclose(bound, expected.mean(axis=0), atol=1e-6)
     spread_NK = model.difference_spread(batch, items_NK, items_NK.flip(1))
     difference_MNK = expected - expected[..., ::-1]
     np.testing.assert_allclose(spread_NK, difference_MNK.std(axis=0), atol=1e-5)

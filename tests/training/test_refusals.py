@@ -20,6 +20,7 @@ from recsys_posttrain.algorithms import (
     RobustDPO,
 )
 from recsys_posttrain.algorithms.losers import LoggedVersusLosers
+from recsys_posttrain.algorithms.pairs import LoggedVersusSampled, SampledPairs
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.plan import Training
@@ -59,8 +60,8 @@ def test_a_reward_model_that_does_not_say_how_sure_it_is_serves_no_pairs(algorit
     one = config.build(tiny.data.corpus.num_items, 3.5).eval()
     said = trained_or_refused(algorithm, tiny, tiny.data, one)
     if isinstance(algorithm, OF_PAIRS):
-        assert "RewardEnsemble of several members, or take " in said
-        assert "OfflinePPO" in said or "the method without Pessimistic" in said
+        assert "is one model, which does not say how sure it is" in said
+        assert "give RewardFactors or several members, or take a method such as OfflinePPO" in said
         assert "\n" not in said
     else:
         assert said == ""
@@ -71,6 +72,10 @@ def test_pairs_without_a_filter_ask_nothing_of_it(tiny):
     one = config.build(tiny.data.corpus.num_items, 3.5).eval()
     free = SDPO(losers=LoggedVersusLosers(width=None))
     assert trained_or_refused(free, tiny, tiny.data, one) == ""
+    for pairs in (SampledPairs(width=0), LoggedVersusSampled(width=0)):
+        assert trained_or_refused(DPO(pairs=pairs), tiny, tiny.data, one) == ""
+    said = trained_or_refused(DPO(pairs=LoggedVersusSampled()), tiny, tiny.data, one)
+    assert "is one model, which does not say how sure it is" in said
 
 
 @everyone

@@ -59,8 +59,8 @@ def trained(world, tmp_path_factory):
 )
 def test_nobody_is_in_two_parts(lengths, held_out, seed):
     usable = {user for user, length in enumerate(lengths) if length >= 2}
-    half = max(1, round(len(usable) * held_out / 2))
-    if len(usable) < 2 * half + 1:
+    half = max(1, min(round(len(usable) * held_out / 2), (len(usable) - 1) // 2))
+    if len(usable) < 3:
         with pytest.raises(UserError, match=f"{len(usable)} users have two training events"):
             user_parts(made_sequences(lengths), held_out, seed)
         return
