@@ -127,7 +127,7 @@ def _interval(part: pd.DataFrame) -> tuple[float, float]:
     found = []
     for _ in range(1000):
         drawn_CX = values_CX[rng.integers(len(values_CX), size=len(values_CX))]
-        rank_XX = np.corrcoef(rankdata(drawn_CX, axis=0).T)
+        rank_XX = np.atleast_2d(np.corrcoef(rankdata(drawn_CX, axis=0).T))
         found.append(rank_XX[0, 1] - rank_XX[0, 2])
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)

@@ -8,6 +8,9 @@ numbered from 0, the true values and the distance to the pretrained policy, roun
 From them every mean of the table can be computed again:
 
     rows.groupby(["place", "kind", "level", "method", "strength"])["reward/gold@5"].mean()
+
+`strengths.csv` has the means over users of all strengths and seeds, also of those that no table
+shows; what is gained at equal KL follows from them. docs/results.md describes the columns.
 """
 
 import shutil
@@ -17,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.files import write_parquet
+from recsys_posttrain.files import write_parquet, write_text
 from recsys_posttrain.report.study_folder import study_folder
 from recsys_posttrain.studies.choose import TRIAL
 
@@ -49,6 +52,11 @@ def published_rows(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return found[[*TRIAL, "seed", "user", *VALUES]]
 
 
+def strength_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per condition, strength and seed: means over users."""
+    return rows.groupby([*TRIAL, "seed"], as_index=False, sort=False)[VALUES].mean().round(6)
+
+
 def publish(folder: Path, results: Path = RESULTS) -> Path:
     """Returns the folder written, in place of what stood there. Raises: UserError."""
     study = study_folder(folder)
@@ -63,6 +71,8 @@ def publish(folder: Path, results: Path = RESULTS) -> Path:
     if rows is not None and "reward/gold" in rows:
         found = published_rows(rows, study.cells)
         write_parquet(found, target / "rows.parquet")
+        text = strength_means(rows).to_csv(index=False)
+        write_text(target / "strengths.csv", text)
     return target
 
 
