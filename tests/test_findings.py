@@ -14,6 +14,7 @@ import findings_claims
 import findings_page
 from findings import RESULTS, Refuted, Results, claim, listed, plain
 
+RESULTS_PAGE = ROOT / "docs" / "results.md"
 FOLDERS = sorted({name for _, name in findings_page.FINDINGS})
 FILES = ("table.csv", "equal_kl.csv", "pairs.csv", "selection.csv", "rows.parquet")
 FILES += ("frontier.csv", "validation.csv")
@@ -95,6 +96,15 @@ def test_the_means_of_the_tables_follow_from_the_published_rows():
         assert means.index.isin(of_lists.index).all()
         assert len(means) > 20
         np.testing.assert_allclose(means, of_lists[means.index], atol=1e-4, rtol=0)
+
+
+def test_the_snippet_of_the_page_runs_as_printed(capsys, monkeypatch):
+    (snippet,) = re.findall(r"```python\n(import pandas.*?)```", text_of(RESULTS_PAGE), re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(snippet, names := {})
+    lists = names["rows"].groupby(names["by"])["reward/gold@5"].mean()
+    shown = dict(re.findall(r"(\w+) .*?(\d\.\d+)$", capsys.readouterr().out, re.MULTILINE))
+    assert float(shown["AWAC"]) == pytest.approx(lists.xs("AWAC", level="method").iloc[0], abs=1e-5)
 
 
 def test_a_refuted_sentence_stops_the_page(capsys, monkeypatch, tmp_path):

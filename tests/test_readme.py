@@ -76,9 +76,13 @@ def _with_one_epoch(default):
 
 SNIPPETS = [(name_of(page), text) for page in (README, *DOCS) for text in blocks(page, "python")]
 STUDIES = [each for each in SNIPPETS if "\nRUNS = " in each[1]]
+# Those that read committed results run in test_findings.py.
+RESULTS = [each for each in SNIPPETS if '"experiments/results/' in each[1]]
 
 
-@pytest.mark.parametrize(("page", "snippet"), [each for each in SNIPPETS if each not in STUDIES])
+@pytest.mark.parametrize(
+    ("page", "snippet"), [each for each in SNIPPETS if each not in STUDIES + RESULTS]
+)
 def test_a_snippet_runs_as_printed(page, snippet, small_ratings_csv, tmp_path, monkeypatch, capsys):
     """On a small file instead of ml-100k, and one epoch instead of the default number. Those of
     ADDING are followed in test_adding.py."""

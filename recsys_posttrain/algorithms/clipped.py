@@ -1,4 +1,4 @@
-"""Shared by OfflinePPO and ExactPPO: the clipped surrogate, its KL penalty, the refresh of pi_old.
+"""Clipped surrogates: OfflinePPO, ExactPPO and GRPO share the clip; its KL; renewal of pi_old.
 
 pi is the policy, pi_old its copy as of the last refresh, pi_ref the reference, rho = pi / pi_old,
 and A an advantage in stars.

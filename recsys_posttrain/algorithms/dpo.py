@@ -9,8 +9,8 @@ Source: DPO, arXiv 2305.18290, equation 7. Pairs (pairs.py): RS-DPO as the Netfl
 (October 2025, see asft.py) describes it: candidates scored by an ensemble, kept where confidence
 intervals separate.
 Departures: candidates are drawn from pi_ref at every step, not stored; a pair is kept where the
-difference of its scores is `width` of its standard deviations, and the share kept is logged
-(`pairs/kept`); the NLL term (off by default) is there because DPO tends to lower the chosen
+difference of its scores is more than `width` of its standard deviations, and the share kept is
+logged (`pairs/kept`); the NLL term (off by default) is there because DPO tends to lower the chosen
 log-probability too, which `logps/chosen` shows.
 """
 

@@ -1,4 +1,4 @@
-"""Where DPO's pairs come from: draws from pi_ref that the reward model is sure to order.
+"""Where the pairs of preference methods come from: two items that a reward model is sure to order.
 
 Draws are eligible items (`Batch.excluded`), so no pair holds one that the user has had before.
 """
@@ -14,8 +14,8 @@ from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.config import require_at_least
 from recsys_posttrain.types import Batch
 
-# In standard deviations: of the posterior of RewardFactors about half of the pairs are kept. The
-# members of RewardEnsemble agree more, so that it keeps nearly all; give 5 or more there.
+# In standard deviations. At 2.5 about half of the pairs are kept with the posterior of
+# RewardFactors; members of RewardEnsemble agree more, so that nearly all are: give 5 or more there.
 WIDTH = 2.5
 
 
@@ -40,8 +40,7 @@ def scored_draws(batch: Batch, actors: Actors, count: int) -> tuple[Tensor, Tens
 @dataclass(frozen=True)
 class SampledPairs:
     """Pairs of the draws from pi_ref with the highest and the lowest r_hat, kept where they are
-    more than `width` standard deviations of their difference apart: what is wrong in both cancels.
-    """
+    more than `width` standard deviations of their difference apart; shared errors cancel in it."""
 
     candidates: int = 8  # draws per position
     width: float = WIDTH

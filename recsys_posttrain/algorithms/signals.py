@@ -3,7 +3,10 @@
 A Signal is f(batch, actors) -> [N], without a gradient. The exception is learned_value, whose
 gradient reaches its own head only. Every public function of this module is a signal, so that
 `--set algorithm.baseline=user_mean` can name any of them; a signal with a parameter is a frozen
-dataclass. (x, a) is the context and the action, r the logged reward, r_hat the reward model's.
+dataclass. The columns that a log has beside its rewards are `logged.Signals`; `Logged("click")`
+reads one of them as a Signal.
+
+(x, a) is the context and the action, r the logged reward, r_hat the reward model's.
 """
 
 from collections.abc import Callable
@@ -84,7 +87,8 @@ def no_baseline(batch: Batch, actors: Actors) -> Tensor:
 class Logged:
     """A signal that the log has beside its rewards (`--signals NAME`), in stars of its own scale.
 
-    is_mean: its mean over the training log, as the baseline of it; the others are of the reward.
+    is_mean: give its mean over the training log, to use as its baseline; the other baselines here
+        are of the reward.
     """
 
     name: str = ""

@@ -1,4 +1,4 @@
-"""Shared by the weighted-likelihood algorithms: weights, their cap and metrics, and the heads."""
+"""What methods share: exponential weights, their cap and metrics; value heads and their errors."""
 
 import math
 

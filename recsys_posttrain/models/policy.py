@@ -124,6 +124,7 @@ class Policy(nn.Module):
         hidden_ND = self.hidden_states(batch)
         if batch.catalogue_sample is None:
             return ops.chosen_logits(hidden_ND, self.item_embedding_VD, items_NK)
+        # The leaf with its padding row, whose gradient can be sparse; `chosen_logits` subtracts 1.
         weight = self._weight_V1D
         return ops.chosen_logits(hidden_ND, weight, items_NK + 1, sparse=weight.is_leaf)
 
@@ -154,10 +155,10 @@ class Policy(nn.Module):
         if items_NK is None:
             one_N1 = batch.action_N[:, None]
             return self.log_prob(batch, one_N1, constant_normaliser=constant_normaliser)[:, 0]
-        how: Any = {"logits_dtype": self.logits_dtype}
         if not self.hidden_states(batch).requires_grad or constant_normaliser:
             return self.logits(batch, items_NK) - self.log_normaliser(batch)[:, None]
-        hidden_NE, vectors_ME, how["excluded"], _ = self.softmax(batch)
+        hidden_NE, vectors_ME, excluded, _ = self.softmax(batch)
+        how: Any = {"logits_dtype": self.logits_dtype, "excluded": excluded}
         if batch.catalogue_sample is None:
             return log_prob(hidden_NE, vectors_ME, items_NK, **how)
         return self.logits(batch, items_NK) - graph_logsumexp(hidden_NE, vectors_ME, **how)[:, None]

@@ -26,7 +26,9 @@ from recsys_posttrain.ops.logsumexp import (
 )
 
 PART = 2**16  # items that expectation and KL look at together: bounds memory, as chunks do
-SAMPLING_BLOCK = 16  # items, about the root of thousands of items over 8 draws
+# Items in a block of `_draw`. It looks at V / block + draws * block numbers, fewest at the root of
+# V / draws: 16 for 2,000 items and 8 draws.
+SAMPLING_BLOCK = 16
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
@@ -143,11 +145,11 @@ def sample_and_expect(
 
 
 def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
-    """Items drawn in proportion to their weights, [C, K]. Letter: S blocks of items."""
+    """Items drawn in proportion to their weights, [C, K]. Letters: S blocks, I items of a block."""
     blocks = weight_CV.shape[1] // SAMPLING_BLOCK  # full ones; a shorter one may follow
     full = blocks * SAMPLING_BLOCK
-    blocks_CSV = weight_CV[:, :full].view(len(weight_CV), blocks, SAMPLING_BLOCK)
-    sums = [blocks_CSV.sum(dim=2, dtype=uniform_CK.dtype)]
+    blocks_CSI = weight_CV[:, :full].view(len(weight_CV), blocks, SAMPLING_BLOCK)
+    sums = [blocks_CSI.sum(dim=2, dtype=uniform_CK.dtype)]
     if full < weight_CV.shape[1]:
         sums.append(weight_CV[:, full:].sum(dim=1, keepdim=True, dtype=uniform_CK.dtype))
     total_CS = torch.cat(sums, dim=1)
@@ -155,13 +157,13 @@ def _draw(weight_CV: Tensor, uniform_CK: Tensor) -> Tensor:
     wanted_CK = uniform_CK * up_to_CS[:, -1:]
     block_CK = _first_above(up_to_CS, wanted_CK)
     wanted_CK = wanted_CK - (up_to_CS - total_CS).gather(1, block_CK)
-    place_V = torch.arange(SAMPLING_BLOCK, device=weight_CV.device)
-    index_CKV = block_CK[..., None] * SAMPLING_BLOCK + place_V
-    is_there_CKV = index_CKV < weight_CV.shape[1]
-    index_CKV.clamp_(max=weight_CV.shape[1] - 1)
-    inside_CKV = weight_CV.gather(1, index_CKV.flatten(1)).view_as(index_CKV) * is_there_CKV
-    inside_CKV = inside_CKV.to(uniform_CK.dtype)
-    place_CK = _first_above(inside_CKV.cumsum(dim=2), wanted_CK[..., None]).squeeze(2)
+    place_I = torch.arange(SAMPLING_BLOCK, device=weight_CV.device)
+    index_CKI = block_CK[..., None] * SAMPLING_BLOCK + place_I
+    is_there_CKI = index_CKI < weight_CV.shape[1]
+    index_CKI.clamp_(max=weight_CV.shape[1] - 1)
+    inside_CKI = weight_CV.gather(1, index_CKI.flatten(1)).view_as(index_CKI) * is_there_CKI
+    inside_CKI = inside_CKI.to(uniform_CK.dtype)
+    place_CK = _first_above(inside_CKI.cumsum(dim=2), wanted_CK[..., None]).squeeze(2)
     return block_CK * SAMPLING_BLOCK + place_CK + 1
 
 

@@ -34,7 +34,7 @@ class FactorModule(RewardModel):
 
     mean_VQ: Tensor
     covariance_VX: Tensor
-    noise_V: Tensor
+    noise_V: Tensor  # variances of a reward around its mean, stars^2
 
     def __init__(self, config: "RewardFactors", num_items: int) -> None:
         super().__init__()
@@ -89,7 +89,8 @@ class FactorModule(RewardModel):
         """Mean [C, Q] and covariance [C, Q, Q] of (1, z) at each position, by chunks of positions.
 
         Every event adds E[w w'] / s to the precision and (w r - E[w w'] (1, 0, ...)) / s to the
-        pull, where w is the item's row; column 0 of both is left unread.
+        pull, where w is the item's row and s its noise_V; the prior of z is N(0, I). Column 0 of
+        both is left unread.
         """
         index_BT = (batch.history_BT - 1).clamp(min=0)  # padding comes after all that is read
         row_BTQ = self.mean_VQ[index_BT]
@@ -142,9 +143,10 @@ class RewardFactors:
 
     rank: R, the number of a user's tastes.
     rounds: of variational EM.
-    forgetting: how much less an event counts for each event after it; 1: all count alike.
+    forgetting: the factor on an event's weight for each event after it; 1: all count alike.
     max_length: the latest events that a state is computed from; training reads all of them.
-    held_out: share of users kept from training, half of them for the quality table.
+    held_out: share of users kept from training, half of them for the quality table; the other half,
+        on which other models stop early, this one does not use.
     """
 
     rank: int = 12

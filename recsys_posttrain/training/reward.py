@@ -53,7 +53,8 @@ def train_reward(
     device: str = "cpu",
     noise: RewardNoise = RewardNoise(),
 ) -> tuple[RewardModel, Fitted]:
-    """A reward model of the logged rewards of the users of `data.reward`.
+    """A reward model of the logged rewards in `data.reward`; a share `config.held_out` of its users
+    is kept from it.
 
     folder: as for `pretrain`.
     noise: changes the training rewards or users (rewards/noise).
