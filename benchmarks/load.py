@@ -4,7 +4,9 @@
 
 A generated log in the order of its times, with text ids, as CSV and as parquet. Measured is
 `prepare` into an empty cache, which reads, checks, orders and writes, in its own process for each.
-peak_mib is all that the process ever held, packages included.
+peak_mib is all that the process ever held, packages included; base_mib what it held before.
+columns_mib is what the four columns of the file take as text in memory, before they are numbers:
+reading may hold twice as much.
 """
 
 import argparse
@@ -54,7 +56,17 @@ def write_logs(folder: Path, events: int, items: int, users: int) -> None:
             text.write(table)
 
 
+def columns_mib(path: Path) -> float:
+    """Of a parquet file, its columns as text."""
+    total = 0
+    for group in range(pq.ParquetFile(path).num_row_groups):
+        table = pq.ParquetFile(path).read_row_group(group)
+        total += sum(column.cast(pa.string()).nbytes for column in table.columns)
+    return total / 2**20
+
+
 def measure(path: Path) -> dict[str, Any]:
+    base_mib = round(peak_resident_mib())
     began, began_cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
         corpus = prepare(RatingsFile(str(path)), 1, Path(cache))
@@ -63,6 +75,7 @@ def measure(path: Path) -> dict[str, Any]:
         "file_mib": round(path.stat().st_size / 2**20),
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(time.process_time() - began_cpu, 1),
+        "base_mib": base_mib,
         "peak_mib": round(peak_resident_mib()),
         "users": len(corpus.user_ids),
         "items": corpus.num_items,
@@ -81,9 +94,10 @@ def main() -> None:
     points = []
     with tempfile.TemporaryDirectory() as name:
         write_logs(Path(name), arguments.events, arguments.items, arguments.users)
+        text_mib = round(columns_mib(Path(name) / "log.parquet"))
         for end in ("csv", "parquet"):
             words = ("--point", Path(name) / f"log.{end}", "--threads", arguments.threads)
-            points.append(json.loads(answer_of(__file__, *words)))
+            points.append(json.loads(answer_of(__file__, *words)) | {"columns_mib": text_mib})
             print(points[-1], flush=True)
     show_result(Path(__file__), {"points": points})
 

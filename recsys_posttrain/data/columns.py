@@ -68,6 +68,10 @@ class Column:
                 "remove that row."
             )
 
+    def without_values(self) -> "Column":
+        """What sentences need of it."""
+        return replace(self, values=self.values.slice(0, 0))
+
     def place(self, row: int) -> str:
         """In words. Rows are counted from 1, without the header."""
         row, first = row + self.first, 0

@@ -78,6 +78,7 @@ def prepare(
         with heard() as said:
             interactions = dataset.load()
         tables = _tables(interactions, minimum_item_ratings)
+        del interactions  # a large log is held once at a time
         tables.facts["said"] = _about_the_file(path, said)
         provenance = {
             "dataset": dataset.name,
@@ -86,6 +87,7 @@ def prepare(
             "format_version": FORMAT_VERSION,
         }
         _save(folder, tables, fingerprint, provenance)
+        del tables
         _said.add((content_hash, path))
     elif multiprocessing.parent_process() is None:  # workers would say it once each
         _say_again(folder, content_hash, path)

@@ -20,6 +20,7 @@ from recsys_posttrain.data.table_paths import table_hash, table_name, table_path
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from recsys_posttrain.data.columns import Column
@@ -82,6 +83,30 @@ def interactions_of(
     names_read = {ours: column.name for ours, column in found.items()}
     content = hashlib.sha256(hashes.tobytes() + repr(names_read).encode())
     return source._interactions(found, content.hexdigest())
+
+
+def repeated_events(frame: pd.DataFrame, keep: Literal["first", "last"]) -> np.ndarray:
+    """Which rows, bool, have the user, item and timestamp of another that is kept.
+
+    Few users have an item twice, so times are compared for those rows alone; what pandas makes of
+    three columns of a large log would be larger than the log.
+    """
+    import numpy as np
+    import pandas as pd
+
+    pair_E, items = pd.factorize(frame["user_id"])[0], frame["item_id"].nunique()
+    pair_E *= items
+    pair_E += pd.factorize(frame["item_id"])[0]
+    order_E = pair_E.argsort()
+    pair_E.sort()  # in place: a copy would be a column more
+    is_next_E = pair_E[1:] == pair_E[:-1]
+    del pair_E
+    is_twice_E = np.zeros(len(frame), dtype=bool)
+    is_twice_E[order_E[1:][is_next_E]] = True
+    is_twice_E[order_E[:-1][is_next_E]] = True
+    repeated_E = np.zeros(len(frame), dtype=bool)
+    repeated_E[is_twice_E] = frame.loc[is_twice_E, EVENT].duplicated(keep=keep)
+    return repeated_E
 
 
 @dataclass(frozen=True)
@@ -159,8 +184,9 @@ class RatingsFile:
         from recsys_posttrain.data.read_table import read_tables
 
         content_hash = self.content_hash()
-        columns = read_tables(self.path, table_paths(self.path), self._chosen)
-        return self._interactions(columns, content_hash)
+        return self._interactions(
+            read_tables(self.path, table_paths(self.path), self._chosen), content_hash
+        )
 
     def unused(self) -> list[str]:
         """Numeric columns that nothing reads, by name."""
@@ -178,7 +204,8 @@ class RatingsFile:
             self.path, names, self._mapping, self._read, bool(self.reward.strip())
         )
 
-    def _interactions(self, columns: Mapping[str, Column], content_hash: str) -> Interactions:
+    def _interactions(self, columns: dict[str, Column], content_hash: str) -> Interactions:
+        """columns: are taken out as they are read, so that no column is held twice for long."""
         import pandas as pd
 
         from recsys_posttrain.data.columns import read_ids, read_propensities, read_ratings
@@ -193,16 +220,13 @@ class RatingsFile:
         has_ratings = "rating" in columns or "rating" in formulas
         if not has_ratings:
             note(f"{self.path}: no rating column, so every event has the rating 1")
-        times, is_chosen_E = read_times(columns["timestamp"]), chosen_rows(columns)
-        ratings = read_ratings(columns["rating"], is_chosen_E) if "rating" in columns else 1.0
-        frame = pd.DataFrame(
-            {
-                "user_id": read_ids(columns["user_id"]),
-                "item_id": read_ids(columns["item_id"]),
-                "rating": ratings,
-                "timestamp": times.ticks_E,
-            }
-        )
+        times, is_chosen_E = read_times(columns.pop("timestamp")), chosen_rows(columns)
+        is_read = "rating" in columns
+        ratings = read_ratings(columns.pop("rating"), is_chosen_E) if is_read else 1.0
+        frame = pd.DataFrame({"user_id": read_ids(columns["user_id"])})
+        columns["user_id"] = columns["user_id"].without_values()  # for sentences that name it
+        frame["item_id"] = read_ids(columns.pop("item_id"))
+        frame["rating"], frame["timestamp"] = ratings, times.ticks_E
         if "propensity" in columns:
             frame["propensity"] = read_propensities(columns["propensity"], is_chosen_E)
         for name, values in slate_columns(columns).items():
@@ -234,8 +258,8 @@ class RatingsFile:
             frame[name] = value_E
 
     def _without_duplicates(self, frame: pd.DataFrame, column: Column) -> pd.DataFrame:
-        keep = self.duplicates if self.duplicates != "refuse" else "first"
-        repeated = frame.duplicated(EVENT, keep=keep).to_numpy()
+        keep: Literal["first", "last"] = "last" if self.duplicates == "last" else "first"
+        repeated = repeated_events(frame, keep)
         count = int(repeated.sum())
         if not count:
             return frame
