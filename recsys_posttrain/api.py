@@ -20,6 +20,7 @@ from recsys_posttrain.data.joined import Loaded
 from recsys_posttrain.data.never_shown import with_never_shown
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.regions import windows_for
 from recsys_posttrain.data.split import targets_at
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.eligibility import Catalogue
@@ -56,14 +57,14 @@ def load(
     `Jester(users=2000)`.
 
     data_root: of a named one: a folder or zip that holds the ratings; otherwise they are downloaded
-    once. columns: of a data frame: by our name (user_id, item_id, rating, timestamp, propensity),
-    that of the frame, such as {"rating": "watch_time"}; usual names need none. thresholds: where
-    its rewards count as liked, top and disliked, in place of those that its scale says
+    once. columns: of a data frame: by our name (user_id, item_id, rating, timestamp, propensity,
+    region), that of the frame, such as {"rating": "watch_time"}; usual names need none. thresholds:
+    where its rewards count as liked, top and disliked, in place of those that its scale says
     (`data.corpus.reward_scale`). repeats: whether users choose items again, which decides what may
     be shown; None: measured in the log. catalogue: "eligible", so that policies are a softmax over
     what may be shown, or "all". never_shown: ids of items that nobody is shown, and "@masked.txt"
-    for those that a file holds, one a line. available: a table of item_id, from, until: when items
-    may be shown.
+    for those that a file holds, one a line. available: a table of item_id, from, until and region:
+    when and where items may be shown.
     """
     require_kinds(split=split, thresholds=thresholds)
     require_kind("columns", columns, "items", 'give a dict such as {"rating": "watch_time"}')
@@ -229,7 +230,9 @@ def _masked(
         before, corpus = corpus, found.corpus(corpus)
         note(f"{corpus.name}: items are matched by id; {LeftOut().add(before, corpus)}")
     if saved is not None:
-        corpus = replace(corpus, never_shown_M=saved.never_shown_M, windows=saved.windows)
+        # Those that are given below take the place of the policy's.
+        windows = None if available else windows_for(corpus, saved.windows, "the policy")
+        corpus = replace(corpus, never_shown_M=saved.never_shown_M, windows=windows)
     return with_windows(with_never_shown(corpus, never_shown), available)
 
 

@@ -187,7 +187,10 @@ ItemFeatures = Annotated[
 ]
 Available = Annotated[
     Path | None,
-    path_option("A table of item_id, from and until: when items may be shown; others always may."),
+    path_option(
+        "A table of item_id, from, until, region: when and where items may be shown; others always "
+        "may."
+    ),
 ]
 NewItems = Annotated[
     Path | None,

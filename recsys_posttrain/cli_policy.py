@@ -62,6 +62,13 @@ def recommend(
         str,
         typer.Option(metavar="DATE", help="When: of a policy with dated windows; now."),
     ] = "",
+    region: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Where all users are: of a policy with windows by region; that of the last event.",
+        ),
+    ] = "",
     items: options.NewItems = None,
     unknown_users: options.UnknownUsers = None,
 ) -> None:
@@ -105,7 +112,7 @@ def recommend(
         tilt,
         reward,
     )
-    recommend_to(*asked, columns or "", at, items, unknown_users)
+    recommend_to(*asked, columns or "", at, items, unknown_users, region)
 
 
 def export(

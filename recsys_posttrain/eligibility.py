@@ -16,7 +16,7 @@ Catalogue = Literal["eligible", "all"]
 class Excluded(NamedTuple):
     """Items that are not eligible: row n excludes items_E[offsets_N1[n] : offsets_N1[n + 1]], where
     an item may stand twice, the block everywhere_M (M numbers, not [N, M]), and what windows close
-    at times_N[n]; but_N[n] stays, where there is one, of the latter two."""
+    at times_N[n] in regions_N[n]; but_N[n] stays, where there is one, of the latter two."""
 
     items_E: Tensor  # int64, 1..V
     offsets_N1: Tensor  # int64
@@ -24,6 +24,7 @@ class Excluded(NamedTuple):
     but_N: Tensor | None = None  # int64, 1..V
     windows: Windows | None = None
     times_N: Tensor | None = None  # int64, seconds; where there are windows
+    regions_N: Tensor | None = None  # int64, codes; where these are by region
 
     def to(self, device: torch.device | None) -> "Excluded":
         fields = {
@@ -33,20 +34,21 @@ class Excluded(NamedTuple):
 
     def rows(self, rows: slice) -> "Excluded":
         """Of consecutive rows, without a copy."""
-        but_N = None if self.but_N is None else self.but_N[rows]
-        times_N = None if self.times_N is None else self.times_N[rows]
         offsets_N1 = self.offsets_N1[rows.start : rows.stop + 1]
-        return self._replace(offsets_N1=offsets_N1, but_N=but_N, times_N=times_N)
+        return self._of_rows(rows)._replace(offsets_N1=offsets_N1)
 
     def every(self, step: int) -> "Excluded":
         """Of the rows 0, step, 2 step and so on."""
         length_N = self.offsets_N1.diff()
         found = excluded_spans(self.items_E, self.offsets_N1[:-1][::step], length_N[::step])
-        but_N = self.but_N if self.but_N is None else self.but_N[::step]
-        times_N = self.times_N if self.times_N is None else self.times_N[::step]
-        return self._replace(
-            items_E=found.items_E, offsets_N1=found.offsets_N1, but_N=but_N, times_N=times_N
-        )
+        rows = self._of_rows(slice(None, None, step))
+        return rows._replace(items_E=found.items_E, offsets_N1=found.offsets_N1)
+
+    def _of_rows(self, rows: slice) -> "Excluded":
+        """With what stays, the time and the region of these rows alone."""
+        own = (None if each is None else each[rows] for each in (self.but_N, *self[5:]))
+        but_N, times_N, regions_N = own
+        return self._replace(but_N=but_N, times_N=times_N, regions_N=regions_N)
 
 
 def excluded_spans(items_E: Tensor, start_N: Tensor, length_N: Tensor) -> Excluded:
@@ -95,7 +97,9 @@ def leave_out(
     if excluded_C.windows is not None and excluded_C.times_N is not None:
         windows = excluded_C.windows.to(values_CV.device)
         windows = windows if first is None else windows.within(first, columns)
-        windows.leave_out(values_CV, excluded_C.times_N.to(values_CV.device), value)
+        times_C, regions_C = excluded_C.times_N.to(values_CV.device), excluded_C.regions_N
+        regions_C = regions_C if regions_C is None else regions_C.to(values_CV.device)
+        windows.leave_out(values_CV, times_C, value, regions_C)
     if own is not None:
         values_CV[own] = kept_C
     return values_CV

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset
+from recsys_posttrain.data.available import where
 from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.evaluation.stable_top import stable_top
@@ -94,7 +95,7 @@ def export(
     saved = saved if items is None else add_items(saved, items)
     if saved.windows is not None and targets != Targets(policy=targets.policy):
         dated = counted(len(saved.windows.items_U), "item")
-        note(f"{dated} may be shown at some times only (policy.json), which no file here says")
+        note(f"{dated} may be shown {where(saved.windows)} only (policy.json), not said here")
     if targets.embeddings is not None:
         write_embeddings(saved, targets.embeddings)
     if targets.states is not None:

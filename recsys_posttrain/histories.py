@@ -24,6 +24,7 @@ from recsys_posttrain.data.encode import (
 from recsys_posttrain.data.notes import counted, heard, note
 from recsys_posttrain.data.parts import note_of_all, parts_of
 from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.regions import in_last_region
 from recsys_posttrain.data.split import latest_events
 from recsys_posttrain.errors import UserError, did_you_mean, nearest
 from recsys_posttrain.models.checkpoint import SavedPolicy
@@ -210,7 +211,7 @@ def _matched(
     longest = int(corpus.sequences.lengths_N.max())
     asked = Corpus(
         corpus.name,
-        latest_events(as_read(saved, corpus), torch.from_numpy(rows_N), longest),
+        in_last_region(latest_events(as_read(saved, corpus), torch.from_numpy(rows_N), longest)),
         corpus.user_ids[rows_N],
         corpus.item_ids,
         corpus.content_hash,

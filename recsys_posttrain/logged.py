@@ -19,7 +19,8 @@ class Interactions:
     name: of the dataset.
     frame: columns user_id, item_id, rating (float), timestamp (int, ticks since 1970), and, where
         the log knows it, propensity (float): the probability, above 0, with which what wrote the
-        log chose this item for this user then; and signals (data/signals.py).
+        log chose this item for this user then; region (data/regions.py), where the user was then;
+        and signals (data/signals.py).
     content_hash: SHA-256 of the bytes that the ratings were read from.
     ticks_per_second: 1, or 10**9 where times have fractions of a second. Events are ordered by
         ticks; models read `seconds`.

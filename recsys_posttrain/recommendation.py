@@ -15,6 +15,7 @@ from recsys_posttrain.config import require
 from recsys_posttrain.data import Dataset
 from recsys_posttrain.data.encode import as_text, some
 from recsys_posttrain.data.notes import counted, note
+from recsys_posttrain.data.regions import check_region, regions_after
 from recsys_posttrain.data.repeats import removed_items
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.errors import UserError
@@ -45,6 +46,7 @@ def recommend(
     at: str = "",
     items: Path | None = None,
     unknown_users: UnknownUsers = None,
+    region: str = "",
 ) -> pd.DataFrame | None:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -55,8 +57,9 @@ def recommend(
     one that the policy was post-trained with. columns: of the file: "user=uid,item=vid". at: a
     date, at which windows say what may be shown; empty: now. items: a file of new titles for
     `add_items`. unknown_users: what those without a known item get; None: nothing, and ids that the
-    log does not have are refused. The score is the logit, comparable
-    within one user only. Written as .csv or .parquet, or printed.
+    log does not have are refused. region: where all users are, of a policy with windows by region;
+    empty: where the last event of each was. The score is the logit, comparable within one user
+    only. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
     counted in one line on stderr. Users come in the order of their ids; those of a large parquet
@@ -77,13 +80,14 @@ def recommend(
 
         ranker = tilted(saved.policy, reward_of(policy_folder, saved, reward), tilt)
     moment = moment_of(saved, at)
+    check_region(saved.windows, region)
     saved_as = saved._replace(repeats=repeats or saved.repeats)
     asked = histories_of(saved, users, histories, data_root, source, columns)
     tables: list[pa.Table] = []
     emptied: list[str] = []
     with nullcontext(tables.append) if output is None else writing(output) as add:
         for user_ids, sequences in followed(asked, "users"):
-            table, all_had = lists(ranker, saved_as, user_ids, sequences, k, moment)
+            table, all_had = lists(ranker, saved_as, user_ids, sequences, k, moment, region)
             emptied += all_had
             add(table)
     say_emptied(emptied)
@@ -131,10 +135,11 @@ def lists(
     sequences: Sequences,
     k: int,
     moment: int | None = None,
+    region: str = "",
 ) -> tuple[pa.Table, list[str]]:
     """k items for each of these users, in the columns of `recommend`, and who had every item.
-    moment: as for `not_to_show`."""
-    removed = not_to_show(saved, sequences, moment)
+    moment, region: as for `not_to_show`."""
+    removed = not_to_show(saved, sequences, moment, region)
     scores = or_popular(saved, sequences, partial(_scores, ranker))
     items_NK, score_NK = top_items(*scores, k, removed)
     # A user who has seen almost everything gets fewer than k items; item 0 stands for none.
@@ -178,8 +183,11 @@ def moment_of(saved: SavedPolicy, at: str) -> int:
         raise UserError(f"--at {at}: give a date such as 2024-01-31 or 2024-01-31T12:00.") from None
 
 
-def not_to_show(saved: SavedPolicy, histories: Sequences, moment: int | None = None) -> Excluded:
-    """What the policy may not show after these histories at a moment, in seconds; None: now."""
+def not_to_show(
+    saved: SavedPolicy, histories: Sequences, moment: int | None = None, region: str = ""
+) -> Excluded:
+    """What the policy may not show after these histories at a moment, in seconds; None: now.
+    region: where the users are; empty: where the last event of each was."""
     moment = moment_of(saved, "") if moment is None else moment
-    mask = saved.never_shown_M, saved.windows, torch.full((len(histories),), moment)
-    return removed_items(histories, saved.repeats, *mask)
+    when = torch.full((len(histories),), moment), regions_after(saved.windows, histories, region)
+    return removed_items(histories, saved.repeats, saved.never_shown_M, saved.windows, *when)

@@ -12,6 +12,7 @@ from torch import nn
 
 from recsys_posttrain.config import require, require_kind, require_kinds
 from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.regions import check_region
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.histories import known, rows_of
@@ -55,6 +56,7 @@ def recommend(
     columns: Mapping[str, str] = MappingProxyType({}),
     at: str = "",
     unknown_users: UnknownUsers = None,
+    region: str = "",
 ) -> pd.DataFrame:
     """k items for each user: columns user_id, item_id, score (the logit, comparable within one user
     only), rank (from 1).
@@ -64,7 +66,8 @@ def recommend(
     policy does not know is left out and counted. users: ids; None: all. columns: as for `load`.
     at: a date, where items may be shown at some times only; empty: now. unknown_users: what those
     without such an item get, "popularity" or "nothing"; None: nothing, and ids that the histories
-    do not have are refused.
+    do not have are refused. region: where all users are, where items may be shown in some regions
+    only; empty: where the last event of each was.
 
     Raises: UserError for an unknown user, and where nobody has an item that the policy knows.
     """
@@ -88,7 +91,8 @@ def recommend(
     saved = asked_for(saved, unknown_users)
     corpus = with_users(saved, corpus, users)
     user_ids, sequences = known(saved, corpus, rows_of(corpus, users, "users"), is_log=False)
-    table, emptied = lists(ranker, saved, user_ids, sequences, k, moment_of(saved, at))
+    check_region(saved.windows, region)
+    table, emptied = lists(ranker, saved, user_ids, sequences, k, moment_of(saved, at), region)
     say_emptied(emptied)
     frame: pd.DataFrame = table.to_pandas()
     return frame

@@ -44,6 +44,7 @@ class Sequences:
     propensities_E: Tensor | None = None  # float64, in (0, 1]; None: the log does not know them
     signals: Signals | None = None  # of the E events
     shown: Shown | None = None  # with each of the E events, and not chosen; None: not known
+    regions_E: Tensor | None = None  # int64, codes of windows.py; None: the log has no regions
 
     @property
     def lengths_N(self) -> Tensor:
@@ -82,6 +83,7 @@ class Targets:
     signals: Signals | None = None  # of the items
     never_shown_M: Tensor | None = None  # int64, ascending: items that nobody is shown; None: none
     windows: Windows | None = None  # when items may be shown; None: always
+    regions_N: Tensor | None = None  # int64, of their users then; None: not known
     masked: int = 0  # events dropped because their item is not shown, or no other is
 
     def __repr__(self) -> str:
@@ -101,6 +103,7 @@ class Corpus:
     catalogue: what policies are a softmax over.
     never_shown_M: numbers of the items that nobody is shown, ascending; None: none.
     windows: when items may be shown; None: always.
+    region_names: those that its events have.
     ticks_E: exact time of each event; None: whole seconds are exact.
     ticks_per_second: unit of `ticks_E`.
     left_out_user_ids: the users of the source whose items all have too few ratings.
@@ -122,6 +125,7 @@ class Corpus:
     catalogue: Catalogue = "eligible"
     never_shown_M: Tensor | None = None
     windows: Windows | None = None
+    region_names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Corpus({self.name}: {self.sequences}, {self.num_items:,} items)"

@@ -150,7 +150,7 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
         ("study_table", Path("runs/x"), "DPO", "RWR", Path("o")),
         ("study_table", Path("runs/x"), None, None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, *[None] * 6, "", "", *[None] * 2),
+        ("recommend", Path("p"), ["1", "22"], None, 5, *[None] * 6, "", "", *[None] * 2, ""),
         (
             "recommend",
             Path("p"),
@@ -162,8 +162,22 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
             "uid",
             "",
             *[None] * 2,
+            "",
         ),
-        ("recommend", Path("p"), ["3"], None, 10, None, "x.zip", *[None] * 4, "", "", *[None] * 2),
+        (
+            "recommend",
+            Path("p"),
+            ["3"],
+            None,
+            10,
+            None,
+            "x.zip",
+            *[None] * 4,
+            "",
+            "",
+            *[None] * 2,
+            "",
+        ),
     ]
 
 

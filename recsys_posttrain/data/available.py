@@ -1,8 +1,10 @@
-"""A business mask with dates: from when on and until when an item may be shown (windows.py).
+"""A business mask with dates: from when on, until when and where an item may be shown (windows.py).
 
-A table has a row for each window: item_id, from, until. An item may have several; one without a row
-may always be shown. From counts, until does not; where nothing is written there is no such end. In
-training an item stays eligible where the log chose it, as with data/never_shown.py.
+A table has a row for each window: item_id, from, until, and, where it has such a column, the region
+in which it holds; without one it holds in all. An item may have several; one without a row may
+always be shown, one with rows for some regions alone is closed in the others. From counts, until
+does not; where nothing is written there is no such end. In training an item stays eligible where
+the log chose it, as with data/never_shown.py.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.notes import counted, note
+from recsys_posttrain.data.regions import NAMELESS, REGION, read_names, windows_for
 from recsys_posttrain.errors import did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -28,15 +31,19 @@ NAMES = {
     "item_id": ("itemid", "item", "iid", "movieid", "movie", "productid", "asin"),
     "from": ("from", "since", "start", "availablefrom", "validfrom"),
     "until": ("until", "to", "end", "availableuntil", "validuntil"),
+    REGION: ("region",),
 }
+WHEN = ("from", "until", REGION)
 EVER = 2**62  # seconds
 
 
 def with_windows(corpus: Corpus, path: str) -> Corpus:
     """The corpus whose items may be shown as a table says; as it is, without one.
 
-    Windows of items that the catalogue does not have are counted in a line on stderr.
-    Raises: UserError where the table cannot be read, or has none of the items.
+    Windows of items that the catalogue does not have are counted in a line on stderr, and so is
+    what `windows_for` counts.
+    Raises: UserError where the table cannot be read, or has none of the items, or regions and the
+    log has none.
     """
     if not path:
         return corpus
@@ -45,7 +52,7 @@ def with_windows(corpus: Corpus, path: str) -> Corpus:
     from recsys_posttrain.data.encode import as_text, numbers, some
     from recsys_posttrain.windows import windows_of
 
-    item_W, from_W, until_W = _read(path)
+    item_W, from_W, until_W, name_W = _read(path)
     code_W, written = np.unique(np.asarray(as_text(item_W)), return_inverse=True)[::-1]
     number_W = numbers(corpus.item_ids, written)[1:].numpy()[code_W]
     unknown = written[np.unique(code_W[number_W == 0])].tolist()
@@ -58,12 +65,14 @@ def with_windows(corpus: Corpus, path: str) -> Corpus:
         require(known_W.any(), f"{path} has only windows of {missing}{hint or '.'}")
         text += f"; left out: {missing}{hint}"
     note(f"{text}; {corpus.num_items - items:,} items without one may always be shown")
-    parts = (torch.from_numpy(each[known_W]) for each in (number_W, from_W, until_W))
-    return replace(corpus, windows=windows_of(*parts))
+    number, start, end = (torch.from_numpy(each[known_W]) for each in (number_W, from_W, until_W))
+    windows = windows_of(number, start, end, None if name_W is None else name_W[known_W])
+    return replace(corpus, windows=windows_for(corpus, windows, path))
 
 
-def _read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each row the id of the item, and its window in seconds."""
+def _read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Of each row the id of the item, its window in seconds, and the name of its region, empty for
+    all; None: there is no such column."""
     from recsys_posttrain.data.columns import read_ids
     from recsys_posttrain.data.read_table import read_tables
     from recsys_posttrain.data.table_columns import plain
@@ -74,11 +83,11 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             ours: [place for place, name in enumerate(names) if plain(name) in aliases]
             for ours, aliases in NAMES.items()
         }
-        is_table = len(found["item_id"]) == 1 and (found["from"] or found["until"])
+        is_table = len(found["item_id"]) == 1 and any(found[name] for name in WHEN)
         require(
             is_table and all(len(places) < 2 for places in found.values()),
-            f"{path} must have one column item_id and from, until or both (the columns are "
-            f"{', '.join(names)}).",
+            f"{path} must have one column item_id and from, until or both, or region "
+            f"(the columns are {', '.join(names)}).",
         )
         return {ours: places[0] for ours, places in found.items() if places}
 
@@ -90,7 +99,14 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     until_W = _seconds(columns, "until", EVER, len(item_W))
     last = columns.get("until", columns["item_id"])
     last.plain().check(from_W < until_W, "a window must end after it begins")
-    return item_W, from_W, until_W
+    if REGION not in columns:
+        return item_W, from_W, until_W, None
+    names = read_names(columns[REGION]).to_pandas().fillna("").to_numpy(dtype=object)
+    columns[REGION].plain().check(
+        np.char.lower(names.astype(str)) != NAMELESS,
+        "a region must have a name, or be left empty where a window holds in all regions",
+    )
+    return item_W, from_W, until_W, names
 
 
 def _seconds(columns: dict[str, Column], name: str, end: int, rows: int) -> np.ndarray:
@@ -112,10 +128,19 @@ def _seconds(columns: dict[str, Column], name: str, end: int, rows: int) -> np.n
 
 
 def windows_rows(corpus: Corpus) -> list[list[Any]]:
-    """As a saved policy and a stage's key have them: id, from, until; None: no such end."""
+    """As a saved policy and a stage's key have them: id, from, until, and where windows are by
+    region, its name; None: no such end, and all regions."""
     windows = corpus.windows
     if windows is None:
         return []
+    if not windows.regions:
+        return _rows(corpus, windows)
+    parts = [(windows, None), *((each.windows, each.name) for each in windows.regions)]
+    return [[*row, name] for part, name in parts for row in _rows(corpus, part)]
+
+
+def _rows(corpus: Corpus, windows: Windows) -> list[list[Any]]:
+    """Of what holds in all regions, or in one."""
     from recsys_posttrain.data.encode import as_text
 
     ids = as_text(corpus.item_ids[windows.items_U.numpy() - 1])
@@ -137,27 +162,37 @@ def windows_in(rows: Any, number_of: Callable[[Any], int]) -> Windows | None:
 
     if not rows:
         return None
-    found = [
-        (number_of(item), -EVER if start is None else start, EVER if end is None else end)
-        for item, start, end in rows
-    ]
-    return windows_of(*torch.tensor(found, dtype=torch.int64).T)
+    found, names = [], []
+    for item, start, end, *name in rows:
+        ends = -EVER if start is None else start, EVER if end is None else end
+        found.append((number_of(item), *ends))
+        names += [each or "" for each in name] or [""]
+    if len(names) != len(rows) or not all(isinstance(name, str) for name in names):
+        raise ValueError("a window has one region, by its name")
+    items_W, from_W, until_W = torch.tensor(found, dtype=torch.int64).T
+    return windows_of(items_W, from_W, until_W, np.array(names, dtype=object))
 
 
 def open_events(corpus: Corpus, event_N: Tensor) -> Tensor:
-    """Those of the events, flat indices, whose item may be shown at their time.
+    """Those of the events, flat indices, whose item may be shown at their time, in their region.
 
     Raises: UserError: none is."""
     if corpus.windows is None or not len(event_N):
         return event_N
+    from recsys_posttrain.logged import rows_of
+
     log = corpus.sequences
     times_N = log.timestamps_E[event_N]
-    kept_N = event_N[~corpus.windows.closed_items(log.items_E[event_N], times_N)]
+    when_N = times_N, rows_of(log.regions_E, event_N)
+    kept_N = event_N[~corpus.windows.closed_items(log.items_E[event_N], *when_N)]
+    there, fix = "", "from and until"
+    if corpus.windows.regions:
+        there, fix = " in its region", "from, until and region"
     first, last = (str(np.datetime64(int(each), "s"))[:10] for each in times_N.aminmax())
     require(
         len(kept_N),
         f"{corpus.name}: none of {counted(len(event_N), 'target')} ({first} to {last}) is of an "
-        "item that may be shown at that time; correct from and until.",
+        f"item that may be shown at that time{there}; correct {fix}.",
     )
     return kept_N
 
@@ -192,6 +227,11 @@ def with_a_choice(targets: Targets, num_items: int) -> Targets:
     return replace(found, masked=targets.masked + int((~kept_N).sum()))
 
 
+def where(windows: Windows) -> str:
+    """In words, where items with windows may be shown."""
+    return "in some regions or at some times" if windows.regions else "at some times"
+
+
 def windows_sentence(data: Split) -> str:
     """What the windows leave out; empty without."""
     windows = data.corpus.windows
@@ -202,6 +242,7 @@ def windows_sentence(data: Split) -> str:
         for name, part in (("validation", data.validation), ("test", data.test))
     )
     return (
-        f"{len(windows.items_U):,} of {data.corpus.num_items:,} items may be shown at some times "
-        f"only; {left_out} are left out: their item may not be shown then, or no other may"
+        f"{len(windows.items_U):,} of {data.corpus.num_items:,} items may be shown "
+        f"{where(windows)} only; {left_out} are left out: their item may not be shown then, or no "
+        "other may"
     )

@@ -61,6 +61,7 @@ class Encoder:
             rows_of(sequences.propensities_E, kept_E),
             rows_of(sequences.signals, kept_E),
             shown and shown.numbered(self.number_V1),
+            rows_of(sequences.regions_E, kept_E),
         )
 
     def never_shown(self, never_shown_M: Tensor | None) -> Tensor | None:

@@ -21,6 +21,10 @@ def is_excluded(excluded: Excluded | None, items_NK: Tensor) -> Tensor:
         found_NK |= torch.isin(items_NK, excluded.everywhere_M)
     if excluded.windows is not None and excluded.times_N is not None:
         times_NK = excluded.times_N[:, None].expand_as(items_NK)
-        closed = excluded.windows.closed_items(items_NK.flatten(), times_NK.flatten())
+        regions_M = None
+        if excluded.regions_N is not None:
+            regions_M = excluded.regions_N[:, None].expand_as(items_NK).flatten()
+        asked = items_NK.flatten(), times_NK.flatten(), regions_M
+        closed = excluded.windows.closed_items(*asked)
         found_NK |= closed.view_as(found_NK)
     return found_NK

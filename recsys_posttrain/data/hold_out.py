@@ -93,6 +93,7 @@ def targets_where(targets: Targets, keep_N: Tensor) -> Targets:
         users_N=targets.users_N[keep_N],
         propensities_N=rows_of(targets.propensities_N, keep_N),
         signals=rows_of(targets.signals, keep_N),
+        regions_N=rows_of(targets.regions_N, keep_N),
     )
 
 

@@ -11,6 +11,8 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from recsys_posttrain.data.prepare import Dataset
+from recsys_posttrain.data.propensity import PROPENSITY
+from recsys_posttrain.data.regions import REGION
 from recsys_posttrain.data.signals import is_signal
 from recsys_posttrain.data.table_file import EVENT
 
@@ -60,8 +62,8 @@ def _hash_of(older: str, newer: str) -> str:
 
 
 def joined(older: Interactions, newer: Interactions) -> Interactions:
-    """Both as one log. A column that one of them lacks (a signal, a propensity) is left out, and so
-    are impressions that one of them does not know."""
+    """Both as one log. A column that one of them lacks (a signal, a propensity, a region) is left
+    out, and so are impressions that one of them does not know."""
     import pandas as pd
 
     from recsys_posttrain.types import Interactions
@@ -90,9 +92,9 @@ def joined(older: Interactions, newer: Interactions) -> Interactions:
 
 
 def lost_columns(older: Interactions, newer: Interactions) -> list[str]:
-    """What `joined` leaves out, by name: signals and propensities that one of them lacks."""
+    """What `joined` leaves out, by name: what one of them lacks."""
     one, other = set(map(str, older.frame)), set(map(str, newer.frame))
-    return sorted(name for name in one ^ other if is_signal(name) or name == "propensity")
+    return sorted(name for name in one ^ other if is_signal(name) or name in (PROPENSITY, REGION))
 
 
 def _alike(

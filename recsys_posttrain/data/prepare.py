@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recsys_posttrain.reward_scale import Thresholds
     from recsys_posttrain.types import Corpus, Interactions, Repeats
 
-FORMAT_VERSION = 6  # raise it when the same source would be prepared differently
+FORMAT_VERSION = 7  # raise it when the same source would be prepared differently
 FACTS = "facts.json"  # about the whole; checked by hash as the tables are, unlike provenance.json
 
 
@@ -139,6 +139,7 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     import pyarrow as pa
 
     from recsys_posttrain.data.impressions import shown_columns
+    from recsys_posttrain.data.regions import REGION, codes_of
 
     check_propensities(interactions)
     frame, user_E, user_ids, item_E, item_ids, left_out = numbered(
@@ -159,6 +160,10 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
     }
     if PROPENSITY in frame:
         columns["propensities"] = per_user(frame[PROPENSITY].to_numpy(np.float64), pa.float64())
+    region_names: list[str] = []
+    if REGION in frame:
+        region_E, region_names = codes_of(frame[REGION])
+        columns["regions"] = per_user(region_E, pa.int64())
     for name in filter(is_signal, map(str, frame)):
         columns[name] = per_user(frame[name].to_numpy(np.float32), pa.float32())
     columns |= shown_columns(interactions, frame, order_E, item_ids, offsets)
@@ -166,6 +171,7 @@ def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
         "has_ratings": interactions.has_ratings,
         "ticks_per_second": interactions.ticks_per_second,
         "left_out_user_ids": left_out,
+        "region_names": region_names,
     }
     return _Tables(pa.table(columns), pa.table({"item_id": pa.array(item_ids)}), facts)
 
@@ -240,6 +246,7 @@ def _corpus(
         torch.from_numpy(events("propensities")) if "propensities" in users.column_names else None,
         signals,
         shown_of({name: events(name) for name in SHOWN_COLUMNS if name in users.column_names}),
+        torch.from_numpy(events("regions")) if "regions" in users.column_names else None,
     )
     return Corpus(
         name=name,
@@ -253,6 +260,7 @@ def _corpus(
         left_out_user_ids=np.array(facts["left_out_user_ids"], dtype=object),
         reward_scale=scale,
         signal_scales=signal_scales,
+        region_names=tuple(facts["region_names"]),
     )
 
 

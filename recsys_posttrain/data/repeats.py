@@ -61,17 +61,27 @@ def removed_items(
     never_shown_M: Tensor | None,
     windows: Windows | None = None,
     times_N: Tensor | None = None,
+    regions_N: Tensor | None = None,
 ) -> Excluded:
-    """What may not be shown after each history, at these times."""
-    masks = never_shown_M, None, windows, None if windows is None else times_N
+    """What may not be shown after each history, at these times and in these regions."""
+    masks = never_shown_M, None, windows, *_when(windows, times_N, regions_N)
     if repeats == "never":
         return Excluded(histories.items_E, histories.offsets_N1, *masks)
     return Excluded(histories.items_E[:0], torch.zeros_like(histories.offsets_N1), *masks)
 
 
+def _when(
+    windows: Windows | None, times_N: Tensor | None, regions_N: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """What windows ask for: nothing where there are none, regions where they are by region."""
+    if windows is None:
+        return None, None
+    return times_N, regions_N if windows.regions else None
+
+
 def removed_for(targets: Targets) -> Excluded:
     """What may not be shown at each target: it leaves rankings, lists and expectations."""
-    mask = targets.never_shown_M, targets.windows, targets.times_N
+    mask = targets.never_shown_M, targets.windows, targets.times_N, targets.regions_N
     return removed_items(targets.history, targets.repeats, *mask)
 
 
@@ -89,9 +99,10 @@ def not_eligible(sequences: Sequences, event_N: Tensor, rule: Rule) -> Excluded 
     seen = seen_before(sequences, event_N) if rule.history else nothing
     if rule.never_shown_M is None and rule.windows is None:
         return seen
-    times_N = None if rule.windows is None else sequences.timestamps_E[event_N]
+    regions_N = None if sequences.regions_E is None else sequences.regions_E[event_N]
+    when = _when(rule.windows, sequences.timestamps_E[event_N], regions_N)
     own_N = sequences.items_E[event_N]
-    return Excluded(*seen[:2], rule.never_shown_M, own_N, rule.windows, times_N)
+    return Excluded(*seen[:2], rule.never_shown_M, own_N, rule.windows, *when)
 
 
 def seen_before(sequences: Sequences, event_N: Tensor) -> Excluded:

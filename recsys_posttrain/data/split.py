@@ -152,6 +152,7 @@ def targets_at(corpus: Corpus, event_N: Tensor) -> Targets:
         signals=rows_of(sequences.signals, event_N),
         never_shown_M=corpus.never_shown_M,
         windows=corpus.windows,
+        regions_N=rows_of(sequences.regions_E, event_N),
         masked=asked - shown,
     )
     return with_a_choice(targets, corpus.num_items)
@@ -210,4 +211,5 @@ def slices(sequences: Sequences, start_N: Tensor, length_N: Tensor) -> Sequences
         propensities_E=rows_of(sequences.propensities_E, index_E),
         signals=rows_of(sequences.signals, index_E),
         shown=rows_of(sequences.shown, index_E),
+        regions_E=rows_of(sequences.regions_E, index_E),
     )

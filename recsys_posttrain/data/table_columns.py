@@ -18,10 +18,11 @@ ALIASES = {
     "shown": ("shown", "isshown", "wasshown"),
     "slate": ("slate", "slateid", "session", "sessionid", "impressionid", "requestid"),
     "position": ("position", "slateposition", "rank"),
+    "region": ("region",),
     "timestamp": ("timestamp", "ts", "time", "datetime", "date", "unixtime"),
 }
 OF_SLATES = ("slate", "position")  # read where a column says what was chosen
-OPTIONAL = ("rating", "propensity", "chosen", "shown", *OF_SLATES)
+OPTIONAL = ("rating", "propensity", "chosen", "shown", *OF_SLATES, "region")
 SHOWN, SHOWN_COLUMNS = 60, 20  # characters of a column's name, and columns, in a sentence
 NEAR = 0.8  # of difflib: one letter of six wrong; "duration" is none
 AS_IT_IS = "column/"  # before the name of a column that a formula reads

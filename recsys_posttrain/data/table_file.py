@@ -112,8 +112,8 @@ def repeated_events(frame: pd.DataFrame, keep: Literal["first", "last"]) -> np.n
 @dataclass(frozen=True)
 class RatingsFile:
     """A .csv, .tsv (.gz too) or .parquet with user_id, item_id, rating and timestamp, and, where
-    the log knows it, the propensity of each choice, and what was shown and not chosen
-    (impressions.py); a folder or a pattern (day*.csv) of such files.
+    the log knows it, the propensity of each choice, the region of its user, and what was shown and
+    not chosen (impressions.py); a folder or a pattern (day*.csv) of such files.
 
     Usual other names serve too. Without a column of ratings every event has the rating 1.
     Timestamps are numbers of one unit, seconds to nanoseconds, or ISO 8601 dates, read as UTC
@@ -210,6 +210,7 @@ class RatingsFile:
 
         from recsys_posttrain.data.columns import read_ids, read_propensities, read_ratings
         from recsys_posttrain.data.impressions import chosen_rows, shown_rows, slate_columns
+        from recsys_posttrain.data.regions import REGION, read_regions
         from recsys_posttrain.data.times import read_times
         from recsys_posttrain.types import Interactions
 
@@ -229,6 +230,8 @@ class RatingsFile:
         frame["rating"], frame["timestamp"] = ratings, times.ticks_E
         if "propensity" in columns:
             frame["propensity"] = read_propensities(columns["propensity"], is_chosen_E)
+        if REGION in columns:
+            frame[REGION] = read_regions(columns[REGION])
         for name, values in slate_columns(columns).items():
             frame[name] = values
         shown = None

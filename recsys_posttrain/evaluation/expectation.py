@@ -6,6 +6,7 @@ from torch import Tensor
 from recsys_posttrain.data.repeats import removed_for
 from recsys_posttrain.eligibility import leave_out
 from recsys_posttrain.evaluation.ranking import item_slices, score_chunks
+from recsys_posttrain.logged import rows_of
 from recsys_posttrain.ops.logsumexp import LARGEST_BUFFER, positions_per_chunk
 from recsys_posttrain.types import Targets
 
@@ -51,12 +52,13 @@ def expected_unseen(
 def mean_where_shown(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> Tensor:
     """The mean of state_n . factor_v over the targets at which item v may be shown, [V], float64;
     the lowest of all means where it never is."""
-    removed_E, offsets_N1, never_shown_M, _, windows, _ = removed_for(targets)
+    removed_E, offsets_N1, never_shown_M, _, windows, times_N, regions_N = removed_for(targets)
     row_E, num_items = torch.repeat_interleave(offsets_N1.diff()), len(factor_VR)
     pair_E = torch.unique(row_E * num_items + removed_E - 1)  # an item may be there twice
     if windows is not None:  # below, what is closed is taken off once
-        times_E = targets.times_N[pair_E // num_items]
-        pair_E = pair_E[~windows.closed_items(pair_E % num_items + 1, times_E)]
+        assert times_N is not None
+        when_E = times_N[pair_E // num_items], rows_of(regions_N, pair_E // num_items)
+        pair_E = pair_E[~windows.closed_items(pair_E % num_items + 1, *when_E)]
     # Of all targets, less those where the item is not shown: events at a time, [events, R].
     total_V = factor_VR.double() @ state_NR.double().sum(dim=0)
     count_V = len(state_NR) - torch.bincount(pair_E % num_items, minlength=num_items)
@@ -64,10 +66,11 @@ def mean_where_shown(state_NR: Tensor, factor_VR: Tensor, targets: Targets) -> T
         item_C = pair_C % num_items
         reward_C = (state_NR[pair_C // num_items] * factor_VR[item_C]).double().sum(dim=1)
         total_V.index_add_(0, item_C, -reward_C)
-    if windows is not None:
+    if windows is not None and times_N is not None:
         column_U = windows.items_U - 1
         for rows in torch.arange(len(state_NR)).split(positions_per_chunk(len(column_U))):
-            closed_UC = windows.closed(targets.times_N[rows]).T.double()
+            regions_C = rows_of(regions_N, rows)
+            closed_UC = windows.closed(times_N[rows], regions_N=regions_C).T.double()
             lost_UR = closed_UC @ state_NR[rows].double()
             total_V[column_U] -= (factor_VR[column_U].double() * lost_UR).sum(dim=1)
             count_V[column_U] -= closed_UC.sum(dim=1).long()

@@ -41,7 +41,7 @@ def first_of(ranker: Ranker, targets: Targets) -> Show:
 
     def show(histories: Sequences, times_N: Tensor) -> Tensor:
         scores = ranker.scores(histories, times_N, targets.users_N)
-        mask = targets.never_shown_M, targets.windows, times_N
+        mask = targets.never_shown_M, targets.windows, times_N, targets.regions_N
         removed = removed_items(histories, targets.repeats, *mask)
         return top_items(*scores, 1, removed)[0][:, 0]
 

@@ -93,8 +93,7 @@ def excluded_draws(excluded: Excluded, items_K: Tensor, numbers: int) -> Exclude
     everywhere_M = None if everywhere_M is None else draws_of(everywhere_M).items_E
     windows = excluded.windows
     if windows is not None:
-        count_U = drawn_V1[windows.items_U]
-        numbers_W = draws_of(windows.items_U).items_E
-        windows = windows.repeated(numbers_W, count_U) if len(numbers_W) else None
+        windows = windows.repeated(lambda items_U: draws_of(items_U).items_E, drawn_V1)
     offsets_N1 = found.offsets_N1[excluded.offsets_N1]
-    return Excluded(found.items_E, offsets_N1, everywhere_M, None, windows, excluded.times_N)
+    masks = everywhere_M, None, windows, excluded.times_N, excluded.regions_N
+    return Excluded(found.items_E, offsets_N1, *masks)

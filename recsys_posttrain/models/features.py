@@ -11,7 +11,8 @@ stand alone, and what is learnt of titles with events is, bit for bit, what is l
 features.
 
 A title without events was no alternative to what the log chose. Pretraining leaves it out of the
-softmax, which would teach states to shun it. Post-training changes neither the token nor W.
+softmax, which would teach states to shun it. Post-training changes neither the token nor W. Where a
+policy goes on, a title with events since has a vector of its own, which starts at token + W f(v).
 F numbers of a row.
 """
 
@@ -113,6 +114,16 @@ class FeatureEmbedding(nn.Module):
 
     def standardised(self, vector_IF: Tensor) -> Tensor:
         return (vector_IF - self.mean_F) / self.scale_F
+
+    @torch.no_grad()
+    def settle(self, items: Tensor) -> int:
+        """Gives those of the items that have no vector of their own one that starts where token and
+        features put them, to be trained from there. Returns: how many they are."""
+        new = items.unique()
+        new = new[self.is_new[new]]
+        self.own.weight[new] = self.stand_in(self.features[new])
+        self.is_new[new] = False
+        return len(new)
 
     @torch.no_grad()
     def with_new(self, vector_IF: Tensor) -> "FeatureEmbedding":

@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from recsys_posttrain.config import require, require_kind
 from recsys_posttrain.data.encode import as_text, numbers, some
@@ -62,6 +63,17 @@ def add_items(
             numbered_by=hashlib.sha256(number).hexdigest(),
         )
     return _grown(policy, features)
+
+
+def with_own_vectors(policy: Policy, items_E: Tensor) -> tuple[Policy, int]:
+    """A copy of a policy in which those of the items that stand on their features have vectors of
+    their own, which start there; and how many they are. The policy itself where none does."""
+    table = policy.backbone.item_embedding
+    if not isinstance(table, FeatureEmbedding) or not table.is_new[items_E].any():
+        return policy, 0
+    backbone = deepcopy(policy.backbone)
+    count = backbone.item_embedding.settle(items_E.to(table.is_new.device))  # type: ignore[union-attr,operator]
+    return Policy(backbone, policy.item_ids), count
 
 
 def save_grown(before: Path, folder: Path, saved: SavedPolicy) -> None:

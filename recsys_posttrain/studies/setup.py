@@ -43,7 +43,8 @@ class Setup:
         (models/features.py); empty: none.
     pretrained: a function that gives a policy from elsewhere (rp.policy_of, rp.load_policy); then
         nothing is pretrained, so that backbone, pretraining and pretraining_loss are not read.
-    available: a table of item_id, from, until: when items may be shown (data/available.py).
+    available: a table of item_id, from, until, region: when and where items may be shown
+        (data/available.py).
     reward: the settings of a class of reward models.
     judge: those of the judge, where they are not the same.
     judge_errors: correlations of the errors of further judges with those that a noise adds to the

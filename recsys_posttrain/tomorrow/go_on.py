@@ -18,6 +18,7 @@ from recsys_posttrain.evaluation.evaluate import evaluate
 from recsys_posttrain.evaluation.subsets import BySignal
 from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.checkpoint import SavedPolicy
+from recsys_posttrain.models.new_items import with_own_vectors
 from recsys_posttrain.models.policy import Policy
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import Training
@@ -35,12 +36,16 @@ SAVED, CONTINUED = "saved policy", "continued"
 
 @dataclass(frozen=True)
 class Continuation:
-    """How a policy goes on. replay: the share of the loss that is on events of the past."""
+    """How a policy goes on. replay: the share of the loss that is on events of the past.
+
+    own_vectors: titles that stand on their features alone and now have events get vectors of their
+        own, which start where the features put them (models/features.py)."""
 
     algorithm: Algorithm = BC()
     posttraining: Training = POSTTRAINING
     replay: float = 0.5
     seed: int = 0
+    own_vectors: bool = True
 
     def __post_init__(self) -> None:
         require_kind("algorithm", self.algorithm, "loss", "give one such as rp.ASFT()")
@@ -75,19 +80,21 @@ def posttrain_from(
     seed: int = 0,
     device: str = "cpu",
     columns: Mapping[str, str] = MappingProxyType({}),
+    own_vectors: bool = True,
 ) -> Continued:
     """A saved policy, post-trained further on the events of a log that are newer than its own.
 
     policy: of `load_policy`, or its folder. log: a file, a data frame or a dataset; it may hold old
     events too. reward: None, where the method reads no reward model. replay: the share of the loss
     that is on the past. past: the log that the policy was trained on; None: where that was.
-    judge: as for `posttrain`. columns: of data frames.
+    judge: as for `posttrain`. columns: of data frames. own_vectors: titles that stand on their
+    features alone and now have events get vectors of their own, which start there.
 
     Raises: UserError where the log has nothing new that the policy knows, or the method reads a
     reward model and there is none.
     """
     saved = policy if isinstance(policy, SavedPolicy) else load_policy(policy)
-    how = Continuation(algorithm, training, replay, seed)
+    how = Continuation(algorithm, training, replay, seed, own_vectors)
     check_models(how, saved, reward, judge)
     before = None if past is None else source_of(saved, past, columns)
     logs = Logs(saved, source_of(saved, log, columns), before)
@@ -137,8 +144,10 @@ def go_on(
     if reward is None:  # which the method does not read
         mean = float(split.train.rewards_E.mean())
         reward = ConstantReward(mean, split.corpus.num_items, saved.policy.max_length)
+    learning_E = split.train.items_E if how.own_vectors else split.train.items_E[:0]
+    start, owned = with_own_vectors(saved.policy, learning_E)
     policy, fitted = posttrain(
-        saved.policy,
+        start,
         split,
         Replayed(how.algorithm, how.replay),
         reward,
@@ -177,6 +186,7 @@ def go_on(
         "old_targets": counts.get("old", 0),
         "replay": how.replay,
         "kl": float(kl_N.mean()),
+        "titles_with_new_vectors": owned,
         **fitted.record,
     }
     return Continued(policy, table, fitted, data, record)

@@ -15,6 +15,7 @@ from recsys_posttrain.data.joined import Loaded, joined, lost_columns
 from recsys_posttrain.data.newest import Newest, newest
 from recsys_posttrain.data.notes import counted, note
 from recsys_posttrain.data.prepare import corpus_of
+from recsys_posttrain.data.regions import windows_for
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.histories import as_read, log_of, read_alike
@@ -136,5 +137,5 @@ def known_corpus(saved: SavedPolicy, interactions: Interactions) -> Corpus:
         reward_scale=replace(saved.reward_scale, missing=missing or saved.reward_scale.missing),
         repeats=saved.repeats,
         never_shown_M=saved.never_shown_M,
-        windows=saved.windows,
+        windows=windows_for(known, saved.windows, "the policy"),
     )

@@ -7,6 +7,7 @@ import torch
 
 import recsys_posttrain as rp
 from recsys_posttrain.models.frozen import FrozenPolicy
+from recsys_posttrain.models.new_items import with_own_vectors
 
 PLAN = rp.Training(steps=6, batch_size=8, learning_rate=0.01)
 BACKBONE = rp.SASRec(dim=8, blocks=1, feed_forward=16, max_length=10)
@@ -64,6 +65,28 @@ def test_a_new_title_has_the_token_and_what_its_features_say(data, policy, vecto
     want = table.token.detach().numpy() + features @ table.projection.weight.detach().numpy().T
     np.testing.assert_allclose(grown.item_embedding_VD[12:].detach(), want, atol=1e-6)
     assert len(policy.item_embedding_VD) == 12  # which is not the copy
+
+
+def test_with_events_it_has_a_vector_of_its_own_which_starts_there(policy, vectors):
+    """By hand: the number of n1 is 14. Items that know themselves already stay as they are."""
+    grown = rp.add_items(policy, vectors)
+    before = grown.item_embedding_VD.detach().clone()
+    found, count = with_own_vectors(grown, torch.tensor([3, 14, 1, 14]))
+    assert count == 1
+    table = found.backbone.item_embedding
+    given = np.stack(vectors["vector"].to_list())
+    features = (given[13] - given[:12].mean(axis=0)) / given[:12].std(axis=0) / 4**0.5
+    want = table.token.detach().numpy() + features @ table.projection.weight.detach().numpy().T
+    np.testing.assert_allclose(table.own.weight[14].detach(), want, atol=1e-6)
+    torch.testing.assert_close(found.item_embedding_VD.detach(), before)
+    assert table.is_new.nonzero().flatten().tolist() == [13]
+    found.item_embedding_VD.sum().backward()
+    gradient_VD = table.own.weight.grad[1:]
+    assert (gradient_VD[13] == 1).all(), "its events teach it"
+    assert (gradient_VD[12] == 0).all(), "n0 has none"
+    assert torch.equal(grown.item_embedding_VD, before), "the policy itself stays as it is"
+    assert with_own_vectors(found, torch.tensor([14]))[1] == 0
+    assert with_own_vectors(policy, torch.tensor([1, 2])) == (policy, 0)
 
 
 def test_it_is_recommended_evaluated_and_kept(data, policy, frame, tomorrow, vectors, tmp_path):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from continued import posttrain
 
 import recsys_posttrain as rp
@@ -76,6 +77,30 @@ def test_in_python(drift, titles):
     model.item_ids = rp.load_policy(policy).item_ids
     with pytest.raises(UserError, match=r"does not know 2 of the policy's 32 items"):
         rp.posttrain_from(grown, drift.folder / "tuesday.csv", rp.ASFT(), model, plan)
+
+
+def test_a_title_with_events_learns_from_them_and_one_without_does_not(drift, titles, tmp_path):
+    policy, new = titles
+    grown = rp.add_items(rp.load_policy(policy), new)
+    plan = rp.Training(steps=6, batch_size=32, learning_rate=0.01)
+    asked = grown, drift.folder / "tuesday.csv", rp.BC(), None, plan
+    before_2D = grown.policy.item_embedding_VD[-2:].detach()
+    learns, stays = (rp.posttrain_from(*asked, own_vectors=each) for each in (True, False))
+    assert [each.record["titles_with_new_vectors"] for each in (learns, stays)] == [1, 0]
+    assert torch.equal(stays.policy.item_embedding_VD[-2:], before_2D)
+    moved_2 = (learns.policy.item_embedding_VD[-2:] - before_2D).abs().sum(dim=1)
+    assert moved_2[0] > 0.01
+    assert moved_2[1] < 1e-6, "nobody chose it"
+
+    folder, _ = posttrain(drift, tmp_path, "--items", str(new), policy=policy)
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["own_vectors"], record["titles_with_new_vectors"]) == (True, 1)
+    saved = load_policy(folder)
+    assert saved.policy.backbone.item_embedding.is_new.nonzero().flatten().tolist() == [32]
+    words = ("--items", str(new), "--set", "own_vectors=false")
+    other, _ = posttrain(drift, tmp_path, *words, policy=policy)
+    assert other != folder
+    assert torch.equal(load_policy(other).policy.item_embedding_VD[-2:], before_2D)
 
 
 def test_what_cannot_know_them_is_refused(drift, titles, tmp_path):
