@@ -9,6 +9,8 @@ import torch
 from benchmark_runs import FOLDER, printed, record_in
 from data_factory import made_sequences
 
+from recsys_posttrain.algorithms import OfflinePPO
+from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.batching import BatchStream, batch_of
 
 
@@ -107,6 +109,21 @@ def test_recommending_and_loading_in_small(script, tmp_path):
         assert (result["users"], result["items"], result["events"]) == (100, 50, 2000)
     for name in ("recommend", "load"):
         assert record_in(FOLDER / "results", name)["machine"]["threads"] == 1
+
+
+def test_the_script_for_a_gpu_on_the_cpu_in_small(script, monkeypatch):
+    """All that is compared is equal, since both places are the same."""
+    gpu = script("benchmarks/gpu.py")
+    monkeypatch.setattr(gpu, "METHODS", (OfflinePPO(samples=2),))
+    corpus = sys.modules["shared.workload"].synthetic(users=40, items=200, longest=60)
+    data = LeaveOneOut(minimum_item_ratings=1).split(corpus)
+    found = gpu.measure(data, "cpu", steps=7, side=64)
+    assert found["right"] == {"pretraining": 0, "ndcg@10": 0, "OfflinePPO": 0}
+    assert {"SASRec", "HSTU", "OfflinePPO"} < found["fast"].keys()
+    for name in ("SASRec", "HSTU"):
+        assert found["fast"][name]["events_per_second"] > 0
+        assert found["fast"][name]["share_of_products"] > 0
+    assert "RecTools" in found["rectools"]["skipped"] or found["rectools"]["seconds"] > 0
 
 
 @pytest.mark.parametrize(
