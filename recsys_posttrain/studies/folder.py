@@ -44,6 +44,7 @@ RESULTS = (
     "equal_kl.*",
     "variance.csv",
     "trials.csv",
+    "trials-so-far.csv",
     "validation.csv",
     "validation.parquet",
     "selection.*",

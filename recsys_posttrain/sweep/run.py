@@ -21,6 +21,8 @@ from recsys_posttrain.sweep.outcome import write_outcome
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
 from recsys_posttrain.sweep.storage_url import VARIABLE, has_secret, is_sqlite, shown
 from recsys_posttrain.sweep.worker import work_off
+from recsys_posttrain.tracking.curves import streamed
+from recsys_posttrain.tracking.mirror import track
 
 DATABASE = "study.db"
 
@@ -60,7 +62,8 @@ def run_sweep(file: Path, options: Options) -> Path:
                 ledger.objective.build_shared()
                 progress.finish()
                 pipeline.on_stage = lambda _: None
-                work_off(ledger, file, options, folder)
+                with streamed(lambda: track(folder)):
+                    work_off(ledger, file, options, folder)
             write_outcome(ledger, file, folder, options.command(file))
     return folder
 
