@@ -1,36 +1,44 @@
 """`recsys-posttrain dashboard`: optuna-dashboard on the trials of a sweep."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
+
+import optuna
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.sweep.load import Options, name_of
-from recsys_posttrain.sweep.run import DATABASE
+from recsys_posttrain.studies.folder import DEFINITION, definition_in, differences
+from recsys_posttrain.sweep.load import DATABASE, Options, definition_of, name_of
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
+from recsys_posttrain.sweep.storage_url import shown
+
+SHOWN = 5  # sweeps in a sentence
 
 
-def serve(file: Path, dataset: str | None, storage: str | None, output: Path, port: int) -> None:
-    """Until it is interrupted. storage: as for a sweep.
+def serve(file: Path, options: Options, port: int) -> None:
+    """Until it is interrupted. options: as the sweep was given them.
 
     Raises: UserError where there is no such sweep yet, optuna-dashboard is missing, or the port is
     taken.
     """
-    try:
-        from optuna_dashboard import run_server  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise UserError(
-            "the dashboard needs optuna-dashboard, which is not installed: install "
-            "recsys-posttrain[dashboard]"
-        ) from error
-    database = output / name_of(file, Options(dataset).sweep(file)) / DATABASE
-    require(
-        storage or database.is_file(),
-        f"{database} does not exist: there is no such sweep yet; start it with recsys-posttrain "
-        f"sweep {file}" + (f" --dataset {dataset}" if dataset else ""),
-    )
-    url = storage or sqlite_url(database)
+    url, name = _storage_of(file, options)
     with storage_is_explained(url):
         trials = open_storage(url)
+        there = optuna.get_all_study_names(trials)
+        sweeps = [each for each in there if "/" not in each]  # a cell's is called <sweep>/<cell>
+        require(
+            name in there,
+            f"{shown(url)} holds no sweep {name} ({_listed(sweeps)}): {_fix(file, options)}",
+        )
+        try:
+            # Slow to import, and not needed for a refusal.
+            from optuna_dashboard import run_server  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise UserError(
+                "the dashboard needs optuna-dashboard, which is not installed: install "
+                "recsys-posttrain[dashboard]"
+            ) from error
         print(f"http://127.0.0.1:{port}/ until Ctrl-C", flush=True)
         try:
             run_server(trials, host="127.0.0.1", port=port)
@@ -38,3 +46,49 @@ def serve(file: Path, dataset: str | None, storage: str | None, output: Path, po
             raise UserError(
                 f"--port {port}: {error.strerror or error}; give another one"
             ) from error
+
+
+def _storage_of(file: Path, options: Options) -> tuple[str, str]:
+    """Its URL, and the sweep's name in it. Raises: UserError where there is no such file, or the
+    sweep of this name is another one."""
+    sweep = options.sweep(file)
+    folder = options.output / name_of(file, sweep, options)
+    if options.storage:
+        return options.storage, folder.name
+    database = folder / DATABASE
+    require(
+        database.is_file(),
+        f"{database} does not exist: there is no such sweep in {options.output} yet "
+        f"({_listed(_sweeps_in(options.output))}); {_fix(file, options)}",
+    )
+    # Thresholds, and the rules by which a file is read, are not in its name.
+    before = definition_in(folder) if (folder / DEFINITION).exists() else None
+    differ = [] if before is None else differences(before, definition_of(file, sweep, options))
+    require(
+        not differ,
+        f"{database} is of another sweep ({'; '.join(differ)}): give the options of that one, or "
+        "the --output of yours",
+    )
+    return sqlite_url(database), folder.name
+
+
+def _fix(file: Path, options: Options) -> str:
+    return f"give the options that the sweep was given, or start it with {options.command(file)}"
+
+
+def _listed(sweeps: list[str]) -> str:
+    more = f" and {len(sweeps) - SHOWN} more" if len(sweeps) > SHOWN else ""
+    return f"there are {', '.join(sweeps[:SHOWN])}{more}" if sweeps else "there is none"
+
+
+def _sweeps_in(output: Path) -> list[str]:
+    """Those that keep their trials there, with what tells them apart where their name does not say
+    it."""
+    found = []
+    for database in sorted(output.glob(f"*/{DATABASE}")):
+        folder = database.parent
+        chosen = ""
+        with suppress(OSError, ValueError, AttributeError):  # only a hint in a sentence
+            chosen = json.loads((folder / DEFINITION).read_text(encoding="utf-8")).get("set", "")
+        found.append(f"{folder.name} ({chosen})" if chosen else folder.name)
+    return found
