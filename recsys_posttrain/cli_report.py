@@ -99,6 +99,11 @@ def dashboard(
       recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
       recsys-posttrain dashboard experiments/sweep_noise.py --dataset log.csv --liked 80%
     """
+    from recsys_posttrain.sweep.there import require_one_of
+
+    if storage is None:
+        require_one_of(file, dataset, output)
+
     from recsys_posttrain.sweep.dashboard import serve
     from recsys_posttrain.sweep.load import Options
 

@@ -1,7 +1,5 @@
 """`recsys-posttrain dashboard`: optuna-dashboard on the trials of a sweep."""
 
-import json
-from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -9,11 +7,10 @@ import optuna
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.studies.folder import DEFINITION, definition_in, differences
-from recsys_posttrain.sweep.load import DATABASE, Options, definition_of, name_of
+from recsys_posttrain.sweep.load import Options, definition_of, name_of
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
 from recsys_posttrain.sweep.storage_url import shown
-
-SHOWN = 5  # sweeps in a sentence
+from recsys_posttrain.sweep.there import DATABASE, fix, listed, no_such_sweep
 
 
 def serve(file: Path, options: Options, port: int) -> None:
@@ -29,7 +26,7 @@ def serve(file: Path, options: Options, port: int) -> None:
         sweeps = [each for each in there if "/" not in each]  # a cell's is called <sweep>/<cell>
         require(
             name in there,
-            f"{shown(url)} holds no sweep {name} ({_listed(sweeps)}): {_fix(file, options)}",
+            f"{shown(url)} holds no sweep {name} ({listed(sweeps)}); {fix(file)}",
         )
         try:
             # Slow to import, and not needed for a refusal.
@@ -58,8 +55,7 @@ def _storage_of(file: Path, options: Options) -> tuple[str, str]:
     database = folder / DATABASE
     require(
         database.is_file(),
-        f"{database} does not exist: there is no such sweep in {options.output} yet "
-        f"({_listed(_sweeps_in(options.output))}); {_fix(file, options)}",
+        no_such_sweep(database, options.output, file),
     )
     # Thresholds, and the rules by which a file is read, are not in its name.
     before = definition_in(folder) if (folder / DEFINITION).exists() else None
@@ -70,25 +66,3 @@ def _storage_of(file: Path, options: Options) -> tuple[str, str]:
         "the --output of yours",
     )
     return sqlite_url(database), folder.name
-
-
-def _fix(file: Path, options: Options) -> str:
-    return f"give the options that the sweep was given, or start it with {options.command(file)}"
-
-
-def _listed(sweeps: list[str]) -> str:
-    more = f" and {len(sweeps) - SHOWN} more" if len(sweeps) > SHOWN else ""
-    return f"there are {', '.join(sweeps[:SHOWN])}{more}" if sweeps else "there is none"
-
-
-def _sweeps_in(output: Path) -> list[str]:
-    """Those that keep their trials there, with what tells them apart where their name does not say
-    it."""
-    found = []
-    for database in sorted(output.glob(f"*/{DATABASE}")):
-        folder = database.parent
-        chosen = ""
-        with suppress(OSError, ValueError, AttributeError):  # only a hint in a sentence
-            chosen = json.loads((folder / DEFINITION).read_text(encoding="utf-8")).get("set", "")
-        found.append(f"{folder.name} ({chosen})" if chosen else folder.name)
-    return found

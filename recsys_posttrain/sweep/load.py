@@ -19,7 +19,6 @@ from recsys_posttrain.sweep.definition import Sweep
 from recsys_posttrain.sweep.sampler import Grid
 
 REPEATS = "repeats="
-DATABASE = "study.db"  # in the sweep's folder, where no storage is given
 
 
 class Options(NamedTuple):

@@ -14,12 +14,13 @@ from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.study import say_the_data
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
-from recsys_posttrain.sweep.load import DATABASE, definition_of, name_of
 from recsys_posttrain.sweep.load import Options as Options
+from recsys_posttrain.sweep.load import definition_of, name_of
 from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.outcome import write_outcome
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
 from recsys_posttrain.sweep.storage_url import VARIABLE, has_secret, is_sqlite, shown
+from recsys_posttrain.sweep.there import DATABASE
 from recsys_posttrain.sweep.worker import work_off
 from recsys_posttrain.tracking.curves import streamed
 from recsys_posttrain.tracking.mirror import track

@@ -4,6 +4,7 @@ A sweep is stopped as soon as its storage is open: which file that is, the sweep
 """
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,7 +114,7 @@ def test_without_them_it_is_one_sentence(log, named, begin, served, end, capsys)
     assert "runs/small_sweep-log/study.db" in said
     if "does not exist" in said:
         assert re.search(r"in runs yet \(there are small_sweep-log-\S+", said)
-        assert f"recsys-posttrain sweep {SMALL_SWEEP} --dataset log.csv" in said
+        assert f"start it with recsys-posttrain sweep {SMALL_SWEEP} and the same options" in said
     else:  # its folder has the same name, and says what it is of
         assert "is of another sweep" in said
         assert any(word in said for word in OPTIONS[named][1:])
@@ -122,9 +123,21 @@ def test_without_them_it_is_one_sentence(log, named, begin, served, end, capsys)
 def test_where_no_sweep_was_run_it_says_so(log, served, end, capsys):
     assert end("dashboard", SMALL_SWEEP, "--dataset", log) == 2
     said = capsys.readouterr().err
-    assert "runs/small_sweep-log/study.db does not exist" in said
+    assert "runs/small_sweep-log*/study.db does not exist" in said
     assert "in runs yet (there is none)" in said
     assert not Path("runs").exists()
+
+
+def test_a_sweep_that_was_not_run_is_refused_before_anything_slow_is_imported(log):
+    """In the first second: neither the experiment file nor torch is needed for that."""
+    command = [sys.executable, "-X", "importtime", "-m", "recsys_posttrain", "dashboard"]
+    for words in (["--dataset", log], []):
+        done = subprocess.run([*command, SMALL_SWEEP, *words], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "does not exist: there is no such sweep in runs yet" in done.stderr
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "recsys_posttrain.sweep.there" in imported
+        assert not imported & {"torch", "optuna", "pandas", "optuna_dashboard"}
 
 
 def test_another_output_is_another_sweep(log, begin, served, end, capsys):
