@@ -1,4 +1,4 @@
-"""The options of all commands that train on a log (run, sweep, advise): one list of them."""
+"""The options of all commands on a log (run, sweep, dashboard, advise): one list of them."""
 
 import inspect
 from collections.abc import Callable

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from recsys_posttrain.cli_given import Given, on_a_log
 from recsys_posttrain.cli_options import (
+    DataRoot,
     Dataset,
     ExperimentFile,
     Output,
@@ -80,19 +82,39 @@ def wandb_sync(folder: StudyFolder) -> None:
     typer.echo(sync(study_path(folder)))
 
 
+@on_a_log
 def dashboard(
     file: ExperimentFile,
     dataset: Dataset = None,
     storage: Storage = None,
+    data_root: DataRoot = None,
     output: Output = Path("runs"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Of this machine only.")] = 8080,
+    given: Given = Given(),
 ) -> None:
-    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C.
+    """Serve optuna-dashboard on the trials of a sweep, until Ctrl-C. Give what the sweep was given.
 
     \b
     Example:
       recsys-posttrain dashboard experiments/sweep_noise.py --dataset ml-1m
+      recsys-posttrain dashboard experiments/sweep_noise.py --dataset log.csv --liked 80%
     """
-    from recsys_posttrain.sweep.dashboard import serve
+    from recsys_posttrain.sweep.there import require_one_of
 
-    serve(file, dataset, storage, output, port)
+    if storage is None:
+        require_one_of(file, dataset, output)
+
+    from recsys_posttrain.sweep.dashboard import serve
+    from recsys_posttrain.sweep.load import Options
+
+    options = Options(
+        dataset=dataset,
+        storage=storage,
+        data_root=data_root,
+        output=output,
+        thresholds=given.thresholds,
+        rules=given.rules,
+        changes=given.changes,
+        own=given.own,
+    )
+    serve(file, options, port)

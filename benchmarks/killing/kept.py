@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from recsys_posttrain.sweep.queue import SLOT, is_outcome
-from recsys_posttrain.sweep.run import DATABASE
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url
+from recsys_posttrain.sweep.there import DATABASE
 
 COMPARED = ("table.md", "table.tex", "table.csv", "rows.parquet")
 

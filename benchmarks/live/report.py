@@ -18,7 +18,7 @@ from recsys_posttrain.config import describe
 from recsys_posttrain.files import write_json, write_text
 from recsys_posttrain.provenance import git_commit, package_versions
 from recsys_posttrain.report.figures import LINES, panels, save
-from recsys_posttrain.tracking.mirror import LIVE
+from recsys_posttrain.tracking.entries import LIVE
 
 COMMAND = "make live-bench"
 SHOWN = {

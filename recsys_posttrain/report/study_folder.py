@@ -23,7 +23,9 @@ TABLE = "table.csv"
 JUDGED_BY = ("reward gold@5", "reward judge-rollout@5", "reward judge@10", "NDCG@10 liked")
 # Of rows per target, what a seed's means are of.
 METRICS = ("ndcg@10", "hr@10", "reward/proxy@10", "reward/judge@10", "reward/gold@5", "reward/gold")
-TEXTS = ("place", "kind", "strength", "noise", "reason")  # without noise the kind is empty
+# Without noise the kind is empty.
+TEXTS = ("place", "kind", "strength", "noise", "reason", "stage")
+TRIALS, SO_FAR = "trials.csv", "trials-so-far.csv"  # of a sweep that ended; that runs or was killed
 _CELL = {
     **dict.fromkeys(("method", "column"), str),
     **dict.fromkeys(("mean", "low", "high", "difference"), float),
@@ -33,7 +35,7 @@ _MAY_BE = ("difference_low", "difference_high", "p_holm")
 _OF_GRID = {"place": str, "kind": str, "level": float, **dict.fromkeys(ALWAYS, float)}
 COLUMNS: dict[str, dict[str, type]] = {
     TABLE: _CELL,
-    "trials.csv": {
+    TRIALS: {
         **dict.fromkeys(("algorithm", "noise", "state", "reason"), str),
         **dict.fromkeys(("trial", "value", "seconds"), float),
     },
@@ -51,7 +53,7 @@ OPTIONAL = {
     "rows.parquet": "rows per target (they name users of the data and are not published)",
     "table.json": "the table as cells (`recsys-posttrain table` writes it again)",
     "reward_models.json": "the quality of the reward model",
-    "trials.csv": "trials of a sweep",
+    TRIALS: "trials of a sweep",
     "curves.parquet": "points of over-optimisation curves",
 }
 
@@ -116,15 +118,21 @@ def study_folder(path: Path) -> StudyFolder:
         record,
         cells if is_grid else _with_noise(cells, record, path / "run.json"),
         _control(cells),
-        trials_of(path),
+        _trials_in(path / TRIALS) if (path / TRIALS).exists() else None,
         tuple(f"{name}: {what}" for name, what in OPTIONAL.items() if not (path / name).is_file()),
     )
 
 
 def trials_of(path: Path) -> pd.DataFrame | None:
-    """Of a sweep's folder; None of another's."""
-    file = path / "trials.csv"
-    return read_csv(file, COLUMNS[file.name], TEXTS, FIX) if file.exists() else None
+    """Of a sweep's folder, those so far while it runs; None of another's."""
+    there = [path / name for name in (SO_FAR, TRIALS) if (path / name).exists()]
+    return _trials_in(there[0]) if there else None
+
+
+def _trials_in(file: Path) -> pd.DataFrame:
+    """An older file does not say in which stages a trial was trained: no name stands there."""
+    trials = read_csv(file, COLUMNS[TRIALS], TEXTS, FIX)
+    return trials if "stage" in trials else trials.assign(stage="")
 
 
 def means_by_seed(study: StudyFolder) -> pd.DataFrame:

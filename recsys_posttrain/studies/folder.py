@@ -44,6 +44,7 @@ RESULTS = (
     "equal_kl.*",
     "variance.csv",
     "trials.csv",
+    "trials-so-far.csv",
     "validation.csv",
     "validation.parquet",
     "selection.*",
@@ -106,14 +107,14 @@ def claim(folder: Path, now: dict[str, str]) -> None:
             raise UserError(f"the folder {folder} cannot be created ({error.strerror})") from error
         with _folder_locked(folder):
             remove_temporaries(folder)
-            before = _before(folder)
+            before = definition_in(folder)
             if before is not None:
                 _check(folder, before, now)
             if before != now:
                 write_json(folder / DEFINITION, now)
 
 
-def _before(folder: Path) -> dict[str, Any] | None:
+def definition_in(folder: Path) -> dict[str, Any] | None:
     """The definition that the folder has; None where it is free."""
     fix = "move the folder away, or give another one with --output"
     if (folder / DEFINITION).exists():
@@ -125,23 +126,27 @@ def _before(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _check(folder: Path, before: dict[str, Any], now: dict[str, str]) -> None:
-    is_same_text = before[CONTENT] == now[CONTENT]
-    differ = [
+def differences(before: dict[str, Any], now: dict[str, str]) -> list[str]:
+    """What tells two definitions apart, in words: part by part, there and here."""
+    return [
         f"{part} {before.get(part) or 'none'} there and {now.get(part) or 'none'} here"
         for part in dict.fromkeys([*before, *now])
         if before.get(part) != now.get(part)
         and part not in (CONTENT, DATA)
         # A study file or data that was only moved is the same.
-        and not (part == "file" and is_same_text)
+        and not (part == "file" and before[CONTENT] == now[CONTENT])
         and not (part == "dataset" and now[DATA] and before.get(DATA) == now[DATA])
     ]
+
+
+def _check(folder: Path, before: dict[str, Any], now: dict[str, str]) -> None:
+    differ = differences(before, now)
     if differ:
         raise UserError(
             f"{folder} holds the results of something else of the same name ({'; '.join(differ)}): "
             "give another folder with --output, or move that one away"
         )
-    if not is_same_text:
+    if before[CONTENT] != now[CONTENT]:
         note(f"{now['file']} was changed since its last run; the results in {folder} are replaced")
 
 

@@ -18,6 +18,7 @@ from recsys_posttrain.studies.keys import Stage
 from recsys_posttrain.studies.load import Study
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.run import Run
+from recsys_posttrain.tracking.curves import TRIAL
 
 COLUMNS = ("method", "post-training", "evaluation")
 TAIL = 4096  # bytes of metrics.jsonl, more than a line has
@@ -65,6 +66,7 @@ class Stages:
     ) -> None:
         """left_out: titles of runs that are not run, or fail meanwhile. known: by title and seed,
         those that were built before."""
+        self.study, self.pipeline = study, pipeline
         self.left_out = left_out
         self.of: dict[str, list[tuple[Run, list[Stage]]]] = {}
         for seed, run in study.with_seeds():
@@ -76,18 +78,28 @@ class Stages:
         self.count = sum(any(s.folder not in self.there for s in stages) for _, stages in runs)
 
     def planned(self) -> list[dict[str, Any]]:
-        """For tracking/curves.py: of each run that is trained its stage."""
+        """For tracking/curves.py: of each run that is trained its stage, and in a grid `rows`, the
+        stage of the rows by which it may be chosen."""
         return [
             {
                 "name": title,
                 "seed": run.seed,
                 "stage": stages[0].folder.name,
                 "config": describe(run),
+                **self._as_candidate(run, stages[0].folder),
             }
             for title, runs in self.of.items()
             for run, stages in runs
             if run.is_trained
         ]
+
+    def _as_candidate(self, run: Run, policy: Path) -> dict[str, str]:
+        if not self.study.is_grid:
+            return {}
+        if run.strength not in tried(self.study, run, self.pipeline, policy):
+            return {"kind": TRIAL}
+        keys = self.pipeline.at(run.setup).keys
+        return {"kind": TRIAL, "rows": keys.rows(policy, "validation", run.noise).folder.name}
 
     def look(self) -> Look:
         rows = [self._row(title, runs) for title, runs in self.of.items()]

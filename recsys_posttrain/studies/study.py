@@ -56,7 +56,8 @@ from recsys_posttrain.studies.rules import OWN, WORDS, check_rule, validation_me
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.select import grid_of
 from recsys_posttrain.studies.stages import COLUMNS, Stages
-from recsys_posttrain.tracking.curves import streamed, write_plan
+from recsys_posttrain.studies.tracked import Tracked
+from recsys_posttrain.tracking.curves import streamed
 from recsys_posttrain.tracking.mirror import track
 from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
@@ -95,12 +96,13 @@ def run_study(file: Path, options: Options) -> Path:
     if not study.is_grid:
         study = chosen_baselines(study, pipeline, left_out)
     known: Known = {}
+    scale = pipeline.data.corpus.reward_scale
+    tracked = Tracked(folder, pipeline.root / "stages", scale, study.rule)
 
     def built(part: Study) -> Results:
         stages = Stages(part, pipeline, left_out, known)
-        if not study.is_grid:  # which has a thousand
-            write_plan(folder, stages.planned())
-        with live_table(COLUMNS, stages.look, console), streamed(lambda: track(folder)):
+        tracked.add(stages.planned())
+        with live_table(COLUMNS, stages.look, console), streamed(tracked.look):
             if workers > 1:
                 build_in_processes(file, options, part, pipeline, progress, workers, left_out)
             return build_runs(part, pipeline, left_out, known)
@@ -113,6 +115,7 @@ def run_study(file: Path, options: Options) -> Path:
             break
         part, results = grown, built(grown)
     study = part
+    tracked.refresh()
     progress.finish()
     more = {"command": command_of(study, options)}
     write_study(study, pipeline, results, qualities, folder, more)

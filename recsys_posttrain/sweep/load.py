@@ -11,6 +11,7 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import written
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.studies.experiment import experiment_module
+from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.load import reading
 from recsys_posttrain.studies.overridden import overridden
 from recsys_posttrain.studies.own_files import OwnFiles
@@ -85,6 +86,12 @@ class Options(NamedTuple):
         words = [w for name, v in given.items() if v is not None for w in (f"--{name}", str(v))]
         words += [*self.own.options, *self.thresholds.options]
         return shlex.join(["recsys-posttrain", "sweep", written(file), *words])
+
+
+def definition_of(file: Path, sweep: Sweep, options: Options) -> dict[str, str]:
+    """What the folder's results are of (studies/folder.py)."""
+    chosen = " ".join([*options.thresholds.options, *options.told_apart])
+    return definition(file, sweep.base.setup.dataset, kind="sweep", set=chosen)
 
 
 def name_of(file: Path, sweep: Sweep, options: Options = Options()) -> str:

@@ -5,6 +5,7 @@ Of this package only this module, and outcome.py, know how a run is built.
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -43,6 +44,7 @@ class Objective:
         self.sweep = sweep
         self.pipeline = pipeline
         self._nothing: dict[RewardNoise, float] = {}
+        self._stages: dict[tuple[Any, ...], list[str]] = {}
 
     @cached_property
     def tuning(self) -> Pipeline:
@@ -116,6 +118,18 @@ class Objective:
             rows = [self.tuning.evaluate(run, "validation", run.noise) for run in runs]
             self._nothing[cell.noise] = float(np.mean([self._mean(each) for each in rows]))
         return self._nothing[cell.noise]
+
+    def stages(self, cell: Cell, setting: Setting) -> list[str]:
+        """The names of those in which a trial is trained, one per tuning seed; none where the
+        algorithm refuses the setting. Each is computed once: all are asked for with every trial."""
+        key = (cell.label, *setting.items())
+        if key not in self._stages:
+            self._stages[key] = []
+            with suppress(UserError):
+                runs = [cell.run(setting, seed) for seed in self.sweep.tuning_seeds]
+                keys = self.pipeline.keys
+                self._stages[key] = [keys.posttrain(run).folder.name for run in runs]
+        return self._stages[key]
 
     def final(self, cell: Cell, setting: Setting, seed: int) -> float:
         """The value on test targets, of one run; its rows are kept as stages."""

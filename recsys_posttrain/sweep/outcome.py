@@ -14,6 +14,7 @@ from recsys_posttrain.files import write_text
 from recsys_posttrain.report.cells import Sheet
 from recsys_posttrain.report.grid import selection_block
 from recsys_posttrain.report.render import markdown
+from recsys_posttrain.report.study_folder import TRIALS
 from recsys_posttrain.studies.baselines import alone, baselines
 from recsys_posttrain.studies.choose import HINDSIGHT, selections
 from recsys_posttrain.studies.execute import build_runs
@@ -24,13 +25,12 @@ from recsys_posttrain.studies.qualities import measure_rewards
 from recsys_posttrain.studies.rules import OWN, RULES
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.study import chosen_baselines, write_study
-from recsys_posttrain.sweep.definition import Sweep, noise_name
+from recsys_posttrain.sweep.definition import Sweep
 from recsys_posttrain.sweep.ledger import CellState, Ledger
 from recsys_posttrain.sweep.objective import Objective
-from recsys_posttrain.sweep.queue import SECONDS, SLOT, STATES, reason_of
+from recsys_posttrain.sweep.queue import SLOT, reason_of
+from recsys_posttrain.sweep.so_far import trials_frame
 from recsys_posttrain.sweep.space import described, edges
-
-TRIALS = "trials.csv"
 
 
 def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> None:
@@ -44,7 +44,7 @@ def write_outcome(ledger: Ledger, file: Path, folder: Path, command: str) -> Non
         f"{len(left)} of {len(states)} methods are not finished ({', '.join(left)}): run the same "
         "command again to go on; no table is written before.",
     )
-    trials = trials_frame(states).to_csv(index=False, lineterminator="\n")
+    trials = trials_frame(states, ledger.objective).to_csv(index=False, lineterminator="\n")
     worked = [state for state in states if not left_out(state)]
     if not worked:
         with result_set(folder) as new:  # no table of an earlier outcome stays beside it
@@ -123,25 +123,6 @@ def left_out(state: CellState) -> str:
         if trial.state == TrialState.FAIL:
             return f"seed {trial.user_attrs[SLOT]} failed: {reason_of(trial)}"
     return ""
-
-
-def trials_frame(states: list[CellState]) -> pd.DataFrame:
-    """One row per trial: algorithm, noise (empty without), trial, state, reason, value, seconds
-    and a column param.<field> for each field that some method searches."""
-    return pd.DataFrame(
-        {
-            "algorithm": state.cell.method.label,
-            "noise": noise_name(state.cell.noise),
-            "trial": trial.user_attrs[SLOT],
-            "state": STATES[trial.state],
-            "reason": reason_of(trial),
-            "value": trial.value,
-            "seconds": trial.user_attrs[SECONDS],
-            **{f"param.{path}": value for path, value in trial.params.items()},
-        }
-        for state in states
-        for trial in state.trials
-    )
 
 
 def tuning_text(sweep: Sweep, states: list[CellState]) -> str:

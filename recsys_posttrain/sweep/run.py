@@ -8,21 +8,22 @@ from pathlib import Path
 
 from recsys_posttrain.files import disk_is_explained
 from recsys_posttrain.progress import Progress, say
-from recsys_posttrain.studies.folder import claim, definition, say_what_is_replaced
+from recsys_posttrain.studies.folder import claim, say_what_is_replaced
 from recsys_posttrain.studies.parallel import check_workers
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.study import say_the_data
 from recsys_posttrain.sweep.changes import check_definition
 from recsys_posttrain.sweep.ledger import Ledger
 from recsys_posttrain.sweep.load import Options as Options
-from recsys_posttrain.sweep.load import name_of
+from recsys_posttrain.sweep.load import definition_of, name_of
 from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.outcome import write_outcome
 from recsys_posttrain.sweep.storage import open_storage, sqlite_url, storage_is_explained
 from recsys_posttrain.sweep.storage_url import VARIABLE, has_secret, is_sqlite, shown
+from recsys_posttrain.sweep.there import DATABASE
 from recsys_posttrain.sweep.worker import work_off
-
-DATABASE = "study.db"
+from recsys_posttrain.tracking.curves import streamed
+from recsys_posttrain.tracking.mirror import track
 
 
 def run_sweep(file: Path, options: Options) -> Path:
@@ -34,8 +35,7 @@ def run_sweep(file: Path, options: Options) -> Path:
     check_workers(options.workers, options.device)
     sweep = options.sweep(file)
     folder = options.output / name_of(file, sweep, options)
-    chosen = " ".join([*options.thresholds.options, *options.told_apart])
-    claim(folder, definition(file, sweep.base.setup.dataset, kind="sweep", set=chosen))
+    claim(folder, definition_of(file, sweep, options))
     with disk_is_explained(options.output):
         url = options.storage or sqlite_url(folder / DATABASE)
         if has_secret(url) and any(url in word for word in sys.argv):
@@ -60,7 +60,8 @@ def run_sweep(file: Path, options: Options) -> Path:
                 ledger.objective.build_shared()
                 progress.finish()
                 pipeline.on_stage = lambda _: None
-                work_off(ledger, file, options, folder)
+                with streamed(lambda: track(folder)):
+                    work_off(ledger, file, options, folder)
             write_outcome(ledger, file, folder, options.command(file))
     return folder
 

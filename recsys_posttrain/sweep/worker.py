@@ -18,6 +18,7 @@ from recsys_posttrain.sweep.ledger import CellState, Job, Ledger
 from recsys_posttrain.sweep.load import Options
 from recsys_posttrain.sweep.objective import Objective
 from recsys_posttrain.sweep.queue import STATES, Outcome, Queue
+from recsys_posttrain.sweep.so_far import SoFar
 from recsys_posttrain.sweep.space import described
 from recsys_posttrain.sweep.storage import heartbeats
 
@@ -29,11 +30,13 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
     Raises: UserError for the user's mistake in a worker, or where the last one was killed.
     """
     running: dict[int, Job] = {}
+    so_far = SoFar(ledger, folder)
 
     def jobs() -> Iterator[Job | None]:
         for job in ledger.jobs():
             if job is not None:
                 running[job.trial._trial_id] = job
+                so_far.write(states, running.values())
             yield job
 
     here = partial(_here, ledger.objective, folder / "training.log")
@@ -61,6 +64,7 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
                 left = _left(states)
                 seconds_each = (time.monotonic() - began) / max(1, total - left)
                 say(_line(job, queue, outcome, time_left(left, seconds_each)))
+        so_far.write(states, ())
     finally:  # not the settings' fault: an interrupt, a full disk, a mistake of ours
         for job in running.values():
             ledger.queue_of(job).requeue_mine()

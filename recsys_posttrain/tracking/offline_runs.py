@@ -5,7 +5,7 @@ never uploaded, and is written again when its study is mirrored.
 """
 
 import shutil
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from recsys_posttrain.errors import UserError
@@ -15,20 +15,28 @@ LOCK = ".recsys-posttrain.lock"  # held while runs are written or uploaded
 _MARK = "recsys-posttrain.json"  # in a run's folder, once it is finished
 
 
-def to_write(runs: Path, identifier: str, content: str) -> bool:
-    """Whether the run is missing or has other content. Folders of an interrupted attempt, or from
-    before a change, are removed."""
-    there = _of(runs, identifier)
-    if any(_mark(run).get("content") == content for run in there):
-        return False
-    for run in there:
+def by_identity(runs: Path) -> dict[str, list[Path]]:
+    """The folders that are there: one look at the disk, of a study with a thousand."""
+    found: dict[str, list[Path]] = {}
+    for run in sorted(runs.glob("offline-run-*")):
+        found.setdefault(run.name.rpartition("-")[2], []).append(run)
+    return found
+
+
+def is_there(found: Iterable[Path], content: str) -> bool:
+    """Whether one of a run's folders is whole and has this content."""
+    return any(_mark(run).get("content") == content for run in found)
+
+
+def remove(found: Iterable[Path]) -> None:
+    """A run's folders of an interrupted attempt, or from before a change."""
+    for run in found:
         shutil.rmtree(run)
-    return True
 
 
 def complete(runs: Path, identifier: str, content: str, study: Path) -> None:
     """Marks a run that is written. Raises: OSError where W&B has put it elsewhere."""
-    there = _of(runs, identifier)
+    there = sorted(runs.glob(f"offline-run-*-{identifier}"))
     if not there:
         raise OSError(f"W&B wrote a run elsewhere than to {runs}: give a folder with WANDB_DIR")
     mark = {"id": identifier, "content": content, "study": str(study.resolve())}
@@ -59,10 +67,6 @@ def make_writable(runs: Path) -> None:
         raise OSError(
             f"nothing can be written to {runs} ({error.strerror}); give a folder with WANDB_DIR"
         ) from None
-
-
-def _of(runs: Path, identifier: str) -> list[Path]:
-    return sorted(runs.glob(f"offline-run-*-{identifier}"))
 
 
 def _mark(run: Path) -> dict[str, str]:

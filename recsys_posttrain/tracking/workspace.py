@@ -15,7 +15,7 @@ from recsys_posttrain.report.study_folder import (
     study_folder,
     value_columns,
 )
-from recsys_posttrain.tracking import mirror
+from recsys_posttrain.tracking import entries, mirror
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -30,11 +30,11 @@ def workspace(study: StudyFolder, entity: str, project: str) -> "Workspace":
     logged = means_by_seed(study).columns.drop(["method", "seed"], errors="ignore")
     quality = [
         wr.LinePlot(title=f"{noise} ({axis})", x=axis, y=[*names])
-        for axis in (mirror.QUALITY, mirror.LEVEL)
+        for axis in (entries.QUALITY, entries.LEVEL)
         for noise, names in _lines(study, axis).items()
     ]
     scatter = [
-        wr.ScatterPlot(title=name, x=wr.SummaryMetric(mirror.QUALITY), y=wr.SummaryMetric(name))
+        wr.ScatterPlot(title=name, x=wr.SummaryMetric(entries.QUALITY), y=wr.SummaryMetric(name))
         for name in logged
     ]
     tried = [] if study.trials is None else list(study.trials.columns)
@@ -74,7 +74,7 @@ def _lines(study: StudyFolder, axis: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for point in mirror.noise_points(study, value_columns(study)[0]):
         for name in point:
-            if name.startswith(f"{mirror.AXES[axis]}/"):
+            if name.startswith(f"{entries.AXES[axis]}/"):
                 found.setdefault(name.split("/")[1], []).append(name)
     return {noise: list(dict.fromkeys(names)) for noise, names in found.items()}
 

@@ -58,12 +58,14 @@ mirror(Path(sys.argv[1]))
 
 
 def test_a_run_that_was_killed_is_not_uploaded_and_is_written_again(running):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(running)], env=os.environ)
+    # With a service of its own, as after a kill: not that of the tests, which knows the run still.
+    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(running)], env=own)
     assert done.returncode == -signal.SIGKILL
     (killed,) = runs(running)
     identifiers = {killed.name.rpartition("-")[2]}
     assert offline_runs.to_upload(wandb_folder(running), identifiers) == []
-    count, identifiers = mirror(running)
+    count, _, identifiers = mirror(running)
     assert count == 3
     assert len(runs(running)) == 3
     assert all(map(is_whole, runs(running)))
@@ -99,13 +101,13 @@ def test_a_changed_trial_replaces_its_run_and_one_that_is_gone_goes(finished_stu
     changed = trials.index[trials["state"] == "complete"][0]
     trials.loc[changed, "value"] += 0.01
     trials.drop(index=trials.index[-1]).to_csv(finished_study / "trials.csv", index=False)
-    written, identifiers = mirror(finished_study)
+    written, _, identifiers = mirror(finished_study)
     assert written == 2  # the trial, and the study, which counts its trials
     assert len(runs(finished_study)) == there - 1 == len(identifiers)
 
 
 def test_what_is_uploaded_stays_so_until_it_changes(running):
-    _, identifiers = mirror(running)
+    identifiers = mirror(running).identifiers
     first, *others = runs(running)
     (file,) = first.glob("*.wandb")
     Path(f"{file}.synced").touch()
@@ -116,7 +118,7 @@ def test_runs_of_others_are_left_alone(running):
     own = wandb_folder(running) / "offline-run-20260101_000000-mine"
     own.mkdir(parents=True)
     (own / "run-mine.wandb").write_bytes(b"of the user")
-    _, identifiers = mirror(running)
+    identifiers = mirror(running).identifiers
     assert own not in offline_runs.to_upload(wandb_folder(running), identifiers)
     assert own.exists()
 

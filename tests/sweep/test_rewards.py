@@ -47,7 +47,7 @@ def test_the_unit_of_rewards_changes_no_trial_and_no_choice(logs):
     found = []
     for name in ("stars", "signed"):
         folder = run(logs[name], "units")
-        trials = pd.read_csv(folder / "trials.csv").drop(columns="seconds")
+        trials = pd.read_csv(folder / "trials.csv").drop(columns=["seconds", "stage"])
         chosen = json.loads((folder / "run.json").read_text())["sweep"]["chosen"]
         found.append((trials, chosen))
     pd.testing.assert_frame_equal(found[0][0], found[1][0], check_exact=True)

@@ -42,10 +42,10 @@ def trained(root):
 def test_what_a_sweep_leaves_behind(finished):
     folder = finished / NAME
     trials = pd.read_csv(folder / "trials.csv", keep_default_na=False)
-    assert trials.columns[:7].tolist() == [
-        *("algorithm", "noise", "trial", "state", "reason", "value", "seconds")
+    assert trials.columns[:8].tolist() == [
+        *("algorithm", "noise", "trial", "state", "reason", "value", "seconds", "stage")
     ]
-    assert set(trials.columns[7:]) == {
+    assert set(trials.columns[8:]) == {
         "param.posttraining.learning_rate",
         "param.posttraining.weight_decay",
         "param.algorithm.temperature",

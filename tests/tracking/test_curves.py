@@ -7,6 +7,7 @@ import threading
 
 import pandas as pd
 import pytest
+from offline_reader import read
 from study_factory import isolate_wandb
 
 from recsys_posttrain.tracking import curves
@@ -38,23 +39,6 @@ def killed(tmp_path):
     runs.append({"name": "BC", "seed": 0, "stage": "posttrain-b", "config": CONFIG})
     curves.write_plan(folder, runs)
     return folder
-
-
-def read(folder, capfd):
-    """Of each offline run its records, as `wandb leet inspect --json` gives them."""
-    from wandb.cli.cli import cli
-
-    found = {}
-    for path in sorted((folder / "wandb").glob("offline-run-*")):
-        capfd.readouterr()
-        with pytest.raises(SystemExit, match="0"):
-            cli.main(["leet", "inspect", "--json", str(path)])
-        records = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-        (run,) = (record["run"] for record in records if record["type"] == "run")
-        history = [record["history"]["item"] for record in records if record["type"] == "history"]
-        axes = [record["metric"] for record in records if record["type"] == "metric"]
-        found[run["display_name"]] = run | {"history": history, "axes": axes, "path": path}
-    return found
 
 
 def test_a_killed_study_has_the_curves_so_far(killed, capfd):

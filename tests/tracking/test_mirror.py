@@ -14,7 +14,8 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.report.study_folder import means_by_seed, study_folder
 from recsys_posttrain.tracking import mirror as tracking
 from recsys_posttrain.tracking import upload
-from recsys_posttrain.tracking.mirror import LEVEL, QUALITY, sync, track
+from recsys_posttrain.tracking.entries import LEVEL, QUALITY, live_entry
+from recsys_posttrain.tracking.mirror import sync, track
 
 NOISY = "PPO, item bias 0.6"
 Inspect = Callable[[str], dict[str, Any]]
@@ -152,7 +153,7 @@ def test_a_bench_of_live_delivery_is_one_run(tmp_path):
     record = {"command": "make live-bench", "machine": {"cores": 2}, "rows": rows}
     (tmp_path / "run.json").write_text(json.dumps(record))
     (tmp_path / "faults.csv").write_text("fault\nnone\nredis killed\n")
-    entry = tracking.live_entry(tmp_path)
+    entry = live_entry(tmp_path)
     assert (entry.name, entry.stage) == (tmp_path.name, "live")
     assert entry.config == {"command": "make live-bench", "machine": {"cores": 2}}
     assert entry.values == {
