@@ -14,9 +14,11 @@ Catalogue = Literal["eligible", "all"]
 
 
 class Excluded(NamedTuple):
-    """Items that are not eligible: row n excludes items_E[offsets_N1[n] : offsets_N1[n + 1]], where
-    an item may stand twice, the block everywhere_M (M numbers, not [N, M]), and what windows close
-    at times_N[n] in regions_N[n]; but_N[n] stays, where there is one, of the latter two."""
+    """Items that are not eligible at each of N positions. Row n excludes
+    items_E[offsets_N1[n] : offsets_N1[n + 1]], where an item may stand twice,
+    everywhere_M, as every row does (M numbers, not [N, M]),
+    what `windows` close at times_N[n] in regions_N[n];
+    but the last two never exclude but_N[n], the logged item."""
 
     items_E: Tensor  # int64, 1..V
     offsets_N1: Tensor  # int64

@@ -6,7 +6,8 @@ The suffix of a name is its shape: `score_NK` is [N, K] and `both_N2` is [N, 2],
 and `number_V1` are vectors of N + 1 and V + 1 entries.
 
 Item ids inside the framework are 1..V and 0 is padding. A sequence is right-padded:
-position 0 is a user's first event, so a position means the same whatever follows it.
+position 0 is the first event of a window (a user's latest events), and nothing in it depends on
+later positions of the window.
 Rewards are in stars, the common unit to which reward_scale.py converts every log's own unit.
 """
 
@@ -158,7 +159,7 @@ class Split:
     validation: Targets  # early stopping and settings are selected on them
     test: Targets  # results are reported on them
     reward: Sequences  # the reward model learns from them; often those of `train`
-    judge: Sequences | None = None  # of users that neither learns from; None: no such users
+    judge: Sequences | None = None  # of users of a second reward model, the judge; None: no such
     final: Targets | None = None  # of users held out for good (data/hold_out.py); None: of nobody
 
     def targets(self, eval_split: "EvalSplit") -> Targets:
@@ -194,8 +195,9 @@ class History(NamedTuple):
 class PaddedBatch(NamedTuple):
     """B sequences, right-padded to the longest; every position is one contextual-bandit round.
 
-    At position t the context x is history[:, : t + 1] with its rewards and times, the logged action
-    is actions[:, t] and its logged reward rewards[:, t]. Values at padding are never read.
+    At position t of row b the context x is history_BT[b, : t + 1] with its rewards and times; the
+    last of these events is the one just before the action, actions_BT[b, t], whose logged reward is
+    rewards_BT[b, t]. Values at padding are never read.
     """
 
     history_BT: Tensor  # int64: the item before each action; 0 = padding
@@ -244,7 +246,8 @@ class Batch(PaddedBatch):
 
     @cached_property
     def user_N(self) -> Tensor:
-        """The sequence that the position belongs to, int64, as in `sequences_B`."""
+        """The row of its log that the position belongs to, int64, as in `sequences_B`: the user,
+        where the log has one row for each user of the corpus, as those of a Split have."""
         return self.real(self.sequences_B[:, None].expand_as(self.mask_BT))
 
     @cached_property
@@ -281,5 +284,5 @@ class LossOutput(NamedTuple):
 
     loss_N: Tensor  # not reduced
     metrics: dict[str, Tensor]
-    # bool: the positions that the mean is over, where DPO, say, finds no pair for some; None: all
-    counts_N: Tensor | None = None
+    # bool: the positions that the mean is over; None: all. DPO leaves out those without a pair.
+    counted_N: Tensor | None = None

@@ -89,7 +89,7 @@ SWAPPED = {
     "algorithms/q_head.py": [
         ('trains_policy=name == "q"', "trains_policy=False"),
         ("None, excluded)", "None, None)"),
-        ("leave_out(counts_NK, excluded, False)", "counts_NK"),
+        ("leave_out(counted_NK, excluded, False)", "counted_NK"),
     ],
     "algorithms/q_learning.py": [
         ('q_values("target", batch', 'q_values("q", batch'),

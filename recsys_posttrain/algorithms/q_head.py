@@ -75,6 +75,6 @@ def drawn_items(batch: Batch, actors: Actors, number: int) -> tuple[Tensor, Tens
     count = len(actors.policy.item_embedding_VD)
     even_V = torch.ones(count, dtype=torch.float64)
     items_K = draw(even_V, number, actors.generator).items_K.to(batch.action_N.device)
-    counts_NK = items_K != batch.action_N[:, None]
+    counted_NK = items_K != batch.action_N[:, None]
     excluded = batch.excluded and excluded_draws(batch.excluded, items_K, count + 1)
-    return items_K, leave_out(counts_NK, excluded, False)
+    return items_K, leave_out(counted_NK, excluded, False)

@@ -30,16 +30,16 @@ class Learned(NamedTuple):
     error_N: Tensor
     logged_N: Tensor  # Q of the logged item
     drawn_NK: Tensor  # Q of the drawn items
-    counts_NK: Tensor  # bool: those that are eligible and were not logged
+    counted_NK: Tensor  # bool: those that are eligible and were not logged
 
     def metrics(self) -> dict[str, Tensor]:
-        drawn_N = counted_mean(self.drawn_NK, self.counts_NK)
+        drawn_N = counted_mean(self.drawn_NK, self.counted_NK)
         return means({"q/logged": self.logged_N, "q/drawn": drawn_N, "q/error": self.error_N})
 
 
-def counted_mean(values_NK: Tensor, counts_NK: Tensor) -> Tensor:
+def counted_mean(values_NK: Tensor, counted_NK: Tensor) -> Tensor:
     """The mean of those that count, [N]; 0 where none does."""
-    return torch.where(counts_NK, values_NK, 0).sum(dim=1) / counts_NK.sum(dim=1).clamp(min=1)
+    return torch.where(counted_NK, values_NK, 0).sum(dim=1) / counted_NK.sum(dim=1).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class QLearning:
         require(is_less, f"QLearning: discount={self.discount} must be at least 0 and below 1.")
 
     def learn(self, batch: Batch, actors: Actors) -> Learned:
-        items_K, counts_NK = drawn_items(batch, actors, self.samples)
+        items_K, counted_NK = drawn_items(batch, actors, self.samples)
         q, target = q_values("q", batch, actors), q_values("target", batch, actors)
         logged_N, drawn_NK = q.of(batch.action_N[:, None]).squeeze(1), q.of_shared(items_K)
         later_N = self.discount * target.of(q.best(batch, actors.policy.logits_dtype)).squeeze(1)
@@ -71,5 +71,5 @@ class QLearning:
             sign_NK = (torch.randint(2, shape, generator=generator) * 2 - 1).to(goal_N)
             goal_N, goal_NK = goal_N * sign_NK[:, 0], goal_NK * sign_NK[:, 1:]
         error_N = torch.where(batch.is_last_N, 0, value_error(logged_N, goal_N))
-        error_N = error_N + counted_mean(value_error(drawn_NK, goal_NK), counts_NK)
-        return Learned(error_N, logged_N, drawn_NK, counts_NK)
+        error_N = error_N + counted_mean(value_error(drawn_NK, goal_NK), counted_NK)
+        return Learned(error_N, logged_N, drawn_NK, counted_NK)

@@ -26,10 +26,10 @@ from recsys_posttrain.config import require_at_least
 from recsys_posttrain.types import Batch, LossOutput
 
 
-def advantage(logged_N: Tensor, drawn_NK: Tensor, counts_NK: Tensor) -> Tensor:
+def advantage(logged_N: Tensor, drawn_NK: Tensor, counted_NK: Tensor) -> Tensor:
     """Q of the logged item less the mean of it and of the drawn ones that count; no gradient."""
-    total_N = logged_N + torch.where(counts_NK, drawn_NK, 0).sum(dim=1)
-    return (logged_N - total_N / (1 + counts_NK.sum(dim=1))).detach()
+    total_N = logged_N + torch.where(counted_NK, drawn_NK, 0).sum(dim=1)
+    return (logged_N - total_N / (1 + counted_NK.sum(dim=1))).detach()
 
 
 @dataclass(frozen=True)

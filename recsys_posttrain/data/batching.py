@@ -44,7 +44,7 @@ def batch_of(
     skipped_B: Tensor | None = None,
     rule: Rule = EVERYTHING,
 ) -> Batch:
-    """The next-event batch of the sequences `rows_B`, longest first; each needs two events.
+    """The next-event batch of the sequences `rows_B`, longest first; each needs two or more events.
 
     skipped_B: as for `window`; at least two events must stay.
     rule: what is not eligible for an action. What a sequence had before it may lie in the window or
@@ -80,12 +80,12 @@ class BatchStream(IterableDataset[Batch]):
     """Batches of steps [start, stop); step s is the same batch wherever the stream starts.
 
     Every epoch is a fresh permutation of the sequences with at least two events. The stream stops
-    after `steps` or `epochs`, whichever comes first; None: no limit.
+    after `steps` or `epochs`, whichever comes first; None: no limit, and one of them is given.
 
     max_length: positions in a window. A window holds the latest events of its sequence, unless it
         is one of `random_windows`.
-    random_windows: share of windows, of sequences longer than one, that end at an event drawn
-        evenly at each step; so older events are trained on too.
+    random_windows: share of the windows, where a sequence is longer than a window, that end at an
+        event drawn evenly at each step; so older events are trained on too.
     tokens: positions in a batch, at most a window more, in place of `batch_size` sequences; every
         epoch has the same number of batches, almost equally full. None: `batch_size` counts.
     rule: as for `batch_of`.

@@ -72,7 +72,7 @@ def evaluate(
     judge: RewardModel | None = None,
 ) -> Evaluation:
     """The metrics of a ranker (a policy, or a method without training), by full ranking of every
-    target, without the items in its history where the log does not repeat items.
+    target, over the items that may be shown to its user then.
 
     Items are matched by id (data/encode.py): data, reward, judge and reference may number them
     otherwise than the ranker. Events and targets on items that it does not know are left out.

@@ -109,7 +109,7 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output = self.objective(batch)
-        loss = masked_mean(output.loss_N, output.counts_N)
+        loss = masked_mean(output.loss_N, output.counted_N)
         if not math.isfinite(loss.item()):
             raise TrainingFailed(
                 f"the loss became {loss.item()} at step {self.steps_done}; lower the "

@@ -45,9 +45,9 @@ class Replayed:
 
     def loss(self, batch: Batch, actors: Actors) -> LossOutput:
         assert batch.signals is not None
-        loss_N, metrics, counts_N = self.method.loss(batch, actors)
+        loss_N, metrics, counted_N = self.method.loss(batch, actors)
         part_N = batch.signals.of(PART)
-        counts_N = torch.ones_like(part_N, dtype=torch.bool) if counts_N is None else counts_N
-        is_new_N, is_old_N = ((part_N == part) & counts_N for part in (NEW, OLD))
+        counted_N = torch.ones_like(part_N, dtype=torch.bool) if counted_N is None else counted_N
+        is_new_N, is_old_N = ((part_N == part) & counted_N for part in (NEW, OLD))
         weight_N = replay_weights(is_new_N, is_old_N, self.share)
         return LossOutput(loss_N * weight_N, metrics, is_new_N | is_old_N)

@@ -67,7 +67,7 @@ def backward(algorithm, batch, actors):
     actors.clear_cache()
     actors.zero_grad()
     output = algorithm.loss(batch, actors)
-    masked_mean(output.loss_N, output.counts_N).backward()
+    masked_mean(output.loss_N, output.counted_N).backward()
 
 
 def movement(algorithm, tabular):

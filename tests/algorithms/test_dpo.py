@@ -34,9 +34,9 @@ def test_loss_metrics_and_gradient_by_hand(tabular):
     actors = tabular.actors(policy=doubles([1.0, 3.0]).log())
     batch = tabular.batch([[1, 0]] * 3, [[1, 0]] * 3, [[0.0, 0]] * 3)
     output = DPO(beta=2.0, pairs=second_over_first).loss(batch, actors)
-    output.loss_N[output.counts_N].sum().backward()
+    output.loss_N[output.counted_N].sum().backward()
     torch.testing.assert_close(output.loss_N[0].item(), -math.log(0.9))
-    assert output.counts_N.tolist() == [True, False, False]
+    assert output.counted_N.tolist() == [True, False, False]
     torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles([0.2, -0.2]))
     expected = {
         "rewards/chosen": 2 * math.log(1.5),
@@ -99,8 +99,8 @@ def test_whole_loss_against_a_numpy_oracle(tabular):
         best, worst = np.argmax(scores.mean(axis=0)), np.argmin(scores.mean(axis=0))
         winner, loser = drawn[best], drawn[worst]
         difference = scores[:, best] - scores[:, worst]
-        assert output.counts_N[n].item() == (difference.mean() > 2.0 * difference.std())
+        assert output.counted_N[n].item() == (difference.mean() > 2.0 * difference.std())
         ratio = policy[x] - reference[x]
         expected = np.log1p(np.exp(-0.8 * (ratio[winner] - ratio[loser]))) - 0.1 * policy[x, winner]
         torch.testing.assert_close(output.loss_N[n].item(), float(expected))
-    assert 0 < output.counts_N.sum() < len(output.counts_N)
+    assert 0 < output.counted_N.sum() < len(output.counted_N)

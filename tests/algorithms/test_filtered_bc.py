@@ -17,10 +17,10 @@ def test_loss_by_hand(tabular):
     actors = tabular.actors(policy=doubles([1.0, 3.0]).log())
     batch = tabular.batch([[1, 1, 1]], [[1, 1, 2]], [[5.0, 3.0, 4.0]])
     output = FilteredBC().loss(batch, actors)
-    assert output.counts_N.tolist() == [True, False, True]
+    assert output.counted_N.tolist() == [True, False, True]
     expected = doubles(math.log(4), 0, math.log(4 / 3))
     torch.testing.assert_close(output.loss_N.detach(), expected)
-    mean = masked_mean(output.loss_N, output.counts_N)
+    mean = masked_mean(output.loss_N, output.counted_N)
     torch.testing.assert_close(mean.item(), (math.log(4) + math.log(4 / 3)) / 2)
     torch.testing.assert_close(output.metrics["filter/kept"].item(), 2 / 3)
 
@@ -38,14 +38,14 @@ def test_a_threshold_that_everything_reaches_is_cloning(tabular):
     batch = tabular.batch([[1, 1]], [[1, 2]], [[1.0, 3.0]])
     output, cloned = (each.loss(batch, actors) for each in (FilteredBC(threshold=1.0), BC()))
     assert torch.equal(output.loss_N, cloned.loss_N)
-    assert bool(output.counts_N.all())
+    assert bool(output.counted_N.all())
 
 
 def test_reward_can_be_the_model(tabular):
     actors = tabular.actors(scores=((2.0, 6.0),))
     batch = tabular.batch([[1, 1]], [[1, 2]], [[5.0, 1.0]])
     output = FilteredBC(reward=model_reward).loss(batch, actors)
-    assert output.counts_N.tolist() == [False, True]
+    assert output.counted_N.tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_liked_is_what_the_scale_of_the_log_says(scale, liked, tabular):
     actors = tabular.actors()
     actors.log = actors.log._replace(liked=scale.liked_stars)
     batch = tabular.batch([[1, 1]], [[1, 2]], [[liked, np.nextafter(liked, 0)]])
-    assert FilteredBC().loss(batch, actors).counts_N.tolist() == [True, False]
+    assert FilteredBC().loss(batch, actors).counted_N.tolist() == [True, False]
 
 
 def test_a_threshold_that_nothing_reaches_is_refused(tabular):

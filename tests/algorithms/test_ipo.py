@@ -59,6 +59,6 @@ def test_whole_loss_against_a_numpy_oracle(tabular):
         winner, loser = (drawn[pick(scores[x, drawn])] for pick in (np.argmax, np.argmin))
         margin = ratio[x, winner] - ratio[x, loser]
         assert abs(output.loss_N[n].item() - (margin - 1 / 0.8) ** 2) < 1e-9
-        margins += [margin] * bool(output.counts_N[n])
+        margins += [margin] * bool(output.counted_N[n])
     assert 0 < len(margins) < len(items_NK)
     assert abs(output.metrics["rewards/margins"].item() - 0.4 * np.mean(margins)) < 1e-9

@@ -54,7 +54,7 @@ def test_at_the_reference_good_items_rise_and_bad_ones_fall(tabular):
         output = KTO(2.0, half, good_weight=3.0, bad_weight=5.0).loss(batch, actors)
         output.loss_N.sum().backward()
         torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles(expected))
-        assert output.counts_N.tolist() == [True]
+        assert output.counted_N.tolist() == [True]
 
 
 def test_whole_loss_and_metrics_against_a_numpy_oracle(tabular):
@@ -85,7 +85,7 @@ def test_whole_loss_and_metrics_against_a_numpy_oracle(tabular):
     output.loss_N.sum().backward()
     found = actors.policy.backbone.logits.grad.numpy()
     np.testing.assert_allclose(found, gradient, atol=1e-9, rtol=0)
-    assert output.counts_N.all()
+    assert output.counted_N.all()
     assert min(means) < 0 < max(means)
     implied, log_probs, good = np.array(implied), np.array(log_probs), np.array(good)
     expected = {
@@ -108,7 +108,7 @@ def test_a_reward_at_the_threshold_does_not_count(tabular):
     rewards = [[0.5, 0.5 + 1e-5, 0.5 - 1e-5, 0.6, 0.4]]
     batch = tabular.batch([[1] * 5], [[1] * 5], rewards)
     output = KTO(threshold=half).loss(batch, tabular.actors())
-    assert output.counts_N.tolist() == [False, False, False, True, True]
+    assert output.counted_N.tolist() == [False, False, False, True, True]
     assert output.metrics["kto/good"] == 0.2
 
 
@@ -126,7 +126,7 @@ def test_other_thresholds_split_otherwise(tabular):
 def test_a_batch_of_good_items_alone_has_finite_metrics(tabular):
     output = KTO(threshold=half).loss(tabular.batch(rewards=[[1.0]]), tabular.actors())
     assert output.metrics["rewards/rejected"] == 0
-    assert masked_mean(output.loss_N, output.counts_N).item() == 0.5
+    assert masked_mean(output.loss_N, output.counted_N).item() == 0.5
 
 
 def test_a_choice_is_good_where_all_rewards_are_equal(tabular):

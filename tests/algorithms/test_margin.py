@@ -46,7 +46,7 @@ def test_loss_of_pairs_by_hand(tabular):
         )
         expected = 5 * math.log(3) - coefficient * math.log(0.75)
         torch.testing.assert_close(output.loss_N.detach(), doubles(*[expected] * 3))
-        assert output.counts_N.tolist() == [True, False, False]
+        assert output.counted_N.tolist() == [True, False, False]
         output.loss_N[0].backward()
         torch.testing.assert_close(actors.policy.backbone.logits.grad, doubles(gradient))
         assert math.isclose(output.metrics["rewards/chosen"], 2 * math.log(1.5))

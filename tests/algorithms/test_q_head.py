@@ -100,15 +100,15 @@ def test_the_target_is_renewed_every_few_steps(tabular):
 def test_as_many_even_draws_as_items_are_the_catalogue(tabular):
     """What was logged at a position does not count there, nor what is not eligible."""
     batch, actors = tabular.random()
-    items_K, counts_NK = drawn_items(batch, actors, 5)
+    items_K, counted_NK = drawn_items(batch, actors, 5)
     assert items_K.tolist() == [1, 2, 3, 4, 5]
     expected = items_K != batch.action_N[:, None]
-    assert torch.equal(counts_NK, expected)
+    assert torch.equal(counted_NK, expected)
     length_N = torch.tensor([2, 0, 1, 0, 1])
     excluded = Excluded(torch.tensor([1, 5, 4, 3]), pad(length_N.cumsum(dim=0), (1, 0)))
     expected[[0, 0, 2, 4], [0, 4, 3, 2]] = False
-    counts_NK = drawn_items(batch._replace(excluded=excluded), actors, 5)[1]
-    assert torch.equal(counts_NK, expected)
+    counted_NK = drawn_items(batch._replace(excluded=excluded), actors, 5)[1]
+    assert torch.equal(counted_NK, expected)
 
 
 def test_draws_are_even_and_the_same_for_all_positions(tabular):
@@ -123,8 +123,8 @@ def test_what_is_not_eligible_need_not_have_been_drawn(tabular):
     batch = batch._replace(excluded=Excluded(torch.tensor([5] * 5), torch.arange(6)))
     drawn = set()
     for _ in range(40):
-        items_K, counts_NK = drawn_items(batch, actors, 1)
+        items_K, counted_NK = drawn_items(batch, actors, 1)
         drawn.add(int(items_K))
         is_open_N = (items_K != batch.action_N) & (items_K != 5)
-        assert torch.equal(counts_NK[:, 0], is_open_N)
+        assert torch.equal(counted_NK[:, 0], is_open_N)
     assert drawn == {1, 2, 3, 4, 5}

@@ -71,7 +71,7 @@ def test_without_flips_it_is_dpo(tabular, unbiased):
         losses.append(algorithm.loss(batch, actors))
     torch.testing.assert_close(losses[0].loss_N, losses[1].loss_N)
     assert losses[0].metrics == losses[1].metrics
-    assert losses[0].counts_N.any()
+    assert losses[0].counted_N.any()
 
 
 def test_each_field_reaches_the_loss(tabular):
@@ -85,6 +85,6 @@ def test_each_field_reaches_the_loss(tabular):
         actors.generator.manual_seed(3)
         output = RobustDPO(0.7, 0.3, unbiased, pairs).loss(batch, actors)
         torch.testing.assert_close(output.loss_N, robust_loss(margins[0], 0.7, 0.3, unbiased))
-        reward = 0.7 * margins[0][output.counts_N].mean().item()
+        reward = 0.7 * margins[0][output.counted_N].mean().item()
         torch.testing.assert_close(output.metrics["rewards/margins"].item(), reward)
-    assert 0 < output.counts_N.sum() < len(output.counts_N)
+    assert 0 < output.counted_N.sum() < len(output.counted_N)

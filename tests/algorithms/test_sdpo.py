@@ -67,12 +67,12 @@ def test_one_loser_is_dpo(tabular):
     for algorithm in (DPO(0.7, pairs), SDPO(0.7, losers)):
         batch, actors = tabular.random()
         output = algorithm.loss(batch, actors)
-        output.loss_N[output.counts_N].sum().backward()
+        output.loss_N[output.counted_N].sum().backward()
         found.append((output, actors.policy.backbone.logits.grad))
     (one, grad), (several, other_grad) = found
-    torch.testing.assert_close(one.loss_N[one.counts_N], several.loss_N[one.counts_N])
+    torch.testing.assert_close(one.loss_N[one.counted_N], several.loss_N[one.counted_N])
     torch.testing.assert_close(grad, other_grad)
-    assert torch.equal(one.counts_N, several.counts_N)
+    assert torch.equal(one.counted_N, several.counted_N)
     assert several.metrics.pop("pairs/rejected") == 1
     assert one.metrics.keys() == several.metrics.keys()
     for name, value in one.metrics.items():
@@ -112,7 +112,7 @@ def test_whole_loss_and_metrics_against_a_numpy_oracle(tabular):
                 log_prob = np.log(policy[x, [best, *losers]])
                 both = ratio[x, best], ratio[x, losers].mean()
                 kept.append((*both, log_prob[0], log_prob[1:].mean(), len(losers)))
-        assert output.counts_N.tolist() == counts
+        assert output.counted_N.tolist() == counts
         assert any(counts)
         lr_w, lr_l, log_w, log_l, losers = np.mean(kept, axis=0)
         for name, value in {

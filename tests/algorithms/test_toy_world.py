@@ -69,7 +69,7 @@ def value_after_training(algorithm, world, is_right, tabular):
         actors.generator.manual_seed(1000 * world + step)
         output = algorithm.loss(batch, actors)
         optimizer.zero_grad()
-        masked_mean(output.loss_N, output.counts_N).backward()
+        masked_mean(output.loss_N, output.counted_N).backward()
         optimizer.step()
         actors.step = step + 1
         after_step(algorithm, actors)

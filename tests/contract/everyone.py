@@ -68,7 +68,7 @@ def gradients(algorithm, batch, actors):
     """Of the reduced loss, for every parameter; None where there is none."""
     actors.zero_grad()
     output = run(algorithm, batch, actors)
-    masked_mean(output.loss_N, output.counts_N).backward()
+    masked_mean(output.loss_N, output.counted_N).backward()
     return {
         name: None if parameter.grad is None else parameter.grad.clone()
         for name, parameter in actors.named_parameters()
@@ -110,7 +110,7 @@ def rows(batch, index):
 def is_same(first, second):
     """The same losses of the same positions that count, to the bit."""
     counts = [
-        torch.ones_like(each.loss_N) if each.counts_N is None else each.counts_N
+        torch.ones_like(each.loss_N) if each.counted_N is None else each.counted_N
         for each in (first, second)
     ]
     return torch.equal(first.loss_N, second.loss_N) and torch.equal(*counts)

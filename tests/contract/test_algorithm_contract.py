@@ -79,10 +79,10 @@ def test_the_loss_is_per_position_and_finite(algorithm, small):
     assert output.loss_N.shape == shape, "one number for each real position, not reduced"
     assert output.loss_N.dtype == torch.float32, "as the policy's weights"
     assert output.loss_N.isfinite().all(), f"the loss is {output.loss_N.tolist()}"
-    if (counts_N := output.counts_N) is not None:
-        assert counts_N.dtype == torch.bool, "counts_N says whether a position counts"
-        assert counts_N.shape == shape, "counts_N has one entry for each real position"
-        assert counts_N.any(), "no position counts"
+    if (counted_N := output.counted_N) is not None:
+        assert counted_N.dtype == torch.bool, "counted_N says whether a position counts"
+        assert counted_N.shape == shape, "counted_N has one entry for each real position"
+        assert counted_N.any(), "no position counts"
 
 
 @everyone
@@ -156,7 +156,7 @@ def test_a_critic_is_a_constant_to_the_policys_loss(algorithm, small):
     batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS)
     asked, _ = heads_asked_to_train_the_policy(algorithm, batch, actors)
     output = run(algorithm, batch, actors)
-    loss, policy = masked_mean(output.loss_N, output.counts_N), list(actors.policy.parameters())
+    loss, policy = masked_mean(output.loss_N, output.counted_N), list(actors.policy.parameters())
     for name, parameter in actors.heads.named_parameters():
         if not parameter.requires_grad or name.split(".")[0] in asked:
             continue
@@ -224,7 +224,7 @@ def test_logits_of_items_that_are_not_eligible_have_no_gradient(algorithm, small
     assert moved, "no position moves any item"
     everywhere = torch.bincount(items_E, minlength=ITEMS + 1)[1:] == len(output.loss_N)
     assert everywhere.any()
-    (slope,) = torch.autograd.grad(masked_mean(output.loss_N, output.counts_N), table)
+    (slope,) = torch.autograd.grad(masked_mean(output.loss_N, output.counted_N), table)
     assert not slope[everywhere].any(), "the mean moves an item that is eligible nowhere"
 
 
@@ -277,7 +277,7 @@ def test_a_batch_without_any_kept_pair_has_no_influence(small):
     algorithm = DPO(pairs=LoggedVersusSampled(width=1e6))
     batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS)
     output = run(algorithm, batch, actors)
-    assert not output.counts_N.any()
-    assert masked_mean(output.loss_N, output.counts_N).item() == 0
+    assert not output.counted_N.any()
+    assert masked_mean(output.loss_N, output.counted_N).item() == 0
     found = gradients(algorithm, batch, actors)
     assert not any(gradient.any() for gradient in found.values() if gradient is not None)

@@ -116,7 +116,7 @@ def test_the_loss_is_the_weighted_squared_error_averaged_over_members(model, seq
     expected_BT = (error_MBT * weight_MB[..., None]).mean(axis=0)
     output = model.loss(batch, weight_MS)
     np.testing.assert_allclose(output.loss_N.detach(), expected_BT[batch.mask_BT.numpy()])
-    assert output.counts_N is None
+    assert output.counted_N is None
     assert float(output.metrics["rmse"]) == pytest.approx(np.sqrt(np.nanmean(error_MBT)))
     assert not output.metrics["rmse"].requires_grad
 

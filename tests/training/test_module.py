@@ -39,8 +39,8 @@ def test_the_mean_is_over_real_positions_or_over_those_that_count():
     loss_N = torch.tensor([1.0, 0.0, 3.0, 5.0, 1.0])
     step = module_of(lambda _: LossOutput(loss_N, {})).training_step(batch, 0)
     assert float(step) == 2.0, "a loss of 0 counts"
-    counts_N = torch.tensor([True, False, False, True, False])
-    step = module_of(lambda _: LossOutput(loss_N, {}, counts_N)).training_step(batch, 0)
+    counted_N = torch.tensor([True, False, False, True, False])
+    step = module_of(lambda _: LossOutput(loss_N, {}, counted_N)).training_step(batch, 0)
     assert float(step) == 3.0
 
 

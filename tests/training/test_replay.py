@@ -44,11 +44,11 @@ def test_the_loss_is_a_mean_over_each_part(tiny, method, share):
     actors = Actors(FrozenPolicy(copy.deepcopy(tiny.policy)), tiny.reward, log)
     labelled = batch._replace(signals=Signals((PART,), part_N[:, None]))
     plain = method.loss(batch, actors)
-    counts_N = torch.ones(count, dtype=torch.bool) if plain.counts_N is None else plain.counts_N
+    counted_N = torch.ones(count, dtype=torch.bool) if plain.counted_N is None else plain.counted_N
     actors.clear_cache()
     found = Replayed(method, share).loss(labelled, actors)
-    by_part = [plain.loss_N[(part_N == part) & counts_N].mean() for part in (NEW, OLD)]
+    by_part = [plain.loss_N[(part_N == part) & counted_N].mean() for part in (NEW, OLD)]
     wanted = (1 - share) * by_part[0] + share * by_part[1]
-    torch.testing.assert_close(masked_mean(found.loss_N, found.counts_N), wanted)
+    torch.testing.assert_close(masked_mean(found.loss_N, found.counted_N), wanted)
     if method == DPO():
-        assert not counts_N.all()
+        assert not counted_N.all()
