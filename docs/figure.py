@@ -26,7 +26,7 @@ BIASED = {  # colour, marker and line of each method under errors
 
 def gains() -> pd.DataFrame:
     """By method: gain, low and high in expected true reward, at one KL, without errors."""
-    table = pd.read_csv(RESULTS / "whole_field-jester" / "equal_kl.csv")
+    table = pd.read_csv(RESULTS / "whole_field-jester-full-seeds" / "equal_kl.csv")
     rows = table[(table["column"] == "reward gold") & (table["kl"] == KL)]
     named = rows.set_index("method").loc[[*TRAINED, "Tilt"], ["gain", "low", "high"]]
     return named.sort_values("gain")

@@ -4,6 +4,7 @@ A sentence of the page is checked before its figures are filled in: `claim` stop
 otherwise, so a page can neither keep an old figure nor an old conclusion.
 """
 
+import json
 from collections.abc import Collection, Hashable, Iterable
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.report.study_folder import TEXTS
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
+JESTER, SEMI = "whole_field-jester-full-seeds", "whole_field-semi-ml-100k"
 CLEAN = ("", "", 0.0)  # place, kind and level without noise
 Frame = Any  # of pandas, whose cells have no type
 # Named after their class, with a remark behind a comma where they are no method that one may take.
@@ -67,6 +69,10 @@ class Results:
         return self._read("validation.csv")
 
     @cached_property
+    def strengths(self) -> Frame:
+        return self._read("strengths.csv")
+
+    @cached_property
     def pairs(self) -> Frame:
         return self._read("pairs.csv")
 
@@ -77,6 +83,12 @@ class Results:
     @property
     def seeds(self) -> int:
         return int(self.rows["seed"].nunique())
+
+    @property
+    def seeds_in_words(self) -> str:
+        """How many, and of what."""
+        record = json.loads((RESULTS / self.name / "run.json").read_text(encoding="utf-8"))
+        return f"{self.seeds} {'full seeds' if record['full_seeds'] else 'seeds of post-training'}"
 
     def beside(self, name: str) -> "Results":
         """Another folder of the same results."""

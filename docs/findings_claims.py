@@ -5,7 +5,7 @@ Written into results.md by findings_page.py. The sources: Netflix Technology Blo
 arXiv 2603.10279 (Exp-RSFT). Each claim is checked as a finding is (findings.py).
 """
 
-from findings import Results, claim, plain, trained
+from findings import JESTER, Results, claim, plain, trained
 from findings_ml_1m import leads_over
 
 GOLD, LIKED = "reward gold", "NDCG@10 liked"
@@ -50,7 +50,10 @@ def over_fit(noise: Results) -> tuple[str, str, str]:
 
 
 def a_sft_is_best(noise: Results) -> tuple[str, str, str]:
-    ml_1m, jester = noise.beside("movielens_main-ml-1m"), noise.beside("whole_field-jester")
+    ml_1m, jester = (
+        noise.beside("movielens_main-ml-1m"),
+        noise.beside(JESTER),
+    )
     liked = ml_1m.table[ml_1m.table["column"] == LIKED].set_index("method")["mean"]
     order = liked[trained(liked.index)].sort_values(ascending=False)
     gains = jester.gains(GOLD, 0.03)["gain"]
@@ -71,7 +74,7 @@ def a_sft_is_best(noise: Results) -> tuple[str, str, str]:
 
 
 def cql_leaves_signal(noise: Results) -> tuple[str, str, str]:
-    gains = noise.beside("whole_field-jester").gains(GOLD, 0.03)["gain"]
+    gains = noise.beside(JESTER).gains(GOLD, 0.03)["gain"]
     order = gains[trained(gains.index)].sort_values(ascending=False)
     claim("CQL" in order, "CQL goes as far as KL .03")
     place = list(order.index).index("CQL") + 1
@@ -85,7 +88,7 @@ def cql_leaves_signal(noise: Results) -> tuple[str, str, str]:
 
 
 def inverted_u(noise: Results) -> tuple[str, str, str]:
-    tried = noise.beside("whole_field-jester").frontier
+    tried = noise.beside(JESTER).frontier
     values = tried[tried["method"] == "ExpRSFT"].set_index("strength")["value"]
     spread = values.max() - values.min()
     claim(spread < LOSS, "Exp-RSFT's temperatures do not differ in lists")

@@ -1,6 +1,6 @@
 """What MovieLens 1M says, where nobody knows the truth: see findings_page.py."""
 
-from findings import Frame, Results, claim, listed, plain, trained
+from findings import JESTER, SEMI, Frame, Results, claim, listed, plain, trained
 from scipy.stats import kendalltau
 
 ALL, LIKED, PROXY, TILT = "NDCG@10 all", "NDCG@10 liked", "reward proxy@10", "Tilt"
@@ -59,8 +59,8 @@ def what_people_chose(study: Results) -> str:
 def do_answers_carry(study: Results) -> str:
     here = study.table.pivot(index="method", columns="column", values="mean")
     found = {}
-    for world in ("jester", "semi-ml-100k"):
-        lists = study.beside(f"whole_field-{world}").at()["mean"]
+    for world, folder in (("jester", JESTER), ("semi-ml-100k", SEMI)):
+        lists = study.beside(folder).at()["mean"]
         names = [name for name in trained(here.index) if name in lists.index]
         found[world] = {
             column: kendalltau(lists[names], here.loc[names, column]) for column in (ALL, PROXY)

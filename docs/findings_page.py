@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from findings import Refuted, Results
+from findings import JESTER, SEMI, Refuted, Results
 from findings_claims import table
 from findings_field import (
     a_sft_and_exp_rsft,
@@ -31,12 +31,12 @@ CLAIM_MARKS = "<!-- claims, written by docs/findings_page.py -->", "<!-- end of 
 CLAIMS_OF = "noise_vs_quality-jester"
 
 FINDINGS: tuple[tuple[Callable[[Results], str], str], ...] = (
-    (tilt_leads, "whole_field-jester"),
-    (one_list_for_everyone, "whole_field-jester"),
-    (controls_hold, "whole_field-jester"),
-    (lists_and_expectations, "whole_field-jester"),
-    (a_sft_and_exp_rsft, "whole_field-jester"),
-    (another_world, "whole_field-semi-ml-100k"),
+    (tilt_leads, JESTER),
+    (one_list_for_everyone, JESTER),
+    (controls_hold, JESTER),
+    (lists_and_expectations, JESTER),
+    (a_sft_and_exp_rsft, JESTER),
+    (another_world, SEMI),
     (who_should_choose, "noise_vs_quality-jester"),
     (without_a_choice, "noise_vs_quality-jester"),
     (a_better_model, "noise_vs_quality-jester"),

@@ -14,7 +14,7 @@ TABLES = (
         "MovieLens 100K, leave-one-out, one seed. †: differs from BC.",
     ),
     (
-        "whole_field-jester/equal_kl.md",
+        "whole_field-jester-full-seeds/equal_kl.md",
         "reward gold, without noise:",
         ("Tilt",),
         None,

@@ -17,7 +17,7 @@ from findings import RESULTS, Refuted, Results, claim, listed, plain
 RESULTS_PAGE = ROOT / "docs" / "results.md"
 FOLDERS = sorted({name for _, name in findings_page.FINDINGS})
 FILES = ("table.csv", "equal_kl.csv", "pairs.csv", "selection.csv", "rows.parquet")
-FILES += ("frontier.csv", "validation.csv")
+FILES += ("frontier.csv", "validation.csv", "strengths.csv")
 CLAIMS = [(each, findings_page.CLAIMS_OF) for each in findings_claims.CLAIMS]
 
 
@@ -104,7 +104,7 @@ def test_the_snippet_of_the_page_runs_as_printed(capsys, monkeypatch):
     exec(snippet, names := {})
     lists = names["rows"].groupby(names["by"])["reward/gold@5"].mean()
     shown = dict(re.findall(r"(\w+) .*?(\d\.\d+)$", capsys.readouterr().out, re.MULTILINE))
-    assert float(shown["AWAC"]) == pytest.approx(lists.xs("AWAC", level="method").iloc[0], abs=1e-5)
+    assert float(shown["KTO"]) == pytest.approx(lists.xs("KTO", level="method").iloc[0], abs=1e-5)
 
 
 def test_a_refuted_sentence_stops_the_page(capsys, monkeypatch, tmp_path):
