@@ -39,7 +39,10 @@ def test_advice_on_a_file(small_ratings_csv, tmp_path, own_cache, small_reward):
     assert re.match(r"Advice for small: \d+ items, density", lines[0])
     assert [line[:3] for line in lines[1:6]] == ["1. ", "2. ", "3. ", "4. ", "5. "]
     # Of 60 users a handful judges the model, so no study can be compared.
-    assert "whole_field-jester-full-seeds (100 items, density 0.21): how good your model is, is not" in text
+    assert (
+        "whole_field-jester-full-seeds (100 items, density 0.21): how good your model is, is not"
+        in text
+    )
     assert lines[3].startswith("3. Method: not enough evidence")
     assert "temperature 0.03" in text
     assert re.search("recommend .*pretrain-.* --reward .*reward-.* --tilt", lines[-1])
