@@ -131,7 +131,7 @@ def test_the_gain_is_the_mean_difference_of_the_estimates_that_can_be_believed()
     pipeline.evaluate = lambda run: rows(run.algorithm, 300)
     few = advise.own_gains(pipeline)
     assert (few.by, few.has_propensities) == ("NDCG@10 liked", True)
-    assert "effective sample size is 300, below 400" in few.distrust
+    assert "effective sample size is below 400 (300)" in few.distrust
     pipeline.evaluate = lambda run: rows(run.algorithm, users)
     own = advise.own_gains(pipeline)
     assert own.by == "reward dr"

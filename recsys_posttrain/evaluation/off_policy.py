@@ -205,23 +205,36 @@ class Support(NamedTuple):
         )
 
     @property
-    def warning(self) -> str:
+    def reasons(self) -> list["Reason"]:
         """Why the estimates are not to be believed; empty where nothing speaks against it."""
-        reasons = []
+        found = []
         if not self.sample >= LEAST_SAMPLE:
-            reasons.append(f"the effective sample size is {self.sample:,.0f}, below {LEAST_SAMPLE}")
+            what = f"the effective sample size is below {LEAST_SAMPLE}"
+            found.append(Reason(what, self.sample, f"{self.sample:,.0f}"))
         if self.share > LARGEST_SHARE:
-            reasons.append(f"one target has {self.share:.0%} of all weight, above 5%")
+            what = f"one target has more than {LARGEST_SHARE:.0%} of all weight"
+            found.append(Reason(what, self.share, f"{self.share:.0%}"))
         if self.overlap < LEAST_OVERLAP:
-            missing = 1 - self.overlap
-            reasons.append(f"{missing:.0%} of the policy is on items that the log never shows")
+            what = "the log never shows some of what the policy does"
+            found.append(Reason(what, 1 - self.overlap, f"{1 - self.overlap:.0%}"))
         if abs(self.mean - 1) > max(STANDARD_ERRORS * self.error, 0.01):
-            reasons.append(
-                f"the mean weight is {self.mean:.3g} ± {self.error:.2g}, not 1: the log's policy "
-                "cannot show what this one does, propensities are not those of the log, or targets "
-                "were left out"
+            what = (
+                "the mean weight is not 1, so the log's policy cannot show what this one does, "
+                "propensities are not those of the log, or targets were left out"
             )
-        return "; ".join(reasons)
+            found.append(Reason(what, self.mean, f"{self.mean:.3g} ± {self.error:.2g}"))
+        return found
+
+    @property
+    def warning(self) -> str:
+        """The reasons in words."""
+        return "; ".join(f"{each.what} ({each.shown})" for each in self.reasons)
+
+
+class Reason(NamedTuple):
+    what: str
+    number: float
+    shown: str
 
 
 def support(rows: pd.DataFrame) -> Support:
@@ -249,10 +262,22 @@ def support_sentence(rows: pd.DataFrame) -> str:
         worst = found.get(str(method))
         if worst is None or each.sample < worst.sample:
             found[str(method)] = each
-    poor = [f"{name}: {each.warning}" for name, each in found.items() if each.warning]
     samples = [each.sample for each in found.values()]
     sentence = (
         "Off-policy estimates read the log's propensities; their effective sample size is "
         f"{min(samples):,.0f} to {max(samples):,.0f} of {each.targets:,} targets."
     )
-    return sentence + (f" Not to be believed: {'. '.join(poor)}." if poor else "")
+    poor: dict[str, list[tuple[str, Reason]]] = {}
+    for name, each in found.items():
+        for reason in each.reasons:
+            poor.setdefault(reason.what, []).append((name, reason))
+    said = [f"{what} ({_whose(those, len(found))})" for what, those in poor.items()]
+    return sentence + (f" Not to be believed, because {'; '.join(said)}." if said else "")
+
+
+def _whose(reasons: list[tuple[str, Reason]], rows: int) -> str:
+    """By method what was measured, or the range where it is true of every row."""
+    if len(reasons) < rows or rows == 1:
+        return ", ".join(f"{name} {each.shown}" for name, each in reasons)
+    in_order = sorted((each for _, each in reasons), key=lambda each: each.number)
+    return f"every row: {in_order[0].shown} to {in_order[-1].shown}"

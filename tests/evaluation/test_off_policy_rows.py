@@ -137,7 +137,7 @@ def test_items_that_the_log_never_shows_are_no_overlap(data, policy, reward):
     supported_V = ~np.isin(np.arange(1, ITEMS + 1), hidden)
     np.testing.assert_allclose(rows[OVERLAP], overlap(pi_NV, supported_V), rtol=1e-5)
     assert rows[OVERLAP].mean() < 0.95
-    assert "the policy is on items that the log never shows" in support(rows).warning
+    assert "the log never shows some of what the policy does (" in support(rows).warning
 
 
 def test_the_true_value_is_met_in_a_log_of_many_users():
@@ -196,14 +196,14 @@ def test_support_by_hand():
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        (rows_of(even(398)), "the effective sample size is 394, below 400"),
+        (rows_of(even(398)), "the effective sample size is below 400 (394)"),
         (
             rows_of([*even(1000) * 0.94, 60.0]),
-            "one target has 6% of all weight, above 5%",
+            "one target has more than 5% of all weight (6%)",
         ),
-        (rows_of(even(), 0.9), "10% of the policy is on items that the log never shows"),
-        (rows_of(even() * 0.8), "the mean weight is 0.8 ± 0.0025, not 1: the log's policy cannot"),
-        (rows_of(np.zeros(300)), "the effective sample size is nan, below 400"),
+        (rows_of(even(), 0.9), "the log never shows some of what the policy does (10%)"),
+        (rows_of(even() * 0.8), "the mean weight is not 1, so the log's policy cannot"),
+        (rows_of(np.zeros(300)), "the effective sample size is below 400 (nan)"),
     ],
 )
 def test_what_is_too_poor_is_said(rows, sentence):
@@ -224,7 +224,12 @@ def test_the_sentence_of_a_table():
     found = support_sentence(pd.concat([*good, fine, poor], ignore_index=True))
     assert found == (
         "Off-policy estimates read the log's propensities; their effective sample size is 3 to 990 "
-        "of 1,000 targets. Not to be believed: Oracle: the effective sample size is 3, below 400; "
-        "one target has 60% of all weight, above 5%."
+        "of 1,000 targets. Not to be believed, because the effective sample size is below 400 "
+        "(Oracle 3); one target has more than 5% of all weight (Oracle 60%)."
+    )
+    worse = pd.concat([poor.assign(seed=0), rows_of(even(50), method="BC")], ignore_index=True)
+    assert support_sentence(worse).endswith(
+        "because the effective sample size is below 400 (every row: 3 to 50); one target has more "
+        "than 5% of all weight (Oracle 60%)."
     )
     assert support_sentence(pd.DataFrame({"method": ["BC"], "seed": [0]})) == ""
