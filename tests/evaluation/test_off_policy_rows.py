@@ -227,7 +227,9 @@ def test_the_sentence_of_a_table():
         "of 1,000 targets. Not to be believed, because the effective sample size is below 400 "
         "(Oracle 3); one target has more than 5% of all weight (Oracle 60%)."
     )
-    worse = pd.concat([poor.assign(seed=0), rows_of(even(50), method="BC")], ignore_index=True)
+    worse = pd.concat(
+        [poor.assign(seed=0), rows_of(even(50), method="BC", seed=0)], ignore_index=True
+    )
     assert support_sentence(worse).endswith(
         "because the effective sample size is below 400 (every row: 3 to 50); one target has more "
         "than 5% of all weight (Oracle 60%)."
