@@ -113,12 +113,16 @@ def log_of(saved: SavedPolicy, data_root: str | None = None) -> Dataset:
 
 
 def read_alike(saved: SavedPolicy, log: Dataset) -> Dataset:
-    """A file has its columns and its reward where the file that the policy was trained on had."""
+    """A file has its columns and its reward where the file that the policy was trained on had; that
+    very file is read by all of its rules."""
     source = saved.source.get("logs", [saved.source])[-1]  # of several, the newest
     if not (isinstance(log, RatingsFile) and source.get("class") == "RatingsFile"):
         return log
     own = {name: source.get(name, "") for name in ("reward", "columns")}
-    return replace(log, **{name: rule for name, rule in own.items() if not getattr(log, name)})
+    alike = replace(log, **{name: rule for name, rule in own.items() if not getattr(log, name)})
+    rules = {name: source[name] for name in ("signals", "duplicates") if name in source}
+    exact = replace(alike, **rules)
+    return exact if exact.content_hash() == saved.content_hash else alike
 
 
 def histories_of_dataset(

@@ -20,7 +20,8 @@ def study_path(given: Path) -> Path:
             return folder
     there = sorted({path.parent for top in (given.parent, RUNS) for path in top.glob("*/run.json")})
     names = {folder.name: folder for folder in there}
-    near = names.get(nearest(given.name, names))
+    longer = [name for name in names if name.startswith(f"{given.name}-")]
+    near = names.get(longer[0] if len(longer) == 1 else nearest(given.name, names))
     hint = did_you_mean("" if near is None else near.name if near.parent == RUNS else str(near))
     listed = f"; there are {', '.join(list(names)[:5])}" if names else "; no study has ended yet"
     hint = hint or listed

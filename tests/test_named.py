@@ -30,6 +30,8 @@ def test_a_study_is_its_folder_or_its_name_under_runs(runs):
 def test_an_unknown_study_names_the_nearest(runs):
     with pytest.raises(UserError, match=r"mian-ml-1m: .*; did you mean 'main-ml-1m'\?"):
         study_path(Path("mian-ml-1m"))
+    with pytest.raises(UserError, match=r"did you mean 'main-ml-1m'\?"):
+        study_path(Path("main"))  # the file's name, without that of the log
     (other := runs.parent / "other" / "main-ml-100k").mkdir(parents=True)
     (other / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"did you mean 'other/main-ml-100k'\?"):

@@ -1,14 +1,18 @@
 """A large parquet log is read in parts: the same lists, notes and errors as of the whole file."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys_posttrain.data import parts
+from recsys_posttrain.config import describe
+from recsys_posttrain.data import RatingsFile, parts
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.export import Targets, export
+from recsys_posttrain.histories import read_alike
 from recsys_posttrain.recommendation import recommend, writing
 
 COLUMNS = "user=uid,item=vid"
@@ -126,3 +130,18 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
         write()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_its_own_file_is_read_by_all_of_its_rules_and_another_by_those_it_needs(tmp_path):
+    """Otherwise the very file would be called another one, or refused for its duplicates."""
+    rows = "who,item_id,stars,timestamp,thumbs\n1,2,3,1000,1\n1,2,4,1000,0\n1,3,5,2000,1\n"
+    for name in ("own", "other"):
+        (tmp_path / f"{name}.csv").write_text(rows + ("2,2,1,3000,1\n" if name == "other" else ""))
+    rules = {"signals": "thumbs", "duplicates": "first", "reward": "stars", "columns": "user=who"}
+    own = RatingsFile(str(tmp_path / "own.csv"), **rules)
+    saved = SimpleNamespace(source=describe(own), content_hash=own.content_hash())
+    assert read_alike(saved, RatingsFile(own.path)) == own
+    other = RatingsFile(str(tmp_path / "other.csv"))
+    found = read_alike(saved, other)
+    assert (found.reward, found.columns) == ("stars", "user=who")
+    assert (found.signals, found.duplicates) == ("", "refuse")
