@@ -1,15 +1,19 @@
 """The positions of a training log, numbered, so that a frozen model computes each once."""
 
+import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from recsys_posttrain.data.batching import fixed_batches
+from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.types import Batch, Sequences
 
 LARGEST_CACHE = 2**28  # elements, 1 GiB: a larger log is computed batch by batch
+# Seconds that nobody wonders about; what takes longer is announced once this part of it is over.
+SILENT, FIRST = 10.0, 2.0
 
 
 class TrainingPositions:
@@ -58,10 +62,19 @@ class TrainingPositions:
         like: batches are moved to the device of this tensor.
         """
         values_E: Tensor | None = None
+        began, done, is_said = time.monotonic(), 0, False
         for batch in fixed_batches(self.sequences, self.max_length, 128, self.rule):
             value_N = of_batch(batch.to(like.device)).cpu()
             if values_E is None:
                 values_E = value_N.new_empty(self.count, *value_N.shape[1:])
             values_E[self.index(batch)] = value_N
+            done, spent = done + len(value_N), time.monotonic() - began
+            if not is_said and spent > FIRST:
+                is_said = True
+                if (left := spent / done * (self.count - done)) > SILENT:
+                    note(
+                        f"a frozen model's outputs at all {self.count:,} positions of the log are "
+                        f"computed once, and kept for every epoch: about {left:,.0f} s more"
+                    )
         assert values_E is not None  # BatchStream refuses a log without positions
         return values_E
