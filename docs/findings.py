@@ -18,7 +18,7 @@ from recsys_posttrain.report.noise_quality import CONDITION
 from recsys_posttrain.report.study_folder import TEXTS
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
-JESTER, SEMI = "whole_field-jester-full-seeds", "whole_field-semi-ml-100k"
+JESTER, SEMI = "whole_field-jester-full-seeds", "whole_field-semi-ml-100k-full-seeds"
 CLEAN = ("", "", 0.0)  # place, kind and level without noise
 Frame = Any  # of pandas, whose cells have no type
 # Named after their class, with a remark behind a comma where they are no method that one may take.
