@@ -182,7 +182,7 @@ def pretrain(log: Log, epochs: int = 32, dropout: float = 0.1) -> SASRec:
     average, best, best_ndcg, best_step = copy.deepcopy(model), copy.deepcopy(model), -1.0, 0
     per_epoch = math.ceil(sum(len(each) >= 2 for each in train.items) / size)
     every = per_epoch * math.ceil(40 / per_epoch)
-    for step in range(per_epoch * epochs):
+    for step in range(last := per_epoch * epochs):
         batch = batch_at(train, step, size, random_windows=0.5)
         optimiser.param_groups[0]["lr"] = rate * min(1, (step + 1) / 50)
         log_prob = log_prob_of_action(model.train(), batch)
@@ -193,7 +193,7 @@ def pretrain(log: Log, epochs: int = 32, dropout: float = 0.1) -> SASRec:
         with torch.no_grad():
             for mean, weight in zip(average.parameters(), model.parameters(), strict=True):
                 mean.lerp_(weight, share)
-        if (step + 1) % every == 0:
+        if (step + 1) % every == 0 or step + 1 == last:
             value = float(ndcg(average, log, left_out=2).mean())
             if value > best_ndcg:
                 best, best_ndcg, best_step = copy.deepcopy(average), value, step
