@@ -105,7 +105,7 @@ def test_items_that_the_frame_never_shows_are_said(frame, capsys):
     five = ranker(np.array([*ITEMS, "e"], dtype=object), logit_V)
     found = rp.off_policy(five, frame)
     assert found.support.overlap == pytest.approx(2 / 3, rel=1e-5)
-    assert "33% of the policy is on items that the log never shows" in capsys.readouterr().err
+    assert "the log never shows some of what the policy does (33%)" in capsys.readouterr().err
     assert "not to be believed" in str(found)
 
 

@@ -21,12 +21,13 @@ def test_a_study_ends_with_its_page(finished, capsys):
         .read_text()
         .splitlines()
     ]
-    kl = [line["kl"] for line in logged if "kl" in line]
-    (panel,) = re.findall(r"<title>kl</title>.*?</svg>", text)
+    key = "validation/ndcg@10"
+    values = [line[key] for line in logged if key in line]
+    (panel,) = re.findall(rf"<title>{key}</title>.*?</svg>", text)
     (line,) = re.findall(r'data-name="OfflinePPO".*?class="line"[^>]* d="M(.*?)"', panel)
     heights = [float(point.split()[1]) for point in line.split("L")]
-    assert len(heights) == len(kl) > 1
-    order = sorted(range(len(kl)), key=lambda n: kl[n])
+    assert len(heights) == len(values) > 1
+    order = sorted(range(len(values)), key=lambda n: values[n])
     assert [heights[n] for n in order] == sorted(heights, reverse=True)  # up is less
 
 
