@@ -187,8 +187,12 @@ def _read_numbers(column: Column) -> tuple[Column, np.ndarray]:
     column = with_points(column.plain())
     is_right = column.is_number or pa.types.is_boolean(column.values.type)
     column.check_type("a number", is_right)
-    numbers = pd.to_numeric(column.values.to_pandas(), errors="coerce")
-    return column, np.asarray(numbers.astype("float64").to_numpy())
+    number_E, first = np.empty(len(column.values)), 0
+    for chunk in column.values.chunks:  # all at once would take as much as the whole log
+        numbers = pd.to_numeric(chunk.to_pandas(), errors="coerce")
+        number_E[first : first + len(chunk)] = numbers.astype("float64")
+        first += len(chunk)
+    return column, number_E
 
 
 def read_ids(column: Column) -> pd.Series:

@@ -207,6 +207,7 @@ class RatingsFile:
     def _interactions(self, columns: dict[str, Column], content_hash: str) -> Interactions:
         """columns: are taken out as they are read, so that no column is held twice for long."""
         import pandas as pd
+        import pyarrow as pa
 
         from recsys_posttrain.data.columns import read_ids, read_propensities, read_ratings
         from recsys_posttrain.data.impressions import chosen_rows, shown_rows, slate_columns
@@ -228,6 +229,7 @@ class RatingsFile:
         columns["user_id"] = columns["user_id"].without_values()  # for sentences that name it
         frame["item_id"] = read_ids(columns.pop("item_id"))
         frame["rating"], frame["timestamp"] = ratings, times.ticks_E
+        pa.default_memory_pool().release_unused()  # the text of columns that are numbers now
         if "propensity" in columns:
             frame["propensity"] = read_propensities(columns["propensity"], is_chosen_E)
         if REGION in columns:
