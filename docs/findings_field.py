@@ -90,7 +90,7 @@ def controls_hold(field: Results) -> str:
     return (
         "**What methods gain they owe to the rewards, with one exception.** With shuffled or "
         f"constant rewards none of {len(given) - 2} rows is above BC given the same ({still} of "
-        "them did not move at all, so they say nothing). In expected "
+        "them did not move at all, so they are no evidence). In expected "
         f"reward `SA2C` gains {plain(gain['SA2C'], '+.3f')}, and "
         f"{plain(owed['SA2C'], '+.3f')} with shuffled rewards: nearly all of it is not the "
         "rewards' doing. With the *true* reward (row `OnlineRL`: drawn fresh in every step) "

@@ -67,12 +67,20 @@ class Drawn:
     held_out: frozenset[str]
 
 
+def draw_titles(
+    rng: np.random.Generator, titles: int, clusters: int, width: int, noise: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each title its cluster, a vector near its cluster's, and how popular it is."""
+    cluster_V = rng.integers(clusters, size=titles)
+    centre_CF = rng.standard_normal((clusters, width))
+    noise_VF = noise * rng.standard_normal((titles, width))
+    return cluster_V, centre_CF[cluster_V] + noise_VF, rng.lognormal(size=titles)
+
+
 def drawn(sizes: Sizes, seed: int) -> Drawn:
     rng = np.random.default_rng(seed)
-    cluster_V = rng.integers(sizes.clusters, size=sizes.titles)
-    centre_CF = rng.standard_normal((sizes.clusters, sizes.width))
-    noise_VF = sizes.noise * rng.standard_normal((sizes.titles, sizes.width))
-    popularity_V = rng.lognormal(size=sizes.titles)
+    given = sizes.titles, sizes.clusters, sizes.width, sizes.noise
+    cluster_V, vector_VF, popularity_V = draw_titles(rng, *given)
     rows = []
     for user in range(sizes.users):
         taste_V = popularity_V * rng.dirichlet(np.full(sizes.clusters, 0.15))[cluster_V]
@@ -85,7 +93,7 @@ def drawn(sizes: Sizes, seed: int) -> Drawn:
             rows.append((f"user {user}", f"title {last}", 10**9 + 10**5 * user + place))
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
     ids = [f"title {title}" for title in range(sizes.titles)]
-    vectors = pd.DataFrame({"item_id": ids, "vector": list(centre_CF[cluster_V] + noise_VF)})
+    vectors = pd.DataFrame({"item_id": ids, "vector": list(vector_VF)})
     count = round(sizes.held_out * sizes.titles)
     return Drawn(log, vectors, frozenset(rng.permutation(ids)[:count].tolist()))
 

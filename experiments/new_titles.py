@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+from cold_titles import draw_titles
 
 import recsys_posttrain as rp
 from recsys_posttrain.files import write_text
@@ -62,10 +63,8 @@ class Drawn:
 
 def drawn(sizes: Sizes, seed: int) -> Drawn:
     rng = np.random.default_rng(seed)
-    cluster_V = rng.integers(sizes.clusters, size=sizes.titles)
-    centre_CF = rng.standard_normal((sizes.clusters, sizes.width))
-    noise_VF = sizes.noise * rng.standard_normal((sizes.titles, sizes.width))
-    popularity_V = rng.lognormal(size=sizes.titles)
+    given = sizes.titles, sizes.clusters, sizes.width, sizes.noise
+    cluster_V, vector_VF, popularity_V = draw_titles(rng, *given)
     new_M = rng.permutation(sizes.titles)[: round(sizes.new * sizes.titles)]
     rows = []
     for user in range(sizes.users):
@@ -88,7 +87,7 @@ def drawn(sizes: Sizes, seed: int) -> Drawn:
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", "late"])
     first, second = (log[log["late"] == late].drop(columns="late") for late in (False, True))
     ids = [f"title {title}" for title in range(sizes.titles)]
-    vectors = pd.DataFrame({"item_id": ids, "vector": list(centre_CF[cluster_V] + noise_VF)})
+    vectors = pd.DataFrame({"item_id": ids, "vector": list(vector_VF)})
     return Drawn(first, second, vectors, frozenset(ids[title] for title in new_M))
 
 

@@ -1,4 +1,4 @@
-"""Windows by region in a study, in what it saves, and in what is made of that."""
+"""Windows by region in a study, in what it saves, and in what reads that."""
 
 import json
 from dataclasses import replace
