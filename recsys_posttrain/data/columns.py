@@ -1,7 +1,7 @@
 """One column of a table: its ids or its ratings, or a sentence about the first row that breaks a
 rule."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,8 +52,7 @@ class Column:
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         if not (is_text or pa.types.is_string_view(kind) or pa.types.is_decimal(kind)):
             return replace(self, values=values)
-        text = pc.utf8_trim_whitespace(values.cast(pa.large_string()))
-        return replace(self, values=pc.if_else(pc.equal(text, ""), None, text))
+        return replace(self, values=by_chunk(_trimmed, values, pa.large_string()))
 
     def every(self, pattern: str) -> bool:
         """Whether all texts match."""
@@ -107,6 +106,18 @@ class Column:
             return "nothing"
         text = str(value)
         return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+
+
+def by_chunk(
+    change: Callable[[pa.Array], pa.Array], values: pa.ChunkedArray, kind: pa.DataType
+) -> pa.ChunkedArray:
+    """kind: of the result. A step of a whole column is a column more, of a long log much memory."""
+    return pa.chunked_array([change(chunk) for chunk in values.chunks], type=kind)
+
+
+def _trimmed(chunk: pa.Array) -> pa.Array:
+    text = pc.utf8_trim_whitespace(chunk.cast(pa.large_string()))
+    return pc.if_else(pc.equal(text, ""), None, text)
 
 
 def numpy_of(values: Any, dtype: str) -> np.ndarray:
@@ -231,7 +242,7 @@ def _of_text(raw: Column, column: Column) -> pd.Series:
         f"an id has at most {LONGEST} characters, and {column.name} has longer ones; is it the "
         "right column?",
     )
-    if blanks := pc.sum(pc.not_equal(raw.values.cast(pa.large_string()), text)).as_py():
+    if blanks := _changed(raw.values, text):
         note(f"{column.path}: {blanks:,} values of {column.name} have blanks around them, left out")
     with suppress(pa.ArrowInvalid):
         numbers = text.cast(pa.int64())
@@ -242,6 +253,13 @@ def _of_text(raw: Column, column: Column) -> pd.Series:
         whole = pc.replace_substring_regex(text, r"\.0+$", "")
         return pd.Series(whole.cast(pa.int64()).to_numpy())
     return pd.Series(text.to_pandas())
+
+
+def _changed(raw: pa.ChunkedArray, text: pa.ChunkedArray) -> int:
+    """How many values differ from what was read."""
+    pairs = zip(raw.chunks, text.chunks, strict=True)
+    found = [pc.sum(pc.not_equal(old.cast(new.type), new)).as_py() for old, new in pairs]
+    return sum(filter(None, found))
 
 
 def _say_whole(column: Column) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recsys_posttrain.data.notes import note
@@ -10,7 +11,6 @@ from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from recsys_posttrain.types import Interactions
 
@@ -22,9 +22,10 @@ LOWER_MINIMUM = (
 
 class Numbered(NamedTuple):
     """The events that are kept, and of each the numbers from 0 of its user and its item, by first
-    appearance. left_out: the ids of users without such an event."""
+    appearance. interactions: those events, without their ids unless impressions are matched by
+    them. left_out: the ids of users without such an event."""
 
-    frame: pd.DataFrame
+    interactions: Interactions
     user_E: np.ndarray
     user_ids: Any
     item_E: np.ndarray
@@ -42,14 +43,15 @@ def numbered(interactions: Interactions, minimum_item_ratings: int) -> Numbered:
     user_E, user_ids = pd.factorize(frame["user_id"])
     item_E, item_ids = pd.factorize(frame["item_id"])
     count_V = np.bincount(item_E)
-    kept_E = count_V[item_E] >= minimum_item_ratings
-    if not kept_E.any():
+    kept_V = count_V >= minimum_item_ratings
+    if not kept_V.any():
         raise UserError(
             f"{interactions.name} has no item with {minimum_item_ratings} ratings or more (the "
             f"most is {count_V.max(initial=0)}); {LOWER_MINIMUM}."
         )
     left_out: list[Any] = []
-    if not kept_E.all():
+    if not kept_V.all():
+        kept_E = kept_V[item_E]
         if PROPENSITY in frame:
             note(
                 f"{interactions.name}: {1 - kept_E.mean():.2%} of events are on items left out as "
@@ -62,4 +64,7 @@ def numbered(interactions: Interactions, minimum_item_ratings: int) -> Numbered:
         user_ids = user_ids[found]
         item_E, found = pd.factorize(item_E[kept_E])
         item_ids = item_ids[found]
-    return Numbered(frame, user_E, user_ids, item_E, item_ids, left_out)
+    if interactions.shown is None and "position" not in frame:
+        frame = frame.drop(columns=["user_id", "item_id"])  # text is most of a large log
+    kept = replace(interactions, frame=frame)
+    return Numbered(kept, user_E, user_ids, item_E, item_ids, left_out)

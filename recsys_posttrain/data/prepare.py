@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from recsys_posttrain.data.notes import heard, note
-from recsys_posttrain.data.numbered import numbered
+from recsys_posttrain.data.numbered import Numbered, numbered
 from recsys_posttrain.data.propensity import PROPENSITY, check_propensities
 from recsys_posttrain.data.signals import is_signal, signals_of
 from recsys_posttrain.data.sources import CACHE, cache_folder
@@ -77,8 +77,10 @@ def prepare(
     if not folder.exists():
         with heard() as said:
             interactions = dataset.load()
-        tables = _tables(interactions, minimum_item_ratings)
+        log = _numbered(interactions, minimum_item_ratings)
         del interactions  # a large log is held once at a time
+        tables = _tables(log)
+        del log
         tables.facts["said"] = _about_the_file(path, said)
         provenance = {
             "dataset": dataset.name,
@@ -121,7 +123,7 @@ def corpus_of(
     interactions: Interactions, minimum_item_ratings: int = 1, repeats: Repeats | None = None
 ) -> Corpus:
     """What `prepare` gives of the same ratings, without a cache; rewards as they are."""
-    tables = _tables(interactions, minimum_item_ratings)
+    tables = _tables(_numbered(interactions, minimum_item_ratings))
     return _corpus(tables, interactions.name, interactions.content_hash, repeats, as_is=True)
 
 
@@ -134,17 +136,20 @@ class _Tables(NamedTuple):
     facts: dict[str, Any]
 
 
-def _tables(interactions: Interactions, minimum_item_ratings: int) -> _Tables:
+def _numbered(interactions: Interactions, minimum_item_ratings: int) -> Numbered:
+    check_propensities(interactions)
+    return numbered(interactions, minimum_item_ratings)
+
+
+def _tables(log: Numbered) -> _Tables:
     import numpy as np
     import pyarrow as pa
 
     from recsys_posttrain.data.impressions import shown_columns
     from recsys_posttrain.data.regions import REGION, codes_of
 
-    check_propensities(interactions)
-    frame, user_E, user_ids, item_E, item_ids, left_out = numbered(
-        interactions, minimum_item_ratings
-    )
+    interactions, user_E, user_ids, item_E, item_ids, left_out = log
+    frame = interactions.frame
     timestamp_E = frame["timestamp"].to_numpy()
     order_E = np.lexsort((timestamp_E, user_E))  # stable: ties keep the file's order
     offsets = pa.array(np.concatenate([[0], np.bincount(user_E).cumsum()]), type=pa.int32())

@@ -131,7 +131,7 @@ def _unpacked(path: Path) -> bytes:
 
 def _text(path: Path, content: bytes, usual: str, choose: Choose) -> dict[str, Column]:
     """usual: what separates columns, by the file's name."""
-    if not content.strip():
+    if content.isspace():
         raise UserError(f"{path} is empty; give a file with a header and rows.")
     separator, names, chosen = _header(path, content, choose)
     if separator != usual:

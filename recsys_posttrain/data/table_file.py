@@ -223,13 +223,22 @@ class RatingsFile:
         if not has_ratings:
             note(f"{self.path}: no rating column, so every event has the rating 1")
         times, is_chosen_E = read_times(columns.pop("timestamp")), chosen_rows(columns)
-        is_read = "rating" in columns
-        ratings = read_ratings(columns.pop("rating"), is_chosen_E) if is_read else 1.0
+        # Here and below a column is held once, and text that has become numbers is given back.
+        release = pa.default_memory_pool().release_unused
+        ticks = times.ticks_per_second
+        found = {"timestamp": times.ticks_E, "rating": 1.0}
+        del times
+        release()
+        if "rating" in columns:
+            found["rating"] = read_ratings(columns.pop("rating"), is_chosen_E)
+            release()
         frame = pd.DataFrame({"user_id": read_ids(columns["user_id"])})
         columns["user_id"] = columns["user_id"].without_values()  # for sentences that name it
+        release()
         frame["item_id"] = read_ids(columns.pop("item_id"))
-        frame["rating"], frame["timestamp"] = ratings, times.ticks_E
-        pa.default_memory_pool().release_unused()  # the text of columns that are numbers now
+        release()
+        frame["rating"] = found.pop("rating")
+        frame["timestamp"] = found.pop("timestamp")
         if "propensity" in columns:
             frame["propensity"] = read_propensities(columns["propensity"], is_chosen_E)
         if REGION in columns:
@@ -245,7 +254,6 @@ class RatingsFile:
         if formulas:
             self._fill(frame, columns)
         frame = frame.reset_index(drop=True)
-        ticks = times.ticks_per_second
         return Interactions(self.name, frame, content_hash, ticks, has_ratings, shown)
 
     def _fill(self, frame: pd.DataFrame, columns: Mapping[str, Column]) -> None:

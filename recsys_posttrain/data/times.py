@@ -56,7 +56,7 @@ def read_times(column: Column) -> Times:
         times = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
         column.check(times.dt.year.between(1678, 2261).to_numpy(), RULE)
         nanosecond_E = _nanoseconds(times)
-    is_whole = (nanosecond_E % NANO == 0).all()
+    is_whole = not (nanosecond_E % NANO).any()
     return Times(nanosecond_E // NANO, 1) if is_whole else Times(nanosecond_E, NANO)
 
 
@@ -117,7 +117,7 @@ def _of_numbers(column: Column, whole_E: np.ndarray, rest_E: np.ndarray) -> np.n
         return _nanoseconds(dates)
     names, factors = list(UNITS), np.array(list(UNITS.values()))
     last_U = SECONDS_UNTIL_2100 * (NANO // factors)
-    unit_E = np.searchsorted(last_U, np.abs(whole_E))
+    unit_E = np.searchsorted(last_U, np.abs(whole_E)).astype(np.int8)
     column.check((unit_E < len(names)) & ((whole_E >= 0) | (unit_E == 0)), RULE)
     differs_E = unit_E != unit_E[0]
     if differs_E.any():
@@ -130,7 +130,9 @@ def _of_numbers(column: Column, whole_E: np.ndarray, rest_E: np.ndarray) -> np.n
         )
     unit = names[unit_E[0]]
     factor = UNITS[unit]
-    nanosecond_E = whole_E * factor + rest_E // (NANO // factor)
+    nanosecond_E = whole_E * factor
+    if rest_E.any():
+        nanosecond_E += rest_E // (NANO // factor)
     if unit != "seconds":
         ends = nanosecond_E.min(), nanosecond_E.max()
         first, last = (str(np.datetime64(int(end), "ns"))[:10] for end in ends)
