@@ -4,12 +4,14 @@
 
 A generated log in the order of its times, with text ids, as CSV and as parquet. Measured is
 `prepare` into an empty cache, which reads, checks, orders and writes, in its own process for each.
-peak_mib is all that the process ever held, packages included; base_mib what it held before.
+peak_mib is all that the process ever held, packages included; base_mib what it held before, the
+packages that read and write logs included.
 columns_mib is what the four columns of the file take as text in memory, before they are numbers:
 reading may hold twice as much.
 """
 
 import argparse
+import importlib
 import json
 import tempfile
 import time
@@ -66,6 +68,8 @@ def columns_mib(path: Path) -> float:
 
 
 def measure(path: Path) -> dict[str, Any]:
+    for package in ("pandas", "datasets", "torch"):
+        importlib.import_module(package)
     base_mib = round(peak_resident_mib())
     began, began_cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:

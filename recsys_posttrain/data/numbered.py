@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recsys_posttrain.data.notes import note
-from recsys_posttrain.data.propensity import PROPENSITY
+from recsys_posttrain.data.propensity import PROPENSITY, check_propensities
 from recsys_posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ class Numbered(NamedTuple):
 
 
 def numbered(interactions: Interactions, minimum_item_ratings: int) -> Numbered:
-    """Without the items that have fewer ratings. Raises: UserError where that leaves none."""
+    """Without the items that have fewer ratings. Raises: UserError where that leaves none, or where
+    a propensity is none."""
     import numpy as np
     import pandas as pd
 
+    check_propensities(interactions)
     frame = interactions.frame
     # Text is compared here and nowhere after: in pandas it costs most of the time of preparing.
     user_E, user_ids = pd.factorize(frame["user_id"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from recsys_posttrain.data.notes import heard, note
 from recsys_posttrain.data.numbered import Numbered, numbered
-from recsys_posttrain.data.propensity import PROPENSITY, check_propensities
+from recsys_posttrain.data.propensity import PROPENSITY
 from recsys_posttrain.data.signals import is_signal, signals_of
 from recsys_posttrain.data.sources import CACHE, cache_folder
 from recsys_posttrain.errors import UserError
@@ -77,8 +77,9 @@ def prepare(
     if not folder.exists():
         with heard() as said:
             interactions = dataset.load()
-        log = _numbered(interactions, minimum_item_ratings)
+        log = numbered(interactions, minimum_item_ratings)
         del interactions  # a large log is held once at a time
+        _give_back()
         tables = _tables(log)
         del log
         tables.facts["said"] = _about_the_file(path, said)
@@ -96,6 +97,13 @@ def prepare(
     # What a world knows of every choice is in the unit of its log, which is read as it is.
     as_is = hasattr(dataset, "truth")
     return _corpus(_read(folder), dataset.name, content_hash, repeats, thresholds, as_is)
+
+
+def _give_back() -> None:
+    """To the system, the memory of tables that are no more."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _about_the_file(path: str, said: list[str]) -> list[str]:
@@ -123,7 +131,7 @@ def corpus_of(
     interactions: Interactions, minimum_item_ratings: int = 1, repeats: Repeats | None = None
 ) -> Corpus:
     """What `prepare` gives of the same ratings, without a cache; rewards as they are."""
-    tables = _tables(_numbered(interactions, minimum_item_ratings))
+    tables = _tables(numbered(interactions, minimum_item_ratings))
     return _corpus(tables, interactions.name, interactions.content_hash, repeats, as_is=True)
 
 
@@ -134,11 +142,6 @@ class _Tables(NamedTuple):
     users: pa.Table
     items: pa.Table
     facts: dict[str, Any]
-
-
-def _numbered(interactions: Interactions, minimum_item_ratings: int) -> Numbered:
-    check_propensities(interactions)
-    return numbered(interactions, minimum_item_ratings)
 
 
 def _tables(log: Numbered) -> _Tables:

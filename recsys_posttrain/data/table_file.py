@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from recsys_posttrain.config import require
 from recsys_posttrain.data.notes import note
@@ -93,10 +93,12 @@ def repeated_events(frame: pd.DataFrame, keep: Literal["first", "last"]) -> np.n
     """
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
     pair_E, items = pd.factorize(frame["user_id"])[0], frame["item_id"].nunique()
     pair_E *= items
     pair_E += pd.factorize(frame["item_id"])[0]
+    pa.default_memory_pool().release_unused()  # what numbering text took
     order_E = pair_E.argsort()
     pair_E.sort()  # in place: a copy would be a column more
     is_next_E = pair_E[1:] == pair_E[:-1]
@@ -226,7 +228,7 @@ class RatingsFile:
         # Here and below a column is held once, and text that has become numbers is given back.
         release = pa.default_memory_pool().release_unused
         ticks = times.ticks_per_second
-        found = {"timestamp": times.ticks_E, "rating": 1.0}
+        found: dict[str, Any] = {"timestamp": times.ticks_E, "rating": 1.0}
         del times
         release()
         if "rating" in columns:
