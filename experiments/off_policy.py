@@ -1,14 +1,14 @@
 """How right are off-policy estimates? In a world, whose log's policy and true rewards are known.
 
-    python experiments/off_policy.py [--dataset jester] [--targets 2000] [--replications 1000]
+    python experiments/off_policy.py [--dataset jester] [--drawn 1000 7200] [--replications 1000]
 
 A few policies, each with its true value over all targets (as `reward/gold`). A replication draws
-1,000 of the targets with replacement and for each another logged item, from the log's policy after
-the user's own history, rated as the log rates. Prints and writes off-policy-DATASET.csv: of each
-policy and estimator the bias, the standard deviation, the root mean squared error and the coverage
-of the 95% interval over replications, and what the log itself says. off-policy-DATASET-order.csv
-has the rank correlation of each estimator with the true value over the policies: in the log, the
-mean over replications, and below which a tenth of them lie.
+as many targets as asked with replacement and for each another logged item, from the log's policy
+after the user's own history, rated as the log rates. Prints and writes off-policy-DATASET.csv: of
+each policy and estimator the bias, the standard deviation, the root mean squared error and the
+coverage of the 95% interval over replications, and what the log itself says.
+off-policy-DATASET-order.csv has the rank correlation of each estimator with the true value over the
+policies: in the log, the mean over replications, and below which a tenth of them lie.
 """
 
 import argparse
@@ -35,8 +35,6 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Split
 from recsys_posttrain.worlds.base import world as world_of
 from recsys_posttrain.worlds.catalog import dataset_named
-
-DRAWN = 1000  # users in a replication
 
 
 def rankers_of(data: Split, steps: int) -> tuple[dict[str, Ranker], RewardModel]:
@@ -86,6 +84,7 @@ def replicated(
     reward_NV: Floats,
     model_NV: Floats,
     rated: Rated,
+    drawn: int,
     replications: int,
 ) -> dict[str, Floats]:
     """By estimator the mean and half of the interval of each replication, [R, 2]. A replication is
@@ -95,23 +94,26 @@ def replicated(
     expected_N = (pi_NV * model_NV).sum(axis=1)
     below_NV = b_NV.cumsum(axis=1)
     for _ in range(replications):
-        n = generator.integers(0, len(b_NV), DRAWN)
-        a = (below_NV[n] < generator.random((DRAWN, 1)) * below_NV[n, -1:]).sum(axis=1)
+        n = generator.integers(0, len(b_NV), drawn)
+        a = (below_NV[n] < generator.random((drawn, 1)) * below_NV[n, -1:]).sum(axis=1)
         reward_D = rated(reward_NV[n, a], generator)
         known = pi_NV[n, a] / b_NV[n, a], reward_D, model_NV[n, a], expected_N[n]
         for name, value_N in estimates(*known).items():
-            half = 1.96 * value_N.std(ddof=1) / math.sqrt(DRAWN)
+            half = 1.96 * value_N.std(ddof=1) / math.sqrt(drawn)
             found[name].append((value_N.mean(), half))
     return {name: np.array(values) for name, values in found.items()}
 
 
 def measured(
-    world: Any, data: Split, steps: int, replications: int
+    world: Any,
+    data: Split,
+    trained: tuple[dict[str, Ranker], RewardModel],
+    drawn: int,
+    replications: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table of policies and estimators, and that of orders."""
-    targets = data.test
+    targets, (rankers, reward) = data.test, trained
     asked = targets.history, targets.times_N, targets.users_N
-    rankers, reward = rankers_of(data, steps)
     choices, model_NV = choices_at(world, data), product(reward.last_factors(*asked))
     b_NV = logging_policy(choices.logit_NV, data)
     reward_NV = rp.truth_of(world, data.corpus).rewards(targets.users_N).double().numpy()
@@ -122,8 +124,8 @@ def measured(
         logged = rp.evaluate(ranker, data, reward).per_user
         found = support(logged)
         print(f"{name}: gold {gold:.3f}; {found.line}. {found.warning}")
-        drawn = replicated(b_NV, pi_NV, reward_NV, model_NV, choices.rated, replications)
-        for estimator, (mean_R, half_R) in ((key, value.T) for key, value in drawn.items()):
+        by_name = replicated(b_NV, pi_NV, reward_NV, model_NV, choices.rated, drawn, replications)
+        for estimator, (mean_R, half_R) in ((key, value.T) for key, value in by_name.items()):
             means.setdefault(estimator, []).append(mean_R)
             rows.append(
                 {
@@ -182,13 +184,26 @@ def main() -> None:
     parser.add_argument("--dataset", default="jester", help="jester, semi-ml-100k or semi-ml-1m")
     parser.add_argument("--users", type=int, help="of Jester; all by default")
     parser.add_argument("--targets", type=int, default=7200, help="at most so many, drawn evenly")
+    parser.add_argument(
+        "--drawn",
+        type=int,
+        nargs="+",
+        default=[1000],
+        help="targets in a replication: one size, or several",
+    )
     parser.add_argument("--replications", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=300, help="of all training of policies")
     parser.add_argument("--data-root", help="a folder or zip that holds the real ratings")
     parser.add_argument("--output", type=Path, default=Path("runs/worlds"))
     options = parser.parse_args()
     world, data = world_and_data(options)
-    table, order = measured(world, data, options.steps, options.replications)
+    trained = rankers_of(data, options.steps)
+    parts = [
+        [frame.assign(drawn=drawn) for frame in found]
+        for drawn in options.drawn
+        for found in [measured(world, data, trained, drawn, options.replications)]
+    ]
+    table, order = (pd.concat(each, ignore_index=True) for each in zip(*parts, strict=True))
     print(table.round(3).to_string(index=False))
     print(order.round(2).to_string(index=False))
     options.output.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import estimated_propensities
 import numpy as np
 import pandas as pd
 import pytest
-from off_policy import logging_policy, measured, orders
+from off_policy import logging_policy, measured, orders, rankers_of
 from small_world import SMALL
 from worlds.choices import choices_at
 
@@ -37,7 +37,7 @@ def test_the_probability_of_every_choice_is_what_the_log_states(small):
 
 def test_a_reduced_study_finds_the_truth_without_bias(small):
     """Of 80 targets drawn with replacement, which stand for the whole world here."""
-    table, order = measured(SMALL, small, steps=2, replications=60)
+    table, order = measured(SMALL, small, rankers_of(small, steps=2), 1000, replications=60)
     assert set(table["estimator"]) == {name.removeprefix("reward/") for name in ESTIMATORS}
     assert table["method"].nunique() == 9
     known = table[table["sample"] > 20].set_index(["estimator", "method"])
