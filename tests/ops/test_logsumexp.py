@@ -184,6 +184,9 @@ def test_bfloat16_products():
         ({"avx512_f": True, "avx512_bf16": True}, torch.bfloat16),
         ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),
         ({}, torch.float32),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True}, torch.float32),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD Zen 4", "avx512_bf16": True}, torch.bfloat16),
     ],
 )
 def test_fast_products_of_a_processor(monkeypatch, features, dtype):
