@@ -2,9 +2,10 @@
 
     python benchmarks/posttrain_step.py [--data-root ml-1m.zip] [--threads 2]
 
-Policies and the reward model are untrained: a step costs the same. The methods take turns on the
-same batches, and the median over rounds of the ratio to BC in the same round is reported, of CPU
-time, which other work on the machine changes least. What frozen models say about the training log
+Policies are untrained: a step costs the same. The reward model is the studies' default, and what
+users had before is left out of the softmax, as in studies. The methods take turns on the same
+batches, and the median over rounds of the ratio to BC in the same round is reported, of CPU time,
+which other work on the machine changes least. What frozen models say about the training log
 is in memory after the first round, as it is in a study after its first run (frozen.py); `filling`
 is what it takes to get there, once. Memory: the most bytes of tensors that a method holds at once,
 from its first step on, beyond what was there before it. results/posttrain_step.md is the table.
@@ -22,9 +23,11 @@ from shared.workload import LENGTH, machine, ml_1m_or_synthetic, parsed, parser_
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+import recsys_posttrain as rp
 from recsys_posttrain.algorithms.actors import Actors, logged_rewards
 from recsys_posttrain.algorithms.base import after_step, heads_of
 from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.files import write_text
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import new_policy
@@ -34,7 +37,6 @@ from recsys_posttrain.report.render import markdown
 from recsys_posttrain.report.table import in_families
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.training.catalogue import with_sample
-from recsys_posttrain.training.ensemble import RewardEnsemble
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import POSTTRAINING
 from recsys_posttrain.types import Batch, LossOutput, Split
@@ -119,9 +121,9 @@ def main() -> None:
     num_items = data.corpus.num_items
     runs = {run.label: run for run in (*RUNS, *ON_REQUEST)}
     reference = FrozenPolicy(new_policy(RUNS[0].setup.backbone, num_items, seed=0))
-    reward = RewardEnsemble().build(num_items, 3.5).eval()
+    reward, _ = rp.train_reward(data)
     steps = {name: step_of(run, data, reference, reward) for name, run in runs.items()}
-    stream = iter(POSTTRAINING.batches(data.train, LENGTH, seed=0))
+    stream = iter(POSTTRAINING.batches(data.train, LENGTH, 0, rule_of(data.corpus)))
     batches = [next(stream) for _ in range(arguments.batches)]
     events = sum(len(batch.action_N) for batch in batches)
     print(f"{data.corpus.name}: {events:,} events in {len(batches)} batches; {machine()}")

@@ -196,6 +196,10 @@ def test_support_by_hand():
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
+        (
+            rows_of([*np.ones(500), *np.zeros(4510)] * np.array(10.02)),
+            "the effective sample size is below 10% of the targets (500)",
+        ),
         (rows_of(even(398)), "the effective sample size is below 400 (394)"),
         (
             rows_of([*even(1000) * 0.94, 60.0]),
@@ -213,6 +217,7 @@ def test_what_is_too_poor_is_said(rows, sentence):
 def test_what_is_good_enough_is_not():
     assert support(rows_of(even())).warning == ""
     assert support(rows_of(even(406))).warning == ""
+    assert support(rows_of([*np.ones(500), *np.zeros(4490)] * np.array(9.98))).warning == ""
     assert support(rows_of(even(), 0.96)).warning == ""
 
 
