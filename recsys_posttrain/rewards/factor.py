@@ -72,17 +72,33 @@ class FactorModule(RewardModel):
 
         rows_of: the rows' means [C, K, Q] and covariances [C, K, X] at some positions.
         """
-        start, found = 0, []
-        for state_CQ, spread_CQQ in self._posteriors(batch):
-            mean_CKQ, covariance_CKX = rows_of(slice(start, start + len(state_CQ)))
-            start += len(state_CQ)
-            spread_CX = _lower(_twice_off_diagonal(spread_CQQ))
+        found, width = [], self.covariance_VX.shape[1]
+        moments_NY = self._moments(batch)
+        for start in range(0, len(moments_NY), POSITIONS_AT_A_TIME):
+            rows = slice(start, start + POSITIONS_AT_A_TIME)
+            mean_CKQ, covariance_CKX = rows_of(rows)
+            spread_CX, state_CQ = moments_NY[rows].tensor_split([width], dim=1)
             state_CX = _lower(_twice_off_diagonal(_outer(state_CQ)))
             found.append(
                 torch.einsum("ckx,cx->ck", _lower(_outer(mean_CKQ)), spread_CX)
                 + torch.einsum("ckx,cx->ck", covariance_CKX, spread_CX + state_CX)
             )
         return torch.cat(found).clamp(min=0)
+
+    def _moments(self, batch: Batch) -> Tensor:
+        """Of the posterior of (1, z) at each position the lower half of the covariance, with what
+        is off its diagonal counted twice, and the mean, [N, X + Q]; cached."""
+
+        def of_batch(batch: Batch) -> Tensor:
+            both = [
+                torch.cat([_lower(_twice_off_diagonal(spread_CQQ)), state_CQ], dim=1)
+                for state_CQ, spread_CQQ in self._posteriors(batch)
+            ]
+            return torch.cat(both)
+
+        if not self._cache.holds(self.covariance_VX.shape[1] + self.mean_VQ.shape[1]):
+            return of_batch(batch)
+        return self._cache.get("moments", batch, of_batch, self.mean_VQ)
 
     @torch.no_grad()
     def _posteriors(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:

@@ -8,6 +8,7 @@ import torch
 from data_factory import made_sequences, random_sequences
 
 from recsys_posttrain.data.batching import batch_of
+from recsys_posttrain.data.positions import TrainingPositions
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.models.reward_model import score_next
 from recsys_posttrain.rewards.factor import FactorModule, RewardFactors
@@ -173,3 +174,23 @@ def test_a_reward_reaches_only_later_predictions(event):
 def test_impossible_settings_are_refused(field, value):
     with pytest.raises(UserError, match=f"RewardFactors: {field}={value}"):
         RewardFactors(**{field: value})
+
+
+def test_what_is_kept_of_the_log_is_what_a_batch_gives():
+    module, *_ = drawn_module()
+    sequences = random_sequences(LENGTHS, ITEMS)
+    sequences = replace(sequences, rewards_E=sequences.rewards_E.double())
+    batch = batch_of(sequences, torch.tensor([3, 0]), 9)
+    items_NK = torch.arange(1, ITEMS + 1).expand(len(batch.action_N), -1)
+    asked = batch, items_NK
+    direct = module.variance(*asked), module.difference_spread(*asked, items_NK.roll(1, dims=1))
+    module.set_positions(TrainingPositions(sequences, 9))
+    kept = module.variance(*asked), module.difference_spread(*asked, items_NK.roll(1, dims=1))
+    for one, other in zip(direct, kept, strict=True):
+        assert one.std() > 0.01
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    # It is kept: of a model whose items became certain since, the part of its states is as before.
+    module.covariance_VX.zero_()
+    before = module.variance(*asked)
+    module.set_positions(None)
+    assert (module.variance(*asked) - before).abs().max() > 0.01
