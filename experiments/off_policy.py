@@ -93,9 +93,11 @@ def replicated(
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ESTIMATORS}
     expected_N = (pi_NV * model_NV).sum(axis=1)
     below_NV = b_NV.cumsum(axis=1)
+    # All rows as one ascending list, row n between n and n + 1: a draw is looked up, not counted.
+    below_I = (below_NV / below_NV[:, -1:] + np.arange(len(b_NV))[:, None]).ravel()
     for _ in range(replications):
         n = generator.integers(0, len(b_NV), drawn)
-        a = (below_NV[n] < generator.random((drawn, 1)) * below_NV[n, -1:]).sum(axis=1)
+        a = np.searchsorted(below_I, n + generator.random(drawn)) - n * b_NV.shape[1]
         reward_D = rated(reward_NV[n, a], generator)
         known = pi_NV[n, a] / b_NV[n, a], reward_D, model_NV[n, a], expected_N[n]
         for name, value_N in estimates(*known).items():

@@ -21,6 +21,7 @@ from torch import Tensor
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.ops.logsumexp import (
     How,
+    add_product,
     cut,
     exponentials,
     is_safe,
@@ -185,4 +186,4 @@ def _add(
     grad_CV = exponential_CV.mul_(scale_C[:, None].to(low_VD.dtype))
     grad_CV.scatter_add_(1, items_NK[rows] - 1, grad_NK[rows].to(low_VD.dtype))
     grad_hidden_ND[rows] = torch.mm(grad_CV, low_VD).to(hidden_ND.dtype)
-    grad_embedding_VD += torch.mm(grad_CV.T, hidden_ND[rows].to(low_VD.dtype))
+    add_product(grad_embedding_VD, grad_CV.T, hidden_ND[rows].to(low_VD.dtype))

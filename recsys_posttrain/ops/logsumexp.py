@@ -181,10 +181,15 @@ def _add_gradient(
     grad_hidden_ND, grad_embedding_VD = gradients
     grad_hidden_ND[rows] = torch.mm(exponential_CV, low_VD) * scale_C[:, None]
     scaled_CD = (hidden_ND[rows] * scale_C[:, None]).to(low_VD.dtype)
-    if low_VD.dtype == grad_embedding_VD.dtype:
-        grad_embedding_VD.addmm_(exponential_CV.T, scaled_CD)
+    add_product(grad_embedding_VD, exponential_CV.T, scaled_CD)
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Adds left @ right, in the dtype of these; without a temporary where it is that of total."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
     else:
-        grad_embedding_VD += torch.mm(exponential_CV.T, scaled_CD)
+        total += torch.mm(left, right)
 
 
 def exponentials(
