@@ -90,7 +90,7 @@ def helped(size: int, work: Callable[..., object], *arguments: Any) -> Iterator[
         "this program has a process group of torch.distributed already; leave --devices out.",
     )
     threads = torch.get_num_threads()
-    context = get_context(START)
+    context: Any = get_context(START)
     with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as name:
         others = [
             context.Process(
