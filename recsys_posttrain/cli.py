@@ -82,6 +82,7 @@ def run(
         ),
     ] = None,
     device: options.Device = "cpu",
+    devices: options.Devices = 1,
     data_root: options.DataRoot = None,
     output: options.Output = Path("runs"),
     eval_split: Annotated[
@@ -124,6 +125,7 @@ def run(
             seeds=seeds,
             workers=workers,
             device=device,
+            devices=devices,
             data_root=data_root,
             output=output,
             eval_split=eval_split,

@@ -120,6 +120,12 @@ DataRoot = Annotated[
 ]
 Output = Annotated[Path, path_option("Where runs and stages are kept.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=checked_device)]
+Devices = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Processes that share pretraining: each takes a part of every batch. CPU only."
+    ),
+]
 DATASET_WORDS = (
     "ml-100k, ml-1m, jester, ..., or a file: .csv, .tsv (.gz too), .parquet; or a folder of them."
 )

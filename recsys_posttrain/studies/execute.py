@@ -30,15 +30,16 @@ MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
 class Options(NamedTuple):
     """What the command line gave; None: what the file says. workers: processes of one thread each
-    for the runs; 1: this one, with all its threads; None: one per core. eval_split: the targets
-    of the table. Settings are chosen on "validation", so that "test" stays unseen. full_seeds,
-    methods, own: as in load_study."""
+    for the runs; 1: this one, with all its threads; None: one per core. devices: processes that
+    share pretraining. eval_split: the targets of the table. Settings are chosen on "validation", so
+    that "test" stays unseen. full_seeds, methods, own: as in load_study."""
 
     overrides: tuple[str, ...] = ()
     dataset: str | None = None
     seeds: int | None = None
     workers: int | None = None
     device: str = "cpu"
+    devices: int = 1
     data_root: str | None = None
     output: Path = Path("runs")
     eval_split: EvalSplit = "test"

@@ -67,6 +67,7 @@ class Pipeline(SharedStages):
                 other.on_stage = self.on_stage
                 return other
         other = Pipeline(setup, self.root, self.device, self.on_stage)
+        other.devices = self.devices
         if setup.pretrained == self.setup.pretrained:
             other.outside = self.outside
             if (setup.data, setup.catalogue) == (self.setup.data, self.setup.catalogue):

@@ -33,7 +33,8 @@ OnStage = Callable[[Done], None]
 
 
 class SharedStages:
-    """root: where stages are kept. on_stage: called with each stage once it is there."""
+    """root: where stages are kept. on_stage: called with each stage once it is there. devices: that
+    share pretraining, as for `pretrain`."""
 
     def __init__(
         self, setup: Setup, root: Path, device: str = "cpu", on_stage: OnStage = lambda _: None
@@ -41,6 +42,7 @@ class SharedStages:
         self.setup = setup
         self.root = root
         self.device = device
+        self.devices = 1
         self.on_stage = on_stage
 
     @cached_property
@@ -106,9 +108,11 @@ class SharedStages:
                 folder,
                 self.device,
                 setup.pretraining_loss,
+                devices=self.devices,
             )
             self.save(folder, trained)
-            return fitted.record
+            shared = {"devices": self.devices} if self.devices > 1 else {}
+            return fitted.record | shared
 
         title = self.title("pretrained policy")
         return self.build(self.keys.pretrain, title, make, *POLICY_FILES, METRICS).folder

@@ -79,6 +79,7 @@ def run_study(file: Path, options: Options) -> Path:
     claim(folder, study.definition(changes))
     progress = Progress()
     pipeline = Pipeline(study.runs[0].setup, options.output, options.device, progress.add)
+    pipeline.devices = options.devices
     check_rule(study.rule, pipeline.data)
     say_the_data(pipeline)
     say_what_is_replaced(folder, pipeline.data.corpus.content_hash)

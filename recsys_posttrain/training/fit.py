@@ -30,6 +30,7 @@ from recsys_posttrain.training.bar import Show, hidden, training_bar
 from recsys_posttrain.training.ema import WeightAverage
 from recsys_posttrain.training.metrics_log import MetricsLog
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.processes import ALONE, Group
 from recsys_posttrain.training.trainer import quiet_trainer
 from recsys_posttrain.training.watch import Measure, Watch
 from recsys_posttrain.types import Batch
@@ -51,6 +52,7 @@ def fit(
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
     measure: Measure | None = None,
+    group: Group = ALONE,
 ) -> Fitted:
     """Trains the module's model in place; resumes where the folder has a checkpoint.
 
@@ -63,13 +65,18 @@ def fit(
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
     title: of the bar. logger, callbacks: of Lightning; the former gets what metrics.jsonl gets.
     measure: what the bounds of the plan's guard are about (watch.py).
+    group: the processes that share the training. All load the checkpoint; the first alone writes,
+        validates and returns the weights that are kept.
 
     Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
     """
     module.total_steps = stream.stop
+    module.group, stream.part = group, group.part
+    module.idle_steps = stream.idle_steps
     keeper = _Keeper(
+        group,
         folder,
-        MetricsLog(folder, logger),
+        MetricsLog(folder if group.is_first else None, logger),
         validate_every or stream.steps_per_epoch,
         validate,
         monitor,
@@ -84,6 +91,7 @@ def fit(
         watching.append(_RestoreOptimizer(keeper.load(module)))
     keeper.metrics.begin(keeper.metrics.lines)
     stream.start = module.steps_done
+    group.wait()  # before the first writes what others read
     # A run may have been killed after its last step, or after the step that made it stop.
     if len(stream) and not keeper.is_over(module.steps_done):
         with (
@@ -108,6 +116,7 @@ class _Keeper(Callback):
 
     def __init__(
         self,
+        group: Group,
         folder: Path | None,
         metrics: MetricsLog,
         validate_every: int,
@@ -117,6 +126,7 @@ class _Keeper(Callback):
         average: WeightAverage | None,
         watch: Watch,
     ) -> None:
+        self.group = group
         self.average = average
         self.watch = watch
         self.folder = folder
@@ -145,7 +155,8 @@ class _Keeper(Callback):
         validates = step % self.validate_every == 0 or step == module.total_steps
         if validates or step % STEPS_BETWEEN_LOG_LINES == 0:
             self.metrics.add(step, {name: float(value) for name, value in module.latest.items()})
-        if validates or self.watch.is_due(step):
+        looks = validates or self.watch.is_due(step)
+        if looks and self.group.is_first:
             module.model.eval()
             with self._kept_weights():
                 if found := self.watch.look(step, self.best_step):
@@ -154,7 +165,8 @@ class _Keeper(Callback):
                     self._keep_if_best(module, self.validate())
                 if self.watch.keeps and self.best_value is None:
                     self.keep(module)
-            trainer.should_stop |= self.is_over(step)
+        if looks:
+            trainer.should_stop |= self.group.as_first(self.is_over(step))
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)
@@ -189,7 +201,7 @@ class _Keeper(Callback):
 
     def save(self, trainer: pl.Trainer, module: Any) -> None:
         """Writes the checkpoint, atomically."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or not self.group.is_first:
             return
         optimizer = trainer.optimizers[0]
         tensors = {f"model/{name}": value for name, value in module.changing_weights().items()}
@@ -241,7 +253,7 @@ class _Keeper(Callback):
             module.load_changing_weights(self.best_weights)
         elif self.average is not None:
             module.model.load_state_dict(self.average.weights, strict=False)
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.group.is_first:
             self.checkpoint.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
-from recsys_posttrain.config import require_kinds, require_trainer
+from recsys_posttrain.config import require, require_kinds, require_trainer
 from recsys_posttrain.data.repeats import removed_for, rule_of
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
@@ -24,8 +24,10 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.processes import Group, helped
 from recsys_posttrain.types import Batch, LossOutput, Split
 
+MOST_DEVICES = 256
 PRETRAINING = Training(
     epochs=32, batch_size=32, learning_rate=2e-3, ema_decay=0.998, random_windows=0.5,
     patience=6, validation_steps=40,
@@ -42,12 +44,15 @@ def pretrain(
     loss: PretrainingLoss = FullSoftmax(),
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
+    devices: int = 1,
 ) -> tuple[Policy, Fitted]:
     """A policy that minimises `loss` at every next item of `data.train`, with dropout.
 
     folder: where checkpoints, from which it resumes, and metrics.jsonl are written; None: nowhere.
     device: cpu, cuda (the first GPU) or cuda:1.
     logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
+    devices: processes of this machine that share every batch (processes.py), each with its part of
+        the threads; on the CPU. A script calls it below `if __name__ == "__main__":`.
 
     Returns: the policy in evaluation mode, and how long it was trained. Where the training plan has
     a patience, its weights are those with the best validation `ndcg@10`.
@@ -56,6 +61,38 @@ def pretrain(
     given = {"data": data, "backbone": backbone, "training": training, "seed": seed, "loss": loss}
     require_kinds({"folder": folder, "logger": logger}, **given)
     require_trainer(device, callbacks)
+    check_devices(devices, device)
+    arguments = data, backbone, training, seed, folder, device, loss
+    with helped(devices, _trained, *arguments) as group:
+        return _trained(*arguments, group, logger, callbacks)
+
+
+def check_devices(devices: int, device: str) -> None:
+    """Raises UserError for fewer than 1, and for several that are no CPUs."""
+    require(
+        isinstance(devices, int) and 1 <= devices <= MOST_DEVICES,
+        f"devices={devices!r}: give a number of processes from 1 to {MOST_DEVICES}.",
+    )
+    require(
+        devices == 1 or device == "cpu",
+        f"devices={devices} and device={device}: several processes share a training on the CPU "
+        "alone so far; take devices=1.",
+    )
+
+
+def _trained(
+    data: Split,
+    backbone: BackboneConfig,
+    training: Training,
+    seed: int,
+    folder: Path | None,
+    device: str,
+    loss: PretrainingLoss,
+    group: Group,
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[Policy, Fitted]:
+    """In each process of the group."""
     num_items = data.corpus.num_items
     policy = new_policy(backbone, num_items, seed)
     policy.item_ids = data.corpus.item_ids
@@ -88,6 +125,7 @@ def pretrain(
         title="pretraining",
         logger=logger,
         callbacks=callbacks,
+        group=group,
     )
     policy.clear_cache()
     policy.logits_dtype = None
