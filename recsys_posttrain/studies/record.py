@@ -122,7 +122,7 @@ def command_of(study: Study, options: Options) -> str:
     """How to get this table from a fresh clone, after `make setup` where it is not `make`."""
     overrides = options.overrides
     words = [*options.rules.options, *options.own.options]
-    changes = words or options.thresholds.given or options.full_seeds
+    changes = words or options.thresholds.given or options.full_seeds or options.devices > 1
     if study.file == MAIN_STUDY and study.eval_split == "test" and not changes:
         chosen = shlex.quote(study.dataset or study.runs[0].setup.dataset.name)
         command = f"make benchmark DATASET={chosen} SEEDS={len(study.seeds)}"
@@ -133,6 +133,7 @@ def command_of(study: Study, options: Options) -> str:
     command += f" --dataset {shlex.quote(study.dataset)}" if study.dataset else ""
     command += f" --seeds {len(study.seeds)}"
     command += " --full-seeds" if options.full_seeds else ""
+    command += f" --devices {options.devices}" if options.devices > 1 else ""
     command += f" --split {study.split}" if study.split else ""
     command += f" --methods {shlex.quote(study.chosen)}" if study.methods else ""
     command += "".join(f" {option}" for option in options.thresholds.options)

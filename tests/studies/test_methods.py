@@ -126,6 +126,18 @@ def test_the_command_gives_the_same_table_again(load, monkeypatch):
         "make benchmark DATASET=ml-100k SEEDS=1 METHODS=BC,ASFT,DPO"
     )
     assert labels(main.runs) == ["BC", "ASFT", "DPO"]
+    shared = command_of(load("A, b"), Options(devices=2))
+    assert shared.endswith("--seeds 1 --devices 2 --methods 'BC,A, b'")
+    assert command_of(main, Options(devices=2)).startswith("recsys-posttrain run ")
+
+
+def test_devices_share_pretraining_and_the_stage_says_so(world, small_ratings_csv, tmp_path):
+    options = Options(
+        dataset=str(small_ratings_csv), seeds=1, workers=1, output=tmp_path, methods="BC", devices=2
+    )
+    record = json.loads((run_study(Path("study.py"), options) / "run.json").read_text())
+    assert record["stages"]["pretrained"]["record"]["devices"] == 2
+    assert "--devices 2" in record["command"]
 
 
 def test_the_caption_and_the_record_say_what_was_chosen(world, small_ratings_csv, tmp_path):
