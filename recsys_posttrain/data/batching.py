@@ -1,6 +1,6 @@
 """Flat sequences -> padded batches whose order is a function of (seed, step)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from recsys_posttrain.errors import UserError
 from recsys_posttrain.logged import rows_of
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.types import Batch, History, Sequences
+
+Part = Callable[[Tensor, int], Tensor]  # (the lengths of a batch's sequences, step) -> which ones
 
 
 def window(
@@ -89,8 +91,7 @@ class BatchStream(IterableDataset[Batch]):
     tokens: positions in a batch, at most a window more, in place of `batch_size` sequences; every
         epoch has the same number of batches, almost equally full. None: `batch_size` counts.
     rule: as for `batch_of`.
-    part: (rank, size): of every batch the sequences of one of `size` processes. Where a batch has
-        none for it, another stands in, and the step is one of `idle_steps`.
+    part: which sequences of every batch this process has (training/processes.py); None: all.
 
     Raises: UserError where no sequence has two events, or `tokens` is below two windows.
     """
@@ -131,8 +132,7 @@ class BatchStream(IterableDataset[Batch]):
                 f"{2 * max_length}."
             )
         self.start = 0
-        self.part = 0, 1
-        self.idle_steps: set[int] = set()
+        self.part: Part | None = None
         lengths = [steps, None if epochs is None else self.steps_per_epoch * epochs]
         self.stop = min(length for length in lengths if length is not None)
 
@@ -147,20 +147,11 @@ class BatchStream(IterableDataset[Batch]):
                 batches = self._batches(epoch)
             rows_B = batches[step % self.steps_per_epoch]
             skipped_B = self._skipped(rows_B, step)
-            if self.part != (0, 1):
-                part_B = self._part(rows_B, step)
+            if self.part is not None:
+                part_B = self.part(self.sequences.lengths_N[rows_B], step)
                 rows_B = rows_B[part_B]
                 skipped_B = None if skipped_B is None else skipped_B[part_B]
             yield batch_of(self.sequences, rows_B, self.max_length, skipped_B, self.rule)
-
-    def _part(self, rows_B: Tensor, step: int) -> Tensor:
-        """Which sequences of a batch are this part: of all lengths alike."""
-        rank, size = self.part
-        order_B = self.sequences.lengths_N[rows_B].argsort(descending=True, stable=True)
-        if rank < len(order_B):
-            return order_B[rank::size]
-        self.idle_steps.add(step)
-        return order_B[-1:]
 
     def _batches(self, epoch: int) -> tuple[Tensor, ...]:
         """The sequences of each batch of one epoch."""

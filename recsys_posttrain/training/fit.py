@@ -72,7 +72,6 @@ def fit(
     """
     module.total_steps = stream.stop
     module.group, stream.part = group, group.part
-    module.idle_steps = stream.idle_steps
     keeper = _Keeper(
         group,
         folder,

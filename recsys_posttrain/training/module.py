@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from recsys_posttrain.errors import TrainingFailed
-from recsys_posttrain.ops.softmax import masked_mean
 from recsys_posttrain.plan import Training
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.processes import ALONE
@@ -27,7 +26,7 @@ class TrainingModule(pl.LightningModule):
     after_step: after_step(steps) is called once the optimiser has stepped.
     fixed: names of the parts of `model` that never change; a checkpoint leaves them out.
     undecayed: names of parameters that weight decay leaves alone.
-    group: the processes that share this training. idle_steps: those whose batch is not this one's.
+    group: the processes that share this training.
 
     Raises: TrainingFailed where the loss is not finite.
     """
@@ -59,7 +58,6 @@ class TrainingModule(pl.LightningModule):
         self.total_steps: int | None = None  # `fit` knows it
         self.latest: dict[str, Tensor] = {}
         self.group = ALONE
-        self.idle_steps: set[int] = set()
 
     def changing_weights(self) -> dict[str, Tensor]:
         """The model's state without its fixed parts."""
@@ -93,8 +91,7 @@ class TrainingModule(pl.LightningModule):
         self.model.train(self.dropout)
         # Dropout can draw from the global generator only. A seed per step makes resuming exact.
         seed = derived_seed(self.seed, "step", self.steps_done)
-        first = self.group.is_first
-        torch.manual_seed(seed if first else derived_seed(seed, "process", self.group.rank))
+        torch.manual_seed(self.group.own_seed(seed))
         if self.reseed is not None:
             self.reseed(self.steps_done, seed)
         for group in self.trainer.optimizers[0].param_groups:
@@ -114,7 +111,7 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         output = self.objective(batch)
-        loss, part = self._mean(output)
+        loss, part = self.group.mean(output, self.steps_done)
         if not math.isfinite(loss.item()):
             raise TrainingFailed(
                 f"the loss became {loss.item()} at step {self.steps_done}; lower the "
@@ -123,21 +120,6 @@ class TrainingModule(pl.LightningModule):
             )
         self.latest = {"loss": loss.detach(), **output.metrics}
         return part
-
-    def _mean(self, output: LossOutput) -> tuple[Tensor, Tensor]:
-        """The mean over the positions of the whole batch, and the part of it that these are."""
-        if self.group.size == 1:
-            mean = masked_mean(output.loss_N, output.counted_N)
-            return mean, mean
-        counted_N = torch.ones_like(output.loss_N, dtype=torch.bool)
-        if output.counted_N is not None:
-            counted_N = output.counted_N
-        if self.steps_done in self.idle_steps:
-            counted_N = torch.zeros_like(counted_N)
-        total = torch.where(counted_N, output.loss_N, 0).sum()
-        sums = self.group.sum(torch.stack([total.detach(), counted_N.sum()]))
-        count = sums[1].clamp(min=1)
-        return sums[0] / count, total / count
 
     def on_after_backward(self) -> None:
         """AdamW takes dense gradients only; that of a large item embedding is sparse till here."""

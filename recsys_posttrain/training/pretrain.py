@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
-from recsys_posttrain.config import require, require_kinds, require_trainer
+from recsys_posttrain.config import require_kinds, require_trainer
 from recsys_posttrain.data.repeats import removed_for, rule_of
 from recsys_posttrain.evaluation.metrics import ndcg
 from recsys_posttrain.evaluation.ranking import target_ranks
@@ -24,10 +24,9 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule
-from recsys_posttrain.training.processes import Group, helped
+from recsys_posttrain.training.processes import Group, check_devices, helped
 from recsys_posttrain.types import Batch, LossOutput, Split
 
-MOST_DEVICES = 256
 PRETRAINING = Training(
     epochs=32, batch_size=32, learning_rate=2e-3, ema_decay=0.998, random_windows=0.5,
     patience=6, validation_steps=40,
@@ -65,19 +64,6 @@ def pretrain(
     arguments = data, backbone, training, seed, folder, device, loss
     with helped(devices, _trained, *arguments) as group:
         return _trained(*arguments, group, logger, callbacks)
-
-
-def check_devices(devices: int, device: str) -> None:
-    """Raises UserError for fewer than 1, and for several that are no CPUs."""
-    require(
-        isinstance(devices, int) and 1 <= devices <= MOST_DEVICES,
-        f"devices={devices!r}: give a number of processes from 1 to {MOST_DEVICES}.",
-    )
-    require(
-        devices == 1 or device == "cpu",
-        f"devices={devices} and device={device}: several processes share a training on the CPU "
-        "alone so far; take devices=1.",
-    )
 
 
 def _trained(

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import get_all_start_methods, get_context
+from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ import torch
 from torch import Tensor, distributed, nn
 
 from recsys_posttrain.config import require
+from recsys_posttrain.data.batching import Part
 from recsys_posttrain.errors import UserError
+from recsys_posttrain.ops.softmax import masked_mean
+from recsys_posttrain.seeding import derived_seed
+from recsys_posttrain.types import LossOutput
 
-START = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 LONGEST_WAIT = timedelta(days=1)  # for the first process, while it validates
 LOG = "process-{}.log"
+MOST_DEVICES = 256
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,43 @@ class Group:
     def is_first(self) -> bool:
         return self.rank == 0
 
+    @cached_property
+    def _idle_steps(self) -> set[int]:
+        """Those whose batch is not for this process: it has fewer sequences than processes."""
+        return set()
+
     @property
-    def part(self) -> tuple[int, int]:
-        return self.rank, self.size
+    def part(self) -> Part | None:
+        """Which sequences of a batch are for this process; None: all."""
+        return None if self.size == 1 else self._part
+
+    def _part(self, length_B: Tensor, step: int) -> Tensor:
+        """Of all lengths alike. Where there is none, another one stands in."""
+        order_B = length_B.argsort(descending=True, stable=True)
+        if self.rank < len(order_B):
+            return order_B[self.rank :: self.size]
+        self._idle_steps.add(step)
+        return order_B[-1:]
+
+    def own_seed(self, seed: int) -> int:
+        """Of what each process draws for itself; the first one's is that of one process alone."""
+        return seed if self.is_first else derived_seed(seed, "process", self.rank)
+
+    def mean(self, output: LossOutput, step: int) -> tuple[Tensor, Tensor]:
+        """The mean loss over the positions of the whole batch, and the part of it that these are,
+        with a gradient."""
+        if self.size == 1:
+            mean = masked_mean(output.loss_N, output.counted_N)
+            return mean, mean
+        counted_N = torch.ones_like(output.loss_N, dtype=torch.bool)
+        if output.counted_N is not None:
+            counted_N = output.counted_N
+        if step in self._idle_steps:
+            counted_N = torch.zeros_like(counted_N)
+        total = torch.where(counted_N, output.loss_N, 0).sum()
+        sums = self.sum(torch.stack([total.detach(), counted_N.sum()]))
+        count = sums[1].clamp(min=1)
+        return sums[0] / count, total / count
 
     def sum(self, values: Tensor) -> Tensor:
         """Over all processes, in place."""
@@ -75,6 +114,19 @@ class Group:
 ALONE = Group()
 
 
+def check_devices(devices: int, device: str) -> None:
+    """Raises UserError for fewer than 1, and for several that are no CPUs."""
+    require(
+        isinstance(devices, int) and 1 <= devices <= MOST_DEVICES,
+        f"devices={devices!r}: give a number of processes from 1 to {MOST_DEVICES}.",
+    )
+    require(
+        devices == 1 or device == "cpu",
+        f"devices={devices} and device={device}: several processes share a training on the CPU "
+        "alone so far; take devices=1.",
+    )
+
+
 @contextmanager
 def helped(size: int, work: Callable[..., object], *arguments: Any) -> Iterator[Group]:
     """A block in which this process is the first of `size`; the others run work(*arguments, group)
@@ -90,7 +142,7 @@ def helped(size: int, work: Callable[..., object], *arguments: Any) -> Iterator[
         "this program has a process group of torch.distributed already; leave --devices out.",
     )
     threads = torch.get_num_threads()
-    context: Any = get_context(START)
+    context = get_context("spawn")  # workers of studies have a forkserver, begun in a way of theirs
     with tempfile.TemporaryDirectory(prefix="recsys-posttrain-") as name:
         others = [
             context.Process(
@@ -101,8 +153,13 @@ def helped(size: int, work: Callable[..., object], *arguments: Any) -> Iterator[
             for rank in range(1, size)
         ]
         try:
-            for each in others:
-                each.start()
+            # Ctrl-C goes to all: this process ends the others.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                for each in others:
+                    each.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             torch.set_num_threads(max(1, threads // size))
             _join(Path(name), 0, size)
             yield Group(0, size)
@@ -144,7 +201,6 @@ def _help(
     arguments: tuple[Any, ...],
 ) -> None:
     """Of another process. What it prints the first prints too, so it goes to a file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all: the first ends the others
     with (folder / LOG.format(rank)).open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)

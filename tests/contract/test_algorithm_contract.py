@@ -194,7 +194,7 @@ def test_it_draws_from_the_generator_of_the_step_alone(algorithm, small):
 @everyone
 def test_a_position_does_not_depend_on_what_is_beside_its_row(algorithm, small):
     """A row alone, before others and, where nothing is drawn, after others: the same losses."""
-    batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS)
+    batch, actors = small.batch(LENGTHS, ITEMS), small.actors(algorithm, ITEMS).double()
     together_N = run(algorithm, batch, actors).loss_N.detach()
     orders = [[0], [0, 1]]  # of draws for all positions at once these get the same
     if not is_random(algorithm, batch, actors):
