@@ -36,7 +36,7 @@ NAVIGATION = {
         "docs/converging",
         "docs/peers",
     ],
-    "Go on": ["docs/sweeps", "docs/tracking", "docs/recommend", "docs/live"],
+    "Go on": ["docs/sweeps", "docs/machines", "docs/tracking", "docs/recommend", "docs/live"],
     "Reference": ["docs/commands", "docs/generated/commands", "docs/generated/api"],
     "Change it": ["docs/code", "recsys_posttrain/ADDING", "CONTRIBUTING"],
     "When in doubt": ["docs/troubleshooting", "docs/security", "docs/README"],

@@ -78,9 +78,12 @@ def run(
         int | None,
         typer.Option(
             help="Processes for the runs, of one thread and some 0.3 GB (ML-100K) each; by default "
-            "one per core, at most 8. 1: this process, with all its threads."
+            "one per core, at most 8, or as many as Ray has room for. 1: this process, with all "
+            "its threads."
         ),
     ] = None,
+    engine: options.EngineName = "processes",
+    gpu_share: options.GpuShare = 1.0,
     device: options.Device = "cpu",
     devices: options.Devices = 1,
     data_root: options.DataRoot = None,
@@ -113,6 +116,7 @@ def run(
       recsys-posttrain run experiments/movielens_main.py --item-features vectors.parquet
       recsys-posttrain run experiments/movielens_main.py --dataset log.csv --reward "click + watch"
       recsys-posttrain run experiments/movielens_main.py --reward-model predictions.parquet
+      recsys-posttrain run experiments/noise_vs_quality.py --engine ray
     """
     from recsys_posttrain.studies.execute import Options
     from recsys_posttrain.studies.study import run_study
@@ -135,6 +139,7 @@ def run(
             full_seeds=full_seeds,
             methods=methods,
             own=given.own,
+            engine=options.engine_of(engine, device, gpu_share),
         ),
     )
 
@@ -150,7 +155,14 @@ def sweep(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Fresh seeds of each chosen setting.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes, one thread each; by default this one, or as many as Ray has room for."
+        ),
+    ] = None,
+    engine: options.EngineName = "processes",
+    gpu_share: options.GpuShare = 1.0,
     storage: options.Storage = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on though the definition changed.")
@@ -191,6 +203,7 @@ def sweep(
             rules=given.rules,
             changes=given.changes,
             own=given.own,
+            engine=options.engine_of(engine, device, gpu_share),
         ),
     )
     if report:

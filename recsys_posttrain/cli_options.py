@@ -13,6 +13,7 @@ from recsys_posttrain.named import study_file
 if TYPE_CHECKING:
     from recsys_posttrain.data.table_file import FileRules
     from recsys_posttrain.reward_scale import Thresholds
+    from recsys_posttrain.studies.engine import Engine
 
 Liked = Annotated[
     str | None,
@@ -111,6 +112,16 @@ def checked_device(text: str) -> str:
     return text
 
 
+def engine_of(name: str, device: str, gpu_share: float) -> "Engine":
+    """Who trains."""
+    from recsys_posttrain.studies.engine import Processes
+    from recsys_posttrain.studies.on_ray import Ray
+
+    if name == "processes":
+        return Processes()
+    return Ray(0.0 if device == "cpu" else gpu_share)
+
+
 DataRoot = Annotated[
     str | None,
     typer.Option(
@@ -124,6 +135,19 @@ Devices = Annotated[
     int,
     typer.Option(
         min=1, help="Processes that share pretraining: each takes a part of every batch. CPU only."
+    ),
+]
+EngineName = Annotated[
+    Literal["processes", "ray"],
+    typer.Option(
+        help="Who trains: processes of this machine, or a Ray cluster (RAY_ADDRESS) whose machines "
+        "share this folder."
+    ),
+]
+GpuShare = Annotated[
+    float,
+    typer.Option(
+        min=0.01, help="With --engine ray and --device cuda: GPUs of one task; 0.5: two share one."
     ),
 ]
 DATASET_WORDS = (

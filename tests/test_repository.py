@@ -46,7 +46,7 @@ def test_the_container_is_built_by_the_two_commands_of_the_front_page():
     front = re.findall(r"^make (\w+) +#", text_of(ROOT / "README.md"), re.MULTILINE)[:2]
     built = re.findall(r"make (\w+) PIP_ARGS", text)
     assert {*front} == {*built} == {"benchmark", "test"}
-    known = {"FROM", "ARG", "RUN", "WORKDIR", "COPY", "CMD"}
+    known = {"FROM", "ARG", "RUN", "WORKDIR", "COPY", "CMD", "ENV"}
     words = [line.split()[0] for line in text.splitlines() if line and line[0] not in "# "]
     assert {*words} <= known
     image = re.search(r"^FROM python:(3\.\d+)-slim$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The stages of a study's runs, built in this process or in several (parallel.py)."""
+"""The stages of a study's runs, built in this process or by others (engine.py)."""
 
 from collections.abc import Sequence
 from functools import cache, partial
@@ -15,11 +15,12 @@ from recsys_posttrain.progress import Done, Progress, console
 from recsys_posttrain.reward_scale import Thresholds
 from recsys_posttrain.rewards.noise import RewardNoise
 from recsys_posttrain.studies.choose import Trial, validation_frames
+from recsys_posttrain.studies.engine import Engine, Processes
 from recsys_posttrain.studies.keys import EvalSplit
 from recsys_posttrain.studies.left_out import by_reason
 from recsys_posttrain.studies.load import Study, load_study
 from recsys_posttrain.studies.own_files import OwnFiles
-from recsys_posttrain.studies.parallel import answered, check_workers, cores
+from recsys_posttrain.studies.parallel import cores
 from recsys_posttrain.studies.pipeline import Pipeline, RunResult
 from recsys_posttrain.studies.rules import validation_rows
 from recsys_posttrain.studies.run import Run
@@ -29,8 +30,8 @@ MOST_WORKERS = 8  # unless more are asked for: each takes memory
 
 
 class Options(NamedTuple):
-    """What the command line gave; None: what the file says. workers: processes of one thread each
-    for the runs; 1: this one, with all its threads; None: one per core. devices: processes that
+    """What the command line gave; None: what the file says. workers: of the engine, for the runs;
+    None: one per core of this machine, or as many as Ray has room for. devices: processes that
     share pretraining. eval_split: the targets of the table. Settings are chosen on "validation", so
     that "test" stays unseen. full_seeds, methods, own: as in load_study."""
 
@@ -49,6 +50,7 @@ class Options(NamedTuple):
     full_seeds: bool = False
     methods: str | None = None
     own: OwnFiles = OwnFiles()
+    engine: Engine = Processes()
 
     def study(self, file: Path) -> Study:
         return load_study(
@@ -180,11 +182,9 @@ def number_of_workers(options: Options, study: Study) -> int:
 
     Raises: UserError for fewer than 1, or several that would share a device.
     """
-    asked, device = options.workers, options.device
-    check_workers(asked, device)
-    if device != "cpu":
-        return 1
-    return min(asked or min(cores(), MOST_WORKERS), len(study.runs) * len(study.seeds))
+    usual = min(cores(), MOST_WORKERS)
+    workers = options.engine.workers(options.workers, options.device, usual)
+    return min(workers, len(study.runs) * len(study.seeds))
 
 
 def build_in_processes(
@@ -211,7 +211,7 @@ def build_in_processes(
     there = set((pipeline.root / "stages").glob("*"))
     work = partial(_build, file, options)
     log = options.output / study.name / "workers.log"
-    for (title, _), (stages, failure) in answered(work, missing, count, log):
+    for (title, _), (stages, failure) in options.engine.answered(work, missing, count, log):
         if failure:
             left_out.setdefault(title, failure)
         for done in stages:

@@ -19,7 +19,6 @@ from typing import TypeVar
 
 import torch
 
-from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.progress import say
 
@@ -37,15 +36,6 @@ class _End:
 
 
 _END = _End()
-
-
-def check_workers(asked: int | None, device: str) -> None:
-    """Raises: UserError for fewer than 1, or several that would share a device."""
-    require(asked is None or asked >= 1, f"--workers {asked}: give at least 1.")
-    require(
-        device == "cpu" or asked in (None, 1),
-        f"--workers {asked}: only one process can use --device {device}; leave --workers out.",
-    )
 
 
 def cores() -> int:

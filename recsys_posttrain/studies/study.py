@@ -104,7 +104,7 @@ def run_study(file: Path, options: Options) -> Path:
         stages = Stages(part, pipeline, left_out, known)
         tracked.add(stages.planned())
         with live_table(COLUMNS, stages.look, console), streamed(tracked.look):
-            if workers > 1:
+            if not options.engine.is_here(workers):
                 build_in_processes(file, options, part, pipeline, progress, workers, left_out)
             return build_runs(part, pipeline, left_out, known)
 

@@ -10,6 +10,7 @@ from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.named import written
 from recsys_posttrain.reward_scale import Thresholds
+from recsys_posttrain.studies.engine import Engine, Processes
 from recsys_posttrain.studies.experiment import experiment_module
 from recsys_posttrain.studies.folder import definition
 from recsys_posttrain.studies.load import reading
@@ -24,14 +25,15 @@ REPEATS = "repeats="
 class Options(NamedTuple):
     """What the command line gave; None: what the file says.
 
-    trials: per cell. seeds: how many, from 0. storage: None is a file in the sweep's folder.
-    changes: of fields of the setup, as `--set` has them. own: a reward model and a policy.
+    trials: per cell. workers: of the engine; None: this process, or as many as Ray has room for.
+    seeds: how many, from 0. storage: None is a file in the sweep's folder. changes: of fields of
+    the setup, as `--set` has them. own: a reward model and a policy.
     """
 
     dataset: str | None = None
     trials: int | None = None
     seeds: int | None = None
-    workers: int = 1
+    workers: int | None = None
     storage: str | None = None
     accepts_changes: bool = False
     device: str = "cpu"
@@ -41,6 +43,7 @@ class Options(NamedTuple):
     rules: FileRules = FileRules()
     changes: tuple[str, ...] = ()
     own: OwnFiles = OwnFiles()
+    engine: Engine = Processes()
 
     @property
     def told_apart(self) -> list[str]:

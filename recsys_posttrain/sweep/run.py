@@ -9,7 +9,6 @@ from pathlib import Path
 from recsys_posttrain.files import disk_is_explained
 from recsys_posttrain.progress import Progress, say
 from recsys_posttrain.studies.folder import claim, say_what_is_replaced
-from recsys_posttrain.studies.parallel import check_workers
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.studies.study import say_the_data
 from recsys_posttrain.sweep.changes import check_definition
@@ -32,7 +31,7 @@ def run_sweep(file: Path, options: Options) -> Path:
     Raises: UserError for a storage that does not serve, a definition that changed, or a budget or
     search space that makes no sense.
     """
-    check_workers(options.workers, options.device)
+    workers = options.engine.workers(options.workers, options.device, usual=1)
     sweep = options.sweep(file)
     folder = options.output / name_of(file, sweep, options)
     claim(folder, definition_of(file, sweep, options))
@@ -61,7 +60,7 @@ def run_sweep(file: Path, options: Options) -> Path:
                 progress.finish()
                 pipeline.on_stage = lambda _: None
                 with streamed(lambda: track(folder)):
-                    work_off(ledger, file, options, folder)
+                    work_off(ledger, file, options, workers, folder)
             write_outcome(ledger, file, folder, options.command(file))
     return folder
 

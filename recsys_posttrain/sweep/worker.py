@@ -12,7 +12,6 @@ from pathlib import Path
 
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.progress import Look, Row, console, live_table, say, time_left
-from recsys_posttrain.studies.parallel import answered
 from recsys_posttrain.studies.pipeline import Pipeline
 from recsys_posttrain.sweep.ledger import CellState, Job, Ledger
 from recsys_posttrain.sweep.load import Options
@@ -23,7 +22,7 @@ from recsys_posttrain.sweep.space import described
 from recsys_posttrain.sweep.storage import heartbeats
 
 
-def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None:
+def work_off(ledger: Ledger, file: Path, options: Options, workers: int, folder: Path) -> None:
     """Returns when every slot of the sweep has its outcome, also those of other commands. What
     training prints goes to a log in the folder.
 
@@ -41,7 +40,8 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
 
     here = partial(_here, ledger.objective, folder / "training.log")
     elsewhere = partial(_elsewhere, file, options._replace(storage=None))
-    work = here if options.workers == 1 else elsewhere
+    engine = options.engine
+    work = here if engine.is_here(workers) else elsewhere
     began, first = time.monotonic(), ledger.states()
     states, total = first, _left(first)
 
@@ -54,7 +54,7 @@ def work_off(ledger: Ledger, file: Path, options: Options, folder: Path) -> None
         with (
             live_table(("method", "trials", "final runs"), look, console),
             heartbeats(ledger.storage, running),
-            closing(answered(work, jobs(), options.workers, folder / "workers.log")) as answers,
+            closing(engine.answered(work, jobs(), workers, folder / "workers.log")) as answers,
         ):
             for job, outcome in answers:
                 queue = ledger.queue_of(job)

@@ -10,6 +10,7 @@ import pytest
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.progress import Done, Progress
+from recsys_posttrain.studies import engine
 from recsys_posttrain.studies import execute as study_runs
 from recsys_posttrain.studies.execute import Options, build_in_processes, number_of_workers
 from recsys_posttrain.studies.load import load_study
@@ -94,7 +95,7 @@ def test_two_workers_make_the_same_bytes_and_a_rerun_starts_none(
     assert len([title for title in said if title.startswith("reward model, ")]) == 1
 
     before = stages(tmp_path)
-    monkeypatch.setattr(study_runs, "answered", None)
+    monkeypatch.setattr(engine, "answered", None)
     assert result(run(tmp_path, workers=2)) == result(alone)
     assert stages(tmp_path) == before
     again = capsys.readouterr().out
@@ -116,7 +117,7 @@ def test_a_stage_that_one_worker_made_is_not_reused_because_another_found_it(
         ((0, 0), ([Done("old", old, None), Done("new", new, None)], "")),
         ((1, 0), ([Done("old", old, None), Done("new", new, 0.3)], "")),
     ]
-    monkeypatch.setattr(study_runs, "answered", lambda *arguments: iter(heard))
+    monkeypatch.setattr(engine, "answered", lambda *arguments: iter(heard))
     said, file = [], Path("study.py")
     progress = Progress(said.append)
     missing = SimpleNamespace(stages_of=lambda *_: [SimpleNamespace(folder=tmp_path / "missing")])
@@ -126,7 +127,7 @@ def test_a_stage_that_one_worker_made_is_not_reused_because_another_found_it(
 
 
 def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, monkeypatch):
-    finished = study_runs.answered
+    finished = engine.answered
 
     def interrupted(*arguments):
         pairs = finished(*arguments)
@@ -134,12 +135,12 @@ def test_an_interrupted_study_goes_on_with_what_is_left(run, alone, tmp_path, mo
         pairs.close()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(study_runs, "answered", interrupted)
+    monkeypatch.setattr(engine, "answered", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, workers=2)
     before = stages(tmp_path)
     assert len([name for name in before if name.startswith("evaluate-")]) < 2 + 3
-    monkeypatch.setattr(study_runs, "answered", finished)
+    monkeypatch.setattr(engine, "answered", finished)
     folder = run(tmp_path, workers=2)
     assert result(folder) == result(alone)
     after = stages(tmp_path)
@@ -173,6 +174,6 @@ def test_how_many_workers(small_ratings_csv, monkeypatch):
     assert number_of_workers(Options(), study._replace(seeds=tuple(range(9)))) == 8
     with pytest.raises(UserError, match=r"^--workers 0: give at least 1\.$"):
         number_of_workers(Options(workers=0), study)
-    reason = r"^--workers 2: only one process can use --device cuda:1; leave --workers out\.$"
+    reason = r"^--workers 2: only one process can use --device cuda:1; leave --workers out, or "
     with pytest.raises(UserError, match=reason):
         number_of_workers(Options(device="cuda:1", workers=2), study)
