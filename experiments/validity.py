@@ -1,6 +1,6 @@
 """What the studies' validity rests on, before and after, in one script: lists, reward models, axis.
 
-    python experiments/validity.py [--dataset jester] [--seeds 3] [--stages runs] [--study FOLDER]
+    python experiments/validity.py [--dataset jester] [--seeds 3] [--study FOLDER]
 
 Before: a softmax over the whole catalogue and the transformer ensemble. After: over what may be
 shown, and the factor model. Each seed is one of pretraining, of the reward model and of
@@ -8,14 +8,14 @@ post-training. Tables: the value of lists without and with training (the truth's
 elsewhere the judge's) and NDCG@10 of the pretrained policy among them; the quality of the reward
 models beside the item mean; the share of DPO's pairs that the filter keeps, and that hold an item
 the user had before; and of finished studies of noise, how each axis orders the methods' values.
-Intervals are 95%, over users and seeds.
+Intervals are 95%, over users and seeds. They are printed, and written to OUTPUT/DATASET.md.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ from recsys_posttrain.basic_statistics import spearman
 from recsys_posttrain.data.batching import fixed_batches
 from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.endings import exit_code
+from recsys_posttrain.files import check_writable, write_text
 from recsys_posttrain.progress import Progress
+from recsys_posttrain.provenance import git_commit
 from recsys_posttrain.report.cells import Cell, cells, headings
 from recsys_posttrain.report.noise_quality import AXES, CONDITION
 from recsys_posttrain.report.render import markdown_table
@@ -192,12 +194,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--stages", type=Path, default=Path("runs"))
     parser.add_argument("--study", type=Path, action="append", help="of noise; may be given twice")
+    parser.add_argument("--output", type=Path, default=Path("runs/validity"))
     arguments = parser.parse_args()
-    for folder in arguments.study or ():
-        print(axes(study_folder(folder)), flush=True)
-    base = base_of(dataset_named(arguments.dataset, arguments.data_root))
-    for text in measure(base, range(arguments.seeds), arguments.stages):
+    check_writable(arguments.output.parent)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    base = base_of(dataset := dataset_named(arguments.dataset, arguments.data_root))
+    studies = (axes(study_folder(folder)) for folder in arguments.study or ())
+    texts = [
+        f"{dataset.name}, {arguments.seeds} seeds of pretraining, reward model and post-training; "
+        f"commit {git_commit()}; command: python experiments/validity.py --dataset "
+        f"{dataset.name} --seeds {arguments.seeds}. Means ± half of the 95% intervals over users "
+        "and seeds. Before: a softmax over the whole catalogue, and the transformer ensemble; "
+        "after: over what may be shown, and the factor model.\n"
+    ]
+    for text in chain(studies, measure(base, range(arguments.seeds), arguments.stages)):
         print(text, flush=True)
+        texts.append(text)
+    write_text(arguments.output / f"{dataset.name}.md", "\n".join(texts))
 
 
 if __name__ == "__main__":
