@@ -160,6 +160,9 @@ quality: setup ## compare fast paths with the exact one: the same metrics within
 	$(VENV) -m recsys_posttrain run $(QUALITY) $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 	$(VENV) -m recsys_posttrain run $(QUALITY) --eval-split validation $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
 	$(VENV) benchmarks/quality_check.py runs/quality-ml-100k-full-seeds runs/quality-ml-100k-full-seeds-validation
+	$(VENV) -m recsys_posttrain run $(QUALITY) --devices 2 --methods "pretraining, exact" \
+	  --output runs/two-processes $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+	$(VENV) benchmarks/quality_check.py runs/two-processes/quality-* --as quality-ml-100k-full-seeds
 
 fuzz: setup ## run the commands on 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py

@@ -2,11 +2,13 @@
 
     make quality
     python benchmarks/quality_check.py runs/quality-ml-100k-full-seeds [--renew]
+    python benchmarks/quality_check.py runs/two/... --as quality-ml-100k-full-seeds
 
 A path passes where each of its METRICS, a mean over targets and seeds, is within the interval of
 the control: mean +- t sd sqrt(2 / S) over the S seeds, which holds the mean of S other seeds 95
 times of 100. The control itself has to lie within the interval of the committed one, which
-results/quality_check.json holds and --renew writes anew. Exit code 1 where something does not.
+results/quality_check.json holds and --renew writes anew. With --as, a study that was pretrained by
+several processes is judged by the committed control of another one. Exit code 1 where something does not.
 """
 
 import argparse
@@ -79,6 +81,7 @@ def verdicts(found: Mapping[str, Record], expected: Mapping[str, Record]) -> pd.
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("studies", type=Path, nargs="+", help="finished folders of the study")
+    parser.add_argument("--as", dest="name", help="whose committed control, where not its own")
     parser.add_argument("--renew", action="store_true", help="the controls are the expected ones")
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
     arguments = parser.parse_args(words)
@@ -90,7 +93,7 @@ def main(words: list[str]) -> None:
         if (rows := study.frame("rows.parquet")) is None:
             raise UserError(f"{folder} has no rows.parquet: give the folder of a finished study")
         found = by_seed(rows)
-        name = folder.resolve().name
+        name = arguments.name or folder.resolve().name
         lines = verdicts(found, {} if arguments.renew else known.get(name, {}))
         controls[name] = {row: found[row] for row in found if row.endswith(", exact")}
         seeds = len(next(iter(found.values()))[METRICS[0]])

@@ -61,7 +61,13 @@ METHODS: dict[str, Any] = {
     "DPO, beta 2": DPO(beta=2.0),
 }
 VALUES = ("reward/gold@5", "reward/judge-rollout@5")  # the first that there is
-QUALITY = ("rmse", "mae", "pairwise_accuracy", "context_accuracy", "spearman")
+QUALITY = {
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "pairwise_accuracy": "pairwise accuracy",
+    "context_accuracy": "in one context",
+    "spearman": "Spearman",
+}
 WIDTHS = {"before": 1.0, "after": WIDTH}
 BATCHES = 8  # of 64 histories, for DPO's pairs
 
@@ -127,13 +133,14 @@ def reward_models(pipelines: dict[tuple[str, int], Pipeline]) -> str:
             {name: float(quality[name]["item mean"]) for name in QUALITY}
         )
         rows.setdefault(name, []).append({**quality.iloc[-1][[*QUALITY]], **of_axis})
+    names = {**AXES, **QUALITY}
     columns = [*QUALITY, *(name for name in AXES if name not in QUALITY)]
     shown = []
     for name, found in rows.items():
         means = pd.DataFrame(found).mean()
         texts = (f"{means[column]:.4f}" if column in means else "" for column in columns)
         shown.append(cells([name, *texts]))
-    return markdown_table(headings("reward model", *(AXES.get(c, c) for c in columns)), shown)
+    return markdown_table(headings("reward model", *(names[c] for c in columns)), shown)
 
 
 def kept_pairs(pipelines: dict[tuple[str, int], Pipeline]) -> str:
@@ -205,12 +212,12 @@ def main() -> None:
         f"commit {git_commit()}; command: python experiments/validity.py --dataset "
         f"{dataset.name} --seeds {arguments.seeds}. Means ± half of the 95% intervals over users "
         "and seeds. Before: a softmax over the whole catalogue, and the transformer ensemble; "
-        "after: over what may be shown, and the factor model.\n"
+        "after: over what may be shown, and the factor model."
     ]
     for text in chain(studies, measure(base, range(arguments.seeds), arguments.stages)):
         print(text, flush=True)
         texts.append(text)
-    write_text(arguments.output / f"{dataset.name}.md", "\n".join(texts))
+    write_text(arguments.output / f"{dataset.name}.md", "\n\n".join(texts) + "\n")
 
 
 if __name__ == "__main__":
