@@ -7,8 +7,8 @@
 A path passes where each of its METRICS, a mean over targets and seeds, is within the interval of
 the control: mean +- t sd sqrt(2 / S) over the S seeds, which holds the mean of S other seeds 95
 times of 100. The control itself has to lie within the interval of the committed one, which
-results/quality_check.json holds and --renew writes anew. With --as, a study that was pretrained by
-several processes is judged by the committed control of another one. Exit code 1 where something does not.
+results/quality_check.json holds and --renew writes anew; with --as it is that of another study, for
+one that several processes pretrained. Exit code 1 where something does not.
 """
 
 import argparse

@@ -2,10 +2,16 @@
 
 import json
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
+
+from recsys_posttrain.data.notes import note
 
 if TYPE_CHECKING:
     import pandas as pd
+
+KEPT = "pairs/kept"  # in metrics.jsonl, of methods that learn from pairs (algorithms/margin.py)
+FEW = 0.05  # of positions: pairs too few to stand for the log
 
 
 @dataclass(frozen=True)
@@ -21,10 +27,26 @@ class Fitted:
     guard: str = ""  # which bound was passed, and what was done; empty: none
 
     @property
+    def kept(self) -> float | None:
+        """The share of positions whose pair counts, a mean over the steps that were logged; None
+        of a method without pairs."""
+        shares = [line[KEPT] for line in map(json.loads, self.lines) if KEPT in line]
+        return fmean(shares) if shares else None
+
+    @property
     def record(self) -> dict[str, Any]:
         """What a stage keeps of it, beside metrics.jsonl."""
-        kept = "steps", "best_step", "best_value", "guard"
-        return {name: getattr(self, name) for name in kept}
+        names = "steps", "best_step", "best_value", "guard"
+        found = {name: getattr(self, name) for name in names}
+        return found if self.kept is None else {**found, "kept": self.kept}
+
+    def note_few_pairs(self, method: str) -> None:
+        if self.kept is not None and self.kept < FEW:
+            note(
+                f"{method} learned from {self.kept:.2%} of the positions: elsewhere the reward "
+                "model is not sure enough which item of the pair is better; a smaller width keeps "
+                "more (--set algorithm.pairs.width=1)"
+            )
 
     @property
     def history(self) -> "pd.DataFrame":

@@ -27,6 +27,7 @@ class Provenance:
     left_out: str = ""  # methods without a row, and why
     seeds: str = ""  # what they are of
     sums: str = ""  # of training, over a large catalogue, that were estimated
+    pairs: str = ""  # the share that counts, of methods that learn from pairs
     chosen: str = ""  # the methods asked for, where these are not all of the study
 
 
@@ -62,6 +63,7 @@ def caption_of(
         + (f" {provenance.seeds}" if provenance.seeds else ""),
         f"{provenance.steps} post-training steps" if provenance.steps else "",
         provenance.sums,
+        provenance.pairs,
         f"tuning budget: {provenance.tuning}" if provenance.tuning else "",
         f"chosen: {provenance.chosen}" if provenance.chosen else "",
         f"left out: {provenance.left_out}" if provenance.left_out else "",

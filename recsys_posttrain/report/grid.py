@@ -21,7 +21,7 @@ from recsys_posttrain.report.noise_quality import (
     of_kind,
     swept,
 )
-from recsys_posttrain.report.study_folder import ACHIEVED, runs_of
+from recsys_posttrain.report.study_folder import ACHIEVED, pairs_text, runs_of
 from recsys_posttrain.report.terminal import OnTerminal
 from recsys_posttrain.stats.bootstrap import FEW_USERS
 
@@ -119,6 +119,7 @@ def about(record: Mapping[str, Any], num_users: int) -> str:
 def caption(record: Mapping[str, Any], num_users: int, control: str, rule: str) -> str:
     several, methods = len(record["seeds"]) > 1, record.get("methods")
     chosen = f"Chosen: {', '.join(methods)}. " if methods else ""
+    pairs = f"{text[0].upper()}{text[1:]}. " if (text := pairs_text(record)) else ""
     over = "users and seeds" if several else "users; one seed gives none over seeds"
     return (
         f"{about(record, num_users)} Mean ± half of the 95% interval over {over}. In brackets "
@@ -133,7 +134,7 @@ def caption(record: Mapping[str, Any], num_users: int, control: str, rule: str) 
         "the noisy log against the clean one. Projected correlation: of what a policy can "
         "represent of the reward model with the truth or a judge, under the pretrained policy over "
         "items that may be shown; beside a noisy log, of a model with the same errors. Tuning: "
-        f"{record['tuning']}. {chosen}Commit {record['commit']}; "
+        f"{record['tuning']}. {pairs}{chosen}Commit {record['commit']}; "
         f"command: {record['command']}."
     )
 

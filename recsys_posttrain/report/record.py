@@ -44,7 +44,7 @@ _KINDS: dict[str, Kind] = {
     "?runs": [_RUN],
     "?noise": {str: {"?model": _ACHIEVED, "?log": {str: float}}},
     "?left_out": {str: str},
-    "?stages": {str: {"?seconds": float, "?folder": str}},
+    "?stages": {str: {"?seconds": float, "?folder": str, "?record": {"?kept": float}}},
     "?sweep": {},
 }
 FIX = "restore the file or run the study again"

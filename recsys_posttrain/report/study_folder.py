@@ -202,6 +202,22 @@ def families_of(record: Mapping[str, Any]) -> dict[str, str]:
     return {label_of(run): str(run["family"]) for run in runs}
 
 
+def pairs_text(record: Mapping[str, Any]) -> str:
+    """For the caption: of how many positions the pair counts, by method; empty where none has
+    pairs, and of an older record. Over runs and seeds of a method the least and the most."""
+    labels = {str(run.get("title")): label_of(run) for run in record.get("runs", [])}
+    shares: dict[str, list[float]] = {}
+    for name, stage in record.get("stages", {}).items():
+        kept, title = (stage.get("record") or {}).get("kept"), name.rpartition("/")[0]
+        if kept is not None and title in labels:
+            shares.setdefault(labels[title], []).append(kept)
+    texts = []
+    for label, found in shares.items():
+        low, high = f"{min(found):.2%}", f"{max(found):.2%}"
+        texts.append(f"{label} {low}" + ("" if low == high else f" to {high}"))
+    return f"pairs that count: {', '.join(texts)} of the positions" if texts else ""
+
+
 def noise_of(described: Mapping[str, Any]) -> tuple[str, str, float]:
     """Place, kind and level of a described RewardNoise: the model's, otherwise the log's."""
     for place in ("model", "log"):

@@ -32,7 +32,7 @@ from recsys_posttrain.report.over_optimisation import write_curves
 from recsys_posttrain.report.page import write_page
 from recsys_posttrain.report.quality import SHORT, terminal_sheet, write_quality
 from recsys_posttrain.report.record import FIX, read_rows, study_record
-from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of
+from recsys_posttrain.report.study_folder import TEXTS, families_of, label_of, pairs_text
 from recsys_posttrain.report.table import Table, comparison_table
 from recsys_posttrain.report.terminal import OnTerminal
 from recsys_posttrain.reward_scale import scale_in
@@ -279,6 +279,7 @@ def _table(
             + (" equal" if len(record["steps"]) == 1 else ""),
             seeds=seeds_text(record),
             sums=sums_text(record),
+            pairs=pairs_text(record),
             tuning=record["tuning"],
             chosen=", ".join(record.get("methods", ())),
             left_out=by_reason(record.get("left_out", {})),

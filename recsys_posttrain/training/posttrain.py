@@ -189,6 +189,7 @@ def posttrain(
     finally:
         actors.set_logits_dtype(None)
         set_positions(None)
+    fitted.note_few_pairs(type(algorithm).__name__)
     actors.clear_cache()
     return actors.policy.eval(), fitted
 

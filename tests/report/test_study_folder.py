@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.report.study_folder import by_line, noise_of, study_folder, value_columns
+from recsys_posttrain.report.study_folder import (
+    by_line,
+    noise_of,
+    pairs_text,
+    study_folder,
+    value_columns,
+)
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results"
 NOISY = "PPO, item bias 0.6"
@@ -76,6 +82,22 @@ def test_a_noise_of_level_zero_is_none() -> None:
     }
     assert noise_of(described) == ("log", "Flips", 1.0)
     assert noise_of({}) == ("", "", 0.0)
+
+
+def test_the_share_of_pairs_that_count_by_hand() -> None:
+    """Of a method's runs and seeds the least and the most; BC has none, nor has an older record."""
+    runs = [
+        {"title": "DPO, beta 2", "name": "DPO", "algorithm": {"class": "DPO"}},
+        {"title": "DPO, beta 8", "name": "DPO", "algorithm": {"class": "DPO"}},
+        {"title": "IPO", "algorithm": {"class": "IPO"}},
+        {"title": "BC", "algorithm": {"class": "BC"}},
+    ]
+    kept = {"DPO, beta 2/0": 0.3, "DPO, beta 2/1": 0.25, "DPO, beta 8/0": 0.0001, "IPO/0": 0.5}
+    stages = {name: {"record": {"kept": share}} for name, share in kept.items()}
+    stages |= {"BC/0": {"record": {}}, "pretrained": {}}
+    text = pairs_text({"runs": runs, "stages": stages})
+    assert text == "pairs that count: DPO 0.01% to 30.00%, IPO 50.00% of the positions"
+    assert pairs_text({}) == pairs_text({"runs": runs, "stages": {"DPO, beta 2/0": {}}}) == ""
 
 
 def test_no_study_and_no_results_are_one_sentence(tmp_path: Path, finished_study: Path) -> None:

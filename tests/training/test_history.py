@@ -10,11 +10,14 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import DummyLogger
 
 import recsys_posttrain as rp
+from recsys_posttrain.algorithms import DPO
+from recsys_posttrain.algorithms.pairs import SampledPairs
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.types import LossOutput
 
 
@@ -70,6 +73,30 @@ def test_history_by_hand():
 
 def test_nothing_trained_has_an_empty_history():
     assert Fitted(0, 0, None).history.empty
+
+
+def test_the_share_of_pairs_that_count_is_a_mean_over_logged_steps(capsys):
+    lines = ['{"step": 10, "pairs/kept": 0.06}', '{"step": 10, "kl": 1}', '{"pairs/kept": 0.01}']
+    few = Fitted(20, 20, None, tuple(lines))
+    assert few.kept == pytest.approx(0.035)
+    assert few.record["kept"] == few.kept
+    few.note_few_pairs("DPO")
+    assert "DPO learned from 3.50% of the positions: " in capsys.readouterr().err
+    without = Fitted(20, 20, None, ('{"step": 10, "kl": 1}',))
+    assert without.kept is None
+    assert "kept" not in without.record
+    for enough in (without, Fitted(20, 20, None, ('{"pairs/kept": 0.05}',))):
+        enough.note_few_pairs("DPO")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("width", "says"), [(1e6, True), (0.0, False)])
+def test_training_on_no_pair_is_said(tiny, capsys, width, says):
+    algorithm = DPO(pairs=SampledPairs(width=width))
+    short = Training(epochs=4, batch_size=16, learning_rate=0.01)
+    _, fitted = posttrain(tiny.policy, tiny.data, algorithm, tiny.reward, short)
+    assert (fitted.kept == 0) is says
+    assert ("DPO learned from 0.00% of the positions" in capsys.readouterr().err) is says
 
 
 def test_the_file_grows_while_it_runs_and_a_logger_gets_the_same(tmp_path):
