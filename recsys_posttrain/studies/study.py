@@ -59,6 +59,7 @@ from recsys_posttrain.studies.stages import COLUMNS, Stages
 from recsys_posttrain.studies.tracked import Tracked
 from recsys_posttrain.tracking.curves import streamed
 from recsys_posttrain.tracking.mirror import track
+from recsys_posttrain.training.processes import check_devices
 from recsys_posttrain.untrained import Pretrained
 from recsys_posttrain.worlds.base import World
 
@@ -71,6 +72,7 @@ def run_study(file: Path, options: Options) -> Path:
     """Runs what is not done yet, prints and writes the tables; returns the study's folder."""
     study = options.study(file)
     workers = number_of_workers(options, study)
+    check_devices(options.devices, options.device)
     folder = options.output / study.name
     changes = (
         *options.overrides, *options.thresholds.options, *options.rules.options,

@@ -131,6 +131,13 @@ def test_the_command_gives_the_same_table_again(load, monkeypatch):
     assert command_of(main, Options(devices=2)).startswith("recsys-posttrain run ")
 
 
+def test_what_devices_cannot_share_is_refused_before_anything_is_read(world, tmp_path):
+    options = Options(dataset="no_such.csv", output=tmp_path / "runs", devices=2, device="cuda")
+    with pytest.raises(UserError, match=r"^devices=2 and device=cuda: "):
+        run_study(Path("study.py"), options)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_devices_share_pretraining_and_the_stage_says_so(world, small_ratings_csv, tmp_path):
     options = Options(
         dataset=str(small_ratings_csv), seeds=1, workers=1, output=tmp_path, methods="BC", devices=2
@@ -138,6 +145,27 @@ def test_devices_share_pretraining_and_the_stage_says_so(world, small_ratings_cs
     record = json.loads((run_study(Path("study.py"), options) / "run.json").read_text())
     assert record["stages"]["pretrained"]["record"]["devices"] == 2
     assert "--devices 2" in record["command"]
+
+
+def test_the_caption_says_that_no_pair_counted(world, small_ratings_csv, tmp_path):
+    """Over the table and in the record; in a study of several strengths too."""
+    text = Path("study.py").read_text() + (
+        "from recsys_posttrain.algorithms import DPO\n"
+        "from recsys_posttrain.algorithms.pairs import SampledPairs\n"
+        "LONG = replace(SHORT, epochs=4)\n"
+        "RUNS = [BASE] + [\n"
+        "    Run(DPO(beta=beta, pairs=SampledPairs(width=1e6)), SETUP, 'DPO', LONG,\n"
+        "        strength=f'beta {beta}') for beta in BETAS\n"
+        "]\n"
+    )
+    for name, betas in {"one": "(1.0,)", "several": "(1.0, 2.0)"}.items():
+        Path(f"{name}.py").write_text(f"BETAS = {betas}\n{text}")
+        options = Options(dataset=str(small_ratings_csv), seeds=1, workers=1, output=tmp_path)
+        folder = run_study(Path(f"{name}.py"), options)
+        caption = (folder / "table.md").read_text()
+        assert "airs that count: DPO 0.00% of the positions" in caption, name
+        record = json.loads((folder / "run.json").read_text())
+        assert 0 in [stage["record"].get("kept") for stage in record["stages"].values()]
 
 
 def test_the_caption_and_the_record_say_what_was_chosen(world, small_ratings_csv, tmp_path):
