@@ -196,6 +196,7 @@ def _done(command: _Command, work: Callable[[Task], Result], task: Task, log: Pa
 
 def _this_command() -> _Command:
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    passed_on.pop(f"{_PASSED_ON}STORAGE", None)  # it may hold a password, and no task needs it
     return _Command(Path.cwd(), passed_on, package_versions(), _code())
 
 

@@ -38,16 +38,19 @@ def evaluated(expressions, log, workers=2):
 @pytest.mark.usefixtures("machines")
 def test_each_task_once_elsewhere_with_one_thread(log, capsys, monkeypatch):
     monkeypatch.setenv("RECSYS_POSTTRAIN_MARK", "seen")
-    monkeypatch.setenv("A_SECRET", "of the command alone")
+    secrets = ("A_SECRET", "RECSYS_POSTTRAIN_STORAGE")
+    for name in secrets:
+        monkeypatch.setenv(name, "of the command alone")
     monkeypatch.chdir(log.parents[1])
     threads, said = "__import__('torch').get_num_threads()", "print('in the log')"
-    variables = "[__import__('os').environ.get(n) for n in ('RECSYS_POSTTRAIN_MARK', 'A_SECRET')]"
+    names = ("RECSYS_POSTTRAIN_MARK", *secrets)
+    variables = f"[__import__('os').environ.get(n) for n in {names}]"
     folder = "__import__('os').getcwd()"
     tasks = [SLOWLY.format(0.2), threads, "2 + 3", said, variables, folder]
     results = dict(evaluated(tasks, log))
     assert results.keys() == set(tasks)
     assert (results["2 + 3"], results[threads]) == (5, 1)
-    assert results[variables] == ["seen", None]
+    assert results[variables] == ["seen", None, None]
     assert results[folder] == str(log.parents[1])
     assert results[tasks[0]] != os.getpid()
     assert log.read_text() == "in the log\n"
