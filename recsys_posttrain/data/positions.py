@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recsys_posttrain.data.batching import fixed_batches
+from recsys_posttrain.data.batching import BatchStream, fixed_batches
 from recsys_posttrain.data.notes import note
 from recsys_posttrain.data.repeats import EVERYTHING, Rule
 from recsys_posttrain.types import Batch, Sequences
@@ -78,3 +78,14 @@ class TrainingPositions:
                     )
         assert values_E is not None  # BatchStream refuses a log without positions
         return values_E
+
+
+def positions_of(stream: BatchStream) -> TrainingPositions | None:
+    """The positions at which frozen models cache their outputs; None: they cache nothing.
+
+    Caching all positions of the log pays only where the run reads all of them: latest windows
+    only, and at least one epoch.
+    """
+    if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
+        return None
+    return TrainingPositions(stream.sequences, stream.max_length, stream.rule)

@@ -36,6 +36,7 @@ from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.studies.shared_stages import SharedStages
 from recsys_posttrain.training import posttrain
+from recsys_posttrain.training.snapshots import SNAPSHOT
 from recsys_posttrain.types import Targets
 from recsys_posttrain.untrained import RewardArgmax, Tilt
 from recsys_posttrain.untrained.base import Given, Untrained
@@ -255,7 +256,7 @@ class Pipeline(SharedStages):
             )
             rows = [{"step": 0, **point(reference)}]
             for step in _kept_steps(posttrained):
-                policy = self.load(posttrained, posttrain.SNAPSHOT.format(step))
+                policy = self.load(posttrained, SNAPSHOT.format(step))
                 rows.append({"step": step, **point(policy)})
             curve = pd.DataFrame(rows)
             opinions = [f"reward/{name}" for name in models]

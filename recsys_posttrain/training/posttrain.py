@@ -7,7 +7,6 @@ from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
@@ -15,13 +14,11 @@ from pytorch_lightning.loggers import Logger
 from recsys_posttrain.algorithms.actors import FIXED, Actors, logged_rewards
 from recsys_posttrain.algorithms.base import Algorithm, after_step, heads_of
 from recsys_posttrain.config import require, require_kinds, require_trainer
-from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.data.encode import encode, encoder
-from recsys_posttrain.data.positions import TrainingPositions
+from recsys_posttrain.data.positions import TrainingPositions, positions_of
 from recsys_posttrain.data.repeats import rule_of
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.evaluation.evaluate import evaluate
-from recsys_posttrain.evaluation.subsets import liked
 from recsys_posttrain.fitted import Fitted
 from recsys_posttrain.models.frozen import FrozenPolicy
 from recsys_posttrain.models.policy import Policy
@@ -34,14 +31,14 @@ from recsys_posttrain.training.catalogue import proposal_of, with_sample
 from recsys_posttrain.training.drift import drift
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.processes import Group, check_devices, helped
+from recsys_posttrain.training.snapshots import SNAPSHOT, snapshot_steps
+from recsys_posttrain.training.validated import validation_means
 from recsys_posttrain.training.watch import measure_of
 from recsys_posttrain.types import Batch, LossOutput, Split
 
 POSTTRAINING = Training(steps=100, batch_size=64, learning_rate=3e-4, decay=True)
 VALIDATIONS = 4
-VALIDATED = ("ndcg@10", "reward/proxy@10", "kl", "entropy")
-LIKED_NDCG = "ndcg@10 liked"  # where there are such targets; settings are chosen by it
-SNAPSHOT = "step-{:06d}.safetensors"
 
 
 def posttrain(
@@ -57,6 +54,7 @@ def posttrain(
     logger: Logger | None = None,
     callbacks: Sequence[Callback] = (),
     judge: RewardModel | None = None,
+    devices: int = 1,
 ) -> tuple[Policy, Fitted]:
     """A post-trained copy of `policy`, which itself stays as it is.
 
@@ -75,6 +73,7 @@ def posttrain(
         beforehand with this `policy`; validation reads the noisy reward model too.
     logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
     judge: for a bound of the plan's guard on the gap between reward model and judge.
+    devices: processes that share every batch, as for `pretrain`; each draws for its part.
 
     Logged every few steps: the loss, the algorithm's own metrics (rewards in stars), and on the
     current batch the exact `kl` to the reference, the `entropy` and, in the log's unit,
@@ -89,6 +88,28 @@ def posttrain(
     given = {"policy": policy, "data": data, "algorithm": algorithm, "reward": reward}
     require_kinds({"folder": folder, "logger": logger}, **given, training=training, seed=seed)
     require_trainer(device, callbacks)
+    check_devices(devices, device)
+    arguments = policy, data, algorithm, reward, training, seed, folder, device, log, judge
+    with helped(devices, _trained, *arguments) as group:
+        return _trained(*arguments, group, logger, callbacks)
+
+
+def _trained(
+    policy: Policy,
+    data: Split,
+    algorithm: Algorithm,
+    reward: RewardModel,
+    training: Training,
+    seed: int,
+    folder: Path | None,
+    device: str,
+    log: NoisyLog | None,
+    judge: RewardModel | None,
+    group: Group,
+    logger: Logger | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[Policy, Fitted]:
+    """In each process of the group."""
     num_items, scale = len(policy.item_embedding_VD), data.corpus.reward_scale
     if encoder(data.corpus, policy.item_ids, num_items) is not None:
         assert policy.item_ids is not None
@@ -133,15 +154,15 @@ def posttrain(
         actors.step = step
         reward.resample(None)
         after_step(algorithm, actors)
-        if folder is not None and step in snapshots:
+        if folder is not None and step in snapshots and group.is_first:
             save_tensors(folder / SNAPSHOT.format(step), actors.policy.state_dict())
 
     def reseed(step: int, seed: int) -> None:
         actors.step = step
-        actors.generator.manual_seed(seed)
+        actors.generator.manual_seed(group.own_seed(seed))
         reward.resample(seed)
 
-    positions = _positions(stream) if log.redraw is None else None
+    positions = positions_of(stream) if log.redraw is None else None
 
     def set_positions(positions: TrainingPositions | None) -> None:
         for frozen in (reference, reward):
@@ -153,10 +174,7 @@ def posttrain(
             actors.policy, data, reward, actors.reference, targets=data.validation
         ).per_user
         set_positions(positions)
-        means = {name: float(rows[name].mean()) for name in VALIDATED}
-        if not scale.missing and (weight_N := liked(rows, scale)).any():
-            means[LIKED_NDCG] = float(np.average(rows["ndcg@10"], weights=weight_N))
-        return {f"validation/{name}": mean for name, mean in means.items()}
+        return validation_means(rows, scale)
 
     module = TrainingModule(
         actors,
@@ -185,6 +203,7 @@ def posttrain(
             logger=logger,
             callbacks=callbacks,
             measure=measure_of(training.guard, actors, data.validation, judge),
+            group=group,
         )
     finally:
         actors.set_logits_dtype(None)
@@ -192,22 +211,3 @@ def posttrain(
     fitted.note_few_pairs(type(algorithm).__name__)
     actors.clear_cache()
     return actors.policy.eval(), fitted
-
-
-def snapshot_steps(count: int, last: int) -> set[int]:
-    """The steps after which weights are saved: at most `count`, the last one included.
-
-    They grow by about the same factor, because the policy moves most in the first steps.
-    """
-    return {round(last ** (n / count)) for n in range(1, count + 1)}
-
-
-def _positions(stream: BatchStream) -> TrainingPositions | None:
-    """The positions at which frozen models cache their outputs; None: they cache nothing.
-
-    Caching all positions of the log pays only where the run reads all of them: latest windows
-    only, and at least one epoch.
-    """
-    if stream.random_windows > 0 or stream.stop < stream.steps_per_epoch:
-        return None
-    return TrainingPositions(stream.sequences, stream.max_length, stream.rule)

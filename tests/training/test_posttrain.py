@@ -22,7 +22,8 @@ from recsys_posttrain.plan import Training
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.tensors import load_tensors
 from recsys_posttrain.training.drift import drift
-from recsys_posttrain.training.posttrain import posttrain, snapshot_steps
+from recsys_posttrain.training.posttrain import posttrain
+from recsys_posttrain.training.snapshots import snapshot_steps
 from recsys_posttrain.types import LossOutput
 
 PLAN = Training(epochs=2, batch_size=16, learning_rate=0.02, warmup_steps=3)

@@ -6,11 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from recsys_posttrain.algorithms import BC, DPO, IQL, ExactPPO, FilteredBC
+from recsys_posttrain.algorithms.pairs import SampledPairs
 from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training import fit as fit_file
 from recsys_posttrain.training.module import TrainingModule
+from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
 from recsys_posttrain.training.processes import Group, helped
 
@@ -43,6 +46,54 @@ def test_the_steps_are_those_of_one_process(tiny, processes, patience):
     targets = tiny.data.test
     for values in zip(*(each.scores(targets.history) for each in (one, several)), strict=True):
         torch.testing.assert_close(*values, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [BC(), ExactPPO(kl_coefficient=0.5), IQL(), FilteredBC()],
+    ids=lambda each: type(each).__name__,
+)
+def test_post_training_takes_the_steps_of_one_process(tiny, algorithm):
+    """Where nothing is drawn: a mean, the old policy, heads of its own, positions left out."""
+    given = tiny.policy, tiny.data, algorithm, tiny.reward, replace(UNEVEN, epochs=6)
+    (one, alone), (two, shared) = posttrain(*given), posttrain(*given, devices=2)
+    assert shared.steps == alone.steps == 12
+    for name in ("loss", "validation/ndcg@10", "validation/kl"):
+        found = curve(shared, name)
+        assert found
+        assert found == pytest.approx(curve(alone, name), abs=1e-5)
+    targets = tiny.data.test
+    for values in zip(*(each.scores(targets.history) for each in (one, two)), strict=True):
+        torch.testing.assert_close(*values, rtol=1e-4, atol=1e-4)
+
+
+def test_each_process_draws_for_its_part_and_a_killed_post_training_resumes(
+    tiny, tmp_path, monkeypatch
+):
+    """DPO draws candidates. Snapshots are written once, by the first."""
+    algorithm, plan = DPO(pairs=SampledPairs(width=0.0)), replace(PLAN, snapshots=2)
+    given = tiny.policy, tiny.data, algorithm, tiny.reward, plan, 0
+    unbroken, fitted = posttrain(*given, tmp_path / "one", devices=2)
+    assert fitted.kept == 1
+    monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    step_of_module, killed = TrainingModule.training_step, []
+
+    def step(module, *arguments):
+        if module.steps_done == 7 and not killed:
+            killed.append(module.steps_done)
+            raise Killed
+        return step_of_module(module, *arguments)
+
+    monkeypatch.setattr(TrainingModule, "training_step", step)
+    with pytest.raises(Killed):
+        posttrain(*given, tmp_path / "two", devices=2)
+    resumed, _ = posttrain(*given, tmp_path / "two", devices=2)
+    assert killed
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    saved = [{p.name for p in (tmp_path / name).glob("step-*")} for name in ("one", "two")]
+    assert saved[0] == saved[1]
+    assert len(saved[0]) == 2
 
 
 def test_a_killed_training_resumes_to_the_bit(tiny, tmp_path, monkeypatch):
