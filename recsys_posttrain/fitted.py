@@ -38,13 +38,16 @@ class Fitted:
         """What a stage keeps of it, beside metrics.jsonl."""
         names = "steps", "best_step", "best_value", "guard"
         found = {name: getattr(self, name) for name in names}
-        return found if self.kept is None else {**found, "kept": self.kept}
+        kept = self.kept
+        return found if kept is None else {**found, "kept": kept}
 
     def note_few_pairs(self, method: str) -> None:
-        if self.kept is not None and self.kept < FEW:
+        """One line where a method that learns from pairs kept hardly any."""
+        kept = self.kept
+        if kept is not None and kept < FEW:
             note(
-                f"{method} learned from {self.kept:.2%} of the positions: elsewhere the reward "
-                "model is not sure enough which item of the pair is better; a smaller width keeps "
+                f"{method} learned from {kept:.2%} of the positions: elsewhere the reward model is "
+                "not sure enough which item of the pair is better; a smaller width keeps "
                 "more (--set algorithm.pairs.width=1)"
             )
 

@@ -14,7 +14,7 @@ from recsys_posttrain.algorithms.actors import Actors
 from recsys_posttrain.config import require_at_least
 from recsys_posttrain.types import Batch
 
-# In standard deviations. With RewardFactors 29% of the pairs are kept at 2.5 on ML-100K and 24% on
+# In standard deviations. With RewardFactors 29% of the pairs are kept at 2.5 on ML-100K and 17% on
 # Jester, but 1 to 2% where it learned from half of ML-100K's users, and next to none on
 # semi-ml-100k: give 1 there. RewardEnsemble is sure of nearly all: give 5 or more.
 WIDTH = 2.5

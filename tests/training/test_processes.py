@@ -26,6 +26,26 @@ class Killed(BaseException):
     """Nobody catches it, as nobody catches SIGKILL."""
 
 
+@pytest.fixture
+def kill_once(monkeypatch):
+    """From its call on the first training ends after step 7; the list then has that step."""
+
+    def start():
+        monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+        step_of_module, killed = TrainingModule.training_step, []
+
+        def step(module, *arguments):
+            if module.steps_done == 7 and not killed:
+                killed.append(module.steps_done)
+                raise Killed
+            return step_of_module(module, *arguments)
+
+        monkeypatch.setattr(TrainingModule, "training_step", step)
+        return killed
+
+    return start
+
+
 def curve(fitted, name):
     lines = [json.loads(line) for line in fitted.lines]
     return [line[name] for line in lines if name in line]
@@ -68,23 +88,14 @@ def test_post_training_takes_the_steps_of_one_process(tiny, algorithm):
 
 
 def test_each_process_draws_for_its_part_and_a_killed_post_training_resumes(
-    tiny, tmp_path, monkeypatch
+    tiny, tmp_path, kill_once
 ):
     """DPO draws candidates. Snapshots are written once, by the first."""
     algorithm, plan = DPO(pairs=SampledPairs(width=0.0)), replace(PLAN, snapshots=2)
     given = tiny.policy, tiny.data, algorithm, tiny.reward, plan, 0
     unbroken, fitted = posttrain(*given, tmp_path / "one", devices=2)
     assert fitted.kept == 1
-    monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    step_of_module, killed = TrainingModule.training_step, []
-
-    def step(module, *arguments):
-        if module.steps_done == 7 and not killed:
-            killed.append(module.steps_done)
-            raise Killed
-        return step_of_module(module, *arguments)
-
-    monkeypatch.setattr(TrainingModule, "training_step", step)
+    killed = kill_once()
     with pytest.raises(Killed):
         posttrain(*given, tmp_path / "two", devices=2)
     resumed, _ = posttrain(*given, tmp_path / "two", devices=2)
@@ -96,19 +107,10 @@ def test_each_process_draws_for_its_part_and_a_killed_post_training_resumes(
     assert len(saved[0]) == 2
 
 
-def test_a_killed_training_resumes_to_the_bit(tiny, tmp_path, monkeypatch):
+def test_a_killed_training_resumes_to_the_bit(tiny, tmp_path, kill_once):
     """With dropout, which each process draws for its own part, and an average of the weights."""
     unbroken, _ = pretrain(tiny.data, tiny.backbone, PLAN, 0, tmp_path / "one", devices=2)
-    monkeypatch.setattr(fit_file, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    step_of_module, killed = TrainingModule.training_step, []
-
-    def step(module, *arguments):
-        if module.steps_done == 7 and not killed:
-            killed.append(module.steps_done)
-            raise Killed
-        return step_of_module(module, *arguments)
-
-    monkeypatch.setattr(TrainingModule, "training_step", step)
+    killed = kill_once()
     with pytest.raises(Killed):
         pretrain(tiny.data, tiny.backbone, PLAN, 0, tmp_path / "two", devices=2)
     assert killed
