@@ -36,7 +36,8 @@ from recsys_posttrain.worlds.catalog import dataset_named
 BACKBONES: dict[str, BackboneConfig] = {
     "SASRec": SASRec(),
     "HSTU": HSTU(),
-    # As base_search.py chose.
+    # As base_search.py chose with the time.
+    "HSTU, four blocks": HSTU(blocks=4, heads=2),
     "HSTU, target time": HSTU(blocks=4, heads=2, target_time=True),
 }
 METRICS = {"HR@10": "hr@10", "NDCG@10": "ndcg@10"}
