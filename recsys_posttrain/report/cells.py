@@ -7,7 +7,7 @@ reading a text.
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -21,6 +21,7 @@ from recsys_posttrain.report.record import FIX, Kind, check_kinds
 from recsys_posttrain.stats.comparison import DECIMALS
 
 NOTHING = "–"  # noqa: RUF001 (an en dash for an empty cell)
+DAGGER = "†"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,18 @@ class Block:
     columns: Sequence[Heading]
     rows: Sequence[Row]
     groups: Sequence[str] = ()
+
+    @property
+    def num_names(self) -> int:
+        """How many columns, the first, say what a row is of."""
+        texts = [column.is_text for column in self.columns]
+        return texts.index(False) if False in texts else 1
+
+    def part(self, places: Sequence[int]) -> "Block":
+        """The same rows with these columns."""
+        columns = [self.columns[place] for place in places]
+        rows = [[row[place] for place in places] for row in self.rows]
+        return replace(self, columns=columns, rows=rows)
 
     def by_group(self) -> Iterator[tuple[str, list[Row]]]:
         """The rows of each group after its name, which is empty where there is only one."""

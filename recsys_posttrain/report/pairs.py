@@ -1,4 +1,5 @@
-"""Which methods differ, and which are equal: letters per column, and a sentence for the terminal.
+"""Which methods differ, and which are equal: how many others each is above and below, per column,
+and a sentence for the terminal.
 
 All pairs stand in pairs.csv (stats/pairs.py).
 """
@@ -20,18 +21,22 @@ from recsys_posttrain.report.study_folder import JUDGED_BY
 from recsys_posttrain.stats.bootstrap import ALPHA, smallest_p
 from recsys_posttrain.stats.columns import Column
 from recsys_posttrain.stats.comparison import Comparison
-from recsys_posttrain.stats.pairs import equal, letters, separated
+from recsys_posttrain.stats.pairs import equal, separated, wins
 
 
 def pairs_sheet(comparison: Comparison, columns: Sequence[Column], control: str) -> Sheet:
-    """Letters of all methods, and the p-values of their equivalence with the control."""
+    """Of each method how many others it is above and below, and the p of equivalence with the
+    control."""
     methods = comparison.methods
     tested = [column for column in columns if column.of_lists is None]
-    letters_MC, equal_MC = [[Cell(name)] for name in methods], [[Cell(name)] for name in methods]
+    wins_MC, equal_MC = [[Cell(name)] for name in methods], [[Cell(name)] for name in methods]
     for column in tested:
         order, best = ranked(comparison, column)
         pairs = comparison.pairs[comparison.pairs["column"] == column.name]
-        found = dict(zip(order, letters(separated(pairs, order)), strict=True))
+        won = wins(pairs, order, column.higher_is_better)
+        found = {
+            name: f"{above} / {below}" for name, (above, below) in zip(order, won, strict=True)
+        }
         with_control = pairs[(pairs["method"] == control) | (pairs["other"] == control)]
         p = {
             name: float(row["p_equal_holm"])
@@ -39,7 +44,7 @@ def pairs_sheet(comparison: Comparison, columns: Sequence[Column], control: str)
             for name in (row["method"], row["other"])
         }
         for m, name in enumerate(methods):
-            letters_MC[m].append(Cell(found.get(name, NOTHING), bold=name in best and column.bold))
+            wins_MC[m].append(Cell(found.get(name, NOTHING), bold=name in best and column.bold))
             if name != control:
                 of_control = p.get(name, np.nan)
                 equal_MC[m].append(Cell(p_text(of_control), dagger=of_control <= ALPHA))
@@ -47,14 +52,14 @@ def pairs_sheet(comparison: Comparison, columns: Sequence[Column], control: str)
     headings += [Heading(c.name, c.metric, c.over, c.arrow) for c in tested]
     others = [row for row in equal_MC if row[0].text != control]
     caption = (
-        "Methods that share a letter are separated by no test (p ≤ .05, "
+        "Above how many other methods a test puts a method, and below how many (p ≤ .05, "
         f"{tests_text(comparison)}); bold: those that none separates from the best of "
         f"the column. Second block: p of equivalence with {control} (two one-sided tests, "
         f"Holm-corrected alike); † equal, p ≤ .05. Margin: {comparison.margin:.0%} of {control}'s "
         f"value, of rewards {comparison.margin:.0%} of a star. All pairs: pairs.csv."
     )
     title = f"Equivalence with {control}, p"
-    return Sheet(caption, [Block("", headings, letters_MC), Block(title, headings, others)])
+    return Sheet(caption, [Block("", headings, wins_MC), Block(title, headings, others)])
 
 
 def ranked(comparison: Comparison, column: Column) -> tuple[list[str], frozenset[str]]:

@@ -1,4 +1,4 @@
-"""Cells as Markdown, LaTeX and HTML. Each escapes on its own."""
+"""Cells as Markdown and HTML; LaTeX is in latex.py. Each escapes on its own."""
 
 import html as standard
 import re
@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from recsys_posttrain.files import write_text
-from recsys_posttrain.report.cells import NOTHING, Block, Cell, Heading, Row, Sheet, write_sheet
-
-DAGGER = "†"
+from recsys_posttrain.report.cells import DAGGER, Block, Cell, Heading, Row, Sheet, write_sheet
+from recsys_posttrain.report.latex import latex
 
 
 def write(sheet: Sheet, folder: Path, name: str) -> None:
@@ -63,68 +62,6 @@ def _inline(text: str) -> str:
 
 
 _MARKDOWN = {ord(letter): f"\\{letter}" for letter in "\\`*_|<[]#~"} | {ord("\r"): " "}
-
-
-def latex(sheet: Sheet, label: str = "comparison") -> str:
-    """A table* for booktabs; it needs nothing else in the preamble."""
-    columns = sheet.blocks[0].columns
-    alignment = "".join("l" if column.is_text else "r" for column in columns)
-    titles = [(_latex(column.first), _latex(_second(column))) for column in columns]
-    lines = [
-        r"\begin{table*}[t]",
-        r"\centering",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{_latex(sheet.caption)}}}",
-        rf"\label{{tab:{label}}}",
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        *(" & ".join(line) + r" \\" for line in zip(*titles, strict=True)),
-    ]
-    for block in sheet.blocks:
-        lines.append(r"\midrule")
-        if block.title:
-            lines.append(_latex_line(block.title, len(columns)))
-        for group, rows in block.by_group():
-            lines += [r"\addlinespace", _latex_line(group, len(columns))] if group else []
-            lines += [" & ".join(map(_latex_cell, row)) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
-
-
-def _latex_line(text: str, columns: int) -> str:
-    """Text over all columns."""
-    return rf"\multicolumn{{{columns}}}{{l}}{{\textit{{{_latex(text)}}}}} \\"
-
-
-def _second(column: Heading) -> str:
-    return f"{column.second} {column.arrow}".strip()
-
-
-def _latex_cell(cell: Cell) -> str:
-    value = _latex(cell.text)
-    value = rf"\textbf{{{value}}}" if cell.bold else value
-    value += r"$^\dagger$" if cell.dagger else ""
-    return value + (rf"\,{{\scriptsize {_latex(_small(cell))}}}" if _small(cell) else "")
-
-
-def _small(cell: Cell) -> str:
-    """What follows the value, on one line."""
-    return " ".join(part for part in (cell.interval, cell.note) if part)
-
-
-_LATEX = str.maketrans(
-    {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    | {"[": "{[}", "]": "{]}"}  # after a line's end brackets are a length
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$", "±": r"$\pm$", NOTHING: "--"}
-    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", DAGGER: r"$\dagger$"}
-)
-
-
-def _latex(text: str) -> str:
-    """Escaped text; a minus sign before a number is set as one."""
-    escaped = text.translate(_LATEX)
-    return f"$-${escaped[1:]}" if text.startswith("-") else escaped
 
 
 def html_sheet(sheet: Sheet) -> str:

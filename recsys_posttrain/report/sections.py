@@ -18,7 +18,7 @@ from recsys_posttrain.report.svg import Panel
 
 # Title and lead of the sections that are one sheet.
 EQUAL_KL = "Equal distance", "What methods gain at the same KL to the policy that all start from."
-PAIRS = "Which methods differ", "Two methods that share a letter are separated by no test."
+PAIRS = "Which methods differ", "Above how many others a test puts each method, and below how many."
 CUTOFFS = "Cut-offs", "What a method gains at the head of a list, loses further down, and shows."
 SELECTION = (
     "Choosing a strength",

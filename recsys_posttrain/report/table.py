@@ -34,6 +34,7 @@ from recsys_posttrain.report.cells import (
     plus_minus,
 )
 from recsys_posttrain.report.cutoffs import cutoffs_sheet, trade_offs
+from recsys_posttrain.report.latex import latex
 from recsys_posttrain.report.pairs import best_sentence, pairs_sheet, tests_text
 from recsys_posttrain.report.terminal import OnTerminal
 from recsys_posttrain.reward_scale import RewardScale
@@ -112,8 +113,8 @@ class Table:
         return render.html_sheet(self.sheet)
 
     def latex(self) -> str:
-        """A table* for booktabs; it needs nothing else in the preamble."""
-        return render.latex(self.sheet)
+        """For booktabs; it needs nothing else in the preamble."""
+        return latex(self.sheet)
 
     def rich(self) -> Group:
         """For rich.print: fits into any width."""

@@ -4,8 +4,8 @@ The names of the rows are never cut; columns that do not fit follow in a table o
 not even one fits beside the names, each row is a list of its values.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rich import box
 from rich.cells import cell_len
@@ -13,8 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from recsys_posttrain.report.cells import Block, Cell, Heading, Sheet
-from recsys_posttrain.report.render import DAGGER
+from recsys_posttrain.report.cells import DAGGER, Block, Cell, Heading, Sheet
 
 BEST = "*"  # where text cannot be bold
 GAP = 2  # between two columns
@@ -43,7 +42,7 @@ class OnTerminal:
 
 def _pieces(block: Block, width: int, is_bold: bool) -> list[Block]:
     """The block in parts that fit, each with the names of the rows; none where no column fits."""
-    names = _names(block)
+    names = block.num_names
     room = width - sum(_width(block, place, is_bold) + GAP for place in range(names))
     parts: list[list[int]] = []
     used = 0
@@ -56,18 +55,7 @@ def _pieces(block: Block, width: int, is_bold: bool) -> list[Block]:
             used = -GAP
         parts[-1].append(place)
         used += GAP + needed
-    return [_part(block, [*range(names), *places]) for places in parts]
-
-
-def _names(block: Block) -> int:
-    """How many columns say what a row is of."""
-    texts = [column.is_text for column in block.columns]
-    return texts.index(False) if False in texts else 1
-
-
-def _part(block: Block, places: Sequence[int]) -> Block:
-    columns = [block.columns[place] for place in places]
-    return replace(block, columns=columns, rows=[[row[p] for p in places] for row in block.rows])
+    return [block.part([*range(names), *places]) for places in parts]
 
 
 def _width(block: Block, place: int, is_bold: bool) -> int:
@@ -93,7 +81,7 @@ def _table(block: Block, is_bold: bool) -> Table:
     table.title = Text(block.title) if block.title else None
     table.title_justify = "left"
     for place, column in enumerate(block.columns):
-        is_name = place < _names(block)
+        is_name = place < block.num_names
         table.add_column(
             Text(_title(column)),
             justify="left" if is_name else "right",
@@ -119,7 +107,7 @@ def _lists(block: Block, is_bold: bool) -> Iterator[Text]:
     """Every row as its name and a line for each value."""
     if block.title:
         yield Text(f"\n{block.title}")
-    names = _names(block)
+    names = block.num_names
     for row in block.rows:
         yield Text(", ".join(cell.text for cell in row[:names]))
         for column, cell in zip(block.columns[names:], row[names:], strict=True):

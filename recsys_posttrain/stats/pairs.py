@@ -82,19 +82,13 @@ def _among(pairs: pd.DataFrame, methods: Sequence[str], holds: pd.Series) -> NDA
     return found_MM
 
 
-def letters(separated_MM: NDArray[np.bool_]) -> list[str]:
-    """Of each method its letters: two share one where no test separates them (Piepho 2004). The
-    first letters are of the first method."""
-    num_methods = len(separated_MM)
-    groups = {frozenset(range(num_methods))}
-    for first, second in zip(*np.nonzero(np.triu(separated_MM)), strict=True):
-        split = {group for group in groups if {first, second} <= group}
-        parts = {group - {one} for group in split for one in (first, second)}
-        groups = (groups - split) | parts
-        groups = {group for group in groups if not any(group < other for other in groups)}
-    ordered = sorted(groups, key=sorted)
-    names = [chr(ord("a") + n) if n < 26 else f"({n + 1})" for n in range(len(ordered))]
-    return [
-        "".join(name for name, group in zip(names, ordered, strict=True) if m in group)
-        for m in range(num_methods)
-    ]
+def wins(pairs: pd.DataFrame, methods: Sequence[str], higher_is_better: bool) -> NDArray[np.int_]:
+    """How many other methods of one column a test puts each above, and below: [M, 2]. pairs: of
+    that column."""
+    apart = pairs[pairs["p_holm"] <= ALPHA]
+    first, second = apart["method"], apart["other"]
+    is_above = (apart["difference"] > 0) == higher_is_better
+    sides = first.where(is_above, second), second.where(is_above, first)
+    return np.stack(
+        [each.value_counts().reindex(list(methods), fill_value=0) for each in sides], axis=1
+    )

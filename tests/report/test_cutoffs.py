@@ -11,7 +11,8 @@ from recsys_posttrain.evaluation.metrics import (
     shown_popularity,
 )
 from recsys_posttrain.report.cells import read_sheet
-from recsys_posttrain.report.render import latex, markdown
+from recsys_posttrain.report.latex import latex
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.report.table import comparison_table, write_table
 
 USERS, ITEMS = 200, 60

@@ -8,6 +8,7 @@ from rich.console import Console
 from recsys_posttrain.evaluation.metrics import per_user_frame
 from recsys_posttrain.report import render
 from recsys_posttrain.report.cells import Block, Cell, Heading, Sheet, read_sheet, write_sheet
+from recsys_posttrain.report.latex import latex
 from recsys_posttrain.report.study_folder import families_of
 from recsys_posttrain.report.table import comparison_table, in_families
 from recsys_posttrain.report.terminal import OnTerminal
@@ -34,7 +35,7 @@ def test_markdown_by_hand():
 
 
 def test_latex_by_hand():
-    body = render.latex(SHEET).partition("\\midrule\n")[2]
+    body = latex(SHEET).partition("\\midrule\n")[2]
     assert body == (
         "\\addlinespace\n\\multicolumn{2}{l}{\\textit{no *training*}} \\\\\n"
         "A & .1 \\\\\nB & .2 \\\\\n"

@@ -61,11 +61,11 @@ def test_markdown_by_hand():
 def test_latex_by_hand():
     text = golden(control="A_1 & B").latex()
     head, body = text.split(r"\label{tab:comparison}")
-    assert head.startswith("\\begin{table*}[t]\n\\centering\n\\footnotesize\n")
+    assert head.startswith("\\begin{table*}[tp]\n\\centering\n\\footnotesize\n")
     said = (r"toy\_set", r"half of the 95\% interval", r"minus A\_1 \& B")
     assert all(each in head for each in said)
     assert body == (
-        "\n\\begin{tabular}{lrrr}\n\\toprule\n"
+        "\\par\\medskip\n\\begin{tabular}{lrrr}\n\\toprule\n"
         " & HR@1 & NDCG@5 & coverage \\\\\n"
         "method & all $\\uparrow$ & liked $\\uparrow$ & @10 $\\uparrow$ \\\\\n"
         "\\midrule\nBC & .0000$^\\dagger$\\,{\\scriptsize $\\pm$.0000} & "

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from recsys_posttrain.report.equal_kl import equal_kl_sheet
-from recsys_posttrain.report.render import latex, markdown
+from recsys_posttrain.report.latex import latex
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats.bootstrap import bootstrap, draws_of_seeds, interval
 from recsys_posttrain.stats.equal_kl import KLS, columns_at_equal_kl, equal_kl, interpolated

@@ -1,6 +1,5 @@
-"""All pairs of methods: letters by their definition, equality by hand, and the rows of a table."""
+"""All pairs of methods: wins and equality by hand, and the rows of a table."""
 
-import itertools
 from io import StringIO
 
 import numpy as np
@@ -9,46 +8,36 @@ import pytest
 from rich.console import Console
 
 from recsys_posttrain.report.cells import p_text
-from recsys_posttrain.report.render import latex, markdown
+from recsys_posttrain.report.latex import latex
+from recsys_posttrain.report.render import markdown
 from recsys_posttrain.report.table import comparison_table, write_table
 from recsys_posttrain.reward_scale import RewardScale
 from recsys_posttrain.stats import bootstrap as bootstrap_module
 from recsys_posttrain.stats.bootstrap import bootstrap, equivalence_p, interval, p_value
 from recsys_posttrain.stats.columns import Column
-from recsys_posttrain.stats.pairs import compared_pairs, equal, letters, margin_of, separated
+from recsys_posttrain.stats.pairs import compared_pairs, equal, margin_of, separated, wins
 from recsys_posttrain.stats.significance import holm
 
 NDCG, GOLD = Column("NDCG@10", "all", "ndcg@10"), Column("reward", "gold@5", "reward/gold@5")
 
 
-def matrix(size, *pairs):
-    found = np.zeros((size, size), dtype=bool)
-    for first, second in pairs:
-        found[first, second] = found[second, first] = True
-    return found
-
-
-def test_letters_by_hand():
-    """1 is between 0 and 2, which differ: it has the letters of both."""
-    assert letters(matrix(3)) == ["a", "a", "a"]
-    assert letters(matrix(3, (0, 2))) == ["a", "ab", "b"]
-    assert letters(matrix(3, (0, 1), (0, 2), (1, 2))) == ["a", "b", "c"]
-    assert letters(matrix(4, (0, 3), (1, 3), (0, 2))) == ["a", "ab", "bc", "c"]
-    assert letters(matrix(0)) == []
-
-
-def test_two_methods_share_a_letter_where_no_test_separates_them():
-    """For every table of five methods; no letter could be left out."""
-    pairs = list(itertools.combinations(range(5), 2))
-    for chosen in itertools.product((False, True), repeat=len(pairs)):
-        apart = matrix(5, *(pair for pair, one in zip(pairs, chosen, strict=True) if one))
-        found = letters(apart)
-        for first, second in pairs:
-            assert bool(set(found[first]) & set(found[second])) != apart[first, second]
-        for letter in set("".join(found)):
-            left = [set(each) - {letter} for each in found]
-            lost = any(not left[a] & left[b] and not apart[a, b] for a, b in pairs) or not all(left)
-            assert lost, (found, letter)
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_wins_by_hand(higher_is_better):
+    """C is above both others by a test, and A above B by none; where lower is better the other way
+    round."""
+    pairs = pd.DataFrame(
+        [
+            ("A", "B", 1.0, 0.2),
+            ("A", "C", -2.0, 0.05),
+            ("C", "B", 3.0, 0.01),
+            ("A", "D", 9, np.nan),
+        ],
+        columns=["method", "other", "difference", "p_holm"],
+    )
+    found = wins(pairs, ["A", "B", "C", "D"], higher_is_better)
+    by_hand = [[0, 1], [0, 1], [2, 0], [0, 0]]
+    assert found.tolist() == [each[:: 1 if higher_is_better else -1] for each in by_hand]
+    assert wins(pairs[:0], ["A"], higher_is_better).tolist() == [[0, 0]]
 
 
 def drawn(num_users=150, seeds=2):
@@ -144,16 +133,15 @@ def shown(table):
     return out.getvalue()
 
 
-def test_the_sheet_has_letters_and_the_p_of_equivalence(tmp_path):
+def test_the_sheet_has_counts_and_the_p_of_equivalence(tmp_path):
     table = table_of(drawn(seeds=1))
     text = markdown(table.pairs)
-    assert text.count("| **a** |") == 2 - 1, "D in the last column"
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert lines[2:6] == [
-        "| A | c | c |",
-        "| B | c | c |",
-        "| C | b | b |",
-        "| D | **a** | **a** |",
+        "| A | 0 / 2 | 0 / 2 |",
+        "| B | 0 / 2 | 0 / 2 |",
+        "| C | 2 / 1 | 2 / 1 |",
+        "| D | **3 / 0** | **3 / 0** |",
     ]
     assert lines[8:] == [  # 6 pairs times 1 / 5,001
         *("| B | .001† | .001† |", "| C | .001† | .001† |", "| D | 1.000 | 1.000 |")
@@ -174,12 +162,12 @@ def test_the_terminal_names_those_near_the_best_and_the_equal_ones():
     assert "not separated from it: A (equal)." in text
 
 
-def test_a_method_without_values_has_no_letter():
+def test_a_method_without_values_has_no_count():
     rows = drawn(seeds=1)
     rows.loc[rows["method"] == "B", "reward/gold@5"] = np.nan
     lines = markdown(table_of(rows).pairs).splitlines()
-    assert "| B | c | – |" in lines  # noqa: RUF001
-    assert "| A | c | c |" in lines
+    assert "| B | 0 / 2 | – |" in lines  # noqa: RUF001
+    assert "| A | 0 / 2 | 0 / 2 |" in lines
 
 
 def test_p_values_have_a_floor():
