@@ -13,6 +13,7 @@ policies: in the log, the mean over replications, and below which a tenth of the
 
 import argparse
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ import recsys_posttrain as rp
 from recsys_posttrain.basic_statistics import Floats
 from recsys_posttrain.data import LeaveOneOut
 from recsys_posttrain.data.hold_out import targets_where
-from recsys_posttrain.evaluation.off_policy import ESTIMATORS, estimates, support
+from recsys_posttrain.evaluation.off_policy import ESTIMATORS, estimates
+from recsys_posttrain.evaluation.support import support
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import Training
@@ -78,6 +80,21 @@ def product(factors: Any) -> Floats:
     return np.asarray(state_NR @ factor_VR.T)
 
 
+def draws(
+    b_NV: Floats, drawn: int, replications: int
+) -> Iterator[tuple[Any, Any, np.random.Generator]]:
+    """Of each replication `drawn` targets, an item of b for each, and the generator for the rest.
+    The same whenever asked."""
+    generator = np.random.default_rng(0)
+    below_NV = b_NV.cumsum(axis=1)
+    # All rows as one ascending list, row n between n and n + 1: a draw is looked up, not counted.
+    below_I = (below_NV / below_NV[:, -1:] + np.arange(len(b_NV))[:, None]).ravel()
+    for _ in range(replications):
+        n = generator.integers(0, len(b_NV), drawn)
+        a = np.searchsorted(below_I, n + generator.random(drawn)) - n * b_NV.shape[1]
+        yield n, a, generator
+
+
 def replicated(
     b_NV: Floats,
     pi_NV: Floats,
@@ -89,15 +106,9 @@ def replicated(
 ) -> dict[str, Floats]:
     """By estimator the mean and half of the interval of each replication, [R, 2]. A replication is
     the same log for every policy."""
-    generator = np.random.default_rng(0)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ESTIMATORS}
     expected_N = (pi_NV * model_NV).sum(axis=1)
-    below_NV = b_NV.cumsum(axis=1)
-    # All rows as one ascending list, row n between n and n + 1: a draw is looked up, not counted.
-    below_I = (below_NV / below_NV[:, -1:] + np.arange(len(b_NV))[:, None]).ravel()
-    for _ in range(replications):
-        n = generator.integers(0, len(b_NV), drawn)
-        a = np.searchsorted(below_I, n + generator.random(drawn)) - n * b_NV.shape[1]
+    for n, a, generator in draws(b_NV, drawn, replications):
         reward_D = rated(reward_NV[n, a], generator)
         known = pi_NV[n, a] / b_NV[n, a], reward_D, model_NV[n, a], expected_N[n]
         for name, value_N in estimates(*known).items():
@@ -171,6 +182,7 @@ def orders(table: pd.DataFrame, means: dict[str, Floats], gold_P: Floats) -> pd.
 def world_and_data(options: argparse.Namespace) -> tuple[Any, Split]:
     """All items: what is left out for being rare would be missing from the log's policy too."""
     world: Any = world_of(dataset_named(options.dataset, options.data_root))
+    world = replace(world, seed=options.seed)
     if options.users is not None:
         world = replace(world, users=options.users)
     data = rp.load(world, split=LeaveOneOut(minimum_item_ratings=1))
@@ -181,9 +193,10 @@ def world_and_data(options: argparse.Namespace) -> tuple[Any, Split]:
     return world, replace(data, test=targets_where(data.test, kept_N))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def options_of(description: str | None, seed: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--dataset", default="jester", help="jester, semi-ml-100k or semi-ml-1m")
+    parser.add_argument("--seed", type=int, default=seed, help="of the world, so of its log")
     parser.add_argument("--users", type=int, help="of Jester; all by default")
     parser.add_argument("--targets", type=int, default=7200, help="at most so many, drawn evenly")
     parser.add_argument(
@@ -197,7 +210,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="of all training of policies")
     parser.add_argument("--data-root", help="a folder or zip that holds the real ratings")
     parser.add_argument("--output", type=Path, default=Path("runs/worlds"))
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = options_of(__doc__, seed=0)
     world, data = world_and_data(options)
     trained = rankers_of(data, options.steps)
     parts = [

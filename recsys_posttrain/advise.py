@@ -13,7 +13,7 @@ import pandas as pd
 from recsys_posttrain.config import require
 from recsys_posttrain.data.table_file import FileRules
 from recsys_posttrain.data.user_holdout import UserHoldout
-from recsys_posttrain.evaluation.off_policy import support
+from recsys_posttrain.evaluation.support import support
 from recsys_posttrain.report.answer import TEMPERATURES, OwnGains, answer, is_known, own_lines
 from recsys_posttrain.report.findings import Finding, finding, is_evidence
 from recsys_posttrain.report.nearest import Log, distance, log_in, logs_of
@@ -34,7 +34,9 @@ from recsys_posttrain.worlds.catalog import dataset_named
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"  # of a checkout
 LIKED = next(column for column in COLUMNS if column.name == "NDCG@10 liked")
-DOUBLY_ROBUST = next(column for column in OFF_POLICY_COLUMNS if column.source == "reward/dr")
+DOUBLY_ROBUST = next(
+    column for column in OFF_POLICY_COLUMNS if column.source == "reward/adjusted-dr"
+)
 IN_FULL = 2  # of the studies that are near
 
 

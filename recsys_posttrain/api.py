@@ -25,12 +25,8 @@ from recsys_posttrain.data.split import targets_at
 from recsys_posttrain.data.table_file import interactions_of
 from recsys_posttrain.eligibility import Catalogue
 from recsys_posttrain.evaluation.evaluate import Evaluation, evaluate
-from recsys_posttrain.evaluation.off_policy import (
-    ESTIMATORS,
-    Support,
-    probability_of_target,
-    support,
-)
+from recsys_posttrain.evaluation.off_policy import ESTIMATORS, probability_of_target
+from recsys_posttrain.evaluation.support import Support, support
 from recsys_posttrain.models.checkpoint import SavedPolicy
 from recsys_posttrain.models.ranker import Ranker
 from recsys_posttrain.models.reward_model import RewardModel

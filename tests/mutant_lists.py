@@ -11,7 +11,8 @@ FILES = ["ops/softmax.py", "ops/logsumexp.py", "ops/log_prob.py"]
 FILES += [f"algorithms/{name}.py" for name in ALGORITHMS]
 FILES += [f"losses/{name}.py" for name in LOSSES]
 FILES += ["catalogue_sample.py", "training/catalogue.py"]
-FILES += ["models/pessimistic.py", "evaluation/over_optimisation.py", "worlds/tabular.py"]
+FILES += ["models/pessimistic.py", "evaluation/off_policy.py", "evaluation/over_optimisation.py"]
+FILES += ["worlds/tabular.py"]
 # Tests that are not in the file of the same name.
 TESTS = {
     "ops/softmax.py": ["tests/ops/test_softmax.py", "tests/ops/test_parts.py"],

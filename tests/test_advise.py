@@ -121,7 +121,7 @@ def test_the_gain_is_the_mean_difference_of_the_estimates_that_can_be_believed()
             weight[0] = users
         known = {"user_id": np.arange(users), "item_id": 1, "reward": 4.0, "total_reward": 4.0}
         gain = np.where(np.arange(users) % 2, 1.0, 2.0) / t
-        frame = pd.DataFrame(known | {"ndcg@10": 0.0, "reward/dr": 3 + gain})
+        frame = pd.DataFrame(known | {"ndcg@10": 0.0, "reward/adjusted-dr": 3 + gain})
         return frame.assign(**{"ope/weight": weight, "ope/overlap": 1.0})
 
     pipeline = SimpleNamespace(
@@ -134,7 +134,7 @@ def test_the_gain_is_the_mean_difference_of_the_estimates_that_can_be_believed()
     assert "effective sample size is below 400 (300)" in few.distrust
     pipeline.evaluate = lambda run: rows(run.algorithm, users)
     own = advise.own_gains(pipeline)
-    assert own.by == "reward dr"
+    assert own.by == "reward adjusted-dr"
     assert own.distrust == ""
     assert sorted(own.gains) == [0.3, 1.0, 3.0]
     for t, (value, low, high) in own.gains.items():

@@ -15,6 +15,7 @@ Each estimator gives one number per target, and the mean over targets is the est
     SNIPS          V + w (r - V) / mean(w)             V = sum(w r) / sum(w); consistent
     DR             v_hat + w (r - r_hat)               unbiased, whatever the model
     SNDR           v_hat + R + w (r - r_hat - R) / mean(w)    R = sum(w (r - r_hat)) / sum(w)
+    adjusted DR    mean(y) - beta (mean(w) - 1)        y of DR; the mean of w is known to be 1
     SWITCH-DR      v_hat + 1[w <= tau] w (r - r_hat)   tau = 0: DM; tau = inf: DR
 
 The two self-normalised ones are ratios; their per-target form is the value plus its influence
@@ -23,6 +24,12 @@ intervals and paired tests over targets hold, those that draw whole users too (w
 whose mean is the same, they would be as wide as those of IPS). Where all rewards shift by c, SNIPS
 shifts by c and IPS by c mean(w).
 
+Adjusted DR takes w - 1, whose expectation is 0, as a control variate: beta is the slope of y on w,
+so that the estimate is the intercept of a regression at w = 1. Where the log happens to lack the
+large weights, DR misses what they would have said and mean(w) shows it. Per target it gives the
+jackknife's pseudo-values, N theta - (N - 1) theta without the target, whose spread does not forget
+how far one large weight draws the line.
+
 "Unbiased" takes three things: the propensities are those of the log; b can show whatever the policy
 shows (overlap); and no target was left out for what was chosen. Items that `prepare` drops because
 they are rare break the last: IPS and DR's correction are then divided by the share that is kept,
@@ -30,14 +37,13 @@ which mean(w) shows; self-normalised forms are not.
 
 Sources: IPS, Horvitz and Thompson (1952); clipping at sqrt(N), Ionides (2008); SNIPS, Swaminathan
 and Joachims (2015); DR, Dudik, Langford and Li, arXiv 1103.4601; SWITCH, Wang, Agarwal and Dudik,
-arXiv 1612.01205, its tau here by default the same sqrt(N) rather than tuned.
+arXiv 1612.01205, its tau here by default the same sqrt(N) rather than tuned; control variates,
+Owen and Zhou, Safe and effective importance sampling (2000); pseudo-values, Tukey (1958).
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -51,20 +57,10 @@ from recsys_posttrain.ops.log_prob import log_prob
 from recsys_posttrain.types import Corpus, Targets
 
 ESTIMATORS = tuple(
-    f"reward/{name}" for name in ("dm", "ips", "clipped-ips", "snips", "dr", "sndr", "switch-dr")
+    f"reward/{name}"
+    for name in ("dm", "ips", "clipped-ips", "snips", "dr", "sndr", "adjusted-dr", "switch-dr")
 )
 WEIGHT, OVERLAP = "ope/weight", "ope/overlap"  # columns: w, and what `overlap` gives
-# Beyond these, the estimates are not to be believed. Of DR's 95% intervals in Jester 94 to 96% held
-# the truth where the effective sample was 39% of 7,200 targets or more, 90 to 92% where it was 4 to
-# 9%, fewer of 1,000 targets, and no form of the interval that was tried mends it: the largest
-# weights are not in the log (docs/off_policy.md). Or one target decides; or a twentieth of what the
-# policy does was never seen; or mean(w), whose expectation is the overlap, says that the
-# propensities or the targets are not the log's.
-LEAST_SAMPLE = 400
-LEAST_SAMPLE_SHARE = 0.1
-LARGEST_SHARE = 0.05
-LEAST_OVERLAP = 0.95
-STANDARD_ERRORS = 4.0
 
 
 def ips(weight_N: Floats, reward_N: Floats) -> Floats:
@@ -96,16 +92,30 @@ def self_normalised_dr(
     return expected_N + snips(weight_N, reward_N - model_N)
 
 
+def adjusted_dr(weight_N: Floats, reward_N: Floats, model_N: Floats, expected_N: Floats) -> Floats:
+    """DR less what the distance of the mean weight from 1 explains, as pseudo-values; DR where all
+    weights are equal. A target that alone decides the slope counts as on the line."""
+    y_N, n = dr(weight_N, reward_N, model_N, expected_N), len(weight_N)
+    from_mean_N = weight_N - weight_N.mean()
+    squares = (from_mean_N**2).sum()
+    if not squares:
+        return y_N
+    slope = (from_mean_N * y_N).sum() / squares
+    value = y_N.mean() - slope * (weight_N.mean() - 1)
+    rest_N = y_N - y_N.mean() - slope * from_mean_N
+    leverage_N = 1 / n + from_mean_N**2 / squares
+    of_target_N = 1 / n - (weight_N.mean() - 1) * from_mean_N / squares
+    alone_N = leverage_N > 1 - 1e-9
+    drawn_N = of_target_N * rest_N / np.where(alone_N, np.inf, 1 - leverage_N)
+    pseudo_N: Floats = value + (n - 1) * drawn_N
+    return pseudo_N
+
+
 def switch_dr(
     weight_N: Floats, reward_N: Floats, model_N: Floats, expected_N: Floats, tau: float
 ) -> Floats:
     """DR where the weight is at most tau, the model alone where it is larger."""
     return dr(np.where(weight_N <= tau, weight_N, 0.0), reward_N, model_N, expected_N)
-
-
-def effective_sample_size(weight_N: Floats) -> float:
-    """(sum w)^2 / sum w^2: N where all weights are equal, 1 where one target has all."""
-    return float(ratio(weight_N.sum() ** 2, (weight_N**2).sum()))
 
 
 def overlap(pi_NV: Floats, supported_NV: ArrayLike) -> Floats:
@@ -137,6 +147,7 @@ def estimates(
             "reward/dm": expected_N,
             "reward/dr": dr(*known),
             "reward/sndr": self_normalised_dr(*known),
+            "reward/adjusted-dr": adjusted_dr(*known),
             "reward/switch-dr": switch_dr(*known, cap),
         }
     return found
@@ -186,104 +197,3 @@ def off_policy_columns(
         logged = torch.ones(len(weight_N), 1), logged_V[:, None].float()
         overlap_N = expected_unseen(state_NR, factor_VR, *logged, targets).numpy()
     return estimates(weight_N, reward_N, *model) | {WEIGHT: weight_N, OVERLAP: overlap_N}
-
-
-class Support(NamedTuple):
-    """How far off-policy estimates can be believed."""
-
-    targets: int
-    sample: float  # effective sample size
-    largest: float  # weight
-    share: float  # of all weights, that of the largest
-    mean: float  # weight: an unbiased estimate of the overlap
-    error: float  # standard error of the mean weight
-    overlap: float  # `overlap`, mean
-
-    @property
-    def line(self) -> str:
-        return (
-            f"effective sample size {self.sample:,.0f} of {self.targets:,} targets, largest weight "
-            f"{self.largest:.3g} ({self.share:.1%} of all), mean weight {self.mean:.3g} ± "
-            f"{self.error:.2g}, overlap {self.overlap:.1%}"
-        )
-
-    @property
-    def reasons(self) -> list["Reason"]:
-        """Why the estimates are not to be believed; empty where nothing speaks against it."""
-        found = []
-        if not self.sample >= LEAST_SAMPLE:
-            what = f"the effective sample size is below {LEAST_SAMPLE}"
-            found.append(Reason(what, self.sample, f"{self.sample:,.0f}"))
-        elif self.sample < LEAST_SAMPLE_SHARE * self.targets:
-            what = f"the effective sample size is below {LEAST_SAMPLE_SHARE:.0%} of the targets"
-            found.append(Reason(what, self.sample, f"{self.sample:,.0f}"))
-        if self.share > LARGEST_SHARE:
-            what = f"one target has more than {LARGEST_SHARE:.0%} of all weight"
-            found.append(Reason(what, self.share, f"{self.share:.0%}"))
-        if self.overlap < LEAST_OVERLAP:
-            what = "the log never shows some of what the policy does"
-            found.append(Reason(what, 1 - self.overlap, f"{1 - self.overlap:.0%}"))
-        if abs(self.mean - 1) > max(STANDARD_ERRORS * self.error, 0.01):
-            what = (
-                "the mean weight is not 1, so the log's policy cannot show what this one does, "
-                "propensities are not those of the log, or targets were left out"
-            )
-            found.append(Reason(what, self.mean, f"{self.mean:.3g} ± {self.error:.2g}"))
-        return found
-
-    @property
-    def warning(self) -> str:
-        """The reasons in words."""
-        return "; ".join(f"{each.what} ({each.shown})" for each in self.reasons)
-
-
-class Reason(NamedTuple):
-    what: str
-    number: float
-    shown: str
-
-
-def support(rows: pd.DataFrame) -> Support:
-    """Of one policy's rows, with the columns WEIGHT and OVERLAP."""
-    weight_N = rows[WEIGHT].to_numpy(np.float64)
-    largest = float(weight_N.max())
-    error = weight_N.std(ddof=1) / math.sqrt(len(rows)) if len(rows) > 1 else math.inf
-    return Support(
-        *(len(rows), effective_sample_size(weight_N), largest),
-        *(float(ratio(largest, weight_N.sum())), float(weight_N.mean()), float(error)),
-        float(rows[OVERLAP].mean()),
-    )
-
-
-def support_sentence(rows: pd.DataFrame) -> str:
-    """For a caption: how far the estimates of each method can be believed, at its worst seed; empty
-    for rows without propensities. rows: with `method` and `seed`."""
-    if WEIGHT not in rows:
-        return ""
-    found: dict[str, Support] = {}
-    for (method, _), group in rows[rows[WEIGHT].notna()].groupby(
-        ["method", "seed"], sort=False, observed=True
-    ):
-        each = support(group)
-        worst = found.get(str(method))
-        if worst is None or each.sample < worst.sample:
-            found[str(method)] = each
-    samples = [each.sample for each in found.values()]
-    sentence = (
-        "Off-policy estimates read the log's propensities; their effective sample size is "
-        f"{min(samples):,.0f} to {max(samples):,.0f} of {each.targets:,} targets."
-    )
-    poor: dict[str, list[tuple[str, Reason]]] = {}
-    for name, each in found.items():
-        for reason in each.reasons:
-            poor.setdefault(reason.what, []).append((name, reason))
-    said = [f"{what} ({_whose(those, len(found))})" for what, those in poor.items()]
-    return sentence + (f" Not to be believed, because {'; '.join(said)}." if said else "")
-
-
-def _whose(reasons: list[tuple[str, Reason]], rows: int) -> str:
-    """By method what was measured, or the range where it is true of every row."""
-    if len(reasons) < rows or rows == 1:
-        return ", ".join(f"{name} {each.shown}" for name, each in reasons)
-    in_order = sorted((each for _, each in reasons), key=lambda each: each.number)
-    return f"every row: {in_order[0].shown} to {in_order[-1].shown}"

@@ -19,7 +19,7 @@ from rich.console import Group
 from rich.text import Text
 
 from recsys_posttrain.evaluation.metrics import LIST_LENGTH
-from recsys_posttrain.evaluation.off_policy import support_sentence
+from recsys_posttrain.evaluation.support import support_sentence
 from recsys_posttrain.files import write_text
 from recsys_posttrain.report import render
 from recsys_posttrain.report.caption import Provenance, caption_of, variance_sentence

@@ -83,7 +83,8 @@ COLUMNS = (
 # Estimates from the propensities of a log that has them (evaluation/off_policy.py). A ranker whose
 # weights are few and large can lead each of them by chance.
 OFF_POLICY_COLUMNS = tuple(
-    Column("reward", name, f"reward/{name}", bold=False) for name in ("dm", "ips", "snips", "dr")
+    Column("reward", name, f"reward/{name}", bold=False)
+    for name in ("dm", "ips", "snips", "dr", "adjusted-dr")
 )
 
 # What the judge says, of a split that keeps users for one (its rollouts not of a world), and, of a

@@ -8,9 +8,9 @@ import pytest
 from scipy.special import softmax
 
 from recsys_posttrain.evaluation.off_policy import (
+    adjusted_dr,
     clipped_ips,
     dr,
-    effective_sample_size,
     estimates,
     ips,
     overlap,
@@ -18,6 +18,7 @@ from recsys_posttrain.evaluation.off_policy import (
     snips,
     switch_dr,
 )
+from recsys_posttrain.evaluation.support import effective_sample_size
 
 # One context and three actions; each action is logged once.
 PI, B = np.array([0.5, 0.3, 0.2]), np.array([0.25, 0.25, 0.5])
@@ -42,6 +43,44 @@ def test_hand_numbers():
     close(self_normalised_dr(WEIGHTS, REWARD, MODEL, EXPECTED).mean(), 1.7 - 2.8 / 3.6)
     close(switch_dr(WEIGHTS, REWARD, MODEL, EXPECTED, 1.2), [1.7, 0.5, 2.1])
     assert effective_sample_size(WEIGHTS) == pytest.approx(3.6**2 / 5.6, rel=1e-12)
+
+
+def test_adjusted_dr_by_hand():
+    """Weights 0, 1 and 2 with y = 1, 0 and 4: the line is 5/3 + 3/2 (w - 1), and through two of
+    them at w = 1: 0 without the first, 5/2 without the second, 0 without the third."""
+    weight_N, y_N = np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.0, 4.0])
+    # Under a model of 0, y is what is expected and w r.
+    expected_N, reward_N = np.array([1.0, 0.0, 0.0]), np.array([7.0, 0.0, 2.0])
+    close(dr(weight_N, reward_N, np.zeros(3), expected_N), y_N)
+    without = np.array([0.0, 2.5, 0.0])
+    close(adjusted_dr(weight_N, reward_N, np.zeros(3), expected_N), 3 * 5 / 3 - 2 * without)
+
+
+def test_adjusted_dr_is_the_jackknife_of_a_regression():
+    """By fitting the line anew without each target."""
+    known = drawn(4, 60)
+    weight_N, y_N = known[0], dr(*known)
+
+    def at_one(kept_N):
+        columns = np.stack([np.ones(kept_N.sum()), weight_N[kept_N] - 1], axis=1)
+        return np.linalg.lstsq(columns, y_N[kept_N], rcond=None)[0][0]
+
+    all_N = np.ones(60, dtype=bool)
+    without = [at_one(all_N & (np.arange(60) != left)) for left in range(60)]
+    wanted_N = 60 * at_one(all_N) - 59 * np.array(without)
+    np.testing.assert_allclose(adjusted_dr(*known), wanted_N, rtol=1e-8)
+
+
+def test_limits_of_adjusted_dr():
+    """What weights explain wholly is taken out; equal weights explain nothing; a target that alone
+    has another weight decides the slope, and has no say beside it."""
+    weight_N, nothing_N = np.array([0.5, 0.2, 3.0, 1.1]), np.zeros(4)
+    close(adjusted_dr(weight_N, nothing_N, nothing_N, 2 + 5 * (weight_N - 1)), np.full(4, 2.0))
+    same = np.full(4, 0.7), np.array([1.0, 2.0, 3.0, 5.0]), nothing_N, np.ones(4)
+    close(adjusted_dr(*same), dr(*same))
+    alone = np.array([1.0, 1.0, 1.0, 4.0]), nothing_N, nothing_N, np.array([1.0, 2.0, 3.0, 9.0])
+    assert np.isfinite(adjusted_dr(*alone)).all()
+    close(adjusted_dr(*alone).mean(), 2.0)
 
 
 def test_overlap_by_hand():
@@ -132,7 +171,7 @@ def test_a_shift_of_the_rewards_shifts_what_is_self_normalised():
     weight_N, reward_N, model_N, expected_N = drawn(1)
     close(snips(weight_N, reward_N + 10), snips(weight_N, reward_N) + 10)
     shifted = reward_N + 10, model_N + 10, expected_N + 10
-    for of in (dr, self_normalised_dr):
+    for of in (dr, self_normalised_dr, adjusted_dr):
         close(of(weight_N, *shifted), of(weight_N, reward_N, model_N, expected_N) + 10)
     found = ips(weight_N, reward_N + 10).mean() - ips(weight_N, reward_N).mean()
     assert found == pytest.approx(10 * weight_N.mean())
@@ -164,7 +203,7 @@ def test_all_estimators_against_loops():
             v[i] + (w[i] * (r[i] - model[i]) if w[i] <= root else 0) for i in range(n)
         ],
     }
-    assert list(found) == list(wanted)
+    assert list(found) == [*list(wanted)[:-1], "reward/adjusted-dr", "reward/switch-dr"]
     for name, value_N in wanted.items():
         np.testing.assert_allclose(found[name], value_N, rtol=1e-9)
     assert max(w) > root, "clipping and switching do something"
@@ -208,11 +247,11 @@ def replications():
     return float((pi_XA * r_XA).sum(axis=1).mean()), {k: np.array(v) for k, v in values.items()}
 
 
-@pytest.mark.parametrize("name", ["reward/ips", "reward/snips", "reward/dr", "reward/sndr"])
+@pytest.mark.parametrize("name", ["ips", "snips", "dr", "sndr", "adjusted-dr"])
 def test_intervals_cover_the_truth(replications, name):
     """95% within 92 to 97%; the standard error of a coverage is .7%."""
     truth, values = replications
-    mean_R, half_R = values[name].T
+    mean_R, half_R = values[f"reward/{name}"].T
     assert 0.92 <= (np.abs(mean_R - truth) <= half_R).mean() <= 0.97
     assert abs(mean_R.mean() - truth) < 4 * mean_R.std() / math.sqrt(REPLICATIONS) + 0.005
 
@@ -225,4 +264,5 @@ def test_a_wrong_model_alone_misses_the_truth_and_dr_varies_less_than_ips(replic
     spread = {name: mean_R[:, 0].std() for name, mean_R in values.items()}
     # The model's error has a mean of .7 stars, which only the self-normalised form takes out.
     assert spread["reward/sndr"] < spread["reward/dr"] < spread["reward/ips"]
+    assert spread["reward/adjusted-dr"] < spread["reward/dr"]
     assert spread["reward/sndr"] < spread["reward/snips"] < spread["reward/ips"]

@@ -17,9 +17,8 @@ from recsys_posttrain.evaluation.off_policy import (
     WEIGHT,
     estimates,
     overlap,
-    support,
-    support_sentence,
 )
+from recsys_posttrain.evaluation.support import support, support_sentence
 from recsys_posttrain.evaluation.true_value import true_value
 from recsys_posttrain.models import SASRec
 from recsys_posttrain.models.policy import new_policy
@@ -197,8 +196,8 @@ def test_support_by_hand():
     ("rows", "sentence"),
     [
         (
-            rows_of([*np.ones(500), *np.zeros(4510)] * np.array(10.02)),
-            "the effective sample size is below 10% of the targets (500)",
+            rows_of([*np.ones(500), *np.zeros(2010)] * np.array(5.02)),
+            "the effective sample size is below 20% of the targets (500)",
         ),
         (rows_of(even(398)), "the effective sample size is below 400 (394)"),
         (
@@ -217,7 +216,7 @@ def test_what_is_too_poor_is_said(rows, sentence):
 def test_what_is_good_enough_is_not():
     assert support(rows_of(even())).warning == ""
     assert support(rows_of(even(406))).warning == ""
-    assert support(rows_of([*np.ones(500), *np.zeros(4490)] * np.array(9.98))).warning == ""
+    assert support(rows_of([*np.ones(500), *np.zeros(1990)] * np.array(4.98))).warning == ""
     assert support(rows_of(even(), 0.96)).warning == ""
 
 

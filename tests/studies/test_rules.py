@@ -42,7 +42,8 @@ def world() -> pd.DataFrame:
                     "total_reward": 8.0,
                     "ndcg@10": np.where(pi.argmax() == LOGGED, 1.0, 0.6),
                     "reward/proxy@10": expected,
-                    "reward/dr": found["reward/dr"],
+                    # With two weights the adjusted form has no spread to choose by.
+                    "reward/adjusted-dr": found["reward/dr"],
                     "reward/gold@5": TRUE[strength],
                 }
             ).assign(**names, seed=0)

@@ -1,0 +1,129 @@
+"""Do off-policy intervals hold where the tool says nothing against them? In a world, on a log and
+policies that the thresholds of evaluation/support.py were not set on.
+
+    python experiments/off_policy_rule.py [--dataset jester] [--seed 3] [--drawn 1000 7200]
+
+The log is another draw of the world; thresholds and adjusted DR were chosen on seeds 0 to 2. The
+policies go from the log's own towards where a log says nothing: the pretrained one flatter and
+sharper, mixed with the uniform one, tilted by the reward model, and trained. As in off_policy.py a
+replication draws targets and another logged item for each; here each one is also asked what the
+tool would say of it (`Support.reasons`). Prints and writes off-policy-rule-DATASET.csv: of each
+policy and estimator the share of replications that are believed, and the coverage of the 95%
+interval over all and over those.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from off_policy import draws, logging_policy, options_of, product, shown_softmax, world_and_data
+from worlds.choices import choices_at
+
+import recsys_posttrain as rp
+from recsys_posttrain.basic_statistics import Floats
+from recsys_posttrain.evaluation.off_policy import estimates
+from recsys_posttrain.evaluation.support import Support, effective_sample_size
+from recsys_posttrain.models.reward_model import RewardModel
+from recsys_posttrain.plan import Training
+from recsys_posttrain.types import Split
+
+SHOWN = ("dr", "adjusted-dr", "snips", "sndr", "ips")
+FLATTER, UNIFORM, TILTS = (6, 3, 1.5, 0.6, 0.3), (0.03, 0.15, 0.3, 0.5, 0.8), (0.7, 0.4, 0.15)
+
+
+def policies(data: Split, steps: int) -> tuple[dict[str, Floats], RewardModel]:
+    """By name pi(v | x) at the test targets, [N, V]; and the reward model."""
+    asked = data.test.history, data.test.times_N, data.test.users_N
+    plan = Training(steps=steps)
+    policy, _ = rp.pretrain(data, training=plan)
+    reward, _ = rp.train_reward(data)
+    given = rp.Given(data, policy, reward)
+    trained = {
+        type(each).__name__: rp.posttrain(policy, data, each, reward, training=plan)[0]
+        for each in (rp.SDPO(), rp.CRR(), rp.WBC(), rp.GRPO())
+    }
+    tilts = {f"Tilt({each:g})": rp.Tilt(temperature=each).ranker(given) for each in TILTS}
+    found = {
+        name: shown_softmax(product(each.scores(*asked)), data)
+        for name, each in (trained | tilts).items()
+    }
+    logit_NV = product(policy.scores(*asked))
+    plain_NV = shown_softmax(logit_NV, data)
+    even_NV = shown_softmax(np.zeros_like(logit_NV), data)
+    found |= {f"Pretrained at {each:g}": shown_softmax(logit_NV / each, data) for each in FLATTER}
+    found |= {
+        f"Pretrained, {each:.0%} uniform": (1 - each) * plain_NV + each * even_NV
+        for each in UNIFORM
+    }
+    return found, reward
+
+
+def believed(weight_D: Floats, overlap: float) -> bool:
+    """Whether the tool would say nothing against estimates from these weights."""
+    total, largest = weight_D.sum(), float(weight_D.max())
+    error = float(weight_D.std(ddof=1) / math.sqrt(len(weight_D)))
+    return not Support(
+        *(len(weight_D), effective_sample_size(weight_D), largest, largest / total),
+        *(float(weight_D.mean()), error, overlap),
+    ).reasons
+
+
+def measured(
+    world: Any,
+    data: Split,
+    known: tuple[dict[str, Floats], RewardModel],
+    drawn: int,
+    replications: int,
+) -> pd.DataFrame:
+    """One row per policy and estimator of SHOWN."""
+    targets, (pis, reward) = data.test, known
+    choices = choices_at(world, data)
+    b_NV = logging_policy(choices.logit_NV, data)
+    model_NV = product(reward.last_factors(targets.history, targets.times_N, targets.users_N))
+    reward_NV = rp.truth_of(world, data.corpus).rewards(targets.users_N).double().numpy()
+    logged_V = np.bincount(data.corpus.sequences.items_E - 1, minlength=b_NV.shape[1]) > 0
+    rows = list[dict[str, Any]]()
+    for name, pi_NV in pis.items():
+        gold = (pi_NV * reward_NV).sum(axis=1).mean()
+        overlap, expected_N = pi_NV[:, logged_V].sum(axis=1).mean(), (pi_NV * model_NV).sum(axis=1)
+        verdicts, samples = list[bool](), list[float]()
+        held: dict[str, list[bool]] = {each: [] for each in SHOWN}
+        for n, a, generator in draws(b_NV, drawn, replications):
+            weight_D = pi_NV[n, a] / b_NV[n, a]
+            reward_D = choices.rated(reward_NV[n, a], generator)
+            verdicts.append(believed(weight_D, overlap))
+            samples.append(effective_sample_size(weight_D))
+            values = estimates(weight_D, reward_D, model_NV[n, a], expected_N[n])
+            for each in SHOWN:
+                value_D = values[f"reward/{each}"]
+                half = 1.96 * value_D.std(ddof=1) / math.sqrt(drawn)
+                held[each].append(bool(abs(value_D.mean() - gold) <= half))
+        for each, held_R in held.items():
+            row = {"method": name, "estimator": each, "drawn": drawn, "gold": gold}
+            row |= {"sample": np.mean(samples), "believed": np.mean(verdicts)}
+            row |= {"coverage": np.mean(held_R)}
+            rows.append(row | {"coverage_believed": _mean(np.array(held_R)[verdicts])})
+    return pd.DataFrame(rows)
+
+
+def _mean(values: Any) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def main() -> None:
+    options = options_of(__doc__, seed=3)
+    world, data = world_and_data(options)
+    known = policies(data, options.steps)
+    table = pd.concat(
+        [measured(world, data, known, each, options.replications) for each in options.drawn],
+        ignore_index=True,
+    )
+    print(table.round(3).to_string(index=False))
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / f"off-policy-rule-{options.dataset}.csv"
+    table.to_csv(path, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    main()
