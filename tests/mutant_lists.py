@@ -18,6 +18,10 @@ TESTS = {
     "ops/softmax.py": ["tests/ops/test_softmax.py", "tests/ops/test_parts.py"],
     "catalogue_sample.py": ["tests/contract/test_catalogue_sample.py"],
     "training/catalogue.py": ["tests/contract/test_catalogue_sample.py"],
+    "evaluation/off_policy.py": [
+        "tests/evaluation/test_off_policy.py",
+        "tests/evaluation/test_off_policy_rows.py",
+    ],
 }
 
 # Which model, which data, which bound: file -> (text found exactly once, replacement).
@@ -144,6 +148,7 @@ SAME = {
     ("algorithms/q_learning.py", "goal_N, goal_NK = goal_N *"): "a sign is its own inverse",
     ("training/catalogue.py", "@torch.no_grad()"): "the reference is frozen",
     ("algorithms/pairs.py", "@torch.no_grad()"): "the models that it reads are frozen",
+    ("evaluation/off_policy.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/margin.py", "with torch.no_grad():"): "the reference is frozen",
     ("algorithms/losers.py", "@torch.no_grad()"): "the models that it reads are frozen",
     ("algorithms/offline_ppo.py", "with torch.no_grad():"): "the models in the block are frozen",
