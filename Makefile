@@ -168,11 +168,11 @@ fuzz: setup ## run the commands on 6,000 broken and unusual inputs (10 minutes)
 	$(VENV) tests/fuzz/fuzz.py
 
 bench: setup ## measure speed and memory of our steps (minutes)
-	@for file in $(filter-out %/gpu.py %/growth.py %/kills.py %/live_bench.py %/live_demo.py %/live_device.py %/peers.py %/quality_check.py %/large_catalogue.py,$(wildcard benchmarks/*.py)); do \
+	@for file in $(filter-out %/gpu.py %/growth.py %/kills.py %/live_bench.py %/live_demo.py %/live_device.py %/peers.py %/quality_check.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$file"; $(VENV) "$$file" || exit 1; \
 	done
 
-bench-growth: setup ## measure how time and memory grow with events, items and length (20 minutes)
+bench-growth: setup ## measure how time and memory grow with items, events, length, users (30 minutes)
 	$(VENV) benchmarks/growth.py
 
 bench-peers: setup $(PEERS_STAMP) ## measure RecTools, RePlay and RecBole beside ours, in .venv-peers

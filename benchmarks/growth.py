@@ -1,103 +1,57 @@
-"""How time and memory of our training step grow with events, catalogue and length.
+"""How time and memory grow with the catalogue, events, length and users, of everything that we do.
 
     make bench-growth
-    python benchmarks/growth.py [--threads 2] [--axes events,catalogue,length] [--largest 1e6]
+    python benchmarks/growth.py [--threads 2] [--axes catalogue,users] [--largest 1e5]
 
-Synthetic data, everything else as in pretraining of ML-1M: width 64, 2 blocks, batch 128. Each
-point is a process of its own, so that its peak memory is its own, and one step before the clock
-starts is not counted.
+Synthetic data of ML-1M's shape, untrained models of the default sizes, a reward model of factors.
+Each point is a process of its own, so that its peak memory is its own. Times are processor seconds
+of a unit of work, the median of `--steps` after one that is not counted:
 
-* events: a whole epoch over a log of that many events (at most 200 of each user are targets, as
-  always), batches made as they are in training. No step is left out.
-* catalogue: `--steps` steps on sequences of ML-1M's lengths. Time is per event.
-* length: `--steps` steps on sequences that are all that long. Time is per event.
+* pretraining: a step of 128 sequences, with the softmax over all items and with sampled negatives;
+* a method of each family: a step of POSTTRAINING (64 sequences). Above its `exact_items` sums are
+  estimated from a sample; ", exact" is the same step without, up to 10^5 items;
+* evaluation (ranking, expected rewards and KL, with a reference and a reward model) and
+  recommending (top 10): of 512 targets, on the axis of users of one of every user, once.
 
-Slopes are of least-squares lines through the logarithms, and of the last two points alone. Added
-memory is the peak during the steps above the process with its data. `table` is what the item table
-needs whatever the loss is (weights, gradient, two moments of the optimiser), `logits` what logits
-of all events of a batch in float32 would need.
+A step does not depend on how many events or users a log has; that it does not is what these axes
+show, besides the memory of the process. Slopes are of least-squares lines through the logarithms,
+and of the last two points alone.
 """
 
 import argparse
 import json
 import math
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shared.memory import answer_of, peak_resident_mib, start_of_peak
-from shared.workload import (
-    BATCH_SIZE,
-    ITEMS,
-    LENGTH,
-    SHORTEST,
-    machine,
-    parsed,
-    parser_of,
-    synthetic,
-    write_result,
-)
-from train_step import our_step
+from shared.growing import EXACT, METHODS, SUBJECTS, measure
+from shared.memory import answer_of
+from shared.workload import BATCH_SIZE, ITEMS, machine, parsed, parser_of, write_result
 
-from recsys_posttrain.data.batching import BatchStream
-from recsys_posttrain.models.sasrec import SASRec
-from recsys_posttrain.types import Corpus
+from recsys_posttrain.training.posttrain import POSTTRAINING
 
 AXES = {
-    "events": (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000),
-    "catalogue": (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000),
+    "catalogue": (10_000, 30_000, 100_000, 300_000, 1_000_000),
+    "events": (100_000, 1_000_000, 10_000_000, 30_000_000),
     "length": (50, 100, 200, 500, 1_000),
+    "users": (10_000, 100_000, 1_000_000),
 }
-TIME = {
-    "events": "seconds",
-    "catalogue": "microseconds_per_event",
-    "length": "microseconds_per_event",
-}
+LABELS = {"catalogue": "items", "events": "events", "length": "events a user", "users": "users"}
+MOST_EXACT = 100_000  # items, of sums over all of them in a step
+VALUES = ("seconds", "added_memory_mib", "process_mib")
 
 
-def log_of(axis: str, size: int, steps: int) -> tuple[Corpus, int]:
-    """The log of one point, and the longest history that the model reads."""
-    if axis == "events":
-        mean = float(synthetic(users=2_000, longest=LENGTH + 1).sequences.lengths_N.double().mean())
-        return synthetic(users=round(size / mean), longest=LENGTH + 1), LENGTH
-    users = BATCH_SIZE * (steps + 1)
-    if axis == "catalogue":
-        return synthetic(users=users, items=size, shortest=SHORTEST, longest=LENGTH + 1), LENGTH
-    return synthetic(users=users, shortest=size + 1, longest=size + 1), size
-
-
-def measure(axis: str, size: int, steps: int) -> dict[str, Any]:
-    """One point, in this process."""
-    corpus, length = log_of(axis, size, steps)
-    stream = BatchStream(corpus.sequences, length, BATCH_SIZE, 1, seed=0)
-    batches = iter(stream)
-    first = next(batches)
-    before = start_of_peak()
-    step = our_step(corpus.num_items, SASRec(max_length=length))
-    step(first)
-    if axis == "events":
-        batches = iter(stream)  # from the start again: a whole epoch
-    events, done, largest = 0, 0, 0
-    began = time.perf_counter()
-    for batch in batches:
-        step(batch)
-        here = len(batch.action_N)
-        events, done, largest = events + here, done + 1, max(largest, here)
-    seconds = time.perf_counter() - began
-    return {
-        "size": len(corpus.sequences.items_E) if axis == "events" else size,
-        "items": corpus.num_items,
-        "length": length,
-        "steps": done,
-        "events": events,
-        "events_per_batch": largest,
-        "seconds": round(seconds, 3),
-        "microseconds_per_event": round(1e6 * seconds / events, 3),
-        "added_memory_mib": round(peak_resident_mib() - before, 1),
-        "table_mib": round(4 * 4 * SASRec().dim * corpus.num_items / 2**20, 1),
-        "logits_mib": round(4 * largest * corpus.num_items / 2**20, 1),
-    }
+def points_of(axis: str, largest: float) -> Iterator[tuple[str, int]]:
+    """What is measured on an axis: subject and size."""
+    exact = [f"{name}{EXACT}" for name in METHODS] if axis == "catalogue" else []
+    for subject in (*SUBJECTS, *exact):
+        sums_all = subject.endswith(EXACT) or subject == "pretraining"
+        most = MOST_EXACT if axis == "catalogue" and sums_all else largest
+        for size in AXES[axis]:
+            if size <= min(most, largest):
+                yield subject, size
 
 
 def slopes(points: list[dict[str, Any]], value: str, size: str = "size") -> dict[str, float] | None:
@@ -110,75 +64,66 @@ def slopes(points: list[dict[str, Any]], value: str, size: str = "size") -> dict
     return {"fit": round(fit, 3), "last_two": round(float((y[-1] - y[-2]) / (x[-1] - x[-2])), 3)}
 
 
-def picture(result: dict[str, Any], path: Path) -> None:
-    """Time above, memory below, one column for each axis."""
+def picture(axis: str, found: dict[str, Any], path: Path) -> None:
+    """Time and memory, a line for each subject."""
     from shared.pictures import growth_lines
 
     from recsys_posttrain.report.figures import panels, save
 
-    units = {"seconds": "seconds for an epoch", "microseconds_per_event": "µs per event"}
-    labels = {
-        "events": "events",
-        "catalogue": "items in the catalogue",
-        "length": "events in each sequence",
-    }
-    columns = len(result["axes"])
-    figure, panel = panels(2, columns, width=4.6, height=3.6)
-    for column, (axis, record) in enumerate(result["axes"].items()):
-        points, found = record["points"], record["slopes"]
-        sizes = [point["size"] for point in points]
-        for row, value in enumerate((TIME[axis], "added_memory_mib")):
-            slope = found[value]
-            lines = {
-                "measured" if slope is None else f"measured, slope {slope['fit']:.2f}": [
-                    point[value] for point in points
-                ]
-            }
-            if row:
-                lines["logits of all events of a batch"] = [p["logits_mib"] for p in points]
-                if axis == "catalogue":
-                    lines["item table, gradient, moments"] = [p["table_mib"] for p in points]
-            title = units[value] if row == 0 else "added memory, MiB"
-            growth_lines(panel[row * columns + column], sizes, lines, labels[axis], title)
+    titles = {"seconds": "processor seconds", "process_mib": "memory of the process, MiB"}
+    if axis in ("catalogue", "length"):  # where the log is small
+        titles = {"seconds": "processor seconds", "added_memory_mib": "added memory, MiB"}
+    figure, panel = panels(1, 2, width=6.4, height=4.8)
+    for place, (value, title) in zip(panel, titles.items(), strict=True):
+        lines = {}
+        for subject, record in found.items():
+            if not subject.endswith(EXACT):
+                slope = record["slopes"][value]
+                name = subject if slope is None else f"{subject}: {slope['fit']:.2f}"
+                lines[name] = {p["size"]: p[value] for p in record["points"]}
+        growth_lines(place, list(AXES[axis]), lines, LABELS[axis], f"{title}, with slopes")
     save(figure, path)
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = parser_of(__doc__, steps=2)
     parser.add_argument("--axes", default=",".join(AXES), help="default: all of them")
-    parser.add_argument("--steps", type=int, default=2, help="for catalogue and length")
     parser.add_argument("--largest", type=float, default=math.inf, help="leave out larger points")
-    parser.add_argument("--point", nargs=2, metavar=("AXIS", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--subjects", default="", help="separated by semicolons; default: all")
+    parser.add_argument("--point", nargs=3, help=argparse.SUPPRESS)  # subject, axis, size
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
     arguments = parsed(parser)
     if arguments.point:
-        axis, size = arguments.point
-        print(json.dumps(measure(axis, int(size), arguments.steps)))
+        subject, axis, size = arguments.point
+        print(json.dumps(measure(subject, axis, int(size), arguments.steps)))
         return
 
     print(machine(), flush=True)  # minutes pass between lines
-    axes: dict[str, Any] = {}
+    wanted = arguments.subjects.split(";") if arguments.subjects else None
+    folder = arguments.output or Path(__file__).parent / "results"
     common = ("--threads", arguments.threads, "--steps", arguments.steps)
+    axes: dict[str, Any] = {}
     for axis in arguments.axes.split(","):
-        points = []
-        for size in (size for size in AXES[axis] if size <= arguments.largest):
-            point = json.loads(answer_of(__file__, "--point", axis, size, *common))
-            points.append(point)
+        found: dict[str, Any] = {}
+        for subject, size in points_of(axis, arguments.largest):
+            if wanted and subject not in wanted:
+                continue
+            point = json.loads(answer_of(__file__, "--point", subject, axis, size, *common))
+            found.setdefault(subject, {"points": []})["points"].append(point)
             print(
-                f"  {axis} {point['size']:,}: {point['seconds']:.2f} s for {point['events']:,} "
-                f"events, {point['added_memory_mib']:,.0f} MiB",
+                f"  {subject}, {size:,} {LABELS[axis]}: {point['seconds']:.2f} s of processor "
+                f"time, {point['added_memory_mib']:,.0f} MiB more, in all "
+                f"{point['process_mib']:,.0f}",
                 flush=True,
             )
-        values = (TIME[axis], "added_memory_mib")
-        axes[axis] = {
-            "all_steps_of_an_epoch": axis == "events",
-            "slopes": {value: slopes(points, value) for value in values},
-            "points": points,
-        }
-    result = {"items_unless_varied": ITEMS, "batch": BATCH_SIZE, "axes": axes}
-    write_result(Path(__file__), result, arguments.output)
-    folder = arguments.output or Path(__file__).parent / "results"
-    picture(result, folder / "growth.png")
+        for record in found.values():
+            points = record["points"]
+            record["slopes"] = {value: slopes(points, value) for value in VALUES}
+            record["largest_to_smallest"] = round(points[-1]["seconds"] / points[0]["seconds"], 2)
+        axes[axis] = found
+        picture(axis, found, folder / f"growth-{axis}.png")
+    unless_varied = {"items": ITEMS, "batch": BATCH_SIZE, "exact_items": POSTTRAINING.exact_items}
+    write_result(Path(__file__), {**unless_varied, "axes": axes}, arguments.output)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,10 @@ def picture(points: list[dict[str, Any]], path: Path) -> None:
 
     figure, (axis,) = panels(1, 1, width=6.4, height=4.4)
     names = [*SAMPLED, "full softmax"]
-    lines = {name: [point["milliseconds_median"][name] for point in points] for name in names}
+    lines = {
+        name: {point["items"]: point["milliseconds_median"][name] for point in points}
+        for name in names
+    }
     sizes = [point["items"] for point in points]
     growth_lines(axis, sizes, lines, "items in the catalogue", "milliseconds per training step")
     save(figure, path)

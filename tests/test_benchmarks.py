@@ -132,7 +132,9 @@ def test_the_script_for_a_gpu_on_the_cpu_in_small(script, monkeypatch):
 )
 def test_help_and_committed_results(name):
     options, record = printed(name, "--help"), record_in(FOLDER / "results", name)
-    if name in ("growth", "peers", "sampled"):
+    if name == "growth":
+        assert len(list((FOLDER / "results").glob("growth-*.png"))) == 4
+    elif name in ("peers", "sampled"):
         assert (FOLDER / "results" / f"{name}.png").exists()
     elif name in ("coverage", "bootstrap"):
         assert not record["commit"].endswith("-dirty")

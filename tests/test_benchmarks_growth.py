@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,20 +27,75 @@ def test_slopes_are_exponents(growth):
     assert growth.slopes(points[:1], "seconds") is None
 
 
-@pytest.mark.parametrize(("axis", "size"), [("events", 3_000), ("catalogue", 40), ("length", 7)])
-def test_a_point_processes_what_it_says(growth, axis, size):
-    point = growth.measure(axis, size, steps=1)
-    corpus, length = growth.log_of(axis, size, steps=1)
-    targets_N = (corpus.sequences.lengths_N - 1).clamp(max=length)
-    assert point["seconds"] > 0
-    assert point["size"] == pytest.approx(size, rel=0.25)
-    if axis == "events":  # every target of the log, once
-        assert point["events"] == int(targets_N.sum())
-    if axis == "catalogue":
-        assert (point["items"], point["steps"]) == (40, 1)
+@pytest.fixture
+def growing(growth, monkeypatch):
+    from shared import growing
+
+    monkeypatch.setattr(growing, "TARGETS", 20)
+    monkeypatch.setattr(growing, "BATCH_SIZE", 4)
+    return growing
+
+
+@pytest.mark.parametrize(
+    ("axis", "size", "items", "length"),
+    [("catalogue", 40, 40, 200), ("events", 3_000, 3_416, 200), ("length", 7, 3_416, 7),
+     ("users", 50, 3_416, 200)],
+)  # fmt: skip
+def test_a_log_has_the_size_that_its_axis_says(growing, axis, size, items, length):
+    corpus, longest = growing.log_of(axis, size, steps=1)
+    lengths_N = corpus.sequences.lengths_N
+    assert (corpus.num_items, longest) == (items, length)
+    assert len(lengths_N) == {"catalogue": 80, "length": 80, "users": 50}.get(axis, len(lengths_N))
+    if axis == "events":
+        assert int(lengths_N.sum()) == pytest.approx(3_000, rel=0.25)
     if axis == "length":
-        assert point["events"] == 128 * 7
-    assert point["logits_mib"] == round(4 * point["events_per_batch"] * point["items"] / 2**20, 1)
+        assert set(lengths_N.tolist()) == {8}
+    if axis == "users":
+        assert set(lengths_N.tolist()) == {12}
+
+
+def test_every_subject_is_measured(growing):
+    for subject in growing.SUBJECTS:
+        point = growing.measure(subject, "catalogue", 90, steps=1)
+        assert point["size"] == 90
+        assert point["seconds"] > 0
+        assert point["process_mib"] > point["added_memory_mib"] >= 0
+        assert point["table_mib"] == round(90 * 64 * 4 / 2**20, 1)
+
+
+def test_every_family_of_post_training_is_there(growing):
+    families = {each.family for each in growing.METHODS.values()}
+    assert families == {"weighted likelihood", "preferences", "policy gradient", "value based"}
+    assert all(name.startswith(each.family) for name, each in growing.METHODS.items())
+
+
+def test_sums_are_sampled_above_the_size_of_the_plan_and_exact_where_asked(growing, monkeypatch):
+    drawn, plan = [], growing.POSTTRAINING
+    proposal = growing.proposal_of
+    monkeypatch.setattr(growing, "proposal_of", lambda *of: drawn.append(1) or proposal(*of))
+    monkeypatch.setattr(growing, "POSTTRAINING", replace(plan, exact_items=100))
+    name = next(iter(growing.METHODS))
+    for subject, size, count in ((name, 100, 0), (name + growing.EXACT, 200, 0), (name, 200, 1)):
+        drawn.clear()
+        growing.measure(subject, "catalogue", size, steps=1)
+        assert len(drawn) == count, (subject, size)
+
+
+def test_all_users_are_evaluated_where_users_are_the_axis(growing, monkeypatch):
+    seen = []
+    monkeypatch.setattr(growing, "top_items", lambda states, *_: seen.append(len(states)))
+    growing.measure("recommending", "users", 50, steps=1)
+    growing.measure("recommending", "length", 7, steps=1)
+    assert seen[0] in range(45, 51), "but for those whose user has had the target"
+    assert seen[1] == 20
+
+
+def test_a_step_over_all_items_is_not_measured_on_the_largest_catalogues(growth):
+    points = list(growth.points_of("catalogue", np.inf))
+    largest = {name: max(size for each, size in points if each == name) for name, _ in points}
+    assert largest["pretraining"] == largest["preferences (DPO), exact"] == growth.MOST_EXACT
+    assert largest["pretraining, sampled"] == largest["preferences (DPO)"] == 10**6
+    assert {subject for subject, _ in growth.points_of("users", 1e4)} == set(growth.SUBJECTS)
 
 
 def test_added_memory_is_what_was_added_since_the_start(growth):
@@ -61,19 +117,24 @@ def test_added_memory_is_what_was_added_since_the_start(growth):
 def test_a_script_that_fails_says_why(growth):
     from shared.memory import answer_of
 
-    with pytest.raises(RuntimeError, match=r"growth\.py --point events none: ValueError"):
-        answer_of(FOLDER / "growth.py", "--point", "events", "none")
+    with pytest.raises(RuntimeError, match=r"growth\.py --point DPO events none: ValueError"):
+        answer_of(FOLDER / "growth.py", "--point", "DPO", "events", "none")
 
 
 def test_a_tiny_run_writes_result_and_picture(tmp_path):
-    record = tiny_run("growth", tmp_path, "--axes", "length", "--largest", "50")
-    (point,) = record["axes"]["length"]["points"]
-    assert point["events"] == 2 * 128 * 50
+    record = tiny_run(
+        *("growth", tmp_path, "--axes", "length", "--largest", "50", "--steps", "1"),
+        *("--subjects", "recommending"),
+        picture="growth-length",
+    )
+    (point,) = record["axes"]["length"]["recommending"]["points"]
+    assert point["size"] == 50
 
 
 def test_the_committed_result_has_its_shape(growth):
     record = record_in(FOLDER / "results", "growth")
-    for axis, sizes in growth.AXES.items():
-        found = [point["size"] for point in record["axes"][axis]["points"]]
-        assert found == pytest.approx(list(sizes), rel=0.05)
-        assert set(record["axes"][axis]["slopes"]) == {growth.TIME[axis], "added_memory_mib"}
+    for axis in growth.AXES:
+        found = record["axes"][axis]
+        for subject, size in growth.points_of(axis, np.inf):
+            sizes = [point["size"] for point in found[subject]["points"]]
+            assert any(each == pytest.approx(size, rel=0.05) for each in sizes), (subject, size)

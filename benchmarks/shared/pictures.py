@@ -38,15 +38,17 @@ def short(size: float) -> str:
 
 
 def growth_lines(
-    axis: Any, sizes: list[float], lines: dict[str, list[float]], x_label: str, title: str
+    axis: Any, sizes: list[float], lines: dict[str, dict[float, float]], x_label: str, title: str
 ) -> None:
-    """Log-log lines over the same sizes; the first one is ours, the others are for comparison."""
-    for (label, values), style in zip(lines.items(), LINES, strict=False):
-        axis.plot(sizes, values, label=label, ms=5, **style)
+    """Log-log lines over sizes, each with its own of them; the legend is below."""
+    for place, (label, values) in enumerate(lines.items()):
+        hollow = {"markerfacecolor": "#ffffff"} if place >= len(LINES) else {}
+        style = LINES[place % len(LINES)] | hollow
+        axis.plot(list(values), list(values.values()), label=label, ms=5, **style)
     axis.set(xscale="log", yscale="log", xlabel=x_label)
     low, high = axis.get_ylim()
     middle, reach = (low * high) ** 0.5, max(high / low, 30.0) ** 0.5
-    axis.set_ylim(middle / reach, middle * reach * 2)  # flat looks flat; the legend has room
+    axis.set_ylim(middle / reach, middle * reach)  # flat looks flat
     axis.yaxis.set_major_formatter("{x:,g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.xaxis.set_major_locator(FixedLocator(sizes))
@@ -55,4 +57,4 @@ def growth_lines(
     axis.grid(True, which="major", color="#e6e3dc", lw=0.8)
     axis.set_axisbelow(True)
     axis.set_title(title, loc="left", fontsize=11)
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))

@@ -11,11 +11,11 @@ from recsys_posttrain.evaluation.off_policy import OVERLAP, WEIGHT
 
 # Beyond these, the estimates are not to be believed (docs/off_policy.md). The large weights may not
 # be in the log at all: intervals are then too narrow, and the effective sample, which does not see
-# them either, too large. In Jester's logs that were drawn to try the thresholds, 93 to 95% of
-# adjusted DR's 95% intervals held the truth of policies that pass in 9 logs of 10, 91 and 92% of
-# those that pass in half, and that only by lacking those weights. Or one target decides; or a
-# twentieth of what the policy does was never seen; or mean(w), whose expectation is the overlap,
-# says that the propensities or the targets are not the log's.
+# them either, too large. In a log of Jester drawn to try the thresholds, 93 to 96% of adjusted DR's
+# 95% intervals held the truth of policies that pass in 9 replications of 10, 91 to 94% of those
+# that pass in half. Or one target decides; or a twentieth of what the policy does was never seen;
+# or mean(w), whose expectation is the overlap, says that the propensities or the targets are not
+# the log's.
 LEAST_SAMPLE = 400
 LEAST_SAMPLE_SHARE = 0.2
 LARGEST_SHARE = 0.05
