@@ -84,6 +84,7 @@ def our_step(
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         module.training_step(batch, 0).backward()
+        module.on_after_backward()  # of large catalogues, sparse gradients become dense
         optimizer.step()
 
     return step
