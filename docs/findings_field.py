@@ -1,7 +1,7 @@
 """What all methods without noise say: findings of results.md, see findings_page.py."""
 
 import pandas as pd
-from findings import Frame, Results, claim, is_method, plain, trained, with_interval
+from findings import SEMI, Frame, Results, claim, is_method, plain, trained, with_interval
 
 from recsys_posttrain.stats.significance import holm
 
@@ -40,18 +40,31 @@ def one_list_for_everyone(field: Results) -> str:
         claim((leads["low"] > 0).all(), f"{first} is ahead of every trained method")
         proven.append(int((leads["p_holm"] <= 0.05).sum()))
     value = {name: plain(at[name]) for name in order}
+    chosen = by_rule(field)
+    most = chosen["hindsight"].max()
+    claim(most < at[TILT], "no rule, hindsight included, takes a trained method to the tilt")
     return (
         f"**In lists of five, methods that train nothing are ahead of all that train.** Jester: "
         f"argmax of the reward model {value['RewardArgmax']}, item mean {value['ItemMean']}, "
         f"`{TILT}` {value[TILT]}, the best trained method (`{best}`) {value[best]}, the pretrained "
         f"policy {value[REFERENCE]}, where validation left {idle} of {len(names)} trained methods, "
-        f"the worst (`{worst}`) {plain(at[worst])}. Each of the first three is ahead of each "
+        f"the worst (`{worst}`) {plain(at[worst])}; had the truth chosen each strength, the best "
+        "would "
+        f"have {plain(most)}. Each of the first three is ahead of each "
         f"trained method with its 95% interval; after correction for all pairs of the table of "
         f"{proven[0]}, {proven[1]} and {proven[2]} of them, and no trained method is apart from "
         f"BC. One list for everyone could reach {value['BestFixedList']}, a list for each person "
         f"{value['Oracle']}, so what is missing is knowledge of people, which the reward model of "
         f"this log hardly has ([table]({field.link}/table.md))."
     )
+
+
+def by_rule(field: Results) -> dict[str, Frame]:
+    """By rule, without noise, what each trained method is worth in lists at the strength that the
+    rule chose."""
+    frame = field.selection[(field.selection["place"] == "")]
+    frame = frame[frame["method"].map(is_method)]
+    return {str(rule): part.set_index("method")["mean"] for rule, part in frame.groupby("rule")}
 
 
 def _leads(field: Results, first: str) -> Frame:
@@ -87,16 +100,23 @@ def controls_hold(field: Results) -> str:
         if gain.get(f"{name}, shuffled reward", 0.0) > 0.01
     }
     claim(set(owed) == {"SA2C"}, "of shuffled rewards SA2C alone gains expected reward")
+    of_other = field.beside(SEMI).strengths.groupby("method")["reward/gold"].mean()
+    other = of_other - of_other[REFERENCE]
+    shuffled = {name: other.get(f"{name}, shuffled reward", 0.0) for name in trained(other.index)}
+    again = {name: value for name, value in shuffled.items() if value > 0.01}
+    claim(max(again, key=lambda name: again[name]) == "SA2C", "there it is first too")
+    few = sorted(value for name, value in again.items() if name != "SA2C")
     return (
-        "**What methods gain they owe to the rewards, with one exception.** With shuffled or "
+        "**What methods gain they owe to the rewards; `SA2C` does not.** Jester: with shuffled or "
         f"constant rewards none of {len(given) - 2} rows is above BC given the same ({still} of "
-        "them did not move at all, so they are no evidence). In expected "
-        f"reward `SA2C` gains {plain(gain['SA2C'], '+.3f')}, and "
-        f"{plain(owed['SA2C'], '+.3f')} with shuffled rewards: nearly all of it is not the "
-        "rewards' doing. With the *true* reward (row `OnlineRL`: drawn fresh in every step) "
-        f"lists are worth {plain(true['mean'])}, as with the model's at best ({plain(best)}): what "
-        "such a training does to a policy holds lists back too "
-        f"([table]({field.link}/table.md))."
+        "them did not move at all, so they are no evidence). In expected reward `SA2C` gains "
+        f"{plain(gain['SA2C'], '+.3f')}, and {plain(owed['SA2C'], '+.3f')} with shuffled rewards: "
+        "nearly all of it is not the rewards' doing. In semi-ml-100k it gains "
+        f"{plain(again['SA2C'], '+.3f')} with shuffled rewards, and {len(few)} others "
+        f"{plain(few[0], '+.3f')} to {plain(few[-1], '+.3f')}. In Jester, with the *true* reward "
+        f"(row `OnlineRL`: drawn fresh in every step), lists are worth {plain(true['mean'])}, as "
+        f"with the model's at best ({plain(best)}): what such a training does to a policy holds "
+        f"lists back too ([table]({field.link}/table.md))."
     )
 
 
@@ -163,23 +183,34 @@ def another_world(field: Results) -> str:
     claim(len(below) > len(leads) / 2, "most leads are below 0")
     best = leads.loc[leads["lead"].idxmax()]
     tilt = field.gains(GOLD, best["kl"]).loc[TILT]
-    at = field.at()["mean"]
+    at, users = field.at()["mean"], field.rows["user"].nunique()
     names = trained(at.index)
-    first = str(at[names].idxmax())
-    order = ["RewardArgmax", "ItemMean", "OfflinePPO, true reward", TILT, first, REFERENCE]
-    claim(at[order].is_monotonic_decreasing, f"lists of five: {' > '.join(order)}")
-    value = {name: plain(at[name]) for name in order}
     idle = int((field.at().loc[names, "strength"] == "do nothing").sum())
+    chosen, true = by_rule(field), at["OfflinePPO, true reward"]
+    gain = {rule: values - at[REFERENCE] for rule, values in chosen.items()}
+    own, judge = chosen["NDCG@10 liked"], chosen["judge"]
+    first, bold = str(own.idxmax()), str(judge.idxmax())
+    claim(gain["judge"].min() >= 0, "the judge chose no strength that loses")
+    claim(gain["judge"].mean() > 10 * gain["NDCG@10 liked"].mean(), "NDCG gives that away")
+    claim(abs(judge.max() - true) < 0.02, "at its best the model's reward is as good as the true")
+    tilts = field.selection[field.selection["method"] == TILT].set_index("rule")["mean"]
+    untrained = {"argmax": at["RewardArgmax"], "item mean": at["ItemMean"], "tilt": tilts["judge"]}
+    claim(judge.max() < min(untrained.values()), "what trains nothing is ahead of all that")
+    value = {name: plain(number) for name, number in untrained.items()}
     return (
-        "**The other world agrees about the tilt, and there it is the reward model that holds "
-        f"lists back.** In semi-ml-100k, {field.seeds_in_words}, few test users, {len(below)} of "
-        f"{len(leads)} leads over the tilt are below 0 ({int((below['p_holm'] <= 0.05).sum())} "
-        f"after correction), none above; the nearest is `{best['method']}` at KL "
-        f"{plain(best['kl'], 'g')}, {with_interval(best, 'gain')} against "
-        f"{with_interval(tilt, 'gain')} ([equal KL]({field.link}/equal_kl.md)). In lists argmax "
-        f"({value['RewardArgmax']}) and item mean ({value['ItemMean']}) are ahead of the tilt "
-        f"({value[TILT]}) and of every trained method (`{first}` {value[first]}; validation left "
-        f"{idle} of {len(names)} as they were), as in Jester. But training on the *true* reward "
-        f"gives {value['OfflinePPO, true reward']} where the pretrained policy has "
-        f"{value[REFERENCE]} ([table]({field.link}/table.md))."
+        "**In another world the tilt is ahead too, and there the rule that chooses decides whether "
+        f"training pays.** In semi-ml-100k, {field.seeds_in_words}, {users} test users, "
+        f"{len(below)} "
+        f"of {len(leads)} leads over the tilt in expected reward are below 0 "
+        f"({int((below['p_holm'] <= 0.05).sum())} after correction), none above; the nearest is "
+        f"`{best['method']}` at KL {plain(best['kl'], 'g')}, {with_interval(best, 'gain')} against "
+        f"{with_interval(tilt, 'gain')} ([equal KL]({field.link}/equal_kl.md)). In lists of five "
+        f"the pretrained policy has {plain(at[REFERENCE])}. NDCG of liked validation targets left "
+        f"{idle} of {len(names)} methods as they were (the best, `{first}`, {plain(own.max())}); "
+        f"at the strengths of the judge they gain {plain(gain['judge'].mean(), '+.3f')} in the "
+        "mean "
+        f"and none loses (`{bold}` {plain(judge.max())}, as much as `OfflinePPO` on the *true* "
+        f"reward at one strength, {plain(true)}; [rules]({field.link}/selection.md)). What trains "
+        f"nothing is ahead of all that: argmax {value['argmax']}, item mean {value['item mean']}, "
+        f"the tilt at the judge's choice {value['tilt']} ([table]({field.link}/table.md))."
     )

@@ -98,13 +98,26 @@ def test_the_means_of_the_tables_follow_from_the_published_rows():
         np.testing.assert_allclose(means, of_lists[means.index], atol=1e-4, rtol=0)
 
 
-def test_the_snippet_of_the_page_runs_as_printed(capsys, monkeypatch):
-    (snippet,) = re.findall(r"```python\n(import pandas.*?)```", text_of(RESULTS_PAGE), re.DOTALL)
+def test_the_snippets_of_the_page_run_as_printed(capsys, monkeypatch):
+    """Means, an interval, and a gain at equal KL: those of the committed tables."""
+    snippets = re.findall(r"```python\n(.*?)```", text_of(RESULTS_PAGE), re.DOTALL)
+    assert len(snippets) == 3
     monkeypatch.chdir(ROOT)
-    exec(snippet, names := {})
+    names, printed = {}, []
+    for snippet in snippets:
+        exec(snippet, names)
+        printed.append(capsys.readouterr().out)
     lists = names["rows"].groupby(names["by"])["reward/gold@5"].mean()
-    shown = dict(re.findall(r"(\w+) .*?(\d\.\d+)$", capsys.readouterr().out, re.MULTILINE))
+    shown = dict(re.findall(r"(\w+) .*?(\d\.\d+)$", printed[0], re.MULTILINE))
     assert float(shown["KTO"]) == pytest.approx(lists.xs("KTO", level="method").iloc[0], abs=1e-5)
+    field = Results(findings_page.JESTER)
+    tilt = field.at().loc["Tilt"]  # BC, the control, did nothing
+    difference, half = map(float, re.findall(r"\d\.\d+", printed[1]))
+    assert difference == pytest.approx(tilt["difference"], abs=1e-3)
+    assert half == pytest.approx((tilt["difference_high"] - tilt["difference_low"]) / 2, abs=1e-3)
+    assert float(printed[2]) == pytest.approx(
+        field.gains("reward gold", 0.1).at["Tilt", "gain"], abs=1e-3
+    )
 
 
 def test_a_refuted_sentence_stops_the_page(capsys, monkeypatch, tmp_path):
