@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.types import Sequences
@@ -123,7 +124,8 @@ def gradient_boosting(
     item's damped bias; the item's number of ratings; log seconds since the user's last event.
     Trained on the judged events of `fit`, with item statistics over the users of other folds.
     scikit-learn's default trees, all of them (no early stopping on a random part of the events),
-    and a fixed seed, so that the same data gives the same predictions.
+    and a fixed seed, so that the same data gives the same predictions. By one thread: the parts of
+    a tree are so short that two wait for each other, for minutes where a core is busy.
     """
     log, mean = _flat(fit), _mean(_flat(fit))
     if not (log.position_E > 0).any():
@@ -131,7 +133,8 @@ def gradient_boosting(
     damping = _bias_damping(log, num_items, mean)
     others = _of_other_folds(log, num_items, mean)
     model = HistGradientBoostingRegressor(early_stopping=False, random_state=0)
-    model.fit(_features(log, others, mean, damping), _judged(log, log.reward_E))
+    with threadpool_limits(1, user_api="openmp"):
+        model.fit(_features(log, others, mean, damping), _judged(log, log.reward_E))
     held = _flat(held_out, block)
     features_EF = _features(held, _of_items(log, held, num_items, mean), mean, damping)
     return np.asarray(model.predict(features_EF)) if len(features_EF) else np.zeros(0)

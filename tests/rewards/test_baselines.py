@@ -6,6 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 from data_factory import made_corpus
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards import baselines
@@ -221,6 +223,24 @@ def test_one_prediction_per_judged_event_and_the_same_each_time(name):
 def test_nothing_to_learn_from_is_the_users_error(name):
     with pytest.raises(UserError, match="have no events"):
         predict(name, [[], []], HELD_OUT)
+
+
+def test_boosting_is_fitted_by_one_thread(monkeypatch):
+    """Two wait for each other where a core is busy: minutes for a second's work."""
+    seen = []
+
+    class Recorded(HistGradientBoostingRegressor):
+        def fit(self, *known):
+            seen.append({each["num_threads"] for each in threadpool_info()
+                         if each["user_api"] == "openmp"})  # fmt: skip
+            return super().fit(*known)
+
+    monkeypatch.setattr(baselines, "HistGradientBoostingRegressor", Recorded)
+    before = threadpool_info()
+    with threadpool_limits(2, user_api="openmp"):
+        predict("gradient boosting", FIT, HELD_OUT)
+    assert seen == [{1}]
+    assert threadpool_info() == before
 
 
 def test_boosting_needs_an_event_with_a_past():
