@@ -8,8 +8,8 @@ policies go from the log's own towards where a log says nothing: the pretrained 
 sharper, mixed with the uniform one, tilted by the reward model, and trained. As in off_policy.py a
 replication draws targets and another logged item for each; here each one is also asked what the
 tool would say of it (`Support.reasons`). Prints and writes off-policy-rule-DATASET.csv: of each
-policy and estimator the share of replications that are believed, and the coverage of the 95%
-interval over all and over those.
+policy and estimator the share of replications that are believed, the error and the coverage of the
+95% interval over all and over those, and the same of its difference to the pretrained policy.
 """
 
 import math
@@ -28,6 +28,7 @@ from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Split
 
+BASE = "Pretrained"
 SHOWN = ("dr", "adjusted-dr", "snips", "sndr", "ips")
 FLATTER, UNIFORM, TILTS = (6, 3, 1.5, 0.6, 0.3), (0.03, 0.15, 0.3, 0.5, 0.8), (0.7, 0.4, 0.15)
 
@@ -44,12 +45,13 @@ def policies(data: Split, steps: int) -> tuple[dict[str, Floats], RewardModel]:
         for each in (rp.SDPO(), rp.CRR(), rp.WBC(), rp.GRPO())
     }
     tilts = {f"Tilt({each:g})": rp.Tilt(temperature=each).ranker(given) for each in TILTS}
-    found = {
+    logit_NV = product(policy.scores(*asked))
+    plain_NV = shown_softmax(logit_NV, data)
+    found = {BASE: plain_NV}  # first: the others are compared with it
+    found |= {
         name: shown_softmax(product(each.scores(*asked)), data)
         for name, each in (trained | tilts).items()
     }
-    logit_NV = product(policy.scores(*asked))
-    plain_NV = shown_softmax(logit_NV, data)
     even_NV = shown_softmax(np.zeros_like(logit_NV), data)
     found |= {f"Pretrained at {each:g}": shown_softmax(logit_NV / each, data) for each in FLATTER}
     found |= {
@@ -83,28 +85,47 @@ def measured(
     model_NV = product(reward.last_factors(targets.history, targets.times_N, targets.users_N))
     reward_NV = rp.truth_of(world, data.corpus).rewards(targets.users_N).double().numpy()
     logged_V = np.bincount(data.corpus.sequences.items_E - 1, minlength=b_NV.shape[1]) > 0
-    rows = list[dict[str, Any]]()
-    for name, pi_NV in pis.items():
-        gold = (pi_NV * reward_NV).sum(axis=1).mean()
-        overlap, expected_N = pi_NV[:, logged_V].sum(axis=1).mean(), (pi_NV * model_NV).sum(axis=1)
-        verdicts, samples = list[bool](), list[float]()
-        held: dict[str, list[bool]] = {each: [] for each in SHOWN}
-        for n, a, generator in draws(b_NV, drawn, replications):
+    values_NV = {name: (pi_NV * model_NV).sum(axis=1) for name, pi_NV in pis.items()}
+    gold = {name: (pi_NV * reward_NV).sum(axis=1).mean() for name, pi_NV in pis.items()}
+    overlap = {name: pi_NV[:, logged_V].sum(axis=1).mean() for name, pi_NV in pis.items()}
+    found: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for n, a, generator in draws(b_NV, drawn, replications):
+        reward_D, model_D = choices.rated(reward_NV[n, a], generator), model_NV[n, a]
+        of_base: dict[str, Floats] = {}
+        for name, pi_NV in pis.items():
             weight_D = pi_NV[n, a] / b_NV[n, a]
-            reward_D = choices.rated(reward_NV[n, a], generator)
-            verdicts.append(believed(weight_D, overlap))
-            samples.append(effective_sample_size(weight_D))
-            values = estimates(weight_D, reward_D, model_NV[n, a], expected_N[n])
+            values = estimates(weight_D, reward_D, model_D, values_NV[name][n])
+            of_base = of_base or values
+            passes = believed(weight_D, overlap[name]), effective_sample_size(weight_D)
             for each in SHOWN:
-                value_D = values[f"reward/{each}"]
-                half = 1.96 * value_D.std(ddof=1) / math.sqrt(drawn)
-                held[each].append(bool(abs(value_D.mean() - gold) <= half))
-        for each, held_R in held.items():
-            row = {"method": name, "estimator": each, "drawn": drawn, "gold": gold}
-            row |= {"sample": np.mean(samples), "believed": np.mean(verdicts)}
-            row |= {"coverage": np.mean(held_R)}
-            rows.append(row | {"coverage_believed": _mean(np.array(held_R)[verdicts])})
-    return pd.DataFrame(rows)
+                value_D, base_D = values[f"reward/{each}"], of_base[f"reward/{each}"]
+                error = _error(value_D, gold[name])
+                apart = _error(value_D - base_D, gold[name] - gold[BASE])
+                found.setdefault((name, each), []).append((*passes, *error, *apart))
+    return pd.DataFrame(
+        {"method": name, "estimator": each, "drawn": drawn, "gold": gold[name]}
+        | _row(np.array(all_R))
+        for (name, each), all_R in found.items()
+    )
+
+
+def _error(value_D: Floats, truth: float) -> tuple[float, bool]:
+    """Of the mean, and whether its 95% interval holds the truth."""
+    error = value_D.mean() - truth
+    return error, bool(abs(error) <= 1.96 * value_D.std(ddof=1) / math.sqrt(len(value_D)))
+
+
+def _row(all_R: list[tuple[float, ...]]) -> dict[str, float]:
+    believed_R, sample_R, error_R, held_R, apart_R, held_apart_R = np.array(all_R).T
+    return {
+        "sample": sample_R.mean(),
+        "believed": believed_R.mean(),
+        "rmse": math.sqrt((error_R**2).mean()),
+        "coverage": held_R.mean(),
+        "coverage_believed": _mean(held_R[believed_R == 1]),
+        "rmse_difference": math.sqrt((apart_R**2).mean()),
+        "coverage_difference": held_apart_R.mean(),
+    }
 
 
 def _mean(values: Any) -> float:

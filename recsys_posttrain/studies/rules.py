@@ -3,8 +3,8 @@
 NDCG@10 of liked targets is the default. The others are what the method's own reward model says of
 the lists (reward/proxy@10), with its errors; what a judge says that was trained on other users
 (reward/judge@10), which is no rule where the same judge decides what a policy is worth; and, of a
-log with propensities, the adjusted doubly robust estimate of one item drawn from the policy
-(reward/adjusted-dr, evaluation/off_policy.py): right whatever the reward model, but it varies.
+log with propensities, the doubly robust estimate of one item drawn from the policy (reward/dr,
+evaluation/off_policy.py), which is unbiased whatever the reward model, but varies.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ RULES = {
     OWN: Column("NDCG@10", "liked", "ndcg@10", _liked),
     PROXY: Column("reward", "proxy@10", "reward/proxy@10"),
     JUDGE: Column("reward", "judge@10", "reward/judge@10"),
-    DR: Column("reward", "dr", "reward/adjusted-dr"),
+    DR: Column("reward", "dr", "reward/dr"),
 }
 # Judges whose errors correlate so with those of a noisy reward model.
 CORRELATED = {f"judge, errors {rho:g}": judge_column(rho) for rho in CORRELATIONS}

@@ -42,8 +42,7 @@ def world() -> pd.DataFrame:
                     "total_reward": 8.0,
                     "ndcg@10": np.where(pi.argmax() == LOGGED, 1.0, 0.6),
                     "reward/proxy@10": expected,
-                    # With two weights the adjusted form has no spread to choose by.
-                    "reward/adjusted-dr": found["reward/dr"],
+                    "reward/dr": found["reward/dr"],
                     "reward/gold@5": TRUE[strength],
                 }
             ).assign(**names, seed=0)

@@ -2,6 +2,7 @@
 
 import estimated_propensities
 import numpy as np
+import off_policy_rule
 import pandas as pd
 import pytest
 from off_policy import logging_policy, measured, orders, rankers_of
@@ -83,3 +84,28 @@ def test_estimated_propensities_in_a_reduced_form(small, monkeypatch):
     assert table.loc["Pretrained", "ips estimated"] == pytest.approx(logged, rel=1e-6)
     assert not np.isclose(table["dr"], table["dr estimated"], rtol=1e-6).any()
     assert table.loc["Uniform", "gold"] < table.loc["Tilt(0.3)", "gold"]
+
+
+def test_thresholds_are_tried_in_a_reduced_form(small, monkeypatch):
+    """A policy against itself differs by nothing; sixty replications hold the truth of most."""
+    monkeypatch.setattr(off_policy_rule, "FLATTER", (4,))
+    monkeypatch.setattr(off_policy_rule, "UNIFORM", (0.5,))
+    known = off_policy_rule.policies(small, steps=2)
+    np.testing.assert_allclose(known[0]["Pretrained, 50% uniform"].sum(axis=1), 1)
+    table = off_policy_rule.measured(SMALL, small, known, 1000, 60).set_index(
+        ["method", "estimator"]
+    )
+    assert (
+        (table.loc["Pretrained", ["rmse_difference", "coverage_difference"]] == [0, 1]).all().all()
+    )
+    moved = table[table["rmse_difference"] > 0]
+    assert len(moved) == len(table) - len(off_policy_rule.SHOWN)
+    assert moved.xs("dr", level="estimator")["coverage"].median() > 0.8
+    assert table["believed"].between(0, 1).all()
+
+
+def test_what_the_tool_would_say_is_what_it_says():
+    weight_D = np.tile([0.9, 1.1], 300)
+    assert off_policy_rule.believed(weight_D, 1.0)
+    assert not off_policy_rule.believed(weight_D, 0.9)
+    assert not off_policy_rule.believed(weight_D[:398], 1.0)
