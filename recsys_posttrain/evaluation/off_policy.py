@@ -60,6 +60,7 @@ ESTIMATORS = tuple(
     f"reward/{name}"
     for name in ("dm", "ips", "clipped-ips", "snips", "dr", "sndr", "adjusted-dr", "switch-dr")
 )
+ROUNDING = 1e-12  # relative: less is no difference between weights
 WEIGHT, OVERLAP = "ope/weight", "ope/overlap"  # columns: w, and what `overlap` gives
 
 
@@ -98,14 +99,14 @@ def adjusted_dr(weight_N: Floats, reward_N: Floats, model_N: Floats, expected_N:
     y_N, n = dr(weight_N, reward_N, model_N, expected_N), len(weight_N)
     from_mean_N = weight_N - weight_N.mean()
     squares = (from_mean_N**2).sum()
-    if not squares:
+    if squares <= ROUNDING * (weight_N**2).sum():
         return y_N
     slope = (from_mean_N * y_N).sum() / squares
     value = y_N.mean() - slope * (weight_N.mean() - 1)
     rest_N = y_N - y_N.mean() - slope * from_mean_N
     leverage_N = 1 / n + from_mean_N**2 / squares
     of_target_N = 1 / n - (weight_N.mean() - 1) * from_mean_N / squares
-    alone_N = leverage_N > 1 - 1e-9
+    alone_N = leverage_N > 1 - ROUNDING
     drawn_N = of_target_N * rest_N / np.where(alone_N, np.inf, 1 - leverage_N)
     pseudo_N: Floats = value + (n - 1) * drawn_N
     return pseudo_N

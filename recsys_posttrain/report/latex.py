@@ -19,7 +19,7 @@ WIDTH, HEIGHT, LINE, GAP = 455.0, 520.0, 10.0, 6.0
 TITLES = 40.0  # of rules and the titles of columns
 LETTER, CAPITAL, SMALL, SPACE = 4.3, 6.0, 4.0, 6.0  # of a value, in a small note, around a column
 TEXT = 150.0  # a column of text that is wider breaks its lines
-HELD = 16
+HELD = 16  # tables in a row: TeX holds 18 until they have a place
 
 
 def latex(sheet: Sheet, label: str = "comparison") -> str:
@@ -32,7 +32,6 @@ def latex(sheet: Sheet, label: str = "comparison") -> str:
             for lines in _pages(list(_units(part, widths)), room):
                 written.append(_table(head, part[0].columns, widths, lines))
                 head, room = [rf"Table~\ref{{tab:{label}}}, continued\par\medskip"], HEIGHT
-    # TeX holds a number of tables at most until they have a place.
     parts = ["\n".join(written[first : first + HELD]) for first in range(0, len(written), HELD)]
     return "\n\\clearpage\n".join(parts)
 
