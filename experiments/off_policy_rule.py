@@ -115,8 +115,8 @@ def _error(value_D: Floats, truth: float) -> tuple[float, bool]:
     return error, bool(abs(error) <= 1.96 * value_D.std(ddof=1) / math.sqrt(len(value_D)))
 
 
-def _row(all_R: list[tuple[float, ...]]) -> dict[str, float]:
-    believed_R, sample_R, error_R, held_R, apart_R, held_apart_R = np.array(all_R).T
+def _row(all_RX: Floats) -> dict[str, float]:
+    believed_R, sample_R, error_R, held_R, apart_R, held_apart_R = all_RX.T
     return {
         "sample": sample_R.mean(),
         "believed": believed_R.mean(),
