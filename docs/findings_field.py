@@ -106,14 +106,18 @@ def controls_hold(field: Results) -> str:
     again = {name: value for name, value in shuffled.items() if value > 0.01}
     claim(max(again, key=lambda name: again[name]) == "SA2C", "there it is first too")
     few = sorted(value for name, value in again.items() if name != "SA2C")
+    in_lists = field.beside(SEMI).at().loc["SA2C, shuffled reward"]
+    claim(in_lists["difference_low"] > 0 >= in_lists["significant"], "in lists too, uncorrected")
     return (
         "**What methods gain they owe to the rewards; `SA2C` does not.** Jester: with shuffled or "
         f"constant rewards none of {len(given) - 2} rows is above BC given the same ({still} of "
         "them did not move at all, so they are no evidence). In expected reward `SA2C` gains "
         f"{plain(gain['SA2C'], '+.3f')}, and {plain(owed['SA2C'], '+.3f')} with shuffled rewards: "
         "nearly all of it is not the rewards' doing. In semi-ml-100k it gains "
-        f"{plain(again['SA2C'], '+.3f')} with shuffled rewards, and {len(few)} others "
-        f"{plain(few[0], '+.3f')} to {plain(few[-1], '+.3f')}. In Jester, with the *true* reward "
+        f"{plain(again['SA2C'], '+.3f')} with shuffled rewards (in lists "
+        f"{plain(in_lists['difference'], '+.3f')}, apart from BC before correction, not after), "
+        f"and {len(few)} others {plain(few[0], '+.3f')} to {plain(few[-1], '+.3f')}. In Jester, "
+        "with the *true* reward "
         f"(row `OnlineRL`: drawn fresh in every step), lists are worth {plain(true['mean'])}, as "
         f"with the model's at best ({plain(best)}): what such a training does to a policy holds "
         f"lists back too ([table]({field.link}/table.md))."
