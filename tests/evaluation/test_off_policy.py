@@ -78,8 +78,9 @@ def test_limits_of_adjusted_dr():
     close(adjusted_dr(weight_N, nothing_N, nothing_N, 2 + 5 * (weight_N - 1)), np.full(4, 2.0))
     same = np.full(4, 0.7), np.array([1.0, 2.0, 3.0, 5.0]), nothing_N, np.ones(4)
     close(adjusted_dr(*same), dr(*same))
-    rounded = same[0] * (1 + 1e-15 * np.array([1, -1, 2, 0])), *same[1:]
-    close(adjusted_dr(*rounded), dr(*rounded))
+    for size in (1.0, 1e6):
+        rounded = size * same[0] * (1 + 1e-15 * np.array([1, -1, 2, 0])), *same[1:]
+        close(adjusted_dr(*rounded), dr(*rounded))
     alone = np.array([1.0, 1.0, 1.0, 4.0]), nothing_N, nothing_N, np.array([1.0, 2.0, 3.0, 9.0])
     assert np.isfinite(adjusted_dr(*alone)).all()
     close(adjusted_dr(*alone).mean(), 2.0)
