@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from off_policy import product, shown_softmax
+from off_policy import product, shown_softmax, write
 
 import recsys_posttrain as rp
 from recsys_posttrain.data import UserHoldout
@@ -74,9 +74,7 @@ def main() -> None:
     data = rp.load(world, split=UserHoldout(minimum_item_ratings=1, seed=1))
     table = measured(world, data, options.steps)
     print(table.round(3).to_string(index=False))
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"estimated-propensities-{options.dataset}.csv"
-    table.to_csv(path, index=False, float_format="%.6g")
+    write(table, options.output, f"estimated-propensities-{options.dataset}")
 
 
 if __name__ == "__main__":

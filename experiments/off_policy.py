@@ -193,6 +193,11 @@ def world_and_data(options: argparse.Namespace) -> tuple[Any, Split]:
     return world, replace(data, test=targets_where(data.test, kept_N))
 
 
+def write(frame: pd.DataFrame, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+
+
 def options_of(description: str | None, seed: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--dataset", default="jester", help="jester, semi-ml-100k or semi-ml-1m")
@@ -225,10 +230,8 @@ def main() -> None:
     table, order = (pd.concat(each, ignore_index=True) for each in zip(*parts, strict=True))
     print(table.round(3).to_string(index=False))
     print(order.round(2).to_string(index=False))
-    options.output.mkdir(parents=True, exist_ok=True)
     for end, frame in (("", table), ("-order", order)):
-        path = options.output / f"off-policy-{options.dataset}{end}.csv"
-        frame.to_csv(path, index=False, float_format="%.6g")
+        write(frame, options.output, f"off-policy-{options.dataset}{end}")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from off_policy import draws, logging_policy, options_of, product, shown_softmax, world_and_data
+from off_policy import (
+    draws,
+    logging_policy,
+    options_of,
+    product,
+    shown_softmax,
+    world_and_data,
+    write,
+)
 from worlds.choices import choices_at
 
 import recsys_posttrain as rp
 from recsys_posttrain.basic_statistics import Floats
-from recsys_posttrain.evaluation.off_policy import estimates
-from recsys_posttrain.evaluation.support import Support, effective_sample_size
+from recsys_posttrain.evaluation.off_policy import OVERLAP, WEIGHT, estimates
+from recsys_posttrain.evaluation.support import effective_sample_size, support
 from recsys_posttrain.models.reward_model import RewardModel
 from recsys_posttrain.plan import Training
 from recsys_posttrain.types import Split
@@ -62,13 +70,8 @@ def policies(data: Split, steps: int) -> tuple[dict[str, Floats], RewardModel]:
 
 
 def believed(weight_D: Floats, overlap: float) -> bool:
-    """Whether the tool would say nothing against estimates from these weights."""
-    total, largest = weight_D.sum(), float(weight_D.max())
-    error = float(weight_D.std(ddof=1) / math.sqrt(len(weight_D)))
-    return not Support(
-        *(len(weight_D), effective_sample_size(weight_D), largest, largest / total),
-        *(float(weight_D.mean()), error, overlap),
-    ).reasons
+    """Whether estimates from these weights pass all thresholds."""
+    return not support(pd.DataFrame({WEIGHT: weight_D, OVERLAP: overlap})).reasons
 
 
 def measured(
@@ -141,9 +144,7 @@ def main() -> None:
         ignore_index=True,
     )
     print(table.round(3).to_string(index=False))
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"off-policy-rule-{options.dataset}.csv"
-    table.to_csv(path, index=False, float_format="%.6g")
+    write(table, options.output, f"off-policy-rule-{options.dataset}")
 
 
 if __name__ == "__main__":
