@@ -1,6 +1,5 @@
 """SIGTERM and SIGINT at any moment: the exit code, one line, and never a table of a part."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from other_processes import children, is_alive, open_files
 
 TESTS = Path(__file__).parent
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -69,28 +69,13 @@ def stderr(tmp_path):
 
 
 def until(condition, process, seconds=200.0):
+    """What the condition gives, as soon as it is true."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (holds := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         assert process.poll() is None, "it ended before"
         time.sleep(0.01)
-
-
-def children(pid):
-    """Of all generations. A thread may end between the listing and the look."""
-    found = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for child in file.read_text().split():
-                found += [int(child), *children(child)]
-    return found
-
-
-def is_gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    return holds
 
 
 def trains(folder):
@@ -115,7 +100,7 @@ def ends(stderr, tmp_path):
         assert process.wait(60) == CODES[number]
         assert time.monotonic() - began < 9, "it had to be ended by force"
         until_gone = time.monotonic() + 60
-        while not all(map(is_gone, family)):
+        while any(map(is_alive, family)):
             assert time.monotonic() < until_gone, "a process is left"
             time.sleep(0.01)
         assert stderr() == LINES[number]
@@ -149,8 +134,12 @@ def test_sigterm_to_a_worker_inside_of_fit_is_no_result_of_it(study, stderr, tmp
     time.sleep(0.3)
     first = _workers(process)
     os.kill(first[0], signal.SIGTERM)
-    until(lambda: not set(first) & set(_workers(process)) and _workers(process), process)
-    (last,) = _workers(process)
+
+    def later():
+        found = _workers(process)
+        return [] if set(first) & set(found) else found
+
+    (last,) = until(later, process)
     os.kill(last, signal.SIGTERM)
     assert process.wait(60) == 2
     assert stderr().startswith("error: the last worker process was killed")
@@ -164,7 +153,7 @@ def _workers(process):
 
 def _holds_a_lock(pid):
     """Of a stage that it builds."""
-    return any(".locks" in path for path in _open_files(pid))
+    return any(".locks" in path for path in open_files(pid))
 
 
 @BOTH
@@ -184,18 +173,8 @@ def test_a_signal_while_the_data_are_read(start, ends, tmp_path, number):
     rows = "".join(f"{n % 3000},{n % 977},{n % 5 + 1},{n}\n" for n in range(600_000))
     big.write_text("user_id,item_id,rating,timestamp\n" + rows)
     process = start("data", "fetch", str(big))
-    until(lambda: str(big) in _open_files(process.pid), process)
+    until(lambda: str(big) in open_files(process.pid), process)
     ends(process, number)
-
-
-def _open_files(pid):
-    found = []
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found.append(os.readlink(each))
-        except OSError:  # closed meanwhile
-            continue
-    return found
 
 
 def test_a_second_signal_does_not_wait(start, stderr, tmp_path):

@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from other_processes import is_alive
 
 from recsys_posttrain.errors import TrainingFailed, UserError
 from recsys_posttrain.studies import parallel
@@ -26,14 +26,6 @@ def log(tmp_path):
 
 def evaluated(expressions, log, processes=2):
     return list(answered(eval, expressions, processes, log))
-
-
-def is_alive(pid):
-    """A zombie is not: it only waits for whoever asks how it ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def wait_until(condition, seconds=60.0):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
+from other_processes import children, words
 
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.sweep.queue import SLOT, Outcome, Queue
@@ -203,12 +204,7 @@ def test_no_worker_and_no_file_shows_the_password(guarded, small_ratings_csv, tm
     )
     shown = set()
     while process.poll() is None:
-        for file in Path(f"/proc/{process.pid}/task").glob("*/children"):
-            for child in file.read_text().split():
-                try:
-                    shown.add(Path(f"/proc/{child}/cmdline").read_bytes().decode())
-                except OSError:
-                    continue
+        shown.update(map(words, children(process.pid)))
         time.sleep(0.05)
     said = process.communicate()[0]
     assert process.returncode == 0, said
