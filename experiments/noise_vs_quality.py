@@ -10,10 +10,11 @@ second axis: `--set dataset.preference=2`, say, is a study of its own. Each seed
 own. Users of policy, reward model, judge, validation and test are disjoint. A policy is worth the
 mean true reward of its five best unseen items where the truth is known, otherwise what the judge
 says of five greedy steps, with ranking metrics beside it. Which strength stands for a method is
-decided by NDCG@10 of liked validation targets, means over seeds; never by the truth. Doing nothing
-is a candidate too. All methods begin with three strengths; where the best one lies at the edge, the
-next one is tried, up to two on each side. Under two kinds of noise this is done at each level anew;
-under the others the strength chosen without noise is tried.
+decided by NDCG@10 of liked validation targets, means over seeds; never by the truth; selection.md
+has what other rules would get. Doing nothing is a candidate too. All methods begin with three
+strengths; where the best one lies at the edge, the next one is tried, up to two on each side. Under
+two kinds of noise this is done at each level anew; under the others the strength chosen without
+noise is tried.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,7 @@ from recsys_posttrain.rewards.noise.base import ErrorNoise
 from recsys_posttrain.rewards.noise.correlated import CORRELATIONS
 from recsys_posttrain.studies.choose import NOTHING, chosen, extended
 from recsys_posttrain.studies.controls import ONLINE_RL
+from recsys_posttrain.studies.rules import OWN, WORDS
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.studies.setup import Setup
 from recsys_posttrain.training.posttrain import POSTTRAINING
@@ -237,7 +239,9 @@ def runs_on(dataset: Dataset = Jester()) -> list[Run]:
     return grid(base_of(dataset), others=others, model_noise=of_model)
 
 
-def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame) -> Sequence[Run]:
+def next_runs(
+    runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame, rule: str = OWN
+) -> Sequence[Run]:
     """Without noise until no strength lies at the edge; then under noise, likewise where SWEPT."""
     ladders: dict[str, list[str]] = {}
     for run in runs:
@@ -249,16 +253,17 @@ def next_runs(runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFram
         return not run.is_trained or len(ladder) == 1 or run.strength in ladder[FIRST]
 
     clean = [run for run in runs if run.noise == RewardNoise()]
-    if more := extended(clean, tried, validation, is_first):
+    if more := extended(clean, tried, validation, is_first, rule):
         return more
     without = validation[(validation["place"] == "") & (validation["strength"] != NOTHING)]
     found = set(without[["method", "strength"]].itertuples(index=False, name=None))
-    best = dict(chosen(without)[["method", "strength"]].itertuples(index=False, name=None))
+    best = dict(chosen(without, rule)[["method", "strength"]].itertuples(index=False, name=None))
     noisy = [run for run in runs if run.noise != RewardNoise()]
     swept = [run for run in noisy if isinstance(run.noise.model, SWEPT)]
     others = [run for run in noisy if not isinstance(run.noise.model, SWEPT)]
     others = [run for run in others if run.strength == best.get(run.label)]
-    more = extended(swept, tried, validation, lambda run: (run.label, run.strength) in found)
+    in_found = lambda run: (run.label, run.strength) in found  # noqa: E731
+    more = extended(swept, tried, validation, in_found, rule)
     return [*more, *others]
 
 
@@ -266,8 +271,11 @@ RUNS = runs_on
 NEXT_RUNS = next_runs
 REDRAWS_NOISE = True
 SEEDS = (0, 1, 2, 3, 4)
-TUNING = (
+TRIALS = (
     "three strengths of each method that has one and, where the best lies at the edge, up to two "
-    "more on that side, by NDCG@10 of liked validation targets, means over seeds; doing nothing is "
-    "a candidate; under noises without several strengths the one chosen without noise"
+    "more on that side, by {}, means over seeds; doing nothing is a candidate"
+)
+TUNING = (
+    TRIALS.format(WORDS[OWN])
+    + "; under noises without several strengths the one chosen without noise"
 )

@@ -2,12 +2,15 @@
 
     recsys-posttrain run experiments/whole_field.py --dataset jester [--seeds 5]
 
-The clean cells of DESIGN.md: setup, lengths, seeds and the choice of a strength are those of
-noise_vs_quality.py, whose methods these join. With shuffled rewards each method has the boldest of
+The clean cells of DESIGN.md: setup, lengths, seeds and strengths are those of noise_vs_quality.py,
+whose methods these join. A judge, a reward model of other users, chooses each strength on
+validation targets: NDCG@10 of liked ones, which selection.md has beside it, left nearly every
+method as it was. With shuffled rewards each method has the boldest of
 its first strengths: what it gains there it does not owe to the rewards.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from noise_vs_quality import (
     BETAS,
@@ -20,7 +23,7 @@ from noise_vs_quality import (
     OF_MODEL,
     REDRAWS_NOISE,
     SEEDS,
-    TUNING,
+    TRIALS,
     Method,
     base_of,
     grid,
@@ -49,8 +52,10 @@ from recsys_posttrain.algorithms import (
     RobustDPO,
     TopKREINFORCE,
 )
+from recsys_posttrain.config import require
 from recsys_posttrain.data.prepare import Dataset
 from recsys_posttrain.rewards.control import ShuffledRewards
+from recsys_posttrain.studies.rules import JUDGE, WORDS
 from recsys_posttrain.studies.run import Run
 from recsys_posttrain.worlds.base import World
 from recsys_posttrain.worlds.jester import Jester
@@ -99,13 +104,19 @@ def shuffled(method: Method) -> Method:
 
 
 def runs_on(dataset: Dataset = Jester()) -> list[Run]:
+    require(
+        isinstance(dataset, World),
+        f"whole_field.py is for worlds, and {dataset.name} is none: its judge chooses strengths, "
+        "so something else must say what a policy is worth; run movielens_main.py.",
+    )
     has_own = {method.name for method in CONTROLS}
     controls = [each for each in map(shuffled, FIELD[1:]) if each.name not in has_own]
-    bounds = BOUNDS if isinstance(dataset, World) else ()
-    others = (BOTH_LOGS, *CONTROLS, *controls, *bounds)
+    others = (BOTH_LOGS, *CONTROLS, *controls, *BOUNDS)
     return grid(base_of(dataset), FIELD, others, {}, {}, {})
 
 
 RUNS = runs_on
-NEXT_RUNS = next_runs
-__all__ = ["NEXT_RUNS", "REDRAWS_NOISE", "RUNS", "SEEDS", "TUNING"]
+CHOSEN_BY = JUDGE
+NEXT_RUNS = partial(next_runs, rule=CHOSEN_BY)
+TUNING = TRIALS.format(WORDS[CHOSEN_BY])
+__all__ = ["CHOSEN_BY", "NEXT_RUNS", "REDRAWS_NOISE", "RUNS", "SEEDS", "TUNING"]

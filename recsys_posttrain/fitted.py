@@ -48,7 +48,7 @@ class Fitted:
             note(
                 f"{method} learned from {kept:.2%} of the positions: elsewhere the reward model is "
                 "not sure enough which item of the pair is better; a smaller width keeps "
-                "more (--set algorithm.pairs.width=1)"
+                "more (--set algorithm.pairs.width=0.5)"
             )
 
     @property

@@ -1,14 +1,17 @@
 """experiments/whole_field.py: no method is forgotten, each has its control; and a reduced run."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from recsys_posttrain import algorithms
+from recsys_posttrain.errors import UserError
 from recsys_posttrain.rewards.control import ShuffledRewards
 from recsys_posttrain.studies.execute import Options
 from recsys_posttrain.studies.study import run_study
+from recsys_posttrain.worlds.catalog import dataset_named
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 SMALL = """
@@ -60,6 +63,32 @@ def test_every_method_has_strengths_and_a_control(monkeypatch: pytest.MonkeyPatc
     assert all(run.noise.model is None and run.noise.log is None for run in runs)
 
 
+def test_the_judge_says_which_strength_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prefers the boldest of the first three, NDCG the weakest: the next one is bolder."""
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import whole_field
+
+    runs = [run for run in whole_field.runs_on() if run.label == "KTO"]
+    first = whole_field.NEXT_RUNS(runs, (), pd.DataFrame())
+    assert [run.strength for run in first] == ["beta 4", "beta 2", "beta 1"]
+    seen = [
+        {**run.row, "seed": 0, "judge": 3 + place / 10, "NDCG@10 liked": 0.2 - place / 10}
+        for place, run in enumerate(first)
+    ]
+    later = whole_field.NEXT_RUNS(runs, first, pd.DataFrame(seen))
+    assert [run.strength for run in later] == ["beta 0.5"]
+
+
+def test_where_the_judge_is_the_measure_it_may_not_choose(
+    monkeypatch: pytest.MonkeyPatch, small_ratings_csv: Path
+) -> None:
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import whole_field
+
+    with pytest.raises(UserError, match=r"for worlds, and small is none: .* movielens_main"):
+        whole_field.runs_on(dataset_named(str(small_ratings_csv)))
+
+
 def test_a_reduced_run(small_jester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXPERIMENTS)
     monkeypatch.setenv("WANDB_MODE", "disabled")
@@ -69,6 +98,7 @@ def test_a_reduced_run(small_jester, tmp_path: Path, monkeypatch: pytest.MonkeyP
         dataset="jester", seeds=1, workers=1, data_root=str(small_jester.path), output=tmp_path
     )
     folder = run_study(file, options)
+    assert json.loads((folder / "run.json").read_text())["chosen_by"] == "judge"
     rows = pd.read_parquet(folder / "rows.parquet")
     assert rows[rows["method"] == "CQL"]["strength"].nunique() >= 3
     assert "KTO, shuffled reward" in set(rows["method"])
