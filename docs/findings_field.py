@@ -30,24 +30,24 @@ def one_list_for_everyone(field: Results) -> str:
     at = marked["mean"]
     names = trained(at.index)
     best, worst = str(at[names].idxmax()), str(at[names].idxmin())
-    order = ["Oracle", "BestFixedList", "RewardArgmax", "ItemMean", TILT, best, REFERENCE]
+    order = ["Oracle", "BestFixedList", "RewardArgmax", TILT, "ItemMean", best, REFERENCE]
     claim(at[order].is_monotonic_decreasing, f"lists of five: {' > '.join(order)}")
     claim(not marked.loc[names, "significant"].any(), "no trained method differs from BC in lists")
     idle = int((marked.loc[names, "strength"] == "do nothing").sum())
     proven = []
-    for first in ("RewardArgmax", "ItemMean", TILT):
+    for first in ("RewardArgmax", TILT, "ItemMean"):
         leads = _leads(field, first).loc[names]
         claim((leads["low"] > 0).all(), f"{first} is ahead of every trained method")
         proven.append(int((leads["p_holm"] <= 0.05).sum()))
     value = {name: plain(at[name]) for name in order}
     chosen = by_rule(field)
     most = chosen["hindsight"].max()
-    claim(most < at[TILT], "no rule, hindsight included, takes a trained method to the tilt")
+    claim(most < at["ItemMean"], "no rule, hindsight included, takes one to the item mean")
     return (
         f"**In lists of five, methods that train nothing are ahead of all that train.** Jester: "
-        f"argmax of the reward model {value['RewardArgmax']}, item mean {value['ItemMean']}, "
-        f"`{TILT}` {value[TILT]}, the best trained method (`{best}`) {value[best]}, the pretrained "
-        f"policy {value[REFERENCE]}, where validation left {idle} of {len(names)} trained methods, "
+        f"argmax of the reward model {value['RewardArgmax']}, `{TILT}` {value[TILT]}, item mean "
+        f"{value['ItemMean']}, the best trained method (`{best}`) {value[best]}, the pretrained "
+        f"policy {value[REFERENCE]}, where the judge left {idle} of {len(names)} trained methods, "
         f"the worst (`{worst}`) {plain(at[worst])}; had the truth chosen each strength, the best "
         "would "
         f"have {plain(most)}. Each of the first three is ahead of each "
@@ -152,7 +152,9 @@ def lists_and_expectations(field: Results) -> str:
 
 def a_sft_and_exp_rsft(field: Results) -> str:
     at = field.at()
-    claim(at.at["ASFT", "strength"] == "do nothing", "validation left A-SFT as it was")
+    pairs = field.pairs[field.pairs["place"] == ""].set_index(["method", "other"])
+    both = pairs.loc[("ExpRSFT", "ASFT")]
+    claim(both["low"] < 0 < both["high"], "their lists are not apart at the judge's strengths")
     lists = field.frontier[field.frontier["place"] == ""].groupby("method")["value"]
     low, high = lists.min(), lists.max()
     claim(
@@ -168,9 +170,11 @@ def a_sft_and_exp_rsft(field: Results) -> str:
         return f"{plain(low[name])} to {plain(high[name])}"
 
     return (
-        "**A-SFT and Exp-RSFT cannot be told apart here.** Validation left A-SFT as it was, so the "
-        f"table compares nothing. Over their strengths lists are worth {ranged('ASFT')} with A-SFT "
-        f"and {ranged('ExpRSFT')} with Exp-RSFT ({plain(pretrained)} before); at KL .03 they gain "
+        "**A-SFT and Exp-RSFT cannot be told apart here.** At the strengths of the judge lists are "
+        f"worth {plain(at.at['ASFT', 'mean'])} with A-SFT and {plain(at.at['ExpRSFT', 'mean'])} "
+        f"with Exp-RSFT (95% interval of the difference {plain(-both['high'], '+.4f')} to "
+        f"{plain(-both['low'], '+.4f')}), over all strengths {ranged('ASFT')} and "
+        f"{ranged('ExpRSFT')} ({plain(pretrained)} before); at KL .03 they gain "
         f"{with_interval(ends.loc['ASFT'], 'gain')} and "
         f"{with_interval(ends.loc['ExpRSFT'], 'gain')} in expected reward ([strengths]"
         f"({field.link}/frontier.csv), [equal KL]({field.link}/equal_kl.md))."
