@@ -45,8 +45,7 @@ from recsys_posttrain.training.posttrain import POSTTRAINING
 TUNING = (
     "four strengths of each method, or four lengths of BC, FilteredBC, RWR, ReturnConditioned, "
     "TopKREINFORCE, WBC and CRR, and up to two more where the best lay at the edge, by NDCG@10 on "
-    "liked targets, three of every user, on ML-100K's leave-one-out validation part with seed 0 "
-    "(methods of pairs with those at 2.5 standard deviations, where they keep those at 1 now); "
+    "liked targets, three of every user, on ML-100K's leave-one-out validation part with seed 0; "
     "still at the edge: BC, FilteredBC, RWR and ReturnConditioned, at the cap of all lengths; "
     "RobustDPO(unbiased) was never better than doing nothing; none for ExactPPO; four trials of BC "
     "on ML-1M for the cap and the rate"
