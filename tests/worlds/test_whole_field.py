@@ -89,7 +89,12 @@ def test_where_the_judge_is_the_measure_it_may_not_choose(
         whole_field.runs_on(dataset_named(str(small_ratings_csv)))
 
 
-def test_a_reduced_run(small_jester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reduced_run(
+    small_jester,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.syspath_prepend(EXPERIMENTS)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     file = tmp_path / "small.py"
@@ -98,6 +103,9 @@ def test_a_reduced_run(small_jester, tmp_path: Path, monkeypatch: pytest.MonkeyP
         dataset="jester", seeds=1, workers=1, data_root=str(small_jester.path), output=tmp_path
     )
     folder = run_study(file, options)
+    named = capsys.readouterr().out.partition("written: ")[2].splitlines()[0].split("/")[-1]
+    for name in named.split(", "):  # no picture, as there is no noise
+        assert (folder / name).exists(), name
     assert json.loads((folder / "run.json").read_text())["chosen_by"] == "judge"
     rows = pd.read_parquet(folder / "rows.parquet")
     assert rows[rows["method"] == "CQL"]["strength"].nunique() >= 3
