@@ -262,8 +262,7 @@ def next_runs(
     swept = [run for run in noisy if isinstance(run.noise.model, SWEPT)]
     others = [run for run in noisy if not isinstance(run.noise.model, SWEPT)]
     others = [run for run in others if run.strength == best.get(run.label)]
-    in_found = lambda run: (run.label, run.strength) in found  # noqa: E731
-    more = extended(swept, tried, validation, in_found, rule)
+    more = extended(swept, tried, validation, lambda run: (run.label, run.strength) in found, rule)
     return [*more, *others]
 
 

@@ -1,13 +1,13 @@
-"""Do off-policy intervals hold where the tool says nothing against them? In a world, on a log and
-policies that the thresholds of evaluation/support.py were not set on.
+"""Do off-policy intervals hold where all thresholds are passed? In a world, on a log and policies
+that the thresholds of evaluation/support.py were not set on.
 
     python experiments/off_policy_rule.py [--dataset jester] [--seed 3] [--drawn 1000 7200]
 
 The log is another draw of the world; thresholds and adjusted DR were chosen on seeds 0 to 2. The
 policies go from the log's own towards where a log says nothing: the pretrained one flatter and
 sharper, mixed with the uniform one, tilted by the reward model, and trained. As in off_policy.py a
-replication draws targets and another logged item for each; here each one is also asked what the
-tool would say of it (`Support.reasons`). Prints and writes off-policy-rule-DATASET.csv: of each
+replication draws targets and another logged item for each; here each one is also held
+against the thresholds (`Support.reasons`). Prints and writes off-policy-rule-DATASET.csv: of each
 policy and estimator the share of replications that are believed, the error and the coverage of the
 95% interval over all and over those, and the same of its difference to the pretrained policy.
 """

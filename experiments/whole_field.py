@@ -5,8 +5,8 @@
 The clean cells of DESIGN.md: setup, lengths, seeds and strengths are those of noise_vs_quality.py,
 whose methods these join. A judge, a reward model of other users, chooses each strength on
 validation targets: NDCG@10 of liked ones, which selection.md has beside it, left nearly every
-method as it was. With shuffled rewards each method has the boldest of
-its first strengths: what it gains there it does not owe to the rewards.
+method as it was. With shuffled rewards each method has the weakest regularisation of its first
+strengths: what it gains there it does not owe to the rewards.
 """
 
 from dataclasses import replace

@@ -82,8 +82,8 @@ def test_what_no_trained_method_beats():
     assert f"{at['Pretrained']:.3f}" == f"{at['BC']:.3f}"
     page = " ".join(text_of(README).split())
     said = (
-        "worth {:.3f} before training and with tuned BC, {:.3f} with the best trained method, "
-        "{:.3f} by the mean reward of each item, and {:.3f} with the tilt"
+        "worth {:.3f} stars before training and with tuned BC, {:.3f} with the best trained "
+        "method, {:.3f} by the mean reward of each item, and {:.3f} with the tilt"
     )
     assert said.format(*values) in page
     for folder in ("movielens_main-ml-100k", "movielens_main-ml-1m"):

@@ -9,7 +9,7 @@ from other_processes import children, is_alive, open_files, words
 
 # Threads and children that end one after the other.
 SHORT = """
-import subprocess, threading, time
+import subprocess, threading
 for _ in range(40):
     threading.Thread(target=subprocess.run, args=(["true"],)).start()
 """

@@ -1,7 +1,8 @@
 """The tables and figures of a study whose methods have several strengths and noises: one block per
 noise, methods by levels, and what each rule gets that chooses the strength (studies/select.py)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +66,19 @@ class Grid(NamedTuple):
     def files(self) -> tuple[str, ...]:
         """What `write` leaves, beside the cells."""
         sheets = (f"{name}.{end}" for name in self.sheets for end in ("md", "tex"))
-        return *sheets, *(f"{name}.csv" for name in FRAMES), "quality.png", "frontier.png"
+        return *sheets, *(f"{name}.csv" for name in FRAMES), *self.pictures
+
+    @property
+    def pictures(self) -> dict[str, Callable[[Path], None]]:
+        """What draws each, by the name of its file; a study without noise has none."""
+        found: dict[str, Callable[[Path], None]] = {}
+        judged_by = self.table[self.table["column"] == self.unit]
+        if noise_kinds(judged_by):
+            found["quality.png"] = partial(figures.quality_against_value, judged_by, self.unit)
+        lines = self.frontier[self.frontier["method"].isin(methods_drawn(judged_by))]
+        if len(lines) and swept(lines):
+            found["frontier.png"] = partial(figures.frontiers, lines, self.unit)
+        return found
 
     @property
     def sheets(self) -> dict[str, Sheet]:
@@ -79,19 +92,14 @@ class Grid(NamedTuple):
         return found
 
     def write(self, folder: Path) -> None:
-        """The frames as CSV, some of them as sheets too, and two figures where the study has
-        noise."""
+        """The frames as CSV, some of them as sheets too, and the pictures."""
         for name, sheet in self.sheets.items():
             render.write(sheet, folder, name)
         for name in FRAMES:
             frame: pd.DataFrame = getattr(self, name)
             write_text(folder / f"{name}.csv", frame.round(6).to_csv(index=False))
-        judged_by = self.table[self.table["column"] == self.unit]
-        if noise_kinds(judged_by):
-            figures.quality_against_value(judged_by, self.unit, folder / "quality.png")
-        lines = self.frontier[self.frontier["method"].isin(methods_drawn(judged_by))]
-        if len(lines) and swept(lines):
-            figures.frontiers(lines, self.unit, folder / "frontier.png")
+        for name, draw in self.pictures.items():
+            draw(folder / name)
 
 
 def achieved(record: Mapping[str, Any]) -> pd.DataFrame:

@@ -244,8 +244,7 @@ def _show(quality: pd.DataFrame | None, table: Table | Grid) -> None:
 
 
 def _say_written(folder: Path, table: Table | Grid) -> None:
-    there = [name for name in table.files if (folder / name).exists()]  # pictures need noise
-    say(f"\nwritten: {folder}/{', '.join(there)}")
+    say(f"\nwritten: {folder}/{', '.join(table.files)}")
 
 
 def _control(rows: pd.DataFrame, record: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ def test_every_method_has_strengths_and_a_control(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_judge_says_which_strength_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It prefers the boldest of the first three, NDCG the weakest: the next one is bolder."""
+    """It prefers the weakest regularisation of the first three, NDCG the strongest."""
     monkeypatch.syspath_prepend(EXPERIMENTS)
     import whole_field
 
