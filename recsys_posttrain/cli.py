@@ -120,28 +120,27 @@ def run(
     """
     from recsys_posttrain.studies.execute import Options
     from recsys_posttrain.studies.study import run_study
+    from recsys_posttrain.training.launched import devices_of, led
 
-    run_study(
-        file,
-        Options(
-            overrides=(*(overrides or ()), *given.changes),
-            dataset=dataset,
-            seeds=seeds,
-            workers=workers,
-            device=device,
-            devices=devices,
-            data_root=data_root,
-            output=output,
-            eval_split=eval_split,
-            split=split,
-            thresholds=given.thresholds,
-            rules=given.rules,
-            full_seeds=full_seeds,
-            methods=methods,
-            own=given.own,
-            engine=options.engine_of(engine, device, gpu_share),
-        ),
+    asked = Options(
+        overrides=(*(overrides or ()), *given.changes),
+        dataset=dataset,
+        seeds=seeds,
+        workers=workers,
+        device=device,
+        devices=devices_of(devices),
+        data_root=data_root,
+        output=output,
+        eval_split=eval_split,
+        split=split,
+        thresholds=given.thresholds,
+        rules=given.rules,
+        full_seeds=full_seeds,
+        methods=methods,
+        own=given.own,
+        engine=options.engine_of(engine, device, gpu_share),
     )
+    led(lambda: run_study(file, asked))
 
 
 @app.command()

@@ -134,7 +134,9 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...", callback=che
 Devices = Annotated[
     int,
     typer.Option(
-        min=1, help="Processes that share pretraining: each takes a part of every batch. CPU only."
+        min=1,
+        help="Processes that share a training, in a study pretraining: each takes a part of every "
+        "batch. CPU only. Under torchrun as many as it starts.",
     ),
 ]
 EngineName = Annotated[

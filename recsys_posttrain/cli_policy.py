@@ -211,6 +211,7 @@ def posttrain(
     items: options.NewItems = None,
     columns: options.ColumnNames = None,
     device: options.Device = "cpu",
+    devices: options.Devices = 1,
     data_root: options.DataRoot = None,
     output: options.Output = Path("runs"),
 ) -> None:
@@ -230,6 +231,7 @@ def posttrain(
     from recsys_posttrain.named import study_path
     from recsys_posttrain.studies.policies import CARD, policy_folder
     from recsys_posttrain.tomorrow.stage import Asked, continue_policy
+    from recsys_posttrain.training.launched import devices_of, led
 
     policy = study_path(policy)
     if (policy / "run.json").is_file() and not (policy / CARD).is_file():
@@ -248,5 +250,6 @@ def posttrain(
         output,
         device,
         items,
+        devices_of(devices),
     )
-    continue_policy(asked)
+    led(lambda: continue_policy(asked))

@@ -1,5 +1,6 @@
 """Where a result comes from: the commit of this package's checkout, and versions."""
 
+import hashlib
 import subprocess
 import sys
 from functools import cache
@@ -45,3 +46,14 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+@cache
+def package_code() -> str:
+    """Digest of the files of this package."""
+    package = Path(__file__).resolve().parent
+    found = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        found.update(path.relative_to(package).as_posix().encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()

@@ -5,7 +5,6 @@ runs. Every machine has this package and sees the folder of the command at the s
 read and written there, so a machine that dies costs what it had under way and no more.
 """
 
-import hashlib
 import logging
 import os
 import signal
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,14 +23,13 @@ import torch
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.progress import say
-from recsys_posttrain.provenance import package_versions
+from recsys_posttrain.provenance import package_code, package_versions
 from recsys_posttrain.studies.engine import check_asked
 from recsys_posttrain.studies.parallel import SECONDS_BETWEEN_LOOKS
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-PACKAGE = Path(__file__).resolve().parents[1]
 ATTEMPTS = 3  # of a task whose machine or process dies
 OBJECTS = 80 * 2**20  # bytes for results, which are small; Ray's own choice is a third of memory
 _PASSED_ON = "RECSYS_POSTTRAIN_"  # environment variables that begin so
@@ -179,7 +176,7 @@ def _done(command: _Command, work: Callable[[Task], Result], task: Task, log: Pa
             "the same.",
         )
     require(
-        command.code == _code(),
+        command.code == package_code(),
         f"{machine}, a machine of Ray, has other code of recsys_posttrain than this command: "
         "install the same commit.",
     )
@@ -197,16 +194,7 @@ def _done(command: _Command, work: Callable[[Task], Result], task: Task, log: Pa
 def _this_command() -> _Command:
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     passed_on.pop(f"{_PASSED_ON}STORAGE", None)  # it may hold a password, and no task needs it
-    return _Command(Path.cwd(), passed_on, package_versions(), _code())
-
-
-@cache
-def _code() -> str:
-    found = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        found.update(path.relative_to(PACKAGE).as_posix().encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()
+    return _Command(Path.cwd(), passed_on, package_versions(), package_code())
 
 
 def _check_address(address: str) -> None:

@@ -81,14 +81,15 @@ def posttrain_from(
     device: str = "cpu",
     columns: Mapping[str, str] = MappingProxyType({}),
     own_vectors: bool = True,
+    devices: int = 1,
 ) -> Continued:
     """A saved policy, post-trained further on the events of a log that are newer than its own.
 
     policy: of `load_policy`, or its folder. log: a file, a data frame or a dataset; it may hold old
     events too. reward: None, where the method reads no reward model. replay: the share of the loss
     that is on the past. past: the log that the policy was trained on; None: where that was.
-    judge: as for `posttrain`. columns: of data frames. own_vectors: titles that stand on their
-    features alone and now have events get vectors of their own, which start there.
+    judge, devices: as for `posttrain`. columns: of data frames. own_vectors: titles that stand on
+    their features alone and now have events get vectors of their own, which start there.
 
     Raises: UserError where the log has nothing new that the policy knows, or the method reads a
     reward model and there is none.
@@ -98,7 +99,9 @@ def posttrain_from(
     check_models(how, saved, reward, judge)
     before = None if past is None else source_of(saved, past, columns)
     logs = Logs(saved, source_of(saved, log, columns), before)
-    return go_on(saved, how, logs.newest(replay, seed), reward, judge, device=device)
+    return go_on(
+        saved, how, logs.newest(replay, seed), reward, judge, device=device, devices=devices
+    )
 
 
 def check_models(
@@ -133,8 +136,9 @@ def go_on(
     judge: RewardModel | None = None,
     folder: Path | None = None,
     device: str = "cpu",
+    devices: int = 1,
 ) -> Continued:
-    """folder: as for `posttrain`."""
+    """folder, devices: as for `posttrain`."""
     split, scale = data.data, data.data.corpus.reward_scale
     require(
         not scale.missing or not reads_rewards(how.algorithm),
@@ -156,6 +160,7 @@ def go_on(
         folder,
         device,
         judge=judge,
+        devices=devices,
     )
     parts = {"new": split.test} | ({} if data.old is None else {"old": data.old})
     rows = pd.concat(

@@ -28,6 +28,7 @@ from recsys_posttrain.studies.saved_reward import beside, reward_of
 from recsys_posttrain.tomorrow.go_on import Continuation, check_models, go_on
 from recsys_posttrain.tomorrow.logs import Logs, source_of
 from recsys_posttrain.tomorrow.reads import reads_model
+from recsys_posttrain.training.processes import check_devices
 
 RUN = "run.json"
 
@@ -47,6 +48,7 @@ class Asked(NamedTuple):
     output: Path
     device: str
     items: Path | None = None
+    devices: int = 1
 
 
 def method_named(name: str) -> Algorithm:
@@ -75,6 +77,7 @@ def continue_policy(asked: Asked) -> Path:
     how = Continuation(method_named(asked.method))
     for assignment in asked.overrides:
         how = override(how, assignment)
+    check_devices(asked.devices, asked.device)
     check_writable(asked.output)
     folder, saved = asked.policy, load_policy(asked.policy)
     of_policy, model = asked.reward or beside(folder), None
@@ -116,7 +119,7 @@ def continue_policy(asked: Asked) -> Path:
 
     def make(partial: Path) -> dict[str, Any]:
         news = logs.newest(how.replay, how.seed) if data is None else data
-        found = go_on(saved, how, news, model, judge, partial, asked.device)
+        found = go_on(saved, how, news, model, judge, partial, asked.device, asked.devices)
         corpus = replace(news.data.corpus, reward_scale=saved.reward_scale)
         backbone = found.policy.backbone.config
         hashed = saved.numbered_by
@@ -129,6 +132,7 @@ def continue_policy(asked: Asked) -> Path:
             "newest_before": saved.newest,
             **describe(how),
             **found.record,
+            "devices": asked.devices,
             "commit": git_commit(),
             "versions": package_versions(),
         }

@@ -28,9 +28,9 @@ from recsys_posttrain.store import delete
 from recsys_posttrain.tensors import load_tensors, save_tensors
 from recsys_posttrain.training.bar import Show, hidden, training_bar
 from recsys_posttrain.training.ema import WeightAverage
+from recsys_posttrain.training.group import ALONE, Group
 from recsys_posttrain.training.metrics_log import MetricsLog
 from recsys_posttrain.training.module import TrainingModule
-from recsys_posttrain.training.processes import ALONE, Group
 from recsys_posttrain.training.trainer import quiet_trainer
 from recsys_posttrain.training.watch import Measure, Watch
 from recsys_posttrain.types import Batch
@@ -65,8 +65,8 @@ def fit(
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
     title: of the bar. logger, callbacks: of Lightning; the former gets what metrics.jsonl gets.
     measure: what the bounds of the plan's guard are about (watch.py).
-    group: the processes that share the training. All load the checkpoint; the first alone writes,
-        validates and returns the weights that are kept.
+    group: the processes that share the training. The first alone reads and writes files, validates
+        and returns the weights that are kept.
 
     Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
     """
@@ -86,8 +86,8 @@ def fit(
     if keeper.watch.keeps:
         keeper.keep(module)  # where the first measurement is beyond a bound
     watching: list[Callback] = [keeper, *callbacks]
-    if keeper.checkpoint is not None and keeper.checkpoint.exists():
-        watching.append(_RestoreOptimizer(keeper.load(module)))
+    if (saved := group.given(keeper.saved())) is not None:
+        watching.append(_RestoreOptimizer(keeper.load(saved, module)))
     keeper.metrics.begin(keeper.metrics.lines)
     stream.start = module.steps_done
     group.wait()  # before the first writes what others read
@@ -220,13 +220,19 @@ class _Keeper(Callback):
         save_tensors(self.checkpoint, {name: value.contiguous() for name, value in tensors.items()})
         self.saved_at = time.monotonic()
 
-    def load(self, module: TrainingModule) -> dict[int, dict[str, Tensor]]:
-        """Restores the module and this keeper from the checkpoint.
+    def saved(self) -> dict[str, Tensor] | None:
+        """What the checkpoint holds, if there is one."""
+        if self.checkpoint is None or not self.checkpoint.exists() or not self.group.is_first:
+            return None
+        return load_tensors(self.checkpoint, fix=delete(self.checkpoint.parent))
+
+    def load(
+        self, tensors: dict[str, Tensor], module: TrainingModule
+    ) -> dict[int, dict[str, Tensor]]:
+        """Restores the module and this keeper from what was saved.
 
         Returns: the optimiser's state, by index of the parameter.
         """
-        assert self.checkpoint is not None
-        tensors = load_tensors(self.checkpoint, fix=delete(self.checkpoint.parent))
         progress = json.loads(bytes(tensors.pop("progress").tolist()))
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys_posttrain.errors import TrainingFailed
 from recsys_posttrain.plan import Training
 from recsys_posttrain.seeding import derived_seed
-from recsys_posttrain.training.processes import ALONE
+from recsys_posttrain.training.group import ALONE
 from recsys_posttrain.types import Batch, LossOutput
 
 

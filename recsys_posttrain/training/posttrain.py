@@ -30,8 +30,9 @@ from recsys_posttrain.tensors import save_tensors
 from recsys_posttrain.training.catalogue import proposal_of, with_sample
 from recsys_posttrain.training.drift import drift
 from recsys_posttrain.training.fit import STEPS_BETWEEN_LOG_LINES, fit
+from recsys_posttrain.training.group import Group
 from recsys_posttrain.training.module import TrainingModule
-from recsys_posttrain.training.processes import Group, check_devices, helped
+from recsys_posttrain.training.processes import check_devices, helped
 from recsys_posttrain.training.snapshots import SNAPSHOT, snapshot_steps
 from recsys_posttrain.training.validated import validation_means
 from recsys_posttrain.training.watch import measure_of

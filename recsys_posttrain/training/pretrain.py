@@ -23,8 +23,9 @@ from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.seeding import derived_seed
 from recsys_posttrain.training.fit import fit
+from recsys_posttrain.training.group import Group
 from recsys_posttrain.training.module import TrainingModule
-from recsys_posttrain.training.processes import Group, check_devices, helped
+from recsys_posttrain.training.processes import check_devices, helped
 from recsys_posttrain.types import Batch, LossOutput, Split
 
 PRETRAINING = Training(
@@ -50,7 +51,7 @@ def pretrain(
     folder: where checkpoints, from which it resumes, and metrics.jsonl are written; None: nowhere.
     device: cpu, cuda (the first GPU) or cuda:1.
     logger, callbacks: of Lightning; the logger gets what is logged, as it is logged.
-    devices: processes of this machine that share every batch (processes.py), each with its part of
+    devices: processes of this machine that share every batch (group.py), each with its part of
         the threads; on the CPU. A script calls it below `if __name__ == "__main__":`.
 
     Returns: the policy in evaluation mode, and how long it was trained. Where the training plan has

@@ -12,10 +12,11 @@ from recsys_posttrain.data.batching import BatchStream
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training import fit as fit_file
+from recsys_posttrain.training.group import Group
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.training.posttrain import posttrain
 from recsys_posttrain.training.pretrain import pretrain
-from recsys_posttrain.training.processes import Group, helped
+from recsys_posttrain.training.processes import helped
 
 # Batches of 59 and of 1 of the 60 users, so that the second process has nothing in each other step.
 UNEVEN = Training(epochs=10, batch_size=59, learning_rate=0.02, warmup_steps=6)
