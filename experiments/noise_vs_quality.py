@@ -240,9 +240,13 @@ def runs_on(dataset: Dataset = Jester()) -> list[Run]:
 
 
 def next_runs(
-    runs: Sequence[Run], tried: Sequence[Run], validation: pd.DataFrame, rule: str = OWN
+    runs: Sequence[Run],
+    tried: Sequence[Run],
+    validation: pd.DataFrame,
+    rule: str = OWN,
+    kinds: tuple[type, ...] = SWEPT,
 ) -> Sequence[Run]:
-    """Without noise until no strength lies at the edge; then under noise, likewise where SWEPT."""
+    """Without noise until no strength lies at the edge; then under noise, likewise for `kinds`."""
     ladders: dict[str, list[str]] = {}
     for run in runs:
         if run.strength not in (ladder := ladders.setdefault(run.label, [])):
@@ -259,8 +263,8 @@ def next_runs(
     found = set(without[["method", "strength"]].itertuples(index=False, name=None))
     best = dict(chosen(without, rule)[["method", "strength"]].itertuples(index=False, name=None))
     noisy = [run for run in runs if run.noise != RewardNoise()]
-    swept = [run for run in noisy if isinstance(run.noise.model, SWEPT)]
-    others = [run for run in noisy if not isinstance(run.noise.model, SWEPT)]
+    swept = [run for run in noisy if isinstance(run.noise.model, kinds)]
+    others = [run for run in noisy if run not in swept]
     others = [run for run in others if run.strength == best.get(run.label)]
     more = extended(swept, tried, validation, lambda run: (run.label, run.strength) in found, rule)
     return [*more, *others]
