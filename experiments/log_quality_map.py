@@ -98,8 +98,8 @@ def log_of(study: StudyFolder) -> float:
 
 def picture(found: dict[float, dict[tuple[str, bool], Best]], path: Path) -> None:
     figure, axes = panels(2, 1, width=8.4, height=1.0 + 0.75 * len(found))
-    names = sorted({best.name for cells in found.values() for best in cells.values()})
-    colors = dict(zip(names, COLORS, strict=False))
+    shown = [best.name for cells in found.values() for best in cells.values()]
+    colors = dict(zip(sorted(set(shown)), COLORS, strict=False))
     for axis, is_trained in zip(axes, (False, True), strict=True):
         for row, cells in enumerate(found.values()):
             for column, model in enumerate(MODELS.values()):
@@ -123,7 +123,8 @@ def _rectangle(column: int, row: int, color: str, is_decided: bool) -> Any:
 
     return Rectangle(
         (column - 0.47, row - 0.45), 0.94, 0.9,
-        facecolor=color, alpha=0.35, hatch=None if is_decided else "///", edgecolor="black", linewidth=0.3,
+        facecolor=color, alpha=0.35, hatch=None if is_decided else "///",
+        edgecolor="black", linewidth=0.3,
     )  # fmt: skip
 
 
