@@ -86,6 +86,14 @@ def test_what_no_trained_method_beats():
         "method, {:.3f} by the mean reward of each item, and {:.3f} with the tilt"
     )
     assert said.format(*values) in page
+    at = Results("whole_field-semi-ml-100k-full-seeds").at()["mean"]
+    values = [max(at[trained(at.index)]), at["BC"], at["ItemMean"], at["Tilt"]]
+    assert max(values[:2]) < min(values[2:])
+    said = (
+        "training pays, {:.3f} against {:.3f} of tuned BC, and is behind the item mean ({:.3f}) "
+        "and the tilt ({:.3f}) too"
+    )
+    assert said.format(*values) in page
     for folder in ("movielens_main-ml-100k", "movielens_main-ml-1m"):
         study = Results(folder)
         for rival, column in (("BC", "all"), ("BC", "liked"), ("Tilt", "liked")):

@@ -65,8 +65,7 @@ def fit(
     monitor: the metric, higher is better, by which weights are kept when the plan has a patience.
     title: of the bar. logger, callbacks: of Lightning; the former gets what metrics.jsonl gets.
     measure: what the bounds of the plan's guard are about (watch.py).
-    group: the processes that share the training. The first alone reads and writes files, validates
-        and returns the weights that are kept.
+    group: the processes that share the training; the first alone validates, reads and writes.
 
     Raises: TrainingFailed where the loss diverges; Stopped on a signal to end.
     """
@@ -87,10 +86,9 @@ def fit(
         keeper.keep(module)  # where the first measurement is beyond a bound
     watching: list[Callback] = [keeper, *callbacks]
     if (saved := group.given(keeper.saved())) is not None:
-        watching.append(_RestoreOptimizer(keeper.load(saved, module)))
+        watching.append(_RestoreOptimizer(keeper.load(module, saved)))
     keeper.metrics.begin(keeper.metrics.lines)
     stream.start = module.steps_done
-    group.wait()  # before the first writes what others read
     # A run may have been killed after its last step, or after the step that made it stop.
     if len(stream) and not keeper.is_over(module.steps_done):
         with (
@@ -226,20 +224,15 @@ class _Keeper(Callback):
             return None
         return load_tensors(self.checkpoint, fix=delete(self.checkpoint.parent))
 
-    def load(
-        self, tensors: dict[str, Tensor], module: TrainingModule
-    ) -> dict[int, dict[str, Tensor]]:
-        """Restores the module and this keeper from what was saved.
-
-        Returns: the optimiser's state, by index of the parameter.
-        """
-        progress = json.loads(bytes(tensors.pop("progress").tolist()))
+    def load(self, module: TrainingModule, saved: dict[str, Any]) -> dict[int, dict[str, Tensor]]:
+        """Restores the module and this keeper; returns the optimiser's state, by its index."""
+        progress = json.loads(bytes(saved.pop("progress").tolist()))
         module.steps_done = progress["steps_done"]
         self.best_value, self.best_step = progress["best_value"], progress["best_step"]
         self.metrics.lines, self.watch.passed = progress["lines"], progress["passed"]
         optimizer: dict[int, dict[str, Tensor]] = {}
         weights: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
-        for name, value in tensors.items():
+        for name, value in saved.items():
             kind, rest = name.split("/", 1)
             if kind == "optimizer":
                 index, key = rest.split("/")

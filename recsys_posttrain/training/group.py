@@ -100,10 +100,5 @@ class Group:
         distributed.broadcast_object_list(values, 0)
         return values[0]
 
-    def wait(self) -> None:
-        """For all to come here."""
-        if self.size > 1:
-            distributed.barrier()
-
 
 ALONE = Group()
