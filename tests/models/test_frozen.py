@@ -90,10 +90,12 @@ def answers(policy, reward, batch):
     }
 
 
-@pytest.mark.parametrize("largest", [2**28, 0])
-def test_cached_outputs_are_those_of_the_batch(log, monkeypatch, largest):
-    """In float64, so that only the order of addition may differ; also where states do not fit."""
+@pytest.mark.parametrize(("largest", "share"), [(2**28, 0.25), (0, 0.25), (0, 0.0)])
+def test_cached_outputs_are_those_of_the_batch(log, monkeypatch, largest, share):
+    """In float64, so that only the order of addition may differ; also from a file, and where states
+    are kept nowhere."""
     monkeypatch.setattr(positions_module, "LARGEST_CACHE", largest)
+    monkeypatch.setattr(positions_module, "SHARE_OF_DISK", share)
     policy, reward = FrozenPolicy(new_policy(0)), Linear()
     direct = [answers(policy, reward, batch) for batch in batches(log)]
     start(log, policy, reward)
