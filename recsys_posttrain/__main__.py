@@ -1,6 +1,7 @@
 """The console script. Until `main` runs nothing is imported that takes time, as Ctrl-C is Python's
 own traceback there."""
 
+import os
 import signal
 import sys
 
@@ -15,7 +16,12 @@ def main() -> int:
     def command() -> None:
         from recsys_posttrain.cli import app
 
-        app(prog_name="recsys-posttrain")
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            app(prog_name="recsys-posttrain")
+            return
+        from recsys_posttrain.training.launched import led  # torch, which most commands never need
+
+        led(lambda: app(prog_name="recsys-posttrain"))
 
     return exit_code(command)
 

@@ -120,7 +120,7 @@ def run(
     """
     from recsys_posttrain.studies.execute import Options
     from recsys_posttrain.studies.study import run_study
-    from recsys_posttrain.training.launched import devices_of, led
+    from recsys_posttrain.training.launched import devices_of
 
     asked = Options(
         overrides=(*(overrides or ()), *given.changes),
@@ -140,7 +140,7 @@ def run(
         own=given.own,
         engine=options.engine_of(engine, device, gpu_share),
     )
-    led(lambda: run_study(file, asked))
+    run_study(file, asked)
 
 
 @app.command()

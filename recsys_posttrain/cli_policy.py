@@ -231,7 +231,7 @@ def posttrain(
     from recsys_posttrain.named import study_path
     from recsys_posttrain.studies.policies import CARD, policy_folder
     from recsys_posttrain.tomorrow.stage import Asked, continue_policy
-    from recsys_posttrain.training.launched import devices_of, led
+    from recsys_posttrain.training.launched import devices_of
 
     policy = study_path(policy)
     if (policy / "run.json").is_file() and not (policy / CARD).is_file():
@@ -252,4 +252,4 @@ def posttrain(
         items,
         devices_of(devices),
     )
-    led(lambda: continue_policy(asked))
+    continue_policy(asked)

@@ -47,7 +47,8 @@ def devices_of(given: int) -> int:
 
 
 def led(command: Callable[[], object]) -> None:
-    """Runs the command; of several processes of torchrun in the first one, while the others help.
+    """Runs the command; of several processes of torchrun in the first one, while the others help,
+    whatever the command is.
 
     Raises: UserError where another process ended, or has other packages.
     """
@@ -62,7 +63,11 @@ def led(command: Callable[[], object]) -> None:
     _check_packages(group)
     if group.is_first:
         try:
-            command()
+            try:
+                command()
+            except SystemExit as end:  # as every command of the console script ends
+                if end.code:
+                    raise
             group.given(None)
         except RuntimeError as error:
             if "gloo" not in str(error):

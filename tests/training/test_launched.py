@@ -72,6 +72,17 @@ def test_they_take_the_steps_of_one_machine_and_resume_where_one_ended(
     assert metrics[0] == metrics[1]
 
 
+def test_the_first_process_alone_reads_the_command():
+    """Whatever it is; the others end with it."""
+    from recsys_posttrain import __version__
+
+    common = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    command = (*common, "-m", "--", "recsys_posttrain", "--version")
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == f"recsys-posttrain {__version__}\n"
+
+
 @pytest.fixture
 def by_torchrun(monkeypatch):
     """As the second of four."""
