@@ -71,6 +71,10 @@ def recommend(
     ] = "",
     items: options.NewItems = None,
     unknown_users: options.UnknownUsers = None,
+    bfloat16_items: Annotated[
+        bool,
+        typer.Option("--bfloat16-items", help="The table of items in half of its memory."),
+    ] = False,
 ) -> None:
     """Recommend items to users with a saved policy.
 
@@ -112,7 +116,7 @@ def recommend(
         tilt,
         reward,
     )
-    recommend_to(*asked, columns or "", at, items, unknown_users, region)
+    recommend_to(*asked, columns or "", at, items, unknown_users, region, bfloat16_items)
 
 
 def export(

@@ -80,8 +80,9 @@ def require_kinds(may_miss: Mapping[str, object] = MappingProxyType({}), **given
             require_kind(name, value, *_KINDS[name])
 
 
-def require_trainer(device: str, callbacks: object) -> None:
-    """Raises UserError for a device that is no word for one, and for what are no callbacks."""
+def require_trainer(device: str, callbacks: object, policy: Any = None) -> None:
+    """Raises UserError for a device that is no word for one, for what are no callbacks, and for a
+    policy that is not to be trained."""
     require(
         isinstance(device, str) and re.fullmatch(r"cpu|cuda(:\d+)?", device) is not None,
         f"device={device!r}: give cpu, cuda, or one GPU by its number as cuda:1.",
@@ -91,6 +92,10 @@ def require_trainer(device: str, callbacks: object) -> None:
     assert hasattr(callbacks, "__iter__")
     for each in callbacks:
         require_kind("one of the callbacks", each, "on_train_batch_end", fix)
+    require(
+        policy is None or str(policy.item_embedding_VD.dtype) != "torch.bfloat16",
+        "policy: its items are in bfloat16, which is for lists; load it without bfloat16_items.",
+    )
 
 
 def require_kind(name: str, value: object, can: str, fix: str) -> None:

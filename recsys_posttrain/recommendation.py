@@ -47,6 +47,7 @@ def recommend(
     items: Path | None = None,
     unknown_users: UnknownUsers = None,
     region: str = "",
+    bfloat16_items: bool = False,
 ) -> pd.DataFrame | None:
     """k items for each user: columns user_id, item_id, score, rank (from 1).
 
@@ -58,8 +59,8 @@ def recommend(
     date, at which windows say what may be shown; empty: now. items: a file of new titles for
     `add_items`. unknown_users: what those without a known item get; None: nothing, and ids that the
     log does not have are refused. region: where all users are, of a policy with windows by region;
-    empty: where the last event of each was. The score is the logit, comparable within one user
-    only. Written as .csv or .parquet, or printed.
+    empty: where the last event of each was. bfloat16_items: as for `load_policy`. The score is the
+    logit, comparable within one user only. Written as .csv or .parquet, or printed.
 
     Events on items that the policy does not know, and users who have no others, are left out and
     counted in one line on stderr. Users come in the order of their ids; those of a large parquet
@@ -69,7 +70,7 @@ def recommend(
     """
     if output is not None:
         check_output(output, "--output", (".csv", ".parquet"))
-    saved = asked_for(load_policy(policy_folder), unknown_users)
+    saved = asked_for(load_policy(policy_folder, bfloat16_items=bfloat16_items), unknown_users)
     saved = saved if items is None else add_items(saved, items)
     ranker: Ranker = saved.policy
     if tilt is not None:

@@ -40,12 +40,16 @@ def save_policy(policy: Policy, folder: str | Path, data: Split) -> None:
     checkpoint.save_policy(Path(folder), policy, config, data.corpus, None)
 
 
-def load_policy(folder: str | Path, encoder: nn.Module | None = None) -> SavedPolicy:
+def load_policy(
+    folder: str | Path, encoder: nn.Module | None = None, bfloat16_items: bool = False
+) -> SavedPolicy:
     """A saved policy, the `policy` of what is returned, and facts about its log.
 
     encoder: of a policy of `policy_of`, a module of its encoder's class; weights are the file's.
+    bfloat16_items: the table of items in half of its memory, for `recommend` and `evaluate`; to go
+    on training load it without.
     """
-    return checkpoint.load_policy(Path(folder), encoder=encoder)
+    return checkpoint.load_policy(Path(folder), encoder=encoder, bfloat16_items=bfloat16_items)
 
 
 def recommend(

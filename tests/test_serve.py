@@ -91,3 +91,35 @@ def test_mistakes(frame, data, policy, tmp_path):
     with pytest.raises(rp.UserError, match="can be saved"):
         rp.save_policy(type(policy)(torch.nn.Linear(2, 2)), tmp_path / "x", data)
     assert not (tmp_path / "x").exists()
+
+
+def test_items_in_bfloat16_take_half_and_hardly_change_what_is_shown(frame, data, policy, tmp_path):
+    rp.save_policy(policy, tmp_path / "policy", data)
+    exact = rp.load_policy(tmp_path / "policy")
+    half = rp.load_policy(tmp_path / "policy", bfloat16_items=True)
+    tables = [each.policy.item_embedding_VD for each in (exact, half)]
+    assert tables[1].dtype == torch.bfloat16
+    assert torch.equal(tables[0].bfloat16(), tables[1]), "rounded, and nothing else"
+    found, expected = (rp.recommend(each, frame, k=3) for each in (half, exact))
+    largest = float(expected["score"].abs().max())
+    assert found["user_id"].equals(expected["user_id"])
+    assert (found["score"] - expected["score"]).abs().max() < 2**-8 * largest * 4
+    value = rp.evaluate(half.policy, data, reference=exact.policy)
+    assert value.per_user["kl"].abs().max() < 1e-3
+    reward = rp.train_reward(data)[0]
+    with pytest.raises(rp.UserError, match="its items are in bfloat16, which is for lists; load"):
+        rp.posttrain(half.policy, data, rp.BC(), reward)
+
+
+def test_items_on_features_stay_in_float32(frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECSYS_POSTTRAIN_CACHE", str(tmp_path / "cache"))
+    vectors = pd.DataFrame(
+        {"item_id": [f"i{item}" for item in range(15)], "vector": list(np.eye(15).tolist())}
+    )
+    data = rp.load(frame, split=rp.LeaveOneOut(minimum_item_ratings=1))
+    vectors.to_parquet(tmp_path / "vectors.parquet")
+    backbone = rp.ItemFeatures(str(tmp_path / "vectors.parquet"), rp.SASRec(dim=8, blocks=1))
+    policy, _ = rp.pretrain(data, backbone, rp.Training(steps=2, batch_size=4))
+    rp.save_policy(policy, tmp_path / "policy", data)
+    with pytest.raises(rp.UserError, match=r"items that stand on features.* leave bfloat16_items"):
+        rp.load_policy(tmp_path / "policy", bfloat16_items=True)

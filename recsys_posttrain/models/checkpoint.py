@@ -95,12 +95,16 @@ def save_policy(
 
 
 def load_policy(
-    folder: Path, weights: str = WEIGHTS, encoder: torch.nn.Module | None = None
+    folder: Path,
+    weights: str = WEIGHTS,
+    encoder: torch.nn.Module | None = None,
+    bfloat16_items: bool = False,
 ) -> SavedPolicy:
     """The policy in a folder.
 
     weights: the file of the weights; those after a step during training are beside the last ones.
     encoder: of a policy with one of the user's own (own.py), a module of that class.
+    bfloat16_items: the item table in half of its memory, for lists and their evaluation.
 
     Errors: UserError for a folder without a policy, or one whose files disagree."""
     if (folder / RECORD).is_file():
@@ -120,6 +124,14 @@ def load_policy(
         policy.backbone.config = replace(backbone, module=None)  # type: ignore[type-var,assignment]
     policy.item_ids = item_ids
     policy.load_state_dict(tensors)
+    if bfloat16_items:
+        table: torch.nn.Module = policy.backbone.item_embedding  # type: ignore[assignment]
+        require(
+            type(table) is torch.nn.Embedding and not isinstance(backbone, OwnEncoder),
+            f"{folder}: items that stand on features, or belong to an encoder of your own, stay in "
+            "float32; leave bfloat16_items out.",
+        )
+        table.to(torch.bfloat16)
     return SavedPolicy(
         FrozenPolicy(policy),
         item_ids,

@@ -228,16 +228,16 @@ class Policy(nn.Module):
     ) -> Tensor:
         """The hidden state after each whole history, [N, D]: after its latest `max_length` events.
 
-        next_times_N: as for `history_batches`; not every backbone reads it.
-        rows: histories at a time.
+        next_times_N: as for `history_batches`; some backbones read it. rows: histories at a time.
         """
-        item_embedding_VD = self.item_embedding_VD
-        hidden_ND = item_embedding_VD.new_empty(len(histories), item_embedding_VD.shape[1])
+        dtype = torch.promote_types(self.item_embedding_VD.dtype, torch.float32)
+        shape = len(histories), self.item_embedding_VD.shape[1]
+        hidden_ND = self.item_embedding_VD.new_empty(shape, dtype=dtype)
         for index_B, history, length_B in history_batches(
             histories, self.max_length, rows, next_times_N
         ):
             hidden_ND[index_B] = last_hidden_states(
-                self.backbone, history.to(item_embedding_VD), length_B.to(item_embedding_VD.device)
+                self.backbone, history.to(hidden_ND), length_B.to(hidden_ND.device)
             )
         return hidden_ND
 

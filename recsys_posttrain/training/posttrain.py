@@ -88,7 +88,7 @@ def posttrain(
     """
     given = {"policy": policy, "data": data, "algorithm": algorithm, "reward": reward}
     require_kinds({"folder": folder, "logger": logger}, **given, training=training, seed=seed)
-    require_trainer(device, callbacks)
+    require_trainer(device, callbacks, policy)
     check_devices(devices, device)
     arguments = policy, data, algorithm, reward, training, seed, folder, device, log, judge
     with helped(devices, _trained, *arguments) as group:
