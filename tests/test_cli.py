@@ -144,13 +144,13 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
     assert end("recommend", "p", "--users", "1, 22", "--k", "5") == 0
     given = "--histories", "h.csv", "--output", "o.csv", "--columns", "uid"
     assert end("recommend", "p", *given) == 0
-    assert end("recommend", "p", "--users", "3", "--data-root", "x.zip") == 0
+    assert end("recommend", "p", "--users", "3", "--data-root", "x.zip", "--bfloat16-items") == 0
     assert calls == [
         ("study_table", Path("runs/x"), None, None, None),
         ("study_table", Path("runs/x"), "DPO", "RWR", Path("o")),
         ("study_table", Path("runs/x"), None, None, None),
         ("study_agreement", Path("runs/x"), Path("runs/y")),
-        ("recommend", Path("p"), ["1", "22"], None, 5, *[None] * 6, "", "", *[None] * 2, ""),
+        ("recommend", Path("p"), ["1", "22"], None, 5, *[None] * 6, "", "", *[None] * 2, "", False),
         (
             "recommend",
             Path("p"),
@@ -163,6 +163,7 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
             "",
             *[None] * 2,
             "",
+            False,
         ),
         (
             "recommend",
@@ -177,6 +178,7 @@ def test_table_and_recommend_pass_everything_on(tmp_path, monkeypatch, calls, en
             "",
             *[None] * 2,
             "",
+            True,
         ),
     ]
 
