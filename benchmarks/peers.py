@@ -1,7 +1,7 @@
 """Our training step and top-10 lists against RecTools, RePlay and RecBole, in turns in one call.
 
     make bench-peers
-    python benchmarks/peers.py [--data-root ml-1m.zip] [--threads 2] [--rounds 5] [--steps 6]
+    python benchmarks/peers.py [--data-root ml-1m.zip] [--threads 2] [--rounds 6] [--steps 4]
 
 Every side is a process that stays alive, with the same interactions, and does one round when told;
 the others wait. SASRec of width 64, 2 blocks, 1 head, length 200, batch 128, softmax over the whole
@@ -9,8 +9,11 @@ catalogue; each side's own step, trainer and loader, in float32 unless the side 
 Events are real targets, not padding. The first step of a round and the first round are not counted.
 A side that cannot be started or fails is reported with its reason, and the rest goes on.
 
-`ours-64` has the feed-forward of the peers, 64; ours has 256 by default and so does more.
-`replay-buckets` is RePlay with its own length buckets of 16 rows switched on.
+Each peer is set against ours of the same architecture and loss (OPPONENTS). `ours` has a feed-
+forward of 256, as `rectools-fast` has, which is RecTools' `fast_transformers`; `ours-64` has one of
+64, as the others. `gbce` is the loss of gSASRec with 256 negatives, which RecTools draws for each
+position and ours for each step; `hstu` is HSTU without times. `replay-buckets` is RePlay with its
+own length buckets of 16 rows switched on. Meta's own HSTU needs a GPU's kernels and is not here.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from typing import Any
 
 import torch
 from shared.floor import flops_per_event, matmul_gflops
+from shared.peer_ratios import ratios
 from shared.workload import machine, ml_1m_or_synthetic, parsed, parser_of, write_result
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
@@ -36,10 +40,24 @@ PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 SIDES = {
     "ours": ("with_ours.py",),
     "ours-64": ("with_ours.py", "64"),
+    "ours-gbce": ("with_ours.py", "gbce"),
+    "ours-hstu": ("with_ours.py", "hstu"),
     "rectools": ("with_rectools.py",),
+    "rectools-fast": ("with_rectools_fast.py",),
+    "rectools-gbce": ("with_rectools.py", "gbce"),
+    "rectools-hstu": ("with_rectools.py", "hstu"),
     "replay": ("with_replay.py",),
     "replay-buckets": ("with_replay.py", "16"),
     "recbole": ("with_recbole.py",),
+}
+OPPONENTS = {
+    "rectools": "ours-64",
+    "rectools-fast": "ours",
+    "rectools-gbce": "ours-gbce",
+    "rectools-hstu": "ours-hstu",
+    "replay": "ours-64",
+    "replay-buckets": "ours-64",
+    "recbole": "ours-64",
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 KINDS = ("train", "recommend", "recommend_core")
@@ -144,25 +162,8 @@ def medians(values: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(each) for name, each in values.items() if each}
 
 
-def ratios(measured: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """How many times faster each of ours is than each peer, for each kind."""
-    result: dict[str, Any] = {}
-    for kind, values in measured.items():
-        for ours in (name for name in values if name.startswith("ours")):
-            for peer in (name for name in values if not name.startswith("ours")):
-                fast, slow = values[ours], values[peer]
-                if kind != "train":  # seconds, not events per second
-                    fast, slow = slow, fast
-                pairs = [f / s for f, s in zip(fast, slow, strict=False)]
-                result.setdefault(kind, {})[f"{ours} to {peer}"] = {
-                    "of_medians": round(statistics.median(fast) / statistics.median(slow), 2),
-                    "median_of_pairs": round(statistics.median(pairs), 2),
-                }
-    return result
-
-
 def floor_of(log: Log, facts: dict[str, Any], gflops: dict[str, float], rate: float) -> Any:
-    """How fast the products of this side's model could be, and the share of it that it reaches."""
+    """How fast the products of this side's SASRec could be, and the share of it that it reaches."""
     lengths = (log.train_offsets[1:] - log.train_offsets[:-1]).clip(max=LENGTH + 1) - 1
     flops = flops_per_event(
         lengths[lengths > 0], WIDTH, facts["feed_forward"], BLOCKS, facts["items"]
@@ -199,8 +200,8 @@ def picture(result: dict[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = parser_of(__doc__, reads_data=True, rounds=5)
-    parser.add_argument("--steps", type=int, default=6, help="counted training steps in a round")
+    parser = parser_of(__doc__, reads_data=True, rounds=6)
+    parser.add_argument("--steps", type=int, default=4, help="counted training steps in a round")
     parser.add_argument("--sides", default=",".join(SIDES), help="default: all of them")
     parser.add_argument("--patience", type=float, default=600, help="seconds to wait for an answer")
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # a folder, for tests
@@ -244,7 +245,7 @@ def main() -> None:
             "length": LENGTH,
             "batch": BATCH_SIZE,
             "dropout": DROPOUT,
-            "loss": "softmax over the catalogue",
+            "loss": "softmax over the catalogue, where the name does not say gbce",
         },
         "rounds": arguments.rounds,
         "steps_per_round": arguments.steps,
@@ -256,11 +257,12 @@ def main() -> None:
             name: round(value, 3)
             for name, value in medians(sides.measured["recommend_core"]).items()
         },
-        "ratios": ratios(sides.measured),
+        "ratios": ratios(sides.measured, OPPONENTS),
         "matmul_gflops_median": {name: round(value) for name, value in matmul.items()},
         "floor": {
             name: floor_of(log, sides.running[name].facts, matmul, value)
             for name, value in rate.items()
+            if sides.running[name].facts["feed_forward"] and not name.endswith("gbce")
         },
         "sides": {name: side.facts for name, side in sides.running.items()},
         "failed": sides.failed,

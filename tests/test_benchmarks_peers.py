@@ -22,6 +22,13 @@ def peers(monkeypatch):
 
 
 @pytest.fixture
+def peer_ratios(peers):
+    from shared import peer_ratios
+
+    return peer_ratios
+
+
+@pytest.fixture
 def log_path(peers, tmp_path):
     """130 users with 4 to 12 events on 30 items."""
     generator = np.random.default_rng(0)
@@ -70,16 +77,52 @@ def test_matmul_rate_is_a_rate(peers):
         assert peers.matmul_gflops(dtype, size=64) > 0
 
 
-def test_ratios_say_how_many_times_faster_ours_is(peers):
+def test_ratios_say_how_many_times_faster_ours_is(peers, peer_ratios):
     measured = {
-        "train": {"ours": [10.0, 20.0, 40.0], "rectools": [1.0, 4.0, 5.0]},
-        "recommend": {"ours": [2.0, 1.0], "rectools": [8.0, 5.0]},
+        "train": {"ours-64": [10.0, 20.0, 40.0], "rectools": [1.0, 4.0, 5.0], "ours": [1.0] * 3},
+        "recommend": {"ours-64": [2.0, 1.0], "rectools": [8.0, 5.0]},
         "recommend_core": {},
     }
-    ratios = peers.ratios(measured)
-    assert ratios["train"] == {"ours to rectools": {"of_medians": 5.0, "median_of_pairs": 8.0}}
-    assert ratios["recommend"]["ours to rectools"]["of_medians"] == round(6.5 / 1.5, 2)
-    assert ratios["recommend"]["ours to rectools"]["median_of_pairs"] == 4.5
+    ratios = peer_ratios.ratios(measured, peers.OPPONENTS)
+    assert ratios["train"] == {
+        "ours-64 to rectools": {
+            "of_medians": 5.0,
+            "median_of_pairs": 8.0,
+            "interval_of_pairs": [5.0, 10.0],
+        }
+    }
+    assert ratios["recommend"]["ours-64 to rectools"]["of_medians"] == round(6.5 / 1.5, 2)
+    assert ratios["recommend"]["ours-64 to rectools"]["median_of_pairs"] == 4.5
+
+
+def test_each_peer_has_an_opponent_among_ours(peers):
+    assert set(peers.OPPONENTS) | set(peers.OPPONENTS.values()) == set(peers.SIDES)
+    assert all(name.startswith("ours") for name in peers.OPPONENTS.values())
+
+
+@pytest.mark.parametrize(("count", "outside"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (12, 2)])
+def test_the_interval_of_a_median_is_that_of_published_tables(peer_ratios, count, outside):
+    """Order statistics for the median at 95%: from the smallest to the largest of 6 to 8, from the
+    second of 9 to 11, from the third of 12 to 14."""
+    assert peer_ratios.left_out(count) == outside
+
+
+def test_an_interval_holds_the_median_as_often_as_it_says(peer_ratios):
+    """Of 9 draws, 96.1% of the time."""
+    draws = np.sort(np.random.default_rng(0).normal(size=(20_000, 9)), axis=1)
+    outside = peer_ratios.left_out(9)
+    holds = (draws[:, outside] <= 0) & (draws[:, -1 - outside] >= 0)
+    assert holds.mean() == pytest.approx(1 - 2 * 10 / 512, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["ours-gbce", "ours-hstu"])
+def test_our_other_sides_answer(peers, log_path, name):
+    side = peers.SideProcess(name, log_path, threads=1, patience=200)
+    try:
+        assert side.ask("train 2")["events"] > 0
+        assert side.ask("recommend")["rows"] == 1300
+    finally:
+        side.close()
 
 
 def test_our_side_answers(peers, log_path):

@@ -1,7 +1,8 @@
-"""Ours: what `pretrain` and `recommend` do. A third argument is the width of the feed-forward."""
+"""Ours: what `pretrain` and `recommend` do. A third argument is one of VARIANTS."""
 
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,25 @@ from side import (
 
 from recsys_posttrain.eligibility import Excluded
 from recsys_posttrain.evaluation.ranking import top_items
+from recsys_posttrain.losses import GBCE, FullSoftmax
+from recsys_posttrain.losses.base import PretrainingLoss
+from recsys_posttrain.models.backbone import BackboneConfig
+from recsys_posttrain.models.hstu import HSTU
 from recsys_posttrain.models.policy import new_policy
 from recsys_posttrain.models.sasrec import SASRec
 from recsys_posttrain.plan import Training
 from recsys_posttrain.training.fit import fit
 from recsys_posttrain.training.module import TrainingModule
 from recsys_posttrain.types import Batch, LossOutput, Sequences
+
+DEFAULT = SASRec(WIDTH, BLOCKS, HEADS, dropout=DROPOUT, max_length=LENGTH)
+NARROW = replace(DEFAULT, feed_forward=64)
+VARIANTS: dict[str, tuple[BackboneConfig, PretrainingLoss]] = {
+    "default": (DEFAULT, FullSoftmax()),
+    "64": (NARROW, FullSoftmax()),
+    "gbce": (NARROW, GBCE()),
+    "hstu": (HSTU(WIDTH, BLOCKS, HEADS, dropout=DROPOUT, max_length=LENGTH), FullSoftmax()),
+}
 
 
 def sequences(items: np.ndarray, offsets: np.ndarray) -> Sequences:
@@ -40,9 +54,10 @@ def sequences(items: np.ndarray, offsets: np.ndarray) -> Sequences:
 
 class Ours:
     def __init__(self, log: Log) -> None:
-        self.feed_forward = int(sys.argv[3]) if len(sys.argv) > 3 else SASRec().feed_forward
-        backbone = SASRec(WIDTH, BLOCKS, HEADS, self.feed_forward, DROPOUT, LENGTH)
-        self.policy = new_policy(backbone, log.num_items, seed=0)
+        self.backbone, loss = VARIANTS[sys.argv[3] if len(sys.argv) > 3 else "default"]
+        self.policy = new_policy(self.backbone, log.num_items, seed=0)
+        counts = torch.bincount(torch.from_numpy(log.train_items), minlength=log.num_items + 1)
+        self.loss = loss.build(counts[1:])
         self.log = log
         self.train_log = sequences(log.train_items, log.train_offsets)
         self.histories = sequences(log.history_items, log.history_offsets)
@@ -51,7 +66,7 @@ class Ours:
     def describe(self) -> dict[str, Any]:
         return {
             "versions": versions("recsys-posttrain", "torch", "pytorch-lightning"),
-            "feed_forward": self.feed_forward,
+            "feed_forward": getattr(self.backbone, "feed_forward", None),
             "items": self.log.num_items,
         }
 
@@ -60,11 +75,12 @@ class Ours:
         policy, clock, self.rounds = self.policy, StepClock(), self.rounds + 1
         policy.logits_dtype = training.logits_dtype("cpu")
         events: list[int] = []
+        generator = torch.Generator().manual_seed(self.rounds)
 
         def objective(batch: Batch) -> LossOutput:
             policy.clear_cache()
             events.append(len(batch.action_N))
-            return LossOutput(policy.weighted_nll(batch, torch.ones_like(batch.reward_N)), {})
+            return LossOutput(self.loss(policy, batch, generator), {})
 
         module = TrainingModule(
             policy,

@@ -1,5 +1,7 @@
-"""RecTools: `SASRecModel.fit` and `.recommend`, softmax loss, its own trainer and loader."""
+"""RecTools: `fit` and `recommend` of its SASRec or HSTU, with its own trainer and loader. A third
+argument is one of VARIANTS; without it its SASRec with the softmax loss."""
 
+import sys
 import time
 from typing import Any
 
@@ -8,7 +10,7 @@ import pandas as pd
 from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
-from rectools.models import SASRecModel
+from rectools.models import HSTUModel, SASRecModel
 from side import (
     BATCH_SIZE,
     BLOCKS,
@@ -25,6 +27,13 @@ from side import (
     users_of,
     versions,
 )
+
+VARIANTS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "softmax": (SASRecModel, {"loss": "softmax"}),
+    "gbce": (SASRecModel, {"loss": "gBCE", "n_negatives": 256, "gbce_t": 0.75}),
+    # Without the time of what is to be recommended, which `recommend` would have to be told.
+    "hstu": (HSTUModel, {"loss": "softmax", "relative_time_attention": False}),
+}
 
 
 def dataset(items: np.ndarray, offsets: np.ndarray) -> Dataset:
@@ -44,13 +53,15 @@ class RecTools:
         self.train_log = dataset(log.train_items, log.train_offsets)
         self.histories = dataset(log.history_items, log.history_offsets)
         self.users = np.arange(len(log.history_offsets) - 1)
-        self.model: SASRecModel = None
+        name = sys.argv[3] if len(sys.argv) > 3 else "softmax"
+        self.kind, self.options = VARIANTS[name]
+        self.model: Any = None
         self.items = len(np.unique(log.train_items))
 
     def describe(self) -> dict[str, Any]:
         return {
             "versions": versions("rectools", "torch", "pytorch-lightning", "numpy", "pandas"),
-            "feed_forward": WIDTH,
+            "feed_forward": WIDTH if self.kind is SASRecModel else None,
             "items": self.items,
         }
 
@@ -63,15 +74,15 @@ class RecTools:
                 Trainer, max_epochs=1, limit_train_batches=steps + 1, callbacks=[note]
             )
 
-        self.model = SASRecModel(
+        self.model = self.kind(
             n_blocks=BLOCKS,
             n_heads=HEADS,
             n_factors=WIDTH,
             dropout_rate=DROPOUT,
             session_max_len=LENGTH,
             batch_size=BATCH_SIZE,
-            loss="softmax",
             lr=1e-3,
+            **self.options,
             get_trainer_func=trainer,
         )
         self.model.fit(self.train_log)
