@@ -8,7 +8,9 @@ A path passes where each of its METRICS, a mean over targets and seeds, is withi
 the control: mean +- t sd sqrt(2 / S) over the S seeds, which holds the mean of S other seeds 95
 times of 100. The control itself has to lie within the interval of the committed one, which
 results/quality_check.json holds and --renew writes anew; with --as it is that of another study, for
-one that several processes pretrained. Exit code 1 where something does not.
+one that several processes pretrained. Exit code 1 where something does not. A path whose values are
+all those of the control tried nothing, which is said: a machine that multiplies bfloat16 no faster
+takes float32 for it.
 """
 
 import argparse
@@ -78,6 +80,16 @@ def verdicts(found: Mapping[str, Record], expected: Mapping[str, Record]) -> pd.
     return pd.DataFrame(lines)
 
 
+def untried(found: Mapping[str, Record]) -> list[str]:
+    """The paths that have every value of their control."""
+    controls = {name: f"{name.rpartition(', ')[0]}, exact" for name in found}
+    return [
+        name
+        for name, control in controls.items()
+        if name != control and control in found and found[name] == found[control]
+    ]
+
+
 def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("studies", type=Path, nargs="+", help="finished folders of the study")
@@ -100,6 +112,8 @@ def main(words: list[str]) -> None:
         print(f"\n{name}, {seeds} seeds: mean over targets and seeds, and the control's interval")
         print(lines.to_string(index=False, float_format="{:.4f}".format))
         failed += int((~lines["passes"]).sum())
+        if same := untried(found):
+            print(f"the same as their control in every value, so not tried: {'; '.join(same)}")
     if arguments.renew:
         write_result(Path(__file__), {"metrics": METRICS, "controls": controls}, arguments.output)
     print(f"\n{failed} of the comparisons fail" if failed else "\nevery path reaches its control")

@@ -84,12 +84,16 @@ def test_exit_codes_and_renewing(check, tmp_path, monkeypatch, capsys):
     stored = json.loads((tmp_path / "quality_check.json").read_text())
     assert list(stored["controls"]) == ["q"]
     check.main(["runs/q", "--output", str(tmp_path)])
-    assert "every path reaches its control" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "every path reaches its control" in said
+    assert "the same as their control in every value, so not tried: BC, fast\n" in said
     rows.loc[rows["method"] == "BC, fast", "hr@10"] += 1
     with pytest.raises(SystemExit) as end:
         check.main(["runs/q", "--output", str(tmp_path)])
     assert end.value.code == 1
-    assert "1 of the comparisons fail" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 of the comparisons fail" in said
+    assert "not tried" not in said
 
 
 def test_every_path_of_the_study_has_its_control(monkeypatch):
