@@ -146,18 +146,41 @@ def test_every_method_is_listed_with_the_paper_of_its_row():
             assert getattr(getattr(rp, name)(), "family", "no training") == family, name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/speed.md"])
-def test_speed_is_the_measured_one(page):
+def measured_speed():
     measured = json.loads(text_of(ROOT / "benchmarks" / "results" / "peers.json"))
-    events, seconds = (
-        measured[f"{name}_median"] for name in ("events_per_second", "recommend_seconds")
-    )
+    names = "events_per_second_median", "recommend_seconds_median"
+    return measured["ratios"], *(measured[name] for name in names)
+
+
+def test_speed_is_the_measured_one():
+    _, events, seconds = measured_speed()
     keys = {"ours": "ours-64", "RecTools 0.19.0": "rectools", "RePlay 0.22.0": "replay"}
-    rows = {
-        row[0]: row[1:] for row in table(text_of(ROOT / page), "| | training, real events/s")[2:]
-    }
+    rows = {row[0]: row[1:] for row in table(text_of(README), "| | training, real events/s")[2:]}
     for name, key in keys.items():
         assert rows[name] == [f"{events[key]:,}", f"{seconds[key]:.2f}"], name
+
+
+def test_each_peer_stands_beside_ours_of_its_architecture():
+    keys = (
+        *(("rectools", "ours-64"), ("rectools-fast", "ours"), ("rectools-gbce", "ours-gbce")),
+        *(("rectools-hstu", "ours-hstu"), ("replay", "ours-64"), ("replay-buckets", "ours-64")),
+        ("recbole", "ours-64"),
+    )
+    ratios, events, seconds = measured_speed()
+
+    def ratio(kind, peer, ours):
+        found = ratios[kind][f"{ours} to {peer}"]
+        values = [found["median_of_pairs"], *found["interval_of_pairs"]]
+        digits = 0 if values[0] > 10 else 1
+        return "{} [{}, {}]".format(*(f"{value:.{digits}f}" for value in values))
+
+    rows = table(text_of(ROOT / "docs" / "speed.md"), "| | training, real events/s")[2:]
+    for (peer, ours), row in zip(keys, rows, strict=True):
+        expected = [f"{events[peer]:,}", f"{events[ours]:,}", ratio("train", peer, ours)]
+        assert row[1:4] == expected, peer
+        if peer in seconds:
+            expected = [f"{seconds[peer]:.2f}", f"{seconds[ours]:.2f}"]
+            assert row[4:] == [*expected, ratio("recommend", peer, ours)], peer
 
 
 def test_the_picture_is_drawn_from_the_committed_results(tmp_path):
