@@ -158,6 +158,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "log_quality")
     arguments = parser.parse_args(words)
     folders = arguments.studies or sorted(RESULTS.glob("log_quality-*"))
+    require(bool(folders), "no log_quality-... is published yet: give finished folders of runs/")
     studies = [study_folder(folder) for folder in folders]
     found = {log_of(study): cells_of(study) for study in studies}
     ordered = {preference: found[preference] for preference in sorted(found)}

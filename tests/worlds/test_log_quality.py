@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recsys_posttrain.errors import UserError
+
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 JESTER = EXPERIMENTS / "results" / "noise_vs_quality-jester"  # with a log, and these models
 
@@ -58,6 +60,12 @@ def test_the_best_is_decided_against_all_others_after_correction(chart):
     assert found.is_decided, "Holm: 2 x .02 and .04 at most"
     between = pairs_of(("ASFT", "BC", 0.02), ("DPO", "ASFT", 0.051), ("BC", "DPO", 0.001))
     assert not chart.best_of(means, between).is_decided
+
+
+def test_a_map_of_nothing_is_refused(chart, tmp_path, monkeypatch):
+    monkeypatch.setattr(chart, "RESULTS", tmp_path)
+    with pytest.raises(UserError, match=r"no log_quality-\.\.\. is published yet: give finished"):
+        chart.main([])
 
 
 def test_a_map_of_one_log(chart, tmp_path, capsys):
