@@ -264,7 +264,7 @@ def next_runs(
     best = dict(chosen(without, rule)[["method", "strength"]].itertuples(index=False, name=None))
     noisy = [run for run in runs if run.noise != RewardNoise()]
     swept = [run for run in noisy if isinstance(run.noise.model, kinds)]
-    others = [run for run in noisy if run not in swept]
+    others = [run for run in noisy if not isinstance(run.noise.model, kinds)]
     others = [run for run in others if run.strength == best.get(run.label)]
     more = extended(swept, tried, validation, lambda run: (run.label, run.strength) in found, rule)
     return [*more, *others]

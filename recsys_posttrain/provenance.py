@@ -7,6 +7,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from recsys_posttrain.config import require
+
 _PACKAGES = (
     *("torch", "pytorch-lightning", "numpy", "pandas"),
     *("datasets", "scikit-learn", "scipy", "safetensors"),
@@ -57,3 +59,18 @@ def package_code() -> str:
         found.update(path.relative_to(package).as_posix().encode())
         found.update(path.read_bytes())
     return found.hexdigest()
+
+
+def check_same(versions: dict[str, str], code: str, here: str, there: str) -> None:
+    """Raises UserError where another process, `there`, has other packages than this one, or other
+    code of this package. here: what this one is called."""
+    own = package_versions()
+    for name, value in versions.items():
+        require(
+            own[name] == value,
+            f"{here} has {name} {own[name]}, and {there} {value}: install the same.",
+        )
+    require(
+        code == package_code(),
+        f"{here} has other code of recsys_posttrain than {there}: install the same commit.",
+    )

@@ -23,7 +23,7 @@ import torch
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
 from recsys_posttrain.progress import say
-from recsys_posttrain.provenance import package_code, package_versions
+from recsys_posttrain.provenance import check_same, package_code, package_versions
 from recsys_posttrain.studies.engine import check_asked
 from recsys_posttrain.studies.parallel import SECONDS_BETWEEN_LOOKS
 
@@ -168,18 +168,8 @@ def _done(command: _Command, work: Callable[[Task], Result], task: Task, log: Pa
             f"{machine}, a machine of Ray, has no folder {command.folder}: all of them need the "
             "folder of the command at the same path, on a disk that they share."
         ) from error
-    for name, value in command.versions.items():
-        here = package_versions()[name]
-        require(
-            here == value,
-            f"{machine}, a machine of Ray, has {name} {here}, and this command {value}: install "
-            "the same.",
-        )
-    require(
-        command.code == package_code(),
-        f"{machine}, a machine of Ray, has other code of recsys_posttrain than this command: "
-        "install the same commit.",
-    )
+    who = f"{machine}, a machine of Ray,"
+    check_same(command.versions, command.code, who, "this command")
     os.environ.update(command.variables)
     torch.set_num_threads(1)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -163,7 +163,7 @@ class _Keeper(Callback):
                 if self.watch.keeps and self.best_value is None:
                     self.keep(module)
         if looks:
-            trainer.should_stop |= self.group.as_first(self.is_over(step))
+            trainer.should_stop |= self.group.given(self.is_over(step))
         # The only place that saves: elsewhere (on an interrupt, say) a step may be half done.
         if time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self.save(trainer, module)

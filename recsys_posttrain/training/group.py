@@ -84,14 +84,6 @@ class Group:
         for each, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             each.copy_(total.view_as(each))
 
-    def as_first(self, flag: bool) -> bool:
-        """What the first process says."""
-        if self.size == 1:
-            return flag
-        said = torch.tensor(flag)
-        distributed.broadcast(said, 0)
-        return bool(said)
-
     def given(self, value: Any) -> Any:
         """The first process's value."""
         if self.size == 1:

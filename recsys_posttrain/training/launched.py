@@ -18,7 +18,7 @@ from torch import distributed
 
 from recsys_posttrain.config import require
 from recsys_posttrain.errors import UserError
-from recsys_posttrain.provenance import package_code, package_versions
+from recsys_posttrain.provenance import check_same, package_code, package_versions
 from recsys_posttrain.training.group import ALONE, Group
 
 LONGEST_WAIT = timedelta(days=1)  # for the first process, while it does other things than train
@@ -98,10 +98,5 @@ def helped(size: int, work: Callable[..., object], arguments: tuple[Any, ...]) -
 
 def _check_packages(group: Group) -> None:
     """Raises: UserError where this process's are not those of the first."""
-    here = package_versions() | {"recsys_posttrain's code": package_code()}
-    for name, value in group.given(here).items():
-        require(
-            here[name] == value,
-            f"{os.uname().nodename} has {name} {here[name]}, and the first process {value}: "
-            "install the same.",
-        )
+    versions, code = group.given((package_versions(), package_code()))
+    check_same(versions, code, os.uname().nodename, "the first process")

@@ -114,6 +114,9 @@ def test_a_script_that_torchrun_starts_is_told_what_it_starts(by_torchrun):
 
 
 def test_a_process_of_other_packages_is_named(monkeypatch):
-    monkeypatch.setattr(Group, "given", lambda _group, here: here | {"torch": "0.1"})
+    monkeypatch.setattr(Group, "given", lambda _group, here: (here[0] | {"torch": "0.1"}, here[1]))
     with pytest.raises(UserError, match=r" has torch \S+, and the first process 0\.1: install the"):
+        launched._check_packages(Group(1, 2))
+    monkeypatch.setattr(Group, "given", lambda _group, here: (here[0], "another"))
+    with pytest.raises(UserError, match=r" has other code of recsys_posttrain than the first pro"):
         launched._check_packages(Group(1, 2))

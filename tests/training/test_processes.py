@@ -180,8 +180,8 @@ def test_the_parts_of_a_batch_are_the_batch(tiny):
 def test_alone_nothing_is_asked_of_others():
     group = Group()
     assert group.is_first
-    assert group.as_first(True)
-    assert not group.as_first(False)
+    assert group.given(True)
+    assert not group.given(False)
     values = torch.tensor([1.0, 2.0])
     assert group.sum(values).tolist() == [1, 2]
     assert group.given("this") == "this"
